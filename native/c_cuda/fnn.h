@@ -1,0 +1,128 @@
+/* fnn.h: a feed-forward network behind a C interface, version 1.
+ *
+ * A library that exports these functions can be trained, checked against the oracle and timed by pyfnn, whatever it
+ * is written in. This header is the whole contract: nothing else needs to be read to implement it.
+ *
+ * What this interface does not do: read files, print, exit, abort, keep state outside a model, or call back.
+ *
+ * The network. Rows are samples. For l = 1 .. L, with m_0 inputs, m_L outputs and a batch of B rows:
+ *
+ *     Z_l = A_{l-1} W_l + b_l       W_l: (m_{l-1}, m_l)   b_l: (m_l)   Z_l, A_l: (B, m_l)   A_0 = X
+ *     A_l = f_l(Z_l)
+ *     R   = (1/B) sum_n L(y_n, t_n) + (l2/2) sum_l |W_l|^2
+ *     delta_L = dR/dZ_L             delta_l = f_l'(Z_l) * (delta_{l+1} W_{l+1}^T)
+ *     dW_l = A_{l-1}^T delta_l + l2 W_l        db_l = sum_n delta_l        theta <- theta - rate * dtheta
+ *
+ * Parameters are one flat vector theta: W_1 row by row, b_1, W_2, b_2, ... Every array is dense, row-major and of the
+ * network's dtype, but for row numbers, which are int64_t.
+ *
+ * Losses, with y the outputs A_L and t the targets:
+ *     squared_error          (y-t)^T (y-t)
+ *     half_squared_error     (y-t)^T (y-t) / 2
+ *     softmax_cross_entropy  -sum t log y, y = softmax(Z_L); rows of t sum to 1, so dL/dZ_L = y - t
+ *     sigmoid_cross_entropy  -sum t log y + (1-t) log(1-y), y = sigmoid(Z_L); dL/dZ_L = y - t
+ * The cross-entropies are computed from Z_L, and stay finite for |Z_L| up to 1000.
+ *
+ * Activations: identity, sigmoid, tanh and relu (relu'(0) = 0) are expected of everyone. Others may carry a parameter
+ * in parentheses, "leaky_relu(0.01)"; an implementation lists in fnn_about what it has, and answers FNN_UNSUPPORTED to
+ * the rest.
+ *
+ * Ownership: the caller owns every array; a model copies what it must keep. A pointer is const unless written.
+ * Threads: one model is used by one thread at a time; two models never share anything.
+ */
+#ifndef FNN_H
+#define FNN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FNN_VERSION 1
+
+/* What every function that can fail returns. */
+enum fnn_status {
+  FNN_OK = 0,
+  FNN_INVALID = 1,     /* an argument breaks a rule of this header */
+  FNN_UNSUPPORTED = 2, /* a function, dtype or size this implementation does not have */
+  FNN_NO_MEMORY = 3,
+  FNN_DEVICE = 4 /* the device or its driver failed */
+};
+
+enum fnn_dtype { FNN_FLOAT32 = 0, FNN_FLOAT64 = 1 };
+
+enum fnn_operation { FNN_FORWARD = 0, FNN_GRADIENT = 1 };
+
+typedef struct fnn_model fnn_model;
+
+/* The description of a network. fnn_create copies what it needs of it. */
+typedef struct fnn_network {
+  int32_t n_layers;               /* L >= 1, the layers with weights */
+  const int64_t *sizes;           /* sizes[L + 1]: m_0 .. m_L, each >= 1 */
+  const char *const *activations; /* activations[L]: f_1 .. f_L. For a cross-entropy the last is the function it
+                                     fuses, "softmax" or "sigmoid" */
+  const char *loss;
+  double l2;
+  int32_t dtype;   /* enum fnn_dtype */
+  int32_t threads; /* the most threads this model may use, >= 1 */
+} fnn_network;
+
+/* What this library implements: FNN_VERSION of the header it was compiled with. The host refuses another. */
+int32_t fnn_version(void);
+
+/* A sentence of facts about the library, "key=value" lines, valid for the life of the process. Keys: name, language,
+ * compiler, flags, clock (the monotonic clock behind `seconds`), activations and losses (names separated by commas),
+ * arithmetic ("native", or "float64" where everything is computed in double), deterministic ("yes": the same call
+ * twice gives the same bits). */
+const char *fnn_about(void);
+
+/* Make a model that starts at theta[n_parameters]. On success *model is its handle. On failure *model is a handle
+ * that fnn_last_error explains and fnn_destroy frees, or NULL where there was no memory even for that. */
+int fnn_create(const fnn_network *network, const void *theta, fnn_model **model);
+
+/* Free a model. NULL is fine. */
+void fnn_destroy(fnn_model *model);
+
+/* Why the last call on this model failed, in words, valid until its next call; "" if it did not. For NULL: "out of
+ * memory". */
+const char *fnn_last_error(const fnn_model *model);
+
+/* How many threads this model computes with, <= network.threads. */
+int32_t fnn_threads(const fnn_model *model);
+
+/* Copy data in: x[rows][m_0], y[rows][m_L], order[n_order] with every entry in [0, rows). Replaces earlier data; on
+ * failure the model keeps what it had. Minibatches are not to be prepared here: gathering the rows that `order` names
+ * is part of fnn_train. */
+int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *order, int64_t n_order);
+
+/* outputs[count][m_L] of rows [first, first + count). */
+int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs);
+
+/* The loss R over rows [first, first + count) and gradient[n_parameters], laid out as theta. */
+int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient);
+
+/* Gradient descent over order[first .. first + count), batch_size rows a step, the last step as short as it comes and
+ * divided by its own size. *seconds is the time of the steps alone, by a monotonic clock: allocation and whatever else
+ * can be prepared without the rows happens before it starts, and all work is done before it stops. */
+int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
+              double *seconds);
+
+/* The time of `repeats` passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
+ *     s = (first + r * count) mod (rows - count + 1).
+ * *checksum is the sum over the repeats of the first output of the first row (FNN_FORWARD) or of the loss
+ * (FNN_GRADIENT, which computes the whole gradient every time). */
+int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
+             double *checksum);
+
+/* Copy out theta[n_parameters]. */
+int fnn_theta(fnn_model *model, void *theta);
+
+/* Back to the theta given to fnn_create. Data stays loaded. */
+int fnn_reset(fnn_model *model);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* FNN_H */

@@ -1,0 +1,56 @@
+"""pyfnn: the same feed-forward network in many languages, proven equal, then timed.
+
+This file only says where each public name lives; nothing is loaded until it is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyfnn.backend import Backend, Model
+    from pyfnn.errors import (
+        BackendUnavailable,
+        Diverged,
+        InvalidInput,
+        PyfnnError,
+        UnknownName,
+        Unsupported,
+    )
+    from pyfnn.network import Network, initialize
+    from pyfnn.registry import load_backend
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Backend": "backend",
+    "Model": "backend",
+    "BackendUnavailable": "errors",
+    "Diverged": "errors",
+    "InvalidInput": "errors",
+    "PyfnnError": "errors",
+    "UnknownName": "errors",
+    "Unsupported": "errors",
+    "Network": "network",
+    "initialize": "network",
+    "load_backend": "registry",
+}
+
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "Diverged",
+    "InvalidInput",
+    "Model",
+    "Network",
+    "PyfnnError",
+    "UnknownName",
+    "Unsupported",
+    "initialize",
+    "load_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pyfnn' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"pyfnn.{_HOME[name]}"), name)

@@ -1,0 +1,54 @@
+"""Finds the compiled parts of pyfnn and says, where they are absent or stale, what to do. Loads none of them."""
+
+import hashlib
+import importlib
+import importlib.metadata
+from pathlib import Path
+from types import ModuleType
+
+from pyfnn.errors import BackendUnavailable
+from pyfnn.registry import PACKAGE, native_folder
+
+REINSTALL = "in the checkout: pip install -e ."
+
+
+def build_info() -> ModuleType:
+    """The generated module that says how the native parts were built; its folder holds them.
+
+    Raises
+    ------
+    BackendUnavailable
+        This copy of pyfnn has no compiled parts.
+    """
+    try:
+        return importlib.import_module("pyfnn._build_info")
+    except ImportError:
+        raise BackendUnavailable(*_why_absent()) from None
+
+
+def _why_absent() -> tuple[str, str]:
+    reason = f"pyfnn was imported from the source tree {PACKAGE.parent}, which has no compiled parts"
+    try:
+        elsewhere = importlib.metadata.distribution("pyfnn").version
+    except importlib.metadata.PackageNotFoundError:
+        return reason, REINSTALL
+    return (
+        f"{reason}; pyfnn {elsewhere} is installed, but this folder hides it",
+        f"run from another folder, or {REINSTALL}",
+    )
+
+
+def folder(target: str) -> Path:
+    """The folder that holds the compiled parts, after checking that `target` was built from the sources at hand.
+
+    Raises
+    ------
+    BackendUnavailable
+        No compiled parts, or a source has changed since they were built: a result must name the source it measured.
+    """
+    info = build_info()
+    for name, built in info.SOURCES[target].items():
+        source = native_folder() / name
+        if not source.exists() or hashlib.sha256(source.read_bytes()).hexdigest() != built:
+            raise BackendUnavailable(f"{source} is not what {target} was compiled from", REINSTALL)
+    return Path(str(info.__file__)).parent

@@ -1,0 +1,199 @@
+"""The frozen description of a network: sizes, functions, loss, dtype; where each parameter lies; how it starts.
+
+Nothing here computes a network: the oracle and the backends do.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn import activations, losses
+from pyfnn.activations import Activation
+from pyfnn.errors import InvalidInput, UnknownName
+
+DTYPES = ("float32", "float64")
+INITIALIZATION_SCHEMES = ("fan_in", "uniform01")
+_HE_FAMILY = ("relu", "leaky_relu", "elu", "softplus")
+
+
+class Layer(NamedTuple):
+    """Views of one layer's parameters. W: (inputs, outputs); b: (outputs,)."""
+
+    W: NDArray[Any]
+    b: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A feed-forward network and its risk.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        m_0 inputs, the hidden widths, m_L outputs; at least two entries, each positive.
+    activation : str or sequence of str
+        One name for all hidden layers, or one a hidden layer; see `pyfnn.activations.TABLE`.
+    loss : str
+        See `pyfnn.losses.TABLE`. The cross-entropies fuse their output activation.
+    l2 : float
+        λ of (λ/2) Σ_l ‖W_l‖²_F; biases are not penalized.
+    output_activation : str, optional
+        For the squared errors, any elementwise activation, ``identity`` by default. For the cross-entropies only
+        the one they fuse may be named.
+    dtype : str
+        ``float32`` or ``float64``.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        When made, naming the field, the value and the rule.
+
+    Notes
+    -----
+    Parameters are one flat vector θ: for each layer W_l, row-major, (m_{l-1}, m_l), then b_l, (m_l,).
+    """
+
+    sizes: tuple[int, ...]
+    activation: str | tuple[str, ...]
+    loss: str
+    l2: float = 0.0
+    output_activation: str | None = None
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        def put(field: str, value: object) -> None:
+            object.__setattr__(self, field, value)
+
+        put("sizes", _checked_sizes(self.sizes))
+        if self.loss not in losses.TABLE:
+            raise UnknownName("loss", self.loss, losses.TABLE)
+        if self.dtype not in DTYPES:
+            raise UnknownName("dtype", self.dtype, DTYPES)
+        if isinstance(self.l2, bool) or not isinstance(self.l2, (int, float)) or not 0 <= self.l2 < math.inf:
+            raise InvalidInput(f"l2 = {self.l2!r}: must be a finite number, 0 or more")
+        put("l2", float(self.l2))
+        put("activation", self._checked_activation())
+        put("output_activation", self._checked_output())
+
+    def _checked_activation(self) -> str | tuple[str, ...]:
+        if isinstance(self.activation, str):
+            return activations.parse(self.activation).name
+        names = tuple(activations.parse(name).name for name in self.activation)
+        hidden = len(self.sizes) - 2
+        if len(names) != hidden:
+            raise InvalidInput(f"activation names {len(names)} layers: the network has {hidden} hidden layers")
+        return names
+
+    def _checked_output(self) -> str:
+        fused = losses.TABLE[self.loss].fuses
+        if fused is None:
+            return activations.parse(self.output_activation or "identity").name
+        if self.output_activation not in (None, fused):
+            raise InvalidInput(
+                f"output_activation = {self.output_activation!r}: {self.loss} fuses {fused}; leave it unset"
+            )
+        return fused
+
+    @property
+    def n_layers(self) -> int:
+        """L: how many weight layers."""
+        return len(self.sizes) - 1
+
+    @cached_property
+    def hidden_activations(self) -> tuple[Activation, ...]:
+        """f_1 .. f_{L-1}."""
+        names = self.activation if isinstance(self.activation, tuple) else (self.activation,) * (self.n_layers - 1)
+        return tuple(activations.parse(name) for name in names)
+
+    @property
+    def fused(self) -> bool:
+        """Whether the loss brings its own output activation (softmax or sigmoid)."""
+        return losses.TABLE[self.loss].fuses is not None
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Length of θ."""
+        return sum(m_in * m_out + m_out for m_in, m_out in pairwise(self.sizes))
+
+    @property
+    def flops_per_row(self) -> int:
+        """Multiply-adds of one row's training step, times two: 2(2Σ_l P_l + Σ_{l≥2} P_l), P_l = m_{l-1} m_l."""
+        weights = [m_in * m_out for m_in, m_out in pairwise(self.sizes)]
+        return 2 * (2 * sum(weights) + sum(weights[1:]))
+
+    def layers(self, theta: NDArray[Any]) -> list[Layer]:
+        """Views of each layer's parameters (or of their gradients: anything laid out as θ).
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+        """
+        if theta.shape != (self.n_parameters,):
+            raise InvalidInput(f"theta has shape {theta.shape}: this network wants ({self.n_parameters},)")
+        views, at = [], 0
+        for m_in, m_out in pairwise(self.sizes):
+            W = theta[at : at + m_in * m_out].reshape(m_in, m_out)
+            at += m_in * m_out
+            views.append(Layer(W, theta[at : at + m_out]))
+            at += m_out
+        return views
+
+    def tensor_names(self) -> list[str]:
+        """Names of θ's tensors in their order: W_1, b_1, W_2, ..."""
+        return [f"{letter}_{layer}" for layer in range(1, self.n_layers + 1) for letter in "Wb"]
+
+
+def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        plain = tuple(int(size) for size in sizes)
+        exact = all(int_ == given and not isinstance(given, bool) for int_, given in zip(plain, sizes, strict=True))
+    except (TypeError, ValueError):
+        exact = False
+    if not exact or isinstance(sizes, str):
+        raise InvalidInput(f"sizes = {sizes!r}: must be a sequence of whole numbers")
+    if len(plain) < 2:
+        raise InvalidInput(f"sizes = {plain}: a network has at least two sizes, its inputs and its outputs")
+    if min(plain) < 1:
+        raise InvalidInput(f"sizes = {plain}: every size must be at least 1")
+    return plain
+
+
+def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[Any]:
+    """Starting parameters, reproducible from the seed.
+
+    Parameters
+    ----------
+    network : Network
+    seed : int
+        Of NumPy's PCG64 generator.
+    scheme : {"fan_in", "uniform01"}
+        ``fan_in``: W_l ~ N(0, 2/m_{l-1}) before an activation of the relu family (He et al. 2015, eq. 10), else
+        W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0. ``uniform01``: everything U(0, 1),
+        as the article that pyfnn comes from has it.
+
+    Returns
+    -------
+    ndarray, shape (n_parameters,), of the network's dtype
+    """
+    if scheme not in INITIALIZATION_SCHEMES:
+        raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    theta = np.zeros(network.n_parameters)
+    if scheme == "uniform01":
+        theta[:] = rng.random(theta.size)
+        return theta.astype(network.dtype)
+    names = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
+    for name, (W, _) in zip(names, network.layers(theta), strict=True):
+        fan_in, fan_out = W.shape
+        if name.split("(")[0] in _HE_FAMILY:
+            W[:] = rng.normal(0.0, math.sqrt(2 / fan_in), W.shape)
+        else:
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            W[:] = rng.uniform(-bound, bound, W.shape)
+    return theta.astype(network.dtype)

@@ -1,0 +1,109 @@
+"""The NumPy reference that every backend is held to: plain, complete, in any float dtype up to longdouble.
+
+It computes in the dtype of the θ it is given and is never timed. It does nothing in place and keeps nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn import losses
+from pyfnn.activations import Array, parse
+from pyfnn.network import Network
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward pass. Z[l-1]: (batch, m_l); A[l]: (batch, m_l), A[0] the inputs and A[L] the outputs."""
+
+    Z: list[Array]
+    A: list[Array]
+
+
+def forward(network: Network, theta: Array, x: Array) -> Pass:
+    """Z_l = A_{l-1} W_l + b_l and A_l = f_l(Z_l), layer by layer.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+        Its dtype is the dtype of the whole computation.
+    x : ndarray, shape (batch, m_0)
+    """
+    Z: list[Array] = []
+    A: list[Array] = [x.astype(theta.dtype)]
+    for W, b in network.layers(theta):
+        Z.append(A[-1] @ W + b)
+        if len(Z) < network.n_layers:
+            A.append(network.hidden_activations[len(Z) - 1](Z[-1]))
+        else:
+            A.append(_outputs(network, Z[-1]))
+    return Pass(Z, A)
+
+
+def _outputs(network: Network, Z: Array) -> Array:
+    name = str(network.output_activation)
+    return losses.FUSED[name](Z) if network.fused else parse(name)(Z)
+
+
+def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[Any, Array]:
+    """The regularized mean loss R of a batch and ∂R/∂θ, by backpropagation.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+    x : ndarray, shape (batch, m_0)
+    y : ndarray, shape (batch, m_L)
+
+    Returns
+    -------
+    loss : scalar of theta's dtype
+        (1/B) Σ_n L(y_n, t_n) + (λ/2) Σ_l ‖W_l‖²_F.
+    gradient : ndarray, shape (n_parameters,)
+        Laid out as θ.
+    """
+    row = losses.TABLE[network.loss]
+    batch, T, lam = x.shape[0], y.astype(theta.dtype), theta.dtype.type(network.l2)
+    run = forward(network, theta, x)
+    loss = row.per_row(run.Z[-1], run.A[-1], T).sum() / batch
+    delta = row.slope(run.A[-1], T) / batch
+    if not network.fused:
+        delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
+
+    gradient = np.zeros_like(theta)
+    parameters, slots = network.layers(theta), network.layers(gradient)
+    for at in reversed(range(network.n_layers)):
+        W = parameters[at].W
+        slots[at].W[:] = run.A[at].T @ delta + lam * W
+        slots[at].b[:] = delta.sum(axis=0)
+        loss = loss + lam / 2 * (W * W).sum()
+        if at > 0:
+            delta = network.hidden_activations[at - 1].derivative(run.Z[at - 1]) * (delta @ W.T)
+    return loss, gradient
+
+
+def train(
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    order: NDArray[np.int64],
+    batch_size: int,
+    learning_rate: float,
+) -> Array:
+    """θ after minibatch gradient descent over the rows that `order` names, the last batch as short as it comes.
+
+    Parameters
+    ----------
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+    order : ndarray of int64
+        Row numbers, in the order of use.
+    """
+    rate = theta.dtype.type(learning_rate)
+    for at in range(0, len(order), batch_size):
+        rows = order[at : at + batch_size]
+        theta = theta - rate * loss_and_gradient(network, theta, x[rows], y[rows])[1]
+    return theta
