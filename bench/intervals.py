@@ -1,0 +1,110 @@
+"""From samples to statements: step times, paired ratios, their intervals, the noise floor. Pure functions.
+
+Everything is on a log scale: times and ratios of times vary by factors. A launch is the unit of replication, since
+samples within one process share its memory layout and its luck (Kalibera and Jones 2013, "Rigorous benchmarking in
+reasonable time", section 6).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple, Protocol
+
+from scipy.stats import t as student_t
+
+CONFIDENCE = 0.95
+MIN_LAUNCHES = 5
+
+
+class Timed(Protocol):
+    """What a sample must tell."""
+
+    @property
+    def launch(self) -> int:
+        """Number of the launch it was taken in."""
+
+    @property
+    def round(self) -> int:
+        """Number of the round within the launch."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the timed block."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in the block."""
+
+
+class Estimate(NamedTuple):
+    """A centre and its interval. `median` is exp(mean of logs): the median of what is symmetric in logs."""
+
+    median: float
+    low: float
+    high: float
+
+
+def t_interval(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate | None:
+    """Student's t interval of the mean of `logs`, taken back from the log scale; None for fewer than two values."""
+    if len(logs) < 2:
+        return None
+    centre = fmean(logs)
+    margin = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
+    return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+
+def _by_turn(samples: Iterable[Timed]) -> dict[tuple[int, int], float]:
+    return {(s.launch, s.round): math.log(s.seconds / s.steps) for s in samples}
+
+
+def _launch_means(logs: dict[tuple[int, int], float]) -> list[float]:
+    launches: dict[int, list[float]] = defaultdict(list)
+    for (launch, _), value in logs.items():
+        launches[launch].append(value)
+    return [fmean(values) for values in launches.values()]
+
+
+def step_seconds(samples: Iterable[Timed]) -> Estimate | None:
+    """Seconds a step: launch means first, then a t interval over launches."""
+    return t_interval(_launch_means(_by_turn(samples)))
+
+
+def log_ratios(reference: Iterable[Timed], other: Iterable[Timed]) -> list[float]:
+    """Each launch's mean log(reference's step time / other's), paired within the rounds both took part in."""
+    ours, theirs = _by_turn(reference), _by_turn(other)
+    return _launch_means({turn: ours[turn] - theirs[turn] for turn in ours.keys() & theirs.keys()})
+
+
+def ratio(reference: Iterable[Timed], other: Iterable[Timed]) -> Estimate | None:
+    """How many times faster `other` is than `reference`; above 1 is faster. None for fewer than two launches."""
+    return t_interval(log_ratios(reference, other))
+
+
+def farther_bound(a_a: Estimate) -> float:
+    """How far from 1 an A/A interval reaches, as a fraction: 0.03 for (0.98, 1.03)."""
+    return math.exp(max(abs(math.log(a_a.low)), abs(math.log(a_a.high)))) - 1
+
+
+def launches_needed(logs: Sequence[float], precision: float, confidence: float = CONFIDENCE) -> int:
+    """How many launches bring the interval's half-width down to `precision` (a fraction), judged from a pilot.
+
+    Stein's two-stage rule (Stein 1945, Annals of Mathematical Statistics 16(3), 243-258): the number is fixed once,
+    from the pilot's spread, so that the data is not looked at again and again until it pleases.
+    """
+    margin = math.log1p(precision)
+    quantile = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1))
+    return max(len(logs), math.ceil((quantile * stdev(logs) / margin) ** 2))
+
+
+Verdict = Literal["faster", "slower", "no difference shown"]
+
+
+def verdict(estimate: Estimate, noise_floor: float | None) -> Verdict:
+    """What may be said of a ratio: "faster" only where the whole interval clears both 1 and the noise floor."""
+    floor = 1 + (noise_floor or 0.0)
+    if estimate.low > floor:
+        return "faster"
+    if estimate.high < 1 / floor:
+        return "slower"
+    return "no difference shown"

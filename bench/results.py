@@ -1,0 +1,307 @@
+"""What a run leaves behind: the journal it writes as it goes, and the results built from it. Measures nothing.
+
+`journal.jsonl` is the truth: one event a line, flushed and synced. `results.json` is built from it, by `build`, and
+can be built again at any time; a killed run loses at most the sample in flight.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench import intervals
+from pyfnn.errors import PyfnnError
+
+SCHEMA = "pyfnn-results/1"
+
+Status = Literal[
+    "ok",
+    "unavailable",
+    "unsupported",
+    "build_failed",
+    "protocol_error",
+    "parity_failed",
+    "diverged",
+    "threads_mismatch",
+    "implausible",
+    "crashed",
+    "timed_out",
+    "too_slow",
+    "not_run",
+]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+
+class ResultsError(PyfnnError):
+    """A results file or journal that cannot be used; the message says what is wrong and where."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(_Value):
+    """A centre and its 95 % interval; see `bench.intervals.Estimate`."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Sample(_Value):
+    """One timed block."""
+
+    launch: int
+    round: int
+    seconds: float = Field(gt=0)  # on the worker's own clock
+    steps: int = Field(gt=0)
+    cpu_seconds: float  # of the worker process over the block
+    wall_seconds: float  # the driver's view of the block
+    involuntary_switches: int | None = None
+
+
+class Curve(_Value):
+    """Loss against wall time at the ends of epochs; entry 0 is the starting θ, at 0 seconds."""
+
+    epochs: list[int]
+    seconds: list[float]
+    losses: list[float]
+
+
+class BackendResult(_Value):
+    """One instance of a backend in one case. `instance` is the name, or name@2 for the second arm of an A/A pair."""
+
+    name: str
+    instance: str
+    language: str
+    division: str
+    arithmetic: str | None = None
+    status: Status = "not_run"
+    reason: str = ""
+    remedy: str = ""
+    parity: dict[str, Any] = {}
+    build: dict[str, Any] = {}
+    threads_seen: int | None = None
+    peak_rss_bytes: int | None = None
+    startup_seconds: float | None = None
+    warmup_seconds: float | None = None
+    source_lines: int | None = None
+    samples: list[Sample] = []
+    curve: Curve | None = None
+    step_seconds: Estimate | None = None
+    ratio: Estimate | None = None
+    gflops: float | None = None
+    ceiling_share: float | None = None
+
+
+class Case(_Value):
+    """One (workload, operation, dtype, threads) and everyone in it.
+
+    `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed.
+    """
+
+    workload: str
+    operation: str
+    dtype: str
+    threads: int
+    batch: int
+    learning_rate: float
+    flops_per_step: float
+    data: str = ""
+    ceiling_gflops: float | None = None
+    noise_floor: float | None = None
+    reference: str | None = None
+    stopped: str = ""
+    backends: list[BackendResult] = []
+
+    @property
+    def title(self) -> str:
+        """For instance ``wine-deep · train · float32 · 1 thread``."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.workload} · {self.operation} · {self.dtype} · {threads}"
+
+
+class Results(_Value):
+    """A whole run."""
+
+    schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
+    created: str
+    finished: str | None = None
+    host: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    cases: list[Case] = []
+
+
+class Journal:
+    """Appends events to journal.jsonl, each on disk before the call returns. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / "journal.jsonl").open("a", encoding="utf-8")
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event. Raises OSError where the disk will not take it."""
+        self._file.write(json.dumps({"event": event, **fields}, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The events of a journal. A last line cut short is the sample that was in flight: it is left out."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.split("\n")
+    events = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ResultsError(f"{path}, line {number}: {error}") from None
+        if not isinstance(event, dict) or "event" not in event:
+            raise ResultsError(f"{path}, line {number}: not an event of a pyfnn journal")
+        events.append(event)
+    return events
+
+
+def build(events: Iterable[dict[str, Any]]) -> Results:
+    """The results that a journal tells.
+
+    Events: ``run`` (created, host, settings), ``case`` (its number and fields), ``backend`` (case, instance and any
+    fields: later ones win), ``sample`` (case, instance, fields), ``case_end`` (case, stopped), ``finish``.
+    """
+    run: dict[str, Any] = {}
+    cases: dict[int, dict[str, Any]] = {}
+    arms: dict[int, dict[str, dict[str, Any]]] = {}
+    try:
+        for event in events:
+            kind = event["event"]
+            fields = {key: value for key, value in event.items() if key != "event"}
+            if kind in ("run", "finish"):
+                run.update(fields)
+                continue
+            number = fields.pop("case")
+            if kind in ("case", "case_end"):
+                cases.setdefault(number, {}).update(fields)
+                arms.setdefault(number, {})
+                continue
+            arm = arms[number].setdefault(fields.pop("instance"), {"samples": []})
+            if kind == "sample":
+                arm["samples"].append(fields)
+            else:
+                arm.update(fields)
+        if not run:
+            raise ResultsError("the journal holds no run")
+        run["cases"] = [
+            {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
+            for number, fields in cases.items()
+        ]
+        bare = Results.model_validate(run)
+    except ValidationError as error:
+        raise ResultsError(f"the journal does not fit {SCHEMA}: {_first(error)}") from None
+    except KeyError as error:
+        raise ResultsError(f"the journal does not fit {SCHEMA}: an event without {error}") from None
+    reference = str(bare.settings.get("reference", "numpy"))
+    return bare.model_copy(update={"cases": [_with_statistics(case, reference) for case in bare.cases]})
+
+
+def stand_in(case: Case, reference: str) -> str | None:
+    """Who the ratios are to: `reference` if it is ok, else the first ok plain backend, else nobody."""
+    ok = [b for b in case.backends if b.status == "ok" and b.samples and b.instance == b.name]
+    for backend in ok:
+        if backend.name == reference:
+            return reference
+    return next((b.name for b in ok if b.division == "plain"), None)
+
+
+def _with_statistics(case: Case, wanted: str) -> Case:
+    reference = stand_in(case, wanted)
+    by_instance = {b.instance: b for b in case.backends}
+    base = by_instance[reference].samples if reference else []
+    backends = []
+    for backend in case.backends:
+        update: dict[str, Any] = {}
+        if backend.status == "ok":
+            step = intervals.step_seconds(backend.samples)
+            ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None
+            if step:
+                update["step_seconds"] = Estimate(**step._asdict())
+                update["gflops"] = case.flops_per_step / step.median / 1e9
+            if ratio:
+                update["ratio"] = Estimate(**ratio._asdict())
+        backends.append(backend.model_copy(update=update))
+    return case.model_copy(
+        update={"backends": backends, "reference": reference, "noise_floor": _noise_floor(by_instance)}
+    )
+
+
+def _noise_floor(by_instance: dict[str, BackendResult]) -> float | None:
+    bounds = []
+    for second in by_instance.values():
+        first = by_instance.get(second.name)
+        if second.instance == second.name or first is None or {first.status, second.status} != {"ok"}:
+            continue
+        a_a = intervals.ratio(first.samples, second.samples)
+        if a_a:
+            bounds.append(intervals.farther_bound(a_a))
+    return max(bounds, default=None)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def save(results: Results, folder: Path) -> Path:
+    """Write results.json, whole or not at all."""
+    path = folder / "results.json"
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(results.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def load(folder: Path) -> Results:
+    """The results in a folder, from results.json or, where a run was killed before writing it, from its journal.
+
+    Raises
+    ------
+    ResultsError
+        What is wrong and where: no such file, cut short, edited, of another schema.
+    """
+    path, journal = folder / "results.json", folder / "journal.jsonl"
+    if not path.exists() and journal.exists():
+        return build(read_journal(journal))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror or error}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path} is cut short or altered: {error}") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise ResultsError(f"{path}: schema is {schema!r}; this version reads {SCHEMA!r}")
+    try:
+        return Results.model_validate(data)
+    except ValidationError as error:
+        raise ResultsError(f"{path}: {_first(error)}") from None
