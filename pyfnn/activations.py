@@ -25,13 +25,15 @@ class Row:
     derivative: Callable[[Array, float], Array]
     curvature: Callable[[Array, float], Array]  # the second derivative, away from the kinks
     kinks: Callable[[float], tuple[float, ...]] = lambda _: ()  # where the derivative jumps
+    piecewise_linear: bool = False
     default: float | None = None  # None: the activation takes no parameter
 
 
 def sigmoid(Z: Array) -> Array:
     """1 / (1 + exp(-Z)), without overflow at either end."""
     e = np.exp(-np.abs(Z))
-    return np.where(Z >= 0, 1, e) / (1 + e)
+    positive: Array = np.where(Z >= 0, 1, e) / (1 + e)
+    return positive
 
 
 def _softplus(Z: Array) -> Array:
@@ -55,6 +57,7 @@ TABLE: dict[str, Row] = {
         function=lambda Z, _: Z.copy(),
         derivative=lambda Z, _: np.ones_like(Z),
         curvature=_zero,
+        piecewise_linear=True,
     ),
     "sigmoid": Row(
         function=lambda Z, _: sigmoid(Z),
@@ -70,12 +73,14 @@ TABLE: dict[str, Row] = {
         function=lambda Z, _: np.maximum(Z, 0),
         derivative=lambda Z, _: (Z > 0).astype(Z.dtype),
         curvature=_zero,
+        piecewise_linear=True,
         kinks=lambda _: (0.0,),
     ),
     "leaky_relu": Row(
         function=lambda Z, a: np.where(Z > 0, Z, a * Z),
         derivative=lambda Z, a: np.where(Z > 0, np.ones_like(Z), np.full_like(Z, a)),
         curvature=_zero,
+        piecewise_linear=True,
         kinks=lambda a: (0.0,) if a != 1 else (),
         default=0.01,
     ),
@@ -95,12 +100,14 @@ TABLE: dict[str, Row] = {
         function=lambda Z, _: np.clip(Z / 4 + Z.dtype.type(0.5), 0, 1),
         derivative=lambda Z, _: _inside(Z, 2) / 4,
         curvature=_zero,
+        piecewise_linear=True,
         kinks=lambda _: (-2.0, 2.0),
     ),
     "hard_tanh": Row(
         function=lambda Z, _: np.clip(Z, -1, 1),
         derivative=lambda Z, _: _inside(Z, 1),
         curvature=_zero,
+        piecewise_linear=True,
         kinks=lambda _: (-1.0, 1.0),
     ),
 }

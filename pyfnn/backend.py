@@ -76,8 +76,8 @@ class Model(ABC):
         self.network = network
         self.threads = threads
         self.checksum = math.nan
-        self._rows = 0
-        self._order_length = 0
+        self._n_rows = 0
+        self._n_order = 0
         self._closed = False
 
     def load(self, x: Array, y: Array, order: Order) -> None:
@@ -110,16 +110,16 @@ class Model(ABC):
             at = int(np.argmax((order < 0) | (order >= rows)))
             raise InvalidInput(f"order[{at}] = {order[at]}: row numbers lie in [0, {rows})")
         self._load(x, y, order)
-        self._rows, self._order_length = rows, length
+        self._n_rows, self._n_order = rows, length
 
     def forward(self, first: int, count: int) -> Array:
         """Outputs of rows [first, first+count): (count, m_L); probabilities where the loss is a cross-entropy."""
-        self._check_range(first, count, self._rows, "rows")
+        self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
 
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         """Mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
-        self._check_range(first, count, self._rows, "rows")
+        self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
     def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
@@ -135,7 +135,7 @@ class Model(ABC):
         Diverged
             θ is no longer finite; it stays as it became, until `reset`.
         """
-        self._check_range(first, count, self._order_length, "entries of order")
+        self._check_range(first, count, self._n_order, "entries of order")
         _check_count("batch_size", batch_size)
         if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < math.inf:
             raise InvalidInput(f"learning_rate = {learning_rate!r}: must be finite and above 0")
@@ -153,7 +153,7 @@ class Model(ABC):
         """
         if operation not in OPERATIONS:
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
-        self._check_range(first, count, self._rows, "rows")
+        self._check_range(first, count, self._n_rows, "rows")
         _check_count("repeats", repeats)
         seconds, self.checksum = self._time(operation, first, count, repeats)
         return seconds

@@ -61,6 +61,10 @@ class Diverged(PyfnnError, ArithmeticError):
     """The parameters became non-finite during training."""
 
 
+class DatasetError(PyfnnError):
+    """A dataset's file cannot be had, or is not what it should be; the message says how to get it again."""
+
+
 class WorkerError(PyfnnError):
     """Something is wrong with the process at the other end."""
 

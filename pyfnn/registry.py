@@ -43,7 +43,12 @@ class Row(BaseModel):
     probe: str | None = None
     remedy: str = ""
     sources: tuple[str, ...] = ()
-    folder: Path = Path()
+    manifest: Path = Path()  # the file this row was read from
+
+    @property
+    def folder(self) -> Path:
+        """Where the row's relative paths start: the folder of its manifest."""
+        return self.manifest.parent
 
     @model_validator(mode="after")
     def _either_hosted_or_run(self) -> "Row":
@@ -85,7 +90,7 @@ def read_manifest(path: Path) -> list[Row]:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        tables["backend"] = [{**table, "folder": path.parent.resolve()} for table in tables.get("backend", [])]
+        tables["backend"] = [{**table, "manifest": path.resolve()} for table in tables.get("backend", [])]
         return _Manifest.model_validate(tables).backend
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise InvalidInput(f"{path}: {error}") from None
@@ -111,8 +116,8 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
     """
     table: dict[str, Row] = {}
     for row in [*_built_in(), *(row for path in manifests for row in read_manifest(path))]:
-        if row.name in table:
-            raise InvalidInput(f"two backends are called {row.name!r}: in {table[row.name].folder} and {row.folder}")
+        if row.name in table and table[row.name] != row:
+            raise InvalidInput(f"two backends are called {row.name!r}: in {table[row.name].manifest} and {row.manifest}")
         table[row.name] = row
     return table
 

@@ -1,0 +1,77 @@
+"""How a run goes, told to a person: a bar on a terminal, plain lines elsewhere. Redrawn between turns only."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from bench.results import Status
+
+_PLAIN_INTERVAL = 5.0  # seconds between plain lines
+
+
+class Teller:
+    """Tells of cases, turns and verdicts. A context manager.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    cases : int
+        How many cases the run has.
+    """
+
+    def __init__(self, console: Console, cases: int) -> None:
+        self._console, self._cases, self._done = console, cases, 0
+        self._title = ""
+        self._last_line = -_PLAIN_INTERVAL
+        self._task: TaskID | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[text]}"),
+            console=console,
+            auto_refresh=False,  # no thread of ours runs while a sample does
+            transient=True,
+        )
+
+    def __enter__(self) -> "Teller":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def begin(self, title: str) -> None:
+        """A case begins."""
+        self._done += 1
+        self._title = f"[{self._done}/{self._cases}] {title}"
+        if self._console.is_terminal:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(escape(self._title), total=1.0, text="the oracle computes")
+            self._bar.refresh()
+        else:
+            self._say(self._title)
+
+    def progress(self, text: str, share: float) -> None:
+        """So much of the case's least work is done."""
+        if self._console.is_terminal and self._task is not None:
+            self._bar.update(self._task, completed=min(1.0, share), text=escape(text))
+            self._bar.refresh()
+        elif time.monotonic() - self._last_line >= _PLAIN_INTERVAL:
+            self._say(f"  {text}")
+
+    def verdict(self, instance: str, status: Status, reason: str) -> None:
+        """A backend is out, and why."""
+        self._say(f"  {instance}: {status}: {reason}", style="red" if status != "unavailable" else "yellow")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,430 @@
+"""The figures of a run, for a journal's column: step times, ratios, training curves. Decides nothing: see `rows`.
+
+Every position is in inches, from the lines of text to be placed, so that type stays at 7 pt or more whatever the
+number of backends. Divisions differ in marker and colour (Okabe and Ito 2008, "Color universal design").
+"""
+
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+
+from bench.report.rows import CaseRows, Quantity, Row, number, told, unit_of
+from bench.results import Curve, Results
+
+WIDTH = 3.5  # inches: one column of a journal
+PAGE = 9.0  # inches: figures taller than this go on in a further file
+DPI = 300
+TYPE = 7.0  # points
+ROW, LINE, GAP, AXIS, EDGE = 0.15, 0.125, 0.5, 0.38, 0.06  # inches; GAP, between divisions, in rows
+
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+DIVISION_STYLE = {"plain": ("o", BLUE), "tuned": ("s", VERMILION), "framework": ("D", GREEN)}
+OTHER_STYLE = ("^", PURPLE)
+LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)
+LINE_STYLES = ("-", "--", ":")
+FAINT, SHADE, MUTED = "#DDDDDD", "#BDBDBD", "#555555"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": TYPE,
+    "axes.labelsize": TYPE,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": TYPE,
+    "ytick.labelsize": TYPE,
+    "xtick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+    "ytick.major.size": 2.5,
+    "text.parse_math": False,
+    "svg.hashsalt": "pyfnn",
+}
+
+Key = tuple[str, str, int]
+FLOOR = "noise floor"  # the group it has in the SVG
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of dot figure.
+
+    Attributes
+    ----------
+    stem : str
+        Begins the file's name.
+    quantity : callable
+        What of a row is drawn, in seconds or as a ratio; None where there is nothing to draw.
+    """
+
+    stem: str
+    quantity: Callable[[Row], Quantity | None]
+    relative: bool
+
+
+def _relative(row: Row) -> Quantity | None:
+    return Quantity(1.0) if row.verdict == "reference" and row.step else row.ratio
+
+
+STEP_TIME = Kind("step_time", lambda row: row.step, relative=False)
+RATIO = Kind("ratio", _relative, relative=True)
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draw and save every figure, as PNG and SVG; the files written.
+
+    The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` likewise (where there is a ratio), each
+    going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
+    """
+    written = []
+    with style.context(["default", STYLE]):
+        for stem, figure in figures(results):
+            for suffix in (".png", ".svg"):
+                path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
+                metadata = {"Date": None} if suffix == ".svg" else None
+                figure.savefig(path, dpi=DPI, metadata=metadata)
+                written.append(path)
+    return written
+
+
+def figures(results: Results) -> Iterator[tuple[str, Figure]]:
+    """Every figure of a run by the stem of its file's name."""
+    cases = told(results)
+    source = _source(results)
+    for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
+        panels = list(group)
+        name = f"{operation}_{dtype}_{threads}t"
+        for kind in (STEP_TIME, RATIO):
+            if kind is RATIO and not any(row.ratio for rows in panels for row in rows.rows):
+                continue
+            for page, some in enumerate(_pages(panels), 1):
+                stem = f"{kind.stem}_{name}" + (f"_{page}" if page > 1 else "")
+                yield stem, dots(kind, some, [source, *_data_notes(some)])
+    for rows in cases:
+        if any(_curve(row) for row in rows.rows):
+            case = rows.case
+            yield f"curve_{case.workload}_{case.dtype}_{case.threads}t", curves(rows, [source, *_data_notes([rows])])
+
+
+def dots(kind: Kind, panels: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
+    """Dots with interval whiskers on a log axis, a panel a case, a row a backend, grouped by division.
+
+    A backend without a value has, in place of its dot, its status.
+    """
+    rows = [row for panel in panels for row in panel.rows]
+    left = max((_inches(_short(row.label)) for row in rows), default=0.0) + 2 * EDGE
+    values = [_value_text(kind, row, panel) for panel in panels for row in panel.rows]
+    right = max(map(_inches, values), default=0.0) + 2 * EDGE
+    foot = _wrapped([_bars_note(kind, rows), *footnotes])
+    height = 1.5 * LINE + sum(map(_height, panels)) + LINE * len(foot) + EDGE
+    figure = Figure(figsize=(WIDTH, height))
+    figure.legend(handles=_legend(kind, panels), loc="upper left", ncols=5, **_LEGEND)
+    top = height - 1.5 * LINE
+    for panel in panels:
+        spanned = ROW * _span(panel)
+        figure.text(EDGE / WIDTH, (top - 1.4 * LINE) / height, panel.case.title, weight="bold", va="baseline")
+        bottom = top - 1.8 * LINE - spanned
+        box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, spanned / height)
+        _dot_panel(figure.add_axes(box), kind, panel)
+        top -= _height(panel)
+    _footnotes(figure, foot)
+    return figure
+
+
+def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
+    """Loss at the ends of epochs against wall time, a line a backend, each named above its first epoch.
+
+    The start, at 0 seconds, has no place on a log axis: it is the dotted line.
+    """
+    drawn = sorted(((row, curve) for row in rows.rows if (curve := _curve(row))), key=lambda pair: pair[1].seconds[1])
+    absent = [f"{row.label} ({_without_curve(row)})" for row in rows.rows if not _curve(row)]
+    foot = _wrapped([*([f"No curve: {', '.join(absent)}."] if absent else []), *footnotes])
+    names = max(_inches(_short(row.label)) for row, _ in drawn) + EDGE
+    plot, left, right = 2.0, 0.55, 0.12
+    height = 3.2 * LINE + names + 0.1 + plot + AXIS + LINE * len(foot) + EDGE
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, rows.case.title, weight="bold", va="baseline")
+    divisions = {row.backend.division for row, _ in drawn}
+    handles = [_handle(division, MUTED) for division in _ordered(divisions)]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **_LEGEND)
+    bottom = AXIS + LINE * len(foot) + EDGE
+    axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
+    _curve_panel(axes, drawn, WIDTH - left - right)
+    _footnotes(figure, foot)
+    return figure
+
+
+_WORD = {
+    "va": "center_baseline",
+    "color": MUTED,
+    "style": "italic",
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+}
+_LEGEND = {
+    "frameon": False,
+    "fontsize": TYPE,
+    "borderpad": 0.3,
+    "handletextpad": 0.3,
+    "columnspacing": 1.0,
+    "handlelength": 1.2,
+}
+
+
+def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
+    scale = 1.0 if kind.relative else panel.unit.seconds
+    at = _places(panel)
+    across = axes.get_yaxis_transform()  # x in fractions of the axes, y in rows
+    drawn = [quantity for row in panel.rows if (quantity := kind.quantity(row))]
+    bounds = [b / scale for q in drawn for b in (q.interval or (q.value, q.value))]
+    if kind.relative and panel.floor is not None:
+        floor = 1 + panel.floor
+        bounds += [1 / floor, floor]
+        axes.axvspan(1 / floor, floor, color=SHADE, linewidth=0, zorder=0, gid=FLOOR)
+        axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
+    _log_axis(axes, "x", bounds)
+    for row, y in zip(panel.rows, at, strict=True):
+        quantity = kind.quantity(row)
+        if quantity:
+            _dot(axes, row, quantity, y, scale)
+        else:
+            word = "no ratio" if row.step else row.status
+            axes.text(0.5, y, word, transform=across, ha="center", **_WORD)
+        text = _value_text(kind, row, panel)
+        axes.text(1 + EDGE / 2, y, text, transform=across, va="center_baseline")
+    axes.set_ylim(_span(panel) - 0.5, -0.5)
+    axes.set_yticks(at, [_short(row.label) for row in panel.rows])
+    axes.tick_params(axis="y", length=0)
+    for label, row in zip(axes.get_yticklabels(), panel.rows, strict=True):
+        label.set_color(BLACK if row.step else MUTED)
+    axes.set_xlabel(_axis_label(kind, panel) if drawn else "No backend was timed", labelpad=1)
+
+
+def _dot(axes: Axes, row: Row, quantity: Quantity, y: float, scale: float) -> None:
+    marker, colour = _marker(row)
+    axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
+    value = quantity.value / scale
+    if quantity.interval:
+        low, high = (bound / scale for bound in quantity.interval)
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.1, marker="|", markersize=4, zorder=2)
+    face = colour if quantity.interval else "white"
+    axes.plot([value], [y], marker=marker, markersize=3.8, markerfacecolor=face, markeredgecolor=colour, zorder=3)
+
+
+def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
+    quantity = kind.quantity(row)
+    if quantity is None:
+        return ""
+    if kind.relative:
+        return f"{number(quantity.value)}×" if row.ratio else row.verdict
+    return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}"
+
+
+def _axis_label(kind: Kind, panel: CaseRows) -> str:
+    if not kind.relative:
+        return f"Step time ({panel.unit.name})"
+    if panel.floor is None:
+        return "Speed relative to the reference (×)"
+    return f"Speed relative to {panel.case.reference} (×); noise floor {number(100 * panel.floor, 2)} %"
+
+
+def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) -> None:
+    unit = unit_of(second for _, curve in drawn for second in curve.seconds[1:])
+    lines = [([second / unit.seconds for second in curve.seconds[1:]], curve.losses[1:]) for _, curve in drawn]
+    losses = [loss for _, curve in drawn for loss in curve.losses]
+    _log_axis(axes, "x", [x for xs, _ in lines for x in xs])
+    if min(losses) > 0 and max(losses) / min(losses) > 5:
+        _log_axis(axes, "y", losses)
+    else:
+        margin = 0.05 * (max(losses) - min(losses) or 1.0)
+        axes.set_ylim(min(losses) - margin, max(losses) + margin)
+    for i, ((row, _), (x, y)) in enumerate(zip(drawn, lines, strict=True)):
+        axes.plot(
+            x,
+            y,
+            color=LINE_COLOURS[i % len(LINE_COLOURS)],
+            linestyle=LINE_STYLES[i // len(LINE_COLOURS) % len(LINE_STYLES)],
+            linewidth=1.0,
+            marker=_marker(row)[0],
+            markersize=2.8,
+            markevery=max(1, len(x) // 5),
+            label=row.label,
+        )
+    axes.axhline(drawn[0][1].losses[0], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
+    axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
+    axes.set_ylabel("Training loss (dotted: at the start)")
+    _names_above(axes, [_short(row.label) for row, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
+
+
+def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], inches: float) -> None:
+    """A name above the axes for each point, joined to it by a thin line; names keep a line's distance."""
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    ends = [to_fraction.transform(point) for point in points]
+    distance = min(LINE, inches / len(points))
+    places = _spread([inches * x for x, _ in ends], distance, inches)
+    for i, (name, (x, y), inch) in enumerate(zip(names, ends, places, strict=True)):
+        place = inch / inches
+        leader = axes.plot([x, place, place], [y, 1.0, 1.03], transform=axes.transAxes, clip_on=False, zorder=1)
+        leader[0].set(color=LINE_COLOURS[i % len(LINE_COLOURS)], linewidth=0.5)
+        axes.text(place, 1.04, name, transform=axes.transAxes, rotation=90, ha="center", va="bottom")
+
+
+def _spread(wanted: Sequence[float], distance: float, length: float) -> list[float]:
+    """Places at least `distance` apart within [0, length], as near those wanted (ascending) as least squares has it."""
+    blocks: list[tuple[float, int]] = []  # (mean of wanted place less the room taken by those before it, how many)
+    for i, place in enumerate(wanted):
+        mean, count = place - i * distance, 1
+        while blocks and blocks[-1][0] > mean:
+            before, many = blocks.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        blocks.append((mean, count))
+    last = max(0.0, length - (len(wanted) - 1) * distance)
+    starts = [min(max(mean, 0.0), last) for mean, count in blocks for _ in range(count)]
+    return [start + i * distance for i, start in enumerate(starts)]
+
+
+def _log_axis(axes: Axes, which: Literal["x", "y"], bounds: Sequence[float]) -> None:
+    """A log scale around `bounds`, at least a tenth wide, with ticks in plain numbers; blank where there are none."""
+    low, high = (math.log10(bound) for bound in (min(bounds, default=1.0), max(bounds, default=1.0)))
+    margin = max(0.06 * (high - low), (0.04 - (high - low)) / 2, 0.01)
+    limits = 10 ** (low - margin), 10 ** (high + margin)
+    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    ticks = _ticks(*limits) if bounds else []
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([f"{tick:.10g}" for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to seven round numbers within the limits, three where they are close; evenly spread on a log scale."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]
+        if len(ticks) >= 4:
+            return ticks[:: math.ceil(len(ticks) / 7)]
+    return [float(tick) for tick in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
+
+
+def _legend(kind: Kind, panels: Sequence[CaseRows]) -> list[Line2D | Patch]:
+    divisions = {division for panel in panels for division, _ in panel.groups}
+    handles: list[Line2D | Patch] = [_handle(division) for division in _ordered(divisions)]
+    if kind.relative:
+        handles.append(Patch(facecolor=SHADE, label="noise floor"))
+    return handles
+
+
+def _marker(row: Row) -> tuple[str, str]:
+    return DIVISION_STYLE.get(row.backend.division, OTHER_STYLE)
+
+
+def _handle(division: str, colour: str | None = None) -> Line2D:
+    marker, own = DIVISION_STYLE.get(division, OTHER_STYLE)
+    return Line2D([], [], color=colour or own, marker=marker, markersize=3.8, linestyle="none", label=division)
+
+
+def _ordered(divisions: Iterable[str]) -> list[str]:
+    order = list(DIVISION_STYLE)
+    return sorted(divisions, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def _pages(panels: Sequence[CaseRows]) -> Iterator[list[CaseRows]]:
+    page: list[CaseRows] = []
+    for panel in panels:
+        if page and sum(map(_height, [*page, panel])) > PAGE:
+            yield page
+            page = []
+        page.append(panel)
+    yield page
+
+
+def _places(panel: CaseRows) -> list[float]:
+    """The y of each row, in rows, a gap between divisions."""
+    return [i + GAP * g for i, g in enumerate(g for g, (_, rows) in enumerate(panel.groups) for _ in rows)]
+
+
+def _span(panel: CaseRows) -> float:
+    return max(1.0, len(panel.rows) + GAP * (len(panel.groups) - 1))
+
+
+def _height(panel: CaseRows) -> float:
+    return ROW * _span(panel) + 1.8 * LINE + AXIS
+
+
+def _inches(text: str) -> float:
+    """Width of a line of text at our type size."""
+    if not text:
+        return 0.0
+    return float(TextPath((0, 0), text, prop=FontProperties(family="DejaVu Sans", size=TYPE)).get_extents().width) / 72
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what it names; tables have it in full."""
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
+def _wrapped(footnotes: Sequence[str]) -> list[str]:
+    return [line for note in footnotes for line in textwrap.wrap(note, 64)]
+
+
+def _footnotes(figure: Figure, lines: Sequence[str]) -> None:
+    height = figure.get_figheight()
+    for i, line in enumerate(reversed(lines)):
+        figure.text(EDGE / WIDTH, (EDGE + LINE * i) / height, line, color=MUTED, va="bottom")
+
+
+def _key(rows: CaseRows) -> Key:
+    return rows.case.operation, rows.case.dtype, rows.case.threads
+
+
+def _curve(row: Row) -> Curve | None:
+    curve = row.backend.curve
+    return curve if row.status == "ok" and curve and len(curve.seconds) > 1 else None
+
+
+def _without_curve(row: Row) -> str:
+    return "not recorded" if row.status == "ok" else row.status
+
+
+def _source(results: Results) -> str:
+    """Machine and version in a line; says so where either is not recorded."""
+    cpu = results.host.get("cpu_model") or "CPU not recorded"
+    version = results.host.get("pyfnn_version")
+    return f"{cpu}; pyfnn {version or '(version not recorded)'}."
+
+
+def _bars_note(kind: Kind, rows: Sequence[Row]) -> str:
+    drawn = [quantity for row in rows if (quantity := row.ratio if kind.relative else row.step)]
+    notes = ["Bars: 95\N{NO-BREAK SPACE}% intervals over launches."] if any(q.interval for q in drawn) else []
+    if not all(q.interval for q in drawn):
+        notes.append("Hollow: a single launch, no interval.")
+    return " ".join(notes)
+
+
+def _data_notes(panels: Sequence[CaseRows]) -> list[str]:
+    told: dict[str, list[str]] = {}
+    for panel in panels:
+        if panel.case.data:
+            told.setdefault(panel.case.data.rstrip("."), []).append(panel.case.workload)
+    return [f"{', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]

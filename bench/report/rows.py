@@ -1,0 +1,254 @@
+"""The row model: what may be said of each backend in a case, decided once for tables and figures. Draws nothing.
+
+What is withheld is withheld here: a ratio without an interval or a noise floor, a time of a backend that is not ok.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean, median
+
+from bench import intervals
+from bench.results import BackendResult, Case, Estimate, Results
+
+DIVISIONS = ("plain", "tuned", "framework")
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value, and its 95 % interval where there is one."""
+
+    value: float
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend in one case.
+
+    Attributes
+    ----------
+    label : str
+        Its name, marked where it does not compute in the case's dtype.
+    status : str
+        In words: ``ok``, ``parity failed``, ...
+    step : Quantity or None
+        Seconds a step. Without interval where there was a single launch.
+    ratio : Quantity or None
+        The reference's step time over this one's.
+    verdict : str
+        What may be said of the ratio.
+    """
+
+    backend: BackendResult
+    label: str
+    status: str
+    step: Quantity | None
+    ratio: Quantity | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CaseRows:
+    """One case as it is told.
+
+    Attributes
+    ----------
+    groups : tuple of (str, tuple of Row)
+        One a division; within it the fastest first, then those without a time.
+    unit : Unit
+        What its step times are given in.
+    floor : float or None
+        The noise floor, as a fraction.
+    notes : tuple of str
+        What a reader must know: who the reference is, the noise floor, the launches, the data, why it stopped.
+    """
+
+    case: Case
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    unit: "Unit"
+    floor: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row, in order."""
+        return tuple(row for _, rows in self.groups for row in rows)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Backends without a time for one and the same reason, and the cases in which."""
+
+    instance: str
+    status: str
+    reason: str
+    remedy: str
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An SI unit of time."""
+
+    name: str
+    seconds: float
+
+
+UNITS = (Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6), Unit("ns", 1e-9))
+
+
+def unit_of(seconds: Iterable[float]) -> Unit:
+    """The unit in which the geometric mean of these times is at least 1."""
+    logs = [math.log(value) for value in seconds]
+    centre = math.exp(fmean(logs)) if logs else 1e-6
+    return next((unit for unit in UNITS if centre >= unit.seconds), UNITS[-1])
+
+
+def number(value: float, significant: int = 3) -> str:
+    """`value` to so many significant digits, never in powers of ten: 0.0412, 49.8, 207703."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.{max(0, significant - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def with_interval(quantity: Quantity, scale: float = 1.0) -> str:
+    """For instance ``49.8 [49.3, 50.3]``.
+
+    As far as the interval's half-width bears: to its first digit, or its second where the first is 1; no fewer than two
+    digits of the value, no more than five.
+    """
+    value = quantity.value / scale
+    if quantity.interval is None:
+        return number(value)
+    low, high = (bound / scale for bound in quantity.interval)
+    leading = -math.floor(math.log10(value))
+    half = (high - low) / 2
+    wanted = -math.floor(math.log10(half / 2)) if half > 0 else leading + 4
+    digits = max(0, leading + 1, min(leading + 4, wanted))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def told(results: Results) -> tuple[CaseRows, ...]:
+    """Every case of a run, as it is told."""
+    wanted = str(results.settings.get("reference", "numpy"))
+    return tuple(case_rows(case, wanted) for case in results.cases)
+
+
+def case_rows(case: Case, wanted: str) -> CaseRows:
+    """One case, as it is told.
+
+    Parameters
+    ----------
+    case : Case
+    wanted : str
+        The reference that the run asked for.
+    """
+    rows = sorted((_row(case, b) for b in case.backends if b.instance == b.name), key=_place)
+    groups = tuple((name, tuple(group)) for name, group in groupby(rows, key=lambda row: row.backend.division))
+    unit = unit_of(row.step.value for row in rows if row.step)
+    return CaseRows(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
+
+
+def absences(results: Results) -> tuple[Absence, ...]:
+    """Who has no time, and why. A second instance is told of only where the first one ran."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for case in results.cases:
+        ok = {b.name for b in case.backends if b.instance == b.name and b.status == "ok"}
+        for b in case.backends:
+            if b.status != "ok" and (b.instance == b.name or b.name in ok):
+                found.setdefault((b.instance, words(b.status), b.reason, b.remedy), []).append(case.title)
+    return tuple(Absence(*key, tuple(cases)) for key, cases in found.items())
+
+
+def words(status: str) -> str:
+    """A status as a reader sees it: ``parity failed``."""
+    return status.replace("_", " ")
+
+
+def _place(row: Row) -> tuple[int, str, float]:
+    division = row.backend.division
+    known = DIVISIONS.index(division) if division in DIVISIONS else len(DIVISIONS)
+    return known, division, row.step.value if row.step else math.inf
+
+
+def _row(case: Case, backend: BackendResult) -> Row:
+    ok = backend.status == "ok"
+    step = _step(backend) if ok else None
+    ratio = _quantity(backend.ratio) if ok and case.reference and case.noise_floor is not None else None
+    status = words(backend.status) if step or not ok else "no sample"
+    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio))
+
+
+def _label(case: Case, backend: BackendResult) -> str:
+    native = backend.arithmetic in (None, "native", case.dtype)
+    return backend.name if native else f"{backend.name} ({backend.arithmetic})"
+
+
+def _step(backend: BackendResult) -> Quantity | None:
+    if backend.step_seconds is None and backend.samples:
+        return Quantity(median(s.seconds / s.steps for s in backend.samples))
+    return _quantity(backend.step_seconds)
+
+
+def _quantity(estimate: Estimate | None) -> Quantity | None:
+    return Quantity(estimate.median, (estimate.low, estimate.high)) if estimate else None
+
+
+def _verdict(case: Case, backend: BackendResult, ratio: Quantity | None) -> str:
+    if ratio and ratio.interval:
+        return intervals.verdict(intervals.Estimate(ratio.value, *ratio.interval), case.noise_floor)
+    return "reference" if backend.name == case.reference else ""
+
+
+def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
+    notes = (
+        _reference_note(case, wanted),
+        _floor_note(case),
+        _launches_note(rows),
+        f"Data: {case.data.rstrip('.')}." if case.data else "",
+        f"Stopped: {case.stopped.rstrip('.')}." if case.stopped else "",
+    )
+    return [note for note in notes if note]
+
+
+def _reference_note(case: Case, wanted: str) -> str:
+    if case.reference == wanted:
+        return ""
+    why = next((words(b.status) for b in case.backends if b.instance == wanted), "not in this case")
+    if case.reference is None:
+        return f"No ratios: the reference, {wanted}, has no time ({why}), and no plain backend can stand in for it."
+    return f"{case.reference} stands in for the reference, {wanted} ({why}): the ratios are to {case.reference}."
+
+
+def _floor_note(case: Case) -> str:
+    """The noise floor and the A/A ratios behind it."""
+    if case.reference is None:
+        return ""
+    if case.noise_floor is None:
+        return "No noise floor was measured (no second instance has an interval), and so no ratio is shown."
+    by_instance = {b.instance: b for b in case.backends if b.status == "ok"}
+    pairs = []
+    for second in by_instance.values():
+        first = by_instance.get(second.name)
+        a_a = intervals.ratio(first.samples, second.samples) if first and first is not second else None
+        if a_a:
+            pairs.append(f"{second.name} against itself {with_interval(Quantity(a_a.median, (a_a.low, a_a.high)))}")
+    evidence = f" ({'; '.join(pairs)})" if pairs else ""
+    return f"Noise floor {number(100 * case.noise_floor, 2)} %{evidence}: nothing within it is called faster or slower."
+
+
+def _launches_note(rows: list[Row]) -> str:
+    launches = {len({s.launch for s in row.backend.samples}) for row in rows if row.step}
+    if not launches:
+        return "No backend was timed."
+    fewest, most = min(launches), max(launches)
+    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    if most == 1:
+        return "One launch: no interval, and so no ratio."
+    few = fewest < intervals.MIN_LAUNCHES
+    warning = f"; fewer than {intervals.MIN_LAUNCHES} make them wide and provisional" if few else ""
+    return f"Intervals: 95 %, over {count} launches{warning}."

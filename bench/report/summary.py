@@ -1,0 +1,97 @@
+"""summary.md: a run told in one page of text, with its tables and links to its figures. Decides nothing: see `rows`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.report import rows as model
+from bench.report.tables import (
+    READING,
+    Table,
+    backends_table,
+    case_table,
+    costs_table,
+    escape,
+    markdown,
+    where,
+)
+from bench.results import Results
+
+REASON_LINES = 20  # of a compiler's words; the rest is in results.json
+
+
+def text(results: Results, figures: Sequence[Path]) -> str:
+    """The whole summary, in Markdown.
+
+    Parameters
+    ----------
+    results : Results
+    figures : sequence of Path
+        Files beside the summary; the PNG ones are shown, each with its SVG linked.
+    """
+    parts = [_head(results), *_cases(results), *_absences(results), *_figures(figures)]
+    if results.cases:
+        parts += ["## Backends", markdown(backends_table(results))]
+    parts += ["## Machine", _facts(results.host), "## Settings", _facts(results.settings)]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _head(results: Results) -> str:
+    finished = f"finished {results.finished}" if results.finished else "**not finished**: what was measured until then"
+    timed = sum(row.step is not None for rows in model.told(results) for row in rows.rows)
+    count = len(results.cases)
+    outcome = f"{count} case{'s' * (count != 1)}, {timed} step time{'s' * (timed != 1)}"
+    if not count:
+        outcome = "No case was measured"
+    elif not timed:
+        outcome += ": **no backend was timed**; why is told below"
+    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(READING, 1))
+    return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
+
+
+def _cases(results: Results) -> Iterator[str]:
+    for rows in model.told(results):
+        yield f"## {escape(rows.case.title)}"
+        yield markdown(case_table(rows))
+        costs = costs_table(rows)
+        if costs:
+            yield f"{costs.title}:"
+            yield markdown(costs)
+
+
+def _absences(results: Results) -> Iterator[str]:
+    absences = model.absences(results)
+    if absences:
+        yield "## Not timed"
+    for absence in absences:
+        first, *more = absence.reason.splitlines() or ["no reason was recorded"]
+        parts = [f"- **{absence.instance}**: {absence.status} {escape(where(absence, results))}. {escape(first)}"]
+        if more:
+            cut = len(more) - REASON_LINES
+            shown = [*more[:REASON_LINES], *([f"({cut} more lines in results.json)"] if cut > 0 else [])]
+            parts.append("\n\n" + "\n".join(f"      {line}" for line in shown) + "\n")
+        if absence.remedy:
+            parts.append(f"\n  Remedy: {escape(absence.remedy)}")
+        yield "".join(parts)
+
+
+def _figures(figures: Sequence[Path]) -> Iterator[str]:
+    shown = [path for path in figures if path.suffix == ".png"]
+    if shown:
+        yield "## Figures"
+    for path in shown:
+        yield f"![{path.stem}]({path.name})\n\n[{path.stem} as SVG]({path.with_suffix('.svg').name})"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    lines = tuple(_flat(facts))
+    return markdown(Table("", ("", ""), (("", lines),))) if lines else "Nothing was recorded."
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{prefix}{key}", shown

@@ -1,0 +1,150 @@
+"""The tables of a run, for the terminal and as Markdown: one model, two renderers. Decides nothing: see `rows`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.report.rows import Absence, CaseRows, Row, absences, number, told, with_interval
+from bench.results import Results
+
+READING = (
+    "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
+    "over the backend's, paired round by round, and above 1 is faster.",
+    "Faster or slower is said only where the whole interval clears 1 and the noise floor, which is how far two "
+    "instances of one backend came apart.",
+    "Ranks hold within a division alone: plain compares languages, tuned what each can be brought to, framework what a "
+    "user would pick instead; a ratio of a tuned or framework backend to a plain reference tells what leaving plain "
+    "buys, not which language is faster.",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table in sections; a section has a name, or none, and rows of cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    sections: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    notes: tuple[str, ...] = ()
+
+
+def case_table(rows: CaseRows) -> Table:
+    """Times, ratios and verdicts of one case, a section a division."""
+    shares = any(row.backend.ceiling_share is not None for row in rows.rows)
+    columns = (
+        "backend",
+        f"step time, {rows.unit.name} [95 %]",
+        f"ratio to {rows.case.reference} [95 %]" if rows.case.reference else "ratio",
+        "verdict",
+        "GFLOP/s",
+        *(("of peak",) if shares else ()),
+        "threads",
+    )
+    sections = tuple(
+        (division, tuple(_cells(row, rows, shares, len(columns)) for row in group)) for division, group in rows.groups
+    )
+    return Table(rows.case.title, columns, sections, rows.notes)
+
+
+def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...]:
+    if row.step is None:
+        return (row.label, row.status, *[""] * (width - 2))
+    b = row.backend
+    share = "" if b.ceiling_share is None else f"{100 * b.ceiling_share:.0f} %"
+    return (
+        row.label,
+        with_interval(row.step, rows.unit.seconds),
+        with_interval(row.ratio) if row.ratio else "",
+        row.verdict,
+        "" if b.gflops is None else number(b.gflops),
+        *((share,) if shares else ()),
+        "not read" if b.threads_seen is None else str(b.threads_seen),
+    )
+
+
+def costs_table(rows: CaseRows) -> Table | None:
+    """What each backend cost beside its steps; None where nothing of it was recorded."""
+    lines = []
+    for row in rows.rows:
+        b = row.backend
+        cells = (
+            "" if b.startup_seconds is None else number(b.startup_seconds),
+            "" if b.warmup_seconds is None else number(b.warmup_seconds),
+            "" if b.peak_rss_bytes is None else number(b.peak_rss_bytes / 2**20),
+        )
+        if row.step and any(cells):
+            lines.append((row.label, *cells))
+    columns = ("backend", "start, s", "warm-up, s", "peak memory, MiB")
+    return Table("Beside the steps", columns, (("", tuple(lines)),)) if lines else None
+
+
+def backends_table(results: Results) -> Table:
+    """Who took part: language, division, lines of source, and how it was built."""
+    seen: dict[str, tuple[str, ...]] = {}
+    for b in (b for case in results.cases for b in case.backends):
+        build = "; ".join(f"{key}: {value}" for key, value in b.build.items())
+        if b.name not in seen or (build and not seen[b.name][-1]):
+            lines = "" if b.source_lines is None else str(b.source_lines)
+            seen[b.name] = (b.name, b.language, b.division, lines, build)
+    return Table(
+        "Backends", ("backend", "language", "division", "source lines", "build"), (("", tuple(seen.values())),)
+    )
+
+
+def where(absence: Absence, results: Results) -> str:
+    """The cases of an absence in words."""
+    if len(absence.cases) == len(results.cases):
+        return "in every case" if len(results.cases) > 1 else f"in {absence.cases[0]}"
+    return f"in {', '.join(absence.cases)}"
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub-flavoured Markdown, notes below it."""
+    lines = [_line(table.columns), _line(["---"] * len(table.columns))]
+    for name, rows in table.sections:
+        if name:
+            lines.append(_line([f"**{escape(name)}**", *[""] * (len(table.columns) - 1)]))
+        lines += [_line(escape(cell) for cell in row) for row in rows]
+    notes = "\n".join(f"- {escape(note)}" for note in table.notes)
+    return "\n".join(lines) + (f"\n\n{notes}" if notes else "") + "\n"
+
+
+def escape(text: str) -> str:
+    """Text in which Markdown finds nothing to act on, on one line; commands stay fit to be copied."""
+    for character in "|<*":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rich_table(table: Table) -> Group:
+    """A table for the terminal, notes below it."""
+    grid = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    for column in table.columns:
+        grid.add_column(Text(column), overflow="fold", header_style="dim")
+    for name, rows in table.sections:
+        if name:
+            grid.add_row(Text(name, style="italic cyan"))
+        for row in rows:
+            grid.add_row(*map(Text, row))
+    return Group(grid, *(Text(note, style="dim") for note in table.notes), Text())
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the run's last word: every case, then who was not timed, why, and what to do about it."""
+    if not results.cases:
+        console.print(Text("No case was measured."))
+    for rows in told(results):
+        console.print(rich_table(case_table(rows)))
+    for absence in absences(results):
+        console.print(Text.assemble((absence.instance, "bold"), f": {absence.status} {where(absence, results)}"))
+        for line in [*absence.reason.splitlines()[:3], *([f"remedy: {absence.remedy}"] if absence.remedy else [])]:
+            console.print(Text(f"  {line}"))
+    if results.cases:
+        console.print(Text("\n".join(["", *READING]), style="dim"))

@@ -1,0 +1,213 @@
+"""The headline command: proves and times backends, writes the results and the report. python -m bench.run --help
+
+Parses, checks, and hands each stage's value to the next; measures and draws nothing itself.
+"""
+
+import argparse
+import contextlib
+import math
+import random
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, report, results, suites
+from bench.progress import Teller
+from bench.report import tables
+from bench.results import Journal
+from bench.schedule import CaseRun, Settings
+from bench.suites import CaseKey, Suite, Workload
+from pyfnn import compiled, registry
+from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
+from pyfnn.registry import Row
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m bench.run",
+        description="Prove that backends compute the same training step, then time them against each other.",
+        epilog="Lists are separated by commas. Results go to DIR: results.json, summary.md, figures.",
+    )
+    p.add_argument("--suite", default="quick", metavar="NAME|FILE.toml", help="quick (default), seed, full, or a file")
+    p.add_argument("--workloads", metavar="LIST", help="instead of the suite's")
+    p.add_argument("--backends", metavar="LIST", help="instead of all")
+    p.add_argument("--backend", action="append", default=[], type=Path, metavar="PATH", help="a further backend.toml")
+    p.add_argument("--operations", metavar="LIST", help="of train, forward, gradient")
+    p.add_argument("--dtype", metavar="LIST", help="of float32, float64")
+    p.add_argument("--threads", metavar="LIST", help="thread counts, or all")
+    p.add_argument("--reference", default="numpy", metavar="NAME", help="the backend that ratios are to (numpy)")
+    p.add_argument("--budget", type=_positive, metavar="SECONDS", help="for the whole run, divided over its cases")
+    p.add_argument(
+        "--precision", type=_positive, default=0.02, metavar="SHARE", help="half-width of a ratio to stop at (0.02)"
+    )
+    p.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="for one reply of a worker (60)")
+    p.add_argument("--seed", type=int, metavar="N", help="of the shuffles; drawn and recorded if not given")
+    p.add_argument("--out", type=Path, metavar="DIR", help="results/<timestamp> if not given")
+    p.add_argument("--list", action="store_true", help="show suites, workloads and backends, and stop")
+    return p
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a finite number above 0")
+    return value
+
+
+def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Workload]]:
+    """The suite named, with whatever the command line puts in place of its own."""
+    suite, workloads = suites.load(arguments.suite)
+    given = {
+        "workloads": _words(arguments.workloads),
+        "operations": _words(arguments.operations),
+        "dtypes": _words(arguments.dtype),
+        "threads": tuple(_thread_count(word) for word in _words(arguments.threads) or ()) or None,
+        "budget": arguments.budget,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    for operation in changes.get("operations", ()):
+        suites.look_up("operation", operation, dict.fromkeys(suites.OPERATIONS))
+    for dtype in changes.get("dtypes", ()):
+        suites.look_up("dtype", dtype, dict.fromkeys(suites.DTYPES))
+    try:
+        return Suite.model_validate({**suite.model_dump(), **changes}), workloads
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(f"{first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _thread_count(word: str) -> int | str:
+    if word == "all":
+        return word
+    if not word.isdigit() or int(word) < 1:
+        raise InvalidInput(f"threads = {word!r}: must be a whole number, at least 1, or all")
+    if int(word) > suites.all_threads():
+        raise InvalidInput(f"threads = {word}: this process may use {suites.all_threads()} CPUs")
+    return int(word)
+
+
+def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
+    """The backends named, or all; the reference must be among the known ones."""
+    table = registry.rows(arguments.backend)
+    registry.find(arguments.reference, arguments.backend)
+    names = _words(arguments.backends) or tuple(table)
+    return [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
+
+
+def show_list(console: Console, arguments: argparse.Namespace) -> None:
+    """Suites, workloads and backends, each backend with whether it can run here."""
+    _, workloads = suites.load(arguments.suite)
+    console.print("suites: " + ", ".join(suites.built_in_suites()), highlight=False)
+    table = Table("workload", "network", "loss", "rows", "batch", "data", title="Workloads", title_justify="left")
+    for w in workloads.values():
+        network = w.network("float32")
+        functions = w.activation if isinstance(w.activation, str) else " ".join(w.activation)
+        table.add_row(w.name, f"{'-'.join(map(str, network.sizes))} {functions}", w.loss, str(w.rows), str(w.batch), w.data)
+    console.print(table)
+    table = Table("backend", "language", "division", "here", title="Backends", title_justify="left")
+    for row in registry.rows(arguments.backend).values():
+        try:
+            registry.load(row)
+            here = "available"
+        except PyfnnError as error:
+            here = f"unavailable: {error}"
+        table.add_row(row.name, row.language, row.division, here)
+    console.print(table)
+
+
+def measure(
+    keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, budget: float, journal: Journal, console: Console
+) -> None:
+    """Run every case, each with an equal share of what is left of the budget."""
+    start = time.perf_counter()
+    with Teller(console, len(keys)) as teller:
+        for number, key in enumerate(keys):
+            left = max(0.0, budget - (time.perf_counter() - start))
+            teller.begin(f"{key.workload.name} {key.operation} {key.dtype}, {key.threads} thread(s)")
+            problem = suites.problem(key.workload, key.dtype)
+            share = max(left / (len(keys) - number), 0.1 * budget / len(keys))
+            CaseRun(number, key, problem, rows, settings, share, journal, teller).run()
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Everything the command does, but for turning errors into exit statuses."""
+    if arguments.list:
+        show_list(console, arguments)
+        return 0
+    suite, workloads = chosen_suite(arguments)
+    keys = suites.cases(suite, workloads)
+    rows = chosen_rows(arguments)
+    seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
+    settings = Settings(arguments.reference, arguments.precision, timeout=arguments.timeout, seed=seed)
+    folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if (folder / "journal.jsonl").exists():
+        raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
+    _warn_where_nothing_is_compiled(console)
+
+    interrupted = False
+    with Journal(folder) as journal:
+        said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
+        journal.write("run", schema=results.SCHEMA, created=results.now(), host=machine.describe(), settings=said)
+        try:
+            measure(keys, rows, settings, suite.budget, journal, console)
+            journal.write("finish", finished=results.now())
+        except KeyboardInterrupt:
+            interrupted = True
+            console.print("interrupted: what was finished is kept", style="yellow")
+    return INTERRUPTED if interrupted and not _tell(folder, console) else _tell(folder, console)
+
+
+def _tell(folder: Path, console: Console) -> int:
+    """Build the results from the journal; write results.json and the report; print the table."""
+    outcome = results.build(results.read_journal(folder / "journal.jsonl"))
+    results.save(outcome, folder)
+    report.write(outcome, folder)
+    tables.show(outcome, console)
+    console.print(f"written to {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _warn_where_nothing_is_compiled(console: Console) -> None:
+    try:
+        compiled.build_info()
+    except BackendUnavailable as error:
+        console.print(f"warning: {error.reason}. To do: {error.remedy}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0; 2 for bad arguments; 1 where results cannot be written; 130 after Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    console = Console()
+    errors = Console(stderr=True)
+    try:
+        return run(arguments, console)
+    except PyfnnError as error:
+        errors.print(f"pyfnn: {error}", markup=False, highlight=False, soft_wrap=True)
+        return USAGE_ERROR
+    except OSError as error:
+        errors.print(f"pyfnn: cannot write results: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

@@ -1,0 +1,424 @@
+"""Who runs when: calibration, launches, rounds, turns, the training curve, and when to stop. One case at a time.
+
+What happens goes to the journal at once; nothing is computed here from samples but the decision to stop.
+"""
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench import gate, intervals
+from bench.results import Journal, Sample, Status
+from bench.suites import CaseKey, Problem
+from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
+from pyfnn import parity
+from pyfnn.errors import (
+    BackendUnavailable,
+    BuildFailed,
+    Diverged,
+    PyfnnError,
+    Unsupported,
+    WorkerDied,
+    WorkerTimeout,
+)
+from pyfnn.registry import Row
+
+
+
+class TooSlow(PyfnnError):
+    """A backend whose samples cannot fit the budget."""
+
+
+STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
+    (BuildFailed, "build_failed"),
+    (BackendUnavailable, "unavailable"),
+    (Unsupported, "unsupported"),
+    (gate.ParityFailed, "parity_failed"),
+    (Diverged, "diverged"),
+    (ThreadsMismatch, "threads_mismatch"),
+    (Implausible, "implausible"),
+    (WorkerTimeout, "timed_out"),
+    (WorkerDied, "crashed"),
+    (NotEnoughMemory, "not_run"),
+    (TooSlow, "too_slow"),
+    (PyfnnError, "protocol_error"),
+)
+"""First match counts. Last: an error in reply to a command that was in order."""
+
+_SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
+_STEADY = 0.05  # successive blocks this close have warmed up
+_MOST_WARM_BLOCKS = 20
+_MOST_LAUNCHES = 100
+_CURVE_SHARE = 0.05  # of a case's budget
+_CURVE_EPOCHS = 40
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes
+    ----------
+    reference : str
+        The backend that ratios are to.
+    precision : float
+        Half-width of the ratios' intervals, as a fraction, at which to stop.
+    rounds : int
+        Rounds in a launch.
+    min_launches : int
+    block_seconds, burst_seconds : float
+        Least length of a timed block, and of the untimed burst before it.
+    timeout : float
+        Seconds a worker may take over one reply.
+    seed : int
+        Of the shuffles.
+    """
+
+    reference: str = "numpy"
+    precision: float = 0.02
+    rounds: int = 3
+    min_launches: int = intervals.MIN_LAUNCHES
+    block_seconds: float = 0.05
+    burst_seconds: float = 0.01
+    timeout: float = 60.0
+    seed: int = 0
+
+
+class Watch(Protocol):
+    """Who is told how it goes. Called between turns only."""
+
+    def progress(self, text: str, share: float) -> None:
+        """`share` of the current case's least work is done."""
+
+    def verdict(self, instance: str, status: Status, reason: str) -> None:
+        """A backend's status became known."""
+
+
+@dataclass
+class Arm:
+    """A backend's part in a case: how long its blocks are, what it has shown."""
+
+    row: Row
+    instance: str
+    steps: int = 0
+    burst: int = 0
+    step_seconds: float = math.inf
+    samples: list[Sample] = field(default_factory=list)
+    lost: bool = False
+
+
+class CaseRun:
+    """One case from proof to stop.
+
+    Parameters
+    ----------
+    number : int
+        Of the case, in the journal.
+    key : CaseKey
+    problem : Problem
+    rows : sequence of Row
+        The backends to measure.
+    settings : Settings
+    budget : float
+        Seconds; the least number of launches is made even so, by whoever can afford it.
+    journal : Journal
+    watch : Watch
+    """
+
+    def __init__(
+        self,
+        number: int,
+        key: CaseKey,
+        problem: Problem,
+        rows: Sequence[Row],
+        settings: Settings,
+        budget: float,
+        journal: Journal,
+        watch: Watch,
+    ) -> None:
+        self._number, self._key, self._problem = number, key, problem
+        self._settings, self._budget = settings, budget
+        self._journal, self._watch = journal, watch
+        self._arms = [Arm(row, row.name) for row in rows]
+        self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
+        self._battery: list[parity.Trial] = []
+
+    def run(self) -> None:
+        """Measure the case; whatever happens to a backend costs only that backend."""
+        start = time.perf_counter()
+        self._write_head()
+        self._battery = gate.trials(self._problem, self._key.workload.batch)
+        launch, wanted = 0, self._settings.min_launches
+        while launch < wanted and self._live():
+            self._launch(launch)
+            launch += 1
+            spent = time.perf_counter() - start
+            if launch == self._settings.min_launches:
+                wanted = self._launches_wanted()
+            if launch >= self._settings.min_launches and launch < wanted and spent * (launch + 1) / launch > self._budget:
+                self._end(f"budget of {self._budget:.0f} s, after {launch} of {wanted} launches wanted")
+                return
+        if not self._live():
+            self._end("no backend left")
+        else:
+            self._end(f"precision of {self._settings.precision:.1%} reached or due, after {launch} launches")
+
+    # What is written -------------------------------------------------------------------------------------------------
+
+    def _write_head(self) -> None:
+        workload, network = self._key.workload, self._problem.network
+        self._journal.write(
+            "case",
+            case=self._number,
+            workload=workload.name,
+            operation=self._key.operation,
+            dtype=self._key.dtype,
+            threads=self._key.threads,
+            batch=workload.batch,
+            learning_rate=workload.learning_rate,
+            flops_per_step=_flops(self._key, network.flops_per_row, _forward_flops(network.sizes)),
+            data=workload.note,
+        )
+        for arm in self._arms:
+            self._introduce(arm)
+
+    def _introduce(self, arm: Arm) -> None:
+        row = arm.row
+        self._tell(
+            arm,
+            name=row.name,
+            language=row.language,
+            division=row.division,
+            source_lines=row.source_lines(),
+            status="not_run",
+        )
+
+    def _tell(self, arm: Arm, **fields: object) -> None:
+        self._journal.write("backend", case=self._number, instance=arm.instance, **fields)
+
+    def _end(self, why: str) -> None:
+        self._journal.write("case_end", case=self._number, stopped=why)
+
+    @contextmanager
+    def _blame(self, arm: Arm, seats: dict[str, Seat]) -> Iterator[None]:
+        """Whatever goes wrong inside costs this backend, both its arms, and no other."""
+        try:
+            yield
+        except PyfnnError as error:
+            status = next(status for cls, status in STATUS_OF if isinstance(error, cls))
+            self._lose(arm, seats, status, error)
+
+    def _lose(self, arm: Arm, seats: dict[str, Seat], status: Status, error: PyfnnError) -> None:
+        remedy = error.remedy if isinstance(error, BackendUnavailable) else ""
+        reason = error.reason if isinstance(error, BackendUnavailable) else str(error)
+        evidence = error.evidence.summary() if isinstance(error, gate.ParityFailed) and error.evidence else None
+        for other in self._arms:
+            if other.row.name == arm.row.name and not other.lost:
+                other.lost = True
+                proof = {"parity": evidence} if evidence else {}
+                self._tell(other, status=status, reason=reason, remedy=remedy, **proof)
+                if other.instance in seats:
+                    seats.pop(other.instance).close()
+        self._watch.verdict(arm.row.name, status, reason)
+
+    # Launches --------------------------------------------------------------------------------------------------------
+
+    def _live(self) -> list[Arm]:
+        return [arm for arm in self._arms if not arm.lost]
+
+    def _launch(self, launch: int) -> None:
+        seats: dict[str, Seat] = {}
+        try:
+            for arm in self._shuffled(self._live()):
+                with self._blame(arm, seats):
+                    self._open(arm, seats, launch)
+            if launch == 0:
+                for arm in self._add_second_arms():
+                    with self._blame(arm, seats):
+                        self._open(arm, seats, launch)
+            for number in range(self._settings.rounds):
+                self._report(launch, number)
+                for arm in self._shuffled(self._live()):
+                    with self._blame(arm, seats):
+                        self._turn(arm, seats[arm.instance], launch, number)
+            if launch == 0 and self._key.operation == "train":
+                self._draw_curves(seats)
+            for arm in self._live():
+                self._tell(arm, status="ok", peak_rss_bytes=seats[arm.instance].peak_rss_bytes())
+        finally:
+            for seat in seats.values():
+                seat.close()
+
+    def _report(self, launch: int, number: int) -> None:
+        done = launch + number / self._settings.rounds
+        live = ", ".join(arm.instance for arm in self._live())
+        self._watch.progress(f"launch {launch + 1}, round {number + 1}: {live}", done / self._settings.min_launches)
+
+    def _shuffled(self, arms: list[Arm]) -> list[Arm]:
+        return self._shuffle.sample(arms, len(arms))
+
+    def _open(self, arm: Arm, seats: dict[str, Seat], launch: int) -> None:
+        """A fresh process: proven, loaded, calibrated if it is the first, warmed up, stopped."""
+        seat = Seat(arm.row, self._key, self._problem, self._settings.timeout)
+        seats[arm.instance] = seat
+        evidence = gate.prove(seat, self._battery)
+        seat.sit_down()
+        if arm.steps == 0:
+            self._calibrate(arm, seat)
+        warmup = self._warm_up(arm, seat)
+        if launch == 0:
+            said = seat.worker.description
+            self._tell(
+                arm,
+                arithmetic=said.arithmetic,
+                build={"compiler": said.compiler, "flags": said.flags, "clock": said.clock},
+                parity=evidence.summary(),
+                threads_seen=seat.model.threads,
+                startup_seconds=seat.worker.startup_seconds,
+                warmup_seconds=warmup,
+            )
+        seat.stop()
+
+    def _calibrate(self, arm: Arm, seat: Seat) -> None:
+        """Fix how many steps make a block; refuse what cannot fit the budget, with the prediction."""
+        most = len(self._problem.order) // self._key.workload.batch if self._key.operation == "train" else 2**40
+        steps, target = 1, 1.2 * self._settings.block_seconds
+        while True:
+            seat.reset()
+            seat.run(steps)  # the first call at any size is never a sample
+            seat.reset()
+            seconds = seat.run(steps).seconds
+            per_step = max(seconds, 1e-9) / steps
+            self._refuse_if_too_slow(seat, per_step)
+            if seconds >= self._settings.block_seconds or steps >= most:
+                break
+            steps = min(most, max(2 * steps, min(100 * steps, math.ceil(target / per_step))))
+        arm.step_seconds = per_step
+        arm.steps = min(most, max(1, math.ceil(target / per_step)))
+        arm.burst = min(arm.steps, max(1, math.ceil(1.2 * self._settings.burst_seconds / per_step)))
+        if self._key.operation != "train":
+            self._check_linearity(arm, seat)
+
+    def _refuse_if_too_slow(self, seat: Seat, step_seconds: float) -> None:
+        settings = self._settings
+        block = max(step_seconds, settings.block_seconds)
+        turn = block + max(step_seconds, settings.burst_seconds)
+        blocks = 2 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
+        predicted = settings.min_launches * (seat.worker.startup_seconds + blocks)
+        if predicted > self._budget:
+            raise TooSlow(
+                f"a step takes {step_seconds:.3g} s, {settings.min_launches} launches about {predicted:.0f} s: "
+                f"more than the {self._budget:.0f} s that this case has"
+            )
+
+    def _check_linearity(self, arm: Arm, seat: Seat) -> None:
+        """`time` of 2R takes twice R, or the loop is not what it says; noise gets three tries."""
+        low, high = _SIGN_OF_LINEARITY
+        seen = []
+        for _ in range(3):
+            seen.append(seat.run(2 * arm.steps).seconds / seat.run(arm.steps).seconds)
+            if low <= seen[-1] <= high:
+                return
+        tries = ", ".join(f"{ratio:.2f}" for ratio in seen)
+        raise Implausible(f"twice the repeats took {tries} times as long")
+
+    def _warm_up(self, arm: Arm, seat: Seat) -> float:
+        """Run blocks until two in a row agree; seconds spent."""
+        start, last = time.perf_counter(), math.inf
+        for _ in range(_MOST_WARM_BLOCKS):
+            seat.reset()
+            seconds = seat.run(arm.steps).seconds
+            if abs(seconds - last) <= _STEADY * seconds:
+                break
+            last = seconds
+        return time.perf_counter() - start
+
+    def _add_second_arms(self) -> list[Arm]:
+        """The A/A pairs: a second instance of the reference and of the fastest backend."""
+        live = [arm for arm in self._live() if arm.instance == arm.row.name]
+        if not live:
+            return []
+        plain = [arm for arm in live if arm.row.division == "plain"] or live
+        reference = next((arm for arm in live if arm.row.name == self._settings.reference), plain[0])
+        fastest = min(live, key=lambda arm: arm.step_seconds)
+        seconds = []
+        for first in {reference.instance: reference, fastest.instance: fastest}.values():
+            second = Arm(first.row, f"{first.row.name}@2", first.steps, first.burst, first.step_seconds)
+            self._introduce(second)
+            seconds.append(second)
+        self._arms.extend(seconds)
+        return seconds
+
+    def _turn(self, arm: Arm, seat: Seat, launch: int, number: int) -> None:
+        """Continue, take a turn, stop. In a launch's last round the timed training is replayed."""
+        seat.resume()
+        block = seat.turn(arm.burst, arm.steps)
+        if self._key.operation == "train" and number == self._settings.rounds - 1:
+            gate.replay(seat, arm.burst, arm.steps)
+        seat.stop()
+        self._keep(arm, launch, number, block)
+
+    def _keep(self, arm: Arm, launch: int, number: int, block: Block) -> None:
+        sample = Sample(
+            launch=launch,
+            round=number,
+            seconds=block.seconds,
+            steps=block.steps,
+            cpu_seconds=block.cpu_seconds,
+            wall_seconds=block.wall_seconds,
+            involuntary_switches=block.involuntary_switches,
+        )
+        self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
+        arm.samples.append(sample)
+
+    def _launches_wanted(self) -> int:
+        """How many launches the wished-for precision takes, judged once from the first ones."""
+        live = {arm.instance: arm for arm in self._live()}
+        reference = live.get(self._settings.reference) or next(iter(live.values()), None)
+        if reference is None:
+            return 0
+        others = [arm for arm in live.values() if arm is not reference]
+        logs = [intervals.log_ratios(reference.samples, arm.samples) for arm in others]
+        needed = [intervals.launches_needed(log, self._settings.precision) for log in logs if len(log) > 1]
+        return min(_MOST_LAUNCHES, max(needed, default=self._settings.min_launches))
+
+    # The training curve ----------------------------------------------------------------------------------------------
+
+    def _draw_curves(self, seats: dict[str, Seat]) -> None:
+        """Every backend trains the same epochs from the same θ; losses are taken at their ends, outside the clock."""
+        workload = self._key.workload
+        first = [arm for arm in self._live() if arm.instance == arm.row.name]
+        steps = -(-workload.rows // workload.batch)
+        epoch_seconds = sum(arm.step_seconds for arm in first) * steps * 1.5  # the loss costs about half a step more
+        epochs = min(_CURVE_EPOCHS, math.floor(_CURVE_SHARE * self._budget / max(epoch_seconds, 1e-9)))
+        if epochs < 1:
+            return
+        for arm in first:
+            with self._blame(arm, seats):
+                self._draw_curve(arm, seats[arm.instance], epochs)
+
+    def _draw_curve(self, arm: Arm, seat: Seat, epochs: int) -> None:
+        workload = self._key.workload
+        seat.resume()
+        seat.reset()
+        seconds, losses = [0.0], [seat.model.loss_and_gradient(0, workload.rows)[0]]
+        for epoch in range(epochs):
+            spent = seat.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+            seconds.append(seconds[-1] + spent)
+            losses.append(seat.model.loss_and_gradient(0, workload.rows)[0])
+        seat.stop()
+        self._tell(arm, curve={"epochs": list(range(epochs + 1)), "seconds": seconds, "losses": losses})
+
+
+def _forward_flops(sizes: Sequence[int]) -> int:
+    return 2 * sum(m_in * m_out for m_in, m_out in zip(sizes, sizes[1:], strict=False))
+
+
+def _flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
+    """Operations in one step: of the matrix products alone, nothing else counted."""
+    rows = min(key.workload.batch, key.workload.rows)
+    return rows * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)

@@ -1,0 +1,191 @@
+"""Workloads and suites: what is to be measured, read from the .toml files here or from the user's own."""
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pyfnn import datasets
+from pyfnn.errors import InvalidInput, UnknownName
+from pyfnn.network import DTYPES, Network, initialize
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HERE = Path(__file__).parent
+OPERATIONS = ("train", "forward", "gradient")
+MIN_ORDER = 1 << 20  # entries of `order`: enough that no block of 50 ms runs out of them
+
+Operation = Literal["train", "forward", "gradient"]
+Dtype = Literal["float32", "float64"]
+
+
+class Workload(BaseModel):
+    """A network, its data and how it is trained; fixed, so that its results can be compared across runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sizes: tuple[int, ...]
+    activation: str | tuple[str, ...]
+    loss: str
+    l2: float = 0.0
+    output_activation: str | None = None
+    rows: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    seed: int = 0
+    data: str = "teacher"
+    note: str = ""
+
+    def network(self, dtype: str) -> Network:
+        """The network, validated."""
+        return Network(self.sizes, self.activation, self.loss, self.l2, self.output_activation, dtype)
+
+
+class Suite(BaseModel):
+    """Which workloads, operations, dtypes and thread counts; every combination is a case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workloads: tuple[str, ...]
+    operations: tuple[Operation, ...] = ("train",)
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    threads: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (1,)
+    budget: Annotated[float, Field(gt=0)] = 60.0  # seconds, for the whole run
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    suite: Suite | None = None
+    workload: dict[str, Workload] = {}
+
+
+@dataclass(frozen=True)
+class CaseKey:
+    """What makes a case: one workload, one operation, one dtype, so many threads."""
+
+    workload: Workload
+    operation: Operation
+    dtype: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: whole epochs."""
+
+    network: Network
+    theta: NDArray[Any]
+    x: NDArray[Any]
+    y: NDArray[Any]
+    order: NDArray[np.int64]
+
+
+def _read(path: Path) -> _File:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        for name, table in tables.get("workload", {}).items():
+            table.setdefault("name", name)
+        return _File.model_validate(tables)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError) as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"{path}: {place} = {first['input']!r}: {first['msg']}") from None
+
+
+@cache
+def built_in_workloads() -> dict[str, Workload]:
+    """The named workloads by name."""
+    return _read(HERE / "workloads.toml").workload
+
+
+def built_in_suites() -> list[str]:
+    """Names of the suites that come with pyfnn."""
+    return sorted(path.stem for path in HERE.glob("*.toml") if path.stem != "workloads")
+
+
+def load(name: str) -> tuple[Suite, dict[str, Workload]]:
+    """A suite by name or by the path of a .toml file, and every workload that it can name.
+
+    Raises
+    ------
+    UnknownName
+        Neither a suite of ours nor a file.
+    InvalidInput
+        Naming the file, the field, the value and the rule.
+    """
+    path = Path(name)
+    if name in built_in_suites():
+        path = HERE / f"{name}.toml"
+    elif path.suffix != ".toml":
+        raise UnknownName("suite", name, built_in_suites())
+    file = _read(path)
+    if file.suite is None:
+        raise InvalidInput(f"{path}: no [suite] table")
+    workloads = {**built_in_workloads(), **file.workload}
+    for workload in file.workload.values():
+        workload.network(DTYPES[0])
+    return file.suite, workloads
+
+
+def all_threads() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Named = TypeVar("Named")
+
+
+def look_up(kind: str, name: str, table: dict[str, Named]) -> Named:
+    """table[name], or an error with the nearest match."""
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]
+
+
+def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
+    """Every combination a suite asks for, in its order; a thread count named twice counts once."""
+    threads = dict.fromkeys(all_threads() if count == "all" else count for count in suite.threads)
+    return [
+        CaseKey(look_up("workload", name, workloads), operation, dtype, count)
+        for name in suite.workloads
+        for dtype in suite.dtypes
+        for operation in suite.operations
+        for count in threads
+    ]
+
+
+def problem(workload: Workload, dtype: str) -> Problem:
+    """The workload's network, starting θ, data and order, the same on every machine.
+
+    Raises
+    ------
+    InvalidInput
+        The named dataset has other shapes than the workload says.
+    """
+    network = workload.network(dtype)
+    if workload.data == "teacher":
+        drawn = datasets.teacher(network, workload.rows, workload.seed)
+        x, y = drawn.x, drawn.y
+    else:
+        real = datasets.load(workload.data, workload.seed, dtype).standardized()
+        rows = real.train[: workload.rows]
+        x, y = real.x[rows], real.y[rows]
+    wanted = ((workload.rows, network.sizes[0]), (workload.rows, network.sizes[-1]))
+    if (x.shape, y.shape) != wanted:
+        raise InvalidInput(f"workload {workload.name}: {workload.data} has shapes {x.shape}, {y.shape}, not {wanted}")
+    rng = np.random.Generator(np.random.PCG64(workload.seed))
+    epochs = -(-MIN_ORDER // workload.rows)
+    order = np.concatenate([rng.permutation(workload.rows) for _ in range(epochs)]).astype(np.int64)
+    return Problem(network, initialize(network, workload.seed), x, y, order)

@@ -1,0 +1,202 @@
+"""One process at work: started, proven, stopped, continued for its turn, accounted for, ended.
+
+What to run when is the schedule's business; what counts as proof is the gate's.
+"""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+import psutil
+
+from bench.suites import CaseKey, Problem
+from pyfnn.backend import Array
+from pyfnn.errors import PyfnnError
+from pyfnn.network import Network
+from pyfnn.process import ProcessModel, Worker, command_of
+from pyfnn.registry import Row
+
+_CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: the two clocks are read apart
+_CPU_GRACE = 0.005  # seconds
+_HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
+_HONEST_BLOCK = 0.05  # seconds
+_ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
+
+
+class ThreadsMismatch(PyfnnError):
+    """A worker uses more CPUs or threads than the case allows."""
+
+
+class Implausible(PyfnnError):
+    """A worker's timings contradict the driver's clock or each other."""
+
+
+class NotEnoughMemory(PyfnnError):
+    """The machine has too little free memory for this worker."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One timed block: `steps` steps (or repeats) took `seconds` by the worker's clock, `wall_seconds` by ours."""
+
+    steps: int
+    seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    involuntary_switches: int | None
+
+
+def choose_cpus(threads: int) -> tuple[int, ...]:
+    """The CPUs that every worker of a case gets: the last ones we may use, since the first serve most interrupts."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    ours = sorted(os.sched_getaffinity(0))
+    if threads > len(ours):
+        raise PyfnnError(f"{threads} threads: this process may use {len(ours)} CPUs")
+    return tuple(ours[-threads:])
+
+
+class Seat:
+    """A backend's process in one launch of a case. A context manager.
+
+    Starts the process and leaves it running, with the workload loaded; `stop` and `resume` are the schedule's.
+
+    Attributes
+    ----------
+    worker : Worker
+    model : ProcessModel
+        Of the workload, after `sit_down`.
+    """
+
+    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
+        self._case, self._problem = case, problem
+        self._cpus = choose_cpus(case.threads)
+        _check_memory(problem)
+        self.worker = Worker(command_of(row), cpus=self._cpus, threads=case.threads, timeout=timeout)
+
+    def make(self, network: Network, theta: Array) -> ProcessModel:
+        """A model in this process: what the parity battery examines."""
+        return ProcessModel(self.worker, network, theta, self._case.threads)
+
+    def sit_down(self) -> None:
+        """Load the workload; read the threads back."""
+        problem = self._problem
+        self.model = self.make(problem.network, problem.theta)
+        self.model.load(problem.x, problem.y, problem.order)
+        if self.model.threads > self._case.threads:
+            raise ThreadsMismatch(f"says it uses {self.model.threads} threads: {self._case.threads} were asked for")
+        self._check_affinity()
+
+    def _check_affinity(self) -> None:
+        if not self._cpus:
+            return
+        wanted = set(self._cpus)
+        for task in os.listdir(f"/proc/{self.worker.pid}/task"):
+            seen = os.sched_getaffinity(int(task))
+            if not seen <= wanted:
+                raise ThreadsMismatch(f"thread {task} may run on CPUs {sorted(seen)}: {sorted(wanted)} were set")
+
+    def stop(self) -> None:
+        """Keep the process, spinning threads and collectors included, from running."""
+        self.worker.signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it run."""
+        self.worker.signal_group(signal.SIGCONT)
+
+    def reset(self) -> None:
+        """Back to the workload's θ."""
+        self.model.reset()
+
+    def run(self, steps: int) -> Block:
+        """`steps` steps of the case's operation, unchecked."""
+        workload, model = self._case.workload, self.model
+        cpu, switches = self._cpu_seconds(), self._switches()
+        if self._case.operation == "train":
+            count = min(steps * workload.batch, len(self._problem.order))
+            seconds = model.train(0, count, workload.batch, workload.learning_rate)
+        else:
+            seconds = model.time(self._case.operation, 0, min(workload.batch, workload.rows), steps)
+        return Block(
+            steps=steps,
+            seconds=seconds,
+            wall_seconds=model.call_wall_seconds,
+            cpu_seconds=self._cpu_seconds() - cpu,
+            involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
+        )
+
+    def turn(self, burst: int, steps: int) -> Block:
+        """From the workload's θ: an untimed burst at the same sizes, then the timed block.
+
+        The block is held against the driver's clock and the CPU time used; the turn is tried a second time before
+        that is held against the backend.
+
+        Raises
+        ------
+        Implausible, ThreadsMismatch
+        """
+        for _ in range(2):
+            self.reset()
+            self.run(burst)
+            block = self.run(steps)
+            objection = self._objection(block)
+            if objection is None:
+                return block
+        assert objection is not None
+        raise objection
+
+    def _objection(self, block: Block) -> PyfnnError | None:
+        threads, wall = self._case.threads, block.wall_seconds
+        if block.seconds <= 0:
+            return Implausible(f"claims {block.seconds} s for {block.steps} steps")
+        if block.seconds > wall:
+            return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
+        if wall > _HONEST_BLOCK and block.seconds < _HONEST_SHARE * wall:
+            return Implausible(f"claims only {block.seconds:.4g} of the {wall:.4g} s that passed by the driver's clock")
+        if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
+            return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
+        return None
+
+    def _cpu_seconds(self) -> float:
+        """CPU time of the whole process, all threads. On Linux by its own CPU clock, in ns; else in clock ticks."""
+        if sys.platform == "linux":
+            return time.clock_gettime(~self.worker.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+        times = psutil.Process(self.worker.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def _switches(self) -> int | None:
+        try:
+            return int(psutil.Process(self.worker.pid).num_ctx_switches().involuntary)
+        except (psutil.Error, NotImplementedError):
+            return None
+
+    def peak_rss_bytes(self) -> int | None:
+        """The most memory the process has had resident; None where the system does not tell."""
+        try:
+            with open(f"/proc/{self.worker.pid}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+                return next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")), None)
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """End the process."""
+        self.worker.close()
+
+    def __enter__(self) -> "Seat":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_memory(problem: Problem) -> None:
+    arrays = (problem.theta, problem.x, problem.y, problem.order)
+    needed = _ALLOWED_WORKDIR * sum(array.nbytes for array in arrays)
+    free = int(psutil.virtual_memory().available)
+    if needed > free:
+        raise NotEnoughMemory(f"needs about {needed / 1e9:.1f} GB: {free / 1e9:.1f} GB are free")

@@ -1,0 +1,192 @@
+"""Hosts, through cffi, any library that exports native/c_cuda/fnn.h: the compiled one, or a third party's.
+
+The declarations come from that header, so that it stays the only source of truth. No mathematics here.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+
+from pyfnn import compiled
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
+from pyfnn.network import Network
+from pyfnn.registry import Row, native_folder
+
+# FNN_DEVICE, and whatever is not in enum fnn_status, are plain PyfnnErrors.
+_ERRORS: dict[str, type[Exception]] = {
+    "FNN_INVALID": InvalidInput,
+    "FNN_UNSUPPORTED": Unsupported,
+    "FNN_NO_MEMORY": MemoryError,
+}
+_KEYS = ("name", "language", "compiler", "flags", "clock", "activations", "losses", "arithmetic", "deterministic")
+
+
+class Library(Backend):
+    """A library that exports fnn.h.
+
+    Parameters
+    ----------
+    row : Row
+        Its `library`, a path relative to the manifest, or the library that was compiled with pyfnn where it names none.
+
+    Raises
+    ------
+    BackendUnavailable
+        No such file; not a library; a symbol of fnn.h is missing; another version of fnn.h; `fnn_about` says too
+        little. The reason tells which.
+    """
+
+    def __init__(self, row: Row) -> None:
+        path = row.folder / row.library if row.library else compiled.folder("fnn_c") / "libfnn_c.so"
+        self._lib = _open(path)
+        self._description = _describe(self._lib, path)
+
+    @property
+    def description(self) -> Description:
+        """What `fnn_about` says."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return LibraryModel(self._lib, network, theta, threads)
+
+
+class LibraryModel(Model):
+    """One `fnn_model`. Arrays are handed over where they lie; cffi lets go of the GIL for the length of each call."""
+
+    def __init__(self, lib: Any, network: Network, theta: Array, threads: int) -> None:
+        super().__init__(network, theta, threads)
+        self._lib = lib
+        functions = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
+        names = [_ffi().new("char[]", name.encode()) for name in functions]
+        sizes = _ffi().new("int64_t[]", network.sizes)
+        activations = _ffi().new("char *[]", names)
+        loss = _ffi().new("char[]", network.loss.encode())
+        wanted = _ffi().new(
+            "fnn_network *",
+            {
+                "n_layers": network.n_layers,
+                "sizes": sizes,
+                "activations": activations,
+                "loss": loss,
+                "l2": network.l2,
+                "dtype": getattr(lib, f"FNN_{network.dtype.upper()}"),
+                "threads": threads,
+            },
+        )
+        handle = _ffi().new("fnn_model **")
+        status = lib.fnn_create(wanted, _data(theta), handle)
+        self._handle = _ffi().gc(handle[0], lib.fnn_destroy)
+        self._check(status)
+        self.threads = int(lib.fnn_threads(self._handle))
+
+    def _check(self, status: int) -> None:
+        if status == self._lib.FNN_OK:
+            return
+        name = _ffi().typeof("enum fnn_status").elements.get(status, f"status {status}")
+        said = _text(self._lib.fnn_last_error(self._handle))
+        raise _ERRORS.get(name, PyfnnError)(said or f"the library returned {name} and no message")
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        numbers = _ffi().from_buffer("int64_t[]", order)
+        self._check(self._lib.fnn_load(self._handle, _data(x), _data(y), len(x), numbers, len(order)))
+
+    def _forward(self, first: int, count: int) -> Array:
+        outputs = np.empty((count, self.network.sizes[-1]), self.network.dtype)
+        self._check(self._lib.fnn_forward(self._handle, first, count, _data(outputs)))
+        return outputs
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        loss = _ffi().new("double *")
+        gradient = np.empty(self.network.n_parameters, self.network.dtype)
+        self._check(self._lib.fnn_loss_and_gradient(self._handle, first, count, loss, _data(gradient)))
+        return float(loss[0]), gradient
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        seconds = _ffi().new("double *")
+        self._check(self._lib.fnn_train(self._handle, first, count, batch_size, learning_rate, seconds))
+        return float(seconds[0])
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        seconds, checksum = _ffi().new("double *"), _ffi().new("double *")
+        code = getattr(self._lib, f"FNN_{operation.upper()}")
+        self._check(self._lib.fnn_time(self._handle, code, first, count, repeats, seconds, checksum))
+        return float(seconds[0]), float(checksum[0])
+
+    def _theta(self) -> Array:
+        theta = np.empty(self.network.n_parameters, self.network.dtype)
+        self._check(self._lib.fnn_theta(self._handle, _data(theta)))
+        return theta
+
+    def _reset(self) -> None:
+        self._check(self._lib.fnn_reset(self._handle))
+
+    def _close(self) -> None:
+        _ffi().release(self._handle)
+
+
+def _data(array: Array) -> Any:
+    """A `void *` to an array's numbers, without a copy; it keeps the array alive."""
+    return _ffi().from_buffer(array)
+
+
+def _text(words: Any) -> str:
+    return "" if words == _ffi().NULL else _ffi().string(words).decode("utf-8", "replace")
+
+
+def _header() -> Path:
+    return native_folder() / "c_cuda" / "fnn.h"
+
+
+@cache
+def _declarations() -> str:
+    """fnn.h without what cffi does not read: comments, the C++ guards, directives other than numeric #defines."""
+    text = re.sub(r"/\*.*?\*/", "", _header().read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"#ifdef __cplusplus.*?#endif", "", text, flags=re.DOTALL)
+    return re.sub(r"^#(?!define \w+ \d+$).*$", "", text, flags=re.MULTILINE)
+
+
+@cache
+def _ffi() -> Any:
+    ffi = cffi.FFI()
+    ffi.cdef(_declarations())
+    return ffi
+
+
+def _open(path: Path) -> Any:
+    """The library at `path`, once it is known to export fnn.h in this version."""
+    if not path.exists():
+        raise BackendUnavailable(f"{path} does not exist")
+    try:
+        lib = _ffi().dlopen(str(path))
+    except OSError as error:
+        raise BackendUnavailable(f"{path} is no library that can be loaded: {error}") from None
+    for name in re.findall(r"\b(fnn_\w+)\(", _declarations()):
+        if not hasattr(lib, name):
+            raise BackendUnavailable(f"{path} does not export {name}", f"build it against {_header()}")
+    if lib.fnn_version() != lib.FNN_VERSION:
+        found = f"{path} implements version {lib.fnn_version()} of fnn.h, not {lib.FNN_VERSION}"
+        raise BackendUnavailable(found, f"build it against {_header()}")
+    return lib
+
+
+def _describe(lib: Any, path: Path) -> Description:
+    said = dict(line.partition("=")[::2] for line in _text(lib.fnn_about()).splitlines())
+    for key in _KEYS:
+        if not said.get(key):
+            raise BackendUnavailable(f"fnn_about of {path} does not say {key}", f"build it against {_header()}")
+    return Description(
+        name=said["name"],
+        language=said["language"],
+        compiler=said["compiler"],
+        flags=said["flags"],
+        clock=said["clock"],
+        activations=tuple(said["activations"].split(",")),
+        losses=tuple(said["losses"].split(",")),
+        arithmetic=said["arithmetic"],
+        deterministic=said["deterministic"] == "yes",
+    )

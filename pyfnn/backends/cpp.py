@@ -1,0 +1,80 @@
+"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here."""
+
+from types import ModuleType
+
+from pyfnn import compiled
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.network import Network
+from pyfnn.registry import Row
+
+
+class Plain(Backend):
+    """One thread of plain C++.
+
+    Parameters
+    ----------
+    row : Row
+
+    Raises
+    ------
+    BackendUnavailable
+        The extension module is absent, or its sources have changed since it was compiled.
+    """
+
+    def __init__(self, row: Row) -> None:
+        compiled.folder("_cpp")
+        from pyfnn.backends import _cpp
+
+        self._row = row
+        self._native = _cpp
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself; the compiler and its flags come from the build."""
+        info = compiled.build_info()
+        return Description(
+            name=self._row.name,
+            language=self._row.language,
+            compiler=info.CXX_COMPILER,
+            flags=info.FLAGS,
+            clock="std::chrono::steady_clock",
+        )
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return CppModel(network, theta, threads, self._native)
+
+
+class CppModel(Model):
+    """A network inside `_cpp`, always on one thread."""
+
+    def __init__(self, network: Network, theta: Array, threads: int, native: ModuleType) -> None:
+        super().__init__(network, theta, threads)
+        self.threads = 1
+        self._native = native
+        make = native.Mlp32 if network.dtype == "float32" else native.Mlp64
+        names = [f.name for f in network.hidden_activations] + [network.output_activation]
+        self._mlp = make(network.sizes, names, network.loss, network.l2, theta)
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        self._mlp.load(x, y, order)
+
+    def _forward(self, first: int, count: int) -> Array:
+        return self._mlp.forward(first, count)
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        return self._mlp.loss_and_gradient(first, count)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        return self._mlp.train(first, count, batch_size, learning_rate)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        return self._mlp.time(operation, first, count, repeats)
+
+    def _theta(self) -> Array:
+        return self._mlp.theta()
+
+    def _reset(self) -> None:
+        self._mlp.reset()
+
+    def _close(self) -> None:
+        del self._mlp

@@ -1,0 +1,16 @@
+"""Disease progression one year on, from scikit-learn: 442 rows, 10 features, one target of 25 to 346."""
+
+from pyfnn.datasets.dataset import Table
+
+CITATION = (
+    "B. Efron, T. Hastie, I. Johnstone, R. Tibshirani, Least Angle Regression, Annals of Statistics 32, 407-499, 2004."
+)
+
+
+def load(seed: int = 0) -> Table:
+    """The patients, features in their own units; the seed is not used."""
+    from sklearn.datasets import load_diabetes
+
+    del seed
+    bunch = load_diabetes(scaled=False)
+    return Table(bunch.data, bunch.target[:, None], "regression", tuple(bunch.feature_names), (), CITATION)

@@ -1,0 +1,382 @@
+"""A Model whose other end is a process speaking the worker protocol; starting, asking and ending such a process.
+
+Scheduling (who runs when, who is stopped meanwhile) is the harness's business.
+"""
+
+import math
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pyfnn import launch, programs, protocol
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order, check_support
+from pyfnn.errors import (
+    BackendUnavailable,
+    BuildFailed,
+    Diverged,
+    InvalidInput,
+    ProtocolError,
+    PyfnnError,
+    Unsupported,
+    WorkerDied,
+    WorkerTimeout,
+)
+from pyfnn.network import Network
+from pyfnn.registry import PACKAGE, Row
+
+DEFAULT_TIMEOUT = 120.0  # seconds a reply may take where the caller knows no better
+_STDERR_KEPT = 64 * 1024
+_LONGEST_REPLY = 1024 * 1024
+_PATIENCE = 2.0  # seconds between asking a worker to quit and making it
+
+
+def command_of(row: Row) -> list[str]:
+    """The command line, less its WORKDIR, that speaks the protocol for a row.
+
+    Raises
+    ------
+    BackendUnavailable
+        A program whose toolchain is absent, or that did not build.
+    """
+    if row.host is not None:
+        return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
+    build = programs.build(row)
+    return [word.format(folder=row.folder, build=build) for word in shlex.split(str(row.run))]
+
+
+# The worker must import the very pyfnn that we are, whatever folder it starts in.
+_HOST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyfnn.worker import main; sys.exit(main())"
+
+
+class Worker:
+    """A process speaking the protocol: its pipes, its WORKDIR, its end. A context manager.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The command line, less its WORKDIR.
+    cpus : sequence of int, optional
+        The CPUs it may run on; all, if not given.
+    threads : int
+        Told to every thread pool before the program starts.
+    timeout : float
+        Seconds a reply may take.
+
+    Attributes
+    ----------
+    description : Description
+        What it answered to `hello`.
+    startup_seconds : float
+        From the launch to that answer.
+    wall_seconds : float
+        How long the last call took, as seen from here.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cpus: Sequence[int] = (),
+        threads: int = 1,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self.timeout = timeout
+        self.wall_seconds = math.nan
+        self.owner: ProcessModel | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-")
+        self.workdir = Path(self._folder.name)
+        self._stderr = bytearray()
+        self._pending = bytearray()
+        launcher = [sys.executable, "-I", "-S", launch.__file__]
+        setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
+        start = time.perf_counter()
+        self._process = subprocess.Popen(
+            [*launcher, *setting, *command, str(self.workdir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal is the driver's; and the group can be stopped as one
+        )
+        self._selector = selectors.DefaultSelector()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ)
+        try:
+            self.description = protocol.parse_description(self.call("hello"))
+        except BaseException:
+            self.close()
+            raise
+        self.startup_seconds = time.perf_counter() - start
+
+    @property
+    def pid(self) -> int:
+        """Of the process, which leads its own process group."""
+        return self._process.pid
+
+    @property
+    def stderr(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self._stderr.decode("utf-8", errors="replace")
+
+    def call(self, *words: object, timeout: float | None = None) -> dict[str, str]:
+        """Send one command, wait for its reply, return the reply's fields.
+
+        Raises
+        ------
+        Diverged, Unsupported, InvalidInput, BackendUnavailable, PyfnnError
+            The worker answered `error`; which, by its `kind`.
+        WorkerDied, WorkerTimeout, ProtocolError
+            It ended, was silent for longer than the timeout, or answered something else.
+        """
+        line = " ".join(map(str, words))
+        start = time.perf_counter()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._died(line) from None
+        reply = self._read_line(line, start + (self.timeout if timeout is None else timeout))
+        self.wall_seconds = time.perf_counter() - start
+        status, fields = protocol.parse_reply(reply)
+        if status == "error":
+            raise _error(fields)
+        return fields
+
+    def _read_line(self, command: str, deadline: float) -> str:
+        while (end := self._pending.find(b"\n")) < 0:
+            if len(self._pending) > _LONGEST_REPLY:
+                raise ProtocolError(f"no end of line in {_LONGEST_REPLY} bytes of reply to {command!r}")
+            remaining = deadline - time.perf_counter()
+            if remaining <= 0:
+                raise WorkerTimeout(f"no reply to {command!r} in time{self._last_words()}")
+            if not self._drain(remaining):
+                raise self._died(command)
+        line = self._pending[:end]
+        del self._pending[: end + 1]
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ProtocolError(f"the reply to {command!r} is not UTF-8: {bytes(line[:100])!r}") from None
+
+    def _drain(self, timeout: float) -> bool:
+        """Wait for output and take it in; False once stdout has ended."""
+        for key, _ in self._selector.select(timeout):
+            data = os.read(key.fd, 65536)
+            if key.fileobj is self._process.stdout:
+                if not data:
+                    return False
+                self._pending += data
+            elif data:
+                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+            else:
+                self._selector.unregister(key.fileobj)
+        return True
+
+    def _died(self, command: str) -> WorkerDied:
+        try:
+            code = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return WorkerDied(f"closed its output at {command!r} without ending{self._last_words()}")
+        self._drain_rest()
+        how = f"exit status {code}"
+        if code < 0:
+            how = f"signal {signal.Signals(-code).name}"
+            if -code == signal.SIGILL:
+                how += ": an instruction this CPU does not have; was it compiled for another one?"
+        return WorkerDied(f"ended at {command!r} with {how}{self._last_words()}")
+
+    def _drain_rest(self) -> None:
+        while self._selector.get_map() and self._selector.select(0) and self._drain(0):
+            continue
+
+    def _last_words(self) -> str:
+        lines = self.stderr.strip().splitlines()
+        return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children; nothing where it has ended."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def close(self) -> None:
+        """End the process, gently if it listens, and remove its WORKDIR. Twice is fine."""
+        if self._process.poll() is None:
+            self.signal_group(signal.SIGCONT)
+            try:
+                self._process.communicate(b"quit\n", timeout=_PATIENCE)
+            except (subprocess.TimeoutExpired, BrokenPipeError, ValueError):
+                self.signal_group(signal.SIGKILL)
+        self._process.wait()
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:  # a command was still on its way to it
+                    continue
+        self._folder.cleanup()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _error(fields: dict[str, str]) -> PyfnnError:
+    message = fields.get("message", "an error without a message")
+    kind = fields.get("kind")
+    if kind == "unavailable":
+        return BackendUnavailable(message, fields.get("remedy", ""))
+    if kind == "build_failed":
+        return BuildFailed(message, fields.get("remedy", ""))
+    kinds: dict[str | None, type[PyfnnError]] = {
+        "diverged": Diverged,
+        "unsupported": Unsupported,
+        "invalid": InvalidInput,
+    }
+    return kinds.get(kind, PyfnnError)(message)
+
+
+class ProcessModel(Model):
+    """A model at the other end of a `Worker`. The worker holds the model that was loaded last.
+
+    Parameters
+    ----------
+    worker : Worker
+    network, theta, threads
+        As for any `Model`.
+    owns_worker : bool
+        Whether closing the model ends the process.
+
+    Attributes
+    ----------
+    call_wall_seconds : float
+        How long the last `train` or `time` took as seen from here: never less than what the worker may claim.
+    """
+
+    def __init__(
+        self, worker: Worker, network: Network, theta: Array, threads: int = 1, *, owns_worker: bool = False
+    ) -> None:
+        super().__init__(network, theta, threads)
+        check_support(worker.description, network)
+        self._worker, self._owns_worker = worker, owns_worker
+        self._asked = threads
+        self._initial = theta.copy()
+        self.call_wall_seconds = math.nan
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        folder = self._worker.workdir
+        setup = protocol.Setup(self.network, len(x), len(order), self._asked)
+        (folder / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
+        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
+        for name, array in arrays.items():
+            protocol.write_array(folder / name, array)
+        reply = self._worker.call("init")
+        self._worker.owner = self
+        self.threads = _whole(reply, "threads")
+
+    def _ask(self, *words: object) -> dict[str, str]:
+        if self._worker.owner is not self:
+            raise PyfnnError("this model's worker has been loaded with another model since")
+        return self._worker.call(*words)
+
+    def _result(self, name: str, shape: tuple[int, ...]) -> Array:
+        return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)
+
+    def _forward(self, first: int, count: int) -> Array:
+        self._ask("forward", first, count)
+        return self._result(protocol.OUTPUTS, (count, self.network.sizes[-1]))
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        reply = self._ask("gradient", first, count)
+        return _number(reply, "loss"), self._result(protocol.GRADIENT, (self.network.n_parameters,))
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        reply = self._ask("train", first, count, batch_size, repr(learning_rate))
+        self.call_wall_seconds = self._worker.wall_seconds
+        return _seconds(reply)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        reply = self._ask("time", operation, first, count, repeats)
+        self.call_wall_seconds = self._worker.wall_seconds
+        return _seconds(reply), _number(reply, "checksum")
+
+    def _theta(self) -> Array:
+        if self._worker.owner is None:
+            return self._initial.copy()
+        self._ask("theta")
+        return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
+
+    def _reset(self) -> None:
+        if self._worker.owner is not None:
+            self._ask("reset")
+
+    def _close(self) -> None:
+        if self._owns_worker:
+            self._worker.close()
+
+
+def _number(fields: dict[str, str], key: str) -> float:
+    try:
+        return float(fields[key])
+    except KeyError:
+        raise ProtocolError(f"the reply lacks {key}") from None
+    except ValueError:
+        raise ProtocolError(f"{key}={fields[key]} is no number") from None
+
+
+def _whole(fields: dict[str, str], key: str) -> int:
+    value = _number(fields, key)
+    if not value.is_integer() or value < 1:
+        raise ProtocolError(f"{key}={fields[key]}: must be a whole number, at least 1")
+    return int(value)
+
+
+def _seconds(fields: dict[str, str]) -> float:
+    value = _number(fields, "seconds")
+    if not 0 <= value < math.inf:
+        raise ProtocolError(f"seconds={fields['seconds']}: must be finite and not negative")
+    return value
+
+
+class ProgramBackend(Backend):
+    """A backend that is a program: every model gets a process of its own.
+
+    Parameters
+    ----------
+    row : Row
+        With a `run` line.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self._command = command_of(row)
+        with Worker(self._command) as worker:
+            self._description = worker.description
+
+    @property
+    def description(self) -> Description:
+        """What the program answers to `hello`."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        worker = Worker(self._command, threads=threads)
+        try:
+            return ProcessModel(worker, network, theta, threads, owns_worker=True)
+        except BaseException:
+            worker.close()
+            raise

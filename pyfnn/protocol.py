@@ -1,0 +1,164 @@
+"""The worker protocol, version 1: its words, its files and how they are encoded. Spawns and computes nothing.
+
+Both ends are in Python here (`pyfnn.worker`, `pyfnn.process`), but any program may be one; docs/add-a-language.md
+tells it in full.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn.backend import Description
+from pyfnn.errors import ProtocolError
+from pyfnn.network import Network
+
+VERSION: Final = 1
+
+NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
+OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
+
+_ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
+
+
+def format_reply(status: str, fields: Mapping[str, Any]) -> str:
+    """One reply line, newline included: the status, then TAB-separated key=value fields."""
+    words = [status, *(f"{key}={_quote(str(value))}" for key, value in fields.items())]
+    return "\t".join(words) + "\n"
+
+
+def _quote(value: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in value)
+
+
+def parse_reply(line: str) -> tuple[str, dict[str, str]]:
+    """Status ("ok" or "error") and fields of a reply line.
+
+    Raises
+    ------
+    ProtocolError
+        Quoting the line.
+    """
+    status, *words = line.rstrip("\r\n").split("\t")
+    fields = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ProtocolError(f"a field without '=' in the reply {line[:200]!r}")
+        fields[key] = unquote(value)
+    if status not in ("ok", "error"):
+        raise ProtocolError(f"the reply starts with neither ok nor error: {line[:200]!r}")
+    return status, fields
+
+
+def describe(description: Description) -> dict[str, str]:
+    """The fields of the reply to `hello`."""
+    return {
+        "protocol": str(VERSION),
+        "name": description.name,
+        "language": description.language,
+        "compiler": description.compiler,
+        "flags": description.flags,
+        "activations": ",".join(description.activations),
+        "losses": ",".join(description.losses),
+        "arithmetic": description.arithmetic,
+        "deterministic": "yes" if description.deterministic else "no",
+        "clock": description.clock,
+    }
+
+
+def parse_description(fields: Mapping[str, str]) -> Description:
+    """What a reply to `hello` says; refuses another protocol by its number and a missing field by its name."""
+    if fields.get("protocol") != str(VERSION):
+        raise ProtocolError(f"protocol {fields.get('protocol', 'unstated')}: this version speaks {VERSION}")
+    missing = [key for key in describe(Description("", "", "", "", "")) if key not in fields]
+    if missing:
+        raise ProtocolError(f"the reply to hello lacks {', '.join(missing)}")
+    if fields["arithmetic"] not in ("native", "float64"):
+        raise ProtocolError(f"arithmetic={fields['arithmetic']}: must be native or float64")
+    return Description(
+        name=fields["name"],
+        language=fields["language"],
+        compiler=fields["compiler"],
+        flags=fields["flags"],
+        clock=fields["clock"],
+        activations=tuple(fields["activations"].split(",")),
+        losses=tuple(fields["losses"].split(",")),
+        arithmetic=fields["arithmetic"],
+        deterministic=fields["deterministic"] == "yes",
+    )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What network.txt says: the network, how much data lies beside it, how many threads may be used."""
+
+    network: Network
+    rows: int
+    order: int
+    threads: int
+
+
+def format_setup(setup: Setup) -> str:
+    """The text of network.txt: a key and its values a line."""
+    network = setup.network
+    lines = {
+        "sizes": " ".join(map(str, network.sizes)),
+        "activations": " ".join(f.name for f in network.hidden_activations),
+        "output_activation": network.output_activation,
+        "loss": network.loss,
+        "l2": repr(network.l2),
+        "dtype": network.dtype,
+        "rows": setup.rows,
+        "order": setup.order,
+        "threads": setup.threads,
+    }
+    return "".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items())
+
+
+def parse_setup(text: str) -> Setup:
+    """What a network.txt says.
+
+    Raises
+    ------
+    ProtocolError
+        Naming the missing or malformed key.
+    """
+    lines = {words[0]: words[1:] for words in (line.split() for line in text.splitlines()) if words}
+    try:
+        network = Network(
+            sizes=tuple(int(size) for size in lines["sizes"]),
+            activation=tuple(lines["activations"]),
+            loss=lines["loss"][0],
+            l2=float(lines["l2"][0]),
+            output_activation=lines["output_activation"][0],
+            dtype=lines["dtype"][0],
+        )
+        return Setup(network, *(int(lines[key][0]) for key in ("rows", "order", "threads")))
+    except KeyError as error:
+        raise ProtocolError(f"{NETWORK} has no line {error}") from None
+    except (IndexError, ValueError, LookupError) as error:
+        raise ProtocolError(f"{NETWORK}: {error}") from None
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Raw, little-endian, C order."""
+    path.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+
+
+def read_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The array in a file, checked against the size its shape asks for."""
+    wanted = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProtocolError(f"{path.name}: {error.strerror}") from None
+    if len(data) != wanted:
+        raise ProtocolError(f"{path.name} has {len(data)} bytes: {shape} of {dtype} takes {wanted}")
+    little = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
+    return little.astype(dtype, copy=True).reshape(shape)

@@ -1,0 +1,201 @@
+"""`PlantedModel`: a small correct network in NumPy that computes in its network's dtype, with one bug of your choice."""
+
+from typing import Any
+
+import numpy as np
+
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.network import Network
+
+BUGS = {
+    "missing_batch_mean": "the gradient is a sum over the batch, not its mean",
+    "last_sample_dropped": "the loop over samples ends one early",
+    "no_activation_mask": "the delta is propagated without f'",
+    "zeroed_bias_gradient": "b never learns",
+    "l2_on_biases": "λ acts on the biases too",
+    "no_l2": "λ is forgotten in the gradient",
+    "l2_not_in_loss": "λ is forgotten in the loss",
+    "transposed_weights": "W is read column by column",
+    "updated_before_propagated": "W has moved by the time the delta passes it",
+    "short_batch_full_size": "a short last minibatch is divided by the full batch size",
+    "relu_at_zero": "relu'(0) = 1",
+    "nan": "one gradient entry is NaN",
+    "stale_order": "the order of an earlier load is walked",
+    "sequential_order": "order is ignored",
+    "article": "dW multiplies the delta with the pre-activation of the layer below, as the article printed it",
+    "reset_incomplete": "reset forgets to restore one weight",
+    "hoisted": "the timed loop computes the same rows every time",
+    "reading_moves_theta": "computing a gradient also takes a step",
+    "nondeterministic": "the last bits hang on a hidden state",
+    "half_precision_sum": "one product is summed in half the digits",
+}
+
+
+class PlantedBackend(Backend):
+    """Makes models that all have the same bug, or none."""
+
+    def __init__(self, bug: str | None = None) -> None:
+        self.bug = bug
+
+    @property
+    def description(self) -> Description:
+        return Description(name=f"planted-{self.bug}", language="Python", compiler="", flags="", clock="none")
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        del threads
+        return PlantedModel(network, theta, self.bug)
+
+
+def _softmax(Z: Array) -> Array:
+    e = np.exp(Z - Z.max(1, keepdims=True))
+    return np.asarray(e / e.sum(1, keepdims=True))
+
+
+def _logistic(Z: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-Z)))
+
+
+class PlantedModel(Model):
+    """One model with at most one bug."""
+
+    def __init__(self, network: Network, theta: Array, bug: str | None = None) -> None:
+        super().__init__(network, theta)
+        assert bug is None or bug in BUGS
+        self.bug = bug
+        self._start, self._now = theta.copy(), theta.copy()
+        self._real = theta.dtype.type
+        self._calls = 0
+        self._walked: Order | None = None
+
+    def _f(self, name: str, Z: Array) -> Array:
+        table = {"identity": lambda: Z, "tanh": lambda: np.tanh(Z), "sigmoid": lambda: _logistic(Z)}
+        return np.asarray(table[name]() if name != "relu" else np.where(Z > 0, Z, self._real(0)))
+
+    def _slope(self, name: str, Z: Array, A: Array) -> Array:
+        if self.bug == "no_activation_mask":
+            return np.ones_like(A)
+        mask = Z >= 0 if self.bug == "relu_at_zero" else Z > 0
+        table = {"identity": np.ones_like(A), "tanh": 1 - A * A, "sigmoid": A * (1 - A), "relu": mask}
+        return np.asarray(table[name], A.dtype)
+
+    def _layers(self) -> list[Any]:
+        layers = self.network.layers(self._now)
+        if self.bug == "transposed_weights":
+            return [(W.reshape(W.shape[::-1]).T, b) for W, b in layers]
+        return list(layers)
+
+    def _pass(self, x: Array) -> tuple[list[Array], list[Array]]:
+        Z, A = [], [x]
+        names = [f.name for f in self.network.hidden_activations] + [str(self.network.output_activation)]
+        for at, (W, b) in enumerate(self._layers()):
+            Z.append(self._product(A[-1], W) + b)
+            last = at == self.network.n_layers - 1
+            fused = {"softmax": _softmax, "sigmoid": _logistic}
+            A.append(fused[names[at]](Z[-1]) if last and self.network.fused else self._f(names[at], Z[-1]))
+        return Z, A
+
+    def _product(self, A: Array, W: Array) -> Array:
+        if self.bug == "half_precision_sum":
+            half = {"float32": np.float16, "float64": np.float32}[self.network.dtype]
+            return (A.astype(half) @ W.astype(half)).astype(A.dtype)
+        return A @ W
+
+    def _loss(self, Z: Array, Y: Array, T: Array) -> float:
+        Z, Y, T = (array.astype(np.float64) for array in (Z, Y, T))
+        losses = {
+            "squared_error": lambda: (Y - T) ** 2,
+            "half_squared_error": lambda: (Y - T) ** 2 / 2,
+            "softmax_cross_entropy": lambda: T * (np.logaddexp.reduce(Z, axis=1, keepdims=True) - Z),
+            "sigmoid_cross_entropy": lambda: np.logaddexp(0, Z) - Z * T,
+        }
+        loss = float(losses[self.network.loss]().sum()) / len(T)
+        if self.bug != "l2_not_in_loss":
+            loss += self.network.l2 / 2 * sum(float((W.astype(np.float64) ** 2).sum()) for W, _ in self._layers())
+        return loss
+
+    def _gradient(self, x: Array, T: Array, full: int, rate: float = 0.0) -> tuple[float, Array]:
+        network, real = self.network, self._real
+        if self.bug == "last_sample_dropped" and len(x) > 1:
+            x, T = x[:-1], T[:-1]
+        Z, A = self._pass(x)
+        loss = self._loss(Z[-1], A[-1], T)
+        delta = A[-1] - T
+        if network.loss == "squared_error":
+            delta = 2 * delta
+        if not network.fused:
+            delta = delta * self._slope(str(network.output_activation), Z[-1], A[-1])
+        size = {"missing_batch_mean": 1, "short_batch_full_size": full}.get(str(self.bug), len(x))
+        delta = delta / real(size)
+        gradient = np.zeros_like(self._now)
+        layers = self._layers()
+        for at in reversed(range(network.n_layers)):
+            W, b = layers[at]
+            below = Z[at - 1] if self.bug == "article" and at > 0 else A[at]
+            lam = real(0 if self.bug == "no_l2" else network.l2)
+            dW = below.T @ delta + lam * W
+            db = delta.sum(0)
+            if self.bug == "l2_on_biases":
+                db = db + lam * b
+            if self.bug == "zeroed_bias_gradient" and at == 0:
+                db = 0 * db
+            slot = network.layers(gradient)[at]
+            slot.W[:], slot.b[:] = dW, db
+            if self.bug == "updated_before_propagated":
+                W = W - real(rate) * dW
+            if at > 0:
+                names = [f.name for f in network.hidden_activations]
+                delta = self._slope(names[at - 1], Z[at - 1], A[at]) * (delta @ W.T)
+        self._calls += 1
+        if self.bug == "nan":
+            gradient[0] = np.nan
+        if self.bug == "nondeterministic":
+            gradient *= real(1 + np.finfo(gradient.dtype).eps * (self._calls % 3))
+        return loss, gradient
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        if self.bug != "stale_order" or self._walked is None:
+            self._walked = order.copy()
+        if self.bug == "sequential_order":
+            self._walked = np.arange(len(order)) % len(x)
+        self._x, self._y = x.copy(), y.copy()
+
+    def _rows(self, first: int, count: int) -> tuple[Array, Array]:
+        return self._x[first : first + count], self._y[first : first + count]
+
+    def _forward(self, first: int, count: int) -> Array:
+        return self._pass(self._rows(first, count)[0])[1][-1]
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        loss, gradient = self._gradient(*self._rows(first, count), count)
+        if self.bug == "reading_moves_theta":
+            self._now -= self._real(0.01) * gradient
+        return loss, gradient
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        assert self._walked is not None
+        for at in range(first, first + count, batch_size):
+            rows = self._walked[at : min(at + batch_size, first + count)]
+            gradient = self._gradient(self._x[rows], self._y[rows], batch_size, learning_rate)[1]
+            self._now = self._now - self._real(learning_rate) * gradient
+        return 1e-3
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        checksum = 0.0
+        for repeat in range(repeats):
+            start = first if self.bug == "hoisted" else (first + repeat * count) % (len(self._x) - count + 1)
+            x, y = self._rows(start, count)
+            checksum += float(self._pass(x)[1][-1][0, 0]) if operation == "forward" else self._gradient(x, y, count)[0]
+        return 1e-3 * repeats, checksum
+
+    def _theta(self) -> Array:
+        return self._now.copy()
+
+    def _reset(self) -> None:
+        keep = self._now[0]
+        self._now = self._start.copy()
+        if self.bug == "reset_incomplete":
+            self._now[0] = keep
+
+    def _close(self) -> None:
+        return
