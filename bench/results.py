@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench import intervals
 from pyfnn.errors import PyfnnError
 
-SCHEMA = "pyfnn-results/1"
+SCHEMA: Final = "pyfnn-results/1"
 
 Status = Literal[
     "ok",
@@ -48,9 +48,9 @@ class _Value(BaseModel):
 class Estimate(_Value):
     """A centre and its 95 % interval; see `bench.intervals.Estimate`."""
 
-    median: float
-    low: float
-    high: float
+    median: float = Field(gt=0)
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
 
 
 class Sample(_Value):
@@ -71,6 +71,14 @@ class Curve(_Value):
     epochs: list[int]
     seconds: list[float]
     losses: list[float]
+
+    @model_validator(mode="after")
+    def _one_entry_an_epoch(self) -> "Curve":
+        if not len(self.epochs) == len(self.seconds) == len(self.losses):
+            raise ValueError("epochs, seconds and losses must have one entry each")
+        if any(seconds <= 0 for seconds in self.seconds[1:]):
+            raise ValueError("seconds must be above 0 after the first entry")
+        return self
 
 
 class BackendResult(_Value):
@@ -114,7 +122,7 @@ class Case(_Value):
     flops_per_step: float
     data: str = ""
     ceiling_gflops: float | None = None
-    noise_floor: float | None = None
+    noise_floor: float | None = Field(default=None, ge=0)
     reference: str | None = None
     stopped: str = ""
     backends: list[BackendResult] = []

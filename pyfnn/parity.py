@@ -85,7 +85,7 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
     k = 0.0
     M_A, M_Z, k_Z = [np.abs(x)], [], []
     for at, (W, b) in enumerate(layers):
-        M_Z.append(np.sqrt(M_A[at] ** 2 @ W**2 + b**2))
+        M_Z.append(np.sqrt(M_A[at] ** 2 @ W**2 + b**2 + run.Z[at] ** 2))
         k += math.sqrt(W.shape[0])
         k_Z.append(k)
         M_A.append(_through_activation(network, at, run.Z[at], run.A[at + 1], M_Z[at]))
@@ -94,7 +94,8 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
 
     residual = np.hypot(M_A[-1], T)  # of Y - T
     slope = losses.TABLE[network.loss].slope(run.A[-1], T)
-    loss = k * _loss_size(network, run, T, M_Z[-1], residual, u * k).sum() / batch
+    k_loss = k + math.sqrt(T.size)
+    loss = k_loss * _loss_size(network, run, T, M_Z[-1], residual, u * k).sum() / batch
     M_delta, delta = residual / batch, slope / batch
     if not network.fused:
         factor = 2.0 if network.loss == "squared_error" else 1.0
@@ -105,17 +106,16 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
     k_gradient = [0.0] * network.n_layers
     for at in reversed(range(network.n_layers)):
         W = layers[at].W
-        squares = (M_A[at] ** 2).T @ delta**2 + (run.A[at] ** 2).T @ M_delta**2
+        squares = (M_A[at] ** 2).T @ delta**2 + (run.A[at] ** 2).T @ M_delta**2 + (run.A[at].T @ delta) ** 2
         slots[at].W[:] = np.sqrt(squares + (network.l2 * W) ** 2)
-        slots[at].b[:] = np.sqrt((M_delta**2).sum(axis=0))
+        slots[at].b[:] = np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
         k_gradient[at] = k + math.sqrt(batch)
         loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
         if at > 0:
             k += math.sqrt(W.shape[1])
-            name = network.hidden_activations[at - 1].name
-            M_delta, delta = _through_slope(
-                name, run.Z[at - 1], M_Z[at - 1], delta @ W.T, np.sqrt(M_delta**2 @ (W**2).T)
-            )
+            name, G = network.hidden_activations[at - 1].name, delta @ W.T
+            M_G = np.sqrt(M_delta**2 @ (W**2).T + G**2)
+            M_delta, delta = _through_slope(name, run.Z[at - 1], M_Z[at - 1], G, M_G)
     k_out = k_Z[-1] + (math.sqrt(network.sizes[-1]) if network.fused else 0.0)
     return Scale(network, M_Z, k_Z, k_out * M_A[-1], float(loss), gradient, k_gradient)
 
@@ -369,8 +369,7 @@ def _trial(
     """A trial whose rows are picked from (x, y) step by step, clear of kinks along the oracle's own trajectory."""
     precision = _precision(network, batch_size)
     exact = theta.astype(precision)
-    gradient = oracle.loss_and_gradient(network, exact, x[:batch_size], y[:batch_size])[1]
-    full = 0.1 * float(np.linalg.norm(exact.astype(np.float64)) / np.linalg.norm(gradient.astype(np.float64)))
+    full = 0.1 * _norm(exact) / (_norm(oracle.loss_and_gradient(network, exact, x[:batch_size], y[:batch_size])[1]) or 1)
     counts = [batch_size] * (STEPS - 1) + [short or batch_size]
     long_walk = _Walker(network, exact, full / STEPS, precision)
     rows = long_walk.pick(x, y, counts, rng)

@@ -98,13 +98,13 @@ def events(
     yield {
         "event": "run",
         "created": "2025-01-01T00:00:00+00:00",
-        "host": {"cpu_model": SYNTHETIC, "pyfnn_version": "0.1.0", "memory": {"bytes": 2**34}},
+        "host": {"cpu_model": SYNTHETIC, "pyfnn": "0.1.0", "memory": {"bytes": 2**34}},
         "settings": {"reference": "numpy", "seed": seed, "launches": launches},
     }
     cases = [(workload, operation) for workload in workloads for operation in operations]
     for number, (workload, operation) in enumerate(cases):
         batch, rate, flops, _ = WORKLOADS[workload]
-        data = "inputs and targets are drawn by a seeded teacher in wine's shape" if "wine" in workload else ""
+        data = "drawn in wine's shape by a seeded teacher" if "wine" in workload else ""
         case = {"workload": workload, "operation": operation, "dtype": "float32", "threads": 1, "batch": batch}
         yield {
             "event": "case", "case": number, **case, "learning_rate": rate, "flops_per_step": flops, "data": data,

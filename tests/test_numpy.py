@@ -40,9 +40,9 @@ def loaded(network: Network, rows: int, seed: int = 0, threads: int = 1) -> Mode
 
 
 def assert_close(found: Any, wanted: Any, dtype: str) -> None:
-    """Within 40 unit roundoffs of the norm: these are small, well-conditioned networks."""
+    """Within 40 unit roundoffs of the norm, or of 1: all that is compared here sums terms of about that size."""
     difference = np.linalg.norm(np.asarray(found, np.longdouble) - wanted)
-    assert difference <= 40 * np.finfo(dtype).eps * max(np.linalg.norm(wanted), 1e-3)
+    assert difference <= 20 * np.finfo(dtype).eps * max(np.linalg.norm(wanted), 1)
 
 
 @st.composite
@@ -132,29 +132,28 @@ def test_logits_of_a_thousand_are_stable_and_warn_of_nothing(loss: str, dtype: s
 @pytest.mark.parametrize("activation", CORE_ACTIVATIONS)
 @pytest.mark.parametrize("loss", CORE_LOSSES)
 def test_a_step_allocates_no_array(activation: str, loss: str) -> None:
-    model = loaded(Network((64, 48, 32), activation, loss, 0.01), 4096)
-    model.train(0, 4096, 1000, 1e-3)  # makes the buffers: the smallest, of 96 rows of 32, is 12 kB
-    model.time("gradient", 0, 1000, 1)
+    model = loaded(Network((64, 48, 32), activation, loss, 0.01), 16384)
+    model.train(0, 16384, 5000, 1e-3)  # makes the buffers; the last batch, of 1384 rows, needs 177 kB for Y alone
+    model.time("gradient", 0, 5000, 1)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        model._train(0, 4096, 1000, 1e-3)
-        model._time("gradient", 0, 1000, 5)
-        model._time("forward", 0, 1000, 5)
+        model._train(0, 16384, 5000, 1e-3)
+        model._time("gradient", 0, 5000, 3)
+        model._time("forward", 0, 5000, 3)
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    # relu's mask is cast within NumPy through a fixed chunk of 8192 numbers; one hidden A_l is 192 kB.
-    assert peak < (64_000 if activation == "relu" else 12_000)
+    assert peak < 64_000  # NumPy itself broadcasts and casts through chunks of 8192 numbers, whatever the shapes
 
 
 @pytest.mark.parametrize("operation", ["forward", "gradient"])
 def test_time_rotates_over_the_rows_and_sums_what_it_computed(operation: Any) -> None:
     network = Network((5, 4, 3), "tanh", "half_squared_error", 0.1, dtype="float64")
     model = loaded(network, 23)
-    assert model.time(operation, 4, 6, 7) > 0
-    at = [(4 + r * 6) % 18 for r in range(7)]
-    each = [model.forward(s, 6)[0, 0] if operation == "forward" else model.loss_and_gradient(s, 6)[0] for s in at]
+    assert model.time(operation, 4, 5, 7) > 0
+    at = [(4 + r * 5) % 19 for r in range(7)]
+    each = [model.forward(s, 5)[0, 0] if operation == "forward" else model.loss_and_gradient(s, 5)[0] for s in at]
     assert model.checksum == pytest.approx(sum(each), rel=1e-14)
     assert len(set(each)) == 7
 

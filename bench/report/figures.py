@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -176,13 +176,13 @@ def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
     return figure
 
 
-_WORD = {
+_WORD: dict[str, Any] = {
     "va": "center_baseline",
     "color": MUTED,
     "style": "italic",
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
 }
-_LEGEND = {
+_LEGEND: dict[str, Any] = {
     "frameon": False,
     "fontsize": TYPE,
     "borderpad": 0.3,
@@ -245,7 +245,7 @@ def _axis_label(kind: Kind, panel: CaseRows) -> str:
     if not kind.relative:
         return f"Step time ({panel.unit.name})"
     if panel.floor is None:
-        return "Speed relative to the reference (×)"
+        return "No ratio: no noise floor" if panel.case.reference else "No ratio: no reference"
     return f"Speed relative to {panel.case.reference} (×); noise floor {number(100 * panel.floor, 2)} %"
 
 
@@ -389,9 +389,7 @@ def _wrapped(footnotes: Sequence[str]) -> list[str]:
 
 
 def _footnotes(figure: Figure, lines: Sequence[str]) -> None:
-    height = figure.get_figheight()
-    for i, line in enumerate(reversed(lines)):
-        figure.text(EDGE / WIDTH, (EDGE + LINE * i) / height, line, color=MUTED, va="bottom")
+    figure.text(EDGE / WIDTH, EDGE / figure.get_figheight(), "\n".join(lines), color=MUTED, va="bottom")
 
 
 def _key(rows: CaseRows) -> Key:
@@ -410,13 +408,17 @@ def _without_curve(row: Row) -> str:
 def _source(results: Results) -> str:
     """Machine and version in a line; says so where either is not recorded."""
     cpu = results.host.get("cpu_model") or "CPU not recorded"
-    version = results.host.get("pyfnn_version")
+    version = results.host.get("pyfnn")
     return f"{cpu}; pyfnn {version or '(version not recorded)'}."
 
 
 def _bars_note(kind: Kind, rows: Sequence[Row]) -> str:
     drawn = [quantity for row in rows if (quantity := row.ratio if kind.relative else row.step)]
-    notes = ["Bars: 95\N{NO-BREAK SPACE}% intervals over launches."] if any(q.interval for q in drawn) else []
+    notes = (
+        ["Bars: 95\N{NO-BREAK SPACE}% intervals over launches, where wider than the mark."]
+        if any(q.interval for q in drawn)
+        else []
+    )
     if not all(q.interval for q in drawn):
         notes.append("Hollow: a single launch, no interval.")
     return " ".join(notes)
@@ -427,4 +429,4 @@ def _data_notes(panels: Sequence[CaseRows]) -> list[str]:
     for panel in panels:
         if panel.case.data:
             told.setdefault(panel.case.data.rstrip("."), []).append(panel.case.workload)
-    return [f"{', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]
+    return [f"Data of {', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]

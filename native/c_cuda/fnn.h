@@ -29,6 +29,8 @@
  *
  * Ownership: the caller owns every array; a model copies what it must keep. A pointer is const unless written.
  * Threads: one model is used by one thread at a time; two models never share anything.
+ * Arguments: a function that returns a status answers FNN_INVALID, and changes nothing, to a NULL model or array, a
+ * handle whose fnn_create failed, a range outside the data, or data not yet loaded.
  */
 #ifndef FNN_H
 #define FNN_H
@@ -91,9 +93,9 @@ const char *fnn_last_error(const fnn_model *model);
 /* How many threads this model computes with, <= network.threads. */
 int32_t fnn_threads(const fnn_model *model);
 
-/* Copy data in: x[rows][m_0], y[rows][m_L], order[n_order] with every entry in [0, rows). Replaces earlier data; on
- * failure the model keeps what it had. Minibatches are not to be prepared here: gathering the rows that `order` names
- * is part of fnn_train. */
+/* Copy data in: x[rows][m_0], y[rows][m_L], order[n_order] with every entry in [0, rows); rows >= 1, n_order >= 1.
+ * Replaces earlier data; on failure the model keeps what it had. Minibatches are not to be prepared here: gathering the
+ * rows that `order` names is part of fnn_train. */
 int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *order, int64_t n_order);
 
 /* outputs[count][m_L] of rows [first, first + count). */
@@ -102,13 +104,14 @@ int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs);
 /* The loss R over rows [first, first + count) and gradient[n_parameters], laid out as theta. */
 int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient);
 
-/* Gradient descent over order[first .. first + count), batch_size rows a step, the last step as short as it comes and
- * divided by its own size. *seconds is the time of the steps alone, by a monotonic clock: allocation and whatever else
- * can be prepared without the rows happens before it starts, and all work is done before it stops. */
+/* Gradient descent over order[first .. first + count), batch_size >= 1 rows a step, the last step as short as it comes
+ * and divided by its own size; learning_rate is finite and above 0. *seconds is the time of the steps alone, by a
+ * monotonic clock: allocation and whatever else can be prepared without the rows happens before it starts, and all work
+ * is done before it stops. */
 int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
               double *seconds);
 
-/* The time of `repeats` passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
+/* The time of `repeats` >= 1 passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
  *     s = (first + r * count) mod (rows - count + 1).
  * *checksum is the sum over the repeats of the first output of the first row (FNN_FORWARD) or of the loss
  * (FNN_GRADIENT, which computes the whole gradient every time). */

@@ -34,6 +34,11 @@ class Library(Backend):
     row : Row
         Its `library`, a path relative to the manifest, or the library that was compiled with pyfnn where it names none.
 
+    Attributes
+    ----------
+    path : Path
+        The library's file.
+
     Raises
     ------
     BackendUnavailable
@@ -42,9 +47,9 @@ class Library(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        path = row.folder / row.library if row.library else compiled.folder("fnn_c") / "libfnn_c.so"
-        self._lib = _open(path)
-        self._description = _describe(self._lib, path)
+        self.path = row.folder / row.library if row.library else compiled.folder("fnn_c") / "libfnn_c.so"
+        self._lib = _open(self.path)
+        self._description = _describe(self._lib, self.path)
 
     @property
     def description(self) -> Description:

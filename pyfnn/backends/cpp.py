@@ -1,11 +1,14 @@
 """The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here."""
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
 from pyfnn.network import Network
 from pyfnn.registry import Row
+
+if TYPE_CHECKING:
+    from pyfnn.backends._cpp import Mlp32, Mlp64
 
 
 class Plain(Backend):
@@ -26,7 +29,7 @@ class Plain(Backend):
         from pyfnn.backends import _cpp
 
         self._row = row
-        self._native = _cpp
+        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _cpp.Mlp32, "float64": _cpp.Mlp64}
 
     @property
     def description(self) -> Description:
@@ -41,19 +44,17 @@ class Plain(Backend):
         )
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return CppModel(network, theta, threads, self._native)
+        return CppModel(network, theta, threads, self._classes[network.dtype])
 
 
 class CppModel(Model):
     """A network inside `_cpp`, always on one thread."""
 
-    def __init__(self, network: Network, theta: Array, threads: int, native: ModuleType) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, mlp: "type[Mlp32 | Mlp64]") -> None:
         super().__init__(network, theta, threads)
         self.threads = 1
-        self._native = native
-        make = native.Mlp32 if network.dtype == "float32" else native.Mlp64
-        names = [f.name for f in network.hidden_activations] + [network.output_activation]
-        self._mlp = make(network.sizes, names, network.loss, network.l2, theta)
+        activations = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
+        self._mlp = mlp(network.sizes, activations, network.loss, network.l2, theta)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._mlp.load(x, y, order)

@@ -1,0 +1,1 @@
+"""Experiments that need only a `Model`: each a command, `python -m bench.experiments.NAME`. None of them is timed."""

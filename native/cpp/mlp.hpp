@@ -1,0 +1,495 @@
+// mlp.hpp: a feed-forward network in plain C++: forward, backpropagation, gradient descent, and the time they take.
+// The standard library and loops; no threads, no intrinsics, no fast-math. It does not validate (whoever calls it
+// has), knows nothing of Python, and allocates nothing in a step.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace fnn {
+
+// Any matrix that something else owns, read element by element.
+template <class T> struct Strided {
+  const T *data;
+  std::size_t rows, columns, down, across; // element (i, j) is data[i * down + j * across]
+
+  const T &operator()(std::size_t i, std::size_t j) const {
+    return data[i * down + j * across];
+  }
+  Strided from(std::size_t row) const {
+    return {data + row * down, rows - row, columns, down, across};
+  }
+};
+
+// A dense row-major matrix that something else owns.
+template <class T> struct Matrix {
+  T *data;
+  std::size_t rows, columns;
+
+  T *operator[](std::size_t row) const {
+    return data + row * columns;
+  }
+  T *begin() const {
+    return data;
+  }
+  T *end() const {
+    return data + rows * columns;
+  }
+  operator Matrix<const T>() const {
+    return {data, rows, columns};
+  }
+  operator Strided<std::remove_const_t<T>>() const {
+    return {data, rows, columns, columns, 1};
+  }
+  Strided<std::remove_const_t<T>> transposed() const {
+    return {data, columns, rows, 1, columns};
+  }
+};
+
+// ---- The two products that a step is made of ----
+
+// C += A B for m rows.   A: (m, k)   B: (k, n)   C: (m, n)
+// Four rows of B at a time, each used for all m rows of C: fewer trips to memory for the same sums.
+template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<Real> A, Matrix<const Real> B) {
+  const std::size_t n = B.columns;
+  std::size_t p = 0;
+  for (; p + 4 <= B.rows; p += 4) {
+    Real a[m][4];
+    for (std::size_t i = 0; i < m; ++i)
+      for (std::size_t q = 0; q < 4; ++q)
+        a[i][q] = A(i, p + q);
+    const Real *__restrict b = B[p];
+    for (std::size_t j = 0; j < n; ++j)
+      for (std::size_t i = 0; i < m; ++i)
+        C[i * n + j] += a[i][0] * b[j] + a[i][1] * b[n + j] + a[i][2] * b[2 * n + j] + a[i][3] * b[3 * n + j];
+  }
+  for (; p < B.rows; ++p)
+    for (std::size_t i = 0; i < m; ++i) {
+      const Real a = A(i, p);
+      const Real *__restrict b = B[p];
+      for (std::size_t j = 0; j < n; ++j)
+        C[i * n + j] += a * b[j];
+    }
+}
+
+// C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
+template <class Real> void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
+  std::size_t i = 0;
+  for (; i + 4 <= C.rows; i += 4)
+    add_rows<4>(C[i], A.from(i), B);
+  for (; i < C.rows; ++i)
+    add_rows<1>(C[i], A.from(i), B);
+}
+
+// sum_j a[j] b[j], in partial sums that a compiler can keep in one vector: a single one has to be added to in order,
+// one element at a time.
+template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
+  constexpr std::size_t lanes = 32 / sizeof(Real);
+  Real sums[lanes] = {};
+  std::size_t j = 0;
+  for (; j + lanes <= n; j += lanes)
+    for (std::size_t lane = 0; lane < lanes; ++lane)
+      sums[lane] += a[j + lane] * b[j + lane];
+  Real sum = 0;
+  for (; j < n; ++j)
+    sum += a[j] * b[j];
+  for (std::size_t half = lanes / 2; half > 0; half /= 2)
+    for (std::size_t lane = 0; lane < half; ++lane)
+      sums[lane] += sums[lane + half];
+  return sums[0] + sum;
+}
+
+// ---- Activations: A = f(Z), and f'(Z) written in A, so that Z need not be kept ----
+
+struct Identity {
+  template <class Real> static Real value(Real z) {
+    return z;
+  }
+  template <class Real> static Real slope(Real) {
+    return 1;
+  }
+};
+
+struct Sigmoid {
+  template <class Real> static Real value(Real z) {
+    return 1 / (1 + std::exp(-z));
+  }
+  template <class Real> static Real slope(Real a) {
+    return a * (1 - a);
+  }
+};
+
+struct Tanh {
+  template <class Real> static Real value(Real z) {
+    return std::tanh(z);
+  }
+  template <class Real> static Real slope(Real a) {
+    return 1 - a * a;
+  }
+};
+
+struct Relu {
+  template <class Real> static Real value(Real z) {
+    return z < 0 ? 0 : z; // this way round, NaN stays NaN
+  }
+  template <class Real> static Real slope(Real a) {
+    return a > 0 ? 1 : 0;
+  }
+};
+
+// A = f(Z), elementwise.   Z, A: (batch, m), and may be the same
+template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A) {
+  std::transform(Z.begin(), Z.end(), A.begin(), [](Real z) { return F::value(z); });
+}
+
+// delta *= f'(Z).   A, delta: (batch, m)
+template <class F, class Real> void times_slope(Matrix<const Real> A, Matrix<Real> delta) {
+  std::transform(A.begin(), A.end(), delta.begin(), delta.begin(), [](Real a, Real d) { return d * F::slope(a); });
+}
+
+// A = exp(Z) over its row sum, each row shifted so that its greatest exponent is 0.
+template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A) {
+  for (std::size_t n = 0; n < Z.rows; ++n) {
+    const Real *z = Z[n];
+    Real *a = A[n];
+    const Real top = *std::max_element(z, z + Z.columns);
+    Real sum = 0;
+    for (std::size_t j = 0; j < Z.columns; ++j)
+      sum += a[j] = std::exp(z[j] - top);
+    for (std::size_t j = 0; j < Z.columns; ++j)
+      a[j] /= sum;
+  }
+}
+
+template <class Real> struct Activation {
+  std::string_view name;
+  void (*apply)(Matrix<const Real> Z, Matrix<Real> A);
+  void (*times_slope)(Matrix<const Real> A, Matrix<Real> delta); // null: only fused with a loss
+};
+
+template <class Real>
+constexpr std::array<Activation<Real>, 5> activations{{
+    {"identity", map<Identity, Real>, times_slope<Identity, Real>},
+    {"sigmoid", map<Sigmoid, Real>, times_slope<Sigmoid, Real>},
+    {"tanh", map<Tanh, Real>, times_slope<Tanh, Real>},
+    {"relu", map<Relu, Real>, times_slope<Relu, Real>},
+    {"softmax", softmax<Real>, nullptr},
+}};
+
+// ---- Losses of one row, from z (pre-activations), y (outputs) and t (targets): (m) each ----
+
+template <class Real> double squared_error(const Real *, const Real *y, const Real *t, std::size_t m) {
+  double sum = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    sum += (y[j] - t[j]) * (y[j] - t[j]);
+  return sum;
+}
+
+template <class Real> double half_squared_error(const Real *z, const Real *y, const Real *t, std::size_t m) {
+  return squared_error(z, y, t, m) / 2;
+}
+
+// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
+  const Real top = *std::max_element(z, z + m);
+  Real sum = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    sum += std::exp(z[j] - top);
+  const Real log_sum = std::log(sum);
+  double loss = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    loss += t[j] * (log_sum - (z[j] - top));
+  return loss;
+}
+
+// -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
+template <class Real> double sigmoid_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
+  double loss = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    loss += std::max(z[j], Real(0)) - z[j] * t[j] + std::log1p(std::exp(-std::abs(z[j])));
+  return loss;
+}
+
+template <class Real> struct Loss {
+  std::string_view name;
+  double (*of_row)(const Real *z, const Real *y, const Real *t, std::size_t m);
+  Real slope; // dL/dy = slope (y - t); where fused, dL/dz
+  bool fused; // with the output activation: softmax or sigmoid
+};
+
+template <class Real>
+constexpr std::array<Loss<Real>, 4> losses{{
+    {"squared_error", squared_error<Real>, 2, false},
+    {"half_squared_error", half_squared_error<Real>, 1, false},
+    {"softmax_cross_entropy", softmax_cross_entropy<Real>, 1, true},
+    {"sigmoid_cross_entropy", sigmoid_cross_entropy<Real>, 1, true},
+}};
+
+template <class Row, std::size_t size> const Row &find(const std::array<Row, size> &table, std::string_view name) {
+  for (const Row &row : table)
+    if (row.name == name)
+      return row;
+  throw std::invalid_argument("mlp.hpp has no " + std::string(name));
+}
+
+// ---- The network ----
+
+enum class Operation { forward, gradient };
+
+struct Timing {
+  double seconds, checksum;
+};
+
+template <class Real> class Mlp {
+public:
+  // sizes: m_0 .. m_L   activations: f_1 .. f_L, the last of them softmax or sigmoid where the loss fuses it
+  // theta: W_1 row by row, b_1, W_2, b_2, ...
+  Mlp(const std::vector<std::size_t> &sizes, const std::vector<std::string> &activations, const std::string &loss,
+      double l2, const Real *theta)
+      : loss_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
+    std::size_t at = 0;
+    for (std::size_t l = 1; l < sizes.size(); ++l) {
+      layers_.push_back({sizes[l - 1], sizes[l], at, find(fnn::activations<Real>, activations.at(l - 1)), {}, {}, {}});
+      at += (sizes[l - 1] + 1) * sizes[l];
+    }
+    start_.assign(theta, theta + at);
+    theta_ = start_;
+    gradient_.resize(at);
+  }
+
+  std::size_t inputs() const {
+    return layers_.front().inputs;
+  }
+  std::size_t outputs() const {
+    return layers_.back().outputs;
+  }
+  const std::vector<Real> &theta() const {
+    return theta_;
+  }
+  void reset() {
+    theta_ = start_;
+  }
+
+  // x: (rows, m_0)   y: (rows, m_L)   order: (n_order) row numbers
+  void load(const Real *x, const Real *y, std::size_t rows, const std::int64_t *order, std::size_t n_order) {
+    std::vector<Real> new_x(x, x + rows * inputs()), new_y(y, y + rows * outputs());
+    order_ = std::vector<std::int64_t>(order, order + n_order);
+    x_ = std::move(new_x);
+    y_ = std::move(new_y);
+    rows_ = rows;
+  }
+
+  // y: (count, m_L)
+  void forward(std::size_t first, std::size_t count, Real *y) {
+    reserve(count);
+    forward(inputs_of(first, count));
+    std::copy_n(layers_.back().A.data(), count * outputs(), y);
+  }
+
+  // gradient: as theta. Returns the loss R.
+  double loss_and_gradient(std::size_t first, std::size_t count, Real *gradient) {
+    reserve(count);
+    const double R = loss_and_gradient(first, count);
+    std::copy(gradient_.begin(), gradient_.end(), gradient);
+    return R;
+  }
+
+  // Gradient descent over order[first .. first + count), the last minibatch as short as it comes. Returns seconds.
+  double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
+    reserve(std::min(batch_size, count));
+    const auto start = Clock::now();
+    for (std::size_t done = 0; done < count; done += batch_size) {
+      const std::size_t batch = std::min(batch_size, count - done);
+      gather(first + done, batch);
+      const Matrix<const Real> X{X_.data(), batch, inputs()}, T{T_.data(), batch, outputs()};
+      forward(X);
+      output_delta(T);
+      backward(X);
+      update(static_cast<Real>(learning_rate));
+    }
+    return seconds_since(start);
+  }
+
+  // `repeats` passes of `count` rows each, over ranges that rotate through the data so that nothing can be hoisted.
+  // The checksum sums the first outputs, or the losses.
+  Timing time(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
+    reserve(count);
+    double checksum = 0;
+    const auto start = Clock::now();
+    for (std::size_t r = 0; r < repeats; ++r) {
+      const std::size_t s = (first + r * count) % (rows_ - count + 1);
+      if (operation == Operation::forward) {
+        forward(inputs_of(s, count));
+        checksum += layers_.back().A[0];
+      } else {
+        checksum += loss_and_gradient(s, count);
+      }
+    }
+    return {seconds_since(start), checksum};
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Layer {
+    std::size_t inputs, outputs;
+    std::size_t at; // where W starts in theta; b follows it
+    const Activation<Real> &f;
+    std::vector<Real> Z, A, delta; // (batch, outputs), with room for batch_ rows
+
+    // Views into anything laid out as theta.   W: (inputs, outputs)   b: (outputs)
+    template <class T> Matrix<T> W(T *flat) const {
+      return {flat + at, inputs, outputs};
+    }
+    template <class T> T *b(T *flat) const {
+      return flat + at + inputs * outputs;
+    }
+    // The first `batch` rows of Z, A or delta.
+    Matrix<Real> rows(std::vector<Real> &of, std::size_t batch) const {
+      return {of.data(), batch, outputs};
+    }
+  };
+
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
+  Matrix<const Real> inputs_of(std::size_t first, std::size_t count) const {
+    return {&x_[first * inputs()], count, inputs()};
+  }
+  Matrix<const Real> targets_of(std::size_t first, std::size_t count) const {
+    return {&y_[first * outputs()], count, outputs()};
+  }
+
+  // Room for that many rows: all that a step works in is made here, and only here.
+  void reserve(std::size_t batch) {
+    if (batch <= batch_)
+      return;
+    X_.resize(batch * inputs());
+    T_.resize(batch * outputs());
+    for (Layer &layer : layers_)
+      for (std::vector<Real> *buffer : {&layer.Z, &layer.A, &layer.delta})
+        buffer->resize(batch * layer.outputs);
+    batch_ = batch;
+  }
+
+  // X and T of a minibatch: the rows that order[first .. first + batch) names.
+  void gather(std::size_t first, std::size_t batch) {
+    for (std::size_t n = 0; n < batch; ++n) {
+      const auto row = static_cast<std::size_t>(order_[first + n]);
+      std::copy_n(&x_[row * inputs()], inputs(), &X_[n * inputs()]);
+      std::copy_n(&y_[row * outputs()], outputs(), &T_[n * outputs()]);
+    }
+  }
+
+  // Z and A of every layer.   X: (batch, m_0)
+  void forward(Matrix<const Real> X) {
+    Matrix<const Real> A_below = X;
+    for (Layer &layer : layers_) {
+      const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
+      const Real *b = layer.b(theta_.data());
+      const Matrix<Real> Z = layer.rows(layer.Z, X.rows), A = layer.rows(layer.A, X.rows);
+      for (std::size_t n = 0; n < Z.rows; ++n)
+        std::copy_n(b, Z.columns, Z[n]);
+      add_product<Real>(Z, A_below, W);
+      layer.f.apply(Z, A);
+      A_below = A;
+    }
+  }
+
+  // R over the rows that went forward.   T: (batch, m_L)
+  double mean_loss(Matrix<const Real> T) {
+    Layer &last = layers_.back();
+    const Matrix<const Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
+    double sum = 0, squares = 0;
+    for (std::size_t n = 0; n < T.rows; ++n)
+      sum += loss_.of_row(Z[n], Y[n], T[n], T.columns);
+    for (const Layer &layer : layers_) {
+      const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
+      for (std::size_t i = 0; i < W.rows; ++i)
+        squares += dot(W[i], W[i], W.columns);
+    }
+    return sum / static_cast<double>(T.rows) + l2_ / 2 * squares;
+  }
+
+  // delta_L = dR/dZ_L.   T: (batch, m_L)
+  void output_delta(Matrix<const Real> T) {
+    Layer &last = layers_.back();
+    const Matrix<Real> Y = last.rows(last.A, T.rows), delta = last.rows(last.delta, T.rows);
+    const Real scale = loss_.slope / static_cast<Real>(T.rows);
+    std::transform(Y.begin(), Y.end(), T.begin(), delta.begin(), [scale](Real y, Real t) { return scale * (y - t); });
+    if (!loss_.fused)
+      last.f.times_slope(Y, delta);
+  }
+
+  // The gradient; theta itself stays as the forward pass found it.   X: (batch, m_0)
+  void backward(Matrix<const Real> X) {
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      Layer &layer = layers_[l];
+      const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
+      const Matrix<const Real> delta = layer.rows(layer.delta, X.rows);
+      const Matrix<const Real> A_below = l > 0 ? layers_[l - 1].rows(layers_[l - 1].A, X.rows) : X;
+      const Matrix<Real> dW = layer.W(gradient_.data());
+      Real *db = layer.b(gradient_.data());
+
+      std::transform(W.begin(), W.end(), dW.begin(), [l2 = l2_](Real w) { return l2 * w; });
+      add_product<Real>(dW, A_below.transposed(), delta);
+
+      std::fill_n(db, layer.outputs, Real(0));
+      for (std::size_t n = 0; n < delta.rows; ++n)
+        for (std::size_t j = 0; j < delta.columns; ++j)
+          db[j] += delta[n][j];
+
+      if (l > 0)
+        propagate(delta, W, layers_[l - 1]);
+    }
+  }
+
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T).   delta: (batch, m_l)   W: (m_{l-1}, m_l)
+  void propagate(Matrix<const Real> delta, Matrix<const Real> W, Layer &below) {
+    const Matrix<Real> delta_below = below.rows(below.delta, delta.rows);
+    for (std::size_t n = 0; n < delta.rows; ++n)
+      for (std::size_t i = 0; i < W.rows; ++i)
+        delta_below[n][i] = dot(delta[n], W[i], W.columns);
+    below.f.times_slope(below.rows(below.A, delta.rows), delta_below);
+  }
+
+  // theta <- theta - rate dtheta
+  void update(Real rate) {
+    std::transform(theta_.begin(), theta_.end(), gradient_.begin(), theta_.begin(),
+                   [rate](Real value, Real slope) { return value - rate * slope; });
+  }
+
+  // R over rows [first, first + count), and its gradient into gradient_.
+  double loss_and_gradient(std::size_t first, std::size_t count) {
+    const Matrix<const Real> X = inputs_of(first, count), T = targets_of(first, count);
+    forward(X);
+    output_delta(T);
+    backward(X);
+    return mean_loss(T);
+  }
+
+  std::vector<Layer> layers_;
+  const Loss<Real> &loss_;
+  Real l2_;
+  std::vector<Real> start_, theta_, gradient_; // (n_parameters)
+
+  std::vector<Real> x_, y_; // the data: (rows_, m_0), (rows_, m_L)
+  std::vector<std::int64_t> order_;
+  std::size_t rows_ = 0;
+
+  std::vector<Real> X_, T_; // a minibatch: (batch, m_0), (batch, m_L), with room for batch_ rows
+  std::size_t batch_ = 0;
+};
+
+} // namespace fnn

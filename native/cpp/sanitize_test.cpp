@@ -1,0 +1,148 @@
+// sanitize_test.cpp: every method of mlp.hpp at odd sizes, for sanitizers to watch, and its gradient against central
+// differences. Ends with 1 on a mismatch. Agreement with the oracle is tested from Python, speed nowhere here.
+#include "mlp.hpp"
+
+#include <cstdio>
+#include <random>
+
+namespace {
+
+struct Case {
+  std::vector<std::size_t> sizes;
+  std::vector<std::string> activations;
+  std::string loss;
+  double l2;
+};
+
+const std::vector<Case> cases{
+    {{3, 1}, {"identity"}, "squared_error", 0.0},
+    {{1, 1, 1}, {"tanh", "sigmoid"}, "half_squared_error", 0.1},
+    {{5, 7, 3}, {"relu", "tanh"}, "squared_error", 0.01},
+    {{9, 13, 8, 5}, {"tanh", "sigmoid", "softmax"}, "softmax_cross_entropy", 0.01},
+    {{2, 17, 33, 4}, {"sigmoid", "identity", "sigmoid"}, "sigmoid_cross_entropy", 0.0},
+};
+
+constexpr std::size_t rows = 11;
+
+// Everything a model is given, drawn from one seed. Targets: rows that sum to 1, which every loss takes.
+template <class Real> struct Problem {
+  std::vector<Real> theta, x, y;
+  std::vector<std::int64_t> order;
+
+  Problem(const Case &c, unsigned seed) {
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<double> uniform(-1, 1);
+    std::size_t n_parameters = 0;
+    for (std::size_t l = 1; l < c.sizes.size(); ++l)
+      n_parameters += (c.sizes[l - 1] + 1) * c.sizes[l];
+    for (std::size_t i = 0; i < n_parameters; ++i)
+      theta.push_back(static_cast<Real>(uniform(generator)));
+    for (std::size_t i = 0; i < rows * c.sizes.front(); ++i)
+      x.push_back(static_cast<Real>(uniform(generator)));
+    y.assign(rows * c.sizes.back(), 0);
+    for (std::size_t n = 0; n < rows; ++n)
+      y[n * c.sizes.back() + generator() % c.sizes.back()] = 1;
+    for (std::size_t i = 0; i < 2 * rows; ++i)
+      order.push_back(static_cast<std::int64_t>(generator() % rows));
+  }
+
+  fnn::Mlp<Real> model(const Case &c) const {
+    fnn::Mlp<Real> mlp(c.sizes, c.activations, c.loss, c.l2, theta.data());
+    mlp.load(x.data(), y.data(), rows, order.data(), order.size());
+    return mlp;
+  }
+};
+
+bool check(bool holds, const Case &c, const char *claim) {
+  if (!holds)
+    std::fprintf(stderr, "%s, %zu layers: not true that %s\n", c.loss.c_str(), c.sizes.size() - 1, claim);
+  return holds;
+}
+
+// Every method, at batches that grow, shrink and end short; two models at once must not see each other.
+template <class Real> bool drive(const Case &c) {
+  const Problem<Real> problem(c, 1), other_problem(c, 2);
+  fnn::Mlp<Real> mlp = problem.model(c), other = other_problem.model(c);
+  std::vector<Real> outputs(rows * mlp.outputs()), gradient(problem.theta.size()), again(gradient.size());
+  bool good = true;
+  for (const std::size_t count : {std::size_t{1}, std::size_t{4}, rows, std::size_t{3}}) {
+    mlp.forward(rows - count, count, outputs.data());
+    const double loss = mlp.loss_and_gradient(0, count, gradient.data());
+    other.train(0, 2 * rows, count, 0.01);
+    const double loss_again = mlp.loss_and_gradient(0, count, again.data());
+    good &= check(loss == loss_again && gradient == again, c, "the same call twice gives the same bits");
+    const fnn::Timing forward = mlp.time(fnn::Operation::forward, 0, count, 5);
+    const fnn::Timing backward = mlp.time(fnn::Operation::gradient, rows - count, count, 5);
+    good &= check(std::isfinite(forward.checksum) && std::isfinite(backward.checksum), c, "checksums are finite");
+    good &= check(mlp.train(1, 2 * rows - 1, count, 0.01) >= 0, c, "train takes time");
+    good &= check(mlp.theta() != problem.theta, c, "train moves theta");
+    mlp.load(problem.x.data(), problem.y.data(), rows, problem.order.data(), 2 * rows);
+    mlp.reset();
+    good &= check(mlp.theta() == problem.theta, c, "reset goes back");
+  }
+  return good;
+}
+
+bool gradient_is_the_slope(const Case &c) {
+  const Problem<double> problem(c, 3);
+  const std::size_t n = problem.theta.size();
+  std::vector<double> gradient(n), unused(n);
+  problem.model(c).loss_and_gradient(0, rows, gradient.data());
+  double worst = 0, norm = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double h = 1e-6;
+    Problem<double> above = problem, below = problem;
+    above.theta[i] += h;
+    below.theta[i] -= h;
+    const double slope = (above.model(c).loss_and_gradient(0, rows, unused.data()) -
+                          below.model(c).loss_and_gradient(0, rows, unused.data())) /
+                         (2 * h);
+    worst = std::max(worst, std::abs(slope - gradient[i]));
+    norm = std::max(norm, std::abs(gradient[i]));
+  }
+  std::printf("%-22s %zu layers: gradient off by %.1e of its greatest entry\n", c.loss.c_str(), c.sizes.size() - 1,
+              worst / norm);
+  return check(worst <= 1e-7 * norm, c, "the gradient is the slope of the loss");
+}
+
+// Logits of +-1000, straight from the inputs of a network without hidden layers.
+template <class Real> bool extreme_logits_stay_finite(const Case &c) {
+  const std::vector<Real> theta{1, 0, 0, 1, 0, 0}, x{1000, -1000, -1000, 1000}, y{0, 1, 0, 1};
+  const std::vector<std::int64_t> order{0, 1};
+  fnn::Mlp<Real> mlp(c.sizes, c.activations, c.loss, c.l2, theta.data());
+  mlp.load(x.data(), y.data(), 2, order.data(), 2);
+  std::vector<Real> outputs(4), gradient(6);
+  mlp.forward(0, 2, outputs.data());
+  const bool finite = std::isfinite(mlp.loss_and_gradient(0, 2, gradient.data()));
+  return check(finite && std::all_of(gradient.begin(), gradient.end(), [](Real g) { return std::isfinite(g); }), c,
+               "logits of +-1000 give a finite loss and gradient");
+}
+
+bool unknown_names_are_refused() {
+  const double theta[] = {0, 0};
+  try {
+    fnn::Mlp<double>({1, 1}, {"swish"}, "squared_error", 0, theta);
+  } catch (const std::invalid_argument &) {
+    return true;
+  }
+  std::fprintf(stderr, "an unknown activation was taken\n");
+  return false;
+}
+
+} // namespace
+
+int main() {
+  bool good = unknown_names_are_refused();
+  for (const Case &c : cases) {
+    good &= drive<float>(c);
+    good &= drive<double>(c);
+    good &= gradient_is_the_slope(c);
+  }
+  for (const Case &c :
+       {Case{{2, 2}, {"softmax"}, "softmax_cross_entropy", 0}, Case{{2, 2}, {"sigmoid"}, "sigmoid_cross_entropy", 0}}) {
+    good &= extreme_logits_stay_finite<float>(c);
+    good &= extreme_logits_stay_finite<double>(c);
+  }
+  std::puts(good ? "all good" : "FAILED");
+  return good ? 0 : 1;
+}
