@@ -29,7 +29,8 @@ def prove(seat: Seat, battery: list[parity.Trial]) -> parity.Evidence:
     """
     evidence = parity.examine(seat.make, battery, deterministic=seat.worker.description.deterministic)
     if not evidence.passed:
-        raise ParityFailed(f"{evidence.worst}; {len(evidence.failures)} of {len(evidence.checks)} checks failed", evidence)
+        failed = f"{len(evidence.failures)} of {len(evidence.checks)} checks failed"
+        raise ParityFailed(f"{evidence.worst}; {failed}", evidence)
     return evidence
 
 

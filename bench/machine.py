@@ -12,7 +12,7 @@ import pyfnn
 from pyfnn import compiled
 from pyfnn.errors import BackendUnavailable
 
-_BUILD_FIELDS = ("BUILD_TYPE", "C_COMPILER", "CXX_COMPILER", "FLAGS", "LEVEL", "PROCESSOR", "SYSTEM", "PYBIND11", "CUDA")
+_INSTRUCTION_SETS = ("sse4", "avx", "fma", "asimd", "sve")
 
 
 def describe() -> dict[str, Any]:
@@ -21,7 +21,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu_model": cpu.get("brand_raw", platform.processor() or "unknown"),
         "architecture": platform.machine(),
-        "instruction_sets": [flag for flag in cpu.get("flags", []) if flag.startswith(("sse4", "avx", "fma", "asimd", "sve"))],
+        "instruction_sets": [flag for flag in cpu.get("flags", []) if flag.startswith(_INSTRUCTION_SETS)],
         "l1_data_cache_bytes": cpu.get("l1_data_cache_size"),
         "l2_cache_bytes": cpu.get("l2_cache_size"),
         "l3_cache_bytes": cpu.get("l3_cache_size"),
@@ -44,4 +44,4 @@ def build_info() -> dict[str, Any]:
         info = compiled.build_info()
     except BackendUnavailable as error:
         return {"absent": error.reason, "remedy": error.remedy}
-    return {name.lower(): getattr(info, name) for name in _BUILD_FIELDS}
+    return {name.lower(): value for name, value in vars(info).items() if name.isupper() and name != "SOURCES"}

@@ -5,6 +5,7 @@ can be built again at any time; a killed run loses at most the sample in flight.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -18,6 +19,7 @@ from bench import intervals
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
+CUT_OFF: Final = "cut off: the journal does not tell of this case's end"
 
 Status = Literal[
     "ok",
@@ -181,8 +183,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            event = json.loads(line)
-        except json.JSONDecodeError as error:
+            event = _parse(line)
+        except _NOT_JSON as error:
             if number == len(lines):
                 break
             raise ResultsError(f"{path}, line {number}: {error}") from None
@@ -192,11 +194,28 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return events
 
 
+_NOT_JSON = (ValueError, RecursionError)
+
+
+def _parse(text: str) -> Any:
+    """JSON, which has no NaN and no infinities, whatever Python's own reader says."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
 def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
     Events: ``run`` (created, host, settings), ``case`` (its number and fields), ``backend`` (case, instance and any
     fields: later ones win), ``sample`` (case, instance, fields), ``case_end`` (case, stopped), ``finish``.
+
+    Raises
+    ------
+    ResultsError
+        Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
     cases: dict[int, dict[str, Any]] = {}
@@ -210,7 +229,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 continue
             number = fields.pop("case")
             if kind in ("case", "case_end"):
-                cases.setdefault(number, {}).update(fields)
+                cases.setdefault(number, {"stopped": CUT_OFF}).update(fields)
                 arms.setdefault(number, {})
                 continue
             arm = arms[number].setdefault(fields.pop("instance"), {"samples": []})
@@ -226,9 +245,9 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         ]
         bare = Results.model_validate(run)
     except ValidationError as error:
-        raise ResultsError(f"the journal does not fit {SCHEMA}: {_first(error)}") from None
-    except KeyError as error:
-        raise ResultsError(f"the journal does not fit {SCHEMA}: an event without {error}") from None
+        raise ResultsError(f"does not fit {SCHEMA}: {_first(error)}") from None
+    except (KeyError, TypeError) as error:  # TypeError: a list or an object where a number or a name belongs
+        raise ResultsError(f"does not fit {SCHEMA}: an event that lacks or misplaces {error}") from None
     reference = str(bare.settings.get("reference", "numpy"))
     return bare.model_copy(update={"cases": [_with_statistics(case, reference) for case in bare.cases]})
 
@@ -248,7 +267,7 @@ def _with_statistics(case: Case, wanted: str) -> Case:
     base = by_instance[reference].samples if reference else []
     backends = []
     for backend in case.backends:
-        update: dict[str, Any] = {}
+        update: dict[str, Any] = dict.fromkeys(_STATISTICS)
         if backend.status == "ok":
             step = intervals.step_seconds(backend.samples)
             ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None
@@ -281,11 +300,17 @@ def _first(error: ValidationError) -> str:
 
 
 def save(results: Results, folder: Path) -> Path:
-    """Write results.json, whole or not at all."""
+    """Write results.json, whole or not at all. Raises OSError where the disk will not take it."""
     path = folder / "results.json"
     partial = path.with_suffix(".json.partial")
-    partial.write_text(results.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(results.model_dump_json(by_alias=True, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
@@ -299,17 +324,64 @@ def load(folder: Path) -> Results:
     """
     path, journal = folder / "results.json", folder / "journal.jsonl"
     if not path.exists() and journal.exists():
-        return build(read_journal(journal))
+        return _from_journal(journal)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except _NOT_JSON as error:  # UnicodeDecodeError is a ValueError
         raise ResultsError(f"{path} is cut short or altered: {error}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise ResultsError(f"{path}: schema is {schema!r}; this version reads {SCHEMA!r}")
     try:
-        return Results.model_validate(data)
+        results = Results.model_validate(data)
     except ValidationError as error:
         raise ResultsError(f"{path}: {_first(error)}") from None
+    edited = _edited(results)
+    if edited:
+        raise ResultsError(f"{path}: {edited} does not follow from the samples: was it edited?")
+    return results
+
+
+def _from_journal(path: Path) -> Results:
+    try:
+        events = read_journal(path)
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror or error}") from None
+    try:
+        return build(events)
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
+
+
+def _edited(results: Results) -> str | None:
+    """The first statistic that is not what the samples give; None where all are."""
+    wanted = str(results.settings.get("reference", "numpy"))
+    for at, case in enumerate(results.cases):
+        again = _with_statistics(case, wanted)
+        if case.reference != again.reference:
+            return f"cases.{at}.reference"
+        if not _agree(case.noise_floor, again.noise_floor):
+            return f"cases.{at}.noise_floor"
+        for number, (said, found) in enumerate(zip(case.backends, again.backends, strict=True)):
+            for name in _STATISTICS:
+                if not _agree(getattr(said, name), getattr(found, name)):
+                    return f"cases.{at}.backends.{number}.{name}"
+    return None
+
+
+_STATISTICS = ("step_seconds", "ratio", "gflops")
+
+
+def _agree(said: Estimate | float | None, found: Estimate | float | None) -> bool:
+    """Equal but for rounding: another machine's logarithm may differ in its last bits."""
+    ours, theirs = _numbers(said), _numbers(found)
+    close = (math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(ours, theirs, strict=False))
+    return len(ours) == len(theirs) and all(close)
+
+
+def _numbers(value: Estimate | float | None) -> tuple[float, ...]:
+    if isinstance(value, Estimate):
+        return value.median, value.low, value.high
+    return () if value is None else (value,)

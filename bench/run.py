@@ -25,6 +25,7 @@ from bench.schedule import CaseRun, Settings
 from bench.suites import CaseKey, Suite, Workload
 from pyfnn import compiled, registry
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
+from pyfnn.network import DTYPES
 from pyfnn.registry import Row
 
 USAGE_ERROR = 2
@@ -71,17 +72,17 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
     """The suite named, with whatever the command line puts in place of its own."""
     suite, workloads = suites.load(arguments.suite)
     given = {
-        "workloads": _words(arguments.workloads),
-        "operations": _words(arguments.operations),
-        "dtypes": _words(arguments.dtype),
-        "threads": tuple(_thread_count(word) for word in _words(arguments.threads) or ()) or None,
+        "workloads": _words("workloads", arguments.workloads),
+        "operations": _words("operations", arguments.operations),
+        "dtypes": _words("dtype", arguments.dtype),
+        "threads": _thread_counts(arguments.threads),
         "budget": arguments.budget,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     for operation in changes.get("operations", ()):
         suites.look_up("operation", operation, dict.fromkeys(suites.OPERATIONS))
     for dtype in changes.get("dtypes", ()):
-        suites.look_up("dtype", dtype, dict.fromkeys(suites.DTYPES))
+        suites.look_up("dtype", dtype, dict.fromkeys(DTYPES))
     try:
         return Suite.model_validate({**suite.model_dump(), **changes}), workloads
     except ValidationError as error:
@@ -89,25 +90,28 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
         raise InvalidInput(f"{first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
 
 
-def _words(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
+def _words(option: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise InvalidInput(f"--{option} {text!r}: names nothing")
+    return words
 
 
-def _thread_count(word: str) -> int | str:
-    if word == "all":
-        return word
-    if not word.isdigit() or int(word) < 1:
-        raise InvalidInput(f"threads = {word!r}: must be a whole number, at least 1, or all")
-    if int(word) > suites.all_threads():
-        raise InvalidInput(f"threads = {word}: this process may use {suites.all_threads()} CPUs")
-    return int(word)
+def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
+    words = _words("threads", text)
+    for word in words or ():
+        if word != "all" and not (word.isdecimal() and int(word) >= 1):
+            raise InvalidInput(f"threads = {word!r}: must be a whole number, at least 1, or all")
+    return None if words is None else tuple(word if word == "all" else int(word) for word in words)
 
 
 def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
     """The backends named, or all; the reference must be among the known ones."""
     table = registry.rows(arguments.backend)
     registry.find(arguments.reference, arguments.backend)
-    names = _words(arguments.backends) or tuple(table)
+    names = _words("backends", arguments.backends) or tuple(table)
     return [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
 
 
@@ -119,7 +123,8 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
     for w in workloads.values():
         network = w.network("float32")
         functions = w.activation if isinstance(w.activation, str) else " ".join(w.activation)
-        table.add_row(w.name, f"{'-'.join(map(str, network.sizes))} {functions}", w.loss, str(w.rows), str(w.batch), w.data)
+        shape = f"{'-'.join(map(str, network.sizes))} {functions}"
+        table.add_row(w.name, shape, w.loss, str(w.rows), str(w.batch), w.data)
     console.print(table)
     table = Table("backend", "language", "division", "here", title="Backends", title_justify="left")
     for row in registry.rows(arguments.backend).values():
@@ -157,38 +162,41 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     settings = Settings(arguments.reference, arguments.precision, timeout=arguments.timeout, seed=seed)
     folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if (folder / "journal.jsonl").exists():
+    if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
         raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
+    for workload, dtype in dict.fromkeys((key.workload, key.dtype) for key in keys):
+        suites.problem(workload, dtype)  # what is wrong with its data is said before anything is written
     _warn_where_nothing_is_compiled(console)
 
-    interrupted = False
+    said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
+    status = 0
     with Journal(folder) as journal:
-        said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
         journal.write("run", schema=results.SCHEMA, created=results.now(), host=machine.describe(), settings=said)
         try:
             measure(keys, rows, settings, suite.budget, journal, console)
             journal.write("finish", finished=results.now())
         except KeyboardInterrupt:
-            interrupted = True
+            status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
-    return INTERRUPTED if interrupted and not _tell(folder, console) else _tell(folder, console)
+    _tell(folder, console)
+    return status
 
 
-def _tell(folder: Path, console: Console) -> int:
+def _tell(folder: Path, console: Console) -> None:
     """Build the results from the journal; write results.json and the report; print the table."""
     outcome = results.build(results.read_journal(folder / "journal.jsonl"))
     results.save(outcome, folder)
     report.write(outcome, folder)
     tables.show(outcome, console)
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def _warn_where_nothing_is_compiled(console: Console) -> None:
     try:
         compiled.build_info()
     except BackendUnavailable as error:
-        console.print(f"warning: {error.reason}. To do: {error.remedy}", style="yellow", highlight=False, soft_wrap=True)
+        warning = f"warning: {error.reason}. To do: {error.remedy}"
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 from bench import gate, intervals
@@ -26,7 +27,6 @@ from pyfnn.errors import (
     WorkerTimeout,
 )
 from pyfnn.registry import Row
-
 
 
 class TooSlow(PyfnnError):
@@ -149,23 +149,36 @@ class CaseRun:
 
     def run(self) -> None:
         """Measure the case; whatever happens to a backend costs only that backend."""
-        start = time.perf_counter()
         self._write_head()
-        self._battery = gate.trials(self._problem, self._key.workload.batch)
-        launch, wanted = 0, self._settings.min_launches
+        try:
+            self._end(self._measure())
+        except KeyboardInterrupt:
+            self._end("interrupted")
+            raise
+
+    def _measure(self) -> str:
+        """Launch after launch; why there are no more."""
+        start, least = time.perf_counter(), self._settings.min_launches
+        try:
+            self._battery = gate.trials(self._problem, self._key.workload.batch)
+        except PyfnnError as error:
+            for arm in self._arms:
+                self._lose(arm, {}, "not_run", error)
+            return "nothing can be proven here"
+        launch, wanted = 0, least
         while launch < wanted and self._live():
             self._launch(launch)
             launch += 1
-            spent = time.perf_counter() - start
-            if launch == self._settings.min_launches:
+            if launch == least:
                 wanted = self._launches_wanted()
-            if launch >= self._settings.min_launches and launch < wanted and spent * (launch + 1) / launch > self._budget:
-                self._end(f"budget of {self._budget:.0f} s, after {launch} of {wanted} launches wanted")
-                return
+            spent = time.perf_counter() - start
+            if least <= launch < wanted and spent * (launch + 1) / launch > self._budget:
+                return f"budget of {self._budget:.0f} s, after {launch} of {wanted} launches wanted"
         if not self._live():
-            self._end("no backend left")
-        else:
-            self._end(f"precision of {self._settings.precision:.1%} reached or due, after {launch} launches")
+            return "no backend left"
+        if wanted == _MOST_LAUNCHES:
+            return f"{launch} launches, the most that are made"
+        return f"{launch} launches, enough for a precision of {self._settings.precision:.1%} by the first {least}"
 
     # What is written -------------------------------------------------------------------------------------------------
 
@@ -195,6 +208,7 @@ class CaseRun:
             division=row.division,
             source_lines=row.source_lines(),
             status="not_run",
+            reason="the run ended before its first launch did",
         )
 
     def _tell(self, arm: Arm, **fields: object) -> None:
@@ -233,7 +247,7 @@ class CaseRun:
     def _launch(self, launch: int) -> None:
         seats: dict[str, Seat] = {}
         try:
-            for arm in self._shuffled(self._live()):
+            for arm in self._in_turn():
                 with self._blame(arm, seats):
                     self._open(arm, seats, launch)
             if launch == 0:
@@ -242,13 +256,13 @@ class CaseRun:
                         self._open(arm, seats, launch)
             for number in range(self._settings.rounds):
                 self._report(launch, number)
-                for arm in self._shuffled(self._live()):
+                for arm in self._in_turn():
                     with self._blame(arm, seats):
                         self._turn(arm, seats[arm.instance], launch, number)
             if launch == 0 and self._key.operation == "train":
                 self._draw_curves(seats)
             for arm in self._live():
-                self._tell(arm, status="ok", peak_rss_bytes=seats[arm.instance].peak_rss_bytes())
+                self._tell(arm, status="ok", reason="", peak_rss_bytes=seats[arm.instance].peak_rss_bytes())
         finally:
             for seat in seats.values():
                 seat.close()
@@ -258,13 +272,18 @@ class CaseRun:
         live = ", ".join(arm.instance for arm in self._live())
         self._watch.progress(f"launch {launch + 1}, round {number + 1}: {live}", done / self._settings.min_launches)
 
-    def _shuffled(self, arms: list[Arm]) -> list[Arm]:
-        return self._shuffle.sample(arms, len(arms))
+    def _in_turn(self) -> Iterator[Arm]:
+        """Live arms in a fresh shuffle; one that is lost with its second instance before its turn has none."""
+        arms = self._live()
+        return (arm for arm in self._shuffle.sample(arms, len(arms)) if not arm.lost)
 
     def _open(self, arm: Arm, seats: dict[str, Seat], launch: int) -> None:
         """A fresh process: proven, loaded, calibrated if it is the first, warmed up, stopped."""
         seat = Seat(arm.row, self._key, self._problem, self._settings.timeout)
         seats[arm.instance] = seat
+        if arm.steps == 0:  # the proof itself takes many steps
+            seat.sit_down()
+            self._refuse_if_too_slow(seat, seat.turn(1, 1).seconds)
         evidence = gate.prove(seat, self._battery)
         seat.sit_down()
         if arm.steps == 0:
@@ -284,14 +303,11 @@ class CaseRun:
         seat.stop()
 
     def _calibrate(self, arm: Arm, seat: Seat) -> None:
-        """Fix how many steps make a block; refuse what cannot fit the budget, with the prediction."""
+        """Fix how many steps make a block."""
         most = len(self._problem.order) // self._key.workload.batch if self._key.operation == "train" else 2**40
         steps, target = 1, 1.2 * self._settings.block_seconds
         while True:
-            seat.reset()
-            seat.run(steps)  # the first call at any size is never a sample
-            seat.reset()
-            seconds = seat.run(steps).seconds
+            seconds = seat.turn(steps, steps).seconds
             per_step = max(seconds, 1e-9) / steps
             self._refuse_if_too_slow(seat, per_step)
             if seconds >= self._settings.block_seconds or steps >= most:
@@ -304,6 +320,7 @@ class CaseRun:
             self._check_linearity(arm, seat)
 
     def _refuse_if_too_slow(self, seat: Seat, step_seconds: float) -> None:
+        """Refuse what cannot fit the budget, with the prediction."""
         settings = self._settings
         block = max(step_seconds, settings.block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
@@ -357,6 +374,8 @@ class CaseRun:
         """Continue, take a turn, stop. In a launch's last round the timed training is replayed."""
         seat.resume()
         block = seat.turn(arm.burst, arm.steps)
+        if block.seconds <= 0:
+            raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if self._key.operation == "train" and number == self._settings.rounds - 1:
             gate.replay(seat, arm.burst, arm.steps)
         seat.stop()
@@ -394,7 +413,8 @@ class CaseRun:
         first = [arm for arm in self._live() if arm.instance == arm.row.name]
         steps = -(-workload.rows // workload.batch)
         epoch_seconds = sum(arm.step_seconds for arm in first) * steps * 1.5  # the loss costs about half a step more
-        epochs = min(_CURVE_EPOCHS, math.floor(_CURVE_SHARE * self._budget / max(epoch_seconds, 1e-9)))
+        affordable = math.floor(_CURVE_SHARE * self._budget / max(epoch_seconds, 1e-9))
+        epochs = min(_CURVE_EPOCHS, len(self._problem.order) // workload.rows, affordable)
         if epochs < 1:
             return
         for arm in first:
@@ -408,17 +428,20 @@ class CaseRun:
         seconds, losses = [0.0], [seat.model.loss_and_gradient(0, workload.rows)[0]]
         for epoch in range(epochs):
             spent = seat.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+            if spent <= 0:
+                raise Implausible(f"claims {spent} s for an epoch of {workload.rows} rows")
             seconds.append(seconds[-1] + spent)
             losses.append(seat.model.loss_and_gradient(0, workload.rows)[0])
+            if not math.isfinite(losses[-1]):
+                raise Diverged(f"the loss is {losses[-1]} after {epoch + 1} epochs")
         seat.stop()
         self._tell(arm, curve={"epochs": list(range(epochs + 1)), "seconds": seconds, "losses": losses})
 
 
 def _forward_flops(sizes: Sequence[int]) -> int:
-    return 2 * sum(m_in * m_out for m_in, m_out in zip(sizes, sizes[1:], strict=False))
+    return 2 * sum(m_in * m_out for m_in, m_out in pairwise(sizes))
 
 
 def _flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
     """Operations in one step: of the matrix products alone, nothing else counted."""
-    rows = min(key.workload.batch, key.workload.rows)
-    return rows * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
+    return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -19,6 +20,7 @@ from pyfnn.network import Network
 from pyfnn.process import ProcessModel, Worker, command_of
 from pyfnn.registry import Row
 
+_LINUX = sys.platform.startswith("linux")
 _CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: the two clocks are read apart
 _CPU_GRACE = 0.005  # seconds
 _HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
@@ -91,13 +93,17 @@ class Seat:
         self._check_affinity()
 
     def _check_affinity(self) -> None:
-        if not self._cpus:
+        """Every thread that the process has by now keeps to the CPUs of the case."""
+        if not (_LINUX and self._cpus):
             return
         wanted = set(self._cpus)
-        for task in os.listdir(f"/proc/{self.worker.pid}/task"):
-            seen = os.sched_getaffinity(int(task))
+        for task in Path(f"/proc/{self.worker.pid}/task").iterdir():
+            try:
+                seen = os.sched_getaffinity(int(task.name))
+            except ProcessLookupError:  # that thread has ended since
+                continue
             if not seen <= wanted:
-                raise ThreadsMismatch(f"thread {task} may run on CPUs {sorted(seen)}: {sorted(wanted)} were set")
+                raise ThreadsMismatch(f"thread {task.name} may run on CPUs {sorted(seen)}: {sorted(wanted)} were set")
 
     def stop(self) -> None:
         """Keep the process, spinning threads and collectors included, from running."""
@@ -116,10 +122,9 @@ class Seat:
         workload, model = self._case.workload, self.model
         cpu, switches = self._cpu_seconds(), self._switches()
         if self._case.operation == "train":
-            count = min(steps * workload.batch, len(self._problem.order))
-            seconds = model.train(0, count, workload.batch, workload.learning_rate)
+            seconds = model.train(0, steps * workload.batch, workload.batch, workload.learning_rate)
         else:
-            seconds = model.time(self._case.operation, 0, min(workload.batch, workload.rows), steps)
+            seconds = model.time(self._case.operation, 0, workload.batch, steps)
         return Block(
             steps=steps,
             seconds=seconds,
@@ -132,7 +137,7 @@ class Seat:
         """From the workload's θ: an untimed burst at the same sizes, then the timed block.
 
         The block is held against the driver's clock and the CPU time used; the turn is tried a second time before
-        that is held against the backend.
+        that is held against the backend. So are the CPUs of threads that were started on the way.
 
         Raises
         ------
@@ -142,6 +147,7 @@ class Seat:
             self.reset()
             self.run(burst)
             block = self.run(steps)
+            self._check_affinity()
             objection = self._objection(block)
             if objection is None:
                 return block
@@ -150,8 +156,6 @@ class Seat:
 
     def _objection(self, block: Block) -> PyfnnError | None:
         threads, wall = self._case.threads, block.wall_seconds
-        if block.seconds <= 0:
-            return Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if block.seconds > wall:
             return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
         if wall > _HONEST_BLOCK and block.seconds < _HONEST_SHARE * wall:
@@ -162,7 +166,7 @@ class Seat:
 
     def _cpu_seconds(self) -> float:
         """CPU time of the whole process, all threads. On Linux by its own CPU clock, in ns; else in clock ticks."""
-        if sys.platform == "linux":
+        if _LINUX:
             return time.clock_gettime(~self.worker.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
         times = psutil.Process(self.worker.pid).cpu_times()
         return float(times.user + times.system)
@@ -176,10 +180,10 @@ class Seat:
     def peak_rss_bytes(self) -> int | None:
         """The most memory the process has had resident; None where the system does not tell."""
         try:
-            with open(f"/proc/{self.worker.pid}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
-                return next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")), None)
+            status = Path(f"/proc/{self.worker.pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:
             return None
+        return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), None)
 
     def close(self) -> None:
         """End the process."""

@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when our parent ends, stopped or not. Elsewhere than on Linux: end of input does it."""
+    """Ask the kernel for SIGKILL when our parent ends, stopped or not. Off Linux, the end of input does it."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -29,17 +29,20 @@ class Loss:
 def softmax(Z: Array) -> Array:
     """exp(Z) over its row sum, without overflow for logits of any size."""
     e = np.exp(Z - Z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    Y: Array = e / e.sum(axis=1, keepdims=True)
+    return Y
 
 
 def _softmax_cross_entropy(Z: Array, _: Array, T: Array) -> Array:
-    top = Z.max(axis=1, keepdims=True)
-    log_sum = top + np.log(np.exp(Z - top).sum(axis=1, keepdims=True))
-    return (T * (log_sum - Z)).sum(axis=1)
+    below = Z - Z.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(below).sum(axis=1, keepdims=True))
+    loss: Array = (T * (log_sum - below)).sum(axis=1)
+    return loss
 
 
 def _sigmoid_cross_entropy(Z: Array, _: Array, T: Array) -> Array:
-    return (np.maximum(Z, 0) - Z * T + np.log1p(np.exp(-np.abs(Z)))).sum(axis=1)
+    loss: Array = (np.maximum(Z, 0) - Z * T + np.log1p(np.exp(-np.abs(Z)))).sum(axis=1)
+    return loss
 
 
 def _any_targets(T: Array) -> None:
@@ -62,12 +65,12 @@ def _distributions(T: Array) -> None:
 
 TABLE: dict[str, Loss] = {
     "squared_error": Loss(
-        per_row=lambda Z, Y, T: ((Y - T) ** 2).sum(axis=1),
+        per_row=lambda _, Y, T: ((Y - T) ** 2).sum(axis=1),
         slope=lambda Y, T: 2 * (Y - T),
         check_targets=_any_targets,
     ),
     "half_squared_error": Loss(
-        per_row=lambda Z, Y, T: ((Y - T) ** 2).sum(axis=1) / 2,
+        per_row=lambda _, Y, T: ((Y - T) ** 2).sum(axis=1) / 2,
         slope=lambda Y, T: Y - T,
         check_targets=_any_targets,
     ),

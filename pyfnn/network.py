@@ -4,7 +4,7 @@ Nothing here computes a network: the oracle and the backends do.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -71,7 +71,7 @@ class Network:
             object.__setattr__(self, field, value)
 
         put("sizes", _checked_sizes(self.sizes))
-        if self.loss not in losses.TABLE:
+        if not isinstance(self.loss, str) or self.loss not in losses.TABLE:
             raise UnknownName("loss", self.loss, losses.TABLE)
         if self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
@@ -84,6 +84,8 @@ class Network:
     def _checked_activation(self) -> str | tuple[str, ...]:
         if isinstance(self.activation, str):
             return activations.parse(self.activation).name
+        if not isinstance(self.activation, Iterable):
+            raise InvalidInput(f"activation = {self.activation!r}: must be a name, or a sequence of one a hidden layer")
         names = tuple(activations.parse(name).name for name in self.activation)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:
@@ -153,9 +155,9 @@ def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         plain = tuple(int(size) for size in sizes)
         exact = all(int_ == given and not isinstance(given, bool) for int_, given in zip(plain, sizes, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         exact = False
-    if not exact or isinstance(sizes, str):
+    if not exact:
         raise InvalidInput(f"sizes = {sizes!r}: must be a sequence of whole numbers")
     if len(plain) < 2:
         raise InvalidInput(f"sizes = {plain}: a network has at least two sizes, its inputs and its outputs")
@@ -183,6 +185,8 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     """
     if scheme not in INITIALIZATION_SCHEMES:
         raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InvalidInput(f"seed = {seed!r}: must be a whole number, 0 or more")
     rng = np.random.Generator(np.random.PCG64(seed))
     theta = np.zeros(network.n_parameters)
     if scheme == "uniform01":

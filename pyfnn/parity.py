@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 
 from pyfnn import losses, oracle
 from pyfnn.activations import Array, parse
-from pyfnn.backend import Model
+from pyfnn.backend import OPERATIONS, Model
 from pyfnn.errors import Diverged, Unsupported
 from pyfnn.network import Network, initialize
 
-C = 4.0
-"""The constant of the bound; how it was found: docs/method.md, "The constant", and bench/experiments/calibrate_parity."""
+C = 2.0
+"""The constant of the bound.
+
+About twice the largest that bench/experiments/calibrate_parity found: CALFIGURES
+"""
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 STEPS = 20  # of the long trajectory
@@ -34,6 +37,8 @@ _SIBLING_BATCH = 7
 _SIBLING_SHORT = 3  # rows in its last, short minibatch
 _SIBLING_WIDTHS = (5, 9, 3, 7, 11, 13)
 _TIMED_REPEATS = 3
+_STEADY = 10.0  # how far a trajectory may carry rounding errors beyond their sum before it is walked more slowly
+_SLOWER = (1, 4, 16, 64)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -43,28 +48,16 @@ _TIMED_REPEATS = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """M and k of everything one batch computes; u·k·M is the size of the rounding errors to expect.
+    """How large the rounding errors of everything that one batch computes may be, in units of u: k·M.
 
-    Z[l-1]: (batch, m_l); outputs: (batch, m_L); gradient: (n_parameters,). k_Z and k_gradient: one a layer. `loss` and
-    `outputs` are k·M.
+    Z[l-1]: (batch, m_l), of which k_Z[l-1] and M_Z[l-1] are apart; outputs: (batch, m_L); gradient: (n_parameters,).
     """
 
-    network: Network
-    Z: list[Array]
-    k_Z: list[float]
+    k_Z: list[float]  # noqa: N815
+    M_Z: list[Array]
     outputs: Array
     loss: float
     gradient: Array
-    k_gradient: list[float]
-
-    def gradient_errors(self, drift: float = 0.0) -> dict[str, float]:
-        """Size of the error of each dW_l and db_l, in units of u, by the name of the parameter.
-
-        `drift` is the relative error that θ itself carries, in units of u: it passes through the same products as the
-        rounding errors do, once.
-        """
-        norms = tensor_norms(self.network, self.gradient)
-        return {name: (self.k_gradient[int(name[2:]) - 1] + drift) * norm for name, norm in norms.items()}
 
 
 def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
@@ -103,13 +96,11 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
 
     gradient = np.zeros_like(theta)
     slots = network.layers(gradient)
-    k_gradient = [0.0] * network.n_layers
     for at in reversed(range(network.n_layers)):
         W = layers[at].W
         squares = (M_A[at] ** 2).T @ delta**2 + (run.A[at] ** 2).T @ M_delta**2 + (run.A[at].T @ delta) ** 2
-        slots[at].W[:] = np.sqrt(squares + (network.l2 * W) ** 2)
-        slots[at].b[:] = np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
-        k_gradient[at] = k + math.sqrt(batch)
+        slots[at].W[:] = (k + math.sqrt(batch)) * np.sqrt(squares + (network.l2 * W) ** 2)
+        slots[at].b[:] = (k + math.sqrt(batch)) * np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
         loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
         if at > 0:
             k += math.sqrt(W.shape[1])
@@ -117,17 +108,17 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
             M_G = np.sqrt(M_delta**2 @ (W**2).T + G**2)
             M_delta, delta = _through_slope(name, run.Z[at - 1], M_Z[at - 1], G, M_G)
     k_out = k_Z[-1] + (math.sqrt(network.sizes[-1]) if network.fused else 0.0)
-    return Scale(network, M_Z, k_Z, k_out * M_A[-1], float(loss), gradient, k_gradient)
+    return Scale(k_Z, M_Z, k_out * M_A[-1], float(loss), gradient)
 
 
 def _through_activation(network: Network, at: int, Z: Array, A: Array, M_Z: Array) -> Array:
     """M of A = f(Z): its own rounding, and that of Z through f'."""
     if at < network.n_layers - 1:
-        return np.hypot(A, network.hidden_activations[at].derivative(Z) * M_Z)
+        return np.asarray(np.hypot(A, network.hidden_activations[at].derivative(Z) * M_Z))
     if network.output_activation == "softmax":
         spread = np.sqrt((A**2 * M_Z**2).sum(axis=1, keepdims=True))
-        return A * np.sqrt(1 + M_Z**2 + spread**2)
-    return np.hypot(A, parse(str(network.output_activation)).derivative(Z) * M_Z)
+        return np.asarray(A * np.sqrt(1 + M_Z**2 + spread**2))
+    return np.asarray(np.hypot(A, parse(str(network.output_activation)).derivative(Z) * M_Z))
 
 
 def _through_slope(name: str, Z: Array, M_Z: Array, G: Array, M_G: Array) -> tuple[Array, Array]:
@@ -165,7 +156,7 @@ def clear_of_kinks(network: Network, run: oracle.Pass, size: Scale, drift: float
     names = [f.name for f in network.hidden_activations]
     if not network.fused:
         names.append(str(network.output_activation))
-    for name, Z, M, k in zip(names, run.Z, size.Z, size.k_Z, strict=False):
+    for name, Z, M, k in zip(names, run.Z, size.M_Z, size.k_Z, strict=False):
         for kink in parse(name).kinks:
             clear &= (np.abs(Z - kink) > unit * (k + drift) * M).all(axis=1)
     return clear
@@ -325,19 +316,22 @@ def _own(network: Network, theta: Array, x: Array, y: Array, batch_size: int, rn
 
 def sibling(network: Network, rng: np.random.Generator) -> Trial:
     """The small sibling: same depth and functions, odd widths, a short last minibatch, λ = 0.01, biases."""
-    widths = rng.permutation(_SIBLING_WIDTHS)
-    sizes = tuple(int(widths[at % len(widths)]) for at in range(len(network.sizes)))
-    small = replace(network, sizes=sizes, l2=0.01)
+    small = _small(network, rng)
     theta = initialize(small, int(rng.integers(2**31)))
     for _, b in small.layers(theta):
         b[:] = rng.normal(0, 0.5, b.shape)
-    x = rng.normal(size=(8 * _SIBLING_BATCH, sizes[0])).astype(network.dtype)
+    x = rng.normal(size=(8 * _SIBLING_BATCH, small.sizes[0])).astype(network.dtype)
     return _trial("sibling", small, theta, x, _targets(small, len(x), rng), _SIBLING_BATCH, _SIBLING_SHORT, rng)
+
+
+def _small(network: Network, rng: np.random.Generator) -> Network:
+    widths = rng.permutation(_SIBLING_WIDTHS)
+    return replace(network, sizes=tuple(int(m) for m in np.resize(widths, len(network.sizes))), l2=0.01)
 
 
 def _on_the_kink(network: Network, rng: np.random.Generator) -> Trial:
     """Zero biases and a row of zeros: every pre-activation is exactly 0, whatever the order of summation."""
-    small = sibling(network, rng).network
+    small = _small(network, rng)
     theta = initialize(small, int(rng.integers(2**31)))
     x = np.zeros((1, small.sizes[0]), small.dtype)
     y = _targets(small, 1, rng)
@@ -369,10 +363,10 @@ def _trial(
     """A trial whose rows are picked from (x, y) step by step, clear of kinks along the oracle's own trajectory."""
     precision = _precision(network, batch_size)
     exact = theta.astype(precision)
-    full = 0.1 * _norm(exact) / (_norm(oracle.loss_and_gradient(network, exact, x[:batch_size], y[:batch_size])[1]) or 1)
+    gradient = oracle.loss_and_gradient(network, exact, x[:batch_size], y[:batch_size])[1]
+    full = 0.1 * _norm(exact) / (_norm(gradient) or 1.0)
     counts = [batch_size] * (STEPS - 1) + [short or batch_size]
-    long_walk = _Walker(network, exact, full / STEPS, precision)
-    rows = long_walk.pick(x, y, counts, rng)
+    long_walk, rows = _long_walk(network, exact, full / STEPS, precision, (x, y), counts, rng)
 
     # Store the rows in another order than that of their use, those of the first step in one block.
     used, first_use = np.unique(rows, return_index=True)
@@ -391,6 +385,26 @@ def _trial(
         single.step(trial.x[order[:count]], trial.y[order[:count]])
         walks.append(single.walk(count, batch_size))
     return replace(_judged(trial), walks=tuple(walks))
+
+
+def _long_walk(
+    network: Network,
+    theta: Array,
+    rate: float,
+    precision: str,
+    data: tuple[Array, Array],
+    counts: list[int],
+    rng: np.random.Generator,
+) -> tuple["_Walker", NDArray[np.int64]]:
+    """A steady trajectory of a step for each of `counts`, and its rows. Slower where it pulls apart: there the bound
+    would be as large as what it is to judge.
+    """
+    for slower in _SLOWER:
+        walker = _Walker(network, theta, rate / slower, precision)
+        rows = walker.pick(*data, counts, rng)
+        if walker.steady:
+            return walker, rows
+    raise Unsupported(f"rounding errors grow even at learning_rate = {walker.rate}: no judging")
 
 
 def _precision(network: Network, batch_size: int) -> str:
@@ -412,16 +426,16 @@ def _judged(trial: Trial) -> Trial:
     size = scale(network, trial.theta, x, y)
     unit = C * UNIT_ROUNDOFF[network.dtype] * _slack(precision)
     bounds = {"outputs": unit * _norm(size.outputs), "loss": unit * size.loss}
-    bounds |= {f"d{name}": unit * error for name, error in size.gradient_errors().items()}
-    checksums = {"forward": 0.0, "gradient": 0.0}
-    for operation in checksums:
-        bounds[operation] = 0.0
+    bounds |= {f"d{name}": unit * error for name, error in tensor_norms(network, size.gradient).items()}
+    sums, sizes = np.zeros(2, precision), np.zeros(2)
     for rows in _rotation(trial):
         size = scale(network, trial.theta, trial.x[rows], trial.y[rows])
-        checksums["forward"] += float(oracle.forward(network, theta, trial.x[rows]).A[-1][0, 0])
-        checksums["gradient"] += float(oracle.loss_and_gradient(network, theta, trial.x[rows], trial.y[rows])[0])
-        bounds["forward"] += unit * float(size.outputs[0, 0])
-        bounds["gradient"] += unit * size.loss
+        output = oracle.forward(network, theta, trial.x[rows]).A[-1][0, 0]
+        value = oracle.loss_and_gradient(network, theta, trial.x[rows], trial.y[rows])[0]
+        sums += output, value
+        sizes += size.outputs[0, 0] + abs(output), size.loss + abs(value)  # adding up is rounded too
+    checksums: dict[str, float] = {name: float(total) for name, total in zip(OPERATIONS, sums, strict=True)}
+    bounds |= {name: float(unit * size) for name, size in zip(OPERATIONS, sizes, strict=True)}
     floor = float(np.finfo(network.dtype).tiny)  # below it, numbers lose their relative precision
     bounds = {name: bound + floor * math.sqrt(network.n_parameters) for name, bound in bounds.items()}
     return replace(
@@ -446,39 +460,62 @@ def _rotation(trial: Trial) -> Iterator[slice]:
 class _Walker:
     """The oracle going step by step, with the rounding error that an implementation may have gathered by then.
 
-    The error of a tensor after a step is that before it, plus α times that of its gradient, to which the error that θ
-    already carries adds its part, plus the rounding of the update itself. All in units of u.
+    The error of a tensor after a step is that before it, plus α times that of its gradient, plus the rounding of the
+    update itself. Where the trajectory pulls apart what starts close together, errors grow beyond that sum; hence the
+    shadow, which walks along, has such errors added to it at each step, and shows what becomes of them.
     """
 
     def __init__(self, network: Network, theta: Array, learning_rate: float, precision: str) -> None:
-        self._network, self._rate, self._precision = network, learning_rate, precision
-        self.theta = theta
+        self._network, self.rate, self._precision = network, learning_rate, precision
+        self.theta = self._shadow = theta
+        self._noise = np.random.default_rng(0)
         self._steps = 0
-        self._errors = dict.fromkeys(network.tensor_names(), 0.0)
+        self._summed = dict.fromkeys(network.tensor_names(), 0.0)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Of each tensor by now, in units of u."""
+        u = UNIT_ROUNDOFF[self._network.dtype]
+        strayed = tensor_norms(self._network, self._shadow - self.theta)
+        return {name: max(error, strayed[name] / u) for name, error in self._summed.items()}
+
+    @property
+    def steady(self) -> bool:
+        """Whether the errors added on the way have not grown far beyond their sum."""
+        strayed = _norm(self._shadow - self.theta) / UNIT_ROUNDOFF[self._network.dtype]
+        return strayed <= _STEADY * math.hypot(*self._summed.values())
 
     @property
     def drift(self) -> float:
         """Relative error of θ, in units of u."""
-        return math.hypot(*self._errors.values()) / _norm(self.theta)
+        return math.hypot(*self.errors.values()) / _norm(self.theta)
 
     def step(self, x: Array, y: Array) -> None:
         """One step of gradient descent on this batch."""
-        network = self._network
-        added = scale(network, self.theta, x, y).gradient_errors(self.drift)
-        now = tensor_norms(network, self.theta)
-        for name, error in self._errors.items():
-            self._errors[name] = error + self._rate * added[name] + now[name]
-        gradient = oracle.loss_and_gradient(network, self.theta, x, y)[1]
-        self.theta = self.theta - self.theta.dtype.type(self._rate) * gradient
+        network, u = self._network, UNIT_ROUNDOFF[self._network.dtype]
+        added = self.rate * scale(network, self.theta, x, y).gradient + np.abs(self.theta.astype(np.float64))
+        for name, error in tensor_norms(network, added).items():
+            self._summed[name] += error
+        noise = u * added * self._noise.normal(size=added.shape)
+        self._shadow = self._stepped(self._shadow, x, y) + noise
+        self.theta = self._stepped(self.theta, x, y)
         self._steps += 1
 
+    def _stepped(self, theta: Array, x: Array, y: Array) -> Array:
+        gradient = oracle.loss_and_gradient(self._network, theta, x, y)[1]
+        return np.asarray(theta - theta.dtype.type(self.rate) * gradient)
+
     def pick(self, x: Array, y: Array, counts: list[int], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Walk a step for each of `counts`, taking that many rows of (x, y), at random, clear of kinks."""
+        """Walk a step for each of `counts`, taking that many rows of (x, y), at random, clear of kinks. Stops short
+        where the trajectory becomes unsteady.
+        """
         picked = []
         for count in counts:
             rows = self._clear_rows(x, y, count, rng)
             self.step(x[rows], y[rows])
             picked.append(rows)
+            if not self.steady:
+                break
         return np.concatenate(picked)
 
     def _clear_rows(self, x: Array, y: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -490,9 +527,7 @@ class _Walker:
         for at in range(0, len(candidates), count):
             rows = candidates[at : at + count]
             run = oracle.forward(self._network, theta, x[rows])
-            clear = clear_of_kinks(
-                self._network, run, scale(self._network, theta, x[rows], y[rows]), self.drift
-            )
+            clear = clear_of_kinks(self._network, run, scale(self._network, theta, x[rows], y[rows]), self.drift)
             chosen.extend(rows[clear].tolist())
             if len(chosen) >= count:
                 return np.array(chosen[:count], np.int64)
@@ -501,8 +536,8 @@ class _Walker:
     def walk(self, count: int, batch_size: int) -> Walk:
         """Where the oracle has come to, and how far from it an implementation may be."""
         unit = C * UNIT_ROUNDOFF[self._network.dtype] * _slack(self._precision)
-        bound = {name: unit * error for name, error in self._errors.items()}
-        return Walk(count, batch_size, self._steps, self._rate, self.theta, bound)
+        bound = {name: unit * error for name, error in self.errors.items()}
+        return Walk(count, batch_size, self._steps, self.rate, self.theta, bound)
 
 
 def _has_kinks(network: Network) -> bool:
@@ -572,7 +607,7 @@ def _values(model: Model, trial: Trial) -> Iterator[Check]:
 
 def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
     """What `time` computes while it is being timed is what `forward` and `loss_and_gradient` compute."""
-    for operation in ("forward", "gradient"):
+    for operation in OPERATIONS:
         model.time(operation, trial.first, trial.count, _TIMED_REPEATS)
         error = abs(model.checksum - trial.checksums[operation])
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])

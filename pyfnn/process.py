@@ -276,7 +276,7 @@ class ProcessModel(Model):
         check_support(worker.description, network)
         self._worker, self._owns_worker = worker, owns_worker
         self._asked = threads
-        self._initial = theta.copy()
+        self._initial: Array = theta.copy()
         self.call_wall_seconds = math.nan
 
     def _load(self, x: Array, y: Array, order: Order) -> None:

@@ -117,7 +117,8 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
     table: dict[str, Row] = {}
     for row in [*_built_in(), *(row for path in manifests for row in read_manifest(path))]:
         if row.name in table and table[row.name] != row:
-            raise InvalidInput(f"two backends are called {row.name!r}: in {table[row.name].manifest} and {row.manifest}")
+            first = table[row.name].manifest
+            raise InvalidInput(f"two backends are called {row.name!r}: in {first} and {row.manifest}")
         table[row.name] = row
     return table
 

@@ -3,28 +3,31 @@ every backend elsewhere.
 """
 
 import gc
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 from conftest import require
 
 import pyfnn
 from pyfnn import compiled
-from pyfnn.backend import Backend
+from pyfnn.backend import Array, Backend
 from pyfnn.network import Network, initialize
-
-if TYPE_CHECKING:
-    from pyfnn.backends._cpp import Mlp32
+from pyfnn.registry import native_folder
 
 CHECKOUT = Path(__file__).parents[1]
 SIZES = (3, 5, 2)
+ACTIVATIONS = ["tanh", "identity"]
 N_PARAMETERS = Network(SIZES, "tanh", "squared_error").n_parameters
 
 
@@ -37,13 +40,11 @@ def backend() -> Backend:
         raise
 
 
-@pytest.fixture
-def mlp(backend: Backend) -> "Mlp32":
+@pytest.fixture(scope="module")
+def native(backend: Backend) -> ModuleType:
     """The binding itself, without the checks of pyfnn/backend.py before it."""
     del backend
-    from pyfnn.backends._cpp import Mlp32
-
-    return Mlp32(SIZES, ["tanh", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
+    return importlib.import_module("pyfnn.backends._cpp")
 
 
 def test_importing_pyfnn_loads_no_native_module() -> None:
@@ -64,17 +65,17 @@ def test_a_model_asked_for_eight_threads_computes_with_one(backend: Backend) -> 
         assert model.threads == 1
 
 
-def test_the_binding_refuses_a_float64_theta_for_float32() -> None:
-    from pyfnn.backends._cpp import Mlp32
-
+@pytest.mark.parametrize(("name", "wrong"), [("Mlp32", np.float64), ("Mlp64", np.float32), ("Mlp32", np.int32)])
+def test_the_binding_refuses_a_theta_of_another_dtype(native: ModuleType, name: str, wrong: type) -> None:
     with pytest.raises(TypeError, match="incompatible constructor arguments"):
-        Mlp32(SIZES, ["tanh", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS))  # type: ignore[arg-type]
+        getattr(native, name)(SIZES, ACTIVATIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, wrong))
 
 
 @pytest.mark.parametrize("wrong", ["x", "y", "order"])
 @pytest.mark.parametrize("how", ["dtype", "layout"])
-def test_the_binding_refuses_what_it_would_have_to_copy(mlp: "Mlp32", wrong: str, how: str) -> None:
-    arrays = {
+def test_the_binding_refuses_data_it_would_have_to_copy(native: ModuleType, wrong: str, how: str) -> None:
+    mlp = native.Mlp32(SIZES, ACTIVATIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
+    arrays: dict[str, Array] = {
         "x": np.zeros((4, 3), np.float32),
         "y": np.zeros((4, 2), np.float32),
         "order": np.zeros(4, np.int64),
@@ -86,24 +87,9 @@ def test_the_binding_refuses_what_it_would_have_to_copy(mlp: "Mlp32", wrong: str
         mlp.load(**arrays)
 
 
-def test_a_float32_theta_never_reaches_a_float64_model() -> None:
-    from pyfnn.backends._cpp import Mlp64
-
-    with pytest.raises(TypeError, match="incompatible constructor arguments"):
-        Mlp64(
-            SIZES,
-            ["tanh", "identity"],
-            "squared_error",
-            0.0,
-            np.zeros(N_PARAMETERS, np.float32),  # type: ignore[arg-type]
-        )
-
-
-def test_an_unknown_name_stops_at_the_binding_as_a_python_error() -> None:
-    from pyfnn.backends._cpp import Mlp32
-
+def test_an_unknown_name_stops_at_the_binding_as_a_python_error(native: ModuleType) -> None:
     with pytest.raises(ValueError, match="swish"):
-        Mlp32(SIZES, ["swish", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
+        native.Mlp32(SIZES, ["swish", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
 
 
 def test_what_a_model_returns_is_a_copy(backend: Backend) -> None:
@@ -115,40 +101,34 @@ def test_what_a_model_returns_is_a_copy(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("call", ["forward", "loss_and_gradient", "train", "time"])
-def test_another_thread_advances_while(backend: Backend, call: str) -> None:
-    """With the GIL held, the counting thread could not run between the two readings at all."""
-    network = Network((200, 200, 200), "tanh", "squared_error")
+def test_another_thread_advances_in_the_middle_of(backend: Backend, call: str) -> None:
+    network = Network((200, 400, 200), "tanh", "squared_error")
     rows = 8000
     x = np.zeros((rows, 200), np.float32)
-    count, going = 0, True
+    ticks: list[float] = []
+    done = threading.Event()
 
     def tick() -> None:
-        nonlocal count
-        while going:
-            count += 1
+        while not done.wait(0.001):
+            ticks.append(time.perf_counter())
 
     with backend.create(network, initialize(network, 0)) as model:
         model.load(x, x, np.zeros(rows, np.int64))
-        work = {
+        work: Callable[[], object] = {
             "forward": lambda: model._forward(0, rows),
             "loss_and_gradient": lambda: model._loss_and_gradient(0, rows),
             "train": lambda: model._train(0, rows, 32, 1e-3),
             "time": lambda: model._time("forward", 0, rows, 1),
         }[call]
-        work()  # memory for the batch is taken here
         other = threading.Thread(target=tick)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(100)  # this thread gives the GIL away only where the call under test does
-        try:
-            other.start()
-            before = count
-            work()
-            after = count
-        finally:
-            going = False
-            sys.setswitchinterval(interval)
-            other.join()
-    assert after > before
+        other.start()
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        done.set()
+        other.join()
+    # Were the GIL held, ticks could lie only at the very ends.
+    assert any(0.3 < (at - start) / seconds < 0.7 for at in ticks)
 
 
 ALLOCATIONS = """
@@ -201,7 +181,7 @@ def test_a_step_allocates_nothing(tmp_path: Path) -> None:
     assert compiler is not None
     source, program = tmp_path / "allocations.cpp", tmp_path / "allocations"
     source.write_text(ALLOCATIONS)
-    headers = compiled.native_folder() / "cpp"
+    headers = native_folder() / "cpp"
     subprocess.run([compiler, "-std=c++17", "-O1", f"-I{headers}", source, "-o", program], check=True)
     out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     first, same, *rest = map(int, out.split())
@@ -210,9 +190,9 @@ def test_a_step_allocates_nothing(tmp_path: Path) -> None:
     assert rest == [0] * 6, "a call at a size known before allocates"
 
 
-def test_a_larger_batch_frees_what_it_replaces(backend: Backend) -> None:
+def test_models_that_grew_and_closed_leave_no_memory_behind(backend: Backend) -> None:
     network = Network((50, 50, 50), "tanh", "squared_error")
-    process = pytest.importorskip("psutil").Process()
+    process = psutil.Process()
     x = np.zeros((20000, 50), np.float32)
 
     def use() -> int:

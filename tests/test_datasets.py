@@ -129,13 +129,19 @@ def test_standardizing_is_fitted_on_the_training_rows_alone() -> None:
     assert np.abs(plain.x[data.test].mean(axis=0)).max() > 1e-3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
-def test_a_constant_column_stays_finite(value: float) -> None:
-    x = np.column_stack([np.full(9, value), np.arange(9)]).astype(np.float32)
+def test_a_constant_column_stays_finite_and_small(value: float, dtype: str) -> None:
+    x = np.column_stack([np.full(9, value), np.arange(9)]).astype(dtype)
     scaled = Standardizer.fit(x).apply(x)
-    assert scaled.dtype == np.float32
+    assert scaled.dtype == dtype
     assert np.isfinite(scaled).all()
     assert np.abs(scaled[:, 0]).max() <= 1e-6 * max(value, 1)
+
+
+def test_a_column_whose_variance_underflows_stays_finite() -> None:
+    x = np.array([[1e-200], [2e-200]])
+    assert np.isfinite(Standardizer.fit(x).apply(x)).all()
 
 
 def test_a_standardizer_applies_what_it_was_fitted_on_to_other_rows() -> None:

@@ -52,9 +52,13 @@ def said(results: Results) -> str:
     return summary.text(results, [])
 
 
-def printed(results: Results) -> str:
+def printed(what: Results | tables.Table) -> str:
     text = io.StringIO()
-    tables.show(results, Console(file=text, width=200))
+    console = Console(file=text, width=200)
+    if isinstance(what, Results):
+        tables.show(what, console)
+    else:
+        console.print(tables.rich_table(what))
     return text.getvalue()
 
 
@@ -205,6 +209,7 @@ def test_reasons_that_look_like_markup_are_shown_as_they_are() -> None:
     reason = "pip install 'jax[cuda]' | grep [red]<b>*x*"
     results = edited(sample_results(), {"cpp": {"status": "unavailable", "reason": reason, "remedy": reason}})
     assert f"  {reason}\n" in printed(results)
+    assert reason in printed(tables.Table("", ("reason",), (("", ((reason,),)),)))
     assert tables.escape(reason) == r"pip install 'jax[cuda]' \| grep [red]\<b>\*x\*"
     widths = {line.replace(r"\|", "").count("|") for line in said(results).splitlines() if line.startswith("| cpp")}
     assert widths == {7, 6}  # the case's table and the backends'; no cell was split
@@ -231,7 +236,7 @@ def test_a_number_keeps_three_digits(value: float) -> None:
 
 
 @given(st.floats(1e-3, 1e5), st.floats(1e-4, 0.5))
-def test_an_interval_is_shown_to_a_fifth_of_its_width(value: float, spread: float) -> None:
+def test_rounding_moves_a_bound_by_less_than_half_of_what_it_bounds(value: float, spread: float) -> None:
     low, high = value * (1 - spread), value * (1 + spread)
     shown = rows.with_interval(rows.Quantity(value, (low, high)))
     for got, wanted in zip(shown.replace("[", "").replace("]", "").split(), (value, low, high), strict=False):

@@ -125,9 +125,12 @@ def first_diverging_step(model: Model, x: Array, y: Array, rate: float) -> int:
                 return step
 
 
-@pytest.mark.parametrize("rate", [1.5, 3.0, 1e6])
-def test_divergence_names_the_step_that_a_step_by_step_run_finds(rate: float) -> None:
-    network = Network((3, 5, 2), "relu", "squared_error")
+@pytest.mark.parametrize(
+    ("sizes", "rate"),
+    [((3, 5, 2), 1e6), ((3, 5, 2), 0.9), ((3, 5, 2), 0.6), ((3, 2), 2.0)],  # within an epoch; one layer takes several
+)
+def test_divergence_names_the_step_that_a_step_by_step_run_finds(sizes: tuple[int, ...], rate: float) -> None:
+    network = Network(sizes, "relu", "squared_error")
     rng = np.random.default_rng(2)
     x, y = (rng.standard_normal((50, width)).astype(np.float32) for width in (3, 2))
     with pyfnn.load_backend("numpy").create(network, initialize(network, 4)) as model:

@@ -25,7 +25,7 @@ _WIDEST, _WIDE = 60, 2048
 _LARGEST_BATCH = 40
 
 
-class Sequential(np.ndarray):  # type: ignore[type-arg]
+class Sequential(np.ndarray[Any, Any]):
     """An array whose sums and products add one term after the other: the worst order that a correct program takes."""
 
     def __matmul__(self, other: Any) -> Any:
@@ -35,7 +35,7 @@ class Sequential(np.ndarray):  # type: ignore[type-arg]
             total += np.asarray(self[:, at, None]) * np.asarray(other[None, at])
         return total.view(Sequential)
 
-    def sum(self, axis: int | None = None, keepdims: bool = False, **_: Any) -> Any:
+    def sum(self, axis: Any = None, keepdims: Any = False, **_: Any) -> Any:  # type: ignore[override]
         """As ndarray.sum; along the axis, or over everything, in order."""
         terms = np.asarray(self) if axis is not None else np.asarray(self).reshape(-1)
         along = axis or 0
@@ -149,7 +149,7 @@ def random_case(seed: int, dtype: str, *, wide: bool = False) -> Case:
     shape = (8 * batch + 20, sizes[0])
     x = rng.random(shape) if rng.random() < 0.3 else rng.normal(size=shape) * rng.choice([0.1, 1.0, 10.0])
     y = _targets(loss, (len(x), sizes[-1]), rng)
-    return Case(network, *(array.astype(dtype) for array in (theta, x, y)), batch, seed)
+    return Case(network, theta.astype(dtype), x.astype(dtype), y.astype(dtype), batch, seed)
 
 
 def _targets(loss: str, shape: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -207,7 +207,9 @@ def main(argv: list[str] | None = None) -> None:
             for backend in backends:
                 for kind, ratio in ratios(backend, battery):
                     seen[kind][backend.description.name].append((ratio, seed))
-        print(f"\n{dtype}: {arguments.networks - kinked} networks; {kinked} more have too few rows clear of their kinks")
+        print(
+            f"\n{dtype}: {arguments.networks - kinked} networks; {kinked} more have too few rows clear of their kinks"
+        )
         print(f"{'':24}{'':26}{'median':>9}{'99 %':>9}{'max':>9}  seed of the max")
         for kind, by_backend in sorted(seen.items()):
             for name, found in by_backend.items():

@@ -324,7 +324,7 @@ def _ticks(low: float, high: float) -> list[float]:
         ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]
         if len(ticks) >= 4:
             return ticks[:: math.ceil(len(ticks) / 7)]
-    return [float(tick) for tick in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
+    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
 
 
 def _legend(kind: Kind, panels: Sequence[CaseRows]) -> list[Line2D | Patch]:

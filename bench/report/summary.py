@@ -65,13 +65,13 @@ def _absences(results: Results) -> Iterator[str]:
         yield "## Not timed"
     for absence in absences:
         first, *more = absence.reason.splitlines() or ["no reason was recorded"]
-        parts = [f"- **{absence.instance}**: {absence.status} {escape(where(absence, results))}. {escape(first)}"]
+        parts = [f"- **{absence.instance}**: {absence.status} {escape(where(absence, results))}: {escape(first)}"]
         if more:
             cut = len(more) - REASON_LINES
             shown = [*more[:REASON_LINES], *([f"({cut} more lines in results.json)"] if cut > 0 else [])]
-            parts.append("\n\n" + "\n".join(f"      {line}" for line in shown) + "\n")
+            parts.append("\n\n" + "\n".join(f"      {line}" for line in shown))
         if absence.remedy:
-            parts.append(f"\n  Remedy: {escape(absence.remedy)}")
+            parts.append(f"\n\n  Remedy: {escape(absence.remedy)}")
         yield "".join(parts)
 
 

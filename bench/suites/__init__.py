@@ -4,15 +4,16 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pyfnn import datasets
-from pyfnn.errors import InvalidInput, UnknownName
+from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
 from pyfnn.network import DTYPES, Network, initialize
 
 if sys.version_info >= (3, 11):
@@ -46,6 +47,12 @@ class Workload(BaseModel):
     data: str = "teacher"
     note: str = ""
 
+    @model_validator(mode="after")
+    def _a_batch_is_drawn_from_the_rows(self) -> "Workload":
+        if self.batch > self.rows:
+            raise ValueError(f"batch = {self.batch}: must be at most rows = {self.rows}")
+        return self
+
     def network(self, dtype: str) -> Network:
         """The network, validated."""
         return Network(self.sizes, self.activation, self.loss, self.l2, self.output_activation, dtype)
@@ -56,10 +63,10 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workloads: tuple[str, ...]
-    operations: tuple[Operation, ...] = ("train",)
-    dtypes: tuple[Dtype, ...] = ("float32",)
-    threads: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (1,)
+    workloads: Annotated[tuple[str, ...], Field(min_length=1)]
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = ("train",)
+    dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
+    threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     budget: Annotated[float, Field(gt=0)] = 60.0  # seconds, for the whole run
 
 
@@ -96,12 +103,17 @@ def _read(path: Path) -> _File:
         for name, table in tables.get("workload", {}).items():
             table.setdefault("name", name)
         return _File.model_validate(tables)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError) as error:
-        raise InvalidInput(f"{path}: {error}") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror or error}") from None
+    except AttributeError:
+        raise InvalidInput(f"{path}: workload: must be a table of tables") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{path}: {place} = {first['input']!r}: {first['msg']}") from None
+        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+        raise InvalidInput(f"{path}: {place}{value}: {first['msg']}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{path}: {error}") from None
 
 
 @cache
@@ -133,10 +145,15 @@ def load(name: str) -> tuple[Suite, dict[str, Workload]]:
     file = _read(path)
     if file.suite is None:
         raise InvalidInput(f"{path}: no [suite] table")
-    workloads = {**built_in_workloads(), **file.workload}
-    for workload in file.workload.values():
-        workload.network(DTYPES[0])
-    return file.suite, workloads
+    for name, workload in file.workload.items():
+        place = f"{path}: workload.{name}"
+        if name in built_in_workloads():
+            raise InvalidInput(f"{place}: pyfnn has a workload of that name, and a name stands for one thing")
+        try:
+            workload.network(DTYPES[0])
+        except PyfnnError as error:
+            raise InvalidInput(f"{place}: {error}") from None
+    return file.suite, {**built_in_workloads(), **file.workload}
 
 
 def all_threads() -> int:
@@ -155,14 +172,22 @@ def look_up(kind: str, name: str, table: dict[str, Named]) -> Named:
 
 
 def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
-    """Every combination a suite asks for, in its order; a thread count named twice counts once."""
-    threads = dict.fromkeys(all_threads() if count == "all" else count for count in suite.threads)
+    """Every combination a suite asks for, in its order; what is named twice counts once.
+
+    Raises
+    ------
+    UnknownName
+        A workload that there is not.
+    InvalidInput
+        More threads than this process has CPUs.
+    """
+    threads = [all_threads() if count == "all" else count for count in suite.threads]
+    if max(threads) > all_threads():
+        raise InvalidInput(f"threads = {max(threads)}: this process may use {all_threads()} CPUs")
+    every = product(suite.workloads, suite.dtypes, suite.operations, threads)
     return [
         CaseKey(look_up("workload", name, workloads), operation, dtype, count)
-        for name in suite.workloads
-        for dtype in suite.dtypes
-        for operation in suite.operations
-        for count in threads
+        for name, dtype, operation, count in dict.fromkeys(every)
     ]
 
 

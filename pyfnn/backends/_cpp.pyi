@@ -2,11 +2,15 @@
 # an array of another one is refused by the binding itself (TypeError), never converted.
 
 from collections.abc import Sequence
+from typing import type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
 
-class Mlp32:
+@type_check_only
+class _Pybind11Type(type): ...
+
+class Mlp32(metaclass=_Pybind11Type):
     def __init__(
         self, sizes: Sequence[int], activations: Sequence[str], loss: str, l2: float, theta: NDArray[np.float32]
     ) -> None: ...
@@ -18,7 +22,7 @@ class Mlp32:
     def theta(self) -> NDArray[np.float32]: ...
     def reset(self) -> None: ...
 
-class Mlp64:
+class Mlp64(metaclass=_Pybind11Type):
     def __init__(
         self, sizes: Sequence[int], activations: Sequence[str], loss: str, l2: float, theta: NDArray[np.float64]
     ) -> None: ...

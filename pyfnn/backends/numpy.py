@@ -147,7 +147,6 @@ class _Pass:
         self._Z_L = Z_L if network.fused else self.Y
         self._loss = _LOSSES[network.loss]
         self._scale = np.array(self._loss.c / len(self.X), network.dtype)
-        self._ones = np.ones(len(self.X), network.dtype)
         f = [_ACTIVATIONS[a.name] for a in network.hidden_activations]
         f.append(_ACTIVATIONS["identity" if network.fused else str(network.output_activation)])
         self._times_output_slope = f[-1].times_slope
@@ -165,7 +164,7 @@ class _Pass:
         """Y of X: (rows, m_0)."""
         A = X
         for W, b, Z, f in self._up:
-            np.dot(A, W, out=Z)
+            np.matmul(A, W, out=Z)
             np.add(Z, b, out=Z)
             f(Z)
             A = Z
@@ -178,17 +177,17 @@ class _Pass:
 
     def backward(self, X: Array, T: Array) -> None:
         """dθ but for the l2 term, after `forward` on the same X."""
-        ones, delta_L = self._ones, self._delta_L
+        delta_L = self._delta_L
         np.subtract(self.Y, T, out=delta_L)
         np.multiply(delta_L, self._scale, out=delta_L)
         self._times_output_slope(delta_L, self.Y)
         for A_T, delta, dW, db, W_T, delta_below, A, times_slope in self._down:
-            np.dot(A_T, delta, out=dW)
-            np.dot(ones, delta, out=db)
-            np.dot(delta, W_T, out=delta_below)
+            np.matmul(A_T, delta, out=dW)
+            delta.sum(axis=0, out=db)
+            np.matmul(delta, W_T, out=delta_below)
             times_slope(delta_below, A)
-        np.dot(X.T, self._delta_1, out=self._dW_1)
-        np.dot(ones, self._delta_1, out=self._db_1)
+        np.matmul(X.T, self._delta_1, out=self._dW_1)
+        self._delta_1.sum(axis=0, out=self._db_1)
 
 
 class NumpyModel(Model):

@@ -1,0 +1,69 @@
+"""How wrong is the gradient that the article printed? python -m bench.experiments.article_gradient
+
+The article that pyfnn comes from multiplies the delta of a layer with the *pre-activation* of the layer below, where
+backpropagation wants its activation. This prints, layer by layer, how far that is from ∂R/∂W_l.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bench import suites
+from pyfnn import oracle
+from pyfnn.network import Network, initialize
+
+
+def article_gradient(network: Network, theta: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """The article's dW_l = Z_{l-1}ᵀ δ_l (Z_0 = X), laid out as θ; its δ_l and db_l are right.
+
+    Parameters
+    ----------
+    network : Network
+        With a squared error and the identity as output activation.
+    theta : ndarray, shape (n_parameters,)
+    x, y : ndarray, shapes (batch, m_0) and (batch, m_L)
+    """
+    run = oracle.forward(network, theta, x)
+    below = [run.A[0], *run.Z[:-1]]
+    delta = 2 * (run.A[-1] - y) / len(x)
+    gradient = np.zeros_like(theta)
+    slots, layers = network.layers(gradient), network.layers(theta)
+    for at in reversed(range(network.n_layers)):
+        slots[at].W[:], slots[at].b[:] = below[at].T @ delta, delta.sum(axis=0)
+        if at > 0:
+            delta = network.hidden_activations[at - 1].derivative(run.Z[at - 1]) * (delta @ layers[at].W.T)
+    return gradient
+
+
+def relative_errors(network: Network, theta: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> list[float]:
+    """‖article's dW_l − dW_l‖ ÷ ‖dW_l‖ for l = 1..L."""
+    right = network.layers(oracle.loss_and_gradient(network, theta, x, y)[1])
+    wrong = network.layers(article_gradient(network, theta, x, y))
+    return [float(np.linalg.norm(a.W - b.W) / np.linalg.norm(b.W)) for a, b in zip(wrong, right, strict=True)]
+
+
+def main() -> int:
+    """Print the table for wine-deep, at both starting schemes."""
+    problem = suites.problem(suites.built_in_workloads()["wine-deep"], "float64")
+    table = Table("θ", *(f"dW_{layer}" for layer in range(1, problem.network.n_layers + 1)))
+    table.title = "The article's gradient on wine-deep: relative error in norm"
+    starts = {
+        "fan_in": problem.theta,
+        "uniform01 (the article's)": initialize(problem.network, 0, "uniform01"),
+        "fan_in, after 5 epochs": oracle.train(
+            problem.network, problem.theta, problem.x, problem.y, problem.order[: 5 * len(problem.x)], 1, 0.005
+        ),
+    }
+    for name, theta in starts.items():
+        errors = relative_errors(problem.network, theta, problem.x, problem.y)
+        table.add_row(name, *(f"{100 * error:.0f} %" for error in errors))
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

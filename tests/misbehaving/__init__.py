@@ -1,0 +1,28 @@
+"""Backends that misbehave on request: `manifest` writes a backend.toml of them. What they do is in worker.py."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+WORKER = Path(__file__).with_name("worker.py")
+STEADY = "steady hello 1"
+
+
+def manifest(path: Path, deeds: Mapping[str, str], hosts: Mapping[str, str] | None = None) -> Path:
+    """Write a backend.toml.
+
+    Parameters
+    ----------
+    deeds : mapping
+        Backend name to "DEED COMMAND NUMBER": does DEED at its NUMBER-th COMMAND.
+    hosts : mapping, optional
+        Backend name to further lines of its table, for those that are not worker.py.
+    """
+    python = shlex.join([sys.executable, "-S", "-E", str(WORKER)])
+    lines = {name: f"run = '''{python} {deed}'''" for name, deed in deeds.items()} | dict(hosts or {})
+    tables = (
+        f'[[backend]]\nname = "{name}"\nlanguage = "Python"\ndivision = "plain"\n{line}\n' for name, line in lines.items()
+    )
+    path.write_text("\n".join(tables), encoding="utf-8")
+    return path

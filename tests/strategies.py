@@ -1,0 +1,59 @@
+"""Hypothesis strategies that several test modules draw from: networks, their parameters, their data. No claims."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from pyfnn import losses
+from pyfnn.activations import TABLE, Array
+from pyfnn.network import DTYPES, Network, initialize
+
+PARAMETERS = {"leaky_relu": ("", "(0.01)", "(0.3)", "(1.0)", "(-0.5)"), "elu": ("", "(1.0)", "(0.3)", "(2.0)")}
+SPELLINGS = tuple(f"{name}{written}" for name in TABLE for written in PARAMETERS.get(name, ("",)))
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with its parameters and data; x: (rows, m_0), y: (rows, m_L), all float64."""
+
+    network: Network
+    theta: Array
+    x: Array
+    y: Array
+
+
+def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
+    """Targets (rows, m_L) that suit the network's loss."""
+    shape = (rows, network.sizes[-1])
+    if network.loss == "softmax_cross_entropy":
+        return np.asarray(rng.dirichlet(np.ones(shape[1]), rows)).astype(network.dtype)
+    return rng.random(shape).astype(network.dtype)
+
+
+@st.composite
+def networks(draw: st.DrawFn, activations: tuple[str, ...] = SPELLINGS, max_width: int = 6) -> Network:
+    """Networks of one to four layers, an activation drawn for each."""
+    sizes = draw(st.lists(st.integers(1, max_width), min_size=2, max_size=5))
+    loss = draw(st.sampled_from(sorted(losses.TABLE)))
+    return Network(
+        sizes=tuple(sizes),
+        activation=tuple(draw(st.sampled_from(activations)) for _ in sizes[2:]),
+        loss=loss,
+        l2=draw(st.sampled_from([0.0, 0.01, 0.5])),
+        output_activation=None if losses.TABLE[loss].fuses else draw(st.sampled_from(activations)),
+        dtype=draw(st.sampled_from(DTYPES)),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn, /, **options: Any) -> Case:
+    """A network, parameters with biases that are not 0, and one to five rows."""
+    network = draw(networks(**options))
+    seed, rows = draw(SEEDS), draw(st.integers(1, 5))
+    rng = np.random.default_rng(seed)
+    theta = initialize(network, seed).astype(np.float64)
+    theta += rng.normal(0, 0.2, theta.shape)
+    return Case(network, theta, rng.normal(size=(rows, network.sizes[0])), targets(network, rows, rng))
