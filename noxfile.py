@@ -41,9 +41,9 @@ def sanitize(session: nox.Session) -> None:
     session.install("cmake", "ninja", "pybind11")
     build = Path(session.create_tmp()) / "sanitize"
     shutil.rmtree(build, ignore_errors=True)
-    pybind11 = session.run("python", "-m", "pybind11", "--cmakedir", silent=True).strip()
-    options = ("-DPYFNN_SANITIZE=address,undefined", "-DPYFNN_WERROR=ON", f"-Dpybind11_DIR={pybind11}")
-    session.run("cmake", "-S", ".", "-B", str(build), "-G", "Ninja", *options)
+    pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
+    options = ("PYFNN_SANITIZE=address,undefined", "PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", f"pybind11_DIR={pybind11}")
+    session.run("cmake", "-S", ".", "-B", str(build), "-G", "Ninja", *(f"-D{option}" for option in options))
     session.run("cmake", "--build", str(build))
     session.run("ctest", "--test-dir", str(build), "--output-on-failure", "--no-tests=error")
 

@@ -283,7 +283,7 @@ class CaseRun:
         seats[arm.instance] = seat
         if arm.steps == 0:  # the proof itself takes many steps
             seat.sit_down()
-            self._refuse_if_too_slow(seat, seat.turn(1, 1).seconds)
+            self._refuse_if_too_slow(seat, seat.glimpse())
         evidence = gate.prove(seat, self._battery)
         seat.sit_down()
         if arm.steps == 0:
@@ -432,9 +432,10 @@ class CaseRun:
                 raise Implausible(f"claims {spent} s for an epoch of {workload.rows} rows")
             seconds.append(seconds[-1] + spent)
             losses.append(seat.model.loss_and_gradient(0, workload.rows)[0])
-            if not math.isfinite(losses[-1]):
-                raise Diverged(f"the loss is {losses[-1]} after {epoch + 1} epochs")
         seat.stop()
+        for epoch, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss is {loss} after {epoch} epochs")
         self._tell(arm, curve={"epochs": list(range(epochs + 1)), "seconds": seconds, "losses": losses})
 
 

@@ -6,7 +6,6 @@ What to run when is the schedule's business; what counts as proof is the gate's.
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +13,15 @@ from types import TracebackType
 import psutil
 
 from bench.suites import CaseKey, Problem
-from pyfnn.backend import Array
+from pyfnn.backend import Array, Operation
 from pyfnn.errors import PyfnnError
 from pyfnn.network import Network
 from pyfnn.process import ProcessModel, Worker, command_of
 from pyfnn.registry import Row
 
 _LINUX = sys.platform.startswith("linux")
-_CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: the two clocks are read apart
-_CPU_GRACE = 0.005  # seconds
+_CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: they are two clocks
+_CPU_GRACE = 0.005  # seconds; one clock may have ticks
 _HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
 _HONEST_BLOCK = 0.05  # seconds
 _ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
@@ -120,7 +119,7 @@ class Seat:
     def run(self, steps: int) -> Block:
         """`steps` steps of the case's operation, unchecked."""
         workload, model = self._case.workload, self.model
-        cpu, switches = self._cpu_seconds(), self._switches()
+        switches = self._switches()
         if self._case.operation == "train":
             seconds = model.train(0, steps * workload.batch, workload.batch, workload.learning_rate)
         else:
@@ -129,9 +128,16 @@ class Seat:
             steps=steps,
             seconds=seconds,
             wall_seconds=model.call_wall_seconds,
-            cpu_seconds=self._cpu_seconds() - cpu,
+            cpu_seconds=model.call_cpu_seconds,
             involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
         )
+
+    def glimpse(self) -> float:
+        """About what a step takes, by the driver's clock: enough to tell what cannot be waited for. Judges nothing."""
+        operation: Operation = "forward" if self._case.operation == "forward" else "gradient"
+        for _ in range(2):  # the first call may compile
+            self.model.time(operation, 0, self._case.workload.batch, 1)
+        return self.model.call_wall_seconds
 
     def turn(self, burst: int, steps: int) -> Block:
         """From the workload's θ: an untimed burst at the same sizes, then the timed block.
@@ -163,13 +169,6 @@ class Seat:
         if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
             return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
         return None
-
-    def _cpu_seconds(self) -> float:
-        """CPU time of the whole process, all threads. On Linux by its own CPU clock, in ns; else in clock ticks."""
-        if _LINUX:
-            return time.clock_gettime(~self.worker.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
-        times = psutil.Process(self.worker.pid).cpu_times()
-        return float(times.user + times.system)
 
     def _switches(self) -> int | None:
         try:
@@ -203,4 +202,4 @@ def _check_memory(problem: Problem) -> None:
     needed = _ALLOWED_WORKDIR * sum(array.nbytes for array in arrays)
     free = int(psutil.virtual_memory().available)
     if needed > free:
-        raise NotEnoughMemory(f"needs about {needed / 1e9:.1f} GB: {free / 1e9:.1f} GB are free")
+        raise NotEnoughMemory(f"needs about {needed / 2**20:.0f} MiB: {free / 2**20:.0f} MiB are free")

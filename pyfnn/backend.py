@@ -137,7 +137,8 @@ class Model(ABC):
         """
         self._check_range(first, count, self._n_order, "entries of order")
         _check_count("batch_size", batch_size)
-        if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < math.inf:
+        number = isinstance(learning_rate, (int, float, np.floating)) and not isinstance(learning_rate, bool)
+        if not number or not 0 < learning_rate < math.inf:
             raise InvalidInput(f"learning_rate = {learning_rate!r}: must be finite and above 0")
         seconds = self._train(first, count, batch_size, float(learning_rate))
         if not np.isfinite(self._theta()).all():
@@ -191,7 +192,8 @@ class Model(ABC):
         if length == 0:
             raise PyfnnError("this model has no data yet: call load first")
         _check_count("count", count)
-        if not isinstance(first, (int, np.integer)) or first < 0 or first + count > length:
+        whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
+        if not whole or first < 0 or first + count > length:
             raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {what}")
 
     @abstractmethod

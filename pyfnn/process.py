@@ -13,8 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
+import psutil
 
 from pyfnn import launch, programs, protocol
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order, check_support
@@ -27,12 +31,14 @@ from pyfnn.errors import (
     PyfnnError,
     Unsupported,
     WorkerDied,
+    WorkerError,
     WorkerTimeout,
 )
 from pyfnn.network import Network
 from pyfnn.registry import PACKAGE, Row
 
 DEFAULT_TIMEOUT = 120.0  # seconds a reply may take where the caller knows no better
+_LINUX = sys.platform.startswith("linux")
 _STDERR_KEPT = 64 * 1024
 _LONGEST_REPLY = 1024 * 1024
 _PATIENCE = 2.0  # seconds between asking a worker to quit and making it
@@ -59,6 +65,8 @@ _HOST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyfnn.worker impo
 class Worker:
     """A process speaking the protocol: its pipes, its WORKDIR, its end. A context manager.
 
+    Make it in a thread that outlives it: on Linux, it is killed when that thread ends.
+
     Parameters
     ----------
     command : sequence of str
@@ -78,6 +86,8 @@ class Worker:
         From the launch to that answer.
     wall_seconds : float
         How long the last call took, as seen from here.
+    cpu_seconds : float
+        CPU time of the process, all its threads, within those; children do not count.
     """
 
     def __init__(
@@ -89,12 +99,13 @@ class Worker:
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         self.timeout = timeout
-        self.wall_seconds = math.nan
+        self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: ProcessModel | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-")
         self.workdir = Path(self._folder.name)
         self._stderr = bytearray()
         self._pending = bytearray()
+        self._owed: str | None = None  # the command whose reply has not come yet
         launcher = [sys.executable, "-I", "-S", launch.__file__]
         setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
         start = time.perf_counter()
@@ -135,22 +146,44 @@ class Worker:
         Diverged, Unsupported, InvalidInput, BackendUnavailable, PyfnnError
             The worker answered `error`; which, by its `kind`.
         WorkerDied, WorkerTimeout, ProtocolError
-            It ended, was silent for longer than the timeout, or answered something else.
+            It ended, was silent for longer than the timeout, or answered something else. Of no use after that: a late
+            reply would be taken for that to another command.
         """
         line = " ".join(map(str, words))
-        start = time.perf_counter()
         assert self._process.stdin is not None
+        self._check_in_step(line)
+        self._owed = line
         try:
+            start, cpu = time.perf_counter(), self._cpu_clock()
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):  # no such process; a broken pipe; a closed one
             raise self._died(line) from None
         reply = self._read_line(line, start + (self.timeout if timeout is None else timeout))
+        self._owed = None
+        self.cpu_seconds = self._cpu_clock() - cpu
         self.wall_seconds = time.perf_counter() - start
         status, fields = protocol.parse_reply(reply)
         if status == "error":
             raise _error(fields)
         return fields
+
+    def _check_in_step(self, command: str) -> None:
+        """The reply to read next must be the one to this command."""
+        if self._process.poll() is not None:
+            raise self._died(command)
+        if self._owed is not None:
+            raise WorkerError(f"the worker still owes the reply to {self._owed!r}; {command!r} was not sent")
+        self._drain(0)
+        if self._pending:
+            raise ProtocolError(f"output that nobody asked for, before {command!r}: {bytes(self._pending[:100])!r}")
+
+    def _cpu_clock(self) -> float:
+        """CPU time of the process so far. On Linux by its own CPU clock, in ns; elsewhere in ticks."""
+        if _LINUX:
+            return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def _read_line(self, command: str, deadline: float) -> str:
         while (end := self._pending.find(b"\n")) < 0:
@@ -169,18 +202,18 @@ class Worker:
             raise ProtocolError(f"the reply to {command!r} is not UTF-8: {bytes(line[:100])!r}") from None
 
     def _drain(self, timeout: float) -> bool:
-        """Wait for output and take it in; False once stdout has ended."""
+        """Wait for output and take it in; False where stdout has ended."""
+        going = True
         for key, _ in self._selector.select(timeout):
             data = os.read(key.fd, 65536)
-            if key.fileobj is self._process.stdout:
-                if not data:
-                    return False
-                self._pending += data
-            elif data:
-                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
-            else:
+            if not data:
                 self._selector.unregister(key.fileobj)
-        return True
+                going = going and key.fileobj is not self._process.stdout
+            elif key.fileobj is self._process.stdout:
+                self._pending += data
+            else:
+                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+        return going
 
     def _died(self, command: str) -> WorkerDied:
         try:
@@ -196,8 +229,9 @@ class Worker:
         return WorkerDied(f"ended at {command!r} with {how}{self._last_words()}")
 
     def _drain_rest(self) -> None:
-        while self._selector.get_map() and self._selector.select(0) and self._drain(0):
-            continue
+        for _ in range(64):  # a child of its own may live on and write on
+            if self._selector.get_map():
+                self._drain(0)
 
     def _last_words(self) -> str:
         lines = self.stderr.strip().splitlines()
@@ -214,19 +248,24 @@ class Worker:
         """End the process, gently if it listens, and remove its WORKDIR. Twice is fine."""
         if self._process.poll() is None:
             self.signal_group(signal.SIGCONT)
+            self._ask_to_quit()
             try:
-                self._process.communicate(b"quit\n", timeout=_PATIENCE)
-            except (subprocess.TimeoutExpired, BrokenPipeError, ValueError):
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
                 self.signal_group(signal.SIGKILL)
         self._process.wait()
         self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                try:
+                with suppress(BrokenPipeError):  # a command was still on its way to it
                     pipe.close()
-                except BrokenPipeError:  # a command was still on its way to it
-                    continue
         self._folder.cleanup()
+
+    def _ask_to_quit(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # it has ended, or closed its input
+            self._process.stdin.write(b"quit\n")
+            self._process.stdin.close()
 
     def __enter__(self) -> "Worker":
         return self
@@ -255,6 +294,8 @@ def _error(fields: dict[str, str]) -> PyfnnError:
 class ProcessModel(Model):
     """A model at the other end of a `Worker`. The worker holds the model that was loaded last.
 
+    Loading starts the worker over at the θ given here; once training has moved θ, `load` wants a `reset` before it.
+
     Parameters
     ----------
     worker : Worker
@@ -265,8 +306,8 @@ class ProcessModel(Model):
 
     Attributes
     ----------
-    call_wall_seconds : float
-        How long the last `train` or `time` took as seen from here: never less than what the worker may claim.
+    call_wall_seconds, call_cpu_seconds : float
+        What the last `train` or `time` took as seen from here: never less than what the worker may claim.
     """
 
     def __init__(
@@ -277,15 +318,21 @@ class ProcessModel(Model):
         self._worker, self._owns_worker = worker, owns_worker
         self._asked = threads
         self._initial: Array = theta.copy()
-        self.call_wall_seconds = math.nan
+        self._moved = False  # θ, from the one given
+        self.call_wall_seconds = self.call_cpu_seconds = math.nan
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
+        if self._moved:
+            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
         folder = self._worker.workdir
         setup = protocol.Setup(self.network, len(x), len(order), self._asked)
-        (folder / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
         arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
-        for name, array in arrays.items():
-            protocol.write_array(folder / name, array)
+        try:
+            (folder / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
+            for name, array in arrays.items():
+                protocol.write_array(folder / name, array)
+        except OSError as error:
+            raise WorkerError(f"its WORKDIR {folder} takes no data: {error.strerror}") from None
         reply = self._worker.call("init")
         self._worker.owner = self
         self.threads = _whole(reply, "threads")
@@ -307,24 +354,29 @@ class ProcessModel(Model):
         return _number(reply, "loss"), self._result(protocol.GRADIENT, (self.network.n_parameters,))
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        self._moved = True
         reply = self._ask("train", first, count, batch_size, repr(learning_rate))
-        self.call_wall_seconds = self._worker.wall_seconds
+        self._note_cost()
         return _seconds(reply)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         reply = self._ask("time", operation, first, count, repeats)
-        self.call_wall_seconds = self._worker.wall_seconds
+        self._note_cost()
         return _seconds(reply), _number(reply, "checksum")
 
+    def _note_cost(self) -> None:
+        self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
+
     def _theta(self) -> Array:
-        if self._worker.owner is None:
-            return self._initial.copy()
+        if self._n_rows == 0:
+            return np.array(self._initial)
         self._ask("theta")
         return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
 
     def _reset(self) -> None:
-        if self._worker.owner is not None:
+        if self._n_rows > 0:
             self._ask("reset")
+        self._moved = False
 
     def _close(self) -> None:
         if self._owns_worker:

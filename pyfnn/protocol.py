@@ -23,7 +23,37 @@ VERSION: Final = 1
 NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
 OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
 
+# What each command takes, `quit` aside.
+COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
+    "hello": {},
+    "init": {},
+    "forward": {"FIRST": int, "COUNT": int},
+    "gradient": {"FIRST": int, "COUNT": int},
+    "train": {"FIRST": int, "COUNT": int, "BATCH": int, "RATE": float},
+    "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int},
+    "theta": {},
+    "reset": {},
+}
+
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
+
+
+def parse_command(line: str) -> tuple[str, list[Any]]:
+    """Name and arguments of a command line.
+
+    Raises
+    ------
+    ProtocolError
+        An unknown command, or arguments that it does not take.
+    """
+    name, *words = line.split()
+    if name not in COMMANDS:
+        raise ProtocolError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}, quit")
+    try:
+        return name, [kind(word) for kind, word in zip(COMMANDS[name].values(), words, strict=True)]
+    except ValueError:
+        usage = " ".join([name, *COMMANDS[name]])
+        raise ProtocolError(f"{line.strip()!r}: the command is {usage!r}") from None
 
 
 def format_reply(status: str, fields: Mapping[str, Any]) -> str:
@@ -81,6 +111,8 @@ def parse_description(fields: Mapping[str, str]) -> Description:
         raise ProtocolError(f"the reply to hello lacks {', '.join(missing)}")
     if fields["arithmetic"] not in ("native", "float64"):
         raise ProtocolError(f"arithmetic={fields['arithmetic']}: must be native or float64")
+    if fields["deterministic"] not in ("yes", "no"):
+        raise ProtocolError(f"deterministic={fields['deterministic']}: must be yes or no")
     return Description(
         name=fields["name"],
         language=fields["language"],
@@ -144,6 +176,14 @@ def parse_setup(text: str) -> Setup:
         raise ProtocolError(f"{NETWORK} has no line {error}") from None
     except (IndexError, ValueError, LookupError) as error:
         raise ProtocolError(f"{NETWORK}: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in WORKDIR."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -146,9 +146,12 @@ def load(row: Row) -> Backend:
     module, name = row.host.split(":")
     try:
         host = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
+    try:
         backend: Backend = host(row)
     except BackendUnavailable as error:
-        raise BackendUnavailable(error.reason, error.remedy or row.remedy) from error
+        raise type(error)(error.reason, error.remedy or row.remedy) from error
     except ImportError as error:
         raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
     return backend

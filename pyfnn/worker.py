@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pyfnn import protocol
-from pyfnn.backend import Backend, Model
+from pyfnn.backend import Backend, Model, Operation
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported
 from pyfnn.registry import load_backend
 
@@ -31,24 +31,13 @@ class Host:
     def __init__(self, backend: Backend, workdir: Path) -> None:
         self._backend, self._workdir = backend, workdir
         self._model: Model | None = None
-        self._commands: dict[str, Callable[..., Fields]] = {
-            "hello": self._hello,
-            "init": self._init,
-            "forward": self._forward,
-            "gradient": self._gradient,
-            "train": self._train,
-            "time": self._time,
-            "theta": self._theta,
-            "reset": self._reset,
-        }
 
     def answer(self, line: str) -> str:
         """The reply line to one command line."""
-        name, *words = line.split()
         try:
-            if name not in self._commands:
-                raise PyfnnError(f"unknown command {name!r}; known: {', '.join(self._commands)}, quit")
-            return protocol.format_reply("ok", self._commands[name](*words))
+            name, arguments = protocol.parse_command(line)
+            fields: Fields = getattr(self, f"_{name}")(*arguments)
+            return protocol.format_reply("ok", fields)
         except Exception as error:  # noqa: BLE001 - an error is answered, whatever it is; the process lives on
             return protocol.format_reply("error", error_fields(error))
 
@@ -63,7 +52,7 @@ class Host:
 
     def _init(self) -> Fields:
         folder = self._workdir
-        setup = protocol.parse_setup((folder / protocol.NETWORK).read_text(encoding="utf-8"))
+        setup = protocol.parse_setup(protocol.read_text(folder / protocol.NETWORK))
         network = setup.network
         m_in, m_out = network.sizes[0], network.sizes[-1]
         theta = protocol.read_array(folder / protocol.THETA, (network.n_parameters,), network.dtype)
@@ -81,20 +70,20 @@ class Host:
         self._model = model
         return {"threads": model.threads}
 
-    def _forward(self, first: str, count: str) -> Fields:
-        protocol.write_array(self._workdir / protocol.OUTPUTS, self._live.forward(int(first), int(count)))
+    def _forward(self, first: int, count: int) -> Fields:
+        protocol.write_array(self._workdir / protocol.OUTPUTS, self._live.forward(first, count))
         return {}
 
-    def _gradient(self, first: str, count: str) -> Fields:
-        loss, gradient = self._live.loss_and_gradient(int(first), int(count))
+    def _gradient(self, first: int, count: int) -> Fields:
+        loss, gradient = self._live.loss_and_gradient(first, count)
         protocol.write_array(self._workdir / protocol.GRADIENT, gradient)
         return {"loss": f"{loss:.17g}"}
 
-    def _train(self, first: str, count: str, batch: str, rate: str) -> Fields:
-        return {"seconds": f"{self._live.train(int(first), int(count), int(batch), float(rate)):.9g}"}
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        return {"seconds": f"{self._live.train(first, count, batch_size, learning_rate):.9g}"}
 
-    def _time(self, operation: str, first: str, count: str, repeats: str) -> Fields:
-        seconds = self._live.time(operation, int(first), int(count), int(repeats))  # type: ignore[arg-type]
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
+        seconds = self._live.time(operation, first, count, repeats)
         return {"seconds": f"{seconds:.9g}", "checksum": f"{self._live.checksum:.17g}"}
 
     def _theta(self) -> Fields:

@@ -13,11 +13,11 @@ import sys
 import venv
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import require
 
 ROOT = Path(__file__).parent.parent
@@ -56,11 +56,16 @@ print(json.dumps(answer))
 """
 
 
-def run(*command: str | Path, cwd: Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that knows nothing of the running environment; its stdout and stderr come back as one text."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYFNN", "SKBUILD", "CMAKE"))}
+def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command that knows nothing of the running environment, on a machine without a CUDA compiler.
+
+    Its stdout and stderr come back as one text.
+    """
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYFNN", "SKBUILD", "CMAKE"))
+    }
     words = [str(word) for word in command]
-    environment = {**kept, "COLUMNS": "500", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    environment = {**kept, "COLUMNS": "500", "PYTHONDONTWRITEBYTECODE": "1", "CUDACXX": "/no/nvcc"}
     done = subprocess.run(
         words, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -73,11 +78,12 @@ def probe(python: Path, cwd: Path) -> dict[str, Any]:
     return answer
 
 
-def files_of_the_project() -> list[str]:
+@cache
+def files_of_the_project() -> tuple[str, ...]:
     """What is in the project, committed or not; nothing that git ignores."""
     require("git", shutil.which("git") is not None and (ROOT / ".git").exists(), "run the tests in a git checkout")
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.split("\0")
-    return [name for name in listed if name and (ROOT / name).is_file()]
+    return tuple(name for name in listed if name and (ROOT / name).is_file())
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -87,7 +93,7 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-def environment(folder: Path, *install: str | Path, **variables: str) -> Path:
+def environment(folder: Path, *install: str | Path) -> Path:
     """A fresh virtual environment with pyfnn alone installed into it; returns its Python.
 
     The folders named in a .pth file join sys.path, but their own .pth files are not read: the dependencies of the
@@ -95,7 +101,7 @@ def environment(folder: Path, *install: str | Path, **variables: str) -> Path:
     """
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", *install, cwd=folder, **variables)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", *install, cwd=folder)
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).stdout.strip())
     borrowed = [path for path in sys.path if path.endswith("-packages")]
     (site / "dependencies.pth").write_text("\n".join(borrowed) + "\n")
@@ -126,8 +132,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def editable(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An editable install of the copy by the ordinary command, on a machine without a CUDA compiler."""
-    return environment(tmp_path_factory.mktemp("editable"), "-e", checkout, CUDACXX="/no/nvcc")
+    """An editable install of the copy, by the ordinary command."""
+    return environment(tmp_path_factory.mktemp("editable"), "-e", checkout)
 
 
 @pytest.fixture
@@ -161,7 +167,7 @@ def test_a_wheel_works_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
 
 
 def test_a_wheel_measures_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
-    arguments = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c", "--budget", "20")
+    arguments = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c", "--budget", "10")
     run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
     (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
     assert {backend["status"] for backend in case["backends"]} == {"ok"}
@@ -204,7 +210,9 @@ def test_an_editable_install_runs_from_its_checkout_and_leaves_nothing_there(edi
     assert left == set(files_of_the_project())
 
 
-def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made(editable: Path, checkout: Path) -> None:
+def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made(
+    editable: Path, checkout: Path
+) -> None:
     build = probe(editable, checkout)["build"]
     assert (build["BUILD_TYPE"], build["LEVEL"]) == ("Release", "native")
     assert "-O3" in build["FLAGS"]
@@ -262,7 +270,7 @@ def test_an_option_that_cannot_be_met_is_a_clear_error(
     definition: str, words: str, checkout: Path, tmp_path: Path
 ) -> None:
     command = (sys.executable, "-m", "pip", "wheel", checkout, "--no-deps", "-C", f"cmake.define.{definition}")
-    done = run(*command, cwd=tmp_path, check=False, CUDACXX="/no/nvcc")
+    done = run(*command, cwd=tmp_path, check=False)
     assert done.returncode != 0
     assert words in " ".join(done.stdout.split())
 

@@ -8,11 +8,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from bench.experiments.calibrate_parity import OracleBackend, random_case
 from conftest import require
 from planted.model import BUGS, PlantedBackend
 
 import pyfnn
+from bench.experiments.calibrate_parity import OracleBackend, random_case
 from pyfnn import oracle, parity
 from pyfnn.backend import Array, Backend
 from pyfnn.errors import BackendUnavailable, Unsupported
@@ -275,3 +275,12 @@ def test_a_battery_is_its_seed() -> None:
     once, again = (random_case(3, "float32").battery() for _ in range(2))
     assert all(a.order.tobytes() == b.order.tobytes() for a, b in zip(once, again, strict=True))
     assert all(a.bounds == b.bounds for a, b in zip(once, again, strict=True))
+
+
+def test_a_trajectory_that_leaves_the_finite_numbers_is_refused() -> None:
+    network = Network((2, 4, 4, 4, 1), "identity", "squared_error")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 2)).astype("f4"), rng.normal(size=(60, 1)).astype("f4")
+    x[2:] *= 1e18  # the first batch, from which the rate is taken, tells nothing of the rest
+    with pytest.raises(Unsupported, match="rounding errors grow even at learning_rate = "):
+        parity.battery(network, initialize(network, 3), x, y, 2)

@@ -22,7 +22,25 @@ def manifest(path: Path, deeds: Mapping[str, str], hosts: Mapping[str, str] | No
     python = shlex.join([sys.executable, "-S", "-E", str(WORKER)])
     lines = {name: f"run = '''{python} {deed}'''" for name, deed in deeds.items()} | dict(hosts or {})
     tables = (
-        f'[[backend]]\nname = "{name}"\nlanguage = "Python"\ndivision = "plain"\n{line}\n' for name, line in lines.items()
+        f'[[backend]]\nname = "{name}"\nlanguage = "Python"\ndivision = "plain"\n{line}\n'
+        for name, line in lines.items()
     )
     path.write_text("\n".join(tables), encoding="utf-8")
+    return path
+
+
+WORKLOAD = """
+sizes = [4, 6, 2]
+activation = "tanh"
+loss = "squared_error"
+l2 = 0.001
+rows = 24
+batch = 4
+learning_rate = 0.02
+"""
+
+
+def suite(path: Path, budget: float = 60.0) -> Path:
+    """Write a suite of one small workload, `tiny`."""
+    path.write_text(f'[suite]\nworkloads = ["tiny"]\nbudget = {budget}\n[workload.tiny]{WORKLOAD}', encoding="utf-8")
     return path

@@ -1,14 +1,8 @@
-"""Python-hosted backends with a planted bug each: rows of a backend.toml name these classes."""
+"""Python-hosted backends for a backend.toml: with a planted bug, or printing where they should not."""
 
 from planted.model import PlantedBackend
 
 from pyfnn.registry import Row
-
-
-class Correct(PlantedBackend):
-    def __init__(self, row: Row) -> None:
-        super().__init__(None)
-        del row
 
 
 class Article(PlantedBackend):
@@ -20,9 +14,9 @@ class Article(PlantedBackend):
 
 
 class Noisy(PlantedBackend):
-    """Correct, but its host prints to stdout."""
+    """Correct, but prints as it is made."""
 
     def __init__(self, row: Row) -> None:
-        super().__init__("zeroed_bias_gradient")
+        super().__init__(None)
         print("ok\tprotocol=7: this line must not reach the driver", flush=True)
         del row

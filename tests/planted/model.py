@@ -1,5 +1,6 @@
-"""`PlantedModel`: a small correct network in NumPy that computes in its network's dtype, with one bug of your choice."""
+"""`PlantedModel`: a small correct network in NumPy, computing in its network's dtype, with one bug of your choice."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,10 @@ class PlantedModel(Model):
         self._walked: Order | None = None
 
     def _f(self, name: str, Z: Array) -> Array:
-        table = {"identity": lambda: Z, "tanh": lambda: np.tanh(Z), "sigmoid": lambda: _logistic(Z)}
-        return np.asarray(table[name]() if name != "relu" else np.where(Z > 0, Z, self._real(0)))
+        if name == "relu":
+            return np.asarray(np.where(Z > 0, Z, self._real(0)))
+        functions: dict[str, Callable[[Array], Array]] = {"identity": np.copy, "tanh": np.tanh, "sigmoid": _logistic}
+        return np.asarray(functions[name](Z))
 
     def _slope(self, name: str, Z: Array, A: Array) -> Array:
         if self.bug == "no_activation_mask":
@@ -189,7 +192,7 @@ class PlantedModel(Model):
         return 1e-3 * repeats, checksum
 
     def _theta(self) -> Array:
-        return self._now.copy()
+        return np.array(self._now)
 
     def _reset(self) -> None:
         keep = self._now[0]

@@ -1,0 +1,112 @@
+"""Claims about the gate: nobody is timed who computes something else, be it planted, drifting or broken in C.
+
+What each planted bug does to the battery is test_parity's business; here, that the harness acts on it.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import misbehaving
+import pytest
+from conftest import require
+
+from bench import gate, suites
+from bench.gate import ParityFailed
+from bench.suites import CaseKey, Problem
+from bench.workers import Seat
+from pyfnn import registry
+
+TESTS = Path(__file__).parent
+LINE = "        db[j] += delta[n * m + j];\n"
+BROKEN = LINE.replace("+=", "=")  # only the batch's last row is left in db
+
+
+def library(folder: Path, line: str) -> str:
+    """The C library with that line where the bias gradient is summed; what a row says to host it."""
+    compiler = shutil.which("cc")
+    require("cc", compiler is not None, "install a C compiler")
+    sources = folder / "c_cuda"
+    shutil.copytree(registry.native_folder() / "c_cuda", sources)
+    kernel = sources / "mlp_kernel.h"
+    text = kernel.read_text(encoding="utf-8")
+    assert text.count(LINE) == 1, "the bias gradient is no longer written like this: break it anew"
+    kernel.write_text(text.replace(LINE, line), encoding="utf-8")
+    built = folder / "libmine.so"
+    command = [str(compiler), "-std=c11", "-O1", "-shared", "-fPIC", str(sources / "mlp.c"), "-o", str(built), "-lm"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return f"host = \"pyfnn.backends.c:Library\"\nlibrary = '{built}'"
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> tuple[CaseKey, Problem]:
+    (key,) = suites.cases(*suites.load(str(misbehaving.suite(tmp_path / "tiny.toml"))))
+    return key, suites.problem(key.workload, key.dtype)
+
+
+def seat(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Seat:
+    deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
+    return Seat(row, *case, timeout=60.0)
+
+
+def test_a_correct_worker_passes_and_leaves_its_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, misbehaving.STEADY) as correct:
+        evidence = gate.prove(correct, gate.trials(case[1], 4))
+    assert evidence.passed
+    assert evidence.summary()["passed"] is True
+
+
+def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    host = 'host = "misbehaving.hosted:Article"'
+    with seat(tmp_path, case, host=host) as planted, pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught:
+        gate.prove(planted, gate.trials(case[1], 4))
+    assert caught.value.evidence is not None
+    assert caught.value.evidence.summary()["worst"]["what"] == "dW_2"
+
+
+def test_what_a_host_prints_does_not_reach_the_protocol(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    with seat(tmp_path, case, host='host = "misbehaving.hosted:Noisy"') as noisy:
+        gate.prove(noisy, gate.trials(case[1], 4))
+        assert "this line must not reach the driver" in noisy.worker.stderr
+
+
+def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, host=library(tmp_path, LINE)) as whole:
+        assert gate.prove(whole, gate.trials(case[1], 4)).passed
+    shutil.rmtree(tmp_path / "c_cuda")
+    host = library(tmp_path, BROKEN)
+    with seat(tmp_path, case, host=host) as broken, pytest.raises(ParityFailed, match=r"^db_2 of the own network"):
+        gate.prove(broken, gate.trials(case[1], 4))
+
+
+def test_a_training_that_can_be_repeated_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.sit_down()
+        steady.turn(2, 3)
+        gate.replay(steady, 2, 3)
+
+
+def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, "drifts train 3") as drifting:
+        drifting.sit_down()
+        drifting.turn(2, 3)
+        with pytest.raises(ParityFailed, match="replayed from the same θ over the same rows, ended at another θ"):
+            gate.replay(drifting, 2, 3)
+
+
+def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
+    tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    """Fewer steps than were claimed, for instance."""
+    with seat(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.sit_down()
+        steady.turn(2, 3)
+        with pytest.raises(ParityFailed, match="another θ"):
+            gate.replay(steady, 2, 4)

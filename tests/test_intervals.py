@@ -1,0 +1,158 @@
+"""Claims about the statistics: intervals, pairing, the noise floor, how many launches. The samples are made up."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench import intervals
+from bench.intervals import (
+    Estimate,
+    farther_bound,
+    launches_needed,
+    log_ratios,
+    ratio,
+    step_seconds,
+    t_interval,
+    verdict,
+)
+
+
+class Taken(NamedTuple):
+    launch: int
+    round: int
+    seconds: float
+    steps: int = 1
+
+
+def samples(step_seconds: Sequence[Sequence[float]], steps: int = 10) -> list[Taken]:
+    """One sample a launch (outer) and round (inner)."""
+    return [
+        Taken(launch, round_, value * steps, steps)
+        for launch, row in enumerate(step_seconds)
+        for round_, value in enumerate(row)
+    ]
+
+
+def test_the_t_interval_is_the_textbooks() -> None:
+    # mean 0.3, s = 0.158114, n = 5, t(0.975, 4) = 2.776445: margin 0.196324
+    estimate = t_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert estimate is not None
+    assert np.log(estimate) == pytest.approx([0.3, 0.3 - 0.196324, 0.3 + 0.196324], abs=1e-6)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=20))
+def test_the_t_interval_is_scipys(logs: list[float]) -> None:
+    estimate = t_interval(logs)
+    assert estimate is not None
+    spread = stats.sem(logs)
+    margin = stats.t.ppf(0.975, len(logs) - 1) * spread
+    assert np.log(estimate) == pytest.approx([np.mean(logs), np.mean(logs) - margin, np.mean(logs) + margin], abs=1e-9)
+
+
+def test_one_launch_has_no_interval() -> None:
+    assert t_interval([0.5]) is None
+    assert t_interval([]) is None
+    assert step_seconds(samples([[1.0, 2.0, 3.0]])) is None
+
+
+def test_launches_are_averaged_before_the_interval_is_taken() -> None:
+    """Rounds that scatter within launches that agree: as many degrees of freedom as launches, not as samples."""
+    estimate = step_seconds(samples([[1.0, 4.0], [0.5, 8.0], [2.0, 2.0]]))
+    assert estimate == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_launch_counts_once_however_many_samples_it_has() -> None:
+    taken = [*samples([[1.0], [math.e]]), *(Taken(0, round_, 10.0, 10) for round_ in range(1, 9))]
+    assert math.log(step_seconds(taken).median) == pytest.approx(0.5)  # type: ignore[union-attr]
+
+
+def test_a_step_is_a_share_of_its_block() -> None:
+    assert step_seconds([Taken(0, 0, 6.0, 3), Taken(1, 0, 8.0, 4)]) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_ratio_above_1_is_faster_than_the_reference() -> None:
+    assert ratio(samples([[3.0], [3.0]]), samples([[1.0], [1.0]])) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def test_drift_that_a_round_shares_cancels() -> None:
+    rng = np.random.default_rng(0)
+    drift = np.exp(rng.normal(0, 0.5, (6, 4)))
+    noise = np.exp(rng.normal(0, 0.001, (2, 6, 4)))
+    slow, fast = 2.0 * drift * noise[0], 1.0 * drift * noise[1]
+    paired = ratio(samples(slow.tolist()), samples(fast.tolist()))
+    assert paired is not None
+    assert paired.low < 2.0 < paired.high
+    assert math.log(paired.high / paired.low) < 0.01
+    for alone in (slow, fast):
+        estimate = step_seconds(samples(alone.tolist()))
+        assert estimate is not None
+        assert math.log(estimate.high / estimate.low) > 0.2
+
+
+def test_pairs_are_made_by_launch_and_round_and_not_by_place() -> None:
+    reference, other = samples([[1.0, 2.0], [4.0, 8.0]]), samples([[1.0, 2.0], [4.0, 8.0]])
+    assert log_ratios(reference, other[::-1]) == pytest.approx([0.0, 0.0])
+    assert log_ratios(reference, other[1:]) == pytest.approx([0.0, 0.0])  # the round that only one was in is left out
+    assert ratio(reference, other[:2]) is None
+
+
+@pytest.mark.parametrize(("low", "high", "bound"), [(0.98, 1.03, 0.03), (0.95, 1.01, 1 / 0.95 - 1), (1.02, 1.04, 0.04)])
+def test_the_noise_floor_is_how_far_the_interval_reaches(low: float, high: float, bound: float) -> None:
+    assert farther_bound(Estimate(1.0, low, high)) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "said"),
+    [
+        (1.10, 1.20, 0.05, "faster"),
+        (1.04, 1.20, 0.05, "no difference shown"),
+        (0.70, 0.90, 0.05, "slower"),
+        (0.70, 0.96, 0.05, "no difference shown"),
+        (0.90, 1.20, 0.00, "no difference shown"),
+        (1.01, 1.20, None, "faster"),
+        (0.80, 0.99, None, "slower"),
+    ],
+)
+def test_faster_is_said_only_where_the_interval_clears_1_and_the_floor(
+    low: float, high: float, floor: float | None, said: str
+) -> None:
+    assert verdict(Estimate(math.sqrt(low * high), low, high), floor) == said
+
+
+def test_as_many_launches_are_wanted_as_steins_rule_says() -> None:
+    # s = 0.158114, t(0.975, 4) = 2.776445, log 1.05 = 0.0487902: (2.776445 s / 0.0487902)² = 80.96
+    assert launches_needed([0.1, 0.2, 0.3, 0.4, 0.5], precision=0.05) == 81
+
+
+def test_no_fewer_launches_are_wanted_than_were_made() -> None:
+    assert launches_needed([0.1, 0.1, 0.1], precision=0.01) == 3
+    assert launches_needed([0.1, 0.1001, 0.0999], precision=0.5) == 3
+
+
+def test_that_many_launches_do_bring_the_interval_down() -> None:
+    rng = np.random.default_rng(1)
+    wide = 0
+    for _ in range(300):
+        pilot = rng.normal(0, 0.03, 5).tolist()
+        more = rng.normal(0, 0.03, launches_needed(pilot, 0.02) - 5).tolist()
+        margin = stats.t.ppf(0.975, 4) * np.std(pilot, ddof=1) / math.sqrt(5 + len(more))
+        wide += margin > math.log1p(0.02) * (1 + 1e-9)
+    assert wide == 0
+
+
+def test_19_of_20_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(2000):
+        launch = rng.normal(math.log(2e-6), 0.05, (intervals.MIN_LAUNCHES, 1))
+        rounds = launch + rng.normal(0, 0.02, (intervals.MIN_LAUNCHES, 3))
+        estimate = step_seconds(samples(np.exp(rounds).tolist()))
+        assert estimate is not None
+        held += estimate.low <= 2e-6 <= estimate.high
+    assert 0.93 <= held / 2000 <= 0.97

@@ -1,0 +1,416 @@
+"""Claims about the whole command, run in a temporary folder: what it leaves, what it refuses, and how it ends.
+
+Its parts have tests of their own; here they work together, with backends that do all they can to spoil the run.
+"""
+
+import errno
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import misbehaving
+import psutil
+import pytest
+from test_gate import BROKEN, TESTS, library
+
+from bench import results, run, suites
+from bench.results import BackendResult, Results
+from bench.schedule import Settings
+from pyfnn import registry
+
+# Less of everything: two launches and short blocks, which are still long enough to catch who lies about them.
+SHORT = functools.partial(Settings, min_launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
+FORESEEN = {  # name: (deed, status, words of the reason)
+    "steady": (misbehaving.STEADY, "ok", ""),
+    "crashing-at-start": ("exits hello 1", "crashed", "no more steps today"),
+    "segfaulting": ("segfault train 3", "crashed", "SIGSEGV"),
+    "killed-at-work": ("killed train 19", "crashed", "SIGKILL"),
+    "hanging": ("hung train 19", "timed_out", "no reply to 'train"),
+    "rubbish": ("rubbish gradient 2", "protocol_error", "step 1 of 20: loss 0.3"),
+    "binary": ("binary hello 1", "protocol_error", "not UTF-8"),
+    "endless": ("endless train 3", "protocol_error", "no end of line"),
+    "chatty": ("chatty forward 2", "protocol_error", "almost there"),
+    "too-fast": ("understates train 1", "implausible", "claims only"),
+    "too-late": ("overstates train 1", "implausible", "by the driver's clock"),
+    "instant": ("instant train 1", "implausible", "claims only 1e-09"),
+    "slow": ("slow time 1", "too_slow", "a step takes 2"),
+    "greedy": ("greedy init 1", "threads_mismatch", "says it uses 64 threads"),
+    "drifting": ("drifts train 1", "parity_failed", "the own network"),
+    "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
+}
+HOSTED = {
+    "article": ("parity_failed", "dW_2 of the own network"),
+    "broken-c": ("parity_failed", "db_2 of the own network"),
+    "absent": ("unavailable", "no_such_module"),
+}
+
+
+class Ran(NamedTuple):
+    """A run of the command: its exit status, where it wrote, what it printed."""
+
+    status: int
+    folder: Path
+    said: str
+
+    @property
+    def results(self) -> Results:
+        return results.load(self.folder)
+
+    def backend(self, instance: str) -> BackendResult:
+        return next(b for b in self.results.cases[0].backends if b.instance == instance)
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """One run with NumPy and everyone who misbehaves."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    hosts = {
+        "article": 'host = "misbehaving.hosted:Article"',
+        "broken-c": library(folder, BROKEN),
+        "absent": 'host = "no_such_module:Backend"\nremedy = "write it"',
+    }
+    manifest = misbehaving.manifest(folder / "backend.toml", {name: row[0] for name, row in FORESEEN.items()}, hosts)
+    suite = misbehaving.suite(folder / "tiny.toml", budget=30.0)
+    names = ",".join(["numpy", *FORESEEN, *hosts])
+    out = folder / "out"
+    command = ["--suite", str(suite), "--backend", str(manifest), "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "Settings", SHORT)
+        patch.setattr(suites, "MIN_ORDER", 1 << 13)
+        patch.setenv("PYTHONPATH", str(TESTS))
+        patch.setenv("COLUMNS", "200")
+        with (folder / "said.txt").open("w+") as said:
+            patch.setattr(sys, "stdout", said)
+            status = run.main([*command, "--backends", names, "--timeout", "6", "--precision", "1000"])
+            said.seek(0)
+            yield Ran(status, out, said.read())
+
+
+def test_a_run_full_of_misbehaviour_ends_well(spoilt: Ran) -> None:
+    assert spoilt.status == 0
+    assert spoilt.results.finished is not None
+    assert not psutil.Process().children()
+
+
+@pytest.mark.parametrize("name", [*FORESEEN, *HOSTED])
+def test_whatever_a_backend_does_costs_itself_and_is_named(name: str, spoilt: Ran) -> None:
+    status, words = FORESEEN[name][1:] if name in FORESEEN else HOSTED[name]
+    backend = spoilt.backend(name)
+    assert (backend.status, backend.reason) == (status, backend.reason)
+    assert words in backend.reason
+    if status != "ok":
+        assert backend.samples == []
+        assert (backend.step_seconds, backend.ratio, backend.gflops) == (None, None, None)
+        assert f"{name}: {status}" in spoilt.said
+
+
+def test_who_behaves_is_timed_all_the_same(spoilt: Ran) -> None:
+    for instance in ("numpy", "numpy@2", "steady"):
+        backend = spoilt.backend(instance)
+        assert (backend.status, backend.reason) == ("ok", "")
+        assert [(s.launch, s.round) for s in backend.samples] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+        assert backend.step_seconds is not None
+        assert backend.parity["passed"] is True
+    steady = spoilt.backend("steady")
+    assert steady.ratio is not None
+    assert steady.arithmetic == "float64"
+
+
+def test_a_failed_proof_leaves_its_evidence(spoilt: Ran) -> None:
+    proof = spoilt.backend("broken-c").parity
+    assert proof["passed"] is False
+    assert proof["worst"]["what"] == "db_2"
+    assert spoilt.backend("absent").remedy == "write it"
+
+
+def test_results_summary_and_figures_are_there_and_hold_no_nan(spoilt: Ran) -> None:
+    names = {path.name for path in spoilt.folder.iterdir()}
+    assert {"journal.jsonl", "results.json", "summary.md"} <= names
+    figures = [path for path in spoilt.folder.iterdir() if path.suffix in (".png", ".svg")]
+    assert len(figures) >= 2
+    assert all(path.stat().st_size > 1000 for path in figures)
+    assert not [name for name in names if "partial" in name]
+    text = (spoilt.folder / "results.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in results.json"))
+    summary = (spoilt.folder / "summary.md").read_text(encoding="utf-8")
+    assert all(name in summary for name in ("numpy", *FORESEEN, *HOSTED))
+
+
+def test_the_journal_alone_gives_the_same_results(spoilt: Ran) -> None:
+    assert results.build(results.read_journal(spoilt.folder / "journal.jsonl")) == spoilt.results
+
+
+def test_how_it_was_measured_is_in_the_results(spoilt: Ran) -> None:
+    said = spoilt.results.settings
+    assert said["reference"] == "numpy"
+    assert said["timeout"] == 6
+    assert isinstance(said["seed"], int)
+    assert said["budget"] == 30
+    assert spoilt.results.host["cpu_model"]
+
+
+# What is refused -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, beside which lie a suite and a manifest; runs in it are short."""
+    misbehaving.suite(tmp_path / "tiny.toml")
+    deeds = {"steady": misbehaving.STEADY, "exiting": "exits hello 1"}
+    misbehaving.manifest(tmp_path / "backend.toml", deeds)
+    monkeypatch.setattr(run, "Settings", SHORT)
+    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 12)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
+TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision", "1000"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--suite", "quik"], ("unknown suite 'quik'", "did you mean 'quick'?", "known: ")),
+        (["--workloads", "wine-depe"], ("unknown workload 'wine-depe'", "did you mean 'wine-deep'?", "mlp")),
+        (["--backends", "numpy,nunpy"], ("unknown backend 'nunpy'", "did you mean 'numpy'?")),
+        (["--reference", "numby"], ("unknown backend 'numby'", "did you mean 'numpy'?")),
+        (["--operations", "trian"], ("unknown operation 'trian'", "did you mean 'train'?", "forward")),
+        (["--dtype", "float23"], ("unknown dtype 'float23'", "did you mean 'float32'?")),
+        (["--threads", "0"], ("threads = '0'", "at least 1, or all")),
+        (["--threads", "1,many"], ("threads = 'many'", "at least 1, or all")),
+        (["--threads", "4096"], ("threads = 4096", "this process may use")),
+        (["--backends", ","], ("--backends ','", "names nothing")),
+        (["--workloads", ""], ("--workloads ''", "names nothing")),
+        (["--backend", "nowhere.toml"], ("nowhere.toml", "No such file")),
+        (["--suite", "nowhere.toml"], ("nowhere.toml", "No such file")),
+    ],
+)
+def test_a_bad_name_is_answered_with_the_nearest_exits_2_and_writes_nothing(
+    arguments: list[str], words: Sequence[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pyfnn: ")
+    for word in words:
+        assert word in said
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--budget", "--precision", "--timeout"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_number_that_cannot_be_is_refused_with_the_rule(
+    option: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run.main([f"{option}={value}"])
+    assert caught.value.code == 2
+    assert f"argument {option}: '{value}': must be a finite number above 0" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dataset_that_cannot_be_had_is_said_before_anything_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = folder.parent / "tiny.toml"
+    suite.write_text(suite.read_text() + 'data = "digit"\n')
+    assert run.main(TINY) == 2
+    assert "did you mean 'digits'?" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "results.json"])
+def test_a_folder_that_holds_a_run_is_not_written_to(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / name).write_text("precious")
+    assert run.main([*TINY, "--out", "out"]) == 2
+    assert "--out out: holds the results of a run already" in capsys.readouterr().err
+    assert (folder / "out" / name).read_text() == "precious"
+
+
+def test_list_shows_suites_workloads_and_who_can_run_here_and_measures_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run.main(["--list", *TINY]) == 0
+    said = capsys.readouterr().out
+    for word in (*suites.built_in_suites(), *suites.built_in_workloads(), *registry.rows(), "tiny", "4-6-2 tanh"):
+        assert word in said
+    steady, exiting = (next(line for line in said.splitlines() if name in line) for name in ("steady", "exiting"))
+    assert "available" in steady
+    assert "unavailable" in exiting
+    assert list(folder.iterdir()) == []
+
+
+# How a run ends ------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_that_fails_has_a_stand_in_that_the_table_names(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status = run.main([*TINY, "--backends", "exiting,steady", "--reference", "exiting", "--out", "out"])
+    assert status == 0
+    case = results.load(folder / "out").cases[0]
+    assert case.reference == "steady"
+    assert {b.name for b in case.backends} == {"exiting", "steady"}
+    said = "steady stands in for the reference, exiting (crashed)"
+    assert said in capsys.readouterr().out
+    assert said in (folder / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_the_same_seed_is_kept_and_results_go_to_a_folder_named_by_the_time(folder: Path) -> None:
+    assert run.main([*TINY, "--backends", "exiting", "--seed", "7"]) == 0
+    (out,) = (folder / "results").iterdir()
+    assert results.load(out).settings["seed"] == 7
+
+
+def test_a_full_disk_is_said_and_what_was_written_can_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def fsync(_: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run.main([*TINY, "--backends", "steady", "--out", "out"]) == 1
+    assert "pyfnn: cannot write results: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert results.load(folder / "out").cases[0].backends[0].samples
+    assert not psutil.Process().children()
+
+
+class Driver:
+    """The command in a process of its own, with workers in plain Python that would run for long."""
+
+    def __init__(self, folder: Path) -> None:
+        self.out = folder / "out"
+        manifest = misbehaving.manifest(
+            folder / "backend.toml", {"steady": misbehaving.STEADY, "second": "steady init 1"}
+        )
+        suite = misbehaving.suite(folder / "tiny.toml", budget=600.0)
+        options = [
+            "--backends",
+            "steady,second",
+            "--reference",
+            "steady",
+            "--precision",
+            "1e-9",
+            "--out",
+            str(self.out),
+        ]
+        command = [sys.executable, "-m", "bench.run", "--suite", str(suite), "--backend", str(manifest), *options]
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def wait_for_samples(self, count: int) -> None:
+        journal = self.out / "journal.jsonl"
+        end = time.monotonic() + 120
+        while not journal.exists() or journal.read_text().count('"event": "sample"') < count:
+            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def workers(self) -> list[psutil.Process]:
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    started = Driver(tmp_path)
+    yield started
+    started.process.kill()
+    started.process.communicate()
+
+
+def gone(processes: list[psutil.Process], seconds: float) -> bool:
+    """Whether they all end in time; a zombie that nobody waits for has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(alive(process) for process in processes):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_ctrl_c_keeps_what_was_finished_and_leaves_no_worker(driver: Driver) -> None:
+    driver.wait_for_samples(4)
+    workers = driver.workers()
+    assert workers
+    driver.process.send_signal(signal.SIGINT)
+    said, _ = driver.process.communicate(timeout=60)
+    assert driver.process.returncode == 130, said
+    assert gone(workers, 2.0)
+    assert "interrupted: what was finished is kept" in said
+    assert "Traceback" not in said
+    found = results.load(driver.out)
+    assert (driver.out / "results.json").exists()
+    assert found.finished is None
+    assert found.cases[0].stopped == "interrupted"
+    assert sum(len(b.samples) for b in found.cases[0].backends) >= 4
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stopped worker ends when it is continued")
+
+
+@linux
+def test_kill_9_of_the_driver_ends_its_workers_stopped_or_not_and_the_journal_can_be_drawn(driver: Driver) -> None:
+    driver.wait_for_samples(4)
+    workers = driver.workers()
+    assert any(worker.status() == psutil.STATUS_STOPPED for worker in workers)
+    driver.process.kill()
+    assert gone(workers, 2.0)
+    assert not (driver.out / "results.json").exists()
+    found = results.load(driver.out)
+    assert found.cases[0].stopped == results.CUT_OFF
+    assert sum(len(b.samples) for b in found.cases[0].backends) >= 4
+    drawn = subprocess.run(
+        [sys.executable, "-m", "bench.plot", str(driver.out)],
+        cwd=driver.out,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert (driver.out / "summary.md").exists()
+
+
+@linux
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_no_kill_at_any_time_leaves_a_worker_or_a_journal_that_cannot_be_read(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for number in range(100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        driver = Driver(folder)
+        time.sleep(rng.uniform(0.0, 8.0))
+        workers = driver.workers()
+        driver.process.kill()
+        driver.process.communicate()
+        assert gone(workers, 5.0), f"kill {number}"
+        journal = driver.out / "journal.jsonl"
+        if journal.exists() and journal.read_text().count("\n"):
+            results.load(driver.out)

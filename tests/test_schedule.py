@@ -1,0 +1,301 @@
+"""Claims about who runs when: launches, rounds, turns, A/A pairs, and what a backend's failure costs."""
+
+import re
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import psutil
+import pytest
+
+from bench import gate, results, schedule, suites
+from bench.results import Case, Journal, Status
+from bench.schedule import STATUS_OF, CaseRun, Settings, TooSlow
+from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
+from pyfnn import errors, registry
+from pyfnn.errors import PyfnnError, Unsupported
+
+SHORT = Settings(reference="steady", precision=1e3, rounds=2, min_launches=2, block_seconds=0.005, burst_seconds=0.001)
+LONGER = replace(SHORT, block_seconds=0.05)
+STEADY = misbehaving.STEADY
+
+
+class Watch:
+    """Hears how it goes; does `act` at the start of each round."""
+
+    def __init__(self, act: Callable[[int, int], None] | None = None) -> None:
+        self.act = act
+        self.heard = 0
+        self.verdicts: list[tuple[str, Status]] = []
+
+    def progress(self, text: str, share: float) -> None:
+        assert text
+        assert share >= 0
+        if self.act:
+            self.act(*divmod(self.heard, 2))  # two rounds a launch
+        self.heard += 1
+
+    def verdict(self, instance: str, status: Status, reason: str) -> None:
+        assert reason
+        self.verdicts.append((instance, status))
+
+
+class Measure:
+    """Measures a case of `tiny` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = folder / "run"
+
+    def run(
+        self,
+        deeds: Mapping[str, str],
+        settings: Settings = SHORT,
+        *,
+        watch: Watch | None = None,
+        budget: float = 20.0,
+        operation: str = "train",
+    ) -> Case:
+        manifest = misbehaving.manifest(self.folder / "backend.toml", deeds)
+        suite, workloads = suites.load(str(misbehaving.suite(self.folder / "tiny.toml")))
+        (key,) = suites.cases(suite.model_copy(update={"operations": (operation,)}), workloads)
+        problem = suites.problem(key.workload, key.dtype)
+        rows = [registry.find(name, [manifest]) for name in deeds]
+        with Journal(self.journal) as journal:
+            journal.write("run", schema=results.SCHEMA, created=results.now(), settings=vars(settings))
+            CaseRun(0, key, problem, rows, settings, budget, journal, watch or Watch()).run()
+        return self.case
+
+    @property
+    def case(self) -> Case:
+        return results.load(self.journal).cases[0]
+
+
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 12)  # less to read for workers in plain Python
+    return Measure(tmp_path)
+
+
+def turns(case: Case) -> dict[str, Counter[tuple[int, int]]]:
+    return {b.instance: Counter((s.launch, s.round) for s in b.samples) for b in case.backends}
+
+
+def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pair(measure: Measure) -> None:
+    settings = replace(SHORT, reference="napping")
+    case = measure.run({"napping": "naps train 1", "steady": STEADY, "other": "naps train 1"}, settings)
+    assert [b.instance for b in case.backends] == ["napping", "steady", "other", "napping@2", "steady@2"]
+    assert {b.status for b in case.backends} == {"ok"}
+    every = {(launch, number): 1 for launch in range(2) for number in range(2)}
+    assert all(taken == every for taken in turns(case).values())
+    assert case.reference == "napping"
+    assert case.noise_floor is not None
+    assert case.stopped == "2 launches, enough for a precision of 100000.0% by the first 2"
+
+
+def test_one_second_arm_is_enough_where_the_reference_is_the_fastest(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert [b.instance for b in case.backends] == ["steady", "napping", "steady@2"]
+
+
+def test_every_launch_is_fresh_processes_and_none_is_left(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+
+    class Counted(Seat):
+        def sit_down(self) -> None:
+            super().sit_down()
+            pids.append(self.worker.pid)
+
+    monkeypatch.setattr(schedule, "Seat", Counted)
+    measure.run({"steady": STEADY})
+    assert len(set(pids)) == 4  # two arms, two launches
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP here")
+def test_while_one_takes_its_turn_all_others_are_stopped(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    class Watched(Seat):
+        def turn(self, burst: int, steps: int) -> Block:
+            block = super().turn(burst, steps)
+            others = [p for p in psutil.Process().children() if p.pid != self.worker.pid]
+            seen.append([p.status() for p in others])
+            return block
+
+    monkeypatch.setattr(schedule, "Seat", Watched)
+    measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert max(map(len, seen)) == 2
+    assert {status for statuses in seen for status in statuses} == {psutil.STATUS_STOPPED}
+
+
+NAMES = ["steady", "x", "y"]
+
+
+def order_of_turns(folder: Path, seed: int) -> list[str]:
+    measure = Measure(folder)
+    measure.folder.mkdir()
+    settings = replace(SHORT, seed=seed, rounds=4, min_launches=1)
+    measure.run(dict.fromkeys(NAMES, STEADY), settings)
+    told = results.read_journal(measure.journal / "journal.jsonl")
+    return [e["instance"] for e in told if e["event"] == "sample" and "@" not in e["instance"]]
+
+
+def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CaseRun, "_add_second_arms", lambda _: [])  # who is fastest is luck
+    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 12)
+    order = order_of_turns(tmp_path / "once", 5)
+    rounds = {tuple(order[at : at + 3]) for at in range(0, 12, 3)}
+    assert all(sorted(one) == NAMES for one in rounds)
+    assert len(rounds) > 1
+    assert order_of_turns(tmp_path / "again", 5) == order
+    assert order_of_turns(tmp_path / "other", 6) != order
+
+
+def workers_of(name: str) -> list[psutil.Process]:
+    """Processes of ours that do this deed."""
+    return [p for p in psutil.Process().children() if name in p.cmdline()]
+
+
+def test_who_is_killed_between_turns_loses_both_arms_and_keeps_the_samples(measure: Measure) -> None:
+    """Both arms die at once: whichever comes first in the round takes the other with it, before its own turn."""
+
+    def kill(launch: int, number: int) -> None:
+        if (launch, number) == (1, 1):
+            for process in workers_of("steady"):
+                process.kill()
+
+    watch = Watch(kill)
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"}, watch=watch)
+    by_instance = {b.instance: b for b in case.backends}
+    assert by_instance["napping"].status == "ok"
+    assert len(by_instance["napping"].samples) == 4
+    for instance in ("steady", "steady@2"):
+        lost = by_instance[instance]
+        assert lost.status == "crashed"
+        assert "SIGKILL" in lost.reason
+        assert [(s.launch, s.round) for s in lost.samples] == [(0, 0), (0, 1), (1, 0)]
+        assert (lost.step_seconds, lost.ratio, lost.gflops) == (None, None, None)
+    assert watch.verdicts == [("steady", "crashed")]
+    assert case.reference == "napping"
+
+
+def test_a_case_without_a_backend_left_says_so(measure: Measure) -> None:
+    case = measure.run({"steady": "exits hello 1"})
+    assert case.stopped == "no backend left"
+    assert case.backends[0].status == "crashed"
+    assert case.reference is None
+
+
+def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> None:
+    settings = replace(SHORT, precision=1e-9)
+    case = measure.run(dict.fromkeys(NAMES, STEADY), settings, budget=3.0)
+    launches = {s.launch for s in case.backends[0].samples}
+    assert case.stopped == f"budget of 3 s, after {len(launches)} of 100 launches wanted"
+    assert 2 <= len(launches) < 100
+
+
+def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_the_proof(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "dawdler": "slow time 1"})
+    slow = case.backends[1]
+    assert slow.status == "too_slow"
+    assert "a step takes 2" in slow.reason
+    assert "more than the 20 s that this case has" in slow.reason
+    assert slow.samples == []
+    assert slow.parity == {}
+    assert case.backends[0].status == "ok"
+
+
+def test_repeats_that_do_not_add_up_are_implausible(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "hoisting": "hoists time 7"}, LONGER, operation="forward")
+    steady, hoisting = case.backends[:2]
+    assert (steady.status, hoisting.status) == ("ok", "implausible")
+    ratios = re.fullmatch(r"twice the repeats took (.*), (.*), (.*) times as long", hoisting.reason)
+    assert ratios
+    assert all(float(ratio) < 1.6 for ratio in ratios.groups())
+    assert steady.curve is None
+
+
+def test_a_timed_training_that_cannot_be_repeated_has_failed_the_proof(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "tiring": "tires train 1"}, LONGER)
+    assert {b.name: b.status for b in case.backends} == {"steady": "ok", "tiring": "parity_failed"}
+    assert "replayed from the same θ" in case.backends[1].reason
+
+
+def test_every_curve_starts_at_the_same_loss_and_has_the_same_epochs(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "other": STEADY})
+    curves = [b.curve for b in case.backends if b.instance == b.name]
+    assert curves[0] is not None
+    assert curves[1] is not None
+    assert curves[0].losses == curves[1].losses
+    assert curves[0].epochs == curves[1].epochs == list(range(len(curves[0].losses)))
+    assert len(curves[0].epochs) > 1
+
+
+def test_a_loss_that_is_no_number_costs_only_its_backend(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "blurred": "not_a_number gradient 7"})
+    assert {b.name: b.status for b in case.backends} == {"steady": "ok", "blurred": "diverged"}
+    assert "the loss is nan after 0 epochs" in case.backends[1].reason
+
+
+def test_too_little_memory_is_not_run_and_says_how_much(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 0}))
+    case = measure.run({"steady": STEADY})
+    assert case.backends[0].status == "not_run"
+    assert "0 MiB are free" in case.backends[0].reason
+
+
+def test_a_workload_that_nothing_can_be_proven_on_times_nobody(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unprovable(*_: object) -> None:
+        raise Unsupported("only 3 of 24 rows are clear of this network's kinks")
+
+    monkeypatch.setattr(gate, "trials", unprovable)
+    case = measure.run({"steady": STEADY})
+    assert (case.backends[0].status, case.stopped) == ("not_run", "nothing can be proven here")
+    assert "clear of this network's kinks" in case.backends[0].reason
+
+
+def test_an_interrupted_case_keeps_its_samples_and_says_so(measure: Measure) -> None:
+    def interrupt(launch: int, number: int) -> None:
+        if (launch, number) == (0, 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.run({"steady": STEADY}, watch=Watch(interrupt))
+    case = measure.case
+    assert case.stopped == "interrupted"
+    assert turns(case) == {"steady": {(0, 0): 1}, "steady@2": {(0, 0): 1}}
+    assert case.backends[0].status == "not_run"
+    assert case.backends[0].reason
+    assert not psutil.Process().children()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.BuildFailed("x"), "build_failed"),
+        (errors.BackendUnavailable("x"), "unavailable"),
+        (errors.Unsupported("x"), "unsupported"),
+        (gate.ParityFailed("x"), "parity_failed"),
+        (errors.Diverged("x"), "diverged"),
+        (ThreadsMismatch("x"), "threads_mismatch"),
+        (Implausible("x"), "implausible"),
+        (errors.WorkerTimeout("x"), "timed_out"),
+        (errors.WorkerDied("x"), "crashed"),
+        (NotEnoughMemory("x"), "not_run"),
+        (TooSlow("x"), "too_slow"),
+        (errors.ProtocolError("x"), "protocol_error"),
+        (errors.InvalidInput("x"), "protocol_error"),
+    ],
+)
+def test_each_error_has_its_status(error: PyfnnError, status: str) -> None:
+    assert next(said for kind, said in STATUS_OF if isinstance(error, kind)) == status
+
+
+def test_every_status_but_ok_has_an_error() -> None:
+    assert {status for _, status in STATUS_OF} | {"ok"} == set(results.STATUSES)

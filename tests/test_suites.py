@@ -1,0 +1,160 @@
+"""Claims about workloads and suites: ours are valid, a user's file is checked, a problem is the same twice."""
+
+from pathlib import Path
+
+import misbehaving
+import numpy as np
+import pytest
+
+from bench import suites
+from bench.suites import Suite, Workload
+from pyfnn import datasets
+from pyfnn.errors import InvalidInput, UnknownName
+
+TABLE = f"[workload.mine]{misbehaving.WORKLOAD}"
+SUITE = '[suite]\nworkloads = ["mine"]\n'
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        suites.load(written(folder, text))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", suites.built_in_suites())
+def test_every_suite_that_comes_with_pyfnn_is_read_and_names_known_workloads(name: str) -> None:
+    suite, workloads = suites.load(name)
+    single = suite.model_copy(update={"threads": (1,)})
+    keys = suites.cases(single, workloads)
+    assert len(keys) == len(suite.workloads) * len(suite.operations) * len(suite.dtypes)
+
+
+def test_the_default_suite_takes_less_than_a_minute() -> None:
+    assert suites.load("quick")[0].budget < 60
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", suites.built_in_workloads())
+def test_every_workload_has_a_valid_network(name: str, dtype: str) -> None:
+    assert suites.built_in_workloads()[name].network(dtype).dtype == dtype
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"unknown suite 'quik'; did you mean 'quick'\?"):
+        suites.load("quik")
+    suite, workloads = suites.load("quick")
+    with pytest.raises(UnknownName, match=r"unknown workload 'wine-depe'; did you mean 'wine-deep'\?"):
+        suites.cases(suite.model_copy(update={"workloads": ("wine-depe",)}), workloads)
+
+
+def test_a_users_file_has_its_own_workloads_beside_ours(tmp_path: Path) -> None:
+    suite, workloads = suites.load(written(tmp_path, '[suite]\nworkloads = ["mine", "digits"]\n' + TABLE))
+    assert [key.workload.name for key in suites.cases(suite, workloads)] == ["mine", "digits"]
+    assert workloads["mine"].network("float64").sizes == (4, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SUITE + TABLE.replace("batch = 4", "batch = 0"), ("workload.mine.batch", "= 0", "greater than or equal to 1")),
+        (SUITE + TABLE.replace("batch = 4", "batch = 25"), ("workload.mine", "batch = 25", "at most rows = 24")),
+        (SUITE + TABLE.replace("0.02", "inf"), ("workload.mine.learning_rate", "inf", "finite")),
+        (SUITE + TABLE.replace("0.02", "-1.0"), ("workload.mine.learning_rate", "-1.0", "greater than 0")),
+        (SUITE + TABLE.replace("tanh", "tahn"), ("workload.mine", "unknown activation 'tahn'", "'tanh'")),
+        (SUITE + TABLE.replace("[4, 6, 2]", "[4]"), ("workload.mine", "sizes = (4,)", "at least two")),
+        (SUITE + TABLE.replace("rows = 24", ""), ("workload.mine.rows", "required")),
+        (SUITE + TABLE + "colour = 3\n", ("workload.mine.colour", "= 3", "not permitted")),
+        (SUITE + TABLE.replace("mine", "digits"), ("workload.digits", "has a workload of that name")),
+        ('[suite]\nworkloads = ["mine"]\ndtypes = ["float16"]\n' + TABLE, ("suite.dtypes.0", "'float16'", "'float32'")),
+        ("[suite]\nworkloads = []\n", ("suite.workloads", "= []", "at least 1 item")),
+        ('[suite]\nworkloads = ["mine"]\nthreads = [0]\n' + TABLE, ("suite.threads.0", "= 0")),
+        ('[suite]\nworkloads = ["mine"]\nbudget = 0\n' + TABLE, ("suite.budget", "= 0", "greater than 0")),
+        (TABLE, ("no [suite] table",)),
+        ("workload = 3\n" + SUITE, ("workload", "must be a table")),
+        ("[suite\n", ("line 1",)),
+    ],
+)
+def test_an_error_in_a_users_file_names_file_field_value_and_rule(
+    text: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    said = complaint(tmp_path, text)
+    assert said.startswith(str(tmp_path / "mine.toml"))
+    for word in words:
+        assert word in said
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"nowhere\.toml: No such file"):
+        suites.load("nowhere.toml")
+
+
+def test_more_threads_than_cpus_are_refused() -> None:
+    suite, workloads = suites.load("quick")
+    many = suites.all_threads() + 1
+    with pytest.raises(InvalidInput, match=f"threads = {many}: this process may use {suites.all_threads()} CPUs"):
+        suites.cases(suite.model_copy(update={"threads": (1, many)}), workloads)
+
+
+def test_every_combination_is_one_case_however_often_it_is_named() -> None:
+    suite = Suite(
+        workloads=("digits", "mlp", "digits"),
+        operations=("train", "forward"),
+        dtypes=("float32", "float64"),
+        threads=(1, "all", suites.all_threads()),
+    )
+    keys = suites.cases(suite, suites.built_in_workloads())
+    threads = len({1, suites.all_threads()})
+    assert len(keys) == len(set(keys)) == 2 * 2 * 2 * threads
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["wine-deep", "digits"])
+def test_a_problem_is_the_same_twice_of_its_dtype_and_contiguous(name: str, dtype: str) -> None:
+    workload = suites.built_in_workloads()[name]
+    once, again = suites.problem(workload, dtype), suites.problem(workload, dtype)
+    m_0, m_L = workload.sizes[0], workload.sizes[-1]
+    shapes = {"theta": (once.network.n_parameters,), "x": (workload.rows, m_0), "y": (workload.rows, m_L)}
+    for field, shape in shapes.items():
+        array = getattr(once, field)
+        assert array.dtype == np.dtype(dtype)
+        assert array.shape == shape
+        assert array.flags.c_contiguous
+        assert np.isfinite(array).all()
+        assert array.tobytes() == getattr(again, field).tobytes()
+    assert once.order.dtype == np.int64
+    assert once.order.tobytes() == again.order.tobytes()
+
+
+def test_the_order_is_whole_epochs_each_a_shuffle_of_all_rows() -> None:
+    workload = suites.built_in_workloads()["wine-deep"]
+    epochs = suites.problem(workload, "float32").order.reshape(-1, workload.rows)
+    assert epochs.size >= suites.MIN_ORDER
+    assert (np.sort(epochs, axis=1) == np.arange(workload.rows)).all()
+    assert (epochs[0] != epochs[1]).any()
+
+
+def test_a_problem_is_one_problem_in_both_dtypes() -> None:
+    workload = suites.built_in_workloads()["wine-deep"]
+    single, double = suites.problem(workload, "float32"), suites.problem(workload, "float64")
+    assert single.order.tobytes() == double.order.tobytes()
+    for field in ("theta", "x", "y"):
+        np.testing.assert_allclose(getattr(single, field), getattr(double, field), rtol=1e-5, atol=1e-6)
+
+
+def test_a_dataset_of_other_shapes_than_the_workload_says_is_refused() -> None:
+    workload = suites.built_in_workloads()["digits"].model_copy(update={"sizes": (63, 32, 10)})
+    with pytest.raises(InvalidInput, match=r"digits has shapes .*64.* not .*63"):
+        suites.problem(workload, "float32")
+
+
+def test_an_unknown_dataset_is_answered_with_the_nearest() -> None:
+    assert "digits" in datasets.LOADERS
+    workload = Workload.model_validate({**suites.built_in_workloads()["digits"].model_dump(), "data": "digit"})
+    with pytest.raises(UnknownName, match="did you mean 'digits'"):
+        suites.problem(workload, "float32")
