@@ -25,8 +25,8 @@ from bench.schedule import CaseRun, Settings
 from bench.suites import CaseKey, Suite, Workload
 from pyfnn import compiled, registry
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.network import DTYPES
-from pyfnn.registry import Row
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

@@ -26,7 +26,7 @@ from pyfnn.errors import (
     WorkerDied,
     WorkerTimeout,
 )
-from pyfnn.registry import Row
+from pyfnn.manifest import Row
 
 
 class TooSlow(PyfnnError):

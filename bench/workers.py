@@ -15,9 +15,9 @@ import psutil
 from bench.suites import CaseKey, Problem
 from pyfnn.backend import Array, Operation
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.network import Network
 from pyfnn.process import ProcessModel, Worker, command_of
-from pyfnn.registry import Row
 
 _LINUX = sys.platform.startswith("linux")
 _CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: they are two clocks

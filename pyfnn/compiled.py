@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pyfnn.errors import BackendUnavailable
-from pyfnn.registry import PACKAGE, native_folder
+from pyfnn.manifest import PACKAGE, native_folder
 
 REINSTALL = "in the checkout: pip install -e ."
 

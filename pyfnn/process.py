@@ -34,8 +34,8 @@ from pyfnn.errors import (
     WorkerError,
     WorkerTimeout,
 )
+from pyfnn.manifest import PACKAGE, Row
 from pyfnn.network import Network
-from pyfnn.registry import PACKAGE, Row
 
 DEFAULT_TIMEOUT = 120.0  # seconds a reply may take where the caller knows no better
 _LINUX = sys.platform.startswith("linux")

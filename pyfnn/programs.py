@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from pyfnn.errors import BackendUnavailable, BuildFailed
-from pyfnn.registry import Row
+from pyfnn.manifest import Row
 
 _WORDS_SHOWN = 20  # lines of a compiler's complaint
 

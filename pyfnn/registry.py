@@ -1,103 +1,17 @@
-"""Which backends exist: reads every backend.toml and turns a row into a `Backend`.
+"""Which backends exist, by name, and how a row becomes a `Backend`.
 
-A row is the only place that knows an implementation by name. Rows come from `pyfnn/backends/backend.toml`,
-`native/*/backend.toml` and whatever files the caller adds.
+Rows come from `pyfnn/backends/backend.toml`, `native/*/backend.toml` and whatever files the caller adds; nothing else
+knows an implementation by name.
 """
 
 import importlib
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pyfnn.backend import Backend
 from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-Division = Literal["plain", "tuned", "framework"]
-PACKAGE = Path(__file__).parent
-
-
-class Row(BaseModel):
-    """One `[[backend]]` table of a backend.toml. `docs/add-a-language.md` tells what each key is for.
-
-    A row has either `host`, for a backend that Python hosts, or `run`, for a program that speaks the protocol.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
-    language: str
-    division: Division
-    host: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    library: str | None = None
-    build: str | None = None
-    run: str | None = None
-    probe: str | None = None
-    remedy: str = ""
-    sources: tuple[str, ...] = ()
-    manifest: Path = Path()  # the file this row was read from
-
-    @property
-    def folder(self) -> Path:
-        """Where the row's relative paths start: the folder of its manifest."""
-        return self.manifest.parent
-
-    @model_validator(mode="after")
-    def _either_hosted_or_run(self) -> "Row":
-        if (self.host is None) == (self.run is None):
-            raise ValueError("a backend has either host (Python hosts it) or run (it is a program)")
-        return self
-
-    def source_lines(self) -> int | None:
-        """Lines of source, blank ones and comment-only ones included; None where the row names no sources."""
-        files = [path for pattern in self.sources for path in self._matches(pattern)]
-        if not files:
-            return None
-        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
-
-    def _matches(self, pattern: str) -> list[Path]:
-        if pattern.startswith("native/"):
-            return sorted(native_folder().glob(pattern.removeprefix("native/")))
-        return sorted(self.folder.glob(pattern))
-
-
-class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    backend: list[Row]
-
-
-def native_folder() -> Path:
-    """Where the sources of the native implementations are: in the checkout, or in the installed package."""
-    checkout = PACKAGE.parent / "native"
-    return checkout if (PACKAGE.parent / "pyproject.toml").exists() and checkout.exists() else PACKAGE / "native"
-
-
-def read_manifest(path: Path) -> list[Row]:
-    """The rows of one backend.toml.
-
-    Raises
-    ------
-    InvalidInput
-        Naming the file, the place in it and what is wrong there.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        tables["backend"] = [{**table, "manifest": path.resolve()} for table in tables.get("backend", [])]
-        return _Manifest.model_validate(tables).backend
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{path}: {place}: {first['msg']}") from None
+from pyfnn.manifest import PACKAGE, Row, native_folder, read_manifest
 
 
 @cache

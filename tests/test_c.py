@@ -20,9 +20,10 @@ from pyfnn import oracle, registry
 from pyfnn.backend import Backend, Model
 from pyfnn.backends import c
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
+from pyfnn.manifest import Row, native_folder
 from pyfnn.network import Network, initialize
 
-SOURCES = registry.native_folder() / "c_cuda"
+SOURCES = native_folder() / "c_cuda"
 NETWORK = Network((3, 4, 2), "tanh", "squared_error", dtype="float64")
 LINEAR = Network((3, 2), "tanh", "squared_error", dtype="float64")
 
@@ -200,8 +201,8 @@ def compile_library(folder: Path, source: str, *flags: str) -> Path:
     return library
 
 
-def row(library: Path) -> registry.Row:
-    return registry.Row(
+def row(library: Path) -> Row:
+    return Row(
         name="third",
         language="C",
         division="plain",

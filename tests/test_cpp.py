@@ -22,8 +22,8 @@ from conftest import require
 import pyfnn
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend
+from pyfnn.manifest import native_folder
 from pyfnn.network import Network, initialize
-from pyfnn.registry import native_folder
 
 CHECKOUT = Path(__file__).parents[1]
 SIZES = (3, 5, 2)

@@ -16,6 +16,7 @@ from bench.gate import ParityFailed
 from bench.suites import CaseKey, Problem
 from bench.workers import Seat
 from pyfnn import registry
+from pyfnn.manifest import native_folder
 
 TESTS = Path(__file__).parent
 LINE = "        db[j] += delta[n * m + j];\n"
@@ -27,7 +28,7 @@ def library(folder: Path, line: str) -> str:
     compiler = shutil.which("cc")
     require("cc", compiler is not None, "install a C compiler")
     sources = folder / "c_cuda"
-    shutil.copytree(registry.native_folder() / "c_cuda", sources)
+    shutil.copytree(native_folder() / "c_cuda", sources)
     kernel = sources / "mlp_kernel.h"
     text = kernel.read_text(encoding="utf-8")
     assert text.count(LINE) == 1, "the bias gradient is no longer written like this: break it anew"

@@ -26,6 +26,7 @@ from pyfnn.errors import (
     WorkerError,
     WorkerTimeout,
 )
+from pyfnn.manifest import PACKAGE
 from pyfnn.network import Network, initialize
 from pyfnn.process import ProcessModel, Worker, command_of
 
@@ -350,7 +351,7 @@ def test_a_backend_that_prints_speaks_into_stderr(tmp_path: Path) -> None:
         '[[backend]]\nname = "chatty"\nlanguage = "Python"\ndivision = "plain"\nhost = "chatty:Chatty"\n'
     )
     row = registry.find("chatty", [tmp_path / "backend.toml"])
-    places = [str(tmp_path), str(Path(__file__).parent), str(registry.PACKAGE.parent)]
+    places = [str(tmp_path), str(Path(__file__).parent), str(PACKAGE.parent)]
     command = ["env", f"PYTHONPATH={os.pathsep.join(places)}", *command_of(row)]
     with Worker(command) as worker:
         model = loaded(worker)

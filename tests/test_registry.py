@@ -10,7 +10,7 @@ import pytest
 
 from pyfnn import programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, UnknownName
-from pyfnn.registry import Row
+from pyfnn.manifest import Row, read_manifest
 
 ROW = {"name": "mine", "language": "C", "division": "plain", "run": "{build}/program"}
 
@@ -31,7 +31,7 @@ def manifest(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def only_row(folder: Path, **changes: Any) -> Row:
-    (row,) = registry.read_manifest(manifest(folder, {**ROW, **changes}))
+    (row,) = read_manifest(manifest(folder, {**ROW, **changes}))
     return row
 
 
@@ -49,7 +49,7 @@ def test_a_malformed_manifest_is_named_with_the_place_in_it(tmp_path: Path, text
     path = tmp_path / "backend.toml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=words) as caught:
-        registry.read_manifest(path)
+        read_manifest(path)
     assert str(caught.value).startswith(str(path))
 
 
@@ -72,15 +72,15 @@ def test_a_row_that_breaks_a_rule_is_named_with_its_key(tmp_path: Path, changes:
 def test_a_row_with_neither_host_nor_run_is_refused(tmp_path: Path) -> None:
     row = {key: value for key, value in ROW.items() if key != "run"}
     with pytest.raises(InvalidInput, match=r"either host .* or run"):
-        registry.read_manifest(manifest(tmp_path, row))
+        read_manifest(manifest(tmp_path, row))
 
 
 def test_a_manifest_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"backend\.toml: .*No such file"):
-        registry.read_manifest(tmp_path / "backend.toml")
+        read_manifest(tmp_path / "backend.toml")
     (tmp_path / "backend.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match=r"backend\.toml: "):
-        registry.read_manifest(tmp_path / "backend.toml")
+        read_manifest(tmp_path / "backend.toml")
 
 
 def test_two_backends_of_one_name_are_refused_with_both_places(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
+from pyfnn.manifest import Row, native_folder
 from pyfnn.network import Network
-from pyfnn.registry import Row, native_folder
 
 # FNN_DEVICE, and whatever is not in enum fnn_status, are plain PyfnnErrors.
 _ERRORS: dict[str, type[Exception]] = {

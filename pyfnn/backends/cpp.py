@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.manifest import Row
 from pyfnn.network import Network
-from pyfnn.registry import Row
 
 if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64

@@ -15,8 +15,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.manifest import Row
 from pyfnn.network import Network
-from pyfnn.registry import Row
 
 
 class _Activation(NamedTuple):

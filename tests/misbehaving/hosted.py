@@ -2,7 +2,7 @@
 
 from planted.model import PlantedBackend
 
-from pyfnn.registry import Row
+from pyfnn.manifest import Row
 
 
 class Article(PlantedBackend):
