@@ -8,7 +8,7 @@ reasonable time", section 6).
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from statistics import fmean, stdev
+from statistics import fmean, quantiles, stdev
 from typing import Literal, NamedTuple, Protocol
 
 from scipy.stats import t as student_t
@@ -95,6 +95,19 @@ def launches_needed(logs: Sequence[float], precision: float, confidence: float =
     margin = math.log1p(precision)
     quantile = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1))
     return max(len(logs), math.ceil((quantile * stdev(logs) / margin) ** 2))
+
+
+def outliers(samples: Sequence[Timed]) -> list[bool]:
+    """Which samples lie beyond Tukey's fences, 1.5 quartile distances outside the quartiles, on the log scale.
+
+    A label for the reader (Tukey 1977, "Exploratory Data Analysis", section 2E); nothing is ever dropped for it.
+    """
+    logs = [math.log(sample.seconds / sample.steps) for sample in samples]
+    if len(logs) < 4:
+        return [False] * len(logs)
+    lower, _, upper = quantiles(logs, n=4, method="inclusive")
+    reach = 1.5 * (upper - lower)
+    return [not lower - reach <= value <= upper + reach for value in logs]
 
 
 Verdict = Literal["faster", "slower", "no difference shown"]

@@ -65,6 +65,7 @@ class Sample(_Value):
     cpu_seconds: float  # of the worker process over the block
     wall_seconds: float  # the driver's view of the block
     involuntary_switches: int | None = None
+    outlier: bool = False  # beyond Tukey's fences among its backend's samples; kept and used like any other
 
 
 class Curve(_Value):
@@ -268,6 +269,10 @@ def _with_statistics(case: Case, wanted: str) -> Case:
     backends = []
     for backend in case.backends:
         update: dict[str, Any] = dict.fromkeys(_STATISTICS)
+        labels = intervals.outliers(backend.samples)
+        update["samples"] = [
+            sample.model_copy(update={"outlier": label}) for sample, label in zip(backend.samples, labels, strict=True)
+        ]
         if backend.status == "ok":
             step = intervals.step_seconds(backend.samples)
             ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None

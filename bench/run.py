@@ -186,8 +186,8 @@ def _tell(folder: Path, console: Console) -> None:
     """Build the results from the journal; write results.json and the report; print the table."""
     outcome = results.build(results.read_journal(folder / "journal.jsonl"))
     results.save(outcome, folder)
-    report.write(outcome, folder)
     tables.show(outcome, console)
+    report.write(outcome, folder)
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)
 
 

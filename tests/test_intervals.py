@@ -16,6 +16,7 @@ from bench.intervals import (
     farther_bound,
     launches_needed,
     log_ratios,
+    outliers,
     ratio,
     step_seconds,
     t_interval,
@@ -156,3 +157,12 @@ def test_19_of_20_intervals_hold_the_truth() -> None:
         assert estimate is not None
         held += estimate.low <= 2e-6 <= estimate.high
     assert 0.93 <= held / 2000 <= 0.97
+
+
+def test_an_outlier_is_labelled_and_its_neighbours_are_not() -> None:
+    seconds = [[1.00e-6, 1.01e-6, 0.99e-6], [1.02e-6, 5.00e-6, 0.98e-6], [1.00e-6, 1.01e-6, 0.2e-6]]
+    assert outliers(samples(seconds)) == [False, False, False, False, True, False, False, False, True]
+
+
+def test_three_samples_are_too_few_to_call_one_an_outlier() -> None:
+    assert outliers(samples([[1e-6, 1e-6, 9e-6]])) == [False, False, False]

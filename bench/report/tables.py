@@ -74,10 +74,11 @@ def costs_table(rows: CaseRows) -> Table | None:
             "" if b.startup_seconds is None else number(b.startup_seconds),
             "" if b.warmup_seconds is None else number(b.warmup_seconds),
             "" if b.peak_rss_bytes is None else number(b.peak_rss_bytes / 2**20),
+            f"{sum(sample.outlier for sample in b.samples)} of {len(b.samples)}" if b.samples else "",
         )
         if row.step and any(cells):
             lines.append((row.label, *cells))
-    columns = ("backend", "start, s", "warm-up, s", "peak memory, MiB")
+    columns = ("backend", "start, s", "warm-up, s", "peak memory, MiB", "outliers (kept)")
     return Table("Beside the steps", columns, (("", tuple(lines)),)) if lines else None
 
 
