@@ -1,5 +1,7 @@
 """The gate: no backend is timed before the very process that would be timed has passed the parity battery."""
 
+from functools import lru_cache
+
 from bench.suites import Problem
 from bench.workers import Seat
 from pyfnn import parity
@@ -14,8 +16,9 @@ class ParityFailed(PyfnnError):
         self.evidence = evidence
 
 
+@lru_cache(maxsize=1)  # dear for large networks; cases of one workload and dtype share a problem and are neighbours
 def trials(problem: Problem, batch: int) -> list[parity.Trial]:
-    """The battery for a workload. Dear for large networks: made once a case, and shared by its backends."""
+    """The battery for a workload, shared by its backends and its cases."""
     return parity.battery(problem.network, problem.theta, problem.x, problem.y, batch)
 
 

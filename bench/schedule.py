@@ -50,6 +50,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
 """First match counts. Last: an error in reply to a command that was in order."""
 
 _SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
+_STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 _STEADY = 0.05  # successive blocks this close have warmed up
 _MOST_WARM_BLOCKS = 20
 _MOST_LAUNCHES = 100
@@ -283,11 +284,13 @@ class CaseRun:
         seats[arm.instance] = seat
         if arm.steps == 0:  # the proof itself takes many steps
             seat.sit_down()
-            self._refuse_if_too_slow(seat, seat.glimpse())
+            self._refuse_if_too_slow(seat, step := seat.glimpse(), self._proof_seconds(step))
+        start = time.perf_counter()
         evidence = gate.prove(seat, self._battery)
+        proof_seconds = time.perf_counter() - start
         seat.sit_down()
         if arm.steps == 0:
-            self._calibrate(arm, seat)
+            self._calibrate(arm, seat, proof_seconds)
         warmup = self._warm_up(arm, seat)
         if launch == 0:
             said = seat.worker.description
@@ -302,14 +305,18 @@ class CaseRun:
             )
         seat.stop()
 
-    def _calibrate(self, arm: Arm, seat: Seat) -> None:
+    def _proof_seconds(self, step_seconds: float) -> float:
+        """What the proof will take, predicted from one step."""
+        return parity.PROOF_STEPS * step_seconds * (_STEP_IN_FORWARDS if self._key.operation == "forward" else 1)
+
+    def _calibrate(self, arm: Arm, seat: Seat, proof_seconds: float) -> None:
         """Fix how many steps make a block."""
         most = len(self._problem.order) // self._key.workload.batch if self._key.operation == "train" else 2**40
         steps, target = 1, 1.2 * self._settings.block_seconds
         while True:
             seconds = seat.turn(steps, steps).seconds
             per_step = max(seconds, 1e-9) / steps
-            self._refuse_if_too_slow(seat, per_step)
+            self._refuse_if_too_slow(seat, per_step, proof_seconds)
             if seconds >= self._settings.block_seconds or steps >= most:
                 break
             steps = min(most, max(2 * steps, min(100 * steps, math.ceil(target / per_step))))
@@ -319,13 +326,13 @@ class CaseRun:
         if self._key.operation != "train":
             self._check_linearity(arm, seat)
 
-    def _refuse_if_too_slow(self, seat: Seat, step_seconds: float) -> None:
+    def _refuse_if_too_slow(self, seat: Seat, step_seconds: float, proof_seconds: float) -> None:
         """Refuse what cannot fit the budget, with the prediction."""
         settings = self._settings
         block = max(step_seconds, settings.block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
         blocks = 2 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
-        predicted = settings.min_launches * (seat.worker.startup_seconds + blocks)
+        predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
         if predicted > self._budget:
             raise TooSlow(
                 f"a step takes {step_seconds:.3g} s, {settings.min_launches} launches about {predicted:.0f} s: "

@@ -32,6 +32,7 @@ With 100 times this constant, every bug planted in the tests is still caught.
 """
 
 STEPS = 20  # of the long trajectory
+PROOF_STEPS = 50  # about how many steps of the workload's own it takes to examine a model: what a proof costs
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
 
 _SIBLING_BATCH = 7
@@ -454,27 +455,58 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
             # Data and row numbers that must be forgotten again.
             model.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.order[::-1].copy())
             model.load(trial.x, trial.y, trial.order)
-            checks.extend(_values(model, trial))
+            once = _everything(model, trial)
+            checks.extend(_values(trial, once))
+            checks.append(_same(trial, "theta after calls that only read it", once.theta, trial.theta))
+            model.reset()
+            checks.append(_same(trial, "theta after reset", model.theta(), trial.theta))
             checks.extend(_timed_values(model, trial))
-            checks.append(_same(trial, "theta after calls that only read it", model.theta(), trial.theta))
-            for walk in trial.walks:
-                checks.extend(_walked(model, trial, walk))
+            checks.append(_same(trial, "theta after timed calls", model.theta(), trial.theta))
+            for walk, theta in zip(trial.walks, once.ends, strict=True):
+                checks.extend(_walked(trial, walk, theta))
             if deterministic:
-                checks.extend(_repeated(model, trial))
+                checks.extend(_repeated(trial, once, _everything(model, trial)))
     return Evidence(tuple(checks))
 
 
-def _values(model: Model, trial: Trial) -> Iterator[Check]:
+@dataclass(frozen=True)
+class _Computed:
+    """All that a model computes in a trial. `theta`: after the calls that only read it; `ends`: after each walk, None
+    where θ left the finite numbers.
+    """
+
+    outputs: Array
+    loss: float
+    gradient: Array
+    theta: Array
+    ends: tuple[Array | None, ...]
+
+
+def _everything(model: Model, trial: Trial) -> _Computed:
+    model.reset()
     outputs = model.forward(trial.first, trial.count)
     loss, gradient = model.loss_and_gradient(trial.first, trial.count)
-    for what, got, wanted in (("outputs", outputs, trial.outputs), ("gradient", gradient, trial.gradient)):
-        good = got.shape == wanted.shape and got.dtype == np.dtype(trial.network.dtype)
+    return _Computed(outputs, loss, gradient, model.theta(), tuple(_end(model, walk) for walk in trial.walks))
+
+
+def _end(model: Model, walk: Walk) -> Array | None:
+    model.reset()
+    try:
+        model.train(0, walk.count, walk.batch_size, walk.learning_rate)
+    except Diverged:
+        return None
+    return model.theta()
+
+
+def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
+    for what, array, wanted in (("outputs", got.outputs, trial.outputs), ("gradient", got.gradient, trial.gradient)):
+        good = array.shape == wanted.shape and array.dtype == np.dtype(trial.network.dtype)
         yield Check(trial.name, f"shape and dtype of {what}", 0.0 if good else math.inf, 0.0)
         if not good:
             return
-    yield Check(trial.name, "outputs", norm(_minus(outputs, trial.outputs)), trial.bounds["outputs"])
-    yield Check(trial.name, "loss", abs(loss - trial.loss), trial.bounds["loss"])
-    for name, error in tensor_norms(trial.network, _minus(gradient, trial.gradient)).items():
+    yield Check(trial.name, "outputs", norm(_minus(got.outputs, trial.outputs)), trial.bounds["outputs"])
+    yield Check(trial.name, "loss", abs(got.loss - trial.loss), trial.bounds["loss"])
+    for name, error in tensor_norms(trial.network, _minus(got.gradient, trial.gradient)).items():
         yield Check(trial.name, f"d{name}", error, trial.bounds[f"d{name}"])
 
 
@@ -486,39 +518,25 @@ def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
 
 
-def _walked(model: Model, trial: Trial, walk: Walk) -> Iterator[Check]:
+def _walked(trial: Trial, walk: Walk, theta: Array | None) -> Iterator[Check]:
     steps = "1 step" if walk.steps == 1 else f"{walk.steps} steps"
     short = ", a short one" if walk.count < walk.batch_size else ""
-    model.reset()
-    try:
-        model.train(0, walk.count, walk.batch_size, walk.learning_rate)
-    except Diverged:
+    if theta is None:
         yield Check(trial.name, f"theta after {steps}{short}: not finite", math.inf, 0.0)
         return
-    difference = _minus(model.theta(), walk.theta)
-    for name, error in tensor_norms(trial.network, difference).items():
+    for name, error in tensor_norms(trial.network, _minus(theta, walk.theta)).items():
         yield Check(trial.name, f"displacement of {name} after {steps}{short}", error, walk.bound[name])
 
 
-def _repeated(model: Model, trial: Trial) -> Iterator[Check]:
-    def all_of_it() -> tuple[Array, ...]:
-        model.reset()
-        values = [model.forward(trial.first, trial.count), *model.loss_and_gradient(trial.first, trial.count)]
-        for walk in trial.walks:
-            model.reset()
-            model.train(0, walk.count, walk.batch_size, walk.learning_rate)
-            values.append(model.theta())
-        return tuple(np.asarray(value) for value in values)
+def _repeated(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check]:
+    """The same calls, the same bits."""
 
-    try:
-        once, again = all_of_it(), all_of_it()
-    except Diverged:
-        yield Check(trial.name, "the same call twice: theta not finite", math.inf, 0.0)
-        return
-    for first, second in zip(once, again, strict=True):
+    def bits(values: _Computed) -> list[Array]:
+        ends = [np.empty(0) if theta is None else theta for theta in values.ends]
+        return [values.outputs, np.asarray(values.loss), values.gradient, *ends]
+
+    for first, second in zip(bits(once), bits(again), strict=True):
         yield _same(trial, "the same call twice", second, first)
-    model.reset()
-    yield _same(trial, "theta after reset", model.theta(), trial.theta)
 
 
 def _same(trial: Trial, what: str, got: Array, wanted: Array) -> Check:

@@ -40,8 +40,8 @@ NAMED = {
     "sequential_order": "displacement of",
     "article": "dW_3",
     "hoisted": "checksum of time forward",
-    "reset_incomplete": "displacement of W_1",
-    "reading_moves_theta": "checksum of time forward",
+    "reset_incomplete": "theta after reset",
+    "reading_moves_theta": "theta after calls that only read it",
     "half_precision_sum": "outputs",
 }
 

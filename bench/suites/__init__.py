@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -86,7 +86,7 @@ class CaseKey:
     threads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: whole epochs."""
 
@@ -191,6 +191,7 @@ def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
     ]
 
 
+@lru_cache(maxsize=4)
 def problem(workload: Workload, dtype: str) -> Problem:
     """The workload's network, starting θ, data and order, the same on every machine.
 
