@@ -30,7 +30,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The long runs: million-step stability, wide sweeps of random networks, many kills."""
+    """The long runs: workloads over many steps, 1000 more random networks, 100 kills, a wheel from the sdist."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", "--timeout=3600", *session.posargs)
 

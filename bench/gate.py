@@ -3,9 +3,12 @@
 from functools import lru_cache
 
 from bench.suites import Problem
-from bench.workers import Seat
-from pyfnn import parity
+from bench.workers import Block, Seat
+from pyfnn import parity, rounding
 from pyfnn.errors import PyfnnError
+
+_ADDED_UP = 1e-9  # of a checksum's size: what the order of its additions may change
+_BLURRED = 0.1  # of the displacement, or of a checksum's size: what nondeterminism is granted in a replay
 
 
 class ParityFailed(PyfnnError):
@@ -37,20 +40,46 @@ def prove(seat: Seat, battery: list[parity.Trial]) -> parity.Evidence:
     return evidence
 
 
-def replay(seat: Seat, burst: int, steps: int) -> None:
-    """What was timed is what was proven: the same burst and block, untimed, must lead to the same θ.
+def replay(seat: Seat, burst: int, block: Block) -> None:
+    """What was timed is what was proven: the steps of a timed block again, untimed, cut into other pieces.
 
-    Call right after a timed block. A backend that declares itself nondeterministic is not held to it.
+    The first piece is as long as a walk of the battery, and no piece as long as the block: who does less in a long call
+    than in short ones ends elsewhere. Training must end at the same θ, bit for bit; timed passes must have the same
+    checksum, but for the order of its additions. A backend that declares itself nondeterministic is held to
+    `_BLURRED` alone. Call right after the block.
 
     Raises
     ------
     ParityFailed
     """
-    if not seat.worker.description.deterministic:
-        return
+    deterministic = seat.worker.description.deterministic
     timed = seat.model.theta()
     seat.reset()
+    start = seat.model.theta()
     seat.run(burst)
-    seat.run(steps)
-    if seat.model.theta().tobytes() != timed.tobytes():
-        raise ParityFailed("the timed training, replayed from the same θ over the same rows, ended at another θ")
+    again, done = 0.0, 0
+    for steps in _pieces(block.steps):
+        again += seat.run(steps, skip=done).checksum
+        done += steps
+    if seat.trains:
+        end = seat.model.theta()
+        strayed, moved = rounding.norm(end - timed), rounding.norm(timed - start)
+        same = end.tobytes() == timed.tobytes() if deterministic else strayed <= _BLURRED * moved
+        if not same:
+            raise ParityFailed(
+                "the timed training, replayed from the same θ over the same rows in several calls, ended at another θ"
+            )
+    else:
+        scale = block.steps * max(1.0, abs(block.checksum / block.steps), abs(again / block.steps))
+        if not abs(again - block.checksum) <= (_ADDED_UP if deterministic else _BLURRED) * scale:
+            raise ParityFailed(
+                f"the timed passes, made again in several calls, have checksum {again:.9g}: it was {block.checksum:.9g}"
+            )
+
+
+def _pieces(steps: int) -> list[int]:
+    """A cut of that many steps: first a walk's length, then a third of the rest, then what is left."""
+    first = min(steps, parity.STEPS) if steps > 1 else 1
+    first = min(first, max(1, steps - 1))
+    second = (steps - first) // 3
+    return [piece for piece in (first, second, steps - first - second) if piece]

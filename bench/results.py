@@ -65,6 +65,7 @@ class Sample(_Value):
     cpu_seconds: float  # of the worker process over the block
     wall_seconds: float  # the driver's view of the block
     involuntary_switches: int | None = None
+    retries: int = 0  # turns refused before this one, for a clock or CPU time that did not fit
     outlier: bool = False  # beyond Tukey's fences among its backend's samples; kept and used like any other
 
 
@@ -110,6 +111,11 @@ class BackendResult(_Value):
     ceiling_share: float | None = None
 
 
+def case_title(workload: str, operation: str, dtype: str, threads: int) -> str:
+    """For instance ``wine-deep · train · float32 · 1 thread``."""
+    return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}"
+
+
 class Case(_Value):
     """One (workload, operation, dtype, threads) and everyone in it.
 
@@ -132,9 +138,8 @@ class Case(_Value):
 
     @property
     def title(self) -> str:
-        """For instance ``wine-deep · train · float32 · 1 thread``."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.workload} · {self.operation} · {self.dtype} · {threads}"
+        """See `case_title`."""
+        return case_title(self.workload, self.operation, self.dtype, self.threads)
 
 
 class Results(_Value):

@@ -20,7 +20,7 @@ from rich.table import Table
 from bench import machine, report, results, suites
 from bench.progress import Teller
 from bench.report import tables
-from bench.results import Journal
+from bench.results import Journal, case_title
 from bench.schedule import CaseRun, Settings
 from bench.suites import CaseKey, Suite, Workload
 from pyfnn import compiled, registry
@@ -145,7 +145,7 @@ def measure(
     with Teller(console, len(keys)) as teller:
         for number, key in enumerate(keys):
             left = max(0.0, budget - (time.perf_counter() - start))
-            teller.begin(f"{key.workload.name} {key.operation} {key.dtype}, {key.threads} thread(s)")
+            teller.begin(case_title(key.workload.name, key.operation, key.dtype, key.threads))
             problem = suites.problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), 0.1 * budget / len(keys))
             CaseRun(number, key, problem, rows, settings, share, journal, teller).run()

@@ -297,7 +297,12 @@ class CaseRun:
             self._tell(
                 arm,
                 arithmetic=said.arithmetic,
-                build={"compiler": said.compiler, "flags": said.flags, "clock": said.clock},
+                build={
+                    "compiler": said.compiler,
+                    "flags": said.flags,
+                    "clock": said.clock,
+                    "deterministic": said.deterministic,
+                },
                 parity=evidence.summary(),
                 threads_seen=seat.model.threads,
                 startup_seconds=seat.worker.startup_seconds,
@@ -335,8 +340,8 @@ class CaseRun:
         predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
         if predicted > self._budget:
             raise TooSlow(
-                f"a step takes {step_seconds:.3g} s, {settings.min_launches} launches about {predicted:.0f} s: "
-                f"more than the {self._budget:.0f} s that this case has"
+                f"a step takes {step_seconds:.3g} s (not proven), {settings.min_launches} launches about "
+                f"{predicted:.0f} s: more than the {self._budget:.0f} s that this case has"
             )
 
     def _check_linearity(self, arm: Arm, seat: Seat) -> None:
@@ -344,7 +349,10 @@ class CaseRun:
         low, high = _SIGN_OF_LINEARITY
         seen = []
         for _ in range(3):
-            seen.append(seat.run(2 * arm.steps).seconds / seat.run(arm.steps).seconds)
+            once, twice = seat.run(arm.steps).seconds, seat.run(2 * arm.steps).seconds
+            if once <= 0:
+                raise Implausible(f"claims {once} s for {arm.steps} repeats")
+            seen.append(twice / once)
             if low <= seen[-1] <= high:
                 return
         tries = ", ".join(f"{ratio:.2f}" for ratio in seen)
@@ -378,13 +386,13 @@ class CaseRun:
         return seconds
 
     def _turn(self, arm: Arm, seat: Seat, launch: int, number: int) -> None:
-        """Continue, take a turn, stop. In a launch's last round the timed training is replayed."""
+        """Continue, take a turn, stop. In a launch's last round what was timed is replayed."""
         seat.resume()
         block = seat.turn(arm.burst, arm.steps)
         if block.seconds <= 0:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
-        if self._key.operation == "train" and number == self._settings.rounds - 1:
-            gate.replay(seat, arm.burst, arm.steps)
+        if number == self._settings.rounds - 1:
+            gate.replay(seat, arm.burst, block)
         seat.stop()
         self._keep(arm, launch, number, block)
 
@@ -397,6 +405,7 @@ class CaseRun:
             cpu_seconds=block.cpu_seconds,
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
+            retries=block.retries,
         )
         self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
         arm.samples.append(sample)

@@ -6,7 +6,7 @@ What to run when is the schedule's business; what counts as proof is the gate's.
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -48,6 +48,8 @@ class Block:
     wall_seconds: float
     cpu_seconds: float
     involuntary_switches: int | None
+    checksum: float = 0.0  # of timed passes; 0 where the block is training
+    retries: int = 0  # times that its turn was refused, and taken again, before
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:
@@ -116,19 +118,27 @@ class Seat:
         """Back to the workload's θ."""
         self.model.reset()
 
-    def run(self, steps: int) -> Block:
-        """`steps` steps of the case's operation, unchecked."""
+    @property
+    def trains(self) -> bool:
+        """Whether the case's operation is training."""
+        return self._case.operation == "train"
+
+    def run(self, steps: int, skip: int = 0) -> Block:
+        """`steps` steps of the case's operation, after the first `skip` of them; unchecked."""
         workload, model = self._case.workload, self.model
         switches = self._switches()
         if self._case.operation == "train":
-            seconds = model.train(0, steps * workload.batch, workload.batch, workload.learning_rate)
+            first, count = skip * workload.batch, steps * workload.batch
+            seconds = model.train(first, count, workload.batch, workload.learning_rate)
         else:
-            seconds = model.time(self._case.operation, 0, workload.batch, steps)
+            first = skip * workload.batch % (workload.rows - workload.batch + 1)
+            seconds = model.time(self._case.operation, first, workload.batch, steps)
         return Block(
             steps=steps,
             seconds=seconds,
             wall_seconds=model.call_wall_seconds,
             cpu_seconds=model.call_cpu_seconds,
+            checksum=0.0 if self.trains else model.checksum,
             involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
         )
 
@@ -149,10 +159,10 @@ class Seat:
         ------
         Implausible, ThreadsMismatch
         """
-        for _ in range(2):
+        for retries in range(2):
             self.reset()
             self.run(burst)
-            block = self.run(steps)
+            block = replace(self.run(steps), retries=retries)
             self._check_affinity()
             objection = self._objection(block)
             if objection is None:
@@ -171,18 +181,19 @@ class Seat:
         return None
 
     def _switches(self) -> int | None:
+        """Of all its threads so far; None where the system does not tell."""
+        tasks = Path(f"/proc/{self.worker.pid}/task")
         try:
-            return int(psutil.Process(self.worker.pid).num_ctx_switches().involuntary)
-        except (psutil.Error, NotImplementedError):
+            return sum(int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks.iterdir())
+        except (OSError, ValueError):
             return None
 
     def peak_rss_bytes(self) -> int | None:
         """The most memory the process has had resident; None where the system does not tell."""
         try:
-            status = Path(f"/proc/{self.worker.pid}/status").read_text(encoding="ascii", errors="replace")
-        except OSError:
+            return 1024 * int(_status_field(Path(f"/proc/{self.worker.pid}/status"), "VmHWM:"))
+        except (OSError, ValueError):
             return None
-        return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), None)
 
     def close(self) -> None:
         """End the process."""
@@ -195,6 +206,12 @@ class Seat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _status_field(path: Path, key: str) -> str:
+    """The value behind a key of a Linux status file; "" where there is no such line."""
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((line.split()[1] for line in lines if line.startswith(key)), "")
 
 
 def _check_memory(problem: Problem) -> None:

@@ -39,6 +39,19 @@ if(PYFNN_SANITIZE)
   add_link_options(-fsanitize=${PYFNN_SANITIZE})
 endif()
 
+# All that a compiler is given, whoever asked for it: CFLAGS and CXXFLAGS of the environment are in CMAKE_<LANG>_FLAGS.
+set(CMAKE_C_FLAGS_RELEASE "-DNDEBUG")
+set(CMAKE_CXX_FLAGS_RELEASE "-DNDEBUG")
+string(TOUPPER "${CMAKE_BUILD_TYPE}" build)
+foreach(language C CXX)
+  set(flags "${CMAKE_${language}_FLAGS} ${CMAKE_${language}_FLAGS_${build}} ${PYFNN_FLAGS}")
+  string(REGEX REPLACE " +" " " flags "${flags}")
+  string(STRIP "${flags}" PYFNN_${language}_FLAGS)
+  if(flags MATCHES "-Ofast|-ffast-math|-funsafe-math-optimizations|-fassociative-math|-ffinite-math-only")
+    message(FATAL_ERROR "${CMAKE_MATCH_0} is set for ${language} (CFLAGS or CXXFLAGS?): nothing here may be compiled so")
+  endif()
+endforeach()
+
 # pyfnn_target(<target> <source>...): flags, warnings, and a word in the build info for one native target.
 function(pyfnn_target target)
   separate_arguments(flags UNIX_COMMAND "${PYFNN_FLAGS}")

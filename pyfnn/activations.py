@@ -138,7 +138,7 @@ class Activation:
         return self.row.function(Z, self.parameter)
 
     def derivative(self, Z: Array) -> Array:
-        """f'(Z), elementwise; at a kink, the side DESIGN names (relu'(0) = 0)."""
+        """f'(Z), elementwise; at a kink, the value its row gives: relu'(0) = 0."""
         return self.row.derivative(Z, self.parameter)
 
     def curvature(self, Z: Array) -> Array:

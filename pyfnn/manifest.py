@@ -3,11 +3,12 @@
 `docs/add-a-language.md` tells what each key is for.
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pyfnn.errors import InvalidInput
 
@@ -51,12 +52,27 @@ class Row(BaseModel):
             raise ValueError("a backend has either host (Python hosts it) or run (it is a program)")
         return self
 
+    @field_validator("run", "probe", "build")
+    @classmethod
+    def _a_command(cls, line: str | None) -> str | None:
+        if line is not None and not shlex.split(line):  # which raises a ValueError for a quote left open
+            raise ValueError("must be a command, not nothing")
+        return line
+
+    @field_validator("sources")
+    @classmethod
+    def _relative(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not pattern or Path(pattern).is_absolute():
+                raise ValueError(f"{pattern!r} must be a path or a pattern relative to the manifest's folder")
+        return patterns
+
     def source_lines(self) -> int | None:
         """Lines of source, blank ones and comment-only ones included; None where the row names no sources."""
-        files = [path for pattern in self.sources for path in self._matches(pattern)]
+        files = [path for pattern in self.sources for path in self._matches(pattern) if path.is_file()]
         if not files:
             return None
-        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+        return sum(len(path.read_text(encoding="utf-8", errors="replace").splitlines()) for path in files)
 
     def _matches(self, pattern: str) -> list[Path]:
         if pattern.startswith("native/"):

@@ -55,7 +55,7 @@ def command_of(row: Row) -> list[str]:
     if row.host is not None:
         return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
     build = programs.build(row)
-    return [word.format(folder=row.folder, build=build) for word in shlex.split(str(row.run))]
+    return [programs.fill_in(word, row.folder, build) for word in shlex.split(str(row.run))]
 
 
 # The worker must import the very pyfnn that we are, whatever folder it starts in.
@@ -101,7 +101,7 @@ class Worker:
         self.timeout = timeout
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: ProcessModel | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-")
+        self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True)
         self.workdir = Path(self._folder.name)
         self._stderr = bytearray()
         self._pending = bytearray()
@@ -109,13 +109,17 @@ class Worker:
         launcher = [sys.executable, "-I", "-S", launch.__file__]
         setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
         start = time.perf_counter()
-        self._process = subprocess.Popen(
-            [*launcher, *setting, *command, str(self.workdir)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal is the driver's; and the group can be stopped as one
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*launcher, *setting, *command, str(self.workdir)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal is the driver's; and the group can be stopped as one
+            )
+        except OSError as error:
+            self._folder.cleanup()
+            raise WorkerError(f"{command[0]} cannot be started: {error}") from None
         self._selector = selectors.DefaultSelector()
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe is not None
@@ -182,7 +186,10 @@ class Worker:
         """CPU time of the process so far. On Linux by its own CPU clock, in ns; elsewhere in ticks."""
         if _LINUX:
             return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
-        times = psutil.Process(self.pid).cpu_times()
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error as error:
+            raise WorkerDied(f"its CPU time cannot be read: {error}") from None
         return float(times.user + times.system)
 
     def _read_line(self, command: str, deadline: float) -> str:
@@ -245,14 +252,13 @@ class Worker:
             return
 
     def close(self) -> None:
-        """End the process, gently if it listens, and remove its WORKDIR. Twice is fine."""
+        """End the process, gently if it listens, and its children; remove its WORKDIR. Twice is fine."""
         if self._process.poll() is None:
             self.signal_group(signal.SIGCONT)
             self._ask_to_quit()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.signal_group(signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)  # children too, which would disturb whoever is measured next
         self._process.wait()
         self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -15,11 +15,24 @@ from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row
 
 _WORDS_SHOWN = 20  # lines of a compiler's complaint
+_PROBE_PATIENCE = 60.0  # seconds
+_BUILD_PATIENCE = 900.0  # seconds
 
 
 def cache_folder() -> Path:
     """Where built programs are kept."""
     return Path(platformdirs.user_cache_dir("pyfnn")) / "programs"
+
+
+def fill_in(text: str, folder: object, build: object) -> str:
+    """A line of a manifest with its {folder} and {build} in place; other braces are the line's own."""
+    return text.replace("{folder}", str(folder)).replace("{build}", str(build))
+
+
+def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=patience
+    )
 
 
 def probe(row: Row) -> str:
@@ -35,7 +48,10 @@ def probe(row: Row) -> str:
     command = shlex.split(row.probe)
     if shutil.which(command[0]) is None:
         raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    try:
+        done = _run(command, _PROBE_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise BackendUnavailable(f"{row.probe!r} was silent for {_PROBE_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:
         raise BackendUnavailable(f"{row.probe!r} failed: {(done.stderr or done.stdout).strip()[:300]}", row.remedy)
     return (done.stdout or done.stderr).strip()
@@ -69,10 +85,11 @@ def build(row: Row) -> Path:
 
 
 def _compile(row: Row, scratch: Path) -> None:
-    line = str(row.build).format(folder=shlex.quote(str(row.folder)), build=shlex.quote(str(scratch)))
-    done = subprocess.run(
-        ["sh", "-c", line], cwd=scratch, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    line = fill_in(str(row.build), shlex.quote(str(row.folder)), shlex.quote(str(scratch)))
+    try:
+        done = _run(["sh", "-c", line], _BUILD_PATIENCE, cwd=scratch)
+    except subprocess.TimeoutExpired:
+        raise BuildFailed(f"{line!r} was not done in {_BUILD_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:
         words = (done.stderr + done.stdout).strip().splitlines()[:_WORDS_SHOWN]
         raise BuildFailed(f"{line!r} failed:\n" + "\n".join(words), row.remedy)

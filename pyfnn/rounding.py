@@ -138,7 +138,7 @@ def clear_of_kinks(network: Network, theta: Array, x: Array, unit: float, drift:
     """
     up = _forward(network, theta.astype(np.float64), x.astype(np.float64))
     clear = np.ones(len(x), bool)
-    for f, Z, M, k in zip(_elementwise(network), up.run.Z, up.Z, up.k, strict=False):
+    for f, Z, M, k in zip(elementwise(network), up.run.Z, up.Z, up.k, strict=False):
         for kink in f.kinks:
             clear &= (np.abs(Z - kink) > unit * (k + drift) * M).all(axis=1)
     return clear
@@ -146,10 +146,10 @@ def clear_of_kinks(network: Network, theta: Array, x: Array, unit: float, drift:
 
 def has_kinks(network: Network) -> bool:
     """Whether any of its activations has a kink."""
-    return any(f.kinks for f in _elementwise(network))
+    return any(f.kinks for f in elementwise(network))
 
 
-def _elementwise(network: Network) -> list[Activation]:
+def elementwise(network: Network) -> list[Activation]:
     """f_1 .. f_L; without the last where the loss fuses it."""
     return [*network.hidden_activations, *([] if network.fused else [parse(str(network.output_activation))])]
 

@@ -253,6 +253,17 @@ def test_the_users_own_folder_comes_before_the_cache(
     assert len(wine.load(source(server, "good.csv")).x) == 3
 
 
+def test_a_users_own_folder_without_the_file_is_an_error_and_nothing_else_is_tried(
+    nowhere: Path, server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere.mkdir()
+    (nowhere / "wine.csv").write_bytes(CSV)
+    monkeypatch.setenv("PYFNN_DATA_DIR", str(tmp_path / "mine"))
+    with pytest.raises(DatasetError, match=r"PYFNN_DATA_DIR = '.*mine': there is no wine\.csv in it; .*good\.csv"):
+        wine.load(source(server, "good.csv"))
+    assert server.asked == 0  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "duplicates", "mean", "variance"),
     [("wine-red", 1599, 240, 5.636, 0.652), ("wine-white", 4898, 937, 5.878, 0.784)],

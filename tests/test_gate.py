@@ -5,6 +5,7 @@ What each planted bug does to the battery is test_parity's business; here, that 
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import misbehaving
@@ -13,7 +14,7 @@ from conftest import require
 
 from bench import gate, suites
 from bench.gate import ParityFailed
-from bench.suites import CaseKey, Problem
+from bench.suites import CaseKey, Operation, Problem
 from bench.workers import Seat
 from pyfnn import registry
 from pyfnn.manifest import native_folder
@@ -90,24 +91,42 @@ def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case
 def test_a_training_that_can_be_repeated_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with seat(tmp_path, case, misbehaving.STEADY) as steady:
         steady.sit_down()
-        steady.turn(2, 3)
-        gate.replay(steady, 2, 3)
+        for steps in (1, 2, 3, 21, 70):
+            gate.replay(steady, 2, steady.turn(2, steps))
 
 
 def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with seat(tmp_path, case, "drifts train 3") as drifting:
         drifting.sit_down()
-        drifting.turn(2, 3)
-        with pytest.raises(ParityFailed, match="replayed from the same θ over the same rows, ended at another θ"):
-            gate.replay(drifting, 2, 3)
+        block = drifting.turn(2, 3)
+        with pytest.raises(ParityFailed, match=r"replayed from the same θ over the same rows .* ended at another θ"):
+            gate.replay(drifting, 2, block)
 
 
 def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    """Fewer steps than were claimed, for instance."""
     with seat(tmp_path, case, misbehaving.STEADY) as steady:
         steady.sit_down()
-        steady.turn(2, 3)
+        block = steady.turn(2, 3)
         with pytest.raises(ParityFailed, match="another θ"):
-            gate.replay(steady, 2, 4)
+            gate.replay(steady, 2, replace(block, steps=4))
+
+
+@pytest.mark.parametrize("operation", suites.OPERATIONS)
+def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
+    operation: Operation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    key = replace(case[0], operation=operation)
+    with seat(tmp_path, (key, case[1]), host='host = "misbehaving.hosted:Lazy"') as lazy:
+        assert gate.prove(lazy, gate.trials(case[1], 4)).passed
+        lazy.sit_down()
+        for steps in (50, 600):
+            lazy.reset()
+            lazy.run(2)
+            block = lazy.run(steps)
+            if steps == 50:
+                gate.replay(lazy, 2, block)
+        with pytest.raises(ParityFailed, match="ended at another θ" if operation == "train" else "have checksum"):
+            gate.replay(lazy, 2, block)

@@ -26,9 +26,9 @@ def test_the_cpus_counted_are_those_that_may_be_used(monkeypatch: pytest.MonkeyP
 
 
 def test_it_says_how_the_native_parts_were_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = SimpleNamespace(FLAGS="-O3", C_COMPILER="GNU 12", SOURCES={"x": {}}, __name__="pyfnn._build_info")
+    built = SimpleNamespace(C_FLAGS="-O3", C_COMPILER="GNU 12", SOURCES={"x": {}}, __name__="pyfnn._build_info")
     monkeypatch.setattr(compiled, "build_info", lambda: built)
-    assert machine.build_info() == {"flags": "-O3", "c_compiler": "GNU 12"}
+    assert machine.build_info() == {"c_flags": "-O3", "c_compiler": "GNU 12"}
 
 
 def test_it_says_why_there_are_no_native_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 """Claims about the referee: correct implementations pass everywhere, planted bugs pass nowhere.
 
-What random networks are drawn is in bench/experiments/calibrate_parity.py; its seeds are the numbers in the test names.
+What random networks are drawn is in bench/experiments/calibrate_parity.py.
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from planted.model import BUGS, PlantedBackend
 import pyfnn
 from bench.experiments.calibrate_parity import OracleBackend, random_case
 from pyfnn import oracle, parity
+from pyfnn.activations import parse
 from pyfnn.backend import Array, Backend
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.network import DTYPES, Network, initialize
@@ -21,6 +25,9 @@ from pyfnn.parity import Check, Evidence, Trial
 
 SIZES = (6, 8, 5, 3)
 CHUNKS, CHUNK = 5, 40  # together the number of random networks a dtype
+SOAK = 1000  # further ones of the long run
+APART = 100_000  # seeds from one chunk to the next
+CORRECT = ["planted", "numpy", "c", "cpp"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
 # What evidence.worst names, for the bugs whose fault has one place.
 NAMED = {
@@ -46,12 +53,18 @@ NAMED = {
 }
 
 
+def _drawn(chunk: int, dtype: str) -> Iterator[tuple[int, list[Trial]]]:
+    """Random networks that can be judged, each with its seed: without end."""
+    for seed in count(chunk * APART):
+        try:
+            yield seed, random_case(seed, dtype, wide=seed % 20 == 0).battery()
+        except Unsupported:  # too few rows clear of kinks
+            continue
+
+
 @cache
-def _random_battery(seed: int, dtype: str) -> list[Trial] | None:
-    try:
-        return random_case(seed, dtype, wide=seed % 20 == 0).battery()
-    except Unsupported:  # too few rows clear of kinks
-        return None
+def _random_batteries(chunk: int, dtype: str) -> list[tuple[int, list[Trial]]]:
+    return list(islice(_drawn(chunk, dtype), CHUNK))
 
 
 @cache
@@ -76,25 +89,40 @@ def _correct(name: str) -> Backend:
         raise
 
 
+def _accepts(backend: Backend, battery: list[Trial], case: str) -> None:
+    evidence = _judge(backend, battery)
+    assert evidence.passed, f"{case}: {evidence.worst}; {battery[0].network}"
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["planted", "numpy", "c", "cpp"])
+@pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) -> None:
-    backend, judged = _correct(name), 0
-    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
-        battery = _random_battery(seed, dtype)
-        if battery is not None:
-            evidence = _judge(backend, battery)
-            assert evidence.passed, f"random_case({seed}, {dtype!r}): {evidence.worst}; {battery[0].network}"
-            judged += 1
-    assert judged > 0.9 * CHUNK
+    backend = _correct(name)
+    for seed, battery in _random_batteries(chunk, dtype):
+        _accepts(backend, battery, f"random_case({seed}, {dtype!r})")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_correct_backend_is_not_rejected_on_many_more_networks_either(dtype: str) -> None:
+    backends = [_correct(name) for name in CORRECT]
+    for seed, battery in islice(_drawn(CHUNKS, dtype), SOAK):
+        for backend in backends:
+            _accepts(backend, battery, f"{backend.description.name}, random_case({seed}, {dtype!r})")
+
+
+def test_two_hundred_different_networks_a_dtype_are_judged() -> None:
+    for dtype in DTYPES:
+        seeds = {seed for chunk in range(CHUNKS) for seed, _ in _random_batteries(chunk, dtype)}
+        assert len(seeds) >= 200
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_summing_one_term_after_the_other_is_correct_too(dtype: str) -> None:
-    for battery in filter(None, (_random_battery(seed, dtype) for seed in range(CHUNK))):
-        evidence = _judge(OracleBackend(sequential=True), battery)
-        assert evidence.passed, f"{evidence.worst}; {battery[0].network}"
+    for seed, battery in _random_batteries(0, dtype):
+        _accepts(OracleBackend(sequential=True), battery, f"random_case({seed}, {dtype!r})")
 
 
 @pytest.mark.parametrize("batch", [1, 32])
@@ -114,6 +142,29 @@ def test_a_planted_bug_is_always_rejected(bug: str, activation: str, dtype: str,
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_rejected_under_every_loss(bug: str, loss: str) -> None:
     assert not _judge(PlantedBackend(bug), _battery("relu", loss, "float32", 32)).passed
+
+
+def _slips(dtype: str, times: float) -> set[str]:
+    """The bugs that a constant so many times as large lets through, on any of the networks they are tried on."""
+
+    def passes(bug: str, activation: str, batch: int) -> bool:
+        evidence = _judge(PlantedBackend(bug), _battery(activation, "squared_error", dtype, batch))
+        return all(replace(check, bound=times * check.bound).passed for check in evidence.checks)
+
+    tried = [
+        (bug, activation) for bug in BUGS for activation in ("tanh", "relu") if (bug, activation) not in CANNOT_SHOW
+    ]
+    return {bug for bug, activation in tried if any(passes(bug, activation, batch) for batch in (1, 32))}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_with_a_constant_a_hundred_times_as_large_every_planted_bug_is_still_rejected(dtype: str) -> None:
+    assert not _slips(dtype, 100)
+
+
+def test_with_a_constant_a_thousand_times_as_large_the_first_slip_through_in_float32() -> None:
+    assert _slips("float32", 1000) == {"l2_on_biases", "half_precision_sum"}
+    assert not _slips("float64", 1000)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -232,6 +283,27 @@ def test_no_pre_activation_lies_within_the_margin_of_a_kink() -> None:
             assert np.abs(Z).min() > 1e-7
         gradient = oracle.loss_and_gradient(own.network, theta, own.x[rows], own.y[rows])[1]
         theta = theta - np.longdouble(own.walks[0].learning_rate) * gradient
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("hidden", "output"),
+    [("sigmoid", "relu"), ("tanh", "relu"), (("relu", "sigmoid"), "sigmoid"), (("relu", "relu"), "relu")],
+)
+def test_a_wrong_slope_at_0_is_rejected_in_whichever_layer_it_is(
+    hidden: str | tuple[str, ...], output: str, dtype: str
+) -> None:
+    network = Network(SIZES, hidden, "squared_error", output_activation=output, dtype=dtype)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, SIZES[0])).astype(dtype), rng.normal(size=(200, SIZES[-1])).astype(dtype)
+    battery = parity.battery(network, initialize(network, 5), x, y, 8)
+    kinked = [at for at, f in enumerate([*network.hidden_activations, parse(output)]) if f.name == "relu"]
+    for at, trial in zip(kinked, battery[2:], strict=True):
+        for Z in oracle.forward(trial.network, trial.theta, trial.x).Z:
+            assert not Z.any()
+        evidence = _judge(PlantedBackend("relu_at_zero"), [trial])
+        assert evidence.worst.what == f"db_{at + 1}"
+    _accepts(PlantedBackend(), battery, "unspoilt")
 
 
 def test_rows_on_a_kink_are_refused_where_there_are_no_others() -> None:

@@ -43,7 +43,7 @@ class Workload(BaseModel):
     rows: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     data: str = "teacher"
     note: str = ""
 
@@ -67,7 +67,7 @@ class Suite(BaseModel):
     operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = ("train",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
-    budget: Annotated[float, Field(gt=0)] = 60.0  # seconds, for the whole run
+    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
 
 
 class _File(BaseModel):

@@ -39,7 +39,7 @@ class Plain(Backend):
             name=self._row.name,
             language=self._row.language,
             compiler=info.CXX_COMPILER,
-            flags=info.FLAGS,
+            flags=info.CXX_FLAGS,
             clock="std::chrono::steady_clock",
         )
 

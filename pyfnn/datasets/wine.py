@@ -1,7 +1,7 @@
 """Wine quality, red and white: 11 physicochemical features, a taster's mark of 0 to 10. Never shipped with pyfnn.
 
-A file is looked for in $PYFNN_DATA_DIR, then in the user's cache, then downloaded there; whichever it is, its sha256
-is checked before a byte of it is parsed.
+Where PYFNN_DATA_DIR is set, a file is read from that folder; else from the user's cache, downloaded there if need be.
+Whichever it is, its sha256 is checked before a byte of it is parsed.
 """
 
 import csv
@@ -70,10 +70,14 @@ def cache() -> Path:
 
 def _find(source: Source) -> Path:
     given = os.environ.get("PYFNN_DATA_DIR")
-    folders = [Path(given)] if given else []
-    for folder in [*folders, cache()]:
-        if (folder / source.file).exists():
-            return folder / source.file
+    path = (Path(given) if given else cache()) / source.file
+    if path.exists():
+        return path
+    if given:
+        raise DatasetError(
+            f"PYFNN_DATA_DIR = {given!r}: there is no {source.file} in it; put it there (from {source.url}), or unset "
+            "PYFNN_DATA_DIR to have it downloaded"
+        )
     return _download(source)
 
 

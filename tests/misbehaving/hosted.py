@@ -1,8 +1,10 @@
 """Python-hosted backends for a backend.toml: with a planted bug, or printing where they should not."""
 
-from planted.model import PlantedBackend
+from planted.model import PlantedBackend, PlantedModel
 
+from pyfnn.backend import Array, Model, Operation
 from pyfnn.manifest import Row
+from pyfnn.network import Network
 
 
 class Article(PlantedBackend):
@@ -20,3 +22,25 @@ class Noisy(PlantedBackend):
         super().__init__(None)
         print("ok\tprotocol=7: this line must not reach the driver", flush=True)
         del row
+
+
+class _LazyModel(PlantedModel):
+    """Does a tenth of what a long call asks for."""
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        return super()._train(first, count // 10 if count > 500 else count, batch_size, learning_rate)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        return super()._time(operation, first, count, repeats // 10 if repeats > 100 else repeats)
+
+
+class Lazy(PlantedBackend):
+    """Correct in every call as short as a proof's; cheats in long ones, always in the same way."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(None)
+        del row
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        del threads
+        return _LazyModel(network, theta)
