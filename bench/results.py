@@ -340,7 +340,8 @@ def load(folder: Path) -> Results:
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from None
     except _NOT_JSON as error:  # UnicodeDecodeError is a ValueError
-        raise ResultsError(f"{path} is cut short or altered: {error}") from None
+        way_out = f"; {journal.name} beside it may be whole: without {path.name} it is read" if journal.exists() else ""
+        raise ResultsError(f"{path} is cut short or altered: {error}{way_out}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise ResultsError(f"{path}: schema is {schema!r}; this version reads {SCHEMA!r}")

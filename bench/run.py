@@ -28,6 +28,7 @@ from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES
 
+NOTHING_TIMED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--operations", metavar="LIST", help="of train, forward, gradient")
     p.add_argument("--dtype", metavar="LIST", help="of float32, float64")
     p.add_argument("--threads", metavar="LIST", help="thread counts, or all")
-    p.add_argument("--reference", default="numpy", metavar="NAME", help="the backend that ratios are to (numpy)")
+    p.add_argument("--reference", metavar="NAME", help="the backend that ratios are to (numpy)")
     p.add_argument("--budget", type=_positive, metavar="SECONDS", help="for the whole run, divided over its cases")
     p.add_argument(
         "--precision", type=_positive, default=0.02, metavar="SHARE", help="half-width of a ratio to stop at (0.02)"
@@ -108,11 +109,14 @@ def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
 
 
 def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
-    """The backends named, or all; the reference must be among the known ones."""
-    table = registry.rows(arguments.backend)
-    registry.find(arguments.reference, arguments.backend)
-    names = _words("backends", arguments.backends) or tuple(table)
-    return [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
+    """The backends named, or all; a reference that is named must be among them."""
+    names = _words("backends", arguments.backends) or tuple(registry.rows(arguments.backend))
+    rows = [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
+    if arguments.reference is not None:
+        registry.find(arguments.reference, arguments.backend)
+        if arguments.reference not in names:
+            raise InvalidInput(f"--reference {arguments.reference}: is not among --backends {','.join(names)}")
+    return rows
 
 
 def show_list(console: Console, arguments: argparse.Namespace) -> None:
@@ -140,14 +144,14 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
 def measure(
     keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, budget: float, journal: Journal, console: Console
 ) -> None:
-    """Run every case, each with an equal share of what is left of the budget."""
+    """Run every case with its equal share of the budget, and with what earlier ones left of theirs."""
     start = time.perf_counter()
     with Teller(console, len(keys)) as teller:
         for number, key in enumerate(keys):
             left = max(0.0, budget - (time.perf_counter() - start))
             teller.begin(case_title(key.workload.name, key.operation, key.dtype, key.threads))
             problem = suites.problem(key.workload, key.dtype)
-            share = max(left / (len(keys) - number), 0.1 * budget / len(keys))
+            share = max(left / (len(keys) - number), budget / len(keys))
             CaseRun(number, key, problem, rows, settings, share, journal, teller).run()
 
 
@@ -160,7 +164,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     keys = suites.cases(suite, workloads)
     rows = chosen_rows(arguments)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
-    settings = Settings(arguments.reference, arguments.precision, timeout=arguments.timeout, seed=seed)
+    settings = Settings(arguments.reference or "numpy", arguments.precision, timeout=arguments.timeout, seed=seed)
     folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
         raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
@@ -178,17 +182,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
-    _tell(folder, console)
-    return status
+    timed = _tell(folder, console)
+    return status or (0 if timed else NOTHING_TIMED)
 
 
-def _tell(folder: Path, console: Console) -> None:
-    """Build the results from the journal; write results.json and the report; print the table."""
+def _tell(folder: Path, console: Console) -> bool:
+    """Build the results from the journal; write results.json and the report; print the table. Whether any was timed."""
     outcome = results.build(results.read_journal(folder / "journal.jsonl"))
     results.save(outcome, folder)
     tables.show(outcome, console)
     report.write(outcome, folder)
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)
+    return any(backend.status == "ok" for case in outcome.cases for backend in case.backends)
 
 
 def _warn_where_nothing_is_compiled(console: Console) -> None:
@@ -200,7 +205,9 @@ def _warn_where_nothing_is_compiled(console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0; 2 for bad arguments; 1 where results cannot be written; 130 after Ctrl-C."""
+    """The command. Exit status 0; 1 where nothing was timed or results cannot be written; 2 for bad arguments;
+    130 after Ctrl-C.
+    """
     arguments = parser().parse_args(argv)
     console = Console()
     errors = Console(stderr=True)

@@ -50,7 +50,12 @@ __all__ = [
 ]
 
 
+_MODULES = {"activations", "datasets", "losses", "oracle", "parity", "training"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"pyfnn.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'pyfnn' has no attribute {name!r}")
     return getattr(importlib.import_module(f"pyfnn.{_HOME[name]}"), name)

@@ -65,8 +65,8 @@ class Model(ABC):
     threads : int
         How many threads this model computes with; at most what was asked for.
     checksum : float
-        Of the last `time` call: the sum over its repeats of the first output (``forward``) or of the loss
-        (``gradient``).
+        Of the last `time` call: the sum over its repeats of the first output of the first row and the last of the
+        last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
     """
 
     def __init__(self, network: Network, theta: Array, threads: int = 1) -> None:
@@ -150,7 +150,7 @@ class Model(ABC):
         """Seconds for `repeats` passes of `count` rows each, on the implementation's own clock.
 
         Repeat r works on rows [s, s+count) with s = (first + r·count) mod (rows − count + 1), so that nothing can be
-        hoisted out of the loop.
+        hoisted out of the loop. `checksum` takes in what each pass ends with, so that no pass can be left out.
         """
         if operation not in OPERATIONS:
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")

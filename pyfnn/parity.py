@@ -23,7 +23,7 @@ from pyfnn.network import Network, initialize
 from pyfnn.rounding import UNIT_ROUNDOFF, clear_of_kinks, elementwise, has_kinks, norm, scale, tensor_norms
 
 C = 2.0
-"""The constant of the bound: twice the largest error ever seen of a correct implementation, rounded up to a digit.
+"""The constant of the bound: twice the largest error that calibration saw of a correct implementation, rounded up.
 
     python -m bench.experiments.calibrate_parity --networks 1000 --seed 1
     python -m bench.experiments.calibrate_parity --networks 1000 --seed 2001
@@ -44,7 +44,8 @@ _SIBLING_WIDTHS = (5, 9, 3, 7, 11, 13)
 _TIMED_REPEATS = 3
 _STEADY = 2.0  # how far a trajectory may amplify rounding errors before it is walked more slowly
 _SLOWER = (1, 4, 16, 64)
-_SAMPLED = 3.0  # one shadow samples the errors once: theirs may be that many times its own
+_SAMPLED = 3.0  # the shadows sample the errors so many times: an implementation's may be that many times the largest
+_SHADOWS = {"longdouble": 6, "float64": 2}  # large networks average more, and cost more
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -328,10 +329,12 @@ def _judged(
     sums, sizes = np.zeros(2, precision), np.zeros(2)
     for rows in _rotation(len(x), first, count):
         size = scale(network, theta, x[rows], y[rows])
-        output = oracle.forward(network, exact, x[rows]).A[-1][0, 0]
-        value = oracle.loss_and_gradient(network, exact, x[rows], y[rows])[0]
-        sums += output, value
-        sizes += size.outputs[0, 0] + abs(output), size.loss + abs(value)  # adding up is rounded too
+        Y = oracle.forward(network, exact, x[rows]).A[-1]
+        R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
+        terms = np.array([(Y[0, 0], Y[-1, -1]), (R, dtheta[0])])
+        errors = [(size.outputs[0, 0], size.outputs[-1, -1]), (size.loss, size.gradient[0])]
+        sums += terms.sum(1)
+        sizes += np.sum(errors + abs(terms), 1).astype(np.float64)  # adding up is rounded too
     checksums: dict[str, float] = {operation: float(total) for operation, total in zip(OPERATIONS, sums, strict=True)}
     bounds |= {operation: float(unit * size) for operation, size in zip(OPERATIONS, sizes, strict=True)}
     floor = float(np.finfo(network.dtype).tiny)  # below it, numbers lose their relative precision
@@ -367,28 +370,32 @@ class _Walker:
 
     The error of a tensor after a step is that before it, plus α times that of its gradient, plus the rounding of the
     update itself. Where the trajectory pulls apart what starts close together, errors grow beyond that sum; hence the
-    shadow, which walks along, has such errors added to it at each step, and shows what becomes of them.
+    shadows, which walk along, have such errors added to them at each step, and show what becomes of them.
     """
 
     def __init__(self, network: Network, theta: Array, learning_rate: float, precision: str) -> None:
         self._network, self.rate, self._precision = network, learning_rate, precision
-        self.theta = self._shadow = theta
+        self.theta = theta
+        self._shadows = [theta] * _SHADOWS[precision]
+        self._put_in = [0.0] * len(self._shadows)
         self._rng = np.random.default_rng(0)
         self._steps = 0
-        self._put_in = 0.0
         self._summed = dict.fromkeys(network.tensor_names(), 0.0)
 
     @property
     def errors(self) -> dict[str, float]:
         """Of each tensor by now, in units of u."""
         u = UNIT_ROUNDOFF[self._network.dtype]
-        strayed = tensor_norms(self._network, self._shadow - self.theta)
-        return {name: max(error, _SAMPLED * strayed[name] / u) for name, error in self._summed.items()}
+        strayed = [tensor_norms(self._network, shadow - self.theta) for shadow in self._shadows]
+        return {
+            name: max(error, *(_SAMPLED * norms[name] / u for norms in strayed)) for name, error in self._summed.items()
+        }
 
     @property
     def steady(self) -> bool:
-        """Whether the trajectory carries the shadow's errors not far beyond what was put in."""
-        return norm(self._shadow - self.theta) <= _STEADY * self._put_in < math.inf
+        """Whether the trajectory carries no shadow's errors far beyond what was put in."""
+        strayed = (norm(shadow - self.theta) for shadow in self._shadows)
+        return all(far <= _STEADY * put_in < math.inf for far, put_in in zip(strayed, self._put_in, strict=True))
 
     @property
     def drift(self) -> float:
@@ -402,12 +409,12 @@ class _Walker:
         for name, error in tensor_norms(network, added).items():
             self._summed[name] += error
         gradient = oracle.loss_and_gradient(network, self.theta, x, y)[1]
-        shadow_gradient = oracle.loss_and_gradient(network, self._shadow, x, y)[1]
         rate = self.theta.dtype.type(self.rate)
         self.theta = self.theta - rate * gradient
-        noise = self._noise(added, gradient)
-        self._shadow = self._shadow - rate * shadow_gradient + noise
-        self._put_in = math.hypot(self._put_in, norm(noise))
+        for at, shadow in enumerate(self._shadows):
+            noise = self._noise(added, gradient)
+            self._shadows[at] = shadow - rate * oracle.loss_and_gradient(network, shadow, x, y)[1] + noise
+            self._put_in[at] = math.hypot(self._put_in[at], norm(noise))
         self._steps += 1
 
     def _noise(self, added: Array, gradient: Array) -> Array:

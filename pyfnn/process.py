@@ -7,6 +7,7 @@ import math
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +56,10 @@ def command_of(row: Row) -> list[str]:
     if row.host is not None:
         return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
     build = programs.build(row)
-    return [programs.fill_in(word, row.folder, build) for word in shlex.split(str(row.run))]
+    command = [programs.fill_in(word, row.folder, build) for word in shlex.split(str(row.run))]
+    if shutil.which(command[0]) is None:
+        raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
+    return command
 
 
 # The worker must import the very pyfnn that we are, whatever folder it starts in.

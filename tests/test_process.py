@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from planted.model import PlantedBackend
 
@@ -381,3 +382,24 @@ def test_a_hosted_worker_passes_what_the_backend_passes() -> None:
     assert evidence.passed, evidence.worst
     here = parity.examine(pyfnn.load_backend("numpy").create, battery)
     assert [check.error for check in evidence.checks] == [check.error for check in here.checks]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+def test_a_worker_that_is_killed_leaves_no_child_behind(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "for line in sys.stdin:\n"
+        "    print('ok\\tprotocol=1\\tname=p\\tlanguage=p\\tcompiler=p\\tflags=\\tactivations=\\tlosses=\\t'\n"
+        "          f'arithmetic=native\\tdeterministic=yes\\tclock={child.pid}', flush=True)\n"
+    )
+    worker = Worker([sys.executable, str(program)])
+    child = int(worker.description.clock)
+    worker.signal_group(signal.SIGCONT)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.close()
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "its child is still alive"
+        time.sleep(0.01)

@@ -11,6 +11,7 @@ import pytest
 from pyfnn import programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, UnknownName
 from pyfnn.manifest import Row, read_manifest
+from pyfnn.process import command_of
 
 ROW = {"name": "mine", "language": "C", "division": "plain", "run": "{build}/program"}
 
@@ -218,3 +219,38 @@ def test_processes_that_build_at_once_all_get_the_program(tmp_path: Path) -> Non
     assert [racer.communicate(timeout=60)[0] for racer in racers] == ["one\n"] * 3
     assert [racer.returncode for racer in racers] == [0] * 3
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run": ""}, "run: .*must be a command"),
+        ({"probe": "  "}, "probe: .*must be a command"),
+        ({"run": "python3 'open"}, "run: .*No closing quotation"),
+        ({"sources": ["/etc/*"]}, "sources: .*relative to the manifest"),
+    ],
+)
+def test_a_line_that_is_no_command_or_a_source_out_of_place_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        only_row(tmp_path, **changes)
+
+
+def test_braces_that_are_not_ours_stay_as_they_are(tmp_path: Path) -> None:
+    row = only_row(tmp_path, run="perl -e 'if (1) {exit}' {folder}/x {foldr}")
+    assert command_of(row) == ["perl", "-e", "if (1) {exit}", f"{tmp_path}/x", "{foldr}"]
+
+
+def test_a_program_that_is_not_there_is_unavailable_with_the_remedy(tmp_path: Path) -> None:
+    row = only_row(tmp_path, run="no-such-program {folder}", remedy="write it")
+    with pytest.raises(BackendUnavailable, match="no-such-program is not on PATH") as caught:
+        command_of(row)
+    assert caught.value.remedy == "write it"
+
+
+def test_folders_and_strange_bytes_among_the_sources_do_no_harm(tmp_path: Path) -> None:
+    row = only_row(tmp_path, sources=["src/*"])
+    (tmp_path / "src" / "folder").mkdir(parents=True)
+    (tmp_path / "src" / "latin1.c").write_bytes("/* \xe9 */\nint x;\n".encode("latin1"))
+    assert row.source_lines() == 2

@@ -158,3 +158,22 @@ def test_an_unknown_dataset_is_answered_with_the_nearest() -> None:
     workload = Workload.model_validate({**suites.built_in_workloads()["digits"].model_dump(), "data": "digit"})
     with pytest.raises(UnknownName, match="did you mean 'digits'"):
         suites.problem(workload, "float32")
+
+
+def test_a_network_too_large_for_this_machine_is_refused_before_anything_is_drawn() -> None:
+    giant = suites.built_in_workloads()["wide"].model_copy(update={"name": "giant", "sizes": (3_000_000, 8_000_000, 2)})
+    with pytest.raises(InvalidInput, match=r"workload giant: θ and data take 9.6e\+04 GB: .* are free"):
+        suites.problem(giant, "float32")
+
+
+def test_a_seed_or_a_budget_out_of_range_names_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[suite]\nworkloads = ["digits"]\nbudget = inf\n')
+    with pytest.raises(InvalidInput, match=r"suite.budget = inf"):
+        suites.load(str(path))
+    path.write_text(
+        '[suite]\nworkloads = ["mine"]\n[workload.mine]\nsizes = [2, 1]\nactivation = "tanh"\nloss = "squared_error"\n'
+        "rows = 9\nbatch = 1\nlearning_rate = 0.1\nseed = -1\n"
+    )
+    with pytest.raises(InvalidInput, match=r"workload.mine.seed = -1"):
+        suites.load(str(path))

@@ -86,8 +86,12 @@ class _OracleModel(Model):
         checksum = 0.0
         for repeat in range(repeats):
             at = (first + repeat * count) % (len(self._x) - count + 1)
-            forward = operation == "forward"
-            checksum += float(self._forward(at, count)[0, 0]) if forward else self._loss_and_gradient(at, count)[0]
+            if operation == "forward":
+                Y = self._forward(at, count)
+                checksum += float(Y[0, 0]) + float(Y[-1, -1])
+            else:
+                loss, gradient = self._loss_and_gradient(at, count)
+                checksum += loss + float(gradient[0])
         return 0.0, checksum
 
     def _theta(self) -> Array:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -198,9 +199,15 @@ def problem(workload: Workload, dtype: str) -> Problem:
     Raises
     ------
     InvalidInput
-        The named dataset has other shapes than the workload says.
+        The named dataset has other shapes than the workload says, or there is no memory for it.
     """
     network = workload.network(dtype)
+    needed = np.dtype(dtype).itemsize * (network.n_parameters + workload.rows * (network.sizes[0] + network.sizes[-1]))
+    free = int(psutil.virtual_memory().available)
+    if needed > free:
+        raise InvalidInput(
+            f"workload {workload.name}: θ and data take {needed / 1e9:.3g} GB: {free / 1e9:.3g} are free"
+        )
     if workload.data == "teacher":
         drawn = datasets.teacher(network, workload.rows, workload.seed)
         x, y = drawn.x, drawn.y

@@ -113,8 +113,9 @@ int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size
 
 /* The time of `repeats` >= 1 passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
  *     s = (first + r * count) mod (rows - count + 1).
- * *checksum is the sum over the repeats of the first output of the first row (FNN_FORWARD) or of the loss
- * (FNN_GRADIENT, which computes the whole gradient every time). */
+ * *checksum is the sum over the repeats of
+ *     FNN_FORWARD     the first output of the first row + the last output of the last row
+ *     FNN_GRADIENT    the loss + dW_1[0][0]; the whole gradient is computed every time. */
 int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
              double *checksum);
 

@@ -65,12 +65,13 @@ struct fnn_model {
 /* What a dtype brings along: its size in bytes and the last functions of mlp_kernel.h. */
 static const struct arithmetic {
   int64_t size;
-  double (*outputs)(const fnn_model *model, int64_t first, int64_t count);
+  void (*outputs)(const fnn_model *model, int64_t first, int64_t count);
   double (*loss_and_gradient)(const fnn_model *model, int64_t first, int64_t count, void *gradient);
   void (*train)(const fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double rate);
+  double (*timed_pass)(const fnn_model *model, int32_t operation, int64_t first, int64_t count);
 } arithmetics[] = {
-    [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_and_gradient_float, train_float},
-    [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_and_gradient_double, train_double},
+    [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_and_gradient_float, train_float, timed_pass_float},
+    [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_and_gradient_double, train_double, timed_pass_double},
 };
 
 #define LENGTH(array) ((int)(sizeof(array) / sizeof(array)[0]))
@@ -414,13 +415,11 @@ int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, 
     return fail(model, FNN_INVALID, "operation = %" PRId32 ": 0 is forward, 1 is gradient", operation);
   if (repeats < 1)
     return fail(model, FNN_INVALID, "repeats = %" PRId64 ": must be at least 1", repeats);
-  const struct arithmetic *arithmetic = model->arithmetic;
   const int64_t places = model->rows - count + 1;
   double sum = 0;
   const double start = now();
   for (int64_t r = 0, s = first; r < repeats; r++, s = (s + count) % places)
-    sum += operation == FNN_FORWARD ? arithmetic->outputs(model, s, count)
-                                    : arithmetic->loss_and_gradient(model, s, count, model->gradient);
+    sum += model->arithmetic->timed_pass(model, operation, s, count);
   *seconds = now() - start;
   *checksum = sum;
   return FNN_OK;

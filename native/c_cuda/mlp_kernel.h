@@ -249,10 +249,9 @@ static void NAME(update)(const fnn_model *model, REAL rate) {
 
 /* --- What mlp.c calls. -------------------------------------------------------------------------------------------- */
 
-/* Outputs of rows [first, first + count), left in the last layer's A; the first of them is returned. */
-static double NAME(outputs)(const fnn_model *model, int64_t first, int64_t count) {
+/* Outputs of rows [first, first + count), left in the last layer's A. */
+static void NAME(outputs)(const fnn_model *model, int64_t first, int64_t count) {
   NAME(forward)(model, (const REAL *)model->x + first * model->layers[0].inputs, count);
-  return ((const REAL *)model->layers[model->n_layers - 1].A)[0];
 }
 
 static double NAME(loss_and_gradient)(const fnn_model *model, int64_t first, int64_t count, void *gradient) {
@@ -286,4 +285,17 @@ static void NAME(train)(const fnn_model *model, int64_t first, int64_t count, in
     NAME(backward)(model, model->X, B, model->gradient);
     NAME(update)(model, rate);
   }
+}
+
+/* One pass of fnn_time: what it adds to the checksum. */
+static double NAME(timed_pass)(const fnn_model *model, int32_t operation, int64_t first, int64_t count) {
+  if (operation == FNN_FORWARD) {
+    NAME(outputs)(model, first, count);
+    const layer *last = &model->layers[model->n_layers - 1];
+    const REAL *Y = last->A;
+    return (double)Y[0] + Y[count * last->outputs - 1];
+  }
+  const REAL *dtheta = model->gradient;
+  const double loss = NAME(loss_and_gradient)(model, first, count, model->gradient);
+  return loss + dtheta[0];
 }

@@ -321,7 +321,7 @@ public:
   }
 
   // `repeats` passes of `count` rows each, over ranges that rotate through the data so that nothing can be hoisted.
-  // The checksum sums the first outputs, or the losses.
+  // The checksum sums the first and the last output of each, or the loss and dW_1[0][0].
   Timing time(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
     reserve(count);
     double checksum = 0;
@@ -331,8 +331,10 @@ public:
       if (operation == Operation::forward) {
         forward(inputs_of(s, count));
         checksum += layers_.back().A[0];
+        checksum += layers_.back().A[count * outputs() - 1];
       } else {
         checksum += loss_and_gradient(s, count);
+        checksum += gradient_[0];
       }
     }
     return {seconds_since(start), checksum};

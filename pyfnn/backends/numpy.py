@@ -251,9 +251,9 @@ class NumpyModel(Model):
                 X = self._x[at : at + count]
                 if operation == "forward":
                     step.forward(X)
-                    checksum += step.Y.item(0)
+                    checksum += step.Y.item(0) + step.Y.item(-1)
                 else:
-                    checksum += self._gradient(step, X, self._y[at : at + count])
+                    checksum += self._gradient(step, X, self._y[at : at + count]) + self._dtheta.item(0)
             return time.perf_counter() - start, checksum
 
     def _gradient(self, step: _Pass, X: Array, T: Array) -> float:

@@ -140,8 +140,13 @@ sub time_passes {
     for my $r (0 .. $repeats - 1) {
         my $s    = ($first + $r * $count) % (@x - $count + 1);
         my @rows = $s .. $s + $count - 1;
-        my @values = $operation eq 'forward' ? map { (forward($x[$_]))[-1][0] } @rows : gradient(@rows);
-        $checksum += $values[0];
+        if ($operation eq 'forward') {
+            my @Y = map { (forward($x[$_]))[-1] } @rows;
+            $checksum += $Y[0][0] + $Y[-1][-1];
+        } else {
+            my ($loss, @dtheta) = gradient(@rows);
+            $checksum += $loss + $dtheta[0];
+        }
     }
     return sprintf "seconds=%.9g\tchecksum=%.17g", now() - $start, $checksum;
 }

@@ -26,6 +26,7 @@ BUGS = {
     "article": "dW multiplies the delta with the pre-activation of the layer below, as the article printed it",
     "reset_incomplete": "reset forgets to restore one weight",
     "hoisted": "the timed loop computes the same rows every time",
+    "no_backward_when_timed": "the timed loop computes the loss alone",
     "reading_moves_theta": "computing a gradient also takes a step",
     "nondeterministic": "the last bits hang on a hidden state",
     "half_precision_sum": "one product is summed in half the digits",
@@ -188,7 +189,12 @@ class PlantedModel(Model):
         for repeat in range(repeats):
             start = first if self.bug == "hoisted" else (first + repeat * count) % (len(self._x) - count + 1)
             x, y = self._rows(start, count)
-            checksum += float(self._pass(x)[1][-1][0, 0]) if operation == "forward" else self._gradient(x, y, count)[0]
+            if operation == "forward":
+                Y = self._pass(x)[1][-1]
+                checksum += float(Y[0, 0]) + float(Y[-1, -1])
+            else:
+                loss, gradient = self._gradient(x, y, count)
+                checksum += loss + (0.0 if self.bug == "no_backward_when_timed" else float(gradient[0]))
         return 1e-3 * repeats, checksum
 
     def _theta(self) -> Array:
