@@ -250,13 +250,13 @@ def test_an_install_hidden_by_the_folder_says_so_and_numpy_still_runs(from_wheel
 def test_bench_run_in_a_folder_that_hides_the_install_says_what_to_do(
     from_wheel: Path, checkout: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--workloads", "wine-shallow", "--budget", "2", "--out", tmp_path)
+    arguments = ("--workloads", "wine-shallow", "--budget", "60", "--precision", "1000", "--out", tmp_path)
     said = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
     assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", said, flags=re.MULTILINE)
     assert "Traceback" not in said
     (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
     backends = {backend["name"]: backend for backend in case["backends"]}
-    assert backends["numpy"]["status"] in ("ok", "too_slow")
+    assert backends["numpy"]["status"] == "ok"
     for name in ("cpp", "c"):
         assert backends[name]["status"] == "unavailable"
         assert HIDES in backends[name]["reason"]
