@@ -79,7 +79,6 @@ def replay(seat: Seat, burst: int, block: Block) -> None:
 
 def _pieces(steps: int) -> list[int]:
     """A cut of that many steps: first a walk's length, then a third of the rest, then what is left."""
-    first = min(steps, parity.STEPS) if steps > 1 else 1
-    first = min(first, max(1, steps - 1))
+    first = max(1, min(parity.STEPS, steps - 1))
     second = (steps - first) // 3
     return [piece for piece in (first, second, steps - first - second) if piece]

@@ -6,6 +6,7 @@ Which backends exist is the registry's business.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -54,6 +55,21 @@ class Description:
     losses: tuple[str, ...] = CORE_LOSSES
     arithmetic: str = "native"
     deterministic: bool = True
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> "Description":
+        """From the words of a `hello` or an `fnn_about`, in which every key must be; further keys are ignored."""
+        return cls(
+            name=fields["name"],
+            language=fields["language"],
+            compiler=fields["compiler"],
+            flags=fields["flags"],
+            clock=fields["clock"],
+            activations=tuple(fields["activations"].split(",")),
+            losses=tuple(fields["losses"].split(",")),
+            arithmetic=fields["arithmetic"],
+            deterministic=fields["deterministic"] == "yes",
+        )
 
 
 class Model(ABC):

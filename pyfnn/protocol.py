@@ -113,17 +113,7 @@ def parse_description(fields: Mapping[str, str]) -> Description:
         raise ProtocolError(f"arithmetic={fields['arithmetic']}: must be native or float64")
     if fields["deterministic"] not in ("yes", "no"):
         raise ProtocolError(f"deterministic={fields['deterministic']}: must be yes or no")
-    return Description(
-        name=fields["name"],
-        language=fields["language"],
-        compiler=fields["compiler"],
-        flags=fields["flags"],
-        clock=fields["clock"],
-        activations=tuple(fields["activations"].split(",")),
-        losses=tuple(fields["losses"].split(",")),
-        arithmetic=fields["arithmetic"],
-        deterministic=fields["deterministic"] == "yes",
-    )
+    return Description.from_fields(fields)
 
 
 @dataclass(frozen=True)

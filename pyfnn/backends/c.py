@@ -184,14 +184,4 @@ def _describe(lib: Any, path: Path) -> Description:
     for key in _KEYS:
         if not said.get(key):
             raise BackendUnavailable(f"fnn_about of {path} does not say {key}", f"build it against {_header()}")
-    return Description(
-        name=said["name"],
-        language=said["language"],
-        compiler=said["compiler"],
-        flags=said["flags"],
-        clock=said["clock"],
-        activations=tuple(said["activations"].split(",")),
-        losses=tuple(said["losses"].split(",")),
-        arithmetic=said["arithmetic"],
-        deterministic=said["deterministic"] == "yes",
-    )
+    return Description.from_fields(said)
