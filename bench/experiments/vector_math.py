@@ -1,0 +1,109 @@
+"""Fits the polynomials that native/cpp/tuned/vector_math.hpp computes with, and prints them as C++.
+
+Each is the best in relative error on its interval (Remez's exchange: Muller, Elementary Functions, 3rd ed., ch. 3),
+found in 60 digits. Needs mpmath, which nothing else here does: pip install mpmath
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath as mp
+
+mp.mp.dps = 60
+
+Real = Any  # mpmath's numbers have no types
+Function = Callable[[Real], Real]
+
+ROUNDS = 12  # of the exchange; three or four are enough
+GRID = 400  # points at which the error is looked at between exchanges
+
+
+def fit(f: Function, weight: Function, low: Real, high: Real, degree: int) -> list[Real]:
+    """Coefficients, constant first, of the polynomial p that minimises max |p - f| weight over [low, high]."""
+    n = degree + 2
+    middle, half = (low + high) / 2, (high - low) / 2
+    points = [middle - half * mp.cos(mp.pi * (k + mp.mpf(1) / 2) / n) for k in range(n)]
+    grid = [middle - half * mp.cos(mp.pi * k / GRID) for k in range(GRID + 1)]
+    for _ in range(ROUNDS):
+        rows = [[x**i for i in range(degree + 1)] + [(-1) ** k / weight(x)] for k, x in enumerate(points)]
+        *p, _ = mp.lu_solve(mp.matrix(rows), mp.matrix([f(x) for x in points]))
+        points = _extrema([(mp.polyval(p[::-1], x) - f(x)) * weight(x) for x in grid], grid, n)
+    return list(p)
+
+
+def _extrema(errors: Sequence[Real], grid: Sequence[Real], n: int) -> list[Real]:
+    """The n points between which the error changes its sign, each the worst of its stretch."""
+    stretches: list[list[int]] = [[0]]
+    for k in range(1, len(grid)):
+        if errors[k] * errors[stretches[-1][-1]] < 0:
+            stretches.append([])
+        stretches[-1].append(k)
+    worst = [max(stretch, key=lambda k: abs(errors[k])) for stretch in stretches]
+    while len(worst) > n:
+        worst.pop(0 if abs(errors[worst[0]]) < abs(errors[worst[-1]]) else -1)
+    if len(worst) < n:
+        raise ArithmeticError("the error alternates too seldom: the degree is more than the precision carries")
+    return [grid[k] for k in worst]
+
+
+def expm1_polynomial(degree: int) -> list[Real]:
+    """p in exp(r) - 1 = r + r^2 p(r), |r| <= log(2) / 2."""
+
+    def f(r: Real) -> Real:
+        return (mp.expm1(r) - r) / r**2 if r else mp.mpf(1) / 2
+
+    bound = mp.log(2) / 2
+    return fit(f, lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0) + mp.mpf(10) ** -50, -bound, bound, degree)
+
+
+def atanh_polynomial(degree: int) -> list[Real]:
+    """p in 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3; log1p(e) = 2 atanh(e / (2 + e))."""
+
+    def f(u: Real) -> Real:
+        s = mp.sqrt(u)
+        return (2 * mp.atanh(s) - 2 * s) / s**3 if u else mp.mpf(2) / 3
+
+    return fit(f, lambda u: u if u else mp.mpf(10) ** -50, mp.mpf(0), mp.mpf(1) / 9, degree)
+
+
+def tanh_pieces() -> list[tuple[Real, list[Real]]]:
+    """(centre, coefficients) of tanh on each of 32 pieces: quarters of the octaves from 1/16 to 16.
+
+    The first reaches down to 0 and is odd; those above 9.02, where tanh rounds to 1 in single precision, are 1.
+    """
+    pieces: list[tuple[Real, list[Real]]] = []
+    for k in range(32):
+        octave, quarter = divmod(k, 4)
+        low = mp.mpf(2) ** (octave - 4) * (1 + mp.mpf(quarter) / 4)
+        high = low + mp.mpf(2) ** (octave - 4) / 4
+        if k == 0:
+            odd = fit(lambda u: mp.tanh(mp.sqrt(u)) / mp.sqrt(u) if u else mp.mpf(1), lambda u: mp.mpf(1), mp.mpf(0), high**2, 2)
+            pieces.append((mp.mpf(0), [mp.mpf(0), odd[0], mp.mpf(0), odd[1], mp.mpf(0), odd[2]]))
+        elif low > mp.mpf("9.02"):
+            pieces.append((low, [mp.mpf(1)] + [mp.mpf(0)] * 5))
+        else:
+            centre = (low + high) / 2
+            pieces.append((centre, fit(lambda t, c=centre: mp.tanh(c + t), lambda t, c=centre: 1 / mp.tanh(c + t), low - centre, high - centre, 5)))  # type: ignore[misc]
+    return pieces
+
+
+def _cpp(values: Sequence[Real], digits: int) -> str:
+    return ", ".join(mp.nstr(value, digits) for value in values)
+
+
+def main() -> None:
+    """Print every table."""
+    for name, degrees in (("expm1", (4, 10)), ("atanh", (5, 12))):
+        for dtype, degree, digits in (("float", degrees[0], 10), ("double", degrees[1], 19)):
+            polynomial = expm1_polynomial(degree) if name == "expm1" else atanh_polynomial(degree)
+            print(f"{name}, {dtype}: {_cpp(polynomial, digits)}")
+    pieces = tanh_pieces()
+    first = (123 * 4) % 32  # where the piece that starts at 1/16 stands: bits 21 to 25 of its floating-point word
+    turned = pieces[32 - first :] + pieces[: 32 - first]
+    print("tanh, centres:", _cpp([centre for centre, _ in turned], 10))
+    for i in range(6):
+        print(f"tanh, coefficients of t^{i}:", _cpp([p[i] for _, p in turned], 10))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+// pool.hpp: threads that wait for work, and the one way to give them some.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fnn::tuned {
+
+// A helper thread that has finished looks out for more work for this long, and then sleeps until it is woken. A call
+// that is over leaves no thread busy beyond it.
+constexpr std::chrono::microseconds patience{50};
+
+class Pool {
+public:
+  // The calling thread is one of `threads`.
+  explicit Pool(std::size_t threads) {
+    for (std::size_t i = 1; i < threads; ++i)
+      helpers_.emplace_back([this, i] { serve(i); });
+  }
+  ~Pool() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ending_ = true;
+      call_.fetch_add(1);
+    }
+    woken_.notify_all();
+    for (std::thread &helper : helpers_)
+      helper.join();
+  }
+  Pool(const Pool &) = delete;
+  Pool &operator=(const Pool &) = delete;
+
+  std::size_t size() const {
+    return helpers_.size() + 1;
+  }
+
+  // f(i) for each i < size(), each on a thread of its own; returns when all are done. f must not throw.
+  template <class F> void run(const F &f) {
+    if (helpers_.empty())
+      return f(std::size_t(0));
+    context_ = &f;
+    work_ = [](const void *context, std::size_t i) { (*static_cast<const F *>(context))(i); };
+    busy_.store(helpers_.size());
+    {
+      const std::lock_guard<std::mutex> lock(mutex_); // so that none falls asleep between its last look and this
+      call_.fetch_add(1);
+    }
+    if (asleep_.load() > 0)
+      woken_.notify_all();
+    f(std::size_t(0));
+    while (busy_.load(std::memory_order_acquire) > 0)
+      pause();
+  }
+
+private:
+  static void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  void serve(std::size_t i) {
+    for (std::size_t seen = 0;;) {
+      wait_for_other_than(seen);
+      seen = call_.load(std::memory_order_acquire);
+      if (ending_)
+        return;
+      work_(context_, i);
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void wait_for_other_than(std::size_t seen) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (call_.load(std::memory_order_acquire) == seen) {
+      for (int i = 0; i < 32 && call_.load(std::memory_order_acquire) == seen; ++i)
+        pause();
+      if (std::chrono::steady_clock::now() < until)
+        continue;
+      std::unique_lock<std::mutex> lock(mutex_);
+      asleep_.fetch_add(1);
+      woken_.wait(lock, [&] { return call_.load() != seen; });
+      asleep_.fetch_sub(1);
+    }
+  }
+
+  std::vector<std::thread> helpers_;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  std::atomic<std::size_t> call_{0}, busy_{0}, asleep_{0};
+  void (*work_)(const void *, std::size_t) = nullptr;
+  const void *context_ = nullptr;
+  bool ending_ = false;
+};
+
+} // namespace fnn::tuned

@@ -1,0 +1,288 @@
+// product.hpp: C = start + P Q, by tiles that stay in registers, in blocks that stay in the caches. The three products
+// of a layer are this one: they differ in where a tile starts, what becomes of it, and how P and Q lie in memory.
+//
+// Every element of C is one sum in the order of k, whatever the tiles, blocks and threads: so their number and sizes do
+// not show in the bits of a result.
+#pragma once
+
+#include "storage.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+namespace fnn::tuned {
+
+// ---- The tile: R rows by N vectors of C ----
+
+// As many sums as two multiply-adds a cycle, each four or five cycles long, can keep going, in the registers there are.
+constexpr std::size_t tile_rows = n_registers == 32 ? 8 : 4;
+constexpr std::size_t tile_vectors = 3;
+
+// How P lies: element (r, k) at P[r * stride + k], or, transposed, at P[k * stride + r].
+enum class Layout { rows, transposed };
+
+// What becomes of a tile's sums S: C = S, C + S, C + (S + scale C), or S + scale W.
+enum class Finish { store, add, update, gradient };
+
+template <class Real> struct Result {
+  Real *C;
+  std::size_t stride;
+  Finish finish = Finish::store;
+  const Real *bias = nullptr; // what the sums start from, (columns), if not from 0
+  const Real *W = nullptr;    // Finish::gradient: laid out as C
+  Real scale = 0;
+};
+
+// C's rows `row`.. and columns `column`.. : R rows, N vectors.   Q: k rows of N vectors, `q_stride` apart
+template <std::size_t R, std::size_t N, Layout layout, class Real>
+FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
+                     const Result<Real> &to, std::size_t row, std::size_t column) {
+  constexpr std::size_t V = lanes<Real>;
+  Vector<Real> sums[R][N] = {};
+  Real *C = to.C + row * to.stride + column;
+#define FNN_EACH                                                                                                       \
+  _Pragma("GCC unroll 8") for (std::size_t r = 0; r < R; ++r)                                                          \
+      _Pragma("GCC unroll 3") for (std::size_t v = 0; v < N; ++v)
+  FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // it is wanted when the sums are done
+  if (to.bias)
+    FNN_EACH sums[r][v] = load(to.bias + column + v * V);
+  for (std::size_t k = 0; k < K; ++k) {
+    Vector<Real> q[N];
+#pragma GCC unroll 3
+    for (std::size_t v = 0; v < N; ++v)
+      q[v] = load(Q + v * V);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; ++r) {
+      const Vector<Real> p = broadcast(layout == Layout::rows ? P[r * p_stride] : P[r]);
+#pragma GCC unroll 3
+      for (std::size_t v = 0; v < N; ++v)
+        sums[r][v] += p * q[v];
+    }
+    P += layout == Layout::rows ? 1 : p_stride;
+    Q += q_stride;
+  }
+  const auto c = [&](std::size_t r, std::size_t v) FNN_LAMBDA { return load(C + r * to.stride + v * V); };
+  switch (to.finish) {
+  case Finish::store:
+    break;
+  case Finish::add:
+    FNN_EACH sums[r][v] = c(r, v) + sums[r][v];
+    break;
+  case Finish::update:
+    FNN_EACH sums[r][v] = c(r, v) + (sums[r][v] + to.scale * c(r, v));
+    break;
+  case Finish::gradient:
+    FNN_EACH sums[r][v] += to.scale * load(to.W + (row + r) * to.stride + column + v * V);
+    break;
+  }
+  FNN_EACH store(C + r * to.stride + v * V, sums[r][v]);
+#undef FNN_EACH
+}
+
+// ---- Blocks ----
+
+// Half-open ranges of rows and of columns.
+struct Range {
+  std::size_t begin, end;
+  std::size_t size() const {
+    return end - begin;
+  }
+};
+
+// Calls f(first, R) for pieces of `range`, R a compile-time size: as many of tile_rows as there are, then halves.
+template <std::size_t R = tile_rows, class F> FNN_INLINE void for_rows(Range range, F f) {
+  for (; range.size() >= R; range.begin += R)
+    f(range.begin, std::integral_constant<std::size_t, R>());
+  if constexpr (R > 1)
+    for_rows<R / 2>(range, f);
+}
+
+// The same for columns, by vectors. A last strip of one vector has too few sums to keep the adders busy, so four
+// vectors are two and two.
+template <class Real, class F> FNN_INLINE void for_columns(Range range, F f) {
+  constexpr std::size_t V = lanes<Real>;
+  std::size_t column = range.begin, left = range.size() / V;
+  for (; left >= 5 || left == 3; left -= 3, column += 3 * V)
+    f(column, std::integral_constant<std::size_t, 3>());
+  for (; left >= 2; left -= 2, column += 2 * V)
+    f(column, std::integral_constant<std::size_t, 2>());
+  if (left == 1)
+    f(column, std::integral_constant<std::size_t, 1>());
+}
+
+// Calls f(Range) for pieces of `range` of at most `most`, as equal as multiples of `unit` allow.
+template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std::size_t unit, F f) {
+  const std::size_t n = std::max<std::size_t>(1, (range.size() + most - 1) / most);
+  const std::size_t size = ((range.size() + n - 1) / n + unit - 1) / unit * unit;
+  std::size_t begin = range.begin;
+  do {
+    const std::size_t end = std::min(begin + size, range.end);
+    f(Range{begin, end});
+    begin = end;
+  } while (begin < range.end);
+}
+
+// ---- Rows side by side: how a product likes to find what it broadcasts, and W where it needs it transposed ----
+
+template <class Real, std::size_t... i>
+FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Vector<Real> &high,
+                           std::index_sequence<i...>) {
+  using Word = typename Register<Real>::Word;
+  constexpr Word V = lanes<Real>;
+  low = __builtin_shuffle(a, b, Bits<Real>{(static_cast<Word>(i) / 2 + static_cast<Word>(i) % 2 * V)...});
+  high = __builtin_shuffle(a, b, Bits<Real>{(static_cast<Word>(i) / 2 + V / 2 + static_cast<Word>(i) % 2 * V)...});
+}
+
+// B: for each column of A one row of R elements, `b_stride` apart, of which those beyond A's `rows` are 0.
+// A: (rows <= R, columns), readable up to whole vectors   R: a power of two, at most the lanes
+template <std::size_t R, class Real>
+FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
+                             std::size_t b_stride) {
+  constexpr std::size_t V = lanes<Real>;
+  static_assert(R <= V);
+  std::size_t j = 0;
+  for (; j + V <= columns; j += V) {
+    Vector<Real> x[R], y[R];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < R; ++r)
+      x[r] = r < rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
+    // log2(R) perfect shuffles: the first half of the rows with the second.
+#pragma GCC unroll 4
+    for (std::size_t step = 1; step < R; step *= 2) {
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < R / 2; ++r)
+        interleave<Real>(x[r], x[r + R / 2], y[2 * r], y[2 * r + 1], std::make_index_sequence<V>());
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < R; ++r)
+        x[r] = y[r];
+    }
+    if (R == V) {
+#pragma GCC unroll 16
+      for (std::size_t c = 0; c < V; ++c)
+        store(B + (j + c) * b_stride, x[c]);
+    } else { // b_stride is R: the rows of B follow one another
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < R; ++r)
+        std::memcpy(B + j * R + r * V, &x[r], sizeof x[r]);
+    }
+  }
+  for (; j < columns; ++j)
+    for (std::size_t r = 0; r < R; ++r)
+      B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : 0;
+}
+
+// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 beyond the rows
+template <class Real>
+void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
+               std::size_t b_stride) {
+  constexpr std::size_t V = lanes<Real>;
+  for (std::size_t i = 0; i < rows; i += V)
+    side_by_side<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
+}
+
+// ---- The product ----
+
+// How much is worked on at once: blocks of Q and of P stay in the second cache, a strip of Q in the first for as long
+// as it is in use.
+template <class Real> struct Blocking {
+  std::size_t depth, columns, rows;
+  std::size_t direct; // bytes of Q up to which P and Q are read as they lie
+
+  explicit Blocking(Caches caches) {
+    constexpr std::size_t strip = tile_vectors * lanes<Real>;
+    columns = 4 * strip;
+    depth = std::max<std::size_t>(64, caches.l2 / 7 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
+    rows = std::max(tile_rows, caches.l2 / 3 / (depth * sizeof(Real)) / tile_rows * tile_rows);
+    direct = caches.l2 / 4;
+  }
+
+  bool large(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+    return K * columns_ * sizeof(Real) > direct && rows_ >= 4 * tile_rows;
+  }
+};
+
+// Room for one thread's copies of blocks, made before any product.
+template <class Real> struct Workspace {
+  Buffer<Real> P, Q;
+
+  // For products of so many rows and so deep.
+  void reserve(const Blocking<Real> &blocking, std::size_t rows, std::size_t K) {
+    if (Q.size() == 0)
+      Q = Buffer<Real>(blocking.depth * blocking.columns);
+    if (P.size() < rows * K)
+      P = Buffer<Real>(rows * K);
+  }
+};
+
+template <class Real> struct Matrix {
+  const Real *data;
+  std::size_t stride;
+};
+
+// Q of a product: (K, columns), or, with `transposed`, what it is the transpose of: (columns, K), of which there may be
+// fewer than the product's columns, the others being 0.
+template <class Real> struct Factor {
+  Matrix<Real> of;
+  bool transposed = false;
+  std::size_t columns = 0;
+};
+
+// C = start + P Q over the given rows and columns (from and to whole vectors).   P: (rows, K), laid out as `layout`
+// says done(rows, columns) is called for each block of C when it is complete, while it is still in the cache.
+template <Layout layout, class Real, class Done>
+void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, Range columns, std::size_t K,
+             Matrix<Real> P, Factor<Real> Q, Result<Real> result, Done done) {
+  constexpr std::size_t V = lanes<Real>;
+  const bool large = blocking.large(rows.size(), columns.size(), K);
+  // P is gone through once for each strip of columns: a copy in the order of use, where that is often.
+  Real *panels = nullptr;
+  if (large) {
+    panels = room.P.data();
+    for_rows(rows, [&](std::size_t row, auto R) {
+      Real *panel = panels + (row - rows.begin) * K;
+      if constexpr (layout == Layout::rows)
+        side_by_side<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
+      else
+        for (std::size_t k = 0; k < K; ++k)
+          std::memcpy(panel + k * R, P.data + k * P.stride + row, R * sizeof(Real));
+    });
+  }
+  Real *const copy = large || Q.transposed ? room.Q.data() : nullptr;
+  for_pieces(columns, blocking.columns, V, [&](Range n) {
+    Result<Real> to = result;
+    for_pieces({0, K}, blocking.depth, V, [&](Range k) {
+      Matrix<Real> q{Q.of.data + k.begin * Q.of.stride + n.begin, Q.of.stride};
+      if (copy) {
+        if (Q.transposed)
+          transpose(Q.of.data + n.begin * Q.of.stride + k.begin, Q.of.stride, std::min(n.end, Q.columns) - n.begin,
+                    k.size(), copy, n.size());
+        else
+          for (std::size_t i = 0; i < k.size(); ++i)
+            for (std::size_t j = 0; j < n.size(); j += V)
+              store(copy + i * n.size() + j, load(q.data + i * q.stride + j));
+        q = {copy, n.size()};
+      }
+      for_pieces(rows, blocking.rows, tile_rows, [&](Range m) {
+        for_columns<Real>(n, [&](std::size_t column, auto N) FNN_LAMBDA {
+          const Real *strip = q.data + (column - n.begin);
+          for_rows(m, [&](std::size_t row, auto R) FNN_LAMBDA {
+            if (large)
+              tile<R, N, Layout::transposed>(panels + (row - rows.begin) * K + k.begin * R, R, strip, q.stride,
+                                             k.size(), to, row, column);
+            else
+              tile<R, N, layout>(P.data +
+                                     (layout == Layout::rows ? row * P.stride + k.begin : k.begin * P.stride + row),
+                                 P.stride, strip, q.stride, k.size(), to, row, column);
+          });
+        });
+      });
+      to.bias = nullptr;
+      if (to.finish != Finish::update)
+        to.finish = Finish::add;
+      to.scale = 0;
+    });
+    done(rows, n);
+  });
+}
+
+} // namespace fnn::tuned

@@ -1,0 +1,176 @@
+// tuned_module.cpp: pyfnn.backends._tuned_<level>, network.hpp for Python, compiled for one instruction-set level.
+// Bindings only: what is computed is in network.hpp, what is valid is checked in pyfnn/backend.py and
+// pyfnn/ensemble.py.
+#include "network.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+namespace py = pybind11;
+namespace tuned = fnn::tuned;
+
+namespace {
+
+// Without forcecast, and with noconvert() beside the argument: another dtype or layout is refused, never copied.
+template <class T> using Array = py::array_t<T, py::array::c_style>;
+using Sizes = std::vector<std::size_t>;
+using Functions = std::vector<std::pair<std::string, double>>; // a name and its parameter, a layer
+
+// The work below can take minutes and touches no Python object, so other threads may run meanwhile. (A model is used by
+// one thread at a time.)
+using ReleaseGil = py::gil_scoped_release;
+
+std::vector<tuned::Chosen> chosen(const Functions &functions) {
+  std::vector<tuned::Chosen> result;
+  for (const auto &[name, parameter] : functions)
+    result.push_back({name, parameter});
+  return result;
+}
+
+// A network and the threads it computes with.
+template <class Real> struct Model {
+  tuned::Pool pool;
+  tuned::Mlp<Real> mlp;
+
+  Model(const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
+        std::size_t threads)
+      : pool(threads), mlp(sizes, chosen(functions), loss, l2, theta.data(), &pool) {}
+
+  void load(const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &order) {
+    mlp.load(std::make_shared<tuned::Data<Real>>(x.data(), y.data(), x.shape(0), mlp.inputs(), mlp.outputs()),
+             order.data(), order.size());
+  }
+  Array<Real> forward(std::size_t first, std::size_t count) {
+    Array<Real> outputs({count, mlp.outputs()});
+    Real *data = outputs.mutable_data();
+    const ReleaseGil release;
+    mlp.forward(first, count, data);
+    return outputs;
+  }
+  py::tuple loss_and_gradient(std::size_t first, std::size_t count) {
+    Array<Real> gradient(mlp.n_parameters());
+    Real *data = gradient.mutable_data();
+    double loss;
+    {
+      const ReleaseGil release;
+      loss = mlp.loss_and_gradient(first, count, data);
+    }
+    return py::make_tuple(loss, gradient);
+  }
+  double train(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
+    const ReleaseGil release;
+    mlp.prepare(count, batch_size);
+    const auto start = tuned::Clock::now();
+    mlp.train(first, count, batch_size, static_cast<Real>(rate));
+    return tuned::seconds_since(start);
+  }
+  py::tuple time(const std::string &operation, std::size_t first, std::size_t count, std::size_t repeats) {
+    const auto what = operation == "forward" ? tuned::Operation::forward : tuned::Operation::gradient;
+    tuned::Timing timing;
+    {
+      const ReleaseGil release;
+      timing = mlp.time(what, first, count, repeats);
+    }
+    return py::make_tuple(timing.seconds, timing.checksum);
+  }
+  Array<Real> theta() const {
+    Array<Real> flat(mlp.n_parameters());
+    mlp.theta(flat.mutable_data());
+    return flat;
+  }
+};
+
+// Many networks and the threads that share them.
+template <class Real> struct Ensemble {
+  tuned::Pool pool;
+  tuned::Ensemble<Real> networks;
+  std::size_t inputs, outputs;
+
+  Ensemble(const Sizes &sizes, const Functions &functions, const std::string &loss, const Array<double> &l2,
+           const Array<Real> &thetas, std::size_t threads)
+      : pool(threads),
+        networks(sizes, chosen(functions), loss, l2.data(), thetas.data(), thetas.shape(0), thetas.shape(1), &pool),
+        inputs(sizes.front()), outputs(sizes.back()) {}
+
+  void load(const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &orders) {
+    networks.load(std::make_shared<tuned::Data<Real>>(x.data(), y.data(), x.shape(0), inputs, outputs), orders.data(),
+                  orders.shape(1));
+  }
+  double train(std::size_t first, std::size_t count, std::size_t batch_size, const Array<double> &rates) {
+    const double *each = rates.data();
+    const ReleaseGil release;
+    return networks.train(first, count, batch_size, each);
+  }
+  Array<Real> thetas() const {
+    Array<Real> flat({networks.size(), networks.n_parameters()});
+    networks.thetas(flat.mutable_data());
+    return flat;
+  }
+};
+
+template <class Real> void bind(py::module_ &module, const std::string &bits) {
+  using M = Model<Real>;
+  py::class_<M>(module, ("Mlp" + bits).c_str())
+      .def(py::init<const Sizes &, const Functions &, const std::string &, double, const Array<Real> &, std::size_t>(),
+           py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
+           py::arg("threads"))
+      .def("load", &M::load, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
+      .def("forward", &M::forward, py::arg("first"), py::arg("count"))
+      .def("loss_and_gradient", &M::loss_and_gradient, py::arg("first"), py::arg("count"))
+      .def("train", &M::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"))
+      .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"))
+      .def("theta", &M::theta)
+      .def("reset", [](M &model) { model.mlp.reset(); })
+      .def_property_readonly("threads", [](const M &model) { return model.pool.size(); });
+
+  using E = Ensemble<Real>;
+  py::class_<E>(module, ("Ensemble" + bits).c_str())
+      .def(py::init<const Sizes &, const Functions &, const std::string &, const Array<double> &, const Array<Real> &,
+                    std::size_t>(),
+           py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2").noconvert(),
+           py::arg("thetas").noconvert(), py::arg("threads"))
+      .def("load", &E::load, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("orders").noconvert())
+      .def("train", &E::train, py::arg("first"), py::arg("count"), py::arg("batch_size"),
+           py::arg("learning_rates").noconvert())
+      .def("thetas", &E::thetas)
+      .def("reset", [](E &ensemble) { ensemble.networks.reset(); })
+      .def_property_readonly("threads", [](const E &ensemble) { return ensemble.pool.size(); });
+}
+
+// One function of vector_math.hpp over an array, so that its errors can be measured.
+template <class Real> Array<Real> vector_math(const std::string &name, const Array<Real> &x) {
+  constexpr std::size_t V = tuned::lanes<Real>;
+  using Function = tuned::Vector<Real> (*)(tuned::Vector<Real>);
+  static constexpr std::pair<const char *, Function> table[] = {
+      {"exp", [](tuned::Vector<Real> v) { return tuned::exp<Real>(v); }},
+      {"expm1", [](tuned::Vector<Real> v) { return tuned::expm1<Real>(v); }},
+      {"tanh", [](tuned::Vector<Real> v) { return tuned::tanh(v); }},
+      {"sigmoid", [](tuned::Vector<Real> v) { return tuned::sigmoid<Real>(v); }},
+      {"softplus", [](tuned::Vector<Real> v) { return tuned::softplus<Real>(v); }},
+  };
+  for (const auto &[known, function] : table)
+    if (name == known) {
+      Array<Real> y(x.size());
+      for (std::size_t i = 0, size = x.size(); i < size; i += V) {
+        const std::size_t n = std::min(V, size - i);
+        tuned::Vector<Real> v{};
+        std::memcpy(&v, x.data() + i, n * sizeof(Real));
+        v = function(v);
+        std::memcpy(y.mutable_data() + i, &v, n * sizeof(Real));
+      }
+      return y;
+    }
+  throw py::value_error("vector_math.hpp has no " + name);
+}
+
+} // namespace
+
+PYBIND11_MODULE(PYFNN_MODULE, module) {
+  module.doc() = "network.hpp: a feed-forward network tuned to the machine, at one instruction-set level.";
+  module.attr("vector_bytes") = tuned::vector_bytes;
+  bind<float>(module, "32");
+  bind<double>(module, "64");
+  module.def("vector_math", vector_math<float>, py::arg("name"), py::arg("x").noconvert());
+  module.def("vector_math", vector_math<double>, py::arg("name"), py::arg("x").noconvert());
+}
