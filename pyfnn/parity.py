@@ -38,7 +38,7 @@ caught.
 
 STEPS = 20  # of the long trajectory
 PROOF_STEPS = 50  # about how many steps of the workload's own it takes to examine a model: what a proof costs
-MANY_STEPS = 8  # of each member's trajectory in an ensemble
+MANY_STEPS = 6  # of each member's trajectory in an ensemble
 MANY_TIMES = 2  # that an ensemble walks it in an examination
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
 
@@ -51,6 +51,7 @@ _SLOWER = (1, 4, 16, 64)
 _SAMPLED = 3.0  # the shadows sample the errors so many times: an implementation's may be that many times the largest
 _SHADOWS = {"longdouble": 6, "float64": 2}  # large networks average more, and cost more
 _MANY_SHADOWS = 2  # of each member: there are many, and a tenth of the proof's time is theirs
+_MANY_TRIED = 4  # batches for a member's rate: one of them may have next to no gradient
 _MANY_SIBLINGS = 5
 _MANY_MARGIN = 3  # entries of each order before and after those that are walked
 
@@ -672,8 +673,8 @@ def _many_trial(
     orders, walks = [], []
     for theta, lam in zip(thetas, l2, strict=True):
         own, exact = replace(network, l2=float(lam)), theta.astype(precision)
-        begin = rng.permutation(len(x))[:batch_size]
-        rate = _full_rate(own, exact, x[begin], y[begin]) / MANY_STEPS
+        tried = (rng.permutation(len(x))[:batch_size] for _ in range(_MANY_TRIED))
+        rate = min(_full_rate(own, exact, x[rows], y[rows]) for rows in tried) / MANY_STEPS
         walker, rows = _long_walk(own, exact, rate, precision, data, counts, rng, _MANY_SHADOWS)
         others = rng.integers(len(x), size=2 * _MANY_MARGIN)
         orders.append(np.concatenate([others[:_MANY_MARGIN], rows, others[_MANY_MARGIN:]]))
