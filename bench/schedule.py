@@ -55,6 +55,7 @@ _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 _STEADY = 0.05  # successive blocks this close have warmed up
 _MOST_WARM_BLOCKS = 20
 _MOST_LAUNCHES = 100
+_MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
 _CURVE_SHARE = 0.05  # of a case's budget
 _CURVE_EPOCHS = 40
 
@@ -144,6 +145,7 @@ class CaseRun:
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
+        self._block_seconds = settings.block_seconds * (1 if problem.members is None else _MANY_BLOCKS)
         self._journal, self._watch = journal, watch
         self._arms = [Arm(row, row.name) for row in rows]
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
@@ -324,12 +326,12 @@ class CaseRun:
     def _calibrate(self, arm: Arm, seat: Seat, proof_seconds: float) -> None:
         """Fix how many steps make a block."""
         most = self._problem.n_order // self._key.workload.batch if self._key.operation == "train" else 2**40
-        steps, target = 1, 1.2 * self._settings.block_seconds
+        steps, target = 1, 1.2 * self._block_seconds
         while True:
             seconds = seat.turn(steps, steps).seconds
             per_step = max(seconds, 1e-9) / steps
             self._refuse_if_too_slow(seat, per_step, proof_seconds)
-            if seconds >= self._settings.block_seconds or steps >= most:
+            if seconds >= self._block_seconds or steps >= most:
                 break
             steps = min(most, max(2 * steps, min(100 * steps, math.ceil(target / per_step))))
         arm.step_seconds = per_step
@@ -341,7 +343,7 @@ class CaseRun:
     def _refuse_if_too_slow(self, seat: Seat, step_seconds: float, proof_seconds: float) -> None:
         """Refuse what cannot fit the budget, with the prediction."""
         settings = self._settings
-        block = max(step_seconds, settings.block_seconds)
+        block = max(step_seconds, self._block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
         blocks = 2 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
         predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
