@@ -238,7 +238,7 @@ def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
         return ""
     if kind.relative:
         return f"{number(quantity.value)}×" if row.ratio else row.verdict
-    rate = f" = {row.rate}/s" if row.rate else ""
+    rate = f", {row.rate}/s" if row.rate else ""
     return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
