@@ -15,7 +15,7 @@ from typing import Protocol
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
 from bench.suites import CaseKey, Problem
-from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
+from bench.workers import MANY_BLOCKS, Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
 from pyfnn import parity
 from pyfnn.errors import (
     BackendUnavailable,
@@ -55,7 +55,6 @@ _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 _STEADY = 0.05  # successive blocks this close have warmed up
 _MOST_WARM_BLOCKS = 20
 _MOST_LAUNCHES = 100
-_MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
 _CURVE_SHARE = 0.05  # of a case's budget
 _CURVE_EPOCHS = 40
 
@@ -145,7 +144,7 @@ class CaseRun:
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
-        self._block_seconds = settings.block_seconds * (1 if problem.members is None else _MANY_BLOCKS)
+        self._block_seconds = settings.block_seconds * (1 if problem.members is None else MANY_BLOCKS)
         self._journal, self._watch = journal, watch
         self._arms = [Arm(row, row.name) for row in rows]
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")

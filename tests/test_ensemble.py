@@ -571,12 +571,12 @@ def test_a_block_of_several_calls_is_granted_their_way(
 ) -> None:
     with seat(tmp_path, case, misbehaving.STEADY) as steady:
         steady.sit_down()
-        monkeypatch.setattr(steady, "run", lambda _: Block(9, 0.15, 0.2, 0.15, 0, calls=calls))
+        monkeypatch.setattr(steady, "run", lambda _: Block(9, 0.3, 0.4, 0.3, 0, calls=calls))
         if calls == 1:
             with pytest.raises(Implausible, match="claims only"):
                 steady.turn(1, 9)
         else:
-            assert steady.turn(1, 9).seconds == 0.15
+            assert steady.turn(1, 9).seconds == 0.3
 
 
 def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str]) -> Case:
@@ -622,7 +622,7 @@ def test_a_training_of_many_that_cannot_be_repeated_has_failed_the_proof(
 def test_what_cannot_fit_the_budget_is_too_slow(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "_MANY_BLOCKS", 10**6)
+    monkeypatch.setattr(schedule, "MANY_BLOCKS", 10**6)
     assert {b.status for b in measured(tmp_path, case, {}).backends} == {"too_slow"}
 
 
