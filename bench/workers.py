@@ -28,7 +28,7 @@ _CPU_GRACE = 0.005  # seconds; one clock may have ticks
 _HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
 _HONEST_BLOCK = 0.05  # seconds
 MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
-_CALL_GRACE = 2e-4  # seconds on the way of each call, where a block is made of several
+_CALL_GRACE = 1e-3  # seconds on the way of each call, where a block is made of several
 _ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
 
 

@@ -598,7 +598,18 @@ def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str])
     return results.load(folder / "run").cases[0]
 
 
-def test_a_case_of_many_networks_counts_the_steps_of_each(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_a_case_of_many_networks_counts_the_steps_of_each(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks: set[int] = set()
+
+    class Counted(Seat):
+        def turn(self, burst: int, steps: int) -> Block:
+            block = super().turn(burst, steps)
+            blocks.add(block.steps)
+            return block
+
+    monkeypatch.setattr(schedule, "Seat", Counted)
     measured_case = measured(tmp_path, case, {"steady": misbehaving.STEADY, "tiring": "tires train 1"})
     status = {b.name: b.status for b in measured_case.backends}
     assert status == {"steady": "ok", "tiring": "ok", "c": "ok"}  # too little for one member to tire
@@ -606,8 +617,7 @@ def test_a_case_of_many_networks_counts_the_steps_of_each(tmp_path: Path, case: 
     assert measured_case.title.endswith("1 thread · 3 networks")
     for backend in measured_case.backends:
         assert backend.curve is None
-        assert all(sample.steps % MEMBERS == 0 for sample in backend.samples)
-        assert sum("ensemble" in str(failure) for failure in backend.parity["failures"]) == 0
+        assert {sample.steps for sample in backend.samples} <= {MEMBERS * steps for steps in blocks}
         assert backend.parity["checks"] > 2 * MEMBERS
 
 
