@@ -2,9 +2,11 @@
 
 from functools import lru_cache
 
+import numpy as np
+
 from bench.suites import Problem
 from bench.workers import Block, Seat
-from pyfnn import parity, rounding
+from pyfnn import parity
 from pyfnn.errors import PyfnnError
 
 _ADDED_UP = 1e-9  # of a checksum's size: what the order of its additions may change
@@ -25,15 +27,28 @@ def trials(problem: Problem, batch: int) -> list[parity.Trial]:
     return parity.battery(problem.network, problem.theta, problem.x, problem.y, batch)
 
 
-def prove(seat: Seat, battery: list[parity.Trial]) -> parity.Evidence:
-    """Put a process through the battery.
+@lru_cache(maxsize=1)
+def many_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:
+    """What comes on top for many networks at once; nothing for a single one."""
+    own = problem.members
+    if own is None:
+        return []
+    return parity.many_battery(problem.network, own.thetas, own.l2, problem.x, problem.y, batch)
+
+
+def prove(seat: Seat, battery: list[parity.Trial], many: list[parity.ManyTrial] | None = None) -> parity.Evidence:
+    """Put a process through the battery; and then through that for many networks at once, if there is one.
 
     Raises
     ------
     ParityFailed
         Naming the tensor, the error and what would have been allowed.
     """
-    evidence = parity.examine(seat.make, battery, deterministic=seat.worker.description.deterministic)
+    deterministic = seat.worker.description.deterministic
+    evidence = parity.examine(seat.make, battery, deterministic=deterministic)
+    if many and evidence.passed:
+        more = parity.examine_many(seat.make_many, many, deterministic=deterministic)
+        evidence = parity.Evidence(evidence.checks + more.checks)
     if not evidence.passed:
         failed = f"{len(evidence.failures)} of {len(evidence.checks)} checks failed"
         raise ParityFailed(f"{evidence.worst}; {failed}", evidence)
@@ -46,39 +61,39 @@ def replay(seat: Seat, burst: int, block: Block) -> None:
     The first piece is as long as a walk of the battery, and no piece as long as the block: who does less in a long call
     than in short ones ends elsewhere. Training must end at the same θ, bit for bit; timed passes must have the same
     checksum, but for the order of its additions. A backend that declares itself nondeterministic is held to
-    `_BLURRED` alone. Call right after the block.
+    `_BLURRED` alone, and so is one whose θ is rounded between calls. Call right after the block.
 
     Raises
     ------
     ParityFailed
     """
-    deterministic = seat.worker.description.deterministic
-    timed = seat.model.theta()
+    timed = seat.theta()
     seat.reset()
-    start = seat.model.theta()
+    start = seat.theta()
     seat.run(burst)
     again, done = 0.0, 0
-    for steps in _pieces(block.steps):
+    walk = parity.STEPS if seat.single else parity.MANY_STEPS
+    for steps in _pieces(block.steps, walk):
         again += seat.run(steps, skip=done).checksum
         done += steps
     if seat.trains:
-        end = seat.model.theta()
-        strayed, moved = rounding.norm(end - timed), rounding.norm(timed - start)
-        same = end.tobytes() == timed.tobytes() if deterministic else strayed <= _BLURRED * moved
+        end = seat.theta()
+        strayed, moved = (np.linalg.norm(far.astype(np.float64), axis=-1) for far in (end - timed, timed - start))
+        same = end.tobytes() == timed.tobytes() if seat.repeatable else (strayed <= _BLURRED * moved).all()
         if not same:
             raise ParityFailed(
                 "the timed training, replayed from the same θ over the same rows in several calls, ended at another θ"
             )
     else:
         scale = block.steps * max(1.0, abs(block.checksum / block.steps), abs(again / block.steps))
-        if not abs(again - block.checksum) <= (_ADDED_UP if deterministic else _BLURRED) * scale:
+        if not abs(again - block.checksum) <= (_ADDED_UP if seat.repeatable else _BLURRED) * scale:
             raise ParityFailed(
                 f"the timed passes, made again in several calls, have checksum {again:.9g}: it was {block.checksum:.9g}"
             )
 
 
-def _pieces(steps: int) -> list[int]:
+def _pieces(steps: int, walk: int) -> list[int]:
     """A cut of that many steps: first a walk's length, then a third of the rest, then what is left."""
-    first = max(1, min(parity.STEPS, steps - 1))
+    first = max(1, min(walk, steps - 1))
     second = (steps - first) // 3
     return [piece for piece in (first, second, steps - first - second) if piece]

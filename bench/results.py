@@ -111,15 +111,17 @@ class BackendResult(_Value):
     ceiling_share: float | None = None
 
 
-def case_title(workload: str, operation: str, dtype: str, threads: int) -> str:
+def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
     """For instance ``wine-deep · train · float32 · 1 thread``."""
-    return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}"
+    many = f" · {members} networks" if members > 1 else ""
+    return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}{many}"
 
 
 class Case(_Value):
     """One (workload, operation, dtype, threads) and everyone in it.
 
-    `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed.
+    `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed. With `members` above
+    1, so many networks were trained at once, and a step is a step of one of them.
     """
 
     workload: str
@@ -129,6 +131,7 @@ class Case(_Value):
     batch: int
     learning_rate: float
     flops_per_step: float
+    members: int = Field(default=1, ge=1)
     data: str = ""
     ceiling_gflops: float | None = None
     noise_floor: float | None = Field(default=None, ge=0)
@@ -139,7 +142,7 @@ class Case(_Value):
     @property
     def title(self) -> str:
         """See `case_title`."""
-        return case_title(self.workload, self.operation, self.dtype, self.threads)
+        return case_title(self.workload, self.operation, self.dtype, self.threads, self.members)
 
 
 class Results(_Value):

@@ -127,7 +127,8 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
     for w in workloads.values():
         network = w.network("float32")
         functions = w.activation if isinstance(w.activation, str) else " ".join(w.activation)
-        shape = f"{'-'.join(map(str, network.sizes))} {functions}"
+        many = f"{w.members} × " if w.members > 1 else ""
+        shape = f"{many}{'-'.join(map(str, network.sizes))} {functions}"
         table.add_row(w.name, shape, w.loss, str(w.rows), str(w.batch), w.data)
     console.print(table)
     table = Table("backend", "language", "division", "here", title="Backends", title_justify="left")
@@ -149,7 +150,8 @@ def measure(
     with Teller(console, len(keys)) as teller:
         for number, key in enumerate(keys):
             left = max(0.0, budget - (time.perf_counter() - start))
-            teller.begin(case_title(key.workload.name, key.operation, key.dtype, key.threads))
+            w = key.workload
+            teller.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
             problem = suites.problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), budget / len(keys))
             CaseRun(number, key, problem, rows, settings, share, journal, teller).run()

@@ -15,7 +15,7 @@ from typing import Protocol
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
 from bench.suites import CaseKey, Problem
-from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
+from bench.workers import MANY_BLOCKS, Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
 from pyfnn import parity
 from pyfnn.errors import (
     BackendUnavailable,
@@ -27,6 +27,7 @@ from pyfnn.errors import (
     WorkerTimeout,
 )
 from pyfnn.manifest import Row
+from pyfnn.process import ProcessModel
 
 
 class TooSlow(PyfnnError):
@@ -143,10 +144,12 @@ class CaseRun:
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
+        self._block_seconds = settings.block_seconds * (1 if problem.members is None else MANY_BLOCKS)
         self._journal, self._watch = journal, watch
         self._arms = [Arm(row, row.name) for row in rows]
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
         self._battery: list[parity.Trial] = []
+        self._many: list[parity.ManyTrial] = []
 
     def run(self) -> None:
         """Measure the case; whatever happens to a backend costs only that backend."""
@@ -162,6 +165,7 @@ class CaseRun:
         start, least = time.perf_counter(), self._settings.min_launches
         try:
             self._battery = gate.trials(self._problem, self._key.workload.batch)
+            self._many = gate.many_trials(self._problem, self._key.workload.batch)
         except PyfnnError as error:
             for arm in self._arms:
                 self._lose(arm, {}, "not_run", error)
@@ -196,6 +200,7 @@ class CaseRun:
             learning_rate=workload.learning_rate,
             flops_per_step=_flops(self._key, network.flops_per_row, _forward_flops(network.sizes)),
             data=workload.note,
+            **({"members": workload.members} if workload.members > 1 else {}),
         )
         for arm in self._arms:
             self._introduce(arm)
@@ -260,7 +265,7 @@ class CaseRun:
                 for arm in self._in_turn():
                     with self._blame(arm, seats):
                         self._turn(arm, seats[arm.instance], launch, number)
-            if launch == 0 and self._key.operation == "train":
+            if launch == 0 and self._key.operation == "train" and self._problem.members is None:
                 self._draw_curves(seats)
             for arm in self._live():
                 self._tell(arm, status="ok", reason="", peak_rss_bytes=seats[arm.instance].peak_rss_bytes())
@@ -284,9 +289,9 @@ class CaseRun:
         seats[arm.instance] = seat
         if arm.steps == 0:  # the proof itself takes many steps
             seat.sit_down()
-            self._refuse_if_too_slow(seat, step := seat.glimpse(), self._proof_seconds(step))
+            self._refuse_if_too_slow(seat, step := seat.glimpse(), self._proof_seconds(seat, step))
         start = time.perf_counter()
-        evidence = gate.prove(seat, self._battery)
+        evidence = gate.prove(seat, self._battery, self._many)
         proof_seconds = time.perf_counter() - start
         seat.sit_down()
         if arm.steps == 0:
@@ -310,19 +315,22 @@ class CaseRun:
             )
         seat.stop()
 
-    def _proof_seconds(self, step_seconds: float) -> float:
-        """What the proof will take, predicted from one step."""
+    def _proof_seconds(self, seat: Seat, step_seconds: float) -> float:
+        """What the proof will take, predicted from one step; of many networks, from a step of each."""
+        if self._problem.members is not None:
+            calls = parity.MANY_TIMES + 1  # and one to load
+            return calls * step_seconds + parity.MANY_TIMES * parity.MANY_STEPS * seat.model.call_wall_seconds
         return parity.PROOF_STEPS * step_seconds * (_STEP_IN_FORWARDS if self._key.operation == "forward" else 1)
 
     def _calibrate(self, arm: Arm, seat: Seat, proof_seconds: float) -> None:
         """Fix how many steps make a block."""
-        most = len(self._problem.order) // self._key.workload.batch if self._key.operation == "train" else 2**40
-        steps, target = 1, 1.2 * self._settings.block_seconds
+        most = self._problem.n_order // self._key.workload.batch if self._key.operation == "train" else 2**40
+        steps, target = 1, 1.2 * self._block_seconds
         while True:
             seconds = seat.turn(steps, steps).seconds
             per_step = max(seconds, 1e-9) / steps
             self._refuse_if_too_slow(seat, per_step, proof_seconds)
-            if seconds >= self._settings.block_seconds or steps >= most:
+            if seconds >= self._block_seconds or steps >= most:
                 break
             steps = min(most, max(2 * steps, min(100 * steps, math.ceil(target / per_step))))
         arm.step_seconds = per_step
@@ -334,7 +342,7 @@ class CaseRun:
     def _refuse_if_too_slow(self, seat: Seat, step_seconds: float, proof_seconds: float) -> None:
         """Refuse what cannot fit the budget, with the prediction."""
         settings = self._settings
-        block = max(step_seconds, settings.block_seconds)
+        block = max(step_seconds, self._block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
         blocks = 2 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
         predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
@@ -401,7 +409,7 @@ class CaseRun:
             launch=launch,
             round=number,
             seconds=block.seconds,
-            steps=block.steps,
+            steps=block.steps * self._key.workload.members,
             cpu_seconds=block.cpu_seconds,
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
@@ -439,15 +447,17 @@ class CaseRun:
 
     def _draw_curve(self, arm: Arm, seat: Seat, epochs: int) -> None:
         workload = self._key.workload
+        model = seat.model
+        assert isinstance(model, ProcessModel)
         seat.resume()
         seat.reset()
-        seconds, losses = [0.0], [seat.model.loss_and_gradient(0, workload.rows)[0]]
+        seconds, losses = [0.0], [model.loss_and_gradient(0, workload.rows)[0]]
         for epoch in range(epochs):
-            spent = seat.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+            spent = model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
             if spent <= 0:
                 raise Implausible(f"claims {spent} s for an epoch of {workload.rows} rows")
             seconds.append(seconds[-1] + spent)
-            losses.append(seat.model.loss_and_gradient(0, workload.rows)[0])
+            losses.append(model.loss_and_gradient(0, workload.rows)[0])
         seat.stop()
         for epoch, loss in enumerate(losses):
             if not math.isfinite(loss):

@@ -6,24 +6,29 @@ What to run when is the schedule's business; what counts as proof is the gate's.
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from bench.suites import CaseKey, Problem
 from pyfnn.backend import Array, Operation
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import Network
-from pyfnn.process import ProcessModel, Worker, command_of
+from pyfnn.process import ProcessEnsemble, ProcessModel, Worker, command_of, ensemble
 
 _LINUX = sys.platform.startswith("linux")
 _CPU_SLACK = 1.1  # CPU seconds ÷ wall may exceed the thread count by so much: they are two clocks
 _CPU_GRACE = 0.005  # seconds; one clock may have ticks
 _HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
 _HONEST_BLOCK = 0.05  # seconds
+MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
+_CALL_GRACE = 1e-3  # seconds on the way of each call, where a block is made of several
 _ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
 
 
@@ -41,7 +46,10 @@ class NotEnoughMemory(PyfnnError):
 
 @dataclass(frozen=True)
 class Block:
-    """One timed block: `steps` steps (or repeats) took `seconds` by the worker's clock, `wall_seconds` by ours."""
+    """One timed block: `steps` steps (or repeats) took `seconds` by the worker's clock, `wall_seconds` by ours.
+
+    Of many networks at once, `steps` are those of each.
+    """
 
     steps: int
     seconds: float
@@ -50,6 +58,7 @@ class Block:
     involuntary_switches: int | None
     checksum: float = 0.0  # of timed passes; 0 where the block is training
     retries: int = 0  # times that its turn was refused, and taken again, before
+    calls: int = 1  # that it was made of
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:
@@ -70,7 +79,7 @@ class Seat:
     Attributes
     ----------
     worker : Worker
-    model : ProcessModel
+    model : ProcessModel or ProcessEnsemble
         Of the workload, after `sit_down`.
     """
 
@@ -79,16 +88,25 @@ class Seat:
         self._cpus = choose_cpus(case.threads)
         _check_memory(problem)
         self.worker = Worker(command_of(row), cpus=self._cpus, threads=case.threads, timeout=timeout)
+        self.model: ProcessModel | ProcessEnsemble
 
     def make(self, network: Network, theta: Array) -> ProcessModel:
         """A model in this process: what the parity battery examines."""
         return ProcessModel(self.worker, network, theta, self._case.threads)
 
+    def make_many(self, network: Network, thetas: Array, l2: NDArray[np.float64]) -> ProcessEnsemble:
+        """Likewise, many networks at once."""
+        return ensemble(self.worker, network, thetas, l2, self._case.threads)
+
     def sit_down(self) -> None:
         """Load the workload; read the threads back."""
-        problem = self._problem
-        self.model = self.make(problem.network, problem.theta)
-        self.model.load(problem.x, problem.y, problem.order)
+        problem, own = self._problem, self._problem.members
+        if own is None:
+            self.model = self.make(problem.network, problem.theta)
+            self.model.load(problem.x, problem.y, problem.order)
+        else:
+            self.model = self.make_many(problem.network, own.thetas, own.l2)
+            self.model.load(problem.x, problem.y, own.orders)
         if self.model.threads > self._case.threads:
             raise ThreadsMismatch(f"says it uses {self.model.threads} threads: {self._case.threads} were asked for")
         self._check_affinity()
@@ -118,6 +136,22 @@ class Seat:
         """Back to the workload's θ."""
         self.model.reset()
 
+    def theta(self) -> Array:
+        """The parameters: (n_parameters,), or (K, n_parameters) of many networks at once."""
+        return self.model.thetas() if isinstance(self.model, ProcessEnsemble) else self.model.theta()
+
+    @property
+    def single(self) -> bool:
+        """Whether the case has one network."""
+        return self._problem.members is None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether training has to end at the same bits, however it is cut into calls."""
+        said = self.worker.description
+        rounds = isinstance(self.model, ProcessEnsemble) and self.model.rounds_between_calls
+        return said.deterministic and (said.arithmetic == "native" or not rounds)
+
     @property
     def trains(self) -> bool:
         """Whether the case's operation is training."""
@@ -125,25 +159,36 @@ class Seat:
 
     def run(self, steps: int, skip: int = 0) -> Block:
         """`steps` steps of the case's operation, after the first `skip` of them; unchecked."""
-        workload, model = self._case.workload, self.model
-        switches = self._switches()
-        if self._case.operation == "train":
-            first, count = skip * workload.batch, steps * workload.batch
+        workload, model, own = self._case.workload, self.model, self._problem.members
+        switches, checksum, calls = self._switches(), 0.0, 1
+        first, count = skip * workload.batch, steps * workload.batch
+        if isinstance(model, ProcessEnsemble):
+            assert own is not None
+            seconds = model.train(first, count, workload.batch, own.rates)
+            calls = model.members if model.rounds_between_calls else 1
+        elif self._case.operation == "train":
             seconds = model.train(first, count, workload.batch, workload.learning_rate)
         else:
-            first = skip * workload.batch % (workload.rows - workload.batch + 1)
-            seconds = model.time(self._case.operation, first, workload.batch, steps)
+            start = first % (workload.rows - workload.batch + 1)
+            seconds = model.time(self._case.operation, start, workload.batch, steps)
+            checksum = model.checksum
         return Block(
             steps=steps,
             seconds=seconds,
             wall_seconds=model.call_wall_seconds,
             cpu_seconds=model.call_cpu_seconds,
-            checksum=0.0 if self.trains else model.checksum,
+            checksum=checksum,
             involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
+            calls=calls,
         )
 
     def glimpse(self) -> float:
         """About what a step takes, by the driver's clock: enough to tell what cannot be waited for. Judges nothing."""
+        if isinstance(self.model, ProcessEnsemble):
+            start = time.perf_counter()
+            self.run(1)
+            self.reset()
+            return time.perf_counter() - start
         operation: Operation = "forward" if self._case.operation == "forward" else "gradient"
         for _ in range(2):  # the first call may compile
             self.model.time(operation, 0, self._case.workload.batch, 1)
@@ -172,9 +217,11 @@ class Seat:
 
     def _objection(self, block: Block) -> PyfnnError | None:
         threads, wall = self._case.threads, block.wall_seconds
+        owed = wall - _CALL_GRACE * (block.calls - 1)
+        honest_block = _HONEST_BLOCK * (1 if self.single else MANY_BLOCKS)
         if block.seconds > wall:
             return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
-        if wall > _HONEST_BLOCK and block.seconds < _HONEST_SHARE * wall:
+        if owed > honest_block and block.seconds < _HONEST_SHARE * owed:
             return Implausible(f"claims only {block.seconds:.4g} of the {wall:.4g} s that passed by the driver's clock")
         if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
             return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
@@ -215,8 +262,7 @@ def _status_field(path: Path, key: str) -> str:
 
 
 def _check_memory(problem: Problem) -> None:
-    arrays = (problem.theta, problem.x, problem.y, problem.order)
-    needed = _ALLOWED_WORKDIR * sum(array.nbytes for array in arrays)
+    needed = _ALLOWED_WORKDIR * problem.nbytes
     free = int(psutil.virtual_memory().available)
     if needed > free:
         raise NotEnoughMemory(f"needs about {needed / 2**20:.0f} MiB: {free / 2**20:.0f} MiB are free")

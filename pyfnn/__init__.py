@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyfnn.backend import Backend, Model
+    from pyfnn.ensemble import Ensemble
     from pyfnn.errors import (
         BackendUnavailable,
         Diverged,
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Backend": "backend",
     "Model": "backend",
+    "Ensemble": "ensemble",
     "BackendUnavailable": "errors",
     "Diverged": "errors",
     "InvalidInput": "errors",
@@ -39,6 +41,7 @@ __all__ = [
     "Backend",
     "BackendUnavailable",
     "Diverged",
+    "Ensemble",
     "InvalidInput",
     "Model",
     "Network",

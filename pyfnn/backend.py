@@ -1,25 +1,26 @@
 """The one contract: what a backend and its models are to everyone above them, and the checks at that boundary.
 
-Validation lives here, once; the hooks of a subclass (`_load`, `_train`, ...) may trust what they are handed.
-Which backends exist is the registry's business.
+Validation happens here, once; the hooks of a subclass (`_load`, `_train`, ...) may trust what they are handed.
+Many networks at once are `pyfnn.ensemble`'s; which backends exist is the registry's business.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import losses
-from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
+from pyfnn.boundary import Array as Array  # part of the contract: to be had from here too
+from pyfnn.boundary import Loadable, check_array, check_count, check_order, check_rate
+from pyfnn.boundary import Order as Order
+from pyfnn.ensemble import Ensemble, OneByOne
+from pyfnn.errors import Diverged, InvalidInput, Unsupported
 from pyfnn.network import Network
 
-Array = NDArray[Any]
-Order = NDArray[np.int64]
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
 
@@ -44,6 +45,8 @@ class Description:
         The same call twice gives the same bits.
     clock : str
         The monotonic clock behind `seconds`.
+    many : bool
+        It trains many networks by one call. If not, `Backend.create_many` trains them one after the other.
     """
 
     name: str
@@ -55,10 +58,11 @@ class Description:
     losses: tuple[str, ...] = CORE_LOSSES
     arithmetic: str = "native"
     deterministic: bool = True
+    many: bool = False
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> "Description":
-        """From the words of a `hello` or an `fnn_about`, in which every key must be; further keys are ignored."""
+        """From the words of a `hello` or an `fnn_about`: every key but `many` must be there; others are ignored."""
         return cls(
             name=fields["name"],
             language=fields["language"],
@@ -69,10 +73,11 @@ class Description:
             losses=tuple(fields["losses"].split(",")),
             arithmetic=fields["arithmetic"],
             deterministic=fields["deterministic"] == "yes",
+            many=fields.get("many", "no") == "yes",
         )
 
 
-class Model(ABC):
+class Model(Loadable):
     """One network with its parameters and data, on one backend. A context manager: leaving it closes it.
 
     Attributes
@@ -85,16 +90,12 @@ class Model(ABC):
         last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
     """
 
+    kind: ClassVar[str] = "model"
+
     def __init__(self, network: Network, theta: Array, threads: int = 1) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise InvalidInput(f"threads = {threads!r}: must be a whole number, at least 1")
-        _check_array("theta", theta, (network.n_parameters,), network.dtype)
-        self.network = network
-        self.threads = threads
+        super().__init__(network, threads)
+        check_array("theta", theta, (network.n_parameters,), network.dtype)
         self.checksum = math.nan
-        self._n_rows = 0
-        self._n_order = 0
-        self._closed = False
 
     def load(self, x: Array, y: Array, order: Order) -> None:
         """Copy data in. Untimed.
@@ -112,19 +113,8 @@ class Model(ABC):
             Naming what was got and what was wanted; the model is unchanged.
         """
         self._check_open()
-        rows = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else -1
-        if rows == 0:
-            raise InvalidInput("x is empty: at least one row is needed")
-        _check_array("x", x, (rows, self.network.sizes[0]), self.network.dtype)
-        _check_array("y", y, (rows, self.network.sizes[-1]), self.network.dtype)
-        losses.TABLE[self.network.loss].check_targets(y)
-        length = len(order) if isinstance(order, np.ndarray) and order.ndim == 1 else -1
-        _check_array("order", order, (length,), "int64")
-        if length < 1:
-            raise InvalidInput("order is empty: at least one row number is needed")
-        if order.min() < 0 or order.max() >= rows:
-            at = int(np.argmax((order < 0) | (order >= rows)))
-            raise InvalidInput(f"order[{at}] = {order[at]}: row numbers lie in [0, {rows})")
+        rows = self._check_data(x, y)
+        length = check_order("order", order, rows)
         self._load(x, y, order)
         self._n_rows, self._n_order = rows, length
 
@@ -152,10 +142,8 @@ class Model(ABC):
             θ is no longer finite; it stays as it became, until `reset`.
         """
         self._check_range(first, count, self._n_order, "entries of order")
-        _check_count("batch_size", batch_size)
-        number = isinstance(learning_rate, (int, float, np.floating)) and not isinstance(learning_rate, bool)
-        if not number or not 0 < learning_rate < math.inf:
-            raise InvalidInput(f"learning_rate = {learning_rate!r}: must be finite and above 0")
+        check_count("batch_size", batch_size)
+        check_rate("learning_rate", learning_rate)
         seconds = self._train(first, count, batch_size, float(learning_rate))
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
@@ -171,7 +159,7 @@ class Model(ABC):
         if operation not in OPERATIONS:
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
         self._check_range(first, count, self._n_rows, "rows")
-        _check_count("repeats", repeats)
+        check_count("repeats", repeats)
         seconds, self.checksum = self._time(operation, first, count, repeats)
         return seconds
 
@@ -184,33 +172,6 @@ class Model(ABC):
         """Back to the θ the model was made with."""
         self._check_open()
         self._reset()
-
-    def close(self) -> None:
-        """Let go of everything. Twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._close()
-
-    def __enter__(self) -> "Model":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PyfnnError("this model is closed")
-
-    def _check_range(self, first: int, count: int, length: int, what: str) -> None:
-        self._check_open()
-        if length == 0:
-            raise PyfnnError("this model has no data yet: call load first")
-        _check_count("count", count)
-        whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
-        if not whole or first < 0 or first + count > length:
-            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {what}")
 
     @abstractmethod
     def _load(self, x: Array, y: Array, order: Order) -> None: ...
@@ -232,9 +193,6 @@ class Model(ABC):
 
     @abstractmethod
     def _reset(self) -> None: ...
-
-    @abstractmethod
-    def _close(self) -> None: ...
 
 
 class Backend(ABC):
@@ -269,6 +227,34 @@ class Backend(ABC):
     @abstractmethod
     def _create(self, network: Network, theta: Array, threads: int) -> Model: ...
 
+    def create_many(
+        self, network: Network, thetas: Array, l2: NDArray[np.float64] | None = None, threads: int = 1
+    ) -> Ensemble:
+        """K networks of one shape, each with its own θ and λ, trained by one call.
+
+        Parameters
+        ----------
+        network : Network
+            What all have in common.
+        thetas : ndarray, shape (K, n_parameters), C-contiguous, of the network's dtype
+            Copied.
+        l2 : ndarray of float64, shape (K,), optional
+            λ of each; the network's for all, if not given.
+        threads : int
+            How many threads it may use for all of them together.
+
+        Raises
+        ------
+        Unsupported, InvalidInput
+            As `create`.
+        """
+        check_support(self.description, network)
+        return self._create_many(network, thetas, l2, threads)
+
+    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
+        """One after the other. Who can do better overrides it, and says `many` in its description."""
+        return OneByOne(self._create, network, thetas, l2, threads)
+
 
 def check_support(description: Description, network: Network) -> None:
     """Raise `Unsupported`, by name, where a network asks for what an implementation does not have."""
@@ -280,22 +266,3 @@ def check_support(description: Description, network: Network) -> None:
             raise Unsupported(f"{description.name} has no activation {name!r}")
     if network.loss not in description.losses:
         raise Unsupported(f"{description.name} has no loss {network.loss!r}")
-
-
-def _check_count(field: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1")
-
-
-def _check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
-    wanted = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
-    if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {wanted}")
-    if array.shape != shape or array.dtype != np.dtype(dtype):
-        got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
-        raise InvalidInput(f"{field} is {got}: wanted {wanted}")
-    if not array.flags.c_contiguous:
-        raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InvalidInput(f"{field}[{', '.join(map(str, at))}] = {array[at]}: every value must be finite")

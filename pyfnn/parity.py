@@ -3,11 +3,12 @@
 A difference is judged against how far rounding alone can carry a correct implementation: ‖T − T̂‖ ≤ c·u·k·‖M‖ for each
 tensor T that a step computes. u·k·M is `pyfnn.rounding`'s; c is one constant for everything, see `C`.
 
-Nothing here knows a backend: it examines any `Model`.
+Nothing here knows a backend: it examines any `Model`, and any `Ensemble`.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pyfnn import oracle
 from pyfnn.activations import Array
 from pyfnn.backend import OPERATIONS, Model
+from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Diverged, Unsupported
 from pyfnn.network import Network, initialize
 from pyfnn.rounding import UNIT_ROUNDOFF, clear_of_kinks, elementwise, has_kinks, norm, scale, tensor_norms
@@ -36,6 +38,8 @@ caught.
 
 STEPS = 20  # of the long trajectory
 PROOF_STEPS = 50  # about how many steps of the workload's own it takes to examine a model: what a proof costs
+MANY_STEPS = 6  # of each member's trajectory in an ensemble
+MANY_TIMES = 2  # that an ensemble walks it in an examination
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
 
 _SIBLING_BATCH = 7
@@ -46,6 +50,10 @@ _STEADY = 2.0  # how far a trajectory may amplify rounding errors before it is w
 _SLOWER = (1, 4, 16, 64)
 _SAMPLED = 3.0  # the shadows sample the errors so many times: an implementation's may be that many times the largest
 _SHADOWS = {"longdouble": 6, "float64": 2}  # large networks average more, and cost more
+_MANY_SHADOWS = 2  # of each member: there are many, and a tenth of the proof's time is theirs
+_MANY_TRIED = 4  # batches for a member's rate: one of them may have next to no gradient
+_MANY_SIBLINGS = 5
+_MANY_MARGIN = 3  # entries of each order before and after those that are walked
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,8 +260,7 @@ def _trial(
     """A trial whose rows are picked from (x, y) step by step, clear of kinks along the oracle's own trajectory."""
     precision = _precision(network, batch_size)
     exact = theta.astype(precision)
-    gradient = oracle.loss_and_gradient(network, exact, x[:batch_size], y[:batch_size])[1]
-    full = 0.1 * norm(exact) / (norm(gradient) or 1.0)
+    full = _full_rate(network, exact, x[:batch_size], y[:batch_size])
     counts = [batch_size] * (STEPS - 1) + [short or batch_size]
     long_walk, rows = _long_walk(network, exact, full / STEPS, precision, (x, y), counts, rng)
 
@@ -284,16 +291,23 @@ def _long_walk(
     data: tuple[Array, Array],
     counts: list[int],
     rng: np.random.Generator,
+    shadows: int | None = None,
 ) -> tuple["_Walker", NDArray[np.int64]]:
     """A steady trajectory of a step for each of `counts`, and its rows. Slower where it pulls apart: there the bound
     would be as large as what it is to judge.
     """
     for slower in _SLOWER:
-        walker = _Walker(network, theta, rate / slower, precision)
+        walker = _Walker(network, theta, rate / slower, precision, shadows)
         rows = walker.pick(*data, counts, rng)
         if walker.steady:
             return walker, rows
     raise Unsupported(f"rounding errors grow even at learning_rate = {walker.rate}: no judging")
+
+
+def _full_rate(network: Network, theta: Array, x: Array, y: Array) -> float:
+    """The rate at which one step on these rows moves θ by a tenth of its norm."""
+    gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
+    return 0.1 * norm(theta) / (norm(gradient) or 1.0)
 
 
 def _precision(network: Network, batch_size: int) -> str:
@@ -373,10 +387,12 @@ class _Walker:
     shadows, which walk along, have such errors added to them at each step, and show what becomes of them.
     """
 
-    def __init__(self, network: Network, theta: Array, learning_rate: float, precision: str) -> None:
+    def __init__(
+        self, network: Network, theta: Array, learning_rate: float, precision: str, shadows: int | None = None
+    ) -> None:
         self._network, self.rate, self._precision = network, learning_rate, precision
         self.theta = theta
-        self._shadows = [theta] * _SHADOWS[precision]
+        self._shadows = [theta] * (shadows or _SHADOWS[precision])
         self._put_in = [0.0] * len(self._shadows)
         self._rng = np.random.default_rng(0)
         self._steps = 0
@@ -486,11 +502,11 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
             model.load(trial.x, trial.y, trial.order)
             once = _everything(model, trial)
             checks.extend(_values(trial, once))
-            checks.append(_same(trial, "theta after calls that only read it", once.theta, trial.theta))
+            checks.append(_same(trial.name, "theta after calls that only read it", once.theta, trial.theta))
             model.reset()
-            checks.append(_same(trial, "theta after reset", model.theta(), trial.theta))
+            checks.append(_same(trial.name, "theta after reset", model.theta(), trial.theta))
             checks.extend(_timed_values(model, trial))
-            checks.append(_same(trial, "theta after timed calls", model.theta(), trial.theta))
+            checks.append(_same(trial.name, "theta after timed calls", model.theta(), trial.theta))
             for walk, theta in zip(trial.walks, once.ends, strict=True):
                 checks.extend(_walked(trial, walk, theta))
             if deterministic:
@@ -565,12 +581,143 @@ def _repeated(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check
         return [values.outputs, np.asarray(values.loss), values.gradient, *ends]
 
     for first, second in zip(bits(once), bits(again), strict=True):
-        yield _same(trial, "the same call twice", second, first)
+        yield _same(trial.name, "the same call twice", second, first)
 
 
-def _same(trial: Trial, what: str, got: Array, wanted: Array) -> Check:
-    return Check(trial.name, what, 0.0 if got.tobytes() == wanted.tobytes() else math.inf, 0.0)
+def _same(trial: str, what: str, got: Array, wanted: Array) -> Check:
+    return Check(trial, what, 0.0 if got.tobytes() == wanted.tobytes() else math.inf, 0.0)
 
 
 def _minus(got: Array, wanted: Array) -> Array:
     return got.astype(wanted.dtype) - wanted
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Many networks at once
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ManyTrial:
+    """Networks of one shape, and where the oracle ends with each of them.
+
+    thetas: (K, n_parameters); l2, rates: (K,); orders: (K, n), of which [first, first + walk.count) are walked.
+    """
+
+    name: str
+    network: Network
+    thetas: Array
+    l2: NDArray[np.float64]
+    x: Array
+    y: Array
+    orders: NDArray[np.int64]
+    first: int
+    rates: NDArray[np.float64]
+    walks: tuple[Walk, ...]
+
+
+def many_battery(
+    network: Network,
+    thetas: Array,
+    l2: NDArray[np.float64],
+    x: Array,
+    y: Array,
+    batch_size: int,
+    seed: int = 0,
+) -> list[ManyTrial]:
+    """The trials that a backend must pass, besides `battery`, before it may be timed on many networks at once.
+
+    The networks themselves, each over rows of its own at a rate of its own; and a few small siblings, with λ from 0 to
+    0.04 and a short last minibatch. Bounds are those of `battery`'s trajectories.
+
+    Parameters
+    ----------
+    network : Network
+    thetas : ndarray, shape (K, n_parameters)
+    l2 : ndarray of float64, shape (K,)
+    x, y : ndarray, shapes (rows, m_0), (rows, m_L)
+        From which every member's rows are drawn.
+    batch_size : int
+    seed : int
+        Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    small = _small(network, rng)
+    siblings = np.stack([initialize(small, int(rng.integers(2**31))) for _ in range(_MANY_SIBLINGS)])
+    for theta in siblings:
+        for _, b in small.layers(theta):
+            b[:] = rng.normal(0, 0.5, b.shape)
+    rows = 8 * _SIBLING_BATCH
+    inputs = rng.normal(size=(rows, small.sizes[0])).astype(network.dtype)
+    data = inputs, _targets(small, rows, rng)
+    lams = np.linspace(0.0, 0.04, _MANY_SIBLINGS)
+    return [
+        _many_trial("own ensemble's", network, thetas, l2, (x, y), min(batch_size, len(x)), 0, rng),
+        _many_trial("sibling ensemble's", small, siblings, lams, data, _SIBLING_BATCH, _SIBLING_SHORT, rng),
+    ]
+
+
+def _many_trial(
+    name: str,
+    network: Network,
+    thetas: Array,
+    l2: NDArray[np.float64],
+    data: tuple[Array, Array],
+    batch_size: int,
+    short: int,
+    rng: np.random.Generator,
+) -> ManyTrial:
+    precision = _precision(network, batch_size * len(thetas))
+    counts = [batch_size] * (MANY_STEPS - 1) + [short or batch_size]
+    x, y = data
+    orders, walks = [], []
+    for theta, lam in zip(thetas, l2, strict=True):
+        own, exact = replace(network, l2=float(lam)), theta.astype(precision)
+        tried = (rng.permutation(len(x))[:batch_size] for _ in range(_MANY_TRIED))
+        rate = min(_full_rate(own, exact, x[rows], y[rows]) for rows in tried) / MANY_STEPS
+        walker, rows = _long_walk(own, exact, rate, precision, data, counts, rng, _MANY_SHADOWS)
+        others = rng.integers(len(x), size=2 * _MANY_MARGIN)
+        orders.append(np.concatenate([others[:_MANY_MARGIN], rows, others[_MANY_MARGIN:]]))
+        walks.append(walker.walk(sum(counts), batch_size))
+    rates = np.array([walk.learning_rate for walk in walks])
+    return ManyTrial(name, network, thetas, l2, x, y, np.stack(orders), _MANY_MARGIN, rates, tuple(walks))
+
+
+ManyMaker = Callable[[Network, Array, NDArray[np.float64]], Ensemble]
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a member that diverged is as far off as can be
+def examine_many(make: ManyMaker, trials: list[ManyTrial], *, deterministic: bool = True) -> Evidence:
+    """Put what trains many networks at once through a battery: each member must end where the oracle does.
+
+    Parameters
+    ----------
+    make : callable
+        (network, thetas, l2) -> Ensemble; each is closed again.
+    trials : list of ManyTrial
+    deterministic : bool
+        As for `examine`.
+    """
+    checks: list[Check] = []
+    for trial in trials:
+        with make(trial.network, trial.thetas, trial.l2) as ensemble:
+            ensemble.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.orders[::-1].copy())  # to be forgotten
+            ensemble.load(trial.x, trial.y, trial.orders)
+            ends = _many_ends(ensemble, trial)
+            for member, (walk, end) in enumerate(zip(trial.walks, ends, strict=True)):
+                errors = tensor_norms(trial.network, _minus(end, walk.theta))
+                for name, error in errors.items():
+                    what = f"displacement of {name} after {walk.steps} steps of member {member}"
+                    checks.append(Check(trial.name, what, error, walk.bound[name]))
+            if deterministic:
+                checks.append(_same(trial.name, "the same call twice", _many_ends(ensemble, trial), ends))
+            ensemble.reset()
+            checks.append(_same(trial.name, "theta after reset", ensemble.thetas(), trial.thetas))
+    return Evidence(tuple(checks))
+
+
+def _many_ends(ensemble: Ensemble, trial: ManyTrial) -> Array:
+    ensemble.reset()
+    with suppress(Diverged):  # the checks find out with which members
+        ensemble.train(trial.first, trial.walks[0].count, trial.walks[0].batch_size, trial.rates)
+    return ensemble.thetas()

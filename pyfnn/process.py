@@ -1,4 +1,4 @@
-"""A Model whose other end is a process speaking the worker protocol; starting, asking and ending such a process.
+"""A Model or Ensemble whose other end is a process speaking the worker protocol; starting, asking and ending such one.
 
 Scheduling (who runs when, who is stopped meanwhile) is the harness's business.
 """
@@ -13,16 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from pyfnn import launch, programs, protocol
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order, check_support
+from pyfnn.backend import Backend, Description, Model, Operation, check_support
+from pyfnn.boundary import Array, Order
+from pyfnn.ensemble import Ensemble
 from pyfnn.errors import (
     BackendUnavailable,
     BuildFailed,
@@ -104,7 +109,7 @@ class Worker:
     ) -> None:
         self.timeout = timeout
         self.wall_seconds = self.cpu_seconds = math.nan
-        self.owner: ProcessModel | None = None
+        self.owner: object = None  # whose network it holds
         self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True)
         self.workdir = Path(self._folder.name)
         self._stderr = bytearray()
@@ -175,6 +180,16 @@ class Worker:
         if status == "error":
             raise _error(fields)
         return fields
+
+    def hand_over(self, command: str, setup: protocol.Setup, arrays: Mapping[str, Array]) -> int:
+        """Write network.txt and these files, and have `command` read them; how many threads it will use."""
+        try:
+            (self.workdir / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
+            for name, array in arrays.items():
+                protocol.write_array(self.workdir / name, array)
+        except OSError as error:
+            raise WorkerError(f"its WORKDIR {self.workdir} takes no data: {error.strerror}") from None
+        return _whole(self.call(command), "threads")
 
     def _check_in_step(self, command: str) -> None:
         """The reply to read next must be the one to this command."""
@@ -334,18 +349,10 @@ class ProcessModel(Model):
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
             raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
-        folder = self._worker.workdir
         setup = protocol.Setup(self.network, len(x), len(order), self._asked)
         arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
-        try:
-            (folder / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
-            for name, array in arrays.items():
-                protocol.write_array(folder / name, array)
-        except OSError as error:
-            raise WorkerError(f"its WORKDIR {folder} takes no data: {error.strerror}") from None
-        reply = self._worker.call("init")
+        self.threads = self._worker.hand_over("init", setup, arrays)
         self._worker.owner = self
-        self.threads = _whole(reply, "threads")
 
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
@@ -393,6 +400,145 @@ class ProcessModel(Model):
             self._worker.close()
 
 
+class ProcessEnsemble(Ensemble):
+    """Many networks at the other end of a `Worker`; as `ProcessModel`. Make it with `ensemble`.
+
+    Attributes
+    ----------
+    call_wall_seconds, call_cpu_seconds : float
+        What the last `train` took as seen from here.
+    """
+
+    rounds_between_calls: ClassVar[bool] = False
+    """Whether θ is rounded to the network's dtype between calls, whatever the worker computes in."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None = None,
+        threads: int = 1,
+        *,
+        owns_worker: bool = False,
+    ) -> None:
+        super().__init__(network, thetas, l2, threads)
+        check_support(worker.description, network)
+        self._worker, self._owns_worker = worker, owns_worker
+        self._asked = threads
+        self._initial: Array = thetas.copy()
+        self._moved = False
+        self.call_wall_seconds = self.call_cpu_seconds = math.nan
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        if self._moved:
+            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
+        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._asked, self.members)
+        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
+        self.threads = self._worker.hand_over("init_many", setup, {**arrays, protocol.L2: self.l2})
+        self._worker.owner = self
+
+    def _ask(self, *words: object) -> dict[str, str]:
+        if self._worker.owner is not self:
+            raise PyfnnError("this ensemble's worker has been loaded with another model since")
+        return self._worker.call(*words)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        self._moved = True
+        protocol.write_array(self._worker.workdir / protocol.RATES, learning_rates)
+        reply = self._ask("train_many", first, count, batch_size)
+        self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
+        return _seconds(reply)
+
+    def _thetas(self) -> Array:
+        if self._n_rows == 0:
+            return np.array(self._initial)
+        self._ask("theta")
+        return protocol.read_array(self._worker.workdir / protocol.THETA_OUT, self._initial.shape, self.network.dtype)
+
+    def _reset(self) -> None:
+        if self._n_rows > 0:
+            self._ask("reset")
+        self._moved = False
+
+    def _close(self) -> None:
+        if self._owns_worker:
+            self._worker.close()
+
+
+class MemberByMember(ProcessEnsemble):
+    """Many networks at the other end of a `Worker` that knows of one only: one after the other, an `init` for each.
+
+    θ is kept here between calls, and so in the network's dtype. Seconds, as those seen from here, are sums over the
+    training alone.
+    """
+
+    rounds_between_calls: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        worker: Worker,
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None = None,
+        threads: int = 1,
+        *,
+        owns_worker: bool = False,
+    ) -> None:
+        super().__init__(worker, network, thetas, l2, threads, owns_worker=owns_worker)
+        self._now = thetas.copy()
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        self._data, self._orders = (x.copy(), y.copy()), orders.copy()
+        self._start(0, 0, 1)
+
+    def _start(self, member: int, first: int, count: int) -> None:
+        """The worker holds this member, where it has come to, with this stretch of its order alone."""
+        network = replace(self.network, l2=float(self.l2[member]))
+        order, (x, y) = self._orders[member, first : first + count], self._data
+        arrays = {protocol.THETA: self._now[member], protocol.X: x, protocol.Y: y, protocol.ORDER: order}
+        self.threads = self._worker.hand_over("init", protocol.Setup(network, len(x), count, self._asked), arrays)
+        self._worker.owner = self
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        seconds = wall = cpu = 0.0
+        for member, rate in enumerate(learning_rates.tolist()):
+            if not np.isfinite(self._now[member]).all():
+                continue  # it diverged before, and stays so
+            self._start(member, first, count)
+            try:
+                seconds += _seconds(self._ask("train", 0, count, batch_size, repr(rate)))
+            except Diverged:  # which `train` says of all members at once, when the others have had their turn
+                self._now[member] = np.nan
+                continue
+            wall, cpu = wall + self._worker.wall_seconds, cpu + self._worker.cpu_seconds
+            self._ask("theta")
+            path = self._worker.workdir / protocol.THETA_OUT
+            self._now[member] = protocol.read_array(path, self._now[member].shape, self.network.dtype)
+        self.call_wall_seconds, self.call_cpu_seconds = wall, cpu
+        return seconds
+
+    def _thetas(self) -> Array:
+        return np.array(self._now)
+
+    def _reset(self) -> None:
+        self._now = self._initial.copy()
+
+
+def ensemble(
+    worker: Worker,
+    network: Network,
+    thetas: Array,
+    l2: NDArray[np.float64] | None = None,
+    threads: int = 1,
+    *,
+    owns_worker: bool = False,
+) -> ProcessEnsemble:
+    """Many networks at the other end of a worker: by one call where it says `many`, else one after the other."""
+    cls = ProcessEnsemble if worker.description.many else MemberByMember
+    return cls(worker, network, thetas, l2, threads, owns_worker=owns_worker)
+
+
 def _number(fields: dict[str, str], key: str) -> float:
     try:
         return float(fields[key])
@@ -436,9 +582,18 @@ class ProgramBackend(Backend):
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        worker = Worker(self._command, threads=threads)
-        try:
+        with _closed_if_it_fails(Worker(self._command, threads=threads)) as worker:
             return ProcessModel(worker, network, theta, threads, owns_worker=True)
-        except BaseException:
-            worker.close()
-            raise
+
+    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
+        with _closed_if_it_fails(Worker(self._command, threads=threads)) as worker:
+            return ensemble(worker, network, thetas, l2, threads, owns_worker=True)
+
+
+@contextmanager
+def _closed_if_it_fails(worker: Worker) -> Iterator[Worker]:
+    try:
+        yield worker
+    except BaseException:
+        worker.close()
+        raise

@@ -22,6 +22,7 @@ VERSION: Final = 1
 
 NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
 OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
+L2, RATES = "l2.bin", "rates.bin"  # float64, one for each member
 
 # What each command takes, `quit` aside.
 COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
@@ -33,6 +34,8 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int},
     "theta": {},
     "reset": {},
+    "init_many": {},  # this and the next only where hello says many=yes
+    "train_many": {"FIRST": int, "COUNT": int, "BATCH": int},
 }
 
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
@@ -99,6 +102,7 @@ def describe(description: Description) -> dict[str, str]:
         "arithmetic": description.arithmetic,
         "deterministic": "yes" if description.deterministic else "no",
         "clock": description.clock,
+        **({"many": "yes"} if description.many else {}),
     }
 
 
@@ -113,17 +117,23 @@ def parse_description(fields: Mapping[str, str]) -> Description:
         raise ProtocolError(f"arithmetic={fields['arithmetic']}: must be native or float64")
     if fields["deterministic"] not in ("yes", "no"):
         raise ProtocolError(f"deterministic={fields['deterministic']}: must be yes or no")
+    if fields.get("many", "no") not in ("yes", "no"):
+        raise ProtocolError(f"many={fields['many']}: must be yes or no")
     return Description.from_fields(fields)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What network.txt says: the network, how much data lies beside it, how many threads may be used."""
+    """What network.txt says: the network, how much data lies beside it, how many threads may be used.
+
+    members: how many networks there are, each with a row of theta.bin, order.bin and l2.bin; None for a single one.
+    """
 
     network: Network
     rows: int
     order: int
     threads: int
+    members: int | None = None
 
 
 def format_setup(setup: Setup) -> str:
@@ -139,6 +149,7 @@ def format_setup(setup: Setup) -> str:
         "rows": setup.rows,
         "order": setup.order,
         "threads": setup.threads,
+        **({} if setup.members is None else {"members": setup.members}),
     }
     return "".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items())
 
@@ -161,7 +172,9 @@ def parse_setup(text: str) -> Setup:
             output_activation=lines["output_activation"][0],
             dtype=lines["dtype"][0],
         )
-        return Setup(network, *(int(lines[key][0]) for key in ("rows", "order", "threads")))
+        members = int(lines["members"][0]) if "members" in lines else None
+        rows, order, threads = (int(lines[key][0]) for key in ("rows", "order", "threads"))
+        return Setup(network, rows, order, threads, members)
     except KeyError as error:
         raise ProtocolError(f"{NETWORK} has no line {error}") from None
     except (IndexError, ValueError, LookupError) as error:

@@ -7,19 +7,24 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from pyfnn import protocol
 from pyfnn.backend import Backend, Model, Operation
+from pyfnn.boundary import Array, Order
+from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported
+from pyfnn.protocol import Setup
 from pyfnn.registry import load_backend
 
 Fields = dict[str, object]
+Held = TypeVar("Held", Model, Ensemble)
 
 
 class Host:
-    """Answers the protocol's commands with one backend and, after `init`, one model.
+    """Answers the protocol's commands with one backend and one model (after `init`) or ensemble (`init_many`).
 
     Parameters
     ----------
@@ -30,7 +35,7 @@ class Host:
 
     def __init__(self, backend: Backend, workdir: Path) -> None:
         self._backend, self._workdir = backend, workdir
-        self._model: Model | None = None
+        self._held: Model | Ensemble | None = None
 
     def answer(self, line: str) -> str:
         """The reply line to one command line."""
@@ -43,32 +48,56 @@ class Host:
 
     @property
     def _live(self) -> Model:
-        if self._model is None:
+        if not isinstance(self._held, Model):
             raise PyfnnError("no model yet: init comes first")
-        return self._model
+        return self._held
+
+    @property
+    def _many(self) -> Ensemble:
+        if not isinstance(self._held, Ensemble):
+            raise PyfnnError("no ensemble yet: init_many comes first")
+        return self._held
 
     def _hello(self) -> Fields:
-        return {**protocol.describe(self._backend.description)}
+        return {**protocol.describe(replace(self._backend.description, many=True))}  # `create_many` is everyone's
 
     def _init(self) -> Fields:
-        folder = self._workdir
-        setup = protocol.parse_setup(protocol.read_text(folder / protocol.NETWORK))
+        setup = self._setup()
         network = setup.network
-        m_in, m_out = network.sizes[0], network.sizes[-1]
-        theta = protocol.read_array(folder / protocol.THETA, (network.n_parameters,), network.dtype)
-        x = protocol.read_array(folder / protocol.X, (setup.rows, m_in), network.dtype)
-        y = protocol.read_array(folder / protocol.Y, (setup.rows, m_out), network.dtype)
-        order = protocol.read_array(folder / protocol.ORDER, (setup.order,), "int64")
-        model = self._backend.create(network, theta, setup.threads)
+        theta = self._read(protocol.THETA, (network.n_parameters,), network.dtype)
+        order = self._read(protocol.ORDER, (setup.order,), "int64")
+        return self._hold(self._backend.create(network, theta, setup.threads), setup, order)
+
+    def _init_many(self) -> Fields:
+        setup = self._setup()
+        network, members = setup.network, setup.members
+        if members is None:
+            raise PyfnnError(f"{protocol.NETWORK} has no line 'members'")
+        thetas = self._read(protocol.THETA, (members, network.n_parameters), network.dtype)
+        orders = self._read(protocol.ORDER, (members, setup.order), "int64")
+        l2 = self._read(protocol.L2, (members,), "float64")
+        return self._hold(self._backend.create_many(network, thetas, l2, setup.threads), setup, orders)
+
+    def _setup(self) -> Setup:
+        return protocol.parse_setup(protocol.read_text(self._workdir / protocol.NETWORK))
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        return protocol.read_array(self._workdir / name, shape, dtype)
+
+    def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
+        """Load the data, then let go of what was held before."""
+        network = setup.network
         try:
-            model.load(x, y, order)
+            x = self._read(protocol.X, (setup.rows, network.sizes[0]), network.dtype)
+            y = self._read(protocol.Y, (setup.rows, network.sizes[-1]), network.dtype)
+            held.load(x, y, order)
         except BaseException:
-            model.close()
+            held.close()
             raise
-        if self._model is not None:
-            self._model.close()
-        self._model = model
-        return {"threads": model.threads}
+        if self._held is not None:
+            self._held.close()
+        self._held = held
+        return {"threads": held.threads}
 
     def _forward(self, first: int, count: int) -> Fields:
         protocol.write_array(self._workdir / protocol.OUTPUTS, self._live.forward(first, count))
@@ -86,12 +115,18 @@ class Host:
         seconds = self._live.time(operation, first, count, repeats)
         return {"seconds": f"{seconds:.9g}", "checksum": f"{self._live.checksum:.17g}"}
 
+    def _train_many(self, first: int, count: int, batch_size: int) -> Fields:
+        rates = self._read(protocol.RATES, (self._many.members,), "float64")
+        return {"seconds": f"{self._many.train(first, count, batch_size, rates):.9g}"}
+
     def _theta(self) -> Fields:
-        protocol.write_array(self._workdir / protocol.THETA_OUT, self._live.theta())
+        held = self._held
+        theta = held.thetas() if isinstance(held, Ensemble) else self._live.theta()
+        protocol.write_array(self._workdir / protocol.THETA_OUT, theta)
         return {}
 
     def _reset(self) -> Fields:
-        self._live.reset()
+        (self._held or self._live).reset()
         return {}
 
 

@@ -32,7 +32,8 @@ def test_every_suite_that_comes_with_pyfnn_is_read_and_names_known_workloads(nam
     suite, workloads = suites.load(name)
     single = suite.model_copy(update={"threads": (1,)})
     keys = suites.cases(single, workloads)
-    assert len(keys) == len(suite.workloads) * len(suite.operations) * len(suite.dtypes)
+    operations = sum(1 if workloads[name].members > 1 else len(suite.operations) for name in suite.workloads)
+    assert len(keys) == operations * len(suite.dtypes)
 
 
 def test_the_default_suite_takes_less_than_a_minute() -> None:
@@ -63,6 +64,7 @@ def test_a_users_file_has_its_own_workloads_beside_ours(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (SUITE + TABLE.replace("batch = 4", "batch = 0"), ("workload.mine.batch", "= 0", "greater than or equal to 1")),
+        (SUITE + TABLE + "members = 0\n", ("workload.mine.members", "= 0", "greater than or equal to 1")),
         (SUITE + TABLE.replace("batch = 4", "batch = 25"), ("workload.mine", "batch = 25", "at most rows = 24")),
         (SUITE + TABLE.replace("0.02", "inf"), ("workload.mine.learning_rate", "inf", "finite")),
         (SUITE + TABLE.replace("0.02", "-1.0"), ("workload.mine.learning_rate", "-1.0", "greater than 0")),

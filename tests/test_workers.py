@@ -121,13 +121,13 @@ def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(sit: Sit, 
     with sit(misbehaving.STEADY) as seat:
         seat.sit_down()
         seat.turn(2, 5)
-        once = seat.model.theta()
+        once = seat.theta()
         block = seat.turn(2, 5)
-        assert seat.model.theta().tobytes() == once.tobytes()
+        assert seat.theta().tobytes() == once.tobytes()
         assert block.steps == 5
         assert 0 < block.seconds <= block.wall_seconds
         seat.reset()
-        assert seat.model.theta().tobytes() == case[1].theta.tobytes()
+        assert seat.theta().tobytes() == case[1].theta.tobytes()
 
 
 @linux

@@ -18,7 +18,7 @@ from pyfnn.registry import load_backend
 
 WORKLOADS = suites.built_in_workloads()
 # Epochs of the quick run; steps of the long one: a million, or what ten minutes allow.
-EPOCHS = {"wine-shallow": 40, "wine-deep": 40, "wine-batch": 40, "digits": 40, "mlp": 10, "wide": 3}
+EPOCHS = {"wine-shallow": 40, "wine-deep": 40, "wine-batch": 40, "digits": 40, "mlp": 10, "wide": 3, "ensemble": 40}
 STEPS = dict.fromkeys(WORKLOADS, 10**6) | {"mlp": 200_000, "wide": 2_000}
 WATCHED = 1024  # rows whose gradients and activations are looked at for subnormals
 MARKS = 8
@@ -103,6 +103,25 @@ def test_a_workload_is_stable_over_a_long_run(name: str, dtype: str) -> None:
     course = train(workload, problem, -(-STEPS[name] * workload.batch // workload.rows))
     assert not course.grew
     assert most_subnormals(workload, problem, course.theta) < 1e-3
+
+
+def test_every_member_of_the_ensemble_learns_over_all_of_its_order() -> None:
+    workload, problem = problem_of("ensemble", "float32")
+    own, count = problem.members, problem.n_order
+    assert own is not None
+    try:
+        backend = load_backend("c")
+    except BackendUnavailable as error:
+        require("c", False, str(error))
+    with backend.create_many(problem.network, own.thetas, own.l2) as many:
+        many.load(problem.x, problem.y, own.orders)
+        many.train(0, count, workload.batch, own.rates)
+        ends = many.thetas()
+    for before, after, lam in zip(own.thetas, ends, own.l2, strict=True):
+        network = replace(problem.network, l2=float(lam))
+        losses = [float(oracle.loss_and_gradient(network, theta, problem.x, problem.y)[0]) for theta in (before, after)]
+        assert losses[1] < losses[0] / 2
+    assert subnormals(ends) < 1e-3
 
 
 def test_too_high_a_rate_is_noticed() -> None:

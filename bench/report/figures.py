@@ -238,12 +238,13 @@ def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
         return ""
     if kind.relative:
         return f"{number(quantity.value)}×" if row.ratio else row.verdict
-    return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}"
+    rate = f", {row.rate}/s" if row.rate else ""
+    return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
 def _axis_label(kind: Kind, panel: CaseRows) -> str:
     if not kind.relative:
-        return f"Step time ({panel.unit.name})"
+        return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name})"
     if panel.floor is None:
         return "No ratio: no noise floor" if panel.case.reference else "No ratio: no reference"
     return f"Speed relative to {panel.case.reference} (×); noise floor {number(100 * panel.floor, 2)} %"

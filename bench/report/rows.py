@@ -41,6 +41,8 @@ class Row:
         The reference's step time over this one's.
     verdict : str
         What may be said of the ratio.
+    rate : str
+        Steps a second of all networks together, for instance ``1.10 M``; empty where there is a single one.
     """
 
     backend: BackendResult
@@ -49,6 +51,7 @@ class Row:
     step: Quantity | None
     ratio: Quantity | None
     verdict: str
+    rate: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,12 @@ def number(value: float, significant: int = 3) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.{max(0, significant - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def rate_text(per_second: float) -> str:
+    """Three digits and a prefix: ``840``, ``18.9 k``, ``1.10 M``, ``2.50 G``."""
+    prefix, size = next(((p, s) for p, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if per_second >= s), ("", 1.0))
+    return f"{number(per_second / size)} {prefix}".rstrip()
 
 
 def with_interval(quantity: Quantity, scale: float = 1.0) -> str:
@@ -180,7 +189,8 @@ def _row(case: Case, backend: BackendResult) -> Row:
     step = _step(backend) if ok else None
     ratio = _quantity(backend.ratio) if ok and case.reference and case.noise_floor is not None else None
     status = words(backend.status) if step or not ok else "no sample"
-    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio))
+    rate = rate_text(1 / step.value) if step and case.members > 1 else ""
+    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio), rate)
 
 
 def _label(case: Case, backend: BackendResult) -> str:
@@ -209,10 +219,17 @@ def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
         _reference_note(case, wanted),
         _floor_note(case),
         _launches_note(rows),
+        _members_note(case),
         f"Data: {case.data.rstrip('.')}." if case.data else "",
         f"Stopped: {case.stopped.rstrip('.')}." if case.stopped else "",
     )
     return [note for note in notes if note]
+
+
+def _members_note(case: Case) -> str:
+    if case.members == 1:
+        return ""
+    return f"{case.members} networks at once, each with its own θ, order, rate and λ; a step is a step of one network."
 
 
 def _reference_note(case: Case, wanted: str) -> str:

@@ -33,10 +33,12 @@ class Table:
 
 def case_table(rows: CaseRows) -> Table:
     """Times, ratios and verdicts of one case, a section a division."""
+    many = rows.case.members > 1
     shares = any(row.backend.ceiling_share is not None for row in rows.rows)
     columns = (
         "backend",
-        f"step time, {rows.unit.name} [95 %]",
+        f"{'network-step' if many else 'step'} time, {rows.unit.name} [95 %]",
+        *(("network-steps/s",) if many else ()),
         f"ratio to {rows.case.reference} [95 %]" if rows.case.reference else "ratio",
         "verdict",
         "GFLOP/s",
@@ -57,6 +59,7 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
     return (
         row.label,
         with_interval(row.step, rows.unit.seconds),
+        *((row.rate,) if row.rate else ()),
         with_interval(row.ratio) if row.ratio else "",
         row.verdict,
         "" if b.gflops is None else number(b.gflops),

@@ -25,13 +25,18 @@ else:
 HERE = Path(__file__).parent
 OPERATIONS = ("train", "forward", "gradient")
 MIN_ORDER = 1 << 20  # entries of `order`: enough that no block of 50 ms runs out of them
+_MANY_ORDERS = 4  # times that, of all members' orders together: theirs may run on several threads
+_RATES, _L2 = 2.0, 10.0  # by how much members' own differ from the workload's, up or down, at most
 
 Operation = Literal["train", "forward", "gradient"]
 Dtype = Literal["float32", "float64"]
 
 
 class Workload(BaseModel):
-    """A network, its data and how it is trained; fixed, so that its results can be compared across runs."""
+    """A network, its data and how it is trained; fixed, so that its results can be compared across runs.
+
+    With `members` above 1, so many networks at once, each with its own seed, order, rate and λ around those given.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +50,7 @@ class Workload(BaseModel):
     batch: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0)] = 0
+    members: Annotated[int, Field(ge=1)] = 1
     data: str = "teacher"
     note: str = ""
 
@@ -88,14 +94,39 @@ class CaseKey:
 
 
 @dataclass(frozen=True, eq=False)
+class Members:
+    """What each of many networks has of its own. thetas: (K, n_parameters); l2, rates: (K,); orders: (K, n)."""
+
+    thetas: NDArray[Any]
+    l2: NDArray[np.float64]
+    rates: NDArray[np.float64]
+    orders: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: whole epochs."""
+    """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: whole epochs.
+
+    Where there are `members`, the first has this θ.
+    """
 
     network: Network
     theta: NDArray[Any]
     x: NDArray[Any]
     y: NDArray[Any]
     order: NDArray[np.int64]
+    members: Members | None = None
+
+    @property
+    def n_order(self) -> int:
+        """Entries of the order, or of each member's."""
+        return self.order.size if self.members is None else self.members.orders.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all its arrays."""
+        own = [] if self.members is None else vars(self.members).values()
+        return sum(array.nbytes for array in (self.theta, self.x, self.y, self.order, *own))
 
 
 def _read(path: Path) -> _File:
@@ -175,20 +206,27 @@ def look_up(kind: str, name: str, table: dict[str, Named]) -> Named:
 def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
     """Every combination a suite asks for, in its order; what is named twice counts once.
 
+    Many networks at once are trained and nothing else: other operations have no case of theirs.
+
     Raises
     ------
     UnknownName
         A workload that there is not.
     InvalidInput
-        More threads than this process has CPUs.
+        More threads than this process has CPUs, or no training of many networks at once.
     """
     threads = [all_threads() if count == "all" else count for count in suite.threads]
     if max(threads) > all_threads():
         raise InvalidInput(f"threads = {max(threads)}: this process may use {all_threads()} CPUs")
+    for name in suite.workloads:
+        if look_up("workload", name, workloads).members > 1 and "train" not in suite.operations:
+            given = ", ".join(suite.operations)
+            raise InvalidInput(f"operations = {given}: many networks at once, as in workload {name}, can train alone")
     every = product(suite.workloads, suite.dtypes, suite.operations, threads)
     return [
-        CaseKey(look_up("workload", name, workloads), operation, dtype, count)
+        CaseKey(workloads[name], operation, dtype, count)
         for name, dtype, operation, count in dict.fromkeys(every)
+        if operation == "train" or workloads[name].members == 1
     ]
 
 
@@ -202,7 +240,8 @@ def problem(workload: Workload, dtype: str) -> Problem:
         The named dataset has other shapes than the workload says, or there is no memory for it.
     """
     network = workload.network(dtype)
-    needed = np.dtype(dtype).itemsize * (network.n_parameters + workload.rows * (network.sizes[0] + network.sizes[-1]))
+    numbers = workload.members * network.n_parameters + workload.rows * (network.sizes[0] + network.sizes[-1])
+    needed = np.dtype(dtype).itemsize * numbers
     free = int(psutil.virtual_memory().available)
     if needed > free:
         raise InvalidInput(
@@ -219,6 +258,25 @@ def problem(workload: Workload, dtype: str) -> Problem:
     if (x.shape, y.shape) != wanted:
         raise InvalidInput(f"workload {workload.name}: {workload.data} has shapes {x.shape}, {y.shape}, not {wanted}")
     rng = np.random.Generator(np.random.PCG64(workload.seed))
-    epochs = -(-MIN_ORDER // workload.rows)
-    order = np.concatenate([rng.permutation(workload.rows) for _ in range(epochs)]).astype(np.int64)
-    return Problem(network, initialize(network, workload.seed), x, y, order)
+    order = _whole_epochs(workload.rows, MIN_ORDER, rng)
+    members = _members(workload, network, rng) if workload.members > 1 else None
+    return Problem(network, initialize(network, workload.seed), x, y, order, members)
+
+
+def _whole_epochs(rows: int, least: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    epochs = -(-least // rows)
+    return np.concatenate([rng.permutation(rows) for _ in range(epochs)]).astype(np.int64)
+
+
+def _members(workload: Workload, network: Network, rng: np.random.Generator) -> Members:
+    """What each has of its own: the next seed, a rate up to twice or half the workload's, a λ up to ten times or a
+    tenth.
+    """
+    K = workload.members
+    least = max(workload.batch, -(-_MANY_ORDERS * MIN_ORDER // K))
+    return Members(
+        thetas=np.stack([initialize(network, workload.seed + k) for k in range(K)]),
+        l2=workload.l2 * _L2 ** rng.uniform(-1, 1, K),
+        rates=workload.learning_rate * _RATES ** rng.uniform(-1, 1, K),
+        orders=np.stack([_whole_epochs(workload.rows, least, rng) for _ in range(K)]),
+    )

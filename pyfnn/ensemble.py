@@ -1,0 +1,177 @@
+"""Many networks at once: K of one shape, each with its own θ, order, rate and λ, over shared data.
+
+The contract and its checks, and the ensemble that any backend gets: K models, one after the other.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn.boundary import Array, Loadable, Order, check_array, check_count, check_each, check_order, check_rate
+from pyfnn.errors import Diverged, InvalidInput
+from pyfnn.network import Network
+
+if TYPE_CHECKING:
+    from pyfnn.backend import Model
+
+_NAMED = 5  # of the members that diverged
+
+
+class Ensemble(Loadable):
+    """K networks of one shape on one backend. A context manager: leaving it closes it.
+
+    Member k ends, whatever the others do, where a `Model` of the same θ, λ, order and rate would.
+
+    Attributes
+    ----------
+    network : Network
+        What all have in common; `l2` has each one's λ.
+    members : int
+        K.
+    l2 : ndarray of float64, shape (K,)
+    threads : int
+        How many threads it computes with, for all members together.
+    """
+
+    kind: ClassVar[str] = "ensemble"
+
+    def __init__(
+        self, network: Network, thetas: Array, l2: NDArray[np.float64] | None = None, threads: int = 1
+    ) -> None:
+        super().__init__(network, threads)
+        self.members = len(thetas) if isinstance(thetas, np.ndarray) and thetas.ndim == 2 else -1
+        if self.members == 0:
+            raise InvalidInput("thetas is empty: at least one member is needed")
+        check_array("thetas", thetas, (self.members, network.n_parameters), network.dtype)
+        if l2 is not None:
+            check_each("l2", l2, self.members, "negative", "must not be negative")
+        self.l2 = np.full(self.members, network.l2) if l2 is None else l2.copy()
+
+    def load(self, x: Array, y: Array, orders: Order) -> None:
+        """Copy data in, shared by all members. Untimed.
+
+        Parameters
+        ----------
+        x : ndarray, shape (rows, m_0), C-contiguous, of the network's dtype
+        y : ndarray, shape (rows, m_L), likewise
+        orders : ndarray of int64, shape (K, n)
+            Row numbers that `train` walks, a member a row; repeats are fine.
+
+        Raises
+        ------
+        InvalidInput
+            Naming what was got and what was wanted; the ensemble is unchanged.
+        """
+        self._check_open()
+        rows = self._check_data(x, y)
+        length = check_order("orders", orders, rows, self.members)
+        self._load(x, y, orders)
+        self._n_rows, self._n_order = rows, length
+
+    def train(self, first: int, count: int, batch_size: int, learning_rates: float | NDArray[np.float64]) -> float:
+        """Each member k over orders[k, first : first+count] at learning_rates[k], as `Model.train` does.
+
+        Parameters
+        ----------
+        learning_rates : float, or ndarray of float64, shape (K,)
+            One number serves all.
+
+        Returns
+        -------
+        float
+            Seconds for all of them, on the implementation's own clock.
+
+        Raises
+        ------
+        Diverged
+            Naming the members whose θ is no longer finite; all were trained, and stay as they became until `reset`.
+        """
+        self._check_range(first, count, self._n_order, "entries of each order")
+        check_count("batch_size", batch_size)
+        rates = self._rates(learning_rates)
+        seconds = self._train(first, count, batch_size, rates)
+        lost = np.flatnonzero(~np.isfinite(self._thetas()).all(axis=1)).tolist()
+        if lost:
+            named = ", ".join(f"{k} (learning_rate = {rates[k]})" for k in lost[:_NAMED])
+            more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+            raise Diverged(f"theta is not finite after {-(-count // batch_size)} steps of member {named}{more}")
+        return seconds
+
+    def _rates(self, learning_rates: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        if isinstance(learning_rates, np.ndarray):
+            check_each("learning_rates", learning_rates, self.members, "not positive", "must be above 0")
+            return learning_rates
+        check_rate("learning_rates", learning_rates)
+        return np.full(self.members, float(learning_rates))
+
+    def thetas(self) -> Array:
+        """A copy of the parameters: (K, n_parameters)."""
+        self._check_open()
+        return self._thetas()
+
+    def reset(self) -> None:
+        """Each member back to the θ it was made with."""
+        self._check_open()
+        self._reset()
+
+    @abstractmethod
+    def _load(self, x: Array, y: Array, orders: Order) -> None: ...
+
+    @abstractmethod
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float: ...
+
+    @abstractmethod
+    def _thetas(self) -> Array: ...
+
+    @abstractmethod
+    def _reset(self) -> None: ...
+
+
+class OneByOne(Ensemble):
+    """A model a member, trained one after the other; seconds are the sum of theirs.
+
+    Parameters
+    ----------
+    create : callable
+        (network, theta, threads) -> Model.
+    """
+
+    def __init__(
+        self,
+        create: "Callable[[Network, Array, int], Model]",
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None,
+        threads: int,
+    ) -> None:
+        super().__init__(network, thetas, l2, threads)
+        with ExitStack() as opened:
+            networks = (replace(network, l2=float(lam)) for lam in self.l2)
+            pairs = zip(networks, thetas, strict=True)
+            self._models = [opened.enter_context(create(own, theta, threads)) for own, theta in pairs]
+            self._opened = opened.pop_all()
+        self.threads = max(model.threads for model in self._models)
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        for model, order in zip(self._models, orders, strict=True):
+            model.load(x, y, order)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        # `_train`, not `train`: a member that diverges must not keep the others from their steps.
+        pairs = zip(self._models, learning_rates.tolist(), strict=True)
+        return sum(model._train(first, count, batch_size, rate) for model, rate in pairs)
+
+    def _thetas(self) -> Array:
+        return np.stack([model.theta() for model in self._models])
+
+    def _reset(self) -> None:
+        for model in self._models:
+            model.reset()
+
+    def _close(self) -> None:
+        self._opened.close()
