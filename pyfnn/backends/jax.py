@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from pyfnn.backend import CORE_LOSSES, Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import Network
@@ -63,14 +63,15 @@ class _Programs(NamedTuple):
 
 @lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
 def _programs(network: Network) -> _Programs:
-    f = [partial(lambda f_l, a, Z: f_l(Z, a), _ACTIVATIONS[_name(a.name)], a.parameter) for a in elementwise(network)]
+    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
     loss = _LOSSES[network.loss]
 
     def last(theta: Theta, X: Any) -> Any:
         """Y, or Z_L where the loss brings its own output activation."""
         A = X
-        for (W, b), f_l in zip(theta, [*f, lambda Z: Z], strict=False):
-            A = f_l(A @ W + b)
+        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, parameter)
         return A
 
     def outputs(theta: Theta, X: Any) -> Any:
@@ -88,13 +89,12 @@ def _programs(network: Network) -> _Programs:
         stepped: Theta = jax.tree.map(lambda parameter, slope: parameter - rate * slope, theta, dtheta)
         return stepped
 
-    def train(
-        theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int
-    ) -> Theta:
+    def train(theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int) -> Theta:
         def body(s: Any, theta: Theta) -> Theta:
             return step(theta, x, y, order, first + s * batch, rate, batch=batch)
 
-        return lax.fori_loop(0, steps, body, theta)
+        stepped: Theta = lax.fori_loop(0, steps, body, theta)
+        return stepped
 
     def forward(seen: Seen, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Seen:
         del y
@@ -111,7 +111,8 @@ def _programs(network: Network) -> _Programs:
         def body(r: Any, seen: Seen) -> Seen:
             return one(seen, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
 
-        return lax.fori_loop(0, repeats, body, seen)
+        last_seen: Seen = lax.fori_loop(0, repeats, body, seen)
+        return last_seen
 
     bodies: dict[Operation, Callable[..., Seen]] = {"forward": forward, "gradient": gradient}
     return _Programs(
@@ -125,10 +126,6 @@ def _programs(network: Network) -> _Programs:
             for name, one in bodies.items()
         },
     )
-
-
-def _name(spelling: str) -> str:
-    return spelling.split("(")[0]
 
 
 class JaxModel(Model):
@@ -145,7 +142,7 @@ class JaxModel(Model):
         self.threads = pool
         self._programs = _programs(network)
         self._start = theta.copy()
-        self._reset()
+        self._current: Theta = self._layers(theta)
 
     def _layers(self, theta: Array) -> Theta:
         return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
@@ -245,14 +242,19 @@ def _flat(theta: Theta) -> Array:
     return np.concatenate([np.ravel(tensor) for layer in theta for tensor in layer])
 
 
-@cache
 def _cpu(threads: int) -> tuple[Any, int]:
     """The CPU as JAX's device, and how many threads XLA's pool has: as many as asked for by whoever comes first."""
-    os.environ.setdefault(_POOL_VARIABLE, str(threads))
-    device = jax.local_devices(backend="cpu")[0]
+    before = os.environ.get(_POOL_VARIABLE)
+    os.environ[_POOL_VARIABLE] = str(threads)
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    finally:
+        os.environ.pop(_POOL_VARIABLE)
+        if before is not None:
+            os.environ[_POOL_VARIABLE] = before
     tasks = Path("/proc/self/task")
-    if not tasks.exists():  # not Linux, where threads can be counted
-        return device, int(os.environ[_POOL_VARIABLE])
+    if not tasks.exists():  # not Linux, which tells the names of threads: XLA's word is all there is
+        return device, threads
     return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
 
 

@@ -48,7 +48,9 @@ class SklearnModel(Model):
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._classifies and not ((y == 1).sum(axis=1) == 1).all():
-            raise Unsupported("sklearn classifies: for softmax_cross_entropy each row of y must be 0 but for a single 1")
+            raise Unsupported(
+                "sklearn classifies: for softmax_cross_entropy each row of y must be 0 but for a single 1"
+            )
         self._x, self._order = x.copy(), order.copy()
         self._y = y.astype(bool) if self._classifies else y.copy()  # as `_backprop` takes them
         self._targets = y.argmax(axis=1) if self._classifies else y.copy()  # as `partial_fit` takes them

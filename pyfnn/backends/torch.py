@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
 from pyfnn.manifest import Row
@@ -26,17 +26,17 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "sigmoid": lambda Z, _: torch.sigmoid(Z),
     "tanh": lambda Z, _: torch.tanh(Z),
     "relu": lambda Z, _: torch.relu(Z),
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "softplus": lambda Z, _: F.softplus(Z, threshold=_NO_THRESHOLD),
-    "hard_tanh": lambda Z, _: F.hardtanh(Z),
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "softplus": lambda Z, _: functional.softplus(Z, threshold=_NO_THRESHOLD),
+    "hard_tanh": lambda Z, _: functional.hardtanh(Z),
 }
 
 _LOSSES: dict[str, tuple[Callable[..., torch.Tensor], float]] = {  # (Y or Z_L, T) -> c L summed over rows; c
-    "squared_error": (partial(F.mse_loss, reduction="sum"), 1.0),
-    "half_squared_error": (partial(F.mse_loss, reduction="sum"), 2.0),
-    "softmax_cross_entropy": (partial(F.cross_entropy, reduction="sum"), 1.0),
-    "sigmoid_cross_entropy": (partial(F.binary_cross_entropy_with_logits, reduction="sum"), 1.0),
+    "squared_error": (partial(functional.mse_loss, reduction="sum"), 1.0),
+    "half_squared_error": (partial(functional.mse_loss, reduction="sum"), 2.0),
+    "softmax_cross_entropy": (partial(functional.cross_entropy, reduction="sum"), 1.0),
+    "sigmoid_cross_entropy": (partial(functional.binary_cross_entropy_with_logits, reduction="sum"), 1.0),
 }
 _FUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softmax": partial(torch.softmax, dim=1),
@@ -57,11 +57,11 @@ class TorchModel(Model):
             self.threads = torch.get_num_threads()
         self._asked = threads
         self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+        self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
         self._start = theta.copy()
         self._layers = [
-            (torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True))
-            for W, b in network.layers(theta)
+            (torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True)) for W, b in network.layers(theta)
         ]
         self._parameters = [tensor for layer in self._layers for tensor in layer]
 
@@ -70,7 +70,7 @@ class TorchModel(Model):
 
     def _forward(self, first: int, count: int) -> Array:
         with _threads(self._asked), torch.inference_mode():
-            return np.array(self._outputs(self._x[first : first + count]))
+            return np.copy(self._outputs(self._x[first : first + count]).numpy())
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         with _threads(self._asked):
@@ -117,11 +117,8 @@ class TorchModel(Model):
     def _last(self, X: torch.Tensor) -> torch.Tensor:
         """Y, or Z_L where the loss brings its own output activation."""
         A = X
-        for (W, b), (f, parameter) in zip(self._layers, self._f, strict=False):
+        for (W, b), (f, parameter) in zip(self._layers, self._f, strict=True):
             A = f(torch.addmm(b, A, W), parameter)
-        if self.network.fused:
-            W, b = self._layers[-1]
-            A = torch.addmm(b, A, W)
         return A
 
     def _outputs(self, X: torch.Tensor) -> torch.Tensor:
@@ -151,10 +148,10 @@ class TorchModel(Model):
     def _theta(self) -> Array:
         return _flat(self._parameters)
 
-    @torch.no_grad()
     def _reset(self) -> None:
-        for layer, start in zip(self._layers, self.network.layers(self._start), strict=True):
-            for tensor, array in zip(layer, start, strict=True):
+        start = [array for layer in self.network.layers(self._start) for array in layer]
+        with torch.no_grad():
+            for tensor, array in zip(self._parameters, start, strict=True):
                 tensor.copy_(torch.from_numpy(array))
 
     def _close(self) -> None:
@@ -185,7 +182,7 @@ class Eager(Backend):
             name=row.name,
             language=row.language,
             compiler=f"CPython {platform.python_version()}, PyTorch {torch.__version__}",
-            flags=f"{torch.backends.cpu.get_cpu_capability()}, MKL {'on' if torch.backends.mkl.is_available() else 'off'}",
+            flags=f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}",
             clock="time.perf_counter",
             activations=tuple(_ACTIVATIONS),
             losses=tuple(_LOSSES),
