@@ -250,8 +250,8 @@ def test_an_install_hidden_by_the_folder_says_so_and_numpy_still_runs(from_wheel
 def test_bench_run_in_a_folder_that_hides_the_install_says_what_to_do(
     from_wheel: Path, checkout: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--workloads", "wine-shallow", "--backends", "numpy,cpp,c", "--budget", "60", "--precision", "1000")
-    arguments = (*arguments, "--out", str(tmp_path))
+    few = ("--workloads", "wine-shallow", "--backends", "numpy,cpp,c")
+    arguments = (*few, "--budget", "60", "--precision", "1000", "--out", tmp_path)
     said = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
     assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", said, flags=re.MULTILINE)
     assert "Traceback" not in said
