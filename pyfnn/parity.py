@@ -226,15 +226,17 @@ def _small(network: Network, rng: np.random.Generator) -> Network:
 
 
 def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
-    """Zero biases, a row of zeros, and identity for every f but one: all Z are exactly 0, in whatever order summed.
-
-    Only one f_l stays, since relu'(0) = 0 above another would hide it, and sigmoid(0) = 1/2 below move it off its kink.
+    """W and b of layer `at` are 0: its Z are exactly 0. In all others everything is positive: far from any kink at 0,
+    which would hide this one. Their W are divided by the inputs, lest what comes above saturates.
     """
-    names = [f.name if layer == at else "identity" for layer, f in enumerate(elementwise(network))]
-    output = network.output_activation if network.fused else names.pop()
-    small = replace(_small(network, rng), activation=tuple(names), output_activation=output)
-    theta = initialize(small, int(rng.integers(2**31)))
-    x = np.zeros((1, small.sizes[0]), small.dtype)
+    small = _small(network, rng)
+    theta = np.abs(initialize(small, int(rng.integers(2**31))))
+    for layer, (W, b) in enumerate(small.layers(theta)):
+        W /= len(W)
+        b[:] = rng.uniform(0.5, 1, b.shape)
+        if layer == at:
+            W[:], b[:] = 0, 0
+    x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
     return _judged("kink", small, theta, x, _targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
 
 

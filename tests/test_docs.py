@@ -53,7 +53,7 @@ def anchors(file: Path) -> set[str]:
     ("marker", "command"),
     [
         ("install-run", "pip install -e . && python -m bench.run"),
-        ("install-tests", "pip install -e '.[test]'"),
+        ("install-tests", "pip install -e '.[test,frameworks]'"),
         ("tests", "pytest"),
     ],
 )

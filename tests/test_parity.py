@@ -41,7 +41,7 @@ NAMED = {
     "transposed_weights": "outputs",
     "updated_before_propagated": "displacement of",
     "short_batch_full_size": "displacement of",
-    "relu_at_zero": "db_2",
+    "relu_at_zero": "dW_2",
     "nan": "dW_1",
     "stale_order": "displacement of",
     "sequential_order": "displacement of",

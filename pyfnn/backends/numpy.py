@@ -193,7 +193,7 @@ class _Pass:
 class NumpyModel(Model):
     """A network in NumPy."""
 
-    def __init__(self, network: Network, theta: Array, threads: int, blas: "_Blas") -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, blas: "Blas") -> None:
         super().__init__(network, theta, threads)
         self._blas, self._threads_asked = blas, threads
         with blas.limited(threads):
@@ -296,12 +296,12 @@ class NumpyModel(Model):
         self._x = self._y = self._order = self._start = self._current = self._dtheta = self._lam = np.empty(0)
 
 
-class _Blas:
-    """The BLAS that NumPy calls, as threadpoolctl finds it among the libraries of this process."""
+class Blas:
+    """The BLAS that `package` calls, as threadpoolctl finds it among the libraries of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str = "numpy") -> None:
         blas = ThreadpoolController().select(user_api="blas")
-        own = [lib.filepath for lib in blas.lib_controllers if "numpy" in str(Path(lib.filepath).parent)]
+        own = [lib.filepath for lib in blas.lib_controllers if package in str(Path(lib.filepath).parent)]
         self._controller = blas.select(filepath=own) if own else blas
 
     def limited(self, threads: int) -> Any:
@@ -325,7 +325,7 @@ class Plain(Backend):
     """NumPy in this process. `row` is its table in backend.toml."""
 
     def __init__(self, row: Row) -> None:
-        self._blas = _Blas()
+        self._blas = Blas()
         self._description = Description(
             name=row.name,
             language=row.language,

@@ -1,0 +1,294 @@
+"""The network in JAX, differentiated by `jax.grad` and compiled by XLA: all steps in one call, or a call a step.
+
+Minibatches are walked by `lax.fori_loop` with a number of steps known only at the call. It is the loop that `lax.scan`
+becomes, as fast, but compiled once for any number of steps, whose bits do not hang on how they are cut into calls.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
+from pyfnn.network import Network
+from pyfnn.rounding import elementwise
+
+Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) a layer
+Seen = tuple[jax.Array, Any]  # the checksum so far; all that the last pass computed, so that XLA leaves nothing out
+
+_POOL_VARIABLE = "PJRT_NPROC"  # how many threads XLA's pool will have; read when JAX first meets the device
+_POOL_THREAD = "tf_XLAEigen"  # what Linux calls each of them
+
+_ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
+    "identity": lambda Z, _: Z,
+    "sigmoid": lambda Z, _: jax.nn.sigmoid(Z),
+    "tanh": lambda Z, _: jnp.tanh(Z),
+    "relu": lambda Z, _: jax.nn.relu(Z),
+    "elu": jax.nn.elu,
+    "softplus": lambda Z, _: jax.nn.softplus(Z),
+}
+
+_LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # summed over rows; of Y, or of Z_L where it is fused
+    "squared_error": lambda Y, T: ((Y - T) ** 2).sum(),
+    "half_squared_error": lambda Y, T: ((Y - T) ** 2).sum() / 2,
+    "softmax_cross_entropy": lambda Z, T: -(T * jax.nn.log_softmax(Z)).sum(),
+    "sigmoid_cross_entropy": lambda Z, T: (jax.nn.softplus(Z) - Z * T).sum(),
+}
+_FUSED: dict[str, Callable[[Any], Any]] = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
+
+
+class _Programs(NamedTuple):
+    """What is compiled for a network, once for each shape that it meets. x: (rows, m_0), y: (rows, m_L).
+
+    `step` and `one_pass` take one turn a call; `train` and `passes` as many as they are told.
+    """
+
+    outputs: Callable[..., jax.Array]  # (theta, X)
+    loss_and_gradient: Callable[..., tuple[jax.Array, Theta]]  # (theta, X, T)
+    step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
+    train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
+    one_pass: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, at, count=)
+    passes: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, first, repeats, count=)
+
+
+@lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
+def _programs(network: Network) -> _Programs:
+    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
+    loss = _LOSSES[network.loss]
+
+    def last(theta: Theta, X: Any) -> Any:
+        """Y, or Z_L where the loss brings its own output activation."""
+        A = X
+        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, parameter)
+        return A
+
+    def outputs(theta: Theta, X: Any) -> Any:
+        Y = last(theta, X)
+        return _FUSED[str(network.output_activation)](Y) if network.fused else Y
+
+    def risk(theta: Theta, X: Any, T: Any) -> Any:
+        R = loss(last(theta, X), T) / len(X)
+        return R + network.l2 / 2 * sum((W * W).sum() for W, _ in theta) if network.l2 else R
+
+    def step(theta: Theta, x: Any, y: Any, order: Any, at: Any, rate: Any, *, batch: int) -> Theta:
+        rows = lax.dynamic_slice_in_dim(order, at, batch)
+        X, T = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
+        dtheta = jax.grad(risk)(theta, X, T)
+        stepped: Theta = jax.tree.map(lambda parameter, slope: parameter - rate * slope, theta, dtheta)
+        return stepped
+
+    def train(theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int) -> Theta:
+        def body(s: Any, theta: Theta) -> Theta:
+            return step(theta, x, y, order, first + s * batch, rate, batch=batch)
+
+        stepped: Theta = lax.fori_loop(0, steps, body, theta)
+        return stepped
+
+    def forward(seen: Seen, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Seen:
+        del y
+        Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
+        return seen[0] + Y[0, 0].astype(float) + Y[-1, -1].astype(float), Y
+
+    def gradient(seen: Seen, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Seen:
+        R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
+        return seen[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
+
+    def passes(
+        one: Callable[..., Seen], seen: Seen, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
+    ) -> Seen:
+        def body(r: Any, seen: Seen) -> Seen:
+            return one(seen, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+
+        last_seen: Seen = lax.fori_loop(0, repeats, body, seen)
+        return last_seen
+
+    bodies: dict[Operation, Callable[..., Seen]] = {"forward": forward, "gradient": gradient}
+    return _Programs(
+        outputs=jax.jit(outputs),
+        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
+        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
+        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
+        one_pass={name: jax.jit(one, static_argnames="count", donate_argnums=0) for name, one in bodies.items()},
+        passes={
+            name: jax.jit(partial(passes, one), static_argnames="count", donate_argnums=0)
+            for name, one in bodies.items()
+        },
+    )
+
+
+class JaxModel(Model):
+    """A network in JAX: any number of steps is one call of a compiled loop.
+
+    A program is compiled, before the clock starts, by running it for no steps.
+    """
+
+    def __init__(self, network: Network, theta: Array, threads: int) -> None:
+        super().__init__(network, theta, threads)
+        self._device, pool = _cpu(threads)
+        if pool > threads:
+            raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
+        self.threads = pool
+        self._programs = _programs(network)
+        self._start = theta.copy()
+        self._current: Theta = self._layers(theta)
+
+    def _layers(self, theta: Array) -> Theta:
+        return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
+
+    def _put(self, array: Array) -> jax.Array:
+        return jax.device_put(array.copy(), self._device)  # a copy, since JAX may keep the very memory
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        self._x, self._y, self._order = self._put(x), self._put(y), self._put(order)
+        self._own_x, self._own_y = x.copy(), y.copy()  # to take rows from without compiling a slice
+
+    def _forward(self, first: int, count: int) -> Array:
+        return np.array(self._programs.outputs(self._current, self._put(self._own_x[first : first + count])))
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        X, T = (self._put(a[first : first + count]) for a in (self._own_x, self._own_y))
+        loss, dtheta = self._programs.loss_and_gradient(self._current, X, T)
+        return float(loss), _flat(dtheta)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        batch_size = min(batch_size, count)
+        rate = np.dtype(self.network.dtype).type(learning_rate)
+        steps, short = divmod(count, batch_size)
+        self._compile_walk(batch_size, rate)
+        if short:
+            self._compile_walk(short, rate)
+        jax.block_until_ready(self._current)
+        start = time.perf_counter()
+        self._walk(first, steps, batch_size, rate)
+        if short:
+            self._walk(first + steps * batch_size, 1, short, rate)
+        jax.block_until_ready(self._current)
+        return time.perf_counter() - start
+
+    def _compile_walk(self, batch: int, rate: np.floating[Any]) -> None:
+        self._walk(0, 0, batch, rate)
+
+    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        data = self._x, self._y, self._order
+        self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        self._compile_passes(operation, count)
+        seen = jax.block_until_ready(self._nothing_seen(operation, count))
+        start = time.perf_counter()
+        seen = jax.block_until_ready(self._passes(operation, seen, first, count, repeats))
+        seconds = time.perf_counter() - start
+        return seconds, float(seen[0])
+
+    def _nothing_seen(self, operation: Operation, count: int) -> Seen:
+        if operation == "forward":
+            return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
+        return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
+
+    def _compile_passes(self, operation: Operation, count: int) -> None:
+        self._passes(operation, self._nothing_seen(operation, count), 0, count, 0)
+
+    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
+        return self._programs.passes[operation](seen, self._current, self._x, self._y, first, repeats, count=count)
+
+    def _theta(self) -> Array:
+        return _flat(self._current)
+
+    def _reset(self) -> None:
+        self._current = self._layers(self._start)
+
+    def _close(self) -> None:
+        self._current = []
+        self._x = self._y = self._order = self._own_x = self._own_y = None
+
+
+class JaxStepModel(JaxModel):
+    """A network in JAX: each step a call of a compiled function, from a loop in Python."""
+
+    def _compile_walk(self, batch: int, rate: np.floating[Any]) -> None:
+        kept = self._theta()
+        self._walk(0, 1, batch, rate)
+        self._current = self._layers(kept)
+
+    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        theta, x, y, order, step = self._current, self._x, self._y, self._order, self._programs.step
+        for at in range(first, first + steps * batch, batch):
+            theta = step(theta, x, y, order, at, rate, batch=batch)
+        self._current = theta
+
+    def _compile_passes(self, operation: Operation, count: int) -> None:
+        self._passes(operation, self._nothing_seen(operation, count), 0, count, 1)
+
+    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
+        theta, x, y, one_pass = self._current, self._x, self._y, self._programs.one_pass[operation]
+        for repeat in range(repeats):
+            seen = one_pass(seen, theta, x, y, (first + repeat * count) % (len(x) - count + 1), count=count)
+        return seen
+
+
+def _flat(theta: Theta) -> Array:
+    return np.concatenate([np.ravel(tensor) for layer in theta for tensor in layer])
+
+
+def _cpu(threads: int) -> tuple[Any, int]:
+    """The CPU as JAX's device, and how many threads XLA's pool has: as many as asked for by whoever comes first."""
+    before = os.environ.get(_POOL_VARIABLE)
+    os.environ[_POOL_VARIABLE] = str(threads)
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    finally:
+        os.environ.pop(_POOL_VARIABLE)
+        if before is not None:
+            os.environ[_POOL_VARIABLE] = before
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():  # not Linux, which tells the names of threads: XLA's word is all there is
+        return device, threads
+    return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
+
+
+class _Jax(Backend):
+    _model: type[JaxModel]
+
+    def __init__(self, row: Row) -> None:
+        jax.config.update("jax_enable_x64", True)  # for the whole process: without it JAX has no float64
+        self._description = Description(
+            name=row.name,
+            language=row.language,
+            compiler=f"CPython {platform.python_version()}, JAX {jax.__version__}, jaxlib {jax.lib.__version__}",
+            flags=f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}",
+            clock="time.perf_counter",
+            activations=tuple(_ACTIVATIONS),
+            losses=tuple(_LOSSES),
+        )
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return self._model(network, theta, threads)
+
+
+class Loop(_Jax):
+    """JAX, a compiled loop over the minibatches. `row` is its table in backend.toml."""
+
+    _model = JaxModel
+
+
+class Step(_Jax):
+    """JAX, a compiled step called from Python. `row` is its table in backend.toml."""
+
+    _model = JaxStepModel

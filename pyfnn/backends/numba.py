@@ -1,0 +1,373 @@
+"""The network in Numba: array code compiled by `@njit`, loops for what is small, `np.dot` (SciPy's BLAS) for the rest.
+
+One compilation a dtype serves every network, since shapes and functions are arguments. No fastmath.
+"""
+
+import platform
+import time
+from typing import Any
+
+import numba
+import numpy as np
+import scipy
+import scipy.linalg.cython_blas  # loads the BLAS that np.dot calls, so that it can be found
+from numba import njit
+
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backends.numpy import Blas
+from pyfnn.manifest import Row
+from pyfnn.network import Network
+from pyfnn.rounding import elementwise
+
+_IDENTITY, _SIGMOID, _TANH, _RELU = range(4)
+_ACTIVATIONS = {"identity": _IDENTITY, "sigmoid": _SIGMOID, "tanh": _TANH, "relu": _RELU}
+_SQUARED, _HALF_SQUARED, _SOFTMAX, _LOGISTIC = range(4)
+_LOSSES = {
+    "squared_error": _SQUARED,
+    "half_squared_error": _HALF_SQUARED,
+    "softmax_cross_entropy": _SOFTMAX,
+    "sigmoid_cross_entropy": _LOGISTIC,
+}
+_BLAS_FROM = 2_000  # multiplications in a product; below, calling BLAS costs more than it saves
+
+# Below, every array has the network's dtype, `one` is 1 in it: a plain 1 would turn float32 arithmetic into float64.
+
+
+@njit(cache=True, error_model="numpy")
+def _product(A, W, Z):
+    """Z = A W. A: (batch, inputs), W: (inputs, outputs)."""
+    if A.shape[0] * W.size >= _BLAS_FROM:
+        np.dot(A, W, Z)
+        return
+    for n in range(A.shape[0]):
+        Z_n = Z[n]
+        Z_n[:] = 0
+        for i in range(A.shape[1]):
+            a, W_i = A[n, i], W[i]
+            for j in range(W.shape[1]):
+                Z_n[j] += a * W_i[j]
+
+
+@njit(cache=True, error_model="numpy")
+def _product_of_transposed(A, delta, dW):
+    """dW = Aᵀ δ. A: (batch, inputs), delta: (batch, outputs)."""
+    if A.shape[0] * dW.size >= _BLAS_FROM:
+        np.dot(A.T, delta, dW)
+        return
+    dW[:] = 0
+    for n in range(A.shape[0]):
+        delta_n = delta[n]
+        for i in range(A.shape[1]):
+            a, dW_i = A[n, i], dW[i]
+            for j in range(delta.shape[1]):
+                dW_i[j] += a * delta_n[j]
+
+
+@njit(cache=True, error_model="numpy")
+def _product_with_transposed(delta, W, below):
+    """below = δ Wᵀ. delta: (batch, outputs), W: (inputs, outputs)."""
+    if delta.shape[0] * W.size >= _BLAS_FROM:
+        np.dot(delta, W.T, below)
+        return
+    for n in range(delta.shape[0]):
+        delta_n = delta[n]
+        for i in range(W.shape[0]):
+            W_i = W[i]
+            total = delta_n[0] * W_i[0]
+            for j in range(1, W.shape[1]):
+                total += delta_n[j] * W_i[j]
+            below[n, i] = total
+
+
+@njit(cache=True, error_model="numpy")
+def _activate(Z, f):
+    """Z becomes f(Z)."""
+    z = Z.reshape(Z.size)
+    one = z.dtype.type(1)
+    if f == _SIGMOID:
+        for i in range(z.size):
+            z[i] = one / (one + np.exp(-z[i]))
+    elif f == _TANH:
+        for i in range(z.size):
+            z[i] = np.tanh(z[i])
+    elif f == _RELU:
+        for i in range(z.size):
+            z[i] = max(z[i], z.dtype.type(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _times_slope(delta, A, f):
+    """δ becomes f'(Z) ⊙ δ, where A = f(Z)."""
+    d, a = delta.reshape(delta.size), A.reshape(A.size)
+    one = a.dtype.type(1)
+    if f == _SIGMOID:
+        for i in range(a.size):
+            d[i] *= a[i] * (one - a[i])
+    elif f == _TANH:
+        for i in range(a.size):
+            d[i] *= one - a[i] * a[i]
+    elif f == _RELU:
+        for i in range(a.size):
+            if not a[i] > 0:
+                d[i] = 0
+
+
+@njit(cache=True, error_model="numpy")
+def _forward(theta, sizes, f, X, area):
+    """Y, or Z_L where the loss fuses its output activation. Into `area`: A_1 .. A_L, one after the other."""
+    batch, A, at, start = len(X), X, 0, 0
+    for layer in range(1, len(sizes)):
+        m_in, m_out = sizes[layer - 1], sizes[layer]
+        W, b = theta[at : at + m_in * m_out].reshape(m_in, m_out), theta[at + m_in * m_out : at + (m_in + 1) * m_out]
+        Z = area[start : start + batch * m_out].reshape(batch, m_out)
+        _product(A, W, Z)
+        for n in range(batch):
+            for j in range(m_out):
+                Z[n, j] += b[j]
+        _activate(Z, f[layer - 1])
+        A, at, start = Z, at + (m_in + 1) * m_out, start + batch * m_out
+    return A
+
+
+@njit(cache=True, error_model="numpy")
+def _mean_loss(Z, T, loss):
+    """(1/B) Σ_n L(y_n, t_n). Z: (batch, outputs): Y, or Z_L where it is fused."""
+    one, total = Z.dtype.type(1), Z.dtype.type(0)
+    for n in range(len(Z)):
+        if loss == _SOFTMAX:
+            largest, s = Z[n].max(), Z.dtype.type(0)
+            for j in range(Z.shape[1]):
+                s += np.exp(Z[n, j] - largest)
+            s = np.log(s)
+            for j in range(Z.shape[1]):
+                total += T[n, j] * (s - (Z[n, j] - largest))
+        elif loss == _LOGISTIC:
+            for j in range(Z.shape[1]):
+                z = Z[n, j]
+                total += max(z, Z.dtype.type(0)) - z * T[n, j] + np.log(one + np.exp(-abs(z)))
+        else:
+            for j in range(Z.shape[1]):
+                total += (Z[n, j] - T[n, j]) ** 2
+    if loss == _HALF_SQUARED:
+        total /= 2
+    return total / len(Z)
+
+
+@njit(cache=True, error_model="numpy")
+def _fuse(Z, loss):
+    """Z_L becomes Y, where the loss brings the output activation."""
+    if loss == _LOGISTIC:
+        _activate(Z, _SIGMOID)
+    elif loss == _SOFTMAX:
+        for n in range(len(Z)):
+            largest, s = Z[n].max(), Z.dtype.type(0)
+            for j in range(Z.shape[1]):
+                Z[n, j] = np.exp(Z[n, j] - largest)
+                s += Z[n, j]
+            for j in range(Z.shape[1]):
+                Z[n, j] /= s
+
+
+@njit(cache=True, error_model="numpy")
+def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
+    """dθ, after `_forward` and `_fuse` on the same X. Into `deltas`: δ_1 .. δ_L, laid out as `area`."""
+    batch, layers = len(X), len(sizes) - 1
+    at, start = len(theta), batch * sizes[1:].sum()
+    m_out = sizes[layers]
+    start -= batch * m_out
+    Y, delta = area[start : start + batch * m_out], deltas[start : start + batch * m_out].reshape(batch, m_out)
+    scale = theta.dtype.type((2 if loss == _SQUARED else 1) / batch)
+    d, t = delta.reshape(delta.size), T.reshape(T.size)
+    for i in range(d.size):
+        d[i] = (Y[i] - t[i]) * scale
+    if loss in (_SQUARED, _HALF_SQUARED):
+        _times_slope(delta, Y.reshape(batch, m_out), f[layers - 1])
+    for layer in range(layers, 0, -1):
+        m_in, m_out = sizes[layer - 1], sizes[layer]
+        at -= (m_in + 1) * m_out
+        W, dW = theta[at : at + m_in * m_out], dtheta[at : at + m_in * m_out]
+        db = dtheta[at + m_in * m_out : at + (m_in + 1) * m_out]
+        start -= batch * m_in
+        A = X if layer == 1 else area[start : start + batch * m_in].reshape(batch, m_in)
+        _product_of_transposed(A, delta, dW.reshape(m_in, m_out))
+        if l2 > 0:
+            for i in range(dW.size):
+                dW[i] += l2 * W[i]
+        db[:] = 0
+        for n in range(batch):
+            for j in range(m_out):
+                db[j] += delta[n, j]
+        if layer > 1:
+            below = deltas[start : start + batch * m_in].reshape(batch, m_in)
+            _product_with_transposed(delta, W.reshape(m_in, m_out), below)
+            _times_slope(below, A, f[layer - 2])
+            delta = below
+
+
+@njit(cache=True, error_model="numpy")
+def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
+    """The loss R; its gradient goes into dθ."""
+    Z = _forward(theta, sizes, f, X, area)
+    R = _mean_loss(Z, T, loss)
+    _fuse(Z, loss)
+    _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas)
+    if l2 > 0:
+        at, squares = 0, theta.dtype.type(0)
+        for layer in range(1, len(sizes)):
+            for i in range(at, at + sizes[layer - 1] * sizes[layer]):
+                squares += theta[i] * theta[i]
+            at += (sizes[layer - 1] + 1) * sizes[layer]
+        R += l2 * squares / 2
+    return R
+
+
+@njit(cache=True, error_model="numpy")
+def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, area, deltas):
+    """Gradient descent over `order`. X: (batch, m_0), T: (batch, m_L): a minibatch's rows."""
+    for at in range(0, len(order), batch):
+        rows = order[at : at + batch]
+        for n in range(len(rows)):
+            X[n] = x[rows[n]]
+            T[n] = y[rows[n]]
+        X_n, T_n = X[: len(rows)], T[: len(rows)]
+        _fuse(_forward(theta, sizes, f, X_n, area), loss)
+        _backward(theta, dtheta, sizes, f, loss, l2, X_n, T_n, area, deltas)
+        for i in range(len(theta)):
+            theta[i] -= rate * dtheta[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, area):
+    checksum = 0.0
+    for repeat in range(repeats):
+        at = (first + repeat * count) % (len(x) - count + 1)
+        Y = _forward(theta, sizes, f, x[at : at + count], area)
+        _fuse(Y, loss)
+        checksum += Y[0, 0] + Y[-1, -1]
+    return checksum
+
+
+@njit(cache=True, error_model="numpy")
+def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repeats, area, deltas):
+    checksum = 0.0
+    for repeat in range(repeats):
+        at = (first + repeat * count) % (len(x) - count + 1)
+        R = _gradient(theta, dtheta, sizes, f, loss, l2, x[at : at + count], y[at : at + count], area, deltas)
+        checksum += R + dtheta[0]
+    return checksum
+
+
+class NumbaModel(Model):
+    """A network in Numba."""
+
+    def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
+        super().__init__(network, theta, threads)
+        self._blas, self._asked = blas, threads
+        with blas.limited(threads):
+            self.threads = min(threads, blas.threads())
+        self._start, self._current, self._dtheta = theta.copy(), theta.copy(), np.zeros_like(theta)
+        self._sizes = np.array(network.sizes)
+        codes = [_ACTIVATIONS[f.name] for f in elementwise(network)]
+        self._f = np.array(codes + [_IDENTITY] * network.fused)
+        self._loss, self._l2 = _LOSSES[network.loss], theta.dtype.type(network.l2)
+        self._make_room(1)
+
+    def _make_room(self, batch: int) -> None:
+        """Buffers for that many rows."""
+
+        def room(*shape: int) -> Array:
+            return np.ones(shape, self.network.dtype)  # not np.empty: the memory must be there before the clock
+
+        m_0, *m = self.network.sizes
+        self._X, self._T, self._area, self._deltas = (
+            room(batch, m_0),
+            room(batch, m[-1]),
+            room(batch * sum(m)),
+            room(batch * sum(m)),
+        )
+
+    def _ready(self, batch: int) -> None:
+        if batch > len(self._X):
+            self._make_room(batch)
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        self._x, self._y, self._order = x.copy(), y.copy(), order.copy()
+
+    def _forward(self, first: int, count: int) -> Array:
+        self._ready(count)
+        with self._blas.limited(self._asked):
+            X = self._x[first : first + count]
+            Y = _forward(self._current, self._sizes, self._f, X, self._area)
+            _fuse(Y, self._loss)
+        return np.copy(Y)
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        self._ready(count)
+        X, T = self._x[first : first + count], self._y[first : first + count]
+        with self._blas.limited(self._asked):
+            loss = _gradient(*self._network_arguments(), X, T, self._area, self._deltas)
+        return float(loss), np.copy(self._dtheta)
+
+    def _network_arguments(self) -> tuple[Any, ...]:
+        return self._current, self._dtheta, self._sizes, self._f, self._loss, self._l2
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        batch_size = min(batch_size, count)
+        self._ready(batch_size)
+        rate = self._current.dtype.type(learning_rate)
+        room = self._X, self._T, self._area, self._deltas
+        arguments = *self._network_arguments(), self._x, self._y
+        with self._blas.limited(self._asked):
+            _train(*arguments, self._order[:0], batch_size, rate, *room)  # no steps: compiles, if it must
+            start = time.perf_counter()
+            _train(*arguments, self._order[first : first + count], batch_size, rate, *room)
+            return time.perf_counter() - start
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        self._ready(count)
+        with self._blas.limited(self._asked):
+            self._passes(operation, first, count, 0)  # compiles, if it must
+            start = time.perf_counter()
+            checksum = self._passes(operation, first, count, repeats)
+            return time.perf_counter() - start, float(checksum)
+
+    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Any:
+        theta, dtheta, *rest = self._network_arguments()
+        if operation == "forward":
+            *rest, _ = rest
+            return _forward_passes(theta, *rest, self._x, first, count, repeats, self._area)
+        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, first, count, repeats, self._area, self._deltas)
+
+    def _theta(self) -> Array:
+        return np.copy(self._current)
+
+    def _reset(self) -> None:
+        self._current[:] = self._start
+
+    def _close(self) -> None:
+        self._x = self._y = self._order = self._start = self._current = self._dtheta = np.empty(0)
+        self._X = self._T = self._area = self._deltas = np.empty(0)
+
+
+class Compiled(Backend):
+    """Numba in this process. `row` is its table in backend.toml."""
+
+    def __init__(self, row: Row) -> None:
+        self._blas = Blas("scipy")
+        self._description = Description(
+            name=row.name,
+            language=row.language,
+            compiler=f"CPython {platform.python_version()}, Numba {numba.__version__}, SciPy {scipy.__version__}",
+            flags=self._blas.describe(),
+            clock="time.perf_counter",
+            activations=tuple(_ACTIVATIONS),
+            losses=tuple(_LOSSES),
+        )
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return NumbaModel(network, theta, threads, self._blas)

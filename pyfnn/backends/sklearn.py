@@ -1,0 +1,195 @@
+"""The network in scikit-learn: `MLPRegressor` and `MLPClassifier`, trained by `partial_fit`, asked by `predict`.
+
+Of its private parts one is used, `_backprop`, for the gradient, which nothing public gives. No mathematics here but the
+factors between its losses and ours.
+"""
+
+import platform
+import time
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backends.numpy import Blas
+from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.manifest import Row
+from pyfnn.network import Network
+
+_ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+
+# c: our loss is so many times the one whose gradient scikit-learn descends, which is half the squared error summed
+# over outputs, whatever its `loss_` says. Descending c times a loss is descending it at c times the rate.
+_LOSSES = {"squared_error": 2.0, "half_squared_error": 1.0, "softmax_cross_entropy": 1.0}
+_FEWEST_CLASSES = 3  # it gives two classes a single output
+_OLDEST = (1, 7)  # from when on `_backprop` takes sample weights
+
+
+class SklearnModel(Model):
+    """A network as one estimator for each minibatch size and rate; they share the arrays of weights.
+
+    `partial_fit` over the gathered rows is an epoch of minibatches in their order, without shuffling.
+    """
+
+    def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
+        super().__init__(network, theta, threads)
+        self._activation = _only_activation(network)
+        self._classifies = network.fused
+        self._c = _LOSSES[network.loss]
+        self._blas, self._asked = blas, threads
+        with blas.limited(threads):
+            self.threads = min(threads, blas.threads())
+        self._start = theta.copy()
+        layers = network.layers(theta.copy())
+        self._weights, self._biases = [W for W, _ in layers], [b for _, b in layers]
+        self._estimators: dict[tuple[int, float], Any] = {}
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        if self._classifies and not ((y == 1).sum(axis=1) == 1).all():
+            raise Unsupported(
+                "sklearn classifies: for softmax_cross_entropy each row of y must be 0 but for a single 1"
+            )
+        self._x, self._order = x.copy(), order.copy()
+        self._y = y.astype(bool) if self._classifies else y.copy()  # as `_backprop` takes them
+        self._targets = y.argmax(axis=1) if self._classifies else y.copy()  # as `partial_fit` takes them
+        if not self._classifies and y.shape[1] == 1:
+            self._targets = self._targets[:, 0]
+
+    def _estimator(self, batch: int, learning_rate: float = 1.0) -> Any:
+        """The estimator whose steps on `batch` rows are ours. It divides alpha by the rows, and adds no 1/2."""
+        if (batch, learning_rate) not in self._estimators:
+            estimator = (MLPClassifier if self._classifies else MLPRegressor)(
+                hidden_layer_sizes=self.network.sizes[1:-1],
+                activation=self._activation,
+                solver="sgd",
+                alpha=self.network.l2 * batch / self._c,
+                batch_size=batch,
+                learning_rate_init=learning_rate * self._c,
+                shuffle=False,
+                momentum=0.0,
+                nesterovs_momentum=False,
+                random_state=0,
+            )
+            classes = {"classes": np.arange(self.network.sizes[-1])} if self._classifies else {}
+            rows = np.resize(np.arange(len(self._x)), batch)
+            estimator.partial_fit(self._x[rows], self._targets[rows], **classes)  # makes what it needs, its weights too
+            estimator.coefs_, estimator.intercepts_ = self._weights, self._biases
+            self._estimators[batch, learning_rate] = estimator
+        return self._estimators[batch, learning_rate]
+
+    def _forward(self, first: int, count: int) -> Array:
+        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+            return np.array(self._outputs(self._estimator(count), self._x[first : first + count]))
+
+    def _outputs(self, estimator: Any, X: Array) -> Any:
+        return estimator.predict_proba(X) if self._classifies else estimator.predict(X).reshape(len(X), -1)
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        rows = slice(first, first + count)
+        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+            loss, dW, db = self._gradient(self._estimator(count), self._x[rows], self._y[rows])
+        return loss, np.concatenate([np.ravel(tensor) for layer in zip(dW, db, strict=True) for tensor in layer])
+
+    def _gradient(self, estimator: Any, X: Array, T: Array) -> tuple[float, list[Array], list[Array]]:
+        L, c, m_L = self.network.n_layers, self._c, self.network.sizes[-1]
+        dW, db = [np.empty_like(W) for W in self._weights], [np.empty_like(b) for b in self._biases]
+        loss, dW, db = estimator._backprop(X, T, None, [X] + [None] * L, [None] * L, dW, db)
+        if c != 1:
+            for tensor in (*dW, *db):
+                tensor *= c
+        if self._classifies:
+            return float(loss), dW, db
+        # Its squared loss is the mean over outputs, its l2 term the whole.
+        decay = (m_L - 1) * self.network.l2 / 2 * sum(float(np.vdot(W, W)) for W in self._weights)
+        return c * m_L * float(loss) - decay, dW, db
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        batch_size = min(batch_size, count)
+        short = count % batch_size
+        whole = self._estimator(batch_size, learning_rate)
+        rest = self._estimator(short, learning_rate) if short else None
+        order = self._order[first : first + count]
+        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+            start = time.perf_counter()
+            try:
+                self._fit(whole, order[: count - short])
+                if rest is not None:
+                    self._fit(rest, order[count - short :])
+            except ValueError:
+                if all(np.isfinite(tensor).all() for tensor in (*self._weights, *self._biases)):
+                    raise  # or else it has seen what our caller is about to report
+            return time.perf_counter() - start
+
+    def _fit(self, estimator: Any, rows: Order) -> None:
+        estimator.partial_fit(self._x.take(rows, axis=0), self._targets.take(rows, axis=0))
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        estimator, checksum, starts = self._estimator(count), 0.0, len(self._x) - count + 1
+        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+            start = time.perf_counter()
+            for repeat in range(repeats):
+                at = (first + repeat * count) % starts
+                X = self._x[at : at + count]
+                if operation == "forward":
+                    Y = self._outputs(estimator, X)
+                    checksum += Y.item(0) + Y.item(-1)
+                else:
+                    loss, dW, _ = self._gradient(estimator, X, self._y[at : at + count])
+                    checksum += loss + dW[0].item(0)
+            return time.perf_counter() - start, checksum
+
+    def _theta(self) -> Array:
+        layers = zip(self._weights, self._biases, strict=True)
+        return np.concatenate([np.ravel(tensor) for layer in layers for tensor in layer])
+
+    def _reset(self) -> None:
+        for (W, b), (W_0, b_0) in zip(
+            zip(self._weights, self._biases, strict=True), self.network.layers(self._start), strict=True
+        ):
+            W[:], b[:] = W_0, b_0
+
+    def _close(self) -> None:
+        self._estimators.clear()
+        self._weights, self._biases = [], []
+        self._x = self._y = self._targets = self._order = np.empty(0)
+
+
+def _only_activation(network: Network) -> str:
+    """The one name that scikit-learn has for all hidden layers; `Unsupported` where it cannot express the network."""
+    names = dict.fromkeys(f.name for f in network.hidden_activations)
+    if len(names) > 1:
+        raise Unsupported(f"sklearn has one activation for all hidden layers: {', '.join(names)} were asked for")
+    if not network.fused and network.output_activation != "identity":
+        raise Unsupported(f"sklearn has no output activation {network.output_activation!r} for {network.loss}")
+    if network.fused and network.sizes[-1] < _FEWEST_CLASSES:
+        raise Unsupported(f"sklearn has softmax for {_FEWEST_CLASSES} classes or more: {network.sizes[-1]} asked for")
+    return _ACTIVATIONS[next(iter(names), "identity")]
+
+
+class Partial(Backend):
+    """scikit-learn's multi-layer perceptrons. `row` is its table in backend.toml."""
+
+    def __init__(self, row: Row) -> None:
+        if tuple(map(int, sklearn.__version__.split(".")[:2])) < _OLDEST:
+            wanted = ".".join(map(str, _OLDEST))
+            raise BackendUnavailable(f"scikit-learn {sklearn.__version__} is older than {wanted}", row.remedy)
+        self._blas = Blas()
+        self._description = Description(
+            name=row.name,
+            language=row.language,
+            compiler=f"CPython {platform.python_version()}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}",
+            flags=self._blas.describe(),
+            clock="time.perf_counter",
+            activations=tuple(_ACTIVATIONS),
+            losses=tuple(_LOSSES),
+        )
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return SklearnModel(network, theta, threads, self._blas)
