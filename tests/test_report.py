@@ -212,7 +212,7 @@ def test_reasons_that_look_like_markup_are_shown_as_they_are() -> None:
     assert reason in printed(tables.Table("", ("reason",), (("", ((reason,),)),)))
     assert tables.escape(reason) == r"pip install 'jax[cuda]' \| grep [red]\<b>\*x\*"
     widths = {line.replace(r"\|", "").count("|") for line in said(results).splitlines() if line.startswith("| cpp")}
-    assert widths == {7, 6}  # the case's table and the backends'; no cell was split
+    assert widths == {8, 6}  # the case's table and the backends'; no cell was split
 
 
 def test_the_terminal_tells_what_failed_and_what_to_do() -> None:
