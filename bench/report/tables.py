@@ -54,7 +54,7 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
     if row.step is None:
         return (row.label, row.status, *[""] * (width - 2))
     b = row.backend
-    share = "" if b.ceiling_share is None else f"{100 * b.ceiling_share:.0f} %"
+    share = "" if b.ceiling_share is None else f"{number(100 * b.ceiling_share, 2)} %"
     return (
         row.label,
         with_interval(row.step, rows.unit.seconds),
