@@ -115,7 +115,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
     The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
-    any), each going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
+    any), each going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each
+    training curve.
     """
     written = []
     with style.context(["default", STYLE]):
