@@ -19,6 +19,7 @@ from bench import intervals
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
+IMPLAUSIBLE: Final = 1.05  # times the best probe: nobody multiplies faster than the machine does
 CUT_OFF: Final = "cut off: the journal does not tell of this case's end"
 
 Status = Literal[
@@ -111,6 +112,36 @@ class BackendResult(_Value):
     ceiling_share: float | None = None
 
 
+When = Literal["before", "after"]
+
+
+class Peak(_Value):
+    """Multiply-adds in registers, two operations each, on all threads together."""
+
+    level: str
+    dtype: str
+    threads: int
+    gflops: float = Field(gt=0)
+
+
+class Bandwidth(_Value):
+    """Memory traffic of all threads together, over arrays of `bytes` in all; counted as STREAM does."""
+
+    traffic: str
+    threads: int
+    bytes: int
+    gigabytes_per_second: float = Field(gt=0)
+
+
+class Ceilings(_Value):
+    """What this machine could do, probed before or after all measurement; or why that is not known."""
+
+    when: When
+    peaks: list[Peak] = []
+    bandwidths: list[Bandwidth] = []
+    absent: str = ""
+
+
 def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
     """For instance ``wine-deep · train · float32 · 1 thread``."""
     many = f" · {members} networks" if members > 1 else ""
@@ -121,7 +152,8 @@ class Case(_Value):
     """One (workload, operation, dtype, threads) and everyone in it.
 
     `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed. With `members` above
-    1, so many networks were trained at once, and a step is a step of one of them.
+    1, so many networks were trained at once, and a step is a step of one of them. `ceiling_gflops` is
+    the best multiply-add probe of its dtype and thread count.
     """
 
     workload: str
@@ -153,6 +185,7 @@ class Results(_Value):
     finished: str | None = None
     host: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    ceilings: list[Ceilings] = []
     cases: list[Case] = []
 
 
@@ -218,8 +251,9 @@ def _parse(text: str) -> Any:
 def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
-    Events: ``run`` (created, host, settings), ``case`` (its number and fields), ``backend`` (case, instance and any
-    fields: later ones win), ``sample`` (case, instance, fields), ``case_end`` (case, stopped), ``finish``.
+    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``case`` (its number and
+    fields), ``backend`` (case, instance and any fields: later ones win), ``sample`` (case, instance, fields),
+    ``case_end`` (case, stopped), ``finish``.
 
     Raises
     ------
@@ -227,6 +261,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
+    ceilings: list[dict[str, Any]] = []
     cases: dict[int, dict[str, Any]] = {}
     arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
@@ -235,6 +270,9 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
             fields = {key: value for key, value in event.items() if key != "event"}
             if kind in ("run", "finish"):
                 run.update(fields)
+                continue
+            if kind == "ceilings":
+                ceilings.append(fields)
                 continue
             number = fields.pop("case")
             if kind in ("case", "case_end"):
@@ -248,6 +286,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 arm.update(fields)
         if not run:
             raise ResultsError("the journal holds no run")
+        run["ceilings"] = ceilings
         run["cases"] = [
             {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
             for number, fields in cases.items()
@@ -258,7 +297,15 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
     except (KeyError, TypeError) as error:  # TypeError: a list or an object where a number or a name belongs
         raise ResultsError(f"does not fit {SCHEMA}: an event that lacks or misplaces {error}") from None
     reference = str(bare.settings.get("reference", "numpy"))
-    return bare.model_copy(update={"cases": [_with_statistics(case, reference) for case in bare.cases]})
+    under = [case.model_copy(update={"ceiling_gflops": _ceiling(bare.ceilings, case)}) for case in bare.cases]
+    return bare.model_copy(update={"cases": [_with_statistics(case, reference) for case in under]})
+
+
+def _ceiling(ceilings: list[Ceilings], case: Case) -> float | None:
+    """The best probe for a case, of any level, before or after; what the case itself says where nothing was probed."""
+    peaks = (peak for probed in ceilings for peak in probed.peaks)
+    fitting = (peak.gflops for peak in peaks if (peak.dtype, peak.threads) == (case.dtype, case.threads))
+    return max(fitting, default=case.ceiling_gflops)
 
 
 def stand_in(case: Case, reference: str) -> str | None:
@@ -271,6 +318,7 @@ def stand_in(case: Case, reference: str) -> str | None:
 
 
 def _with_statistics(case: Case, wanted: str) -> Case:
+    case = case.model_copy(update={"backends": [_held_against_ceiling(case, b) for b in case.backends]})
     reference = stand_in(case, wanted)
     by_instance = {b.instance: b for b in case.backends}
     base = by_instance[reference].samples if reference else []
@@ -286,13 +334,24 @@ def _with_statistics(case: Case, wanted: str) -> Case:
             ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None
             if step:
                 update["step_seconds"] = Estimate(**step._asdict())
-                update["gflops"] = case.flops_per_step / step.median / 1e9
+                update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
+                update["ceiling_share"] = gflops / case.ceiling_gflops if case.ceiling_gflops else None
             if ratio:
                 update["ratio"] = Estimate(**ratio._asdict())
         backends.append(backend.model_copy(update=update))
     return case.model_copy(
         update={"backends": backends, "reference": reference, "noise_floor": _noise_floor(by_instance)}
     )
+
+
+def _held_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
+    """A backend as it is, or as `implausible` where it computes faster than the machine can."""
+    step = intervals.step_seconds(backend.samples) if backend.status == "ok" and case.ceiling_gflops else None
+    share = case.flops_per_step / step.median / 1e9 / case.ceiling_gflops if step and case.ceiling_gflops else 0.0
+    if share <= IMPLAUSIBLE:
+        return backend
+    reason = f"{share:.2f} of the best multiply-add probe, {case.ceiling_gflops:.4g} GFLOP/s"
+    return backend.model_copy(update={"status": "implausible", "reason": reason})
 
 
 def _noise_floor(by_instance: dict[str, BackendResult]) -> float | None:
@@ -373,6 +432,8 @@ def _edited(results: Results) -> str | None:
     """The first statistic that is not what the samples give; None where all are."""
     wanted = str(results.settings.get("reference", "numpy"))
     for at, case in enumerate(results.cases):
+        if not _agree(case.ceiling_gflops, _ceiling(results.ceilings, case)):
+            return f"cases.{at}.ceiling_gflops"
         again = _with_statistics(case, wanted)
         if case.reference != again.reference:
             return f"cases.{at}.reference"
@@ -385,7 +446,7 @@ def _edited(results: Results) -> str | None:
     return None
 
 
-_STATISTICS = ("step_seconds", "ratio", "gflops")
+_STATISTICS = ("step_seconds", "ratio", "gflops", "ceiling_share")
 
 
 def _agree(said: Estimate | float | None, found: Estimate | float | None) -> bool:

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, report, results, suites
+from bench import ceilings, machine, report, results, suites
 from bench.progress import Teller
 from bench.report import tables
-from bench.results import Journal, case_title
+from bench.results import Journal, When, case_title
 from bench.schedule import CaseRun, Settings
 from bench.suites import CaseKey, Suite, Workload
 from pyfnn import compiled, registry
@@ -179,13 +179,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with Journal(folder) as journal:
         journal.write("run", schema=results.SCHEMA, created=results.now(), host=machine.describe(), settings=said)
         try:
+            _probe("before", keys, journal, console)
             measure(keys, rows, settings, suite.budget, journal, console)
+            _probe("after", keys, journal, console)
             journal.write("finish", finished=results.now())
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
     timed = _tell(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
+
+
+def _probe(when: When, keys: Sequence[CaseKey], journal: Journal, console: Console) -> None:
+    """What the machine could do, outside the budget: a few seconds for each thread count."""
+    found = ceilings.of_cases(when, keys)
+    journal.write("ceilings", **found.model_dump())
+    if found.absent:
+        warning = f"warning: no ceilings {when} measuring: {found.absent}"
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _tell(folder: Path, console: Console) -> bool:

@@ -44,9 +44,12 @@ def folder(target: str) -> Path:
     Raises
     ------
     BackendUnavailable
-        No compiled parts, or a source has changed since they were built: a result must name the source it measured.
+        No compiled parts, none of that name, or a source has changed since they were built: a result must name the
+        source it measured.
     """
     info = build_info()
+    if target not in info.SOURCES:
+        raise BackendUnavailable(f"{target} was not built with this copy of pyfnn", REINSTALL)
     for name, built in info.SOURCES[target].items():
         source = native_folder() / name
         if not source.exists() or hashlib.sha256(source.read_bytes()).hexdigest() != built:

@@ -225,10 +225,11 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
         assert np.isfinite(model.time("gradient", 0, 2, 3))
 
 
-def test_the_stub_is_true_to_the_module(backend: Backend) -> None:
+@pytest.mark.parametrize("module", ["pyfnn.backends._cpp", "pyfnn.backends._blas", "pyfnn._cpu"])
+def test_the_stub_is_true_to_the_module(backend: Backend, module: str) -> None:
     del backend
     require("mypy", shutil.which("stubtest", path=str(Path(sys.executable).parent)) is not None, "pip install mypy")
-    command = [sys.executable, "-m", "mypy.stubtest", "pyfnn.backends._cpp"]
+    command = [sys.executable, "-m", "mypy.stubtest", module]
     result = subprocess.run(
         command, cwd=CHECKOUT / "tests", env={**os.environ, "MYPYPATH": str(CHECKOUT)}, capture_output=True, text=True
     )

@@ -27,7 +27,7 @@ SIZES = (6, 8, 5, 3)
 CHUNKS, CHUNK = 5, 40  # together the number of random networks a dtype
 SOAK = 1000  # further ones of the long run
 APART = 100_000  # seeds from one chunk to the next
-CORRECT = ["planted", "numpy", "c", "cpp"]
+CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
 # What evidence.worst names, for the bugs whose fault has one place.
 NAMED = {

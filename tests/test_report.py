@@ -212,7 +212,7 @@ def test_reasons_that_look_like_markup_are_shown_as_they_are() -> None:
     assert reason in printed(tables.Table("", ("reason",), (("", ((reason,),)),)))
     assert tables.escape(reason) == r"pip install 'jax[cuda]' \| grep [red]\<b>\*x\*"
     widths = {line.replace(r"\|", "").count("|") for line in said(results).splitlines() if line.startswith("| cpp")}
-    assert widths == {7, 6}  # the case's table and the backends'; no cell was split
+    assert widths == {8, 6}  # the case's table and the backends'; no cell was split
 
 
 def test_the_terminal_tells_what_failed_and_what_to_do() -> None:
@@ -259,6 +259,24 @@ def test_the_noise_floor_shaded_is_the_noise_floor() -> None:
     extent = band.get_window_extent().transformed(band.axes.transData.inverted())  # type: ignore[union-attr]
     assert extent.x0 == pytest.approx(1 / (1 + floor))
     assert extent.x1 == pytest.approx(1 + floor)
+
+
+def test_shares_of_the_peak_are_drawn_against_the_peak_as_wide_as_the_step_times() -> None:
+    results = sample_results(QUICK)
+    axes = panel(results, "share_train_float32_1t")
+    assert axes.get_xlabel() == "Share of the peak (%); line: 250 GFLOP/s"
+    assert axes.get_xlim()[1] > 100
+    lines = [data(line)[0] for line in axes.lines]
+    assert any(line == [100, 100] for line in lines)
+    for b in results.cases[0].backends:
+        if b.instance == b.name and b.step_seconds and b.ceiling_share:
+            factors = [b.step_seconds.median / bound for bound in (b.step_seconds.high, b.step_seconds.low)]
+            assert any(line == pytest.approx([100 * b.ceiling_share * factor for factor in factors]) for line in lines)
+
+
+def test_without_a_peak_there_is_no_figure_of_shares() -> None:
+    bare = edited(sample_results(QUICK), {name: {"ceiling_share": None} for name in EVERYONE})
+    assert not any(stem.startswith("share") for stem in drawn(bare))
 
 
 def test_dots_and_whiskers_are_the_estimates() -> None:
@@ -415,7 +433,7 @@ def test_the_summary_links_figures_that_exist(tmp_path: Path) -> None:
     report.write(sample_results(QUICK, ["wine-deep", "digits"]), tmp_path)
     text = (tmp_path / "summary.md").read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert len(links) == 8  # step time, ratio and two curves, each as PNG and SVG
+    assert len(links) == 10  # step time, ratio, share and two curves, each as PNG and SVG
     assert all((tmp_path / link).stat().st_size > 0 for link in links)
 
 

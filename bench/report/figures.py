@@ -1,4 +1,5 @@
-"""The figures of a run, for a journal's column: step times, ratios, training curves. Decides nothing: see `rows`.
+"""The figures of a run, for a journal's column: step times, ratios, shares of the peak, training curves. Decides
+nothing: see `rows`.
 
 Every position is in inches, from the lines of text to be placed, so that type stays at 7 pt or more whatever the
 number of backends. Divisions differ in marker and colour (Okabe and Ito 2008, "Color universal design").
@@ -7,7 +8,7 @@ number of backends. Divisions differ in marker and colour (Okabe and Ito 2008, "
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -76,27 +77,46 @@ class Kind:
     stem : str
         Begins the file's name.
     quantity : callable
-        What of a row is drawn, in seconds or as a ratio; None where there is nothing to draw.
+        What of a row is drawn: seconds, a ratio, or percent of the peak; None where there is nothing to draw.
+    unit : {"seconds", "ratio", "percent"}
     """
 
     stem: str
     quantity: Callable[[Row], Quantity | None]
-    relative: bool
+    unit: Literal["seconds", "ratio", "percent"]
+
+    @property
+    def relative(self) -> bool:
+        """To the reference, and so under a noise floor."""
+        return self.unit == "ratio"
 
 
 def _relative(row: Row) -> Quantity | None:
     return Quantity(1.0) if row.verdict == "reference" and row.step else row.ratio
 
 
-STEP_TIME = Kind("step_time", lambda row: row.step, relative=False)
-RATIO = Kind("ratio", _relative, relative=True)
+def _share(row: Row) -> Quantity | None:
+    """As wide an interval as the step time's: the peak is taken for what the probes found."""
+    share = row.backend.ceiling_share
+    if share is None or row.step is None or row.step.interval is None:
+        return None
+    low, high = row.step.interval
+    at_once = 100 * share * row.step.value
+    return Quantity(100 * share, (at_once / high, at_once / low))
+
+
+STEP_TIME = Kind("step_time", lambda row: row.step, "seconds")
+RATIO = Kind("ratio", _relative, "ratio")
+SHARE = Kind("share", _share, "percent")
+NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, "share": _share}
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
-    The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` likewise (where there is a ratio), each
-    going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
+    The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
+    any), each going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each
+    training curve.
     """
     written = []
     with style.context(["default", STYLE]):
@@ -116,8 +136,9 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
         panels = list(group)
         name = f"{operation}_{dtype}_{threads}t"
-        for kind in (STEP_TIME, RATIO):
-            if kind is RATIO and not any(row.ratio for rows in panels for row in rows.rows):
+        for kind in (STEP_TIME, RATIO, SHARE):
+            needed = NEEDS.get(kind.stem)
+            if needed and not any(needed(row) for rows in panels for row in rows.rows):
                 continue
             for page, some in enumerate(_pages(panels), 1):
                 stem = f"{kind.stem}_{name}" + (f"_{page}" if page > 1 else "")
@@ -193,7 +214,7 @@ _LEGEND: dict[str, Any] = {
 
 
 def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
-    scale = 1.0 if kind.relative else panel.unit.seconds
+    scale = panel.unit.seconds if kind.unit == "seconds" else 1.0
     at = _places(panel)
     across = axes.get_yaxis_transform()  # x in fractions of the axes, y in rows
     drawn = [quantity for row in panel.rows if (quantity := kind.quantity(row))]
@@ -203,13 +224,16 @@ def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
         bounds += [1 / floor, floor]
         axes.axvspan(1 / floor, floor, color=SHADE, linewidth=0, zorder=0, gid=FLOOR)
         axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
+    if kind.unit == "percent":
+        bounds.append(100)
+        axes.axvline(100, color=BLACK, linewidth=0.4, zorder=1)
     _log_axis(axes, "x", bounds)
     for row, y in zip(panel.rows, at, strict=True):
         quantity = kind.quantity(row)
         if quantity:
             _dot(axes, row, quantity, y, scale)
         else:
-            word = "no ratio" if row.step else row.status
+            word = f"no {kind.stem}" if row.step else row.status
             axes.text(0.5, y, word, transform=across, ha="center", **_WORD)
         text = _value_text(kind, row, panel)
         axes.text(1 + EDGE / 2, y, text, transform=across, va="center_baseline")
@@ -238,11 +262,15 @@ def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
         return ""
     if kind.relative:
         return f"{number(quantity.value)}×" if row.ratio else row.verdict
-    rate = f", {row.rate}/s" if row.rate else ""
+    if kind.unit == "percent":
+        rate = f", {row.rate}/s" if row.rate else ""
     return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
 def _axis_label(kind: Kind, panel: CaseRows) -> str:
+    if kind.unit == "percent":
+        peak = panel.case.ceiling_gflops
+        return f"Share of the peak (%); line: {number(peak)} GFLOP/s" if peak else "No share: the peak is not known"
     if not kind.relative:
         return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name})"
     if panel.floor is None:

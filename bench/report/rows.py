@@ -218,6 +218,7 @@ def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
     notes = (
         _reference_note(case, wanted),
         _floor_note(case),
+        _peak_note(case),
         _launches_note(rows),
         _members_note(case),
         f"Data: {case.data.rstrip('.')}." if case.data else "",
@@ -256,6 +257,13 @@ def _floor_note(case: Case) -> str:
             pairs.append(f"{second.name} against itself {with_interval(Quantity(a_a.median, (a_a.low, a_a.high)))}")
     evidence = f" ({'; '.join(pairs)})" if pairs else ""
     return f"Noise floor {number(100 * case.noise_floor, 2)} %{evidence}: nothing within it is called faster or slower."
+
+
+def _peak_note(case: Case) -> str:
+    if case.ceiling_gflops is None:
+        return ""
+    threads = f"{case.threads} thread{'s' * (case.threads != 1)}"
+    return f"Peak: {number(case.ceiling_gflops)} GFLOP/s, the best multiply-add probe of {case.dtype} on {threads}."
 
 
 def _launches_note(rows: list[Row]) -> str:

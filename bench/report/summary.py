@@ -10,6 +10,7 @@ from bench.report.tables import (
     Table,
     backends_table,
     case_table,
+    ceilings_table,
     costs_table,
     escape,
     markdown,
@@ -32,7 +33,7 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     parts = [_head(results), *_cases(results), *_absences(results), *_figures(figures)]
     if results.cases:
         parts += ["## Backends", markdown(backends_table(results))]
-    parts += ["## Machine", _facts(results.host), "## Settings", _facts(results.settings)]
+    parts += ["## Machine", *_ceilings(results), _facts(results.host), "## Settings", _facts(results.settings)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -81,6 +82,16 @@ def _figures(figures: Sequence[Path]) -> Iterator[str]:
         yield "## Figures"
     for path in shown:
         yield f"![{path.stem}]({path.name})\n\n[{path.stem} as SVG]({path.with_suffix('.svg').name})"
+
+
+def _ceilings(results: Results) -> Iterator[str]:
+    table = ceilings_table(results.ceilings)
+    if table:
+        yield "What it could do, by probes before and after all measurement:"
+        yield markdown(table)
+    for probed in results.ceilings:
+        if probed.absent:
+            yield f"Not probed {probed.when} the measurement: {escape(probed.absent)}"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from rich.console import Console, Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.report.rows import Absence, CaseRows, Row, absences, number, told, with_interval
-from bench.results import Results
+from bench.results import Ceilings, Results, When
 
 READING = (
     "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
@@ -55,7 +56,7 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
     if row.step is None:
         return (row.label, row.status, *[""] * (width - 2))
     b = row.backend
-    share = "" if b.ceiling_share is None else f"{100 * b.ceiling_share:.0f} %"
+    share = "" if b.ceiling_share is None else f"{number(100 * b.ceiling_share, 2)} %"
     return (
         row.label,
         with_interval(row.step, rows.unit.seconds),
@@ -83,6 +84,23 @@ def costs_table(rows: CaseRows) -> Table | None:
             lines.append((row.label, *cells))
     columns = ("backend", "start, s", "warm-up, s", "peak memory, MiB", "outliers (kept)")
     return Table("Beside the steps", columns, (("", tuple(lines)),)) if lines else None
+
+
+def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
+    """What the machine could do, before and after the measurement; None where nothing was probed."""
+    peaks: dict[tuple[str, ...], dict[str, str]] = {}
+    traffic: dict[tuple[str, ...], dict[str, str]] = {}
+    for probed in ceilings:
+        for p in probed.peaks:
+            key = (f"multiply-adds, {p.dtype}, {p.level}", str(p.threads), "GFLOP/s")
+            peaks.setdefault(key, {})[probed.when] = number(p.gflops)
+        for b in probed.bandwidths:
+            key = (f"memory, {b.traffic} over {b.bytes / 2**20:.0f} MiB", str(b.threads), "GB/s")
+            traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
+    lines = {**peaks, **traffic}
+    times = [when for when in get_args(When) if any(when in values for values in lines.values())]
+    cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
+    return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
 
 
 def backends_table(results: Results) -> Table:

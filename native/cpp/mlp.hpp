@@ -82,15 +82,6 @@ template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<R
     }
 }
 
-// C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
-template <class Real> void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
-  std::size_t i = 0;
-  for (; i + 4 <= C.rows; i += 4)
-    add_rows<4>(C[i], A.from(i), B);
-  for (; i < C.rows; ++i)
-    add_rows<1>(C[i], A.from(i), B);
-}
-
 // sum_j a[j] b[j], in partial sums that a compiler can keep in one vector: a single one has to be added to in order,
 // one element at a time.
 template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
@@ -108,6 +99,25 @@ template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
       sums[lane] += sums[lane + half];
   return sums[0] + sum;
 }
+
+// The products, in loops. What else has these two functions may take their place in an Mlp: see blas.hpp.
+template <class Real> struct Loops {
+  // C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
+  static void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
+    std::size_t i = 0;
+    for (; i + 4 <= C.rows; i += 4)
+      add_rows<4>(C[i], A.from(i), B);
+    for (; i < C.rows; ++i)
+      add_rows<1>(C[i], A.from(i), B);
+  }
+
+  // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)
+  static void product_with_transposed(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B) {
+    for (std::size_t i = 0; i < C.rows; ++i)
+      for (std::size_t j = 0; j < C.columns; ++j)
+        C[i][j] = dot(A[i], B[j], B.columns);
+  }
+};
 
 // ---- Activations: A = f(Z), and f'(Z) written in A, so that Z need not be kept ----
 
@@ -250,13 +260,13 @@ struct Timing {
   double seconds, checksum;
 };
 
-template <class Real> class Mlp {
+template <class Real, class Products = Loops<Real>> class Mlp {
 public:
   // sizes: m_0 .. m_L   activations: f_1 .. f_L, the last of them softmax or sigmoid where the loss fuses it
   // theta: W_1 row by row, b_1, W_2, b_2, ...
   Mlp(const std::vector<std::size_t> &sizes, const std::vector<std::string> &activations, const std::string &loss,
-      double l2, const Real *theta)
-      : loss_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
+      double l2, const Real *theta, Products products = {})
+      : products_(std::move(products)), loss_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
     std::size_t at = 0;
     for (std::size_t l = 1; l < sizes.size(); ++l) {
       layers_.push_back({sizes[l - 1], sizes[l], at, find(fnn::activations<Real>, activations.at(l - 1)), {}, {}, {}});
@@ -403,7 +413,7 @@ private:
       const Matrix<Real> Z = layer.rows(layer.Z, X.rows), A = layer.rows(layer.A, X.rows);
       for (std::size_t n = 0; n < Z.rows; ++n)
         std::copy_n(b, Z.columns, Z[n]);
-      add_product<Real>(Z, A_below, W);
+      products_.add_product(Z, A_below, W);
       layer.f.apply(Z, A);
       A_below = A;
     }
@@ -445,7 +455,7 @@ private:
       Real *db = layer.b(gradient_.data());
 
       std::transform(W.begin(), W.end(), dW.begin(), [l2 = l2_](Real w) { return l2 * w; });
-      add_product<Real>(dW, A_below.transposed(), delta);
+      products_.add_product(dW, A_below.transposed(), delta);
 
       std::fill_n(db, layer.outputs, Real(0));
       for (std::size_t n = 0; n < delta.rows; ++n)
@@ -460,9 +470,7 @@ private:
   // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T).   delta: (batch, m_l)   W: (m_{l-1}, m_l)
   void propagate(Matrix<const Real> delta, Matrix<const Real> W, Layer &below) {
     const Matrix<Real> delta_below = below.rows(below.delta, delta.rows);
-    for (std::size_t n = 0; n < delta.rows; ++n)
-      for (std::size_t i = 0; i < W.rows; ++i)
-        delta_below[n][i] = dot(delta[n], W[i], W.columns);
+    products_.product_with_transposed(delta_below, delta, W);
     below.f.times_slope(below.rows(below.A, delta.rows), delta_below);
   }
 
@@ -482,6 +490,7 @@ private:
   }
 
   std::vector<Layer> layers_;
+  Products products_;
   const Loss<Real> &loss_;
   Real l2_;
   std::vector<Real> start_, theta_, gradient_; // (n_parameters)

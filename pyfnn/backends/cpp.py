@@ -1,6 +1,7 @@
 """The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
@@ -48,13 +49,13 @@ class Plain(Backend):
 
 
 class CppModel(Model):
-    """A network inside `_cpp`, always on one thread."""
+    """A network inside an extension module of the binding that they all share, on one thread; `mlp` makes it."""
 
-    def __init__(self, network: Network, theta: Array, threads: int, mlp: "type[Mlp32 | Mlp64]") -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, mlp: Callable[..., Any]) -> None:
         super().__init__(network, theta, threads)
         self.threads = 1
         activations = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
-        self._mlp = mlp(network.sizes, activations, network.loss, network.l2, theta)
+        self._mlp: Mlp32 | Mlp64 = mlp(network.sizes, activations, network.loss, network.l2, theta)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._mlp.load(x, y, order)

@@ -1,0 +1,105 @@
+"""What this machine could do: multiply-adds and memory traffic a second. python -m bench.ceilings prints a table.
+
+The probes are native (native/cpp/peak.hpp) and run in a process of their own (bench/probe.py), on the CPUs of the
+workers. What follows from them for a case is the results' business.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+from rich.console import Console
+
+from bench.report.tables import ceilings_table, rich_table
+from bench.results import Ceilings, When
+from bench.suites import CaseKey, all_threads
+from bench.workers import choose_cpus
+from pyfnn import launch
+from pyfnn.network import DTYPES
+
+SECONDS = 0.15  # of bursts, each probe
+_PATIENCE = 60.0  # seconds, for one process
+_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25
+_CACHE_FILES = tuple(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))  # Linux; none elsewhere
+_ROOT = str(Path(__file__).parents[1])
+# The probe must be the one beside this file, whatever folder it starts in.
+_START = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('bench.probe', run_name='__main__')"
+
+
+def sweep_bytes() -> int:
+    """How much memory is swept: four times the last-level cache, as STREAM has it, but 256 MiB at least and at most
+    1 GiB or a quarter of what is free. (Servers' caches of hundreds of MiB are shared; 1 GiB is beyond any one share.)
+    """
+    sizes = [path.read_text().strip() for path in _CACHE_FILES]
+    cache = max((1024 * int(size.removesuffix("K")) for size in sizes if size.endswith("K")), default=0)
+    free = int(_OF_FREE * psutil.virtual_memory().available)
+    return min(max(_CACHES * cache, _LEAST), _MOST, free)
+
+
+def measure(when: When, dtypes: Iterable[str], counts: Iterable[int], seconds: float = SECONDS) -> Ceilings:
+    """Probe for every dtype and thread count; nothing else should run meanwhile.
+
+    Returns
+    -------
+    Ceilings
+        With the reason in `absent` where a probe could not be run.
+    """
+    peaks: list[dict[str, Any]] = []
+    bandwidths: list[dict[str, Any]] = []
+    for threads in counts:
+        said = _probe({"dtypes": list(dtypes), "threads": threads, "seconds": seconds, "size": sweep_bytes()})
+        if "absent" in said:
+            return Ceilings(when=when, absent=said["absent"])
+        peaks += said["peaks"]
+        bandwidths += said["bandwidths"]
+    try:
+        return Ceilings.model_validate({"when": when, "peaks": peaks, "bandwidths": bandwidths})
+    except ValidationError as error:
+        return Ceilings(when=when, absent=f"the probe measured nonsense: {error.errors()[0]['msg']}")
+
+
+def of_cases(when: When, keys: Sequence[CaseKey]) -> Ceilings:
+    """What the cases of a run are held against."""
+    dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
+    return measure(when, dtypes, counts)
+
+
+def _probe(request: dict[str, Any]) -> dict[str, Any]:
+    threads = request["threads"]
+    cpus = ",".join(map(str, choose_cpus(threads)))
+    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, str(threads)]
+    command = [*launcher, sys.executable, "-c", _START, _ROOT, json.dumps(request)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return {"absent": f"the probe was silent for {_PATIENCE:.0f} s"}
+    except ValueError:
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        return {"absent": f"the probe ended with status {done.returncode}: {last[0]}"}
+    return answer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table. Exit status 0, or 1 where there is no probe."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ceilings", description="What this machine could do.")
+    parser.parse_args(argv)
+    console = Console()
+    found = measure("before", DTYPES, dict.fromkeys((1, all_threads())))
+    table = ceilings_table([found])
+    if table is None:
+        console.print(f"no probe: {found.absent}", style="yellow", highlight=False, soft_wrap=True)
+        return 1
+    console.print(rich_table(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+// binding.hpp: what every Mlp shows Python, whatever computes its products. Bindings only: what is computed is in
+// mlp.hpp, what is valid is checked in pyfnn/backend.py.
+#pragma once
+
+#include "mlp.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+namespace py = pybind11;
+
+namespace fnn {
+
+// Without forcecast, and with noconvert() beside the argument: another dtype or layout is refused, never copied.
+template <class T> using Array = py::array_t<T, py::array::c_style>;
+
+// The work below can take minutes and touches no Python object, so other threads may run meanwhile. (A model is used by
+// one thread at a time.)
+using ReleaseGil = py::gil_scoped_release;
+
+template <class Real, class Products>
+Array<Real> forward(Mlp<Real, Products> &mlp, std::size_t first, std::size_t count) {
+  Array<Real> outputs({count, mlp.outputs()});
+  Real *data = outputs.mutable_data();
+  const ReleaseGil release;
+  mlp.forward(first, count, data);
+  return outputs;
+}
+
+template <class Real, class Products>
+py::tuple loss_and_gradient(Mlp<Real, Products> &mlp, std::size_t first, std::size_t count) {
+  Array<Real> gradient(mlp.theta().size());
+  Real *data = gradient.mutable_data();
+  double loss;
+  {
+    const ReleaseGil release;
+    loss = mlp.loss_and_gradient(first, count, data);
+  }
+  return py::make_tuple(loss, gradient);
+}
+
+template <class Real, class Products>
+py::tuple time(Mlp<Real, Products> &mlp, const std::string &operation, std::size_t first, std::size_t count,
+               std::size_t repeats) {
+  const auto what = operation == "forward" ? Operation::forward : Operation::gradient;
+  Timing timing;
+  {
+    const ReleaseGil release;
+    timing = mlp.time(what, first, count, repeats);
+  }
+  return py::make_tuple(timing.seconds, timing.checksum);
+}
+
+// Further: what the products are made from, and py::arg for each.
+template <class Real, class Products, class... Further, class... Arg>
+void bind(py::module_ &module, const char *name, Arg... further) {
+  using Model = Mlp<Real, Products>;
+  using Names = std::vector<std::string>;
+  using Sizes = std::vector<std::size_t>;
+  py::class_<Model>(module, name)
+      .def(py::init([](const Sizes &sizes, const Names &activations, const std::string &loss, double l2,
+                       const Array<Real> &theta, const Further &...made_from) {
+             return Model(sizes, activations, loss, l2, theta.data(), Products(made_from...));
+           }),
+           py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
+           further...)
+      .def(
+          "load",
+          [](Model &mlp, const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &order) {
+            mlp.load(x.data(), y.data(), x.shape(0), order.data(), order.size());
+          },
+          py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
+      .def("forward", forward<Real, Products>, py::arg("first"), py::arg("count"))
+      .def("loss_and_gradient", loss_and_gradient<Real, Products>, py::arg("first"), py::arg("count"))
+      .def("train", &Model::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"),
+           py::call_guard<ReleaseGil>())
+      .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"))
+      .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })
+      .def("reset", &Model::reset);
+}
+
+} // namespace fnn

@@ -1,0 +1,106 @@
+// blas.hpp: the products of mlp.hpp through CBLAS: what linking a library gives. The rest of the step is mlp.hpp's.
+// The library is an OpenBLAS that is opened at run time: in a process there may be others, NumPy's for one.
+#pragma once
+
+#include "mlp.hpp"
+
+#include <dlfcn.h>
+#include <memory>
+
+namespace fnn {
+
+// An OpenBLAS with 32-bit sizes. Its threads are the library's own: one number for the whole process.
+class OpenBlas {
+public:
+  // path: as for dlopen. Throws std::runtime_error where it is no such library.
+  explicit OpenBlas(const std::string &path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose) {
+    if (!handle_)
+      throw std::runtime_error(dlerror());
+    // SciPy's build has a prefix, so as not to be taken for another.
+    prefix_ = dlsym(handle_.get(), "scipy_cblas_sgemm") ? "scipy_" : "";
+    set_threads_ = find<void(int)>("openblas_set_num_threads");
+    get_threads_ = find<int()>("openblas_get_num_threads");
+    config_ = find<char *()>("openblas_get_config");
+    core_ = find<char *()>("openblas_get_corename");
+  }
+
+  template <class Signature> Signature *find(const std::string &name) const {
+    if (void *symbol = dlsym(handle_.get(), (prefix_ + name).c_str()))
+      return reinterpret_cast<Signature *>(symbol);
+    throw std::runtime_error("it has no " + prefix_ + name);
+  }
+
+  void set_threads(int threads) const {
+    set_threads_(threads);
+  }
+  int threads() const {
+    return get_threads_();
+  }
+  std::string config() const { // its version and how it was built
+    return config_();
+  }
+  std::string core() const { // the kernels that it chose for this CPU, or that OPENBLAS_CORETYPE did
+    return core_();
+  }
+
+private:
+  std::unique_ptr<void, int (*)(void *)> handle_;
+  std::string prefix_;
+  void (*set_threads_)(int);
+  int (*get_threads_)();
+  char *(*config_)(), *(*core_)();
+};
+
+// Stands in for Loops. A product with a single row is a matrix times a vector, or an outer product.
+template <class Real> class Blas {
+public:
+  explicit Blas(std::shared_ptr<const OpenBlas> library) : library_(std::move(library)) {
+    const std::string cblas = std::is_same_v<Real, float> ? "cblas_s" : "cblas_d";
+    gemm_ = library_->template find<Gemm>(cblas + "gemm");
+    gemv_ = library_->template find<Gemv>(cblas + "gemv");
+    ger_ = library_->template find<Ger>(cblas + "ger");
+  }
+
+  // C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
+  void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) const {
+    const int m = size(C.rows), n = size(C.columns), k = size(B.rows);
+    const bool plain = A.across == 1; // else transposed; a single row or column may be taken for either
+    const int lda = size(plain ? std::max(A.down, A.columns) : std::max(A.across, A.rows));
+    if (m == 1)
+      gemv_(row_major, transposed, k, n, 1, B.data, n, A.data, size(A.across), 1, C.data, 1);
+    else if (k == 1)
+      ger_(row_major, m, n, 1, A.data, size(A.down), B.data, 1, C.data, n);
+    else
+      gemm_(row_major, plain ? as_it_is : transposed, as_it_is, m, n, k, 1, A.data, lda, B.data, n, 1, C.data, n);
+  }
+
+  // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)
+  void product_with_transposed(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B) const {
+    const int m = size(C.rows), n = size(C.columns), k = size(B.columns);
+    if (m == 1)
+      gemv_(row_major, as_it_is, n, k, 1, B.data, k, A.data, 1, 0, C.data, 1);
+    else
+      gemm_(row_major, as_it_is, transposed, m, n, k, 1, A.data, k, B.data, k, 0, C.data, n);
+  }
+
+private:
+  // cblas.h's enums and prototypes, in its letters' order.
+  static constexpr int row_major = 101, as_it_is = 111, transposed = 112;
+  using Gemm = void(int layout, int trans_a, int trans_b, int m, int n, int k, Real alpha, const Real *a, int lda,
+                    const Real *b, int ldb, Real beta, Real *c, int ldc);
+  using Gemv = void(int layout, int trans, int m, int n, Real alpha, const Real *a, int lda, const Real *x, int incx,
+                    Real beta, Real *y, int incy);
+  using Ger = void(int layout, int m, int n, Real alpha, const Real *x, int incx, const Real *y, int incy, Real *a,
+                   int lda);
+
+  static int size(std::size_t n) {
+    return static_cast<int>(n);
+  }
+
+  std::shared_ptr<const OpenBlas> library_;
+  Gemm *gemm_;
+  Gemv *gemv_;
+  Ger *ger_;
+};
+
+} // namespace fnn

@@ -1,0 +1,16 @@
+// blas_module.cpp: pyfnn.backends._blas, mlp.hpp over the products of blas.hpp, for Python.
+#include "binding.hpp"
+#include "blas.hpp"
+
+PYBIND11_MODULE(_blas, module) {
+  module.doc() = "mlp.hpp with its products through CBLAS.";
+  using Library = std::shared_ptr<fnn::OpenBlas>;
+  py::class_<fnn::OpenBlas, Library>(module, "OpenBlas")
+      .def(py::init<const std::string &>(), py::arg("path"))
+      .def("set_threads", &fnn::OpenBlas::set_threads, py::arg("threads"))
+      .def("threads", &fnn::OpenBlas::threads)
+      .def("config", &fnn::OpenBlas::config)
+      .def("core", &fnn::OpenBlas::core);
+  fnn::bind<float, fnn::Blas<float>, Library>(module, "Mlp32", py::arg("library"));
+  fnn::bind<double, fnn::Blas<double>, Library>(module, "Mlp64", py::arg("library"));
+}

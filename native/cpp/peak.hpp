@@ -1,0 +1,170 @@
+// peak.hpp: what this machine could do: multiply-adds in registers, and bytes to and from memory, a second.
+// Compiled once for each instruction-set level. It computes nothing of use, and reads no clock but its own.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace fnn {
+
+#if defined(__AVX512F__)
+constexpr std::size_t vector_bytes = 64;
+#elif defined(__AVX__)
+constexpr std::size_t vector_bytes = 32;
+#else
+constexpr std::size_t vector_bytes = 16;
+#endif
+
+// Independent sums, so that a multiply-add need not wait for the one before it: at least units times latency (2 x 5 on
+// x86-64, 4 x 4 on some ARM), and no more than there are registers for, the constant's included (16, or 32).
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr std::size_t chains = 24;
+#else
+constexpr std::size_t chains = 12;
+#endif
+
+// The value stays in a register and is, for all that the compiler knows, another one from here on.
+template <class Vector> void keep_in_register(Vector &value) {
+#if defined(__aarch64__)
+  asm volatile("" : "+w"(value));
+#elif defined(__AVX512F__)
+  asm volatile("" : "+v"(value));
+#else
+  asm volatile("" : "+x"(value));
+#endif
+}
+
+// `rounds` of one multiply-add a lane on every chain. The sums go to 1, which is neither large nor denormal. Written
+// out by the fold and not as a loop over the chains: GCC keeps an array that a loop has indexed in memory.
+template <class Real, std::size_t... chain> void multiply_add(std::size_t rounds, std::index_sequence<chain...>) {
+  typedef Real Vector __attribute__((vector_size(vector_bytes)));
+  Vector half = Vector{} + Real(0.5), sums[] = {Vector{} + static_cast<Real>(chain)...};
+  keep_in_register(half);
+  for (std::size_t round = 0; round < rounds; ++round)
+    ((sums[chain] = sums[chain] * half + half, keep_in_register(sums[chain])), ...);
+}
+
+// Spins, for a burst is shorter than a wake-up is prompt, but lets another thread have the CPU.
+class Barrier {
+public:
+  explicit Barrier(std::size_t members) : members_(members) {}
+  void wait() {
+    const std::size_t turn = turn_.load();
+    if (arrived_.fetch_add(1) + 1 == members_) {
+      arrived_ = 0;
+      turn_ = turn + 1;
+    } else
+      while (turn_.load() == turn)
+        std::this_thread::yield();
+  }
+
+private:
+  const std::size_t members_;
+  std::atomic<std::size_t> arrived_{0}, turn_{0};
+};
+
+// The best rate, in passes a second of every thread, among bursts of at least 2 ms within `seconds`. Each thread makes
+// its own task, `make()`, and all run task(passes) at once. A burst counts from before the first starts until after the
+// last ends, so that no rate is overstated.
+template <class Make> double best_rate(std::size_t threads, double seconds, Make make) {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  Barrier barrier(threads);
+  std::size_t passes = 1; // written by the first thread alone, between two barriers that all pass
+  bool done = false;
+  std::vector<std::thread> others;
+  for (std::size_t i = 1; i < threads; ++i)
+    others.emplace_back([&] {
+      auto task = make();
+      for (barrier.wait(); !done; barrier.wait()) {
+        task(passes);
+        barrier.wait();
+      }
+    });
+  auto task = make();
+  double best = 0;
+  const auto begin = Clock::now();
+  while (best == 0 || since(begin) < seconds) {
+    const auto start = Clock::now();
+    barrier.wait();
+    task(passes);
+    barrier.wait();
+    const double took = since(start);
+    best = std::max(best, static_cast<double>(passes) / took);
+    if (took < 2e-3)
+      passes *= 2;
+  }
+  done = true;
+  barrier.wait();
+  for (std::thread &other : others)
+    other.join();
+  return best;
+}
+
+// Floating-point operations a second: a multiply-add is two.
+template <class Real> double peak(std::size_t threads, double seconds) {
+  constexpr std::size_t rounds = 1000;
+  constexpr double operations = 2.0 * rounds * chains * (vector_bytes / sizeof(Real));
+  const auto make = [] {
+    return [](std::size_t passes) { multiply_add<Real>(passes * rounds, std::make_index_sequence<chains>()); };
+  };
+  return operations * static_cast<double>(threads) * best_rate(threads, seconds, make);
+}
+
+enum class Traffic { read, copy, triad };
+
+// Sweeps over arrays of its own, touched first by the thread that made it: sum b, a = b, or a = b + s c. (STREAM,
+// J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995.)
+class Sweep {
+public:
+  // n: entries of each array
+  Sweep(Traffic traffic, std::size_t n)
+      : traffic_(traffic), a_(traffic == Traffic::read ? 0 : n), b_(n, 1), c_(traffic == Traffic::triad ? n : 0, 1) {}
+
+  void operator()(std::size_t passes) {
+    for (std::size_t pass = 0; pass < passes; ++pass) {
+      if (traffic_ == Traffic::read)
+        read();
+      else if (traffic_ == Traffic::copy)
+        std::copy(b_.begin(), b_.end(), a_.begin());
+      else
+        triad();
+      asm volatile("" ::: "memory"); // what was written counts as read by someone
+    }
+  }
+
+private:
+  void read() const { // whole numbers, whose sum the compiler may split over lanes
+    std::int64_t sum = 0;
+    for (const std::int64_t b : b_)
+      sum += b;
+    asm volatile("" : : "r"(sum));
+  }
+  void triad() {
+    std::int64_t *__restrict a = a_.data();
+    const std::int64_t *b = b_.data(), *c = c_.data();
+    for (std::size_t i = 0; i < a_.size(); ++i)
+      a[i] = b[i] + 4 * c[i]; // any factor that costs nothing beside the memory
+  }
+
+  Traffic traffic_;
+  std::vector<std::int64_t> a_, b_, c_;
+};
+
+// Bytes a second, over arrays of `bytes` in all. Counted as STREAM does: each array once, whatever a store reads first.
+inline double bandwidth(Traffic traffic, std::size_t threads, std::size_t bytes, double seconds) {
+  const std::size_t arrays = static_cast<std::size_t>(traffic) + 1;
+  const std::size_t n = std::max<std::size_t>(1, bytes / (threads * arrays * sizeof(std::int64_t)));
+  const double moved = static_cast<double>(n * threads * arrays * sizeof(std::int64_t));
+  return moved * best_rate(threads, seconds, [=] { return Sweep(traffic, n); });
+}
+
+} // namespace fnn

@@ -1,0 +1,119 @@
+"""C++ over CBLAS: native/cpp/blas.hpp, through the module `_blas`. Finds the OpenBLAS; no mathematics here."""
+
+import ctypes.util
+import importlib
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyfnn import compiled, isa
+from pyfnn.backend import Array, Backend, Description, Model, Operation
+from pyfnn.backends.cpp import CppModel
+from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import Row
+from pyfnn.network import Network
+
+if TYPE_CHECKING:
+    from pyfnn.backends._blas import Mlp32, Mlp64, OpenBlas
+
+VARIABLE = "PYFNN_OPENBLAS"
+_AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+
+def find_library() -> str:
+    """The OpenBLAS to open: the file that `PYFNN_OPENBLAS` names, or the scipy-openblas32 wheel's, or the system's.
+
+    Raises
+    ------
+    BackendUnavailable
+        There is none.
+    """
+    if named := os.environ.get(VARIABLE):
+        return named
+    try:
+        wheel = importlib.import_module("scipy_openblas32")
+    except ImportError:
+        if system := ctypes.util.find_library("openblas"):
+            return system
+        reason = "no OpenBLAS is found, neither the one of the wheel scipy-openblas32 nor the system's"
+        raise BackendUnavailable(reason, f"pip install scipy-openblas32, or name the library in {VARIABLE}") from None
+    return str(Path(wheel.get_lib_dir()) / wheel.get_library(fullname=True))
+
+
+class Blas(Backend):
+    """The plain step with its products through OpenBLAS. Which kernels that uses is OpenBLAS's choice and, where
+    `OPENBLAS_CORETYPE` was set before the process started, the user's.
+
+    Parameters
+    ----------
+    row : Row
+
+    Raises
+    ------
+    BackendUnavailable
+        The extension module is absent or stale, or there is no OpenBLAS with 32-bit sizes.
+    """
+
+    def __init__(self, row: Row) -> None:
+        compiled.folder("_blas")
+        from pyfnn.backends import _blas
+
+        path = find_library()
+        try:
+            self._library = _blas.OpenBlas(path)
+        except RuntimeError as error:
+            raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}") from None
+        self._row = row
+        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _blas.Mlp32, "float64": _blas.Mlp64}
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself; as flags those of the build, then OpenBLAS's version, build and kernels."""
+        info = compiled.build_info()
+        return Description(
+            name=self._row.name,
+            language=self._row.language,
+            compiler=info.CXX_COMPILER,
+            flags=f"{info.CXX_FLAGS}; {self._library.config()}; {self._kernels()}",
+            clock="std::chrono::steady_clock",
+        )
+
+    def _kernels(self) -> str:
+        core = self._library.core()
+        wasted = isa.best() == "v4" and core not in _AVX512_KERNELS
+        return f"{core} kernels" + (", though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" if wasted else "")
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        return BlasModel(network, theta, threads, self._library, self._classes[network.dtype])
+
+
+class BlasModel(CppModel):
+    """A network inside `_blas`. OpenBLAS has one number of threads for the whole process: each call sets it again."""
+
+    def __init__(
+        self, network: Network, theta: Array, threads: int, library: "OpenBlas", mlp: "type[Mlp32 | Mlp64]"
+    ) -> None:
+        super().__init__(network, theta, threads, partial(mlp, library=library))
+        self._library, self._asked = library, threads
+        self._use_threads()
+
+    def _use_threads(self) -> None:
+        self._library.set_threads(self._asked)
+        self.threads = self._library.threads()
+
+    def _forward(self, first: int, count: int) -> Array:
+        self._use_threads()
+        return super()._forward(first, count)
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        self._use_threads()
+        return super()._loss_and_gradient(first, count)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        self._use_threads()
+        return super()._train(first, count, batch_size, learning_rate)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        self._use_threads()
+        return super()._time(operation, first, count, repeats)
