@@ -134,38 +134,38 @@ FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Ve
 }
 
 // B: for each column of A one row of R elements, `b_stride` apart, of which those beyond A's `rows` are 0.
-// A: (rows <= R, columns), readable up to whole vectors   R: a power of two, at most the lanes
+// A: (rows <= R, columns), readable up to whole vectors   R: a power of two
 template <std::size_t R, class Real>
 FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
                              std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
-  static_assert(R <= V);
   std::size_t j = 0;
-  for (; j + V <= columns; j += V) {
-    Vector<Real> x[R], y[R];
+  if constexpr (R <= V)
+    for (; j + V <= columns; j += V) {
+      Vector<Real> x[R], y[R];
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < R; ++r)
-      x[r] = r < rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
+      for (std::size_t r = 0; r < R; ++r)
+        x[r] = r < rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
     // log2(R) perfect shuffles: the first half of the rows with the second.
 #pragma GCC unroll 4
-    for (std::size_t step = 1; step < R; step *= 2) {
+      for (std::size_t step = 1; step < R; step *= 2) {
 #pragma GCC unroll 8
-      for (std::size_t r = 0; r < R / 2; ++r)
-        interleave<Real>(x[r], x[r + R / 2], y[2 * r], y[2 * r + 1], std::make_index_sequence<V>());
+        for (std::size_t r = 0; r < R / 2; ++r)
+          interleave<Real>(x[r], x[r + R / 2], y[2 * r], y[2 * r + 1], std::make_index_sequence<V>());
 #pragma GCC unroll 16
-      for (std::size_t r = 0; r < R; ++r)
-        x[r] = y[r];
+        for (std::size_t r = 0; r < R; ++r)
+          x[r] = y[r];
+      }
+      if (R == V) {
+#pragma GCC unroll 16
+        for (std::size_t c = 0; c < V; ++c)
+          store(B + (j + c) * b_stride, x[c]);
+      } else { // b_stride is R: the rows of B follow one another
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < R; ++r)
+          std::memcpy(B + j * R + r * V, &x[r], sizeof x[r]);
+      }
     }
-    if (R == V) {
-#pragma GCC unroll 16
-      for (std::size_t c = 0; c < V; ++c)
-        store(B + (j + c) * b_stride, x[c]);
-    } else { // b_stride is R: the rows of B follow one another
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < R; ++r)
-        std::memcpy(B + j * R + r * V, &x[r], sizeof x[r]);
-    }
-  }
   for (; j < columns; ++j)
     for (std::size_t r = 0; r < R; ++r)
       B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : 0;
