@@ -85,7 +85,7 @@ struct HardSigmoid {
     return at_least<Real>(at_most<Real>(z * Real(0.25) + Real(0.5), 1), 0);
   }
   template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
-    return (a > 0) & (a < 1) ? delta * Real(0.25) : Vector<Real>{};
+    return ((a > 0) & (a < 1)) ? delta * Real(0.25) : Vector<Real>{};
   }
 };
 
@@ -95,7 +95,7 @@ struct HardTanh {
     return at_least<Real>(at_most<Real>(z, 1), -1);
   }
   template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
-    return (a > -1) & (a < 1) ? delta : Vector<Real>{};
+    return ((a > -1) & (a < 1)) ? delta : Vector<Real>{};
   }
 };
 

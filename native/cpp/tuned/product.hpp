@@ -137,13 +137,13 @@ template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std
 
 // ---- Rows side by side: how a product likes to find what it broadcasts, and W where it needs it transposed ----
 
+// a[0] b[0] a[1] b[1] ..., in two vectors.
 template <class Real, std::size_t... i>
 FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Vector<Real> &high,
                            std::index_sequence<i...>) {
-  using Word = typename Register<Real>::Word;
-  constexpr Word V = lanes<Real>;
-  low = __builtin_shuffle(a, b, Bits<Real>{(static_cast<Word>(i) / 2 + static_cast<Word>(i) % 2 * V)...});
-  high = __builtin_shuffle(a, b, Bits<Real>{(static_cast<Word>(i) / 2 + V / 2 + static_cast<Word>(i) % 2 * V)...});
+  constexpr std::size_t V = lanes<Real>;
+  low = __builtin_shufflevector(a, b, (i / 2 + i % 2 * V)...);
+  high = __builtin_shufflevector(a, b, (i / 2 + V / 2 + i % 2 * V)...);
 }
 
 // B: for each column of A one row of R elements, `b_stride` apart, of which those beyond A's `rows` are 0.

@@ -156,7 +156,8 @@ struct TanhPieces {
   // clang-format on
 
   FNN_INLINE static Vector<float> entry(const float *table, Bits<float> piece) {
-    return __builtin_shuffle(load(table), load(table + 16), piece); // looks at the five lowest bits of `piece`
+    // looks at the five lowest bits of `piece`
+    return (Vector<float>)_mm512_permutex2var_ps((__m512)load(table), (__m512i)piece, (__m512)load(table + 16));
   }
 };
 
