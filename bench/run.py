@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench import ceilings, machine, report, results, suites
 from bench.progress import Teller
@@ -40,9 +40,10 @@ def parser() -> argparse.ArgumentParser:
         description="Prove that backends compute the same training step, then time them against each other.",
         epilog="Lists are separated by commas. Results go to DIR: results.json, summary.md, figures.",
     )
-    p.add_argument("--suite", default="quick", metavar="NAME|FILE.toml", help="quick (default), seed, full, or a file")
+    built_in = ", ".join(suites.built_in_suites())
+    p.add_argument("--suite", default="quick", metavar="NAME|FILE.toml", help=f"{built_in}, or a file (quick)")
     p.add_argument("--workloads", metavar="LIST", help="instead of the suite's")
-    p.add_argument("--backends", metavar="LIST", help="instead of all")
+    p.add_argument("--backends", metavar="LIST", help="instead of those of the suite's divisions")
     p.add_argument("--backend", action="append", default=[], type=Path, metavar="PATH", help="a further backend.toml")
     p.add_argument("--operations", metavar="LIST", help="of train, forward, gradient")
     p.add_argument("--dtype", metavar="LIST", help="of float32, float64")
@@ -108,9 +109,12 @@ def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
     return None if words is None else tuple(word if word == "all" else int(word) for word in words)
 
 
-def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
-    """The backends named, or all; a reference that is named must be among them."""
-    names = _words("backends", arguments.backends) or tuple(registry.rows(arguments.backend))
+def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
+    """The backends named; or those of the suite's divisions and all of --backend. A reference must be among them."""
+    table = registry.rows(arguments.backend)
+    own = {path.resolve() for path in arguments.backend}
+    theirs = (row.name for row in table.values() if row.division in suite.divisions or row.manifest.resolve() in own)
+    names = _words("backends", arguments.backends) or tuple(theirs)
     rows = [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
     if arguments.reference is not None:
         registry.find(arguments.reference, arguments.backend)
@@ -119,11 +123,25 @@ def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def _tell_who_is_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
+    left = [row for row in registry.rows(arguments.backend).values() if row not in rows]
+    if left and arguments.backends is None:
+        names, divisions = ", ".join(row.name for row in left), ", ".join(sorted({row.division for row in left}))
+        told = f"not in suite {arguments.suite}: {names} ({divisions}). See --list; --backends names others"
+        console.print(told, highlight=False, soft_wrap=True)
+
+
 def show_list(console: Console, arguments: argparse.Namespace) -> None:
     """Suites, workloads and backends, each backend with whether it can run here."""
     _, workloads = suites.load(arguments.suite)
-    console.print("suites: " + ", ".join(suites.built_in_suites()), highlight=False)
-    table = Table("workload", "network", "loss", "rows", "batch", "data", title="Workloads", title_justify="left")
+    table = Table("suite", "workloads", "cases", "backends", "seconds", title="Suites", title_justify="left")
+    for name in suites.built_in_suites():
+        suite, known = suites.load(name)
+        count = str(len(suites.cases(suite, known)))
+        table.add_row(name, ", ".join(suite.workloads), count, ", ".join(suite.divisions), f"{suite.budget:g}")
+    console.print(table)
+    folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
+    table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")
     for w in workloads.values():
         network = w.network("float32")
         functions = w.activation if isinstance(w.activation, str) else " ".join(w.activation)
@@ -164,7 +182,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     suite, workloads = chosen_suite(arguments)
     keys = suites.cases(suite, workloads)
-    rows = chosen_rows(arguments)
+    rows = chosen_rows(arguments, suite)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     settings = Settings(arguments.reference or "numpy", arguments.precision, timeout=arguments.timeout, seed=seed)
     folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -173,6 +191,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for workload, dtype in dict.fromkeys((key.workload, key.dtype) for key in keys):
         suites.problem(workload, dtype)  # what is wrong with its data is said before anything is written
     _warn_where_nothing_is_compiled(console)
+    _tell_who_is_left_out(console, arguments, rows)
 
     said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
     status = 0

@@ -206,6 +206,28 @@ def test_a_bad_name_is_answered_with_the_nearest_exits_2_and_writes_nothing(
     assert list(folder.iterdir()) == []
 
 
+def test_the_default_leaves_out_frameworks_says_so_and_keeps_whom_the_user_brings(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = registry.rows()
+    table = misbehaving.manifest(folder / "mine.toml", {"mine": misbehaving.STEADY})
+    table.write_text(table.read_text(encoding="utf-8").replace("plain", "framework"), encoding="utf-8")
+    measured: list[str] = []
+    monkeypatch.setattr(run, "measure", lambda _, rows, *__: measured.extend(row.name for row in rows))
+    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    assert run.main(["--backend", str(table), "--out", "out"]) == 1  # nothing was timed
+    assert measured == [*(row.name for row in rows.values() if row.division != "framework"), "mine"]
+    said = capsys.readouterr().out
+    assert "not in suite quick: jax, jax-step, torch, sklearn, numba (framework)" in said
+    measured.clear()
+    assert run.main(["--suite", "frameworks", "--out", "all"]) == 1
+    assert measured == list(rows)
+    measured.clear()
+    assert run.main(["--backends", "numpy,sklearn", "--out", "two"]) == 1
+    assert measured == ["numpy", "sklearn"]
+    assert "not in suite" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", ["--budget", "--precision", "--timeout"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
 def test_a_number_that_cannot_be_is_refused_with_the_rule(

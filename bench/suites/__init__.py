@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import psutil
@@ -29,6 +29,7 @@ _MANY_ORDERS = 4  # times that, of all members' orders together: theirs may run 
 _RATES, _L2 = 2.0, 10.0  # by how much members' own differ from the workload's, up or down, at most
 
 Operation = Literal["train", "forward", "gradient"]
+Division = Literal["plain", "tuned", "framework"]
 Dtype = Literal["float32", "float64"]
 
 
@@ -66,7 +67,7 @@ class Workload(BaseModel):
 
 
 class Suite(BaseModel):
-    """Which workloads, operations, dtypes and thread counts; every combination is a case."""
+    """Which workloads, operations, dtypes and thread counts, each combination a case; and whose backends by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +75,7 @@ class Suite(BaseModel):
     operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = ("train",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
+    divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
 
 

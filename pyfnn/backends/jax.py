@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import platformdirs
 from jax import lax
 
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
@@ -258,11 +259,20 @@ def _cpu(threads: int) -> tuple[Any, int]:
     return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
 
 
+def _keep_what_is_compiled() -> None:
+    """JAX's own cache on disk, ours unless the user has named one: what it holds a fresh process need not compile."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("pyfnn") / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small programs are what costs
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 class _Jax(Backend):
     _model: type[JaxModel]
 
     def __init__(self, row: Row) -> None:
         jax.config.update("jax_enable_x64", True)  # for the whole process: without it JAX has no float64
+        _keep_what_is_compiled()
         self._description = Description(
             name=row.name,
             language=row.language,
