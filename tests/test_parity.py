@@ -164,7 +164,7 @@ def test_with_a_constant_a_hundred_times_as_large_every_planted_bug_is_still_rej
 
 
 def test_with_a_constant_a_thousand_times_as_large_the_first_slip_through_in_float32() -> None:
-    assert _slips("float32", 1000) == {"l2_on_biases", "half_precision_sum"}
+    assert _slips("float32", 1000) == {"l2_on_biases", "l2_not_in_loss", "half_precision_sum"}
     assert not _slips("float64", 1000)
 
 
@@ -300,10 +300,10 @@ def test_a_wrong_slope_at_0_is_rejected_in_whichever_layer_it_is(
     battery = parity.battery(network, initialize(network, 5), x, y, 8)
     kinked = [at for at, f in enumerate([*network.hidden_activations, parse(output)]) if f.name == "relu"]
     for at, trial in zip(kinked, battery[2:], strict=True):
-        for Z in oracle.forward(trial.network, trial.theta, trial.x).Z:
-            assert not Z.any()
+        for layer, Z in enumerate(oracle.forward(trial.network, trial.theta, trial.x).Z):
+            assert not Z.any() if layer == at else (Z > 0).all()
         evidence = _judge(PlantedBackend("relu_at_zero"), [trial])
-        assert evidence.worst.what == f"db_{at + 1}"
+        assert evidence.worst.what == f"dW_{at + 1}"
     _accepts(PlantedBackend(), battery, "unspoilt")
 
 

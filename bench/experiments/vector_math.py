@@ -5,6 +5,7 @@ found in 60 digits. Needs mpmath, which nothing else here does: pip install mpma
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import mpmath as mp
@@ -66,6 +67,18 @@ def atanh_polynomial(degree: int) -> list[Real]:
     return fit(f, lambda u: u if u else mp.mpf(10) ** -50, mp.mpf(0), mp.mpf(1) / 9, degree)
 
 
+def _tanh_over_root(u: Real) -> Real:
+    return mp.tanh(mp.sqrt(u)) / mp.sqrt(u) if u else mp.mpf(1)
+
+
+def _tanh_from(centre: Real, t: Real) -> Real:
+    return mp.tanh(centre + t)
+
+
+def _coth_from(centre: Real, t: Real) -> Real:
+    return 1 / mp.tanh(centre + t)
+
+
 def tanh_pieces() -> list[tuple[Real, list[Real]]]:
     """(centre, coefficients) of tanh on each of 32 pieces: quarters of the octaves from 1/16 to 16.
 
@@ -77,13 +90,14 @@ def tanh_pieces() -> list[tuple[Real, list[Real]]]:
         low = mp.mpf(2) ** (octave - 4) * (1 + mp.mpf(quarter) / 4)
         high = low + mp.mpf(2) ** (octave - 4) / 4
         if k == 0:
-            odd = fit(lambda u: mp.tanh(mp.sqrt(u)) / mp.sqrt(u) if u else mp.mpf(1), lambda u: mp.mpf(1), mp.mpf(0), high**2, 2)
+            odd = fit(_tanh_over_root, lambda _: mp.mpf(1), mp.mpf(0), high**2, 2)
             pieces.append((mp.mpf(0), [mp.mpf(0), odd[0], mp.mpf(0), odd[1], mp.mpf(0), odd[2]]))
         elif low > mp.mpf("9.02"):
             pieces.append((low, [mp.mpf(1)] + [mp.mpf(0)] * 5))
         else:
             centre = (low + high) / 2
-            pieces.append((centre, fit(lambda t, c=centre: mp.tanh(c + t), lambda t, c=centre: 1 / mp.tanh(c + t), low - centre, high - centre, 5)))  # type: ignore[misc]
+            f, weight = partial(_tanh_from, centre), partial(_coth_from, centre)
+            pieces.append((centre, fit(f, weight, low - centre, high - centre, 5)))
     return pieces
 
 

@@ -263,7 +263,8 @@ def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
     if kind.relative:
         return f"{number(quantity.value)}×" if row.ratio else row.verdict
     if kind.unit == "percent":
-        rate = f", {row.rate}/s" if row.rate else ""
+        return f"{number(quantity.value, 2)} %"
+    rate = f", {row.rate}/s" if row.rate else ""
     return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 

@@ -1,4 +1,4 @@
-"""The tuned C++ backend: native/cpp/tuned, through the module `_tuned_<level>` of this CPU's level. No mathematics here."""
+"""The tuned C++ backend: native/cpp/tuned, through `_tuned_<level>` for this CPU's level. No mathematics here."""
 
 import importlib
 from typing import Any

@@ -379,9 +379,9 @@ private:
     for (Workspace<Real> &room : rooms_)
       for (const Layer &layer : layers_) {
         const std::size_t n = layer.columns_below, m = layer.columns;
-        room.reserve(blocking_, 0, 0);
-        if (blocking_.large(batch, m, n) || blocking_.large(batch, n, m) || blocking_.large(n, m, batch))
-          room.reserve(blocking_, batch, std::max(n, m));
+        const bool copies =
+            blocking_.copies_P(batch, m, n) || blocking_.copies_P(batch, n, m) || blocking_.copies_P(n, m, batch);
+        room.reserve(blocking_, copies ? batch : 0, std::max(n, m));
       }
   }
 
@@ -408,13 +408,29 @@ private:
     transposes_current_ = true;
   }
 
+  static void copy_row(const Real *from, std::size_t size, Real *to) {
+    for (std::size_t j = 0; j < size; j += lanes<Real>)
+      store(to + j, tuned::load(from + j));
+  }
+
   // X and T of a minibatch: the rows that order[first .. first + batch) names.
   void gather(std::size_t first, std::size_t batch) {
+    constexpr std::size_t ahead = 4;
     for (std::size_t n = 0; n < batch; ++n) {
+      if (first + n + ahead < order_.size())
+        prefetch_row(static_cast<std::size_t>(order_[first + n + ahead]));
       const auto row = static_cast<std::size_t>(order_[first + n]);
-      std::copy_n(data_->x.data() + row * data_->x_stride, data_->x_stride, X_.data() + n * data_->x_stride);
-      std::copy_n(data_->y.data() + row * data_->y_stride, data_->y_stride, T_.data() + n * data_->y_stride);
+      copy_row(data_->x.data() + row * data_->x_stride, data_->x_stride, X_.data() + n * data_->x_stride);
+      copy_row(data_->y.data() + row * data_->y_stride, data_->y_stride, T_.data() + n * data_->y_stride);
     }
+  }
+
+  // Rows lie anywhere: they are asked for before they are due.
+  void prefetch_row(std::size_t row) const {
+    constexpr std::size_t line = 64 / sizeof(Real);
+    for (std::size_t j = 0; j < data_->x_stride; j += line)
+      __builtin_prefetch(data_->x.data() + row * data_->x_stride + j);
+    __builtin_prefetch(data_->y.data() + row * data_->y_stride);
   }
 
   // ---- Minibatches ----
@@ -429,6 +445,8 @@ private:
 
   // The part of 0 .. n that falls to one of `parts`, from and to multiples of `unit`.
   static Range part_of(std::size_t n, std::size_t part, std::size_t parts, std::size_t unit) {
+    if (parts == 1)
+      return {0, n};
     const std::size_t units = (n + unit - 1) / unit;
     return {std::min(n, units * part / parts * unit), std::min(n, units * (part + 1) / parts * unit)};
   }
@@ -562,6 +580,8 @@ private:
     for (std::size_t s = first; s < first + count; ++s) {
       const auto row = static_cast<std::size_t>(order_[s]);
       const Real *x = data_->x.data() + row * data_->x_stride;
+      if (s + 1 < order_.size())
+        prefetch_row(static_cast<std::size_t>(order_[s + 1]));
       forward_single<l2>(x, x_before, shrink);
       shrink = -rate * l2_;
       if (!last.f.times_slope) // softmax, which forward_one has left out
@@ -589,9 +609,9 @@ private:
     const Real *a_below = x, *before = x_before;
     for (Layer &layer : layers_) {
       std::swap(layer.one[0], layer.one[1]);
-      layer.f.forward_one[l2](layer.W.data(), round_up(layer.inputs, row_multiple), layer.stride,
-                              layer.columns / lanes<Real>, layer.b.data(), a_below, layer.one[0].data(), layer.outputs,
-                              layer.parameter, Pending<Real>{before, layer.delta.data(), shrink});
+      layer.f.forward_one[l2](layer.W.data(), layer.inputs, layer.stride, layer.columns / lanes<Real>, layer.b.data(),
+                              a_below, layer.one[0].data(), layer.outputs, layer.parameter,
+                              Pending<Real>{before, layer.delta.data(), shrink});
       a_below = layer.one[0].data();
       before = layer.one[1].data();
     }

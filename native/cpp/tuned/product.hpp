@@ -38,14 +38,23 @@ template <std::size_t R, std::size_t N, Layout layout, class Real>
 FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
                      const Result<Real> &to, std::size_t row, std::size_t column) {
   constexpr std::size_t V = lanes<Real>;
-  Vector<Real> sums[R][N] = {};
+  Vector<Real> sums[R][N];
   Real *C = to.C + row * to.stride + column;
 #define FNN_EACH                                                                                                       \
   _Pragma("GCC unroll 8") for (std::size_t r = 0; r < R; ++r)                                                          \
       _Pragma("GCC unroll 3") for (std::size_t v = 0; v < N; ++v)
-  FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // it is wanted when the sums are done
-  if (to.bias)
-    FNN_EACH sums[r][v] = load(to.bias + column + v * V);
+  FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
+  if (K >= 64)
+    FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // wanted when the sums are done
+  // Rows of P by three pointers, from which the others are one or two strides away: what an address can express. The
+  // compiler would keep eight offsets, more than there are registers for.
+  constexpr std::size_t groups = layout == Layout::rows ? (R + 2) / 3 : 1;
+  const Real *p[groups];
+#pragma GCC unroll 8
+  for (std::size_t g = 0; g < groups; ++g) {
+    p[g] = P + 3 * g * p_stride;
+    asm("" : "+r"(p[g])); // and may not guess that they are related
+  }
   for (std::size_t k = 0; k < K; ++k) {
     Vector<Real> q[N];
 #pragma GCC unroll 3
@@ -53,12 +62,14 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
       q[v] = load(Q + v * V);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < R; ++r) {
-      const Vector<Real> p = broadcast(layout == Layout::rows ? P[r * p_stride] : P[r]);
+      const Vector<Real> p_r = broadcast(layout == Layout::rows ? p[r / 3 % groups][r % 3 * p_stride] : p[0][r]);
 #pragma GCC unroll 3
       for (std::size_t v = 0; v < N; ++v)
-        sums[r][v] += p * q[v];
+        sums[r][v] += p_r * q[v];
     }
-    P += layout == Layout::rows ? 1 : p_stride;
+#pragma GCC unroll 8
+    for (std::size_t g = 0; g < groups; ++g)
+      p[g] += layout == Layout::rows ? 1 : p_stride;
     Q += q_stride;
   }
   const auto c = [&](std::size_t r, std::size_t v) FNN_LAMBDA { return load(C + r * to.stride + v * V); };
@@ -112,6 +123,8 @@ template <class Real, class F> FNN_INLINE void for_columns(Range range, F f) {
 
 // Calls f(Range) for pieces of `range` of at most `most`, as equal as multiples of `unit` allow.
 template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std::size_t unit, F f) {
+  if (range.size() <= most)
+    return f(range); // small products have no time for divisions
   const std::size_t n = std::max<std::size_t>(1, (range.size() + most - 1) / most);
   const std::size_t size = ((range.size() + n - 1) / n + unit - 1) / unit * unit;
   std::size_t begin = range.begin;
@@ -168,16 +181,7 @@ FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t ro
     }
   for (; j < columns; ++j)
     for (std::size_t r = 0; r < R; ++r)
-      B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : 0;
-}
-
-// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 beyond the rows
-template <class Real>
-void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
-               std::size_t b_stride) {
-  constexpr std::size_t V = lanes<Real>;
-  for (std::size_t i = 0; i < rows; i += V)
-    side_by_side<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
+      B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : Real(0);
 }
 
 // ---- The product ----
@@ -186,18 +190,23 @@ void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_
 // as it is in use.
 template <class Real> struct Blocking {
   std::size_t depth, columns, rows;
-  std::size_t direct; // bytes of Q up to which P and Q are read as they lie
+  std::size_t small; // bytes that lie well in the first cache wherever they are
 
   explicit Blocking(Caches caches) {
     constexpr std::size_t strip = tile_vectors * lanes<Real>;
     columns = 4 * strip;
     depth = std::max<std::size_t>(64, caches.l2 / 7 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
     rows = std::max(tile_rows, caches.l2 / 3 / (depth * sizeof(Real)) / tile_rows * tile_rows);
-    direct = caches.l2 / 4;
+    small = caches.l1 / 3;
   }
 
-  bool large(std::size_t rows_, std::size_t columns_, std::size_t K) const {
-    return K * columns_ * sizeof(Real) > direct && rows_ >= 4 * tile_rows;
+  // P is gone through once for each strip of columns, Q once for each panel of rows. A copy in the order of use is
+  // worth its time where that is often (bench/experiments/sweep.py shows the borders).
+  bool copies_P(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+    return columns_ >= 128 && rows_ * K * sizeof(Real) > small;
+  }
+  bool copies_Q(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+    return rows_ >= 64 && columns_ * K * sizeof(Real) > small;
   }
 };
 
@@ -227,52 +236,64 @@ template <class Real> struct Factor {
   std::size_t columns = 0;
 };
 
+// The rows of P in panels of R rows, each [k][r].
+template <Layout layout, class Real> void copy_panels(Matrix<Real> P, Range rows, std::size_t K, Real *panels) {
+  for_rows(rows, [&](std::size_t row, auto R) {
+    Real *panel = panels + (row - rows.begin) * K;
+    if constexpr (layout == Layout::rows)
+      side_by_side<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
+    else
+      for (std::size_t k = 0; k < K; ++k)
+        std::memcpy(panel + k * R, P.data + k * P.stride + row, R * sizeof(Real));
+  });
+}
+
+// Some columns of Q in strips of N vectors, each [k][column].
+template <class Real> void copy_strips(const Factor<Real> &Q, Range k, Range columns, Real *strips) {
+  constexpr std::size_t V = lanes<Real>;
+  for_columns<Real>(columns, [&](std::size_t column, auto N) {
+    Real *strip = strips + (column - columns.begin) * k.size();
+    if (Q.transposed)
+      for (std::size_t v = 0; v < N; ++v) {
+        const std::size_t row = column + v * V;
+        side_by_side<V>(Q.of.data + row * Q.of.stride + k.begin, Q.of.stride,
+                        row < Q.columns ? std::min(V, Q.columns - row) : 0, k.size(), strip + v * V, N * V);
+      }
+    else
+      for (std::size_t i = 0; i < k.size(); ++i)
+        for (std::size_t v = 0; v < N; ++v)
+          store(strip + (i * N + v) * V, load(Q.of.data + (k.begin + i) * Q.of.stride + column + v * V));
+  });
+}
+
 // C = start + P Q over the given rows and columns (from and to whole vectors).   P: (rows, K), laid out as `layout`
 // says done(rows, columns) is called for each block of C when it is complete, while it is still in the cache.
 template <Layout layout, class Real, class Done>
 void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, Range columns, std::size_t K,
              Matrix<Real> P, Factor<Real> Q, Result<Real> result, Done done) {
   constexpr std::size_t V = lanes<Real>;
-  const bool large = blocking.large(rows.size(), columns.size(), K);
-  // P is gone through once for each strip of columns: a copy in the order of use, where that is often.
-  Real *panels = nullptr;
-  if (large) {
-    panels = room.P.data();
-    for_rows(rows, [&](std::size_t row, auto R) {
-      Real *panel = panels + (row - rows.begin) * K;
-      if constexpr (layout == Layout::rows)
-        side_by_side<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
-      else
-        for (std::size_t k = 0; k < K; ++k)
-          std::memcpy(panel + k * R, P.data + k * P.stride + row, R * sizeof(Real));
-    });
-  }
-  Real *const copy = large || Q.transposed ? room.Q.data() : nullptr;
+  Real *const panels = blocking.copies_P(rows.size(), columns.size(), K) ? room.P.data() : nullptr;
+  const bool copies_Q = Q.transposed || blocking.copies_Q(rows.size(), columns.size(), K);
+  if (panels)
+    copy_panels<layout>(P, rows, K, panels);
   for_pieces(columns, blocking.columns, V, [&](Range n) {
     Result<Real> to = result;
     for_pieces({0, K}, blocking.depth, V, [&](Range k) {
-      Matrix<Real> q{Q.of.data + k.begin * Q.of.stride + n.begin, Q.of.stride};
-      if (copy) {
-        if (Q.transposed)
-          transpose(Q.of.data + n.begin * Q.of.stride + k.begin, Q.of.stride, std::min(n.end, Q.columns) - n.begin,
-                    k.size(), copy, n.size());
-        else
-          for (std::size_t i = 0; i < k.size(); ++i)
-            for (std::size_t j = 0; j < n.size(); j += V)
-              store(copy + i * n.size() + j, load(q.data + i * q.stride + j));
-        q = {copy, n.size()};
-      }
+      if (copies_Q)
+        copy_strips(Q, k, n, room.Q.data());
       for_pieces(rows, blocking.rows, tile_rows, [&](Range m) {
         for_columns<Real>(n, [&](std::size_t column, auto N) FNN_LAMBDA {
-          const Real *strip = q.data + (column - n.begin);
+          const Real *strip =
+              copies_Q ? room.Q.data() + (column - n.begin) * k.size() : Q.of.data + k.begin * Q.of.stride + column;
+          const std::size_t q_stride = copies_Q ? N * V : Q.of.stride;
           for_rows(m, [&](std::size_t row, auto R) FNN_LAMBDA {
-            if (large)
-              tile<R, N, Layout::transposed>(panels + (row - rows.begin) * K + k.begin * R, R, strip, q.stride,
+            if (panels)
+              tile<R, N, Layout::transposed>(panels + (row - rows.begin) * K + k.begin * R, R, strip, q_stride,
                                              k.size(), to, row, column);
             else
               tile<R, N, layout>(P.data +
                                      (layout == Layout::rows ? row * P.stride + k.begin : k.begin * P.stride + row),
-                                 P.stride, strip, q.stride, k.size(), to, row, column);
+                                 P.stride, strip, q_stride, k.size(), to, row, column);
           });
         });
       });
@@ -283,6 +304,15 @@ void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, 
     });
     done(rows, n);
   });
+}
+
+// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 beyond the rows
+template <class Real>
+void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
+               std::size_t b_stride) {
+  constexpr std::size_t V = lanes<Real>;
+  for (std::size_t i = 0; i < rows; i += V)
+    side_by_side<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
 }
 
 } // namespace fnn::tuned

@@ -45,15 +45,22 @@ template <class Real> struct Pending {
   Real shrink;                 // the negative rate times lambda
 };
 
-// a = f(b + a_below W), W and b first brought up to date.   W: (n, stride)   n: a multiple of row_multiple
+// a = f(b + a_below W), W and b first brought up to date.   W: (n, stride), and a_below (n), both followed by zeros up
+// to a multiple of row_multiple
 template <class F, bool l2, class Real>
 void forward_one(Real *W, std::size_t n, std::size_t stride, std::size_t vectors, Real *b, const Real *a_below, Real *a,
                  std::size_t outputs, Real parameter, Pending<Real> pending) {
   constexpr std::size_t V = lanes<Real>;
   for_strips(vectors, [=](std::size_t first, auto width) FNN_LAMBDA {
     constexpr std::size_t N = decltype(width)::value,
-                          chains = N == 3 ? 2 : row_multiple / N; // sums that run side by side
-    Vector<Real> z[chains][N] = {}, d[N];
+                          chains = N <= 2 ? 4 : 2; // sums that run side by side
+    Vector<Real> z[chains][N], d[N];
+#pragma GCC unroll 8
+    for (std::size_t c = 1; c < chains; ++c)
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < N; ++v)
+        z[c][v] = Vector<Real>{};
+#pragma GCC unroll 4
     for (std::size_t v = 0; v < N; ++v) {
       d[v] = load(pending.delta + (first + v) * V);
       z[0][v] = load(b + (first + v) * V) + d[v];
@@ -95,7 +102,13 @@ void backward_one(Real *Wt, std::size_t m, std::size_t stride, std::size_t vecto
   constexpr std::size_t V = lanes<Real>;
   for_strips(vectors, [=](std::size_t first, auto width) FNN_LAMBDA {
     constexpr std::size_t N = decltype(width)::value, chains = N <= 2 ? 4 / N : 1;
-    Vector<Real> sum[chains][N] = {}, a[N];
+    Vector<Real> sum[chains][N], a[N];
+#pragma GCC unroll 4
+    for (std::size_t c = 0; c < chains; ++c)
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < N; ++v)
+        sum[c][v] = Vector<Real>{};
+#pragma GCC unroll 4
     for (std::size_t v = 0; v < N; ++v)
       a[v] = load(a_below + (first + v) * V);
     Real *w = Wt + first * V;
@@ -137,6 +150,7 @@ void update_one(Real *W, Real *b, std::size_t n, std::size_t stride, std::size_t
   for_strips(vectors, [=](std::size_t first, auto width) FNN_LAMBDA {
     constexpr std::size_t N = decltype(width)::value;
     Vector<Real> d[N];
+#pragma GCC unroll 4
     for (std::size_t v = 0; v < N; ++v) {
       d[v] = load(delta + (first + v) * V);
       store(b + (first + v) * V, load(b + (first + v) * V) + d[v]);
