@@ -23,18 +23,16 @@ class Pool {
 public:
   // The calling thread is one of `threads`.
   explicit Pool(std::size_t threads) {
-    for (std::size_t i = 1; i < threads; ++i)
-      helpers_.emplace_back([this, i] { serve(i); });
+    try {
+      for (std::size_t i = 1; i < threads; ++i)
+        helpers_.emplace_back([this, i] { serve(i); });
+    } catch (...) { // the system has no more threads
+      end();
+      throw;
+    }
   }
   ~Pool() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      ending_ = true;
-      call_.fetch_add(1);
-    }
-    woken_.notify_all();
-    for (std::thread &helper : helpers_)
-      helper.join();
+    end();
   }
   Pool(const Pool &) = delete;
   Pool &operator=(const Pool &) = delete;
@@ -57,11 +55,25 @@ public:
     if (asleep_.load() > 0)
       woken_.notify_all();
     f(std::size_t(0));
-    while (busy_.load(std::memory_order_acquire) > 0)
-      pause();
+    for (std::size_t turn = 1; busy_.load(std::memory_order_acquire) > 0; ++turn)
+      if (turn % 256 != 0)
+        pause();
+      else
+        std::this_thread::yield(); // a helper may be waiting for this very CPU
   }
 
 private:
+  void end() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ending_ = true;
+      call_.fetch_add(1);
+    }
+    woken_.notify_all();
+    for (std::thread &helper : helpers_)
+      helper.join();
+  }
+
   static void pause() {
 #if defined(__x86_64__)
     _mm_pause();

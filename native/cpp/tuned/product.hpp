@@ -195,7 +195,7 @@ template <class Real> struct Blocking {
   explicit Blocking(Caches caches) {
     constexpr std::size_t strip = tile_vectors * lanes<Real>;
     columns = 4 * strip;
-    depth = std::max<std::size_t>(64, caches.l2 / 7 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
+    depth = std::max<std::size_t>(64, caches.l2 / 10 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
     rows = std::max(tile_rows, caches.l2 / 3 / (depth * sizeof(Real)) / tile_rows * tile_rows);
     small = caches.l1 / 3;
   }
