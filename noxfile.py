@@ -37,15 +37,32 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """The native code under AddressSanitizer and UndefinedBehaviorSanitizer, at odd sizes and on its error paths."""
+    """The native code under ASan and UBSan, then under TSan: at odd sizes, with threads, on its error paths."""
     session.install("cmake", "ninja", "pybind11")
-    build = Path(session.create_tmp()) / "sanitize"
-    shutil.rmtree(build, ignore_errors=True)
     pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
-    options = ("PYFNN_SANITIZE=address,undefined", "PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", f"pybind11_DIR={pybind11}")
+    for sanitizers in ("address,undefined", "thread"):
+        build = _sanitized(session, sanitizers, pybind11)
+        session.run("ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error")
+
+
+def _sanitized(session: nox.Session, sanitizers: str, pybind11: str) -> str:
+    """The folder of a build under these sanitizers."""
+    build = Path(session.create_tmp()) / sanitizers
+    shutil.rmtree(build, ignore_errors=True)
+    options = (f"PYFNN_SANITIZE={sanitizers}", "PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", f"pybind11_DIR={pybind11}")
     session.run("cmake", "-S", ".", "-B", str(build), "-G", "Ninja", *(f"-D{option}" for option in options))
-    session.run("cmake", "--build", str(build))
-    session.run("ctest", "--test-dir", str(build), "--output-on-failure", "--no-tests=error")
+    session.run("cmake", "--build", str(build), "--target", "sanitize_tests")
+    return str(build)
+
+
+@nox.session
+def valgrind(session: nox.Session) -> None:
+    """cpp-tuned under valgrind, at batches up to 17: an hour of its time would show no more."""
+    program = str(Path(session.create_tmp()) / "tuned_valgrind_test")
+    source = "native/cpp/tuned/sanitize_test.cpp"
+    flags = ("-std=c++17", "-O1", "-g", "-pthread", "-march=x86-64-v3", "-ffp-contract=fast")
+    session.run("c++", *flags, source, "-o", program, external=True)
+    session.run("valgrind", "-q", "--error-exitcode=1", "--leak-check=full", program, "17", external=True)
 
 
 @nox.session
