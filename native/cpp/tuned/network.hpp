@@ -24,7 +24,7 @@ namespace fnn::tuned {
 // ---- Tables ----
 
 // The part of a matrix, laid out in rows `stride` apart, that a function is to be applied to.
-template <class Real> struct Block {
+template <class Real> struct Part {
   Real *data;
   std::size_t stride;
   Range rows, columns;
@@ -33,15 +33,16 @@ template <class Real> struct Block {
 template <class Real> struct Activation {
   std::string_view name;
   // Z -> f(Z), in place; `outputs`: how many of the columns are more than padding
-  void (*apply)(Block<Real> Z, std::size_t outputs, Real parameter);
+  void (*apply)(Part<Real> Z, std::size_t outputs, Real parameter);
   // delta -> delta * f'(Z); A lies as delta does. Null: only fused with a loss
-  void (*times_slope)(Block<Real> delta, const Real *A, Real parameter);
+  void (*times_slope)(Part<Real> delta, const Real *A, Real parameter);
   // For one sample, without and with l2.
   decltype(&forward_one<Identity, false, Real>) forward_one[2];
   decltype(&backward_one<Identity, false, Real>) backward_one[2];
+  bool built_in; // those two apply the function themselves
 };
 
-template <class F, class Real> void apply(Block<Real> Z, std::size_t outputs, Real parameter) {
+template <class F, class Real> void apply(Part<Real> Z, std::size_t outputs, Real parameter) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
     for (std::size_t j = Z.columns.begin; j < Z.columns.end; j += V) {
@@ -54,7 +55,7 @@ template <class F, class Real> void apply(Block<Real> Z, std::size_t outputs, Re
     }
 }
 
-template <class F, class Real> void times_slope(Block<Real> delta, const Real *A, Real parameter) {
+template <class F, class Real> void times_slope(Part<Real> delta, const Real *A, Real parameter) {
   for (std::size_t n = delta.rows.begin; n < delta.rows.end; ++n)
     for (std::size_t j = delta.columns.begin; j < delta.columns.end; j += lanes<Real>) {
       Real *d = delta.data + n * delta.stride + j;
@@ -63,7 +64,7 @@ template <class F, class Real> void times_slope(Block<Real> delta, const Real *A
 }
 
 // exp(Z) over its row sum, each row shifted so that its greatest exponent is 0.
-template <class Real> void softmax(Block<Real> Z, std::size_t outputs, Real) {
+template <class Real> void softmax(Part<Real> Z, std::size_t outputs, Real) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n) {
     Real *z = Z.data + n * Z.stride;
@@ -82,31 +83,33 @@ template <class Real> void softmax(Block<Real> Z, std::size_t outputs, Real) {
   }
 }
 
-template <class F, class Real> constexpr Activation<Real> row(std::string_view name) {
+// One: what single samples' loops have built in; Identity where that is not F, which is then applied after them.
+template <class F, class One, class Real> constexpr Activation<Real> row(std::string_view name) {
   return {name,
           apply<F, Real>,
           times_slope<F, Real>,
-          {forward_one<F, false, Real>, forward_one<F, true, Real>},
-          {backward_one<F, false, Real>, backward_one<F, true, Real>}};
+          {forward_one<One, false, Real>, forward_one<One, true, Real>},
+          {backward_one<One, false, Real>, backward_one<One, true, Real>},
+          std::is_same_v<F, One>};
 }
 
 template <class Real>
 constexpr std::array<Activation<Real>, 10> activations{{
-    row<Identity, Real>("identity"),
-    row<Sigmoid, Real>("sigmoid"),
-    row<Tanh, Real>("tanh"),
-    row<Relu, Real>("relu"),
-    row<LeakyRelu, Real>("leaky_relu"),
-    row<Elu, Real>("elu"),
-    row<Softplus, Real>("softplus"),
-    row<HardSigmoid, Real>("hard_sigmoid"),
-    row<HardTanh, Real>("hard_tanh"),
-    // one sample goes forward to Z; softmax itself is applied with the loss
+    row<Identity, Identity, Real>("identity"),
+    row<Sigmoid, Sigmoid, Real>("sigmoid"),
+    row<Tanh, Tanh, Real>("tanh"),
+    row<Relu, Relu, Real>("relu"),
+    row<LeakyRelu, Identity, Real>("leaky_relu"),
+    row<Elu, Identity, Real>("elu"),
+    row<Softplus, Identity, Real>("softplus"),
+    row<HardSigmoid, Identity, Real>("hard_sigmoid"),
+    row<HardTanh, Identity, Real>("hard_tanh"),
     {"softmax",
      softmax<Real>,
      nullptr,
      {forward_one<Identity, false, Real>, forward_one<Identity, true, Real>},
-     {nullptr, nullptr}},
+     {nullptr, nullptr},
+     false},
 }};
 
 // The losses of one row, from z (pre-activations), y (outputs) and t (targets): (m) each.
@@ -588,13 +591,14 @@ private:
         prefetch_row(static_cast<std::size_t>(order_[s + 1]));
       forward_single<l2>(x, x_before, shrink);
       shrink = -rate * l2_;
-      if (!last.f.times_slope) // softmax, which forward_one has left out
-        activate_outputs(last.one[0].data(), 1);
       output_delta(last.one[0].data(), {data_->y.data() + row * data_->y_stride, data_->y_stride}, 1, scale);
       for (std::size_t l = layers_.size(); --l > 0;) {
         Layer &layer = layers_[l], &below = layers_[l - 1];
         below.f.backward_one[l2](layer.Wt.data(), layer.outputs, layer.below, layer.columns_below / lanes<Real>,
                                  layer.delta.data(), below.one[0].data(), below.delta.data(), below.parameter, shrink);
+        if (!below.f.built_in)
+          below.f.times_slope({below.delta.data(), below.stride, {0, 1}, {0, below.columns}}, below.one[0].data(),
+                              below.parameter);
       }
       x_before = x;
     }

@@ -266,36 +266,68 @@ template <class Real> void copy_strips(const Factor<Real> &Q, Range k, Range col
   });
 }
 
+// A block of C, and where its factors are found.
+template <class Real> struct Block {
+  Range rows, columns, k;
+  Matrix<Real> P, Q;  // from their first row, column and k on
+  const Real *panels; // null, or a copy of P, from the panel of the block's first row on
+  std::size_t K;      // how deep the panels are
+  const Real *strips; // null, or a copy of Q, from the block's first column and k on
+};
+
+// All its tiles. Apart from `product`, so that each layout is compiled once; panels are of the transposed one.
+template <Layout layout, class Real> void tiles(const Block<Real> &block, const Result<Real> &to) {
+  const Range rows = block.rows, columns = block.columns, k = block.k;
+  const Matrix<Real> P = block.P, Q = block.Q;
+  const Real *panels = block.panels, *strips = block.strips;
+  for_columns<Real>(columns, [&](std::size_t column, auto N) FNN_LAMBDA {
+    const Real *q = strips ? strips + (column - columns.begin) * k.size() : Q.data + k.begin * Q.stride + column;
+    const std::size_t q_stride = strips ? N * lanes<Real> : Q.stride;
+    for_rows(rows, [&](std::size_t row, auto R) FNN_LAMBDA {
+      const Real *p = panels                   ? panels + (row - rows.begin) * block.K + k.begin * R
+                      : layout == Layout::rows ? P.data + row * P.stride + k.begin
+                                               : P.data + k.begin * P.stride + row;
+      tile<R, N, layout>(p, panels ? R : P.stride, q, q_stride, k.size(), to, row, column);
+    });
+  });
+}
+
+// Something to call with the rows and columns of a block: a reference to a lambda, whatever its type.
+class BlockDone {
+public:
+  template <class F>
+  BlockDone(const F &f)
+      : context_(&f), call_([](const void *context, Range rows, Range columns) {
+          (*static_cast<const F *>(context))(rows, columns);
+        }) {}
+  void operator()(Range rows, Range columns) const {
+    call_(context_, rows, columns);
+  }
+
+private:
+  const void *context_;
+  void (*call_)(const void *, Range, Range);
+};
+
 // C = start + P Q over the given rows and columns (from and to whole vectors).   P: (rows, K), laid out as `layout`
 // says done(rows, columns) is called for each block of C when it is complete, while it is still in the cache.
-template <Layout layout, class Real, class Done>
+template <Layout layout, class Real>
 void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, Range columns, std::size_t K,
-             Matrix<Real> P, Factor<Real> Q, Result<Real> result, Done done) {
-  constexpr std::size_t V = lanes<Real>;
+             Matrix<Real> P, Factor<Real> Q, Result<Real> result, const BlockDone &done) {
   Real *const panels = blocking.copies_P(rows.size(), columns.size(), K) ? room.P.data() : nullptr;
-  const bool copies_Q = Q.transposed || blocking.copies_Q(rows.size(), columns.size(), K);
+  Real *const strips = Q.transposed || blocking.copies_Q(rows.size(), columns.size(), K) ? room.Q.data() : nullptr;
   if (panels)
     copy_panels<layout>(P, rows, K, panels);
-  for_pieces(columns, blocking.columns, V, [&](Range n) {
+  for_pieces(columns, blocking.columns, lanes<Real>, [&](Range n) {
     Result<Real> to = result;
-    for_pieces({0, K}, blocking.depth, V, [&](Range k) {
-      if (copies_Q)
-        copy_strips(Q, k, n, room.Q.data());
+    for_pieces({0, K}, blocking.depth, lanes<Real>, [&](Range k) {
+      if (strips)
+        copy_strips(Q, k, n, strips);
       for_pieces(rows, blocking.rows, tile_rows, [&](Range m) {
-        for_columns<Real>(n, [&](std::size_t column, auto N) FNN_LAMBDA {
-          const Real *strip =
-              copies_Q ? room.Q.data() + (column - n.begin) * k.size() : Q.of.data + k.begin * Q.of.stride + column;
-          const std::size_t q_stride = copies_Q ? N * V : Q.of.stride;
-          for_rows(m, [&](std::size_t row, auto R) FNN_LAMBDA {
-            if (panels)
-              tile<R, N, Layout::transposed>(panels + (row - rows.begin) * K + k.begin * R, R, strip, q_stride,
-                                             k.size(), to, row, column);
-            else
-              tile<R, N, layout>(P.data +
-                                     (layout == Layout::rows ? row * P.stride + k.begin : k.begin * P.stride + row),
-                                 P.stride, strip, q_stride, k.size(), to, row, column);
-          });
-        });
+        if (panels)
+          tiles<Layout::transposed>(Block<Real>{m, n, k, P, Q.of, panels + (m.begin - rows.begin) * K, K, strips}, to);
+        else
+          tiles<layout>(Block<Real>{m, n, k, P, Q.of, nullptr, K, strips}, to);
       });
       to.bias = nullptr;
       if (to.finish != Finish::update)
