@@ -24,8 +24,10 @@ PLACES = [(n, B) for n in (4, 5) for B in (1, 3)]
 
 
 def test_sizes_are_powers_of_two_their_neighbours_and_what_lies_halfway() -> None:
-    assert sweep.sizes(4, 33) == [4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33]
-    assert sweep.sizes(1, 4) == [1, 2, 3, 4]
+    assert sweep.widths(33) == [4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33]
+    assert max(sweep.widths()) == 2048
+    assert sweep.batches()[:9] == [1, 2, 3, 4, 5, 8, 9, 16, 17]
+    assert max(sweep.batches()) == 512
 
 
 def test_operations_are_those_of_the_network() -> None:
@@ -77,6 +79,17 @@ def test_every_size_is_timed_once_proven() -> None:
     assert all(0 < seconds < 0.1 for seconds in found.seconds.values())
 
 
+def test_powers_of_two_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[tuple[int, int]] = []
+    with worker("numpy") as process:
+        found = Sweep("numpy", process, "float32", 1, 100.0)
+        monkeypatch.setattr(found, "visit", lambda *place: came.append(place))
+        sweep.survey(found, [(n, B) for n in (5, 7, 8, 16) for B in (1, 2, 3)], 60.0)
+    odd = [sum(size in (3, 5, 7) for size in place) for place in came]
+    assert odd == sorted(odd)
+    assert odd.count(0) == 4
+
+
 def test_a_budget_that_is_spent_leaves_sizes_out() -> None:
     with worker("numpy") as process:
         found = Sweep("numpy", process, "float32", 1, 100.0)
@@ -110,7 +123,8 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ceiling without a probe, and a survey of four sizes."""
     peak = Peak(level="v2", dtype="float32", threads=1, gflops=100.0)
     monkeypatch.setattr(ceilings, "measure", lambda when, *_: Ceilings(when=when, peaks=[peak]))
-    monkeypatch.setattr(sweep, "sizes", lambda least, _: [4, 5] if least == 4 else [1, 3])
+    monkeypatch.setattr(sweep, "widths", lambda _: [4, 5])
+    monkeypatch.setattr(sweep, "batches", lambda: [1, 3])
 
 
 @pytest.mark.usefixtures("probed")

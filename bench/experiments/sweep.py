@@ -41,7 +41,7 @@ CLIFF = 1.5  # times, between neighbours
 SHOWN_BATCHES = (1, 4, 16, 64, 512)  # as lines
 _LOOKS = 8  # at what seems to be a cliff
 _TOLD = 20  # cliffs that are printed
-_CALLS = 6  # in a visit; the best counts
+_CALLS, _LONG_CALLS = 6, 3  # in a visit, and where one step is a call; the best counts
 _CALL_SECONDS = 0.002  # of each, where `order` is long enough for so many steps
 _LEAST_STEP = 5e-8  # seconds; what the number of steps is reckoned with where the products are next to nothing
 _ORDER = 1 << 17  # entries, at most, where that is more than a step
@@ -76,11 +76,20 @@ class Cliff:
         return f"{self.backend}: width {n}, batch {B} to width {n2}, batch {B2}: {self.factor:.2f}×"
 
 
-def sizes(least: int, most: int) -> list[int]:
-    """The powers of two from `least` to `most`, their neighbours 2^k ± 1, and what lies halfway, 3·2^k."""
-    powers = [2**k for k in range(most.bit_length())]
-    every = {near for p in powers for near in (p - 1, p, p + 1, 3 * p)}
-    return sorted(size for size in every if least <= size <= most)
+def widths(most: int = WIDTHS[1]) -> list[int]:
+    """The powers of two up to `most`, their neighbours 2^k ± 1, and what lies halfway, 3·2^k."""
+    every = {near for p in _powers(most) for near in (p - 1, p, p + 1, 3 * p)}
+    return sorted(width for width in every if WIDTHS[0] <= width <= most)
+
+
+def batches() -> list[int]:
+    """The powers of two and 2^k + 1, which brings a minibatch's odd row."""
+    every = {near for p in _powers(BATCHES[1]) for near in (p, p + 1)}
+    return sorted(batch for batch in every if BATCHES[0] <= batch <= BATCHES[1])
+
+
+def _powers(most: int) -> list[int]:
+    return [2**k for k in range(most.bit_length())]
 
 
 def network_of(width: int, dtype: str) -> Network:
@@ -140,7 +149,8 @@ class Sweep:
                 seconds = model.train(0, steps * batch, batch, rate)
                 longer = math.ceil(steps * _CALL_SECONDS / max(seconds, 1e-9))
                 steps = min(most, max(steps, min(longer, 16 * steps)))
-            best = min(model.train(0, steps * batch, batch, rate) for _ in range(_CALLS)) / steps
+            calls = _CALLS if steps > 1 else _LONG_CALLS
+            best = min(model.train(0, steps * batch, batch, rate) for _ in range(calls)) / steps
         if best <= 0:
             raise PyfnnError(f"{self.name}: claims {best} s for a step of width {width}, batch {batch}")
         self.seconds[width, batch] = min(best, self.seconds.get((width, batch), best))
@@ -171,9 +181,9 @@ class Sweep:
     def cliffs(self) -> list[Cliff]:
         """Where neighbours' GFLOP/s differ by more than `CLIFF`, for another reason than size (see `is_cliff`)."""
         places = sorted(self.seconds)
-        widths, batches = sorted({n for n, _ in places}), sorted({B for _, B in places})
-        pairs = [((a, B), (b, B)) for a, b in pairwise(widths) for B in batches]
-        pairs += [((n, a), (n, b)) for a, b in pairwise(batches) for n in widths]
+        across, up = sorted({n for n, _ in places}), sorted({B for _, B in places})
+        pairs = [((a, B), (b, B)) for a, b in pairwise(across) for B in up]
+        pairs += [((n, a), (n, b)) for a, b in pairwise(up) for n in across]
         found = []
         for a, b in pairs:
             if a in self.seconds and b in self.seconds:
@@ -196,27 +206,28 @@ def is_cliff(factor: float, smaller_seconds: float, larger_seconds: float) -> bo
 
 
 def survey(sweep: Sweep, places: Sequence[Place], seconds: float, seed: int = 0) -> None:
-    """Visit all places in shuffled order; then, while `seconds` last, those of cliffs again, `_LOOKS` times: what was
-    noise vanishes. Where time runs out before, the rest stays unvisited.
+    """Visit all places, shuffled, but powers of two first; then, while `seconds` last, those of cliffs again, `_LOOKS`
+    times: what was noise vanishes. Where time runs out before, the rest stays unvisited.
     """
     shuffle, end = random.Random(seed), time.perf_counter() + seconds
-    for look in range(1 + _LOOKS):
-        doubtful = dict.fromkeys(place for c in sweep.cliffs() for place in (c.smaller, c.larger))
-        some = [*places] if look == 0 else [*doubtful]
-        for width, batch in shuffle.sample(some, len(some)):
+    todo = sorted(shuffle.sample(places, len(places)), key=lambda place: sum(size & (size - 1) > 0 for size in place))
+    for _ in range(1 + _LOOKS):
+        for width, batch in todo:
             if time.perf_counter() > end:
                 return
             sweep.visit(width, batch)
+        doubtful = dict.fromkeys(place for cliff in sweep.cliffs() for place in (cliff.smaller, cliff.larger))
+        todo = shuffle.sample([*doubtful], len(doubtful))
 
 
 def draw(points: Sequence[Point], cliffs: Sequence[Cliff], title: str) -> Figure:
     """A map of the ceiling's shares, width across and batch up, cliffs as lines between its cells; and some batches'
     shares against width.
     """
-    widths, batches = sorted({p.width for p in points}), sorted({p.batch for p in points})
-    shares = np.full((len(batches), len(widths)), np.nan)
+    across, up = sorted({p.width for p in points}), sorted({p.batch for p in points})
+    shares = np.full((len(up), len(across)), np.nan)
     for p in points:
-        shares[batches.index(p.batch), widths.index(p.width)] = 100 * p.share
+        shares[up.index(p.batch), across.index(p.width)] = 100 * p.share
     figure = Figure(figsize=(7.0, 6.6), layout="constrained")
     figure.suptitle(title, fontsize=8, weight="bold")
     map_axes, axes = figure.subplots(2, 1, height_ratios=(3, 2))
@@ -224,24 +235,24 @@ def draw(points: Sequence[Point], cliffs: Sequence[Cliff], title: str) -> Figure
     map_axes.set_facecolor("#DDDDDD")  # not measured
     for cliff in cliffs:
         (n, B), (n2, _) = cliff.smaller, cliff.larger
-        i, j = widths.index(n), batches.index(B)
+        i, j = across.index(n), up.index(B)
         ends = ([i + 1, i + 1], [j, j + 1]) if n != n2 else ([i, i + 1], [j + 1, j + 1])
         map_axes.plot(*ends, color="#D55E00", linewidth=1.8, solid_capstyle="butt")
-    for axis, values in ((map_axes.xaxis, widths), (map_axes.yaxis, batches)):
+    for axis, values in ((map_axes.xaxis, across), (map_axes.yaxis, up)):
         labelled = [value for value in values if value & (value - 1) == 0] or values
         axis.set_ticks([values.index(value) + 0.5 for value in labelled], [str(value) for value in labelled])
     counted = f"{len(cliffs)} cliffs over {CLIFF}× between neighbours, marked" if cliffs else "no cliff over 1.5×"
     map_axes.set(xlabel=f"width; between powers of two: 2^k + 1, 3·2^(k-1), 2^(k+1) - 1 ({counted})", ylabel="batch")
     figure.colorbar(image, ax=map_axes, label="% of the multiply-add ceiling")
-    for batch in [B for B in SHOWN_BATCHES if B in batches] or batches[:1]:
+    for batch in [B for B in SHOWN_BATCHES if B in up] or up[:1]:
         line = [(p.width, 100 * p.share) for p in points if p.batch == batch]
         axes.plot(*zip(*line, strict=True), marker=".", markersize=3, linewidth=0.9, label=f"batch {batch}")
     axes.set(xscale="log", xlabel="width", ylabel="% of the ceiling", ylim=(0, 105))
-    axes.xaxis.set_major_locator(FixedLocator([n for n in widths if n & (n - 1) == 0] or widths))
+    axes.xaxis.set_major_locator(FixedLocator([n for n in across if n & (n - 1) == 0] or across))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.axhline(100, color="black", linewidth=0.4)
-    axes.legend(frameon=False, ncols=5, loc="upper left")
+    figure.legend(frameon=False, ncols=5, loc="outside lower left")
     return figure
 
 
@@ -280,7 +291,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
     p.add_argument("--threads", type=int, default=1, metavar="N")
     p.add_argument("--widest", type=int, default=WIDTHS[1], metavar="N", help=f"the largest width ({WIDTHS[1]})")
-    p.add_argument("--budget", type=float, default=240.0, metavar="SECONDS", help="shared by the backends (240)")
+    p.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="shared by the backends (300)")
     p.add_argument("--out", type=Path, metavar="DIR", help="results/sweep-<timestamp> if not given")
     return p
 
@@ -292,7 +303,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
             raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
     dtype, threads = arguments.dtype, arguments.threads
     rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
-    places = [(n, B) for n in sizes(WIDTHS[0], arguments.widest) for B in sizes(*BATCHES)]
+    places = [(n, B) for n in widths(arguments.widest) for B in batches()]
     probed = [ceilings.measure("before", [dtype], [threads])]
     sweeps: list[Sweep] = []
     for row in rows:
