@@ -113,7 +113,8 @@ def _errors(module: ModuleType, name: str, x: Array) -> Array:
         np.minimum(exact, beyond, out=exact)
         _, exponent = np.frexp(exact)
         np.clip(exponent, info.minexp + 1, info.maxexp, out=exponent)
-        return np.ldexp(np.abs(y - exact), info.nmant + 1 - exponent).astype(np.float64)
+        errors: Array = np.ldexp(np.abs(y - exact), info.nmant + 1 - exponent).astype(np.float64)
+        return errors
 
 
 def _worst(module: ModuleType, name: str, numbers: Iterator[Array]) -> tuple[float, float]:
@@ -152,7 +153,7 @@ def _near(dtype: str) -> Array:
     halves = np.arange(1, 2200 if dtype == "float64" else 310) * (np.log(2) / 2)
     places = np.concatenate([np.array(INTERESTING[dtype]), halves]).astype(dtype)
     word: type = np.int32 if dtype == "float32" else np.int64
-    words = (places.view(word)[:, None] + np.arange(-50, 51, dtype=word)).reshape(-1)
+    words: Array = (places.view(word)[:, None] + np.arange(-50, 51, dtype=word)).reshape(-1)
     info = np.finfo(dtype)
     ends = np.array([info.smallest_subnormal, 3 * info.smallest_subnormal, info.tiny, info.eps, info.max], dtype)
     x = np.concatenate([words.view(dtype), ends])

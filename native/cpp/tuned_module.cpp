@@ -1,5 +1,5 @@
-// tuned_module.cpp: pyfnn.backends._tuned_<level>, tuned/network.hpp for Python, compiled for one instruction-set level.
-// Bindings only: what is computed is in tuned/, what is valid is checked in pyfnn/backend.py and
+// tuned_module.cpp: pyfnn.backends._tuned_<level>, tuned/network.hpp for Python, compiled for one instruction-set
+// level. Bindings only: what is computed is in tuned/, what is valid is checked in pyfnn/backend.py and
 // pyfnn/ensemble.py.
 #include "tuned/network.hpp"
 
