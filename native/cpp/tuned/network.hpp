@@ -620,6 +620,8 @@ private:
       layer.f.forward_one[l2](layer.W.data(), layer.inputs, layer.stride, layer.columns / lanes<Real>, layer.b.data(),
                               a_below, layer.one[0].data(), layer.outputs, layer.parameter,
                               Pending<Real>{before, layer.delta.data(), shrink});
+      if (!layer.f.built_in)
+        layer.f.apply({layer.one[0].data(), layer.stride, {0, 1}, {0, layer.columns}}, layer.outputs, layer.parameter);
       a_below = layer.one[0].data();
       before = layer.one[1].data();
     }
