@@ -225,6 +225,11 @@ public:
       const Chosen &chosen = functions.at(l - 1);
       layers_.emplace_back(sizes[l - 1], sizes[l], at, find(tuned::activations<Real>, chosen.name),
                            static_cast<Real>(chosen.parameter));
+      const Layer &layer = layers_.back();
+      const bool lowest = l == 1;
+      products_ += layer.inputs * layer.outputs * (lowest ? 1 : 2);
+      padded_products_ += layer.inputs * layer.columns + (lowest ? 0 : layer.outputs * layer.columns_below);
+      largest_product_ = std::max(largest_product_, layer.inputs * layer.outputs);
       at += (sizes[l - 1] + 1) * sizes[l];
     }
     start_.assign(theta, theta + at);
@@ -331,11 +336,12 @@ private:
     std::size_t columns_below, below; // the same for those with a column an input
     const Activation<Real> &f;
     Real parameter;
-    Buffer<Real> W, b;     // (inputs, padded with zeros to row_multiple, columns), (columns)
-    Buffer<Real> dW, db;   // as W and b
-    Buffer<Real> Wt;       // (outputs, columns_below); for single samples
-    Buffer<Real> A, delta; // (batch, columns)
-    Buffer<Real> one[2];   // (columns): A of a single sample and of the one before
+    Buffer<Real> W, b;        // (inputs, padded with zeros to row_multiple, columns), (columns)
+    Buffer<Real> dW, db;      // as W and b
+    Buffer<Real> Wt;          // (outputs, columns_below); for single samples
+    Buffer<Real> A, delta;    // (batch, columns)
+    Buffer<Real> At, delta_t; // (outputs, row_stride of the batch); for minibatches laid out feature-major
+    Buffer<Real> one[2];      // (columns): A of a single sample and of the one before
 
     Layer(std::size_t n, std::size_t m, std::size_t where, const Activation<Real> &function, Real p)
         : inputs(n), outputs(m), at(where), columns(padded<Real>(m)), stride(row_stride<Real>(m)),
@@ -373,6 +379,13 @@ private:
       }
       Z_ = Buffer<Real>(batch * layers_.back().stride);
       batch_ = batch;
+    }
+    if (const std::size_t stride = row_stride<Real>(batch); narrow() && Xt_.size() < stride * inputs()) {
+      Xt_ = Buffer<Real>(stride * inputs());
+      for (Layer &layer : layers_) {
+        layer.At = Buffer<Real>(stride * layer.outputs);
+        layer.delta_t = Buffer<Real>(stride * layer.outputs);
+      }
     }
     const std::size_t x = batch * data_->x_stride, t = batch * data_->y_stride;
     if (X_.size() < x)
@@ -460,6 +473,8 @@ private:
 
   // A of every layer but the last, of which Z.   X: (batch, m_0)
   void forward(Matrix<Real> X, std::size_t batch) {
+    if (feature_major(batch))
+      return forward_feature_major(X, batch);
     Matrix<Real> A_below = X;
     for (Layer &layer : layers_) {
       const bool last = &layer == &layers_.back();
@@ -503,6 +518,8 @@ private:
   // From delta_L down. Finish::update: delta is scaled by the negative rate, and W and b are moved by what comes out,
   // with `scale` times W; Finish::gradient: dW and db become it.   X: (batch, m_0)
   void backward(Matrix<Real> X, std::size_t batch, Finish finish, Real scale) {
+    if (feature_major(batch))
+      return backward_feature_major(batch, finish, scale);
     for (std::size_t l = layers_.size(); l-- > 0;) {
       Layer &layer = layers_[l];
       Layer *below = l > 0 ? &layers_[l - 1] : nullptr;
@@ -520,23 +537,99 @@ private:
                                   below->f.times_slope({below->delta.data(), below->stride, n, m}, below->A.data(),
                                                        below->parameter);
                                 });
-        Result<Real> to{finish == Finish::update ? layer.W.data() : layer.dW.data(), layer.stride, finish};
-        to.W = layer.W.data();
-        to.scale = scale;
         product<Layout::transposed>(blocking_, rooms_[part], {inputs.begin, std::min(inputs.end, layer.inputs)},
-                                    {0, layer.columns}, batch, A_below, Factor<Real>{delta}, to, [](Range, Range) {});
+                                    {0, layer.columns}, batch, A_below, Factor<Real>{delta},
+                                    weights(layer, finish, scale), [](Range, Range) {});
       });
       add_rows(delta, batch, finish, layer);
     }
+  }
+
+  // ---- Minibatches, feature-major: a row a feature, so that samples and not features fill the vectors ----
+
+  // Whether less of the vectors is padding so, by a twentieth at least.
+  bool saves(std::size_t samples, std::size_t samples_in_vectors) const {
+    return 20 * samples_in_vectors * products_ < 19 * samples * padded_products_;
+  }
+  // Whether some minibatches are to be laid out so: no weights are copied, so those of a layer must lie well in the
+  // cache.
+  bool narrow() const {
+    return saves(1, 1) && largest_product_ * sizeof(Real) <= blocking_.small;
+  }
+  // Whether this one is. What several threads had better share is left to the products above. (Every sum has the same
+  // terms in the same order in both, so the bits are the same.)
+  bool feature_major(std::size_t batch) const {
+    return narrow() && saves(batch, padded<Real>(batch)) &&
+           (!pool_ || pool_->size() == 1 || batch * largest_product_ < worth_sharing);
+  }
+
+  // As `forward`, but A of every layer in At.
+  void forward_feature_major(Matrix<Real> X, std::size_t batch) {
+    const std::size_t stride = row_stride<Real>(batch);
+    transpose(X.data, X.stride, batch, inputs(), Xt_.data(), stride);
+    const Real *At_below = Xt_.data();
+    for (Layer &layer : layers_) {
+      Result<Real> Zt{layer.At.data(), stride};
+      Zt.bias = layer.b.data();
+      Zt.bias_by_row = true;
+      small_product<Layout::transposed>(layer.outputs, padded<Real>(batch), layer.inputs,
+                                        {layer.W.data(), layer.stride}, {At_below, stride}, Zt);
+      const std::size_t size = layer.outputs * stride;
+      if (&layer != &layers_.back())
+        layer.f.apply({layer.At.data(), size, {0, 1}, {0, size}}, size, layer.parameter);
+      At_below = layer.At.data();
+    }
+    const Layer &last = layers_.back();
+    transpose(last.At.data(), stride, last.outputs, batch, last.A.data(), last.stride);
+  }
+
+  // As `backward`. The gradient of W sums over the samples, so for it delta is transposed back.
+  void backward_feature_major(std::size_t batch, Finish finish, Real scale) {
+    const std::size_t stride = row_stride<Real>(batch);
+    const Layer &last = layers_.back();
+    transpose(last.delta.data(), last.stride, batch, last.outputs, last.delta_t.data(), stride);
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      Layer &layer = layers_[l];
+      const Real *At_below = Xt_.data();
+      if (l > 0) {
+        const Layer &below = layers_[l - 1];
+        const std::size_t size = below.outputs * stride;
+        Real *const delta_below = below.delta_t.data();
+        At_below = below.At.data();
+        small_product<Layout::rows>(layer.inputs, padded<Real>(batch), layer.outputs, {layer.W.data(), layer.stride},
+                                    {layer.delta_t.data(), stride}, Result<Real>{delta_below, stride});
+        below.f.times_slope({delta_below, size, {0, 1}, {0, size}}, At_below, below.parameter);
+        transpose(delta_below, stride, below.outputs, batch, below.delta.data(), below.stride);
+      }
+      const Matrix<Real> delta{layer.delta.data(), layer.stride};
+      small_product<Layout::rows>(layer.inputs, layer.columns, batch, {At_below, stride}, delta,
+                                  weights(layer, finish, scale));
+      add_rows(delta, batch, finish, layer);
+    }
+  }
+
+  // Where the gradient of W goes.
+  static Result<Real> weights(const Layer &layer, Finish finish, Real scale) {
+    Result<Real> to{finish == Finish::update ? layer.W.data() : layer.dW.data(), layer.stride, finish};
+    to.W = layer.W.data();
+    to.scale = scale;
+    return to;
   }
 
   // db, or b + db: the sum of delta's rows.
   void add_rows(Matrix<Real> delta, std::size_t batch, Finish finish, Layer &layer) {
     Real *db = finish == Finish::update ? layer.b.data() : layer.db.data();
     for (std::size_t j = 0; j < layer.columns; j += lanes<Real>) {
-      Vector<Real> sum{};
-      for (std::size_t n = 0; n < batch; ++n)
-        sum += tuned::load(delta.data + n * delta.stride + j);
+      constexpr std::size_t chains = 4; // sums that run side by side
+      Vector<Real> sums[chains]{};
+      std::size_t n = 0;
+      for (; n + chains <= batch; n += chains)
+#pragma GCC unroll 4
+        for (std::size_t c = 0; c < chains; ++c)
+          sums[c] += tuned::load(delta.data + (n + c) * delta.stride + j);
+      for (; n < batch; ++n)
+        sums[0] += tuned::load(delta.data + n * delta.stride + j);
+      const Vector<Real> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
       store(db + j, finish == Finish::update ? tuned::load(db + j) + sum : sum);
     }
   }
@@ -639,7 +732,12 @@ private:
   std::shared_ptr<const Data<Real>> data_;
   std::vector<std::int64_t> order_;
 
+  // Multiply-adds a sample, without the weights' gradients: as they are, and with features filled up to whole vectors;
+  // of the largest layer.
+  std::size_t products_ = 0, padded_products_ = 0, largest_product_ = 0;
+
   Buffer<Real> X_, T_, Z_; // a minibatch: (batch, m_0), (batch, m_L); pre-activations of the last layer: (batch, m_L)
+  Buffer<Real> Xt_;        // (m_0, row_stride of the batch)
   std::size_t batch_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "storage.hpp"
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 namespace fnn::tuned {
@@ -28,23 +29,27 @@ template <class Real> struct Result {
   Real *C;
   std::size_t stride;
   Finish finish = Finish::store;
-  const Real *bias = nullptr; // what the sums start from, (columns), if not from 0
-  const Real *W = nullptr;    // Finish::gradient: laid out as C
+  const Real *bias = nullptr; // what the sums start from, if not from 0: (columns), or, a row each, (rows)
+  bool bias_by_row = false;
+  const Real *W = nullptr; // Finish::gradient: laid out as C
   Real scale = 0;
 };
 
 // C's rows `row`.. and columns `column`.. : R rows, N vectors.   Q: k rows of N vectors, `q_stride` apart
-template <std::size_t R, std::size_t N, Layout layout, class Real>
+template <std::size_t R, std::size_t N, Layout layout, bool large, class Real>
 FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
                      const Result<Real> &to, std::size_t row, std::size_t column) {
   constexpr std::size_t V = lanes<Real>;
   Vector<Real> sums[R][N];
   Real *C = to.C + row * to.stride + column;
 #define FNN_EACH                                                                                                       \
-  _Pragma("GCC unroll 8") for (std::size_t r = 0; r < R; ++r)                                                          \
+  _Pragma("GCC unroll 12") for (std::size_t r = 0; r < R; ++r)                                                         \
       _Pragma("GCC unroll 3") for (std::size_t v = 0; v < N; ++v)
-  FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
-  if (K >= 64)
+  if (to.bias && to.bias_by_row)
+    FNN_EACH sums[r][v] = broadcast(to.bias[row + r]);
+  else
+    FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
+  if constexpr (large)
     FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // wanted when the sums are done
   // Rows of P by three pointers, from which the others are one or two strides away: what an address can express. The
   // compiler would keep eight offsets, more than there are registers for.
@@ -60,7 +65,7 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
 #pragma GCC unroll 3
     for (std::size_t v = 0; v < N; ++v)
       q[v] = load(Q + v * V);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (std::size_t r = 0; r < R; ++r) {
       const Vector<Real> p_r = broadcast(layout == Layout::rows ? p[r / 3 % groups][r % 3 * p_stride] : p[0][r]);
 #pragma GCC unroll 3
@@ -89,6 +94,24 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
   FNN_EACH store(C + r * to.stride + v * V, sums[r][v]);
 #undef FNN_EACH
 }
+
+// Tiles of 1 to most_rows rows, to be called by their number.
+constexpr std::size_t most_rows = n_registers == 32 ? 12 : 6;
+
+template <class Real>
+using Tile = void (*)(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
+                      const Result<Real> &to, std::size_t row, std::size_t column);
+
+template <std::size_t N, Layout layout, class Real, std::size_t... r>
+constexpr std::array<Tile<Real>, most_rows> all_tiles(std::index_sequence<r...>) {
+  return {[](const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
+             const Result<Real> &to, std::size_t row,
+             std::size_t column) { tile<r + 1, N, layout, false>(P, p_stride, Q, q_stride, K, to, row, column); }...};
+}
+
+template <std::size_t N, Layout layout, class Real>
+constexpr std::array<Tile<Real>, most_rows> tiles_of =
+    all_tiles<N, layout, Real>(std::make_index_sequence<most_rows>());
 
 // ---- Blocks ----
 
@@ -153,32 +176,44 @@ FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t ro
                              std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
   std::size_t j = 0;
-  if constexpr (R <= V)
-    for (; j + V <= columns; j += V) {
-      Vector<Real> x[R], y[R];
+  const auto block = [&](std::size_t n_rows, std::size_t n_columns) FNN_LAMBDA {
+    Vector<Real> x[R], y[R];
 #pragma GCC unroll 16
-      for (std::size_t r = 0; r < R; ++r)
-        x[r] = r < rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
+    for (std::size_t r = 0; r < R; ++r)
+      x[r] = r < n_rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
     // log2(R) perfect shuffles: the first half of the rows with the second.
 #pragma GCC unroll 4
-      for (std::size_t step = 1; step < R; step *= 2) {
+    for (std::size_t step = 1; step < R; step *= 2) {
 #pragma GCC unroll 8
-        for (std::size_t r = 0; r < R / 2; ++r)
-          interleave<Real>(x[r], x[r + R / 2], y[2 * r], y[2 * r + 1], std::make_index_sequence<V>());
+      for (std::size_t r = 0; r < R / 2; ++r)
+        interleave<Real>(x[r], x[r + R / 2], y[2 * r], y[2 * r + 1], std::make_index_sequence<V>());
 #pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r)
-          x[r] = y[r];
-      }
-      if (R == V) {
-#pragma GCC unroll 16
-        for (std::size_t c = 0; c < V; ++c)
-          store(B + (j + c) * b_stride, x[c]);
-      } else { // b_stride is R: the rows of B follow one another
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r)
-          std::memcpy(B + j * R + r * V, &x[r], sizeof x[r]);
-      }
+      for (std::size_t r = 0; r < R; ++r)
+        x[r] = y[r];
     }
+    if (R == V) {
+#pragma GCC unroll 16
+      for (std::size_t c = 0; c < V; ++c)
+        if (c < n_columns)
+          store(B + (j + c) * b_stride, x[c]);
+    } else { // b_stride is R: the rows of B follow one another
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < R; ++r)
+        std::memcpy(B + j * R + r * V, &x[r], sizeof x[r]);
+    }
+  };
+  if constexpr (R <= V) {
+    if (rows == R)
+      for (; j + V <= columns; j += V)
+        block(R, V);
+    else
+      for (; j + V <= columns; j += V)
+        block(rows, V);
+    if (R == V && j < columns) {
+      block(rows, columns - j);
+      j = columns;
+    }
+  }
   for (; j < columns; ++j)
     for (std::size_t r = 0; r < R; ++r)
       B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : Real(0);
@@ -287,7 +322,7 @@ template <Layout layout, class Real> void tiles(const Block<Real> &block, const 
       const Real *p = panels                   ? panels + (row - rows.begin) * block.K + k.begin * R
                       : layout == Layout::rows ? P.data + row * P.stride + k.begin
                                                : P.data + k.begin * P.stride + row;
-      tile<R, N, layout>(p, panels ? R : P.stride, q, q_stride, k.size(), to, row, column);
+      tile<R, N, layout, true>(p, panels ? R : P.stride, q, q_stride, k.size(), to, row, column);
     });
   });
 }
@@ -336,6 +371,29 @@ void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, 
     });
     done(rows, n);
   });
+}
+
+// The same for small matrices, of which nothing is copied. Starting and ending a tile takes as long as some ten steps
+// of it, so the rows are cut into few pieces, as equal as can be.
+template <Layout layout, class Real>
+void small_product(std::size_t rows, std::size_t columns, std::size_t K, Matrix<Real> P, Matrix<Real> Q,
+                   const Result<Real> &to) {
+  constexpr std::size_t V = lanes<Real>;
+  const std::size_t pieces = (rows + most_rows - 1) / most_rows, least = rows / pieces, longer = rows % pieces;
+  std::size_t column = 0;
+  const auto strip = [&](const Tile<Real> *tiles) {
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < pieces; ++i) {
+      const std::size_t R = least + (i < longer);
+      tiles[R - 1](layout == Layout::rows ? P.data + row * P.stride : P.data + row, P.stride, Q.data + column, Q.stride,
+                   K, to, row, column);
+      row += R;
+    }
+  };
+  for (; column + 2 * V <= columns; column += 2 * V)
+    strip(tiles_of<2, layout, Real>.data());
+  if (column < columns)
+    strip(tiles_of<1, layout, Real>.data());
 }
 
 // B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 beyond the rows
