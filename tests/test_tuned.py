@@ -1,4 +1,4 @@
-"""What is cpp-tuned's alone: every instruction-set level against the oracle, its two ways of training against each
+"""What is cpp-tuned's alone: every instruction-set level against the oracle, its ways of training against each
 other, its threads, the binding. The errors of its vector mathematics are test_vector_math's.
 """
 
@@ -43,6 +43,8 @@ FUNCTIONS = [("tanh", 0.0), ("identity", 0.0)]
 SMALL = Network(SIZES, "tanh", "squared_error")
 # Wide enough that products are shared between threads; the first layer of the second is worked through in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
+# So narrow that one thread fills its vectors with samples; several share the products of so many, as features lie.
+NARROW, MANY_SAMPLES = (37, 53, 17, 5), 272
 Call = Callable[[Model], object]
 
 
@@ -196,14 +198,16 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", SHARED)
-def test_the_number_of_threads_does_not_show_in_the_bits(backend: Backend, sizes: tuple[int, ...], dtype: str) -> None:
-    network = Network(sizes, "tanh", "half_squared_error", l2=0.01, dtype=dtype)
+@pytest.mark.parametrize(("sizes", "batch"), [*((sizes, 65) for sizes in SHARED), (NARROW, MANY_SAMPLES)])
+def test_the_number_of_threads_does_not_show_in_the_bits(
+    backend: Backend, sizes: tuple[int, ...], batch: int, dtype: str
+) -> None:
+    network = Network(sizes, ("tanh", "sigmoid", "relu")[: len(sizes) - 2], "half_squared_error", l2=0.01, dtype=dtype)
 
     def everything(threads: int) -> list[bytes]:
-        with _loaded(backend, network, 70, threads) as model:
-            before = [_bits(model.forward(0, 69)), _bits(model.loss_and_gradient(1, 67))]
-            model.train(0, 137, 65, 0.01)
+        with _loaded(backend, network, batch + 5, threads) as model:
+            before = [_bits(model.forward(0, batch + 4)), _bits(model.loss_and_gradient(1, batch))]
+            model.train(0, 2 * batch + 7, batch, 0.01)
             return [*before, _bits(model.theta()), _bits(model.forward(3, 40))]
 
     one = everything(1)
