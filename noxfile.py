@@ -8,7 +8,7 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-C_FAMILY = [str(path) for pattern in ("*.c", "*.h", "*.cpp", "*.hpp") for path in sorted(Path("native").rglob(pattern))]
+C_FAMILY = [str(path) for pattern in ("*.c", "*.h", "*.cpp", "*.hpp", "*.cu", "*.cuh") for path in sorted(Path("native").rglob(pattern))]
 
 
 @nox.session
