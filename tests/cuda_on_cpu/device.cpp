@@ -397,6 +397,22 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
     return answer(status);
   return answer(copy_now(to, from, bytes));
 }
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                         cudaMemcpyKind kind) {
+  BEGIN();
+  DEMAND(!capturing(), cudaErrorStreamCaptureImplicit);
+  DEMAND(width <= to_pitch && width <= from_pitch, cudaErrorInvalidValue);
+  if (const cudaError_t status = finish(&device.default_stream); status != cudaSuccess)
+    return answer(status);
+  for (size_t row = 0; row < height; row++) {
+    void *const row_to = static_cast<char *>(to) + row * to_pitch;
+    const void *const row_from = static_cast<const char *>(from) + row * from_pitch;
+    if (const cudaError_t status = check_copy(row_to, row_from, width, kind); status != cudaSuccess)
+      return answer(status);
+    copy_now(row_to, row_from, width);
+  }
+  return cudaSuccess;
+}
 /* From pageable memory the bytes are taken at once, and to it they are brought before this returns, as CUDA says. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   BEGIN();
