@@ -88,6 +88,8 @@ class Model(Loadable):
     checksum : float
         Of the last `time` call: the sum over its repeats of the first output of the first row and the last of the
         last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
+    device_seconds : float or None
+        Of the last `train` or `time` call, by the device's own events; None where there is no such clock.
     """
 
     kind: ClassVar[str] = "model"
@@ -96,6 +98,7 @@ class Model(Loadable):
         super().__init__(network, threads)
         check_array("theta", theta, (network.n_parameters,), network.dtype)
         self.checksum = math.nan
+        self.device_seconds: float | None = None
 
     def load(self, x: Array, y: Array, order: Order) -> None:
         """Copy data in. Untimed.

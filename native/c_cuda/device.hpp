@@ -15,6 +15,11 @@ struct Failure : std::runtime_error {
   Failure(int code, const std::string &words) : std::runtime_error(words), status(code) {}
 };
 
+/* Why there is nothing to work with, and what to do about it. */
+struct Unusable {
+  std::string reason, remedy;
+};
+
 inline std::string words_of(cudaError_t error) {
   return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ")";
 }
@@ -56,9 +61,11 @@ using Event = Owner<cudaEvent_t, cudaEventDestroy>;
 using Graph = Owner<cudaGraph_t, cudaGraphDestroy>;
 using Executable = Owner<cudaGraphExec_t, cudaGraphExecDestroy>;
 
-inline Stream make_stream() {
+/* cudaStreamDefault waits for copies and fills outside any stream; only cudaStreamNonBlocking can be captured while
+ * those of other models go on. */
+inline Stream make_stream(unsigned flags) {
   cudaStream_t stream;
-  CHECK(cudaStreamCreateWithFlags, &stream, cudaStreamNonBlocking);
+  CHECK(cudaStreamCreateWithFlags, &stream, flags);
   return Stream(stream);
 }
 

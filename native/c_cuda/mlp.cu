@@ -69,11 +69,6 @@ std::string list_devices(int count) {
   return list;
 }
 
-/* Why there is no device to use, and what to do about it. */
-struct Unusable {
-  std::string reason, remedy;
-};
-
 int count_devices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -131,7 +126,7 @@ struct Network {
   }
 
   /* Operations of a step on one row: 2 (2 sum_l P_l + sum_{l>=2} P_l), P_l = m_{l-1} m_l. */
-  double operations() const {
+  [[maybe_unused]] double operations() const {
     double sum = 0;
     for (const Layer &l : layers)
       sum += (&l == layers.data() ? 4.0 : 6.0) * double(l.inputs) * double(l.outputs);
@@ -280,7 +275,7 @@ public:
 template <typename Real> class Networks final : public Model {
 public:
   Networks(const fnn_network &given, const Device &chosen, int64_t n, const void *thetas, const double *l2s)
-      : network_(given, pack), stream_(make_stream()), start_(make_event()), stop_(make_event()) {
+      : network_(given, pack), stream_(make_stream(cudaStreamDefault)), start_(make_event()), stop_(make_event()) {
     device = chosen;
     members = n;
     l2s_ = std::vector<double>(l2s, l2s + n);
@@ -428,9 +423,15 @@ private:
   /* --- Room and readiness, before any clock. --- */
 
   void prepare_kernels() const {
+#ifdef FNN_BLAS
+    prepare(finish_all<forward_product, Real>, 0);
+    prepare(finish_all<propagate_product, Real>, 0);
+    prepare(finish_all<update_product, Real>, 0);
+#else
     prepare_tile<typename Tiles<Real>::Large>();
     prepare_tile<typename Tiles<Real>::Medium>();
     prepare_tile<typename Tiles<Real>::Small>();
+#endif
     prepare(gather<Real>, 0);
     prepare(output<Real>, 0);
     prepare(biases<Real>, 0);
@@ -488,7 +489,7 @@ private:
 
   template <Product product> void multiply(cudaStream_t stream, const ProductArguments<Real> &arguments) const {
 #ifdef FNN_BLAS
-    blas_->multiply<product>(stream, arguments);
+    blas_->template multiply<product>(stream, arguments);
 #else
     launch_product<product>(stream, device, arguments);
 #endif
@@ -499,7 +500,8 @@ private:
     for (std::size_t l = 0; l < layers_.size(); l++) {
       const Layer &layer = network_.layers[l];
       const bool fused = l + 1 == layers_.size() && losses[network_.loss].fuses >= 0;
-      ProductArguments<Real> arguments{n, layer.outputs, layer.inputs};
+      ProductArguments<Real> arguments{};
+      arguments.m = n, arguments.n = layer.outputs, arguments.k = layer.inputs;
       arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
       arguments.B = {theta + layer.W, layer.stride};
       arguments.C = layers_[l].A;
@@ -527,7 +529,8 @@ private:
     for (std::size_t l = layers_.size(); l-- > 0;) {
       const Layer &layer = network_.layers[l];
       if (l > 0) {
-        ProductArguments<Real> arguments{n, layer.inputs, layer.outputs};
+        ProductArguments<Real> arguments{};
+        arguments.m = n, arguments.n = layer.inputs, arguments.k = layer.outputs;
         arguments.A = constant(layers_[l].delta);
         arguments.B = {theta + layer.W, layer.stride};
         arguments.C = layers_[l - 1].delta;
@@ -535,7 +538,8 @@ private:
         arguments.below = constant(layers_[l - 1].A);
         multiply<propagate_product>(stream, arguments);
       }
-      ProductArguments<Real> arguments{layer.inputs, layer.outputs, n};
+      ProductArguments<Real> arguments{};
+      arguments.m = layer.inputs, arguments.n = layer.outputs, arguments.k = n;
       arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
       arguments.B = constant(layers_[l].delta);
       arguments.C = {into + layer.W, layer.stride};
@@ -616,7 +620,7 @@ private:
         return made.executable;
     if (graphs_.size() >= 8) /* rates may be many */
       graphs_.clear();
-    const Stream stream = make_stream();
+    const Stream stream = make_stream(cudaStreamNonBlocking);
     CHECK(cudaStreamBeginCapture, stream, cudaStreamCaptureModeThreadLocal);
     for (int64_t s = 0; s < steps; s++)
       step(stream, 0, batch, rate);

@@ -150,7 +150,7 @@ template <typename Real, int Rows> struct ResidentStep {
     const int lane = threadIdx.x % warp_size;
     for (int n = Team::warp(); n < rows; n += Team::warps()) {
       Real *a = shared + layer.A + n * layer.A_stride;
-      Real top = a[lane < layer.outputs ? lane : 0], sum = 0;
+      Real top = lane < layer.outputs ? a[lane] : -Real(INFINITY), sum = 0;
       for (int j = lane; j < layer.outputs; j += warp_size)
         top = a[j] > top ? a[j] : top;
       top = warp_largest(top);

@@ -63,7 +63,7 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) output
   Real *a = arguments.A.data + n * arguments.A.stride;
   Real top = 0, sum = 0;
   if (arguments.loss == softmax_cross_entropy_row) {
-    top = a[lane < arguments.m ? lane : 0];
+    top = lane < arguments.m ? a[lane] : -Real(INFINITY);
     for (int64_t j = lane; j < arguments.m; j += warp_size)
       top = a[j] > top ? a[j] : top;
     top = warp_largest(top);
