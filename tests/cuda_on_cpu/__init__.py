@@ -134,11 +134,15 @@ class Device:
             self._lib.cuda_on_cpu_skip(ctypes.c_uint32(place))
 
     def kernels(self) -> set[str]:
-        """Names of the kernels that ran since `reset`, without arguments."""
+        """The kernels that ran since `reset`, with template arguments and parameters."""
         places = [int(place, 16) for place in re.findall(PLACE, self._text("kernels"))]
         known = _look_up(self.library, places)
-        names = (known[place][-1][0] for place in places)
-        return {re.sub(r"[<(].*", "", re.sub(r"^void |\(anonymous namespace\)", "", name)) for name in names}
+        return {known[place][-1][0] for place in places}
+
+    def functions(self) -> set[str]:
+        """All functions in the library, as `kernels` calls them."""
+        listed = subprocess.run(["nm", "-C", str(self.library)], capture_output=True, text=True, check=True).stdout
+        return set(re.findall(r"^\w+ [TtWw] (.*)$", listed, flags=re.MULTILINE))
 
     def _located(self, text: str) -> str:
         known = _look_up(self.library, (int(place, 16) for place in re.findall(PLACE, text)))

@@ -71,6 +71,7 @@ inline Fiber fibers[most_threads];
 inline void *scheduler[5]; // where that goes on
 inline std::vector<int> ready;
 inline int waiting_at_barrier, running_over;
+inline unsigned waiting_in_warp[most_threads / warp_size]; // lanes
 inline bool broken;
 
 inline size_t draw(size_t below) {
@@ -149,31 +150,23 @@ template <class Meet> void gather(const char *what, unsigned mask, Site site, Me
   Fiber &me = self();
   const int lane = moment.thread % warp_size, warp = moment.thread - lane;
   me.state = State::in_warp, me.what = what, me.site = site, me.mask = mask;
+  unsigned &there = waiting_in_warp[warp / warp_size];
+  there |= 1u << lane;
   if (!(mask >> lane & 1))
     found(who(moment.thread) + " calls " + what + " at " + at(site) + " with a mask that leaves itself out");
-  bool all = true;
-  for (int other = 0; other < warp_size; other++) {
-    if (!(mask >> other & 1))
-      continue;
-    const Fiber &fiber = fibers[warp + other];
-    const bool absent = warp + other >= moment.threads, there = !absent && fiber.state == State::in_warp;
-    const char *why = absent                         ? "this block does not have"
-                      : fiber.state == State::over   ? "has left the kernel"
-                      : !there                       ? nullptr
-                      : fiber.what != what           ? fiber.what
-                      : fiber.site.line != site.line ? "waits elsewhere"
-                      : fiber.mask != mask           ? "waits for other lanes"
-                                                     : nullptr;
-    if (why != nullptr)
-      found(who(moment.thread) + " waits in " + what + " at " + at(site) + " for lane " + std::to_string(other) +
-            ", which " + (why == fiber.what ? "waits in " : "") + why + (there ? " at " + at(fiber.site) : ""));
-    all = all && there;
-  }
-  if (all) {
+  if ((there & mask) == mask) {
+    for (int other = warp; other < warp + warp_size; other++) {
+      const Fiber &fiber = fibers[other];
+      if (mask >> (other - warp) & 1 && (fiber.what != what || fiber.site.line != site.line || fiber.mask != mask))
+        found(who(moment.thread) + " waits in " + what + " at " + at(site) + " for " + who(other) +
+              ", which waits in " + fiber.what + " at " + at(fiber.site) +
+              (fiber.mask == mask ? "" : " for other lanes"));
+    }
     meet(warp);
-    for (int other = 0; other < warp_size; other++)
-      if (mask >> other & 1)
-        fibers[warp + other].state = State::ready, ready.push_back(warp + other);
+    there &= ~mask;
+    for (int other = warp; other < warp + warp_size; other++)
+      if (mask >> (other - warp) & 1)
+        fibers[other].state = State::ready, ready.push_back(other);
   }
   leave();
 }
@@ -345,6 +338,7 @@ inline void run_block() {
   std::memset(shared_memory, 0xff, moment.shared);
   std::fill_n(shared_cells, (moment.shared + granule - 1) / granule, Cell{});
   ready.clear(), waiting_at_barrier = 0, running_over = 0;
+  std::fill(std::begin(waiting_in_warp), std::end(waiting_in_warp), 0);
   for (int t = 0; t < moment.threads; t++)
     start(fibers[t], t), ready.push_back(t);
   while (running_over < moment.threads) {
