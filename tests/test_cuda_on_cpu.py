@@ -310,7 +310,7 @@ def test_products_in_tiles_of_every_size_agree_with_the_oracle(folder: Path, dty
     tiles = rf"(void )?fnn::multiply_tile<fnn::Tile<{'float' if dtype == 'float32' else 'double'},"
     compiled = {function for function in hosted.device.functions() if re.match(tiles, function)}
     assert len(compiled) >= 3
-    assert compiled - hosted.device.kernels() == set()
+    assert compiled - hosted.device.launched() == set()
 
 
 def _kernels(folder: Path) -> set[str]:
@@ -329,7 +329,7 @@ def test_every_other_kernel_that_is_compiled_has_run_here(folder: Path) -> None:
         hosted.device.reset()
         for dtype in DTYPES:
             _everything(hosted, replace(NETWORK, dtype=dtype))
-        ran |= hosted.device.kernels()
+        ran |= hosted.device.launched()
         compiled |= {f for f in hosted.device.functions() if re.match(rf"(void )?fnn::({'|'.join(names)})[<(]", f)}
     assert compiled - ran == set()
 
@@ -345,6 +345,18 @@ def test_without_a_device_the_library_loads_and_says_what_to_do(folder: Path) ->
         assert caught.value.remedy
     finally:
         hosted.device.reset()
+
+
+@pytest.mark.parametrize("number", ["x", "7", "-1"])
+def test_a_device_that_is_not_there_is_refused_naming_those_that_are(
+    folder: Path, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted = _compiled(folder, "small")
+    monkeypatch.setenv("PYFNN_CUDA_DEVICE", number)
+    with pytest.raises(BackendUnavailable) as caught:
+        _host(hosted.device.library)
+    assert f"PYFNN_CUDA_DEVICE={number}: there are the devices 0 (fibers on the CPU)" in caught.value.reason
+    assert "PYFNN_CUDA_DEVICE" in caught.value.remedy
 
 
 # Failures on demand ---------------------------------------------------------------------------------------------------

@@ -133,14 +133,19 @@ class Device:
         for place in places:
             self._lib.cuda_on_cpu_skip(ctypes.c_uint32(place))
 
-    def kernels(self) -> set[str]:
+    def launched(self) -> set[str]:
         """The kernels that ran since `reset`, with template arguments and parameters."""
         places = [int(place, 16) for place in re.findall(PLACE, self._text("kernels"))]
         known = _look_up(self.library, places)
         return {known[place][-1][0] for place in places}
 
+    def kernels(self) -> set[str]:
+        """The names alone of `launched`."""
+        names = (re.sub(r"^void |\(anonymous namespace\)", "", name) for name in self.launched())
+        return {re.sub(r"[<(].*", "", name) for name in names}
+
     def functions(self) -> set[str]:
-        """All functions in the library, as `kernels` calls them."""
+        """All functions in the library, as `launched` calls them."""
         listed = subprocess.run(["nm", "-C", str(self.library)], capture_output=True, text=True, check=True).stdout
         return set(re.findall(r"^\w+ [TtWw] (.*)$", listed, flags=re.MULTILINE))
 
