@@ -166,6 +166,14 @@ def test_a_barrier_taken_away_while_running_is_as_one_that_was_never_written(sam
         assert len(samples.device.findings) == 1
 
 
+def test_a_barrier_that_orders_nothing_is_not_missed(samples: Samples) -> None:
+    samples.run("needless barrier")
+    ((_, places),) = samples.device.barriers().items()
+    samples.device.skip(places)
+    assert samples.run("needless barrier")[0] == 0
+    assert samples.device.findings == []
+
+
 # The kernels ----------------------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,12 @@ __global__ void counted_sum(const float *x, float *out, unsigned *counter) {
   }
 }
 
+/* Its barrier orders nothing. */
+__global__ void needless(float *out) {
+  __syncthreads();
+  out[blockIdx.x * threads + threadIdx.x] = 0;
+}
+
 __global__ void divergent(float *out) {
   if (threadIdx.x < 32)
     __syncthreads();
@@ -150,6 +156,7 @@ const Sample samples[] = {
     SAMPLE("warp sum", warp_sum<true>, x, out),
     SAMPLE("copied sum", (copied_sum<true, true>), x, out),
     SAMPLE("counted sum", counted_sum, x, out, counter),
+    SAMPLE("needless barrier", needless, out),
     SAMPLE("no barrier", sum<false>, x, out),
     SAMPLE("no warp barrier", warp_sum<false>, x, out),
     SAMPLE("no wait", (copied_sum<false, true>), x, out),
