@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
+
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
 from bench.suites import CaseKey, Problem
@@ -27,6 +29,7 @@ from pyfnn.errors import (
     WorkerTimeout,
 )
 from pyfnn.manifest import Row
+from pyfnn.network import Network
 from pyfnn.process import ProcessModel
 
 
@@ -199,6 +202,7 @@ class CaseRun:
             batch=workload.batch,
             learning_rate=workload.learning_rate,
             flops_per_step=_flops(self._key, network.flops_per_row, _forward_flops(network.sizes)),
+            bytes_per_step=_bytes(self._key, network),
             data=workload.note,
             **({"members": workload.members} if workload.members > 1 else {}),
         )
@@ -212,6 +216,7 @@ class CaseRun:
             name=row.name,
             language=row.language,
             division=row.division,
+            device=row.device,
             source_lines=row.source_lines(),
             status="not_run",
             reason="the run ended before its first launch did",
@@ -414,6 +419,7 @@ class CaseRun:
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
             retries=block.retries,
+            device_seconds=block.device_seconds or None,  # 0: less than the device's clock can tell
         )
         self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
         arm.samples.append(sample)
@@ -472,3 +478,10 @@ def _forward_flops(sizes: Sequence[int]) -> int:
 def _flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
     """Operations in one step: of the matrix products alone, nothing else counted."""
     return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
+
+
+def _bytes(key: CaseKey, network: Network) -> int:
+    """What one step cannot do without, were nothing kept near: θ read, θ or its gradient written, the rows read."""
+    theta = network.n_parameters * (1 if key.operation == "forward" else 2)
+    rows = key.workload.batch * (network.sizes[0] + network.sizes[-1])  # forward: the outputs written
+    return np.dtype(key.dtype).itemsize * (theta + rows)
