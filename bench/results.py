@@ -147,6 +147,23 @@ class Ceilings(_Value):
     absent: str = ""
 
 
+class DeviceState(_Value):
+    """What a device's sensors said between two timed blocks, or before or after all of them (`case` is None then).
+
+    `held_down` names what held its clocks down at that moment or, as far as the driver counts it, since the one before.
+    """
+
+    device: str = "cuda"
+    case: int | None = None
+    launch: int | None = None
+    round: int | None = None
+    sm_mhz: float | None = None
+    memory_mhz: float | None = None
+    watts: float | None = None
+    celsius: float | None = None
+    held_down: list[str] = []
+
+
 def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
     """For instance ``wine-deep · train · float32 · 1 thread``."""
     many = f" · {members} networks" if members > 1 else ""
@@ -198,6 +215,7 @@ class Results(_Value):
     host: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     ceilings: list[Ceilings] = []
+    device_states: list[DeviceState] = []
     cases: list[Case] = []
 
 
@@ -263,7 +281,8 @@ def _parse(text: str) -> Any:
 def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
-    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``case`` (its number and
+    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``device_state``
+    (case, launch, round, what its sensors said), ``case`` (its number and
     fields), ``backend`` (case, instance and any fields: later ones win), ``sample`` (case, instance, fields),
     ``case_end`` (case, stopped), ``finish``.
 
@@ -273,7 +292,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
-    ceilings: list[dict[str, Any]] = []
+    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "device_state": []}
     cases: dict[int, dict[str, Any]] = {}
     arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
@@ -283,8 +302,8 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
             if kind in ("run", "finish"):
                 run.update(fields)
                 continue
-            if kind == "ceilings":
-                ceilings.append(fields)
+            if kind in lists:
+                lists[kind].append(fields)
                 continue
             number = fields.pop("case")
             if kind in ("case", "case_end"):
@@ -298,7 +317,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 arm.update(fields)
         if not run:
             raise ResultsError("the journal holds no run")
-        run["ceilings"] = ceilings
+        run["ceilings"], run["device_states"] = lists["ceilings"], lists["device_state"]
         run["cases"] = [
             {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
             for number, fields in cases.items()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -93,6 +93,13 @@ class Settings:
     seed: int = 0
 
 
+class Sensor(Protocol):
+    """Who tells a device's clocks, power and temperature: see `bench.sensors`."""
+
+    def read(self) -> dict[str, Any]:
+        """The fields of a `bench.results.DeviceState`."""
+
+
 class Watch(Protocol):
     """Who is told how it goes. Called between turns only."""
 
@@ -132,6 +139,8 @@ class CaseRun:
         Seconds; the least number of launches is made even so, by whoever can afford it.
     journal : Journal
     watch : Watch
+    sensor : Sensor, optional
+        Of a device; read after each round, while every process is stopped.
     """
 
     def __init__(
@@ -144,11 +153,12 @@ class CaseRun:
         budget: float,
         journal: Journal,
         watch: Watch,
+        sensor: Sensor | None = None,
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
         self._block_seconds = settings.block_seconds * (1 if problem.members is None else MANY_BLOCKS)
-        self._journal, self._watch = journal, watch
+        self._journal, self._watch, self._sensor = journal, watch, sensor
         self._arms = [Arm(row, row.name) for row in rows]
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
         self._battery: list[parity.Trial] = []
@@ -270,6 +280,7 @@ class CaseRun:
                 for arm in self._in_turn():
                     with self._blame(arm, seats):
                         self._turn(arm, seats[arm.instance], launch, number)
+                self._sense(launch, number)
             if launch == 0 and self._key.operation == "train" and self._problem.members is None:
                 self._draw_curves(seats)
             for arm in self._live():
@@ -277,6 +288,12 @@ class CaseRun:
         finally:
             for seat in seats.values():
                 seat.close()
+
+    def _sense(self, launch: int, number: int) -> None:
+        """Note what the device's sensors say; the blocks of this round are over, those of the next not begun."""
+        if self._sensor:
+            state = self._sensor.read()
+            self._journal.write("device_state", case=self._number, launch=launch, round=number, **state)
 
     def _report(self, launch: int, number: int) -> None:
         done = launch + number / self._settings.rounds

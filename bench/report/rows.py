@@ -4,6 +4,7 @@ What is withheld is withheld here: a ratio without an interval or a noise floor,
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -207,6 +208,21 @@ def roofs_of(results: Results, dtype: str, threads: int) -> tuple[Roof, ...]:
             if b.device != "cpu" or b.threads == threads:
                 speeds[b.device] = max(b.gigabytes_per_second, speeds.get(b.device, 0.0))
     return tuple(Roof(device, peak, speeds[device]) for device, peak in peaks.items() if device in speeds)
+
+
+def device_warnings(results: Results) -> tuple[str, ...]:
+    """What a reader of a device's times must know of its clocks: what held them down, or that nobody looked."""
+    timed = any(b.status == "ok" and b.device != "cpu" for case in results.cases for b in case.backends)
+    states = results.device_states
+    if not states:
+        device = results.host.get("cuda")
+        why = device.get("absent") if isinstance(device, dict) else None
+        return (f"the device's clocks, power and temperature were not noted: {why or 'no reading'}",) if timed else ()
+    counts = Counter(reason for state in states for reason in state.held_down)
+    return tuple(
+        f"the device's clocks were held down ({reason}) in {count} of {len(states)} readings"
+        for reason, count in counts.items()
+    )
 
 
 def absences(results: Results) -> tuple[Absence, ...]:

@@ -105,6 +105,23 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
 
 
+def device_table(results: Results) -> Table | None:
+    """What the device's sensors said; None where nobody asked them."""
+    quantities = {
+        "SM clock, MHz": "sm_mhz",
+        "memory clock, MHz": "memory_mhz",
+        "power, W": "watts",
+        "temperature, °C": "celsius",
+    }
+    lines = []
+    for title, name in quantities.items():
+        values = [value for state in results.device_states if (value := getattr(state, name)) is not None]
+        if values:
+            lines.append((title, *(number(value) for value in (values[0], min(values), max(values), values[-1]))))
+    columns = ("between timed blocks", "at first", "least", "greatest", "at last")
+    return Table("Device", columns, (("", tuple(lines)),)) if lines else None
+
+
 def _on(device: str, threads: int) -> str:
     return str(threads) if device == "cpu" else device
 
