@@ -113,7 +113,7 @@ def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
 
 
 def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
-    """The backends named; or the suite's, by name or by division, and all of --backend. A reference must be among them."""
+    """The backends named; or the suite's, by name or division, and all of --backend. A reference must be among them."""
     table = registry.rows(arguments.backend)
     own = {path.resolve() for path in arguments.backend}
     theirs = suite.backends or tuple(row.name for row in table.values() if _by_division(row, suite))

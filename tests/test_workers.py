@@ -181,6 +181,9 @@ def test_a_turn_is_tried_a_second_time_and_no_third(sit: Sit, monkeypatch: pytes
         (Block(9, 0.099, 0.100, 0.114, 0), None),  # within what two clocks may differ by
         (Block(9, 0.099, 0.100, 0.120, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.190, 0), ThreadsMismatch),
+        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0998), None),
+        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502), None),  # told, where the table is
+        (Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998), Implausible),  # stopped before the device had
     ],
 )
 def test_clocks_and_cpu_time_are_held_against_each_other(
