@@ -1,0 +1,367 @@
+/* block.hpp: a block's threads as fibers: barriers, shuffles, asynchronous copies, and the order in which fibers run.
+ *
+ * A fiber is a ucontext of libc: 0.2 µs a switch, which is little beside the watch over what a thread does between two
+ * of them, and needs no library. Whoever is to run next is drawn at random, from a seed.
+ */
+#ifndef CUDA_ON_CPU_BLOCK_HPP
+#define CUDA_ON_CPU_BLOCK_HPP
+
+#include <algorithm>
+#include <cuda_pipeline.h>
+#include <deque>
+#include <map>
+#include <random>
+#include <ucontext.h>
+#include <vector>
+
+#include "watch.hpp"
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace cuda_on_cpu {
+
+constexpr int most_threads = 1024;
+constexpr size_t stack_bytes = 128 << 10, guard_bytes = 4 << 10;
+
+struct Copy {
+  void *to;
+  const void *from;
+  size_t bytes, zeros;
+  const void *caller;
+};
+
+enum class State { ready, at_block_barrier, in_warp, over };
+
+struct Fiber {
+  ucontext_t context;
+  unsigned char *stack = nullptr;
+  uint3 index; // threadIdx
+  State state;
+  const char *what; // it waits in, and where
+  Site site;
+  unsigned mask;
+  uint64_t bits; // handed to the other lanes
+  Clock clock;
+  std::vector<Copy> issued;
+  std::deque<std::vector<Copy>> committed;
+};
+
+/* One barrier in the compiled code. */
+struct Barrier {
+  const char *kind = "";
+  long passed = 0;
+  bool skipped = false; // by a mutation: treated as if it were not there
+};
+
+/* What tests set and ask. */
+struct Control {
+  std::mt19937_64 random{0};
+  long preempt = 0; // a fiber gives way at about every so manieth access; 0: at barriers and shuffles only
+  long until_preempt = 0;
+  std::map<uint32_t, Barrier> barriers; // by where they are called
+  std::string findings;
+};
+inline Control control;
+
+struct Broken {}; // thrown out of a launch that has found something
+
+inline Fiber fibers[most_threads];
+inline ucontext_t scheduler;
+inline std::vector<int> ready;
+inline int waiting_at_barrier, running_over;
+inline bool broken;
+
+inline size_t draw(size_t below) {
+  return control.random() % below;
+}
+inline Fiber &self() {
+  return fibers[moment.thread];
+}
+inline std::string at(Site site) {
+  const char *slash = std::strrchr(site.file, '/');
+  return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
+}
+
+inline void leave() {
+  moment.in_kernel = false;
+  swapcontext(&self().context, &scheduler);
+}
+
+void found(const std::string &what) {
+  char where[96] = "";
+  if (moment.in_kernel)
+    std::snprintf(where, sizeof where, " (block %u,%u,%u of %d threads)", blockIdx.x, blockIdx.y, blockIdx.z,
+                  moment.threads);
+  control.findings += what + where + "\n";
+  std::fprintf(stderr, "cuda_on_cpu: %s%s\n", what.c_str(), where);
+  if (moment.in_kernel) {
+    broken = true;
+    leave();
+  }
+}
+
+/* Whether a mutation has taken this barrier away; counts it if not. */
+inline bool skipped(const char *kind, Site site, const void *caller) {
+  if (!moment.in_kernel)
+    found(std::string(kind) + " outside of a kernel, " + at(site));
+  Barrier &barrier = control.barriers[site_of(caller)];
+  barrier.kind = kind, barrier.passed++;
+  return barrier.skipped;
+}
+#define SKIPPED(kind, site) skipped(kind, site, __builtin_return_address(0))
+
+inline void give_way() {
+  ready.push_back(moment.thread);
+  leave();
+}
+
+/* --- Barriers. ---------------------------------------------------------------------------------------------------- */
+
+void block_barrier(Site site) {
+  if (SKIPPED("__syncthreads", site))
+    return;
+  Fiber &me = self();
+  me.state = State::at_block_barrier, me.what = "__syncthreads", me.site = site;
+  static Site first; // where the first of them waits
+  if (waiting_at_barrier == 0)
+    first = site;
+  else if (first.line != site.line || std::strcmp(first.file, site.file) != 0)
+    found(who(moment.thread) + " waits in __syncthreads at " + at(site) + ", others in that at " + at(first));
+  if (++waiting_at_barrier == moment.threads) {
+    waiting_at_barrier = 0, moment.phase++;
+    for (int t = 0; t < moment.threads; t++)
+      fibers[t].state = State::ready, ready.push_back(t);
+  }
+  leave();
+}
+
+/* Waits for the lanes of a mask, all in the same function at the same place; the last to arrive calls `meet`. */
+template <class Meet> void gather(const char *what, unsigned mask, Site site, Meet meet) {
+  Fiber &me = self();
+  const int lane = moment.thread % warp_size, warp = moment.thread - lane;
+  me.state = State::in_warp, me.what = what, me.site = site, me.mask = mask;
+  const std::string here = std::string(what) + " at " + at(site);
+  if (!(mask >> lane & 1))
+    found(who(moment.thread) + " calls " + here + " with a mask that leaves itself out");
+  bool all = true;
+  for (int other = 0; other < warp_size; other++) {
+    if (!(mask >> other & 1))
+      continue;
+    if (warp + other >= moment.threads || fibers[warp + other].state == State::over)
+      found(who(moment.thread) + " waits in " + here + " for lane " + std::to_string(other) + ", which " +
+            (warp + other >= moment.threads ? "this block does not have" : "has left the kernel"));
+    const Fiber &fiber = fibers[warp + other];
+    const bool there = fiber.state == State::in_warp;
+    if (there && (fiber.mask != mask || fiber.site.line != site.line || fiber.what != what))
+      found(who(moment.thread) + " waits in " + here + " for lane " + std::to_string(other) + ", which waits in " +
+            fiber.what + " at " + at(fiber.site) + " or for other lanes");
+    all = all && there;
+  }
+  if (all) {
+    meet(warp);
+    for (int other = 0; other < warp_size; other++)
+      if (mask >> other & 1)
+        fibers[warp + other].state = State::ready, ready.push_back(warp + other);
+  }
+  leave();
+}
+
+void warp_barrier(unsigned mask, Site site) {
+  if (SKIPPED("__syncwarp", site))
+    return;
+  gather("__syncwarp", mask, site, [mask](int warp) {
+    Clock joined{};
+    for (int lane = 0; lane < warp_size; lane++)
+      if (mask >> lane & 1) {
+        const Clock &clock = fibers[warp + lane].clock;
+        joined.now = std::max(joined.now, clock.now);
+        for (int l = 0; l < warp_size; l++)
+          joined.known[l] = std::max(joined.known[l], clock.known[l]);
+      }
+    joined.now++;
+    for (int lane = 0; lane < warp_size; lane++)
+      if (mask >> lane & 1)
+        joined.known[lane] = joined.now;
+    for (int lane = 0; lane < warp_size; lane++)
+      if (mask >> lane & 1)
+        fibers[warp + lane].clock = joined;
+  });
+}
+
+/* A shuffle exchanges values, and orders nothing else. */
+uint64_t shuffle(Shuffle how, unsigned mask, uint64_t bits, int by, int width, Site site) {
+  constexpr const char *names[] = {"__shfl_sync", "__shfl_down_sync", "__shfl_xor_sync"};
+  const char *name = names[int(how)];
+  if (!moment.in_kernel)
+    found(std::string(name) + " outside of a kernel, " + at(site));
+  if (width < 1 || width > warp_size || (width & (width - 1)) != 0)
+    found(std::string(name) + " at " + at(site) + " with width " + std::to_string(width));
+  self().bits = bits;
+  const int lane = moment.thread % warp_size, warp = moment.thread - lane, segment = lane - lane % width;
+  int from = how == Shuffle::to ? segment + (by & (width - 1)) : how == Shuffle::down ? lane + by : (lane ^ by);
+  if (from >= segment + width)
+    from = lane;
+  if (!(mask >> from & 1))
+    found(who(moment.thread) + " reads lane " + std::to_string(from) + ", which is not in the mask of " + name +
+          " at " + at(site));
+  static uint64_t exchanged[most_threads];
+  gather(name, mask, site, [mask](int warp) {
+    for (int l = 0; l < warp_size; l++)
+      if (mask >> l & 1)
+        exchanged[warp + l] = fibers[warp + l].bits;
+  });
+  return exchanged[warp + from];
+}
+
+unsigned add(unsigned *to, unsigned value, const void *caller) {
+  aligned_access(to, sizeof *to, Kind::atomic, caller);
+  const unsigned before = *to;
+  *to += value;
+  return before;
+}
+
+/* --- Asynchronous copies. ----------------------------------------------------------------------------------------- */
+
+inline void set_pending(void *to, size_t bytes, bool pending) {
+  for (size_t b = 0; b < bytes; b += granule)
+    shared_cells[((unsigned char *)to + b - shared_memory) / granule].pending = pending;
+}
+
+void copy_later(void *to, const void *from, size_t bytes, size_t zeros, Site site, const void *caller) {
+  const std::string here = "__pipeline_memcpy_async at " + at(site);
+  if ((bytes != 4 && bytes != 8 && bytes != 16) || zeros > bytes)
+    found(here + " of " + std::to_string(bytes) + " bytes, " + std::to_string(zeros) + " of them 0");
+  if (!within(to, shared_memory, most_shared) || !on_device(from))
+    found(here + ": from " + place(from) + " to " + place(to));
+  aligned_access(to, bytes, Kind::write, caller);
+  if (zeros < bytes)
+    access(from, bytes - zeros, Kind::read, caller);
+  if (uintptr_t(from) % bytes != 0)
+    found(here + ": from " + place(from) + ", not a multiple of " + std::to_string(bytes));
+  std::memset(to, 0xff, bytes);
+  set_pending(to, bytes, true);
+  self().issued.push_back({to, from, bytes, zeros, caller});
+}
+
+void commit_copies(Site site) {
+  if (SKIPPED("__pipeline_commit", site))
+    return;
+  self().committed.push_back(std::move(self().issued));
+  self().issued.clear();
+}
+
+void wait_for_copies(size_t but_last, Site site) {
+  if (SKIPPED("__pipeline_wait_prior", site))
+    return;
+  for (auto &groups = self().committed; groups.size() > but_last; groups.pop_front())
+    for (const Copy &copy : groups.front()) {
+      set_pending(copy.to, copy.bytes, false);
+      if (copy.zeros < copy.bytes)
+        access(copy.from, copy.bytes - copy.zeros, Kind::read, copy.caller);
+      access(copy.to, copy.bytes, Kind::write, copy.caller);
+      std::memset(copy.to, 0, copy.bytes);
+      std::memcpy(copy.to, copy.from, copy.bytes - copy.zeros);
+    }
+}
+
+/* --- Running. ----------------------------------------------------------------------------------------------------- */
+
+inline const Launch *running;
+
+inline void body() {
+  running->run(running->bound.get());
+  self().state = State::over;
+  running_over++;
+  moment.in_kernel = false;
+  setcontext(&scheduler);
+}
+
+inline void start(Fiber &fiber, int thread) {
+  if (fiber.stack == nullptr) {
+    fiber.stack = reserve<unsigned char>(stack_bytes);
+    mprotect(fiber.stack, guard_bytes, PROT_NONE);
+  }
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack;
+  fiber.context.uc_stack.ss_size = stack_bytes;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, body, 0);
+  const unsigned t = unsigned(thread);
+  fiber.index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+  fiber.state = State::ready;
+  fiber.clock = Clock{};
+  fiber.issued.clear(), fiber.committed.clear();
+}
+
+inline void resume(int thread) {
+  moment.thread = thread;
+  Fiber &fiber = fibers[thread];
+  moment.clock = &fiber.clock;
+  moment.stack = fiber.stack, moment.stack_end = fiber.stack + stack_bytes;
+  threadIdx = fiber.index;
+  moment.in_kernel = true;
+  swapcontext(&scheduler, &fiber.context);
+}
+
+/* Why no thread can go on. */
+inline std::string stuck() {
+  const auto end = fibers + moment.threads;
+  const auto waits = std::find_if(fibers, end, [](const Fiber &f) { return f.state != State::over; });
+  const std::string who_waits = who(int(waits - fibers)) + " waits in " + waits->what + " at " + at(waits->site);
+  for (auto other = fibers; other != end; other++)
+    if (other->state == State::over)
+      return who_waits + ", and " + who(int(other - fibers)) + " has left the kernel";
+    else if (other->what != waits->what || other->site.line != waits->site.line)
+      return who_waits + ", and " + who(int(other - fibers)) + " in " + other->what + " at " + at(other->site);
+  return who_waits + ", and nobody can go on";
+}
+
+inline void run_block() {
+  moment.block = ++moment.phase;
+  std::memset(shared_memory, 0xff, moment.shared);
+  std::fill_n(shared_cells, (moment.shared + granule - 1) / granule, Cell{});
+  ready.clear(), waiting_at_barrier = 0, running_over = 0;
+  for (int t = 0; t < moment.threads; t++)
+    start(fibers[t], t), ready.push_back(t);
+  while (running_over < moment.threads) {
+    if (ready.empty())
+      found(stuck()), broken = true;
+    if (broken)
+      throw Broken{};
+    std::swap(ready[draw(ready.size())], ready.back());
+    const int next = ready.back();
+    ready.pop_back();
+    resume(next);
+  }
+  if (broken)
+    throw Broken{};
+}
+
+/* All blocks of a launch, one after the other, in an order of the seed's. False if something was found. */
+inline bool run_grid(const cudaLaunchConfig_t &config, const Launch &launch) {
+  gridDim = config.gridDim, blockDim = config.blockDim;
+  running = &launch, broken = false;
+  moment.launch = moment.phase + 1;
+  moment.threads = int(blockDim.x * blockDim.y * blockDim.z);
+  moment.shared = config.dynamicSmemBytes;
+  moment.arguments = static_cast<const unsigned char *>(launch.bound.get());
+  moment.arguments_end = moment.arguments + launch.size;
+  std::vector<size_t> blocks(size_t(gridDim.x) * gridDim.y * gridDim.z);
+  for (size_t b = 0; b < blocks.size(); b++)
+    blocks[b] = b;
+  std::shuffle(blocks.begin(), blocks.end(), control.random);
+  try {
+    for (const size_t b : blocks) {
+      blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
+      run_block();
+    }
+  } catch (const Broken &) {
+  }
+  moment.launch = moment.block = ++moment.phase; // what comes next is ordered after all of it
+  return !broken;
+}
+
+} // namespace cuda_on_cpu
+
+#endif
