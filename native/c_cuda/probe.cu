@@ -259,10 +259,10 @@ extern "C" FNN_PROBE_EXPORT int fnn_probe_about(int32_t device, fnn_probe_device
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "the device does not tell of itself");
     std::snprintf(about->name, sizeof about->name, "%s", properties.name);
-    about->major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-    about->minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
-    about->processors = attribute(cudaDevAttrMultiProcessorCount, device);
-    about->cache = attribute(cudaDevAttrL2CacheSize, device);
+    about->major = properties.major;
+    about->minor = properties.minor;
+    about->processors = properties.multiProcessorCount;
+    about->cache = properties.l2CacheSize;
     check(cudaDriverGetVersion(&about->driver), "the driver does not tell its version");
     check(cudaRuntimeGetVersion(&about->runtime), "the runtime does not tell its version");
     std::size_t unused = 0, all = 0;
