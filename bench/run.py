@@ -166,7 +166,8 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
             here = "available"
         except PyfnnError as error:
             here = f"unavailable: {error}"
-        table.add_row(row.name, row.language, row.division, here)
+        division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
+        table.add_row(row.name, row.language, division, here)
     console.print(table)
 
 

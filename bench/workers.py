@@ -30,6 +30,7 @@ _HONEST_BLOCK = 0.05  # seconds
 MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
 _DEVICE_SLACK = 1.01  # device time ÷ the worker's may be so much: they are two clocks
 _DEVICE_GRACE = 1e-4  # seconds; what starting and stopping them apart may cost
+_FETCHED = 2e9  # bytes of θ a second: how it comes back from a device to be looked at, after the clock has stopped
 _CALL_GRACE = 1e-3  # seconds on the way of each call, where a block is made of several
 _ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
 
@@ -88,6 +89,7 @@ class Seat:
 
     def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
         self._case, self._problem = case, problem
+        self._fetch_seconds = 0.0 if row.device == "cpu" else case.workload.members * problem.theta.nbytes / _FETCHED
         self._cpus = choose_cpus(case.threads)
         _check_memory(problem)
         self.worker = Worker(command_of(row), cpus=self._cpus, threads=case.threads, timeout=timeout)
@@ -221,7 +223,7 @@ class Seat:
 
     def _objection(self, block: Block) -> PyfnnError | None:
         threads, wall = self._case.threads, block.wall_seconds
-        owed = wall - _CALL_GRACE * (block.calls - 1)
+        owed = wall - _CALL_GRACE * (block.calls - 1) - self._fetch_seconds
         honest_block = _HONEST_BLOCK * (1 if self.single else MANY_BLOCKS)
         if block.seconds > wall:
             return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")

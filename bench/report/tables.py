@@ -133,7 +133,8 @@ def backends_table(results: Results) -> Table:
         build = "; ".join(f"{key}: {value}" for key, value in b.build.items())
         if b.name not in seen or (build and not seen[b.name][-1]):
             lines = "" if b.source_lines is None else str(b.source_lines)
-            seen[b.name] = (b.name, b.language, b.division, lines, build)
+            division = b.division if b.device == "cpu" else f"{b.division}, on {b.device}"
+            seen[b.name] = (b.name, b.language, division, lines, build)
     return Table(
         "Backends", ("backend", "language", "division", "source lines", "build"), (("", tuple(seen.values())),)
     )
