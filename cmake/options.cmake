@@ -84,11 +84,11 @@ function(pyfnn_target target)
   endif()
   separate_arguments(flags UNIX_COMMAND "${flags}")
   target_compile_options(${target} PRIVATE ${flags} ${PYFNN_STRICT})
-  pyfnn_sources(${target} ${arg_UNPARSED_ARGUMENTS})
+  pyfnn_record(${target} ${arg_UNPARSED_ARGUMENTS})
 endfunction()
 
-# pyfnn_sources(<target> <source>...): the word in the build info alone.
-function(pyfnn_sources target)
+# pyfnn_record(<target> <source>...): that word in the build info alone.
+function(pyfnn_record target)
   set_property(GLOBAL APPEND PROPERTY PYFNN_TARGETS ${target})
   set(sources)
   foreach(source ${ARGN})

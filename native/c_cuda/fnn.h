@@ -125,6 +125,34 @@ int fnn_theta(fnn_model *model, void *theta);
 /* Back to the theta given to fnn_create. Data stays loaded. */
 int fnn_reset(fnn_model *model);
 
+/* --- Optional: why it cannot run here. ----------------------------------------------------------------------------
+ *
+ * NULL where models can be made; else why not (no device, no driver), and on a second line what to do about it. Valid
+ * until the thread's next call. The library must load all the same. */
+const char *fnn_unavailable(void);
+
+/* --- Optional: many networks at once; all three or none. ----------------------------------------------------------
+ *
+ * `members` networks of one shape, each with its own theta, order, rate and l2, over the same rows; each ends where a
+ * model of its own would. fnn_about says many=yes. The handle takes fnn_destroy, fnn_last_error, fnn_threads, fnn_reset
+ * and fnn_theta (theta[members][n_parameters]) as a model's does; the other functions answer FNN_INVALID.
+ *
+ * thetas[members][n_parameters], l2s[members]; network->l2 is not read. */
+int fnn_create_many(const fnn_network *network, int64_t members, const void *thetas, const double *l2s,
+                    fnn_model **model);
+
+/* As fnn_load; orders[members][n_order]. */
+int fnn_load_many(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order);
+
+/* As fnn_train, each member over its own order at learning_rates[member]; *seconds is for all of them. */
+int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, const double *learning_rates,
+                   double *seconds);
+
+/* --- Optional: the device's own clock. ----------------------------------------------------------------------------
+ *
+ * What the last fnn_train, fnn_train_many or fnn_time took by the device's own events; FNN_INVALID before the first. */
+int fnn_device_seconds(const fnn_model *model, double *seconds);
+
 #ifdef __cplusplus
 }
 #endif

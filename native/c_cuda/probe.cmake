@@ -1,6 +1,6 @@
 # The probe of CUDA devices (probe.h) as libfnn_cuda_probe.so. Included where nvcc is; needs a driver only when called.
 add_library(fnn_cuda_probe SHARED probe.cu)
-pyfnn_sources(fnn_cuda_probe probe.cu probe.h)
+pyfnn_record(fnn_cuda_probe probe.cu probe.h)
 target_compile_options(fnn_cuda_probe PRIVATE -O3)
 if(PYFNN_WERROR)
   target_compile_options(fnn_cuda_probe PRIVATE -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror)

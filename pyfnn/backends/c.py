@@ -1,18 +1,21 @@
-"""Hosts, through cffi, any library that exports native/c_cuda/fnn.h: the compiled one, or a third party's.
+"""Hosts, through cffi, any library that exports native/c_cuda/fnn.h: the compiled ones, or a third party's.
 
 The declarations come from that header, so that it stays the only source of truth. No mathematics here.
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cffi
 import numpy as np
+from numpy.typing import NDArray
 
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
 from pyfnn.manifest import Row, native_folder
 from pyfnn.network import Network
@@ -23,6 +26,7 @@ _ERRORS: dict[str, type[Exception]] = {
     "FNN_UNSUPPORTED": Unsupported,
     "FNN_NO_MEMORY": MemoryError,
 }
+_MANY = ("fnn_create_many", "fnn_load_many", "fnn_train_many")
 _KEYS = ("name", "language", "compiler", "flags", "clock", "activations", "losses", "arithmetic", "deterministic")
 
 
@@ -43,13 +47,17 @@ class Library(Backend):
     ------
     BackendUnavailable
         No such file; not a library; a symbol of fnn.h is missing; another version of fnn.h; `fnn_about` says too
-        little. The reason tells which.
+        little; the library itself says why not. The reason tells which.
     """
 
+    target: ClassVar[str] = "fnn_c"  # what CMake calls the compiled library
+
     def __init__(self, row: Row) -> None:
-        self.path = row.folder / row.library if row.library else compiled.folder("fnn_c") / "libfnn_c.so"
+        self.path = row.folder / row.library if row.library else compiled.folder(self.target) / f"lib{self.target}.so"
         self._lib = _open(self.path)
         self._description = _describe(self._lib, self.path)
+        if hasattr(self._lib, "fnn_unavailable") and (words := _text(self._lib.fnn_unavailable())):
+            raise BackendUnavailable(*words.split("\n", 1))
 
     @property
     def description(self) -> Description:
@@ -59,19 +67,23 @@ class Library(Backend):
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return LibraryModel(self._lib, network, theta, threads)
 
+    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
+        if not self._description.many:
+            return super()._create_many(network, thetas, l2, threads)
+        return LibraryEnsemble(self._lib, network, thetas, l2, threads)
 
-class LibraryModel(Model):
-    """One `fnn_model`. Arrays are handed over where they lie; cffi lets go of the GIL for the length of each call."""
 
-    def __init__(self, lib: Any, network: Network, theta: Array, threads: int) -> None:
-        super().__init__(network, theta, threads)
-        self._lib = lib
+class _Handle:
+    """One `fnn_model`, which may be of many networks: what both kinds of handle do alike."""
+
+    def __init__(self, lib: Any, network: Network, threads: int, create: Callable[[Any, Any], int]) -> None:
+        self.lib = lib
         functions = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
         names = [_ffi().new("char[]", name.encode()) for name in functions]
         sizes = _ffi().new("int64_t[]", network.sizes)
         activations = _ffi().new("char *[]", names)
         loss = _ffi().new("char[]", network.loss.encode())
-        wanted = _ffi().new(
+        described = _ffi().new(
             "fnn_network *",
             {
                 "n_layers": network.n_layers,
@@ -84,17 +96,38 @@ class LibraryModel(Model):
             },
         )
         handle = _ffi().new("fnn_model **")
-        status = lib.fnn_create(wanted, _data(theta), handle)
-        self._handle = _ffi().gc(handle[0], lib.fnn_destroy)
-        self._check(status)
-        self.threads = int(lib.fnn_threads(self._handle))
+        status = create(described, handle)
+        self.model = _ffi().gc(handle[0], lib.fnn_destroy)
+        self.check(status)
+        self.threads = int(lib.fnn_threads(self.model))
 
-    def _check(self, status: int) -> None:
-        if status == self._lib.FNN_OK:
+    def check(self, status: int) -> None:
+        if status == self.lib.FNN_OK:
             return
         name = _ffi().typeof("enum fnn_status").elements.get(status, f"status {status}")
-        said = _text(self._lib.fnn_last_error(self._handle))
+        said = _text(self.lib.fnn_last_error(self.model))
         raise _ERRORS.get(name, PyfnnError)(said or f"the library returned {name} and no message")
+
+    def device_seconds(self) -> float | None:
+        """Of its last timed call; None where the library has no such clock."""
+        seconds = _ffi().new("double *")
+        if not hasattr(self.lib, "fnn_device_seconds") or self.lib.fnn_device_seconds(self.model, seconds):
+            return None
+        return float(seconds[0])
+
+    def close(self) -> None:
+        _ffi().release(self.model)
+
+
+class LibraryModel(Model):
+    """One `fnn_model`. Arrays are handed over where they lie; cffi lets go of the GIL for the length of each call."""
+
+    def __init__(self, lib: Any, network: Network, theta: Array, threads: int) -> None:
+        super().__init__(network, theta, threads)
+        self._lib = lib
+        self._owner = _Handle(lib, network, threads, lambda described, to: lib.fnn_create(described, _data(theta), to))
+        self._handle, self._check = self._owner.model, self._owner.check
+        self.threads = self._owner.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         numbers = _ffi().from_buffer("int64_t[]", order)
@@ -114,12 +147,14 @@ class LibraryModel(Model):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         seconds = _ffi().new("double *")
         self._check(self._lib.fnn_train(self._handle, first, count, batch_size, learning_rate, seconds))
+        self.device_seconds = self._owner.device_seconds()
         return float(seconds[0])
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         seconds, checksum = _ffi().new("double *"), _ffi().new("double *")
         code = getattr(self._lib, f"FNN_{operation.upper()}")
         self._check(self._lib.fnn_time(self._handle, code, first, count, repeats, seconds, checksum))
+        self.device_seconds = self._owner.device_seconds()
         return float(seconds[0]), float(checksum[0])
 
     def _theta(self) -> Array:
@@ -131,7 +166,49 @@ class LibraryModel(Model):
         self._check(self._lib.fnn_reset(self._handle))
 
     def _close(self) -> None:
-        _ffi().release(self._handle)
+        self._owner.close()
+
+
+class LibraryEnsemble(Ensemble):
+    """An `fnn_model` of many networks."""
+
+    def __init__(
+        self, lib: Any, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int
+    ) -> None:
+        super().__init__(network, thetas, l2, threads)
+
+        def create(described: Any, to: Any) -> int:
+            return int(lib.fnn_create_many(described, self.members, _data(thetas), _doubles(self.l2), to))
+
+        self._lib = lib
+        self._owner = _Handle(lib, network, threads, create)
+        self._handle, self._check = self._owner.model, self._owner.check
+        self.threads = self._owner.threads
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        numbers = _ffi().from_buffer("int64_t[]", orders)
+        self._check(self._lib.fnn_load_many(self._handle, _data(x), _data(y), len(x), numbers, orders.shape[1]))
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        seconds, rates = _ffi().new("double *"), _doubles(np.ascontiguousarray(learning_rates))
+        self._check(self._lib.fnn_train_many(self._handle, first, count, batch_size, rates, seconds))
+        self.device_seconds = self._owner.device_seconds()
+        return float(seconds[0])
+
+    def _thetas(self) -> Array:
+        thetas = np.empty((self.members, self.network.n_parameters), self.network.dtype)
+        self._check(self._lib.fnn_theta(self._handle, _data(thetas)))
+        return thetas
+
+    def _reset(self) -> None:
+        self._check(self._lib.fnn_reset(self._handle))
+
+    def _close(self) -> None:
+        self._owner.close()
+
+
+def _doubles(array: NDArray[np.float64]) -> Any:
+    return _ffi().from_buffer("double[]", array)
 
 
 def _data(array: Array) -> Any:
@@ -145,6 +222,15 @@ def _text(words: Any) -> str:
 
 def _header() -> Path:
     return native_folder() / "c_cuda" / "fnn.h"
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"\b(fnn_\w+)\(", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)))
+
+
+def required_names() -> set[str]:
+    """The functions that every library must export: those above fnn.h's first heading of optional ones."""
+    return _names(_header().read_text(encoding="utf-8").split("/* --- Optional", 1)[0])
 
 
 @cache
@@ -170,7 +256,8 @@ def _open(path: Path) -> Any:
         lib = _ffi().dlopen(str(path))
     except OSError as error:
         raise BackendUnavailable(f"{path} is no library that can be loaded: {error}") from None
-    for name in re.findall(r"\b(fnn_\w+)\(", _declarations()):
+    many = {name for name in _MANY if hasattr(lib, name)}
+    for name in sorted(required_names()) + (list(_MANY) if many else []):
         if not hasattr(lib, name):
             raise BackendUnavailable(f"{path} does not export {name}", f"build it against {_header()}")
     if lib.fnn_version() != lib.FNN_VERSION:
@@ -184,4 +271,7 @@ def _describe(lib: Any, path: Path) -> Description:
     for key in _KEYS:
         if not said.get(key):
             raise BackendUnavailable(f"fnn_about of {path} does not say {key}", f"build it against {_header()}")
+    if (said.get("many", "no") == "yes") != hasattr(lib, _MANY[0]):
+        found = f"fnn_about of {path} says many={said.get('many', 'no')}, which is not what it exports"
+        raise BackendUnavailable(found, f"build it against {_header()}")
     return Description.from_fields(said)

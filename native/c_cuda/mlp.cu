@@ -1,0 +1,1016 @@
+/* mlp.cu: fnn.h on an NVIDIA GPU: networks, their memory on the device, and which kernels make a step.
+ *
+ * The kernels are in the .cuh files. What this file does not do: keep anything outside a model, print, or use a device
+ * other than the one that PYFNN_CUDA_DEVICE names (0 if it names none).
+ */
+#pragma GCC visibility push(default) /* what fnn.h declares is all that this library exports */
+#include "fnn.h"
+#pragma GCC visibility pop
+
+#include "device.hpp"
+#include "resident.cuh"
+#include "step.cuh"
+#ifdef FNN_BLAS
+#include "blas.hpp"
+#endif
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <vector>
+
+#ifndef FNN_COMPILER /* the build knows better */
+#define FNN_COMPILER __VERSION__
+#define FNN_FLAGS "unknown"
+#endif
+#ifndef FNN_NAME
+#define FNN_NAME "cuda"
+#endif
+
+/* A step of up to so many operations (times as many networks as the device has multiprocessors) is one block's work, if
+ * its shared memory holds the network; a larger one is spread over the device. A prediction by count, to be measured: a
+ * multiprocessor at a quarter of its multiply-adds does them in about the time of the dozen launches of the other way.
+ * Tests compile with 0, so that small networks too go the other way. */
+#ifndef FNN_RESIDENT_OPERATIONS
+#define FNN_RESIDENT_OPERATIONS 4e6
+#endif
+
+namespace fnn {
+namespace {
+
+constexpr int oldest = 75;        /* the compute capability that the kernels are compiled for at least, in tenths */
+constexpr int steps_a_graph = 16; /* the gap between two graphs is longer than that between two kernels in one */
+constexpr int square_blocks = 128;
+
+/* --- The device. -------------------------------------------------------------------------------------------------- */
+
+struct Device {
+  int ordinal, multiprocessors;
+  int64_t shared_bytes; /* that a block may have */
+};
+
+int attribute(cudaDeviceAttr which, int ordinal) {
+  int value = 0;
+  CHECK(cudaDeviceGetAttribute, &value, which, ordinal);
+  return value;
+}
+
+std::string list_devices(int count) {
+  std::string list;
+  for (int ordinal = 0; ordinal < count; ordinal++) {
+    cudaDeviceProp properties;
+    CHECK(cudaGetDeviceProperties, &properties, ordinal);
+    list += (ordinal ? ", " : "") + std::to_string(ordinal) + " (" + properties.name + ")";
+  }
+  return list;
+}
+
+int count_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0)
+    return count;
+  cudaGetLastError();
+  const std::string said = error == cudaSuccess ? "none" : words_of(error);
+  throw Unusable{"no NVIDIA device can be used: " + said,
+                 "install NVIDIA's driver for a GPU of compute capability 7.5 or above, until nvidia-smi lists it"};
+}
+
+int wanted_ordinal(int count) {
+  const char *named = std::getenv("PYFNN_CUDA_DEVICE");
+  if (named == nullptr || *named == '\0')
+    return 0;
+  char *end;
+  const long ordinal = std::strtol(named, &end, 10);
+  if (*named < '0' || *named > '9' || *end != '\0' || ordinal < 0 || ordinal >= count)
+    throw Unusable{"PYFNN_CUDA_DEVICE=" + std::string(named) + ": there are the devices " + list_devices(count),
+                   "set PYFNN_CUDA_DEVICE to the number of one of them, or leave it out for 0"};
+  return static_cast<int>(ordinal);
+}
+
+Device choose_device() {
+  const int count = count_devices(), ordinal = wanted_ordinal(count);
+  const int capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor, ordinal) +
+                         attribute(cudaDevAttrComputeCapabilityMinor, ordinal);
+  if (capability < oldest)
+    throw Unusable{"device " + std::to_string(ordinal) + " has compute capability " + std::to_string(capability / 10) +
+                       "." + std::to_string(capability % 10) + ", and 7.5 is the least",
+                   "set PYFNN_CUDA_DEVICE to another: there are " + list_devices(count)};
+  return {ordinal, attribute(cudaDevAttrMultiProcessorCount, ordinal),
+          attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal)};
+}
+
+/* --- The network's description. ----------------------------------------------------------------------------------- */
+
+struct Layer {
+  int64_t inputs, outputs; /* m_{l-1}, m_l */
+  int activation;          /* row of the table of activations */
+  int64_t stride;          /* of W_l's rows on the device */
+  int64_t W, b;            /* where W_l and b_l start in a theta on the device */
+};
+
+/* A network as fnn_create gets it, checked. */
+struct Network {
+  std::vector<Layer> layers;
+  int loss; /* row of the table of losses */
+  double l2;
+  int64_t n_parameters = 0, theta_size = 0; /* theta as the caller has it, and padded as the device has it */
+
+  Network(const fnn_network &given, int64_t pack) : loss(find_loss(given.loss)), l2(given.l2) {
+    take_sizes(given, pack);
+    take_functions(given);
+  }
+
+  /* Operations of a step on one row: 2 (2 sum_l P_l + sum_{l>=2} P_l), P_l = m_{l-1} m_l. */
+  [[maybe_unused]] double operations() const {
+    double sum = 0;
+    for (const Layer &l : layers)
+      sum += (&l == layers.data() ? 4.0 : 6.0) * double(l.inputs) * double(l.outputs);
+    return sum;
+  }
+
+private:
+  static int find_loss(const char *name) {
+    for (int row = 0; row < int(std::size(losses)); row++)
+      if (std::strcmp(losses[row].name, name) == 0)
+        return row;
+    throw Failure(FNN_UNSUPPORTED, "no loss '" + std::string(name).substr(0, 40) + "'");
+  }
+
+  void take_sizes(const fnn_network &given, int64_t pack) {
+    const int64_t most = INT64_MAX / 64; /* of parameters: keeps every later sum of sizes in range */
+    for (int64_t l = 0; l <= given.n_layers; l++)
+      if (given.sizes[l] < 1)
+        throw Failure(FNN_INVALID,
+                      "sizes[" + std::to_string(l) + "] = " + std::to_string(given.sizes[l]) + ": must be at least 1");
+    for (int64_t l = 0; l < given.n_layers; l++) {
+      const int64_t inputs = given.sizes[l], outputs = given.sizes[l + 1];
+      if (inputs >= most || outputs >= most || round_up(outputs, pack) > (most - theta_size) / (inputs + 1))
+        throw Failure(FNN_UNSUPPORTED,
+                      "layer " + std::to_string(l + 1) + " is too large: its parameters cannot be counted");
+      const int64_t stride = round_up(outputs, pack), W = theta_size;
+      layers.push_back({inputs, outputs, 0, stride, W, W + inputs * stride});
+      theta_size += (inputs + 1) * stride;
+      n_parameters += (inputs + 1) * outputs;
+    }
+  }
+
+  void take_functions(const fnn_network &given) {
+    const int fused = losses[loss].fuses;
+    for (std::size_t l = 0; l < layers.size(); l++) {
+      const char *name = given.activations[l];
+      if (name == nullptr)
+        throw Failure(FNN_INVALID, "activations[" + std::to_string(l) + "] is NULL");
+      const bool fuses = fused >= 0 && l + 1 == layers.size();
+      if (fuses && std::strcmp(name, activations[fused]) != 0)
+        throw Failure(FNN_INVALID, std::string(losses[loss].name) + " fuses " + activations[fused] +
+                                       ": its output activation cannot be '" + std::string(name).substr(0, 40) + "'");
+      int row = 0;
+      while (row < int(std::size(activations)) && std::strcmp(activations[row], name) != 0)
+        row++;
+      if (row == int(std::size(activations)) || (row == softmax_row && !fuses))
+        throw Failure(FNN_UNSUPPORTED,
+                      "no activation '" + std::string(name).substr(0, 40) + "' for layer " + std::to_string(l + 1));
+      layers[l].activation = row;
+    }
+  }
+};
+
+void check_fields(const fnn_network *network) {
+  if (network == nullptr || network->sizes == nullptr || network->activations == nullptr || network->loss == nullptr)
+    throw Failure(FNN_INVALID, "network, sizes, activations and loss must not be NULL");
+  if (network->n_layers < 1)
+    throw Failure(FNN_INVALID, "n_layers = " + std::to_string(network->n_layers) + ": must be at least 1");
+  if (!(network->l2 >= 0 && network->l2 < INFINITY))
+    throw Failure(FNN_INVALID, "l2 = " + std::to_string(network->l2) + ": must be finite, 0 or more");
+  if (network->threads < 1)
+    throw Failure(FNN_INVALID, "threads = " + std::to_string(network->threads) + ": must be at least 1");
+  if (network->dtype != FNN_FLOAT32 && network->dtype != FNN_FLOAT64)
+    throw Failure(FNN_UNSUPPORTED, "no dtype " + std::to_string(network->dtype) + ": 0 is float32, 1 is float64");
+}
+
+/* --- The products: which tile, and its launch. -------------------------------------------------------------------- */
+
+template <typename Real> struct Tiles;
+template <> struct Tiles<float> {
+  using Large = Tile<float, 128, 128, 8, 8, 16, 1>;
+  using Medium = Tile<float, 64, 64, 8, 8, 16, 4>;
+  using Small = Tile<float, 32, 32, 4, 4, 32, 4>;
+};
+template <> struct Tiles<double> {
+  using Large = Tile<double, 128, 64, 8, 4, 8, 1>;
+  using Medium = Tile<double, 64, 64, 8, 4, 8, 2>;
+  using Small = Tile<double, 32, 32, 4, 4, 16, 4>;
+};
+
+int64_t blocks_for(int64_t size, int64_t each) {
+  return (size + each - 1) / each;
+}
+
+template <class T> dim3 grid_of(int64_t m, int64_t n) {
+  const int64_t across = blocks_for(n, T::columns), down = blocks_for(m, T::rows);
+  if (down > 65535 || across > INT32_MAX)
+    throw Failure(FNN_UNSUPPORTED, "a product of " + std::to_string(m) + " rows is larger than a launch can be");
+  return dim3(unsigned(across), unsigned(down));
+}
+
+/* The time of a product by this tile, in turns of a multiprocessor at its work: a prediction by count, until measured.
+ * `handicap` is for what a smaller tile loads more often. */
+template <class T> double cost(int64_t m, int64_t n, int multiprocessors, double handicap) {
+  const int64_t blocks = blocks_for(m, T::rows) * blocks_for(n, T::columns);
+  return double(blocks_for(blocks, multiprocessors)) * T::rows * T::columns * handicap;
+}
+
+template <class T, Product product>
+void launch_tile(cudaStream_t stream, const ProductArguments<typename T::Real> &arguments) {
+  launch(stream, grid_of<T>(arguments.m, arguments.n), T::threads, T::shared_bytes, "the launch of a product",
+         multiply_tile<T, product>, arguments);
+}
+
+template <Product product, typename Real>
+void launch_product(cudaStream_t stream, const Device &device, const ProductArguments<Real> &arguments) {
+  using Large = typename Tiles<Real>::Large;
+  using Medium = typename Tiles<Real>::Medium;
+  using Small = typename Tiles<Real>::Small;
+  const double large = cost<Large>(arguments.m, arguments.n, device.multiprocessors, 1);
+  const double medium = cost<Medium>(arguments.m, arguments.n, device.multiprocessors, 1.15);
+  const double small = cost<Small>(arguments.m, arguments.n, device.multiprocessors, 2);
+  if (large <= medium && large <= small)
+    launch_tile<Large, product>(stream, arguments);
+  else if (medium <= small)
+    launch_tile<Medium, product>(stream, arguments);
+  else
+    launch_tile<Small, product>(stream, arguments);
+}
+
+template <class T> void prepare_tile() {
+  prepare(multiply_tile<T, forward_product>, T::shared_bytes);
+  prepare(multiply_tile<T, propagate_product>, T::shared_bytes);
+  prepare(multiply_tile<T, update_product>, T::shared_bytes);
+}
+
+/* --- Networks on the device. -------------------------------------------------------------------------------------- */
+
+/* What fnn.h asks of a model, in either dtype. Arguments were checked. Seconds are of the host's clock. */
+class Model {
+public:
+  virtual ~Model() = default;
+  virtual void load(const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order) = 0;
+  virtual void forward(int64_t first, int64_t count, void *outputs) = 0;
+  virtual double loss_and_gradient(int64_t first, int64_t count, void *gradient) = 0;
+  virtual double train(int64_t first, int64_t count, int64_t batch, const double *rates) = 0;
+  virtual double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, double *checksum) = 0;
+  virtual void theta(void *thetas) = 0;
+  virtual void reset() = 0;
+
+  Device device{};
+  int64_t members = 1, rows = 0, n_order = 0; /* rows, n_order: 0 until load */
+  float milliseconds = NAN;                   /* by the device's events, of the last train or time */
+};
+
+template <typename Real> class Networks final : public Model {
+public:
+  Networks(const fnn_network &given, const Device &chosen, int64_t n, const void *thetas, const double *l2s)
+      : network_(given, pack), stream_(make_stream(cudaStreamDefault)), start_(make_event()), stop_(make_event()) {
+    device = chosen;
+    members = n;
+    l2s_ = std::vector<double>(l2s, l2s + n);
+    const std::vector<Real> padded = pad(static_cast<const Real *>(thetas));
+    theta_ = copied(padded);
+    first_theta_ = copied(padded);
+    gradient_ = Buffer<Real>(network_.theta_size);
+    device_l2s_ = copied(l2s_);
+    rates_ = Buffer<double>(n);
+    cursors_ = Buffer<int64_t>(n);
+    parts_ = Buffer<double>(square_blocks * int64_t(network_.layers.size()));
+    results_ = Buffer<double>(2);
+#ifdef FNN_BLAS
+    blas_ = std::make_unique<Blas>();
+#endif
+    prepare_kernels();
+  }
+
+  void load(const void *x, const void *y, int64_t n, const int64_t *orders, int64_t length) override {
+    Buffer<Real> new_x = rows_to_device(static_cast<const Real *>(x), n, inputs());
+    Buffer<Real> new_y = rows_to_device(static_cast<const Real *>(y), n, outputs());
+    if (length > INT64_MAX / 16 / members)
+      throw Failure(FNN_NO_MEMORY, "no memory for orders of this length");
+    Buffer<int64_t> new_order(members * length);
+    to_device(new_order.data(), orders, members * length);
+    x_ = std::move(new_x), y_ = std::move(new_y), order_ = std::move(new_order);
+    rows = n, n_order = length;
+    graphs_.clear(); /* they hold where the data lay */
+  }
+
+  void forward(int64_t first, int64_t count, void *into) override {
+    reserve(count);
+    outputs_of(first, count);
+    synchronize();
+    const Matrix<Real> A = layers_.back().A;
+    std::vector<Real> padded(static_cast<std::size_t>(count * A.stride));
+    to_host(padded.data(), A.data, count * A.stride);
+    for (int64_t n = 0; n < count; n++)
+      std::memcpy(static_cast<Real *>(into) + n * outputs(), padded.data() + n * A.stride, sizeof(Real) * outputs());
+  }
+
+  double loss_and_gradient(int64_t first, int64_t count, void *gradient) override {
+    reserve(count);
+    CHECK(cudaMemsetAsync, results_.data(), 0, 2 * sizeof(double), stream_);
+    gradient_of(first, count);
+    synchronize();
+    double loss = 0;
+    to_host(&loss, results_.data(), 1);
+    unpad(gradient_.data(), 1, static_cast<Real *>(gradient));
+    return loss;
+  }
+
+  double train(int64_t first, int64_t count, int64_t batch, const double *rates) override {
+    to_device(rates_.data(), rates, members);
+#ifndef FNN_BLAS
+    if (const std::optional<Resident> plan = plan_resident(batch))
+      return train_resident(*plan, first, count);
+#endif
+    return train_spread(first, count, batch, rates);
+  }
+
+  double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, double *checksum) override {
+    reserve(count);
+    CHECK(cudaMemsetAsync, results_.data(), 0, 2 * sizeof(double), stream_);
+    const int64_t places = rows - count + 1;
+    const double seconds = clocked([&] {
+      for (int64_t r = 0, s = first; r < repeats; r++, s = (s + count) % places)
+        if (operation == FNN_FORWARD) {
+          outputs_of(s, count);
+          const Matrix<Real> A = layers_.back().A;
+          launch(stream_, 1, 1, 0, "the launch of note_outputs", note_outputs<Real>, A.data,
+                 A.data + (count - 1) * A.stride + outputs() - 1, results_.data() + 1);
+        } else
+          gradient_of(s, count);
+    });
+    to_host(checksum, results_.data() + 1, 1);
+    return seconds;
+  }
+
+  void theta(void *thetas) override {
+    unpad(theta_.data(), members, static_cast<Real *>(thetas));
+  }
+
+  void reset() override {
+    CHECK(cudaMemcpyAsync, theta_.data(), first_theta_.data(), sizeof(Real) * std::size_t(theta_.size()),
+          cudaMemcpyDeviceToDevice, stream_);
+    synchronize();
+  }
+
+private:
+  static constexpr int64_t pack = Pack<Real>::length;
+
+  /* A layer's arrays: A_l and delta_l of a minibatch, (capacity, stride). */
+  struct Workspace {
+    Matrix<Real> A, delta;
+  };
+
+  int64_t inputs() const {
+    return network_.layers.front().inputs;
+  }
+  int64_t outputs() const {
+    return network_.layers.back().outputs;
+  }
+  void synchronize() const {
+    CHECK(cudaStreamSynchronize, stream_);
+  }
+
+  /* --- Between the caller's layout and the device's. --- */
+
+  std::vector<Real> pad(const Real *thetas) const {
+    std::vector<Real> padded(static_cast<std::size_t>(members * network_.theta_size));
+    for (int64_t k = 0; k < members; k++)
+      for (const Layer &l : network_.layers)
+        for (int64_t i = 0; i <= l.inputs; i++, thetas += l.outputs) /* b_l is the row below W_l */
+          std::memcpy(padded.data() + k * network_.theta_size + l.W + i * l.stride, thetas, sizeof(Real) * l.outputs);
+    return padded;
+  }
+
+  void unpad(const Real *on_device, int64_t n, Real *thetas) const {
+    std::vector<Real> padded(static_cast<std::size_t>(n * network_.theta_size));
+    to_host(padded.data(), on_device, n * network_.theta_size);
+    for (int64_t k = 0; k < n; k++)
+      for (const Layer &l : network_.layers)
+        for (int64_t i = 0; i <= l.inputs; i++, thetas += l.outputs)
+          std::memcpy(thetas, padded.data() + k * network_.theta_size + l.W + i * l.stride, sizeof(Real) * l.outputs);
+  }
+
+  template <typename Number> static Buffer<Number> copied(const std::vector<Number> &numbers) {
+    Buffer<Number> buffer(int64_t(numbers.size()));
+    to_device(buffer.data(), numbers.data(), buffer.size());
+    return buffer;
+  }
+
+  /* (rows, width) as (rows, width rounded up to packs). */
+  static Buffer<Real> rows_to_device(const Real *from, int64_t rows, int64_t width) {
+    const int64_t stride = round_up(width, pack);
+    if (rows > INT64_MAX / 16 / stride)
+      throw Failure(FNN_NO_MEMORY, "no memory for data of " + std::to_string(rows) + " rows");
+    Buffer<Real> buffer(rows * stride);
+    CHECK(cudaMemcpy2D, buffer.data(), sizeof(Real) * std::size_t(stride), from, sizeof(Real) * std::size_t(width),
+          sizeof(Real) * std::size_t(width), std::size_t(rows), cudaMemcpyHostToDevice);
+    return buffer;
+  }
+
+  /* --- Room and readiness, before any clock. --- */
+
+  void prepare_kernels() const {
+#ifdef FNN_BLAS
+    prepare(finish_all<forward_product, Real>, 0);
+    prepare(finish_all<propagate_product, Real>, 0);
+    prepare(finish_all<update_product, Real>, 0);
+#else
+    prepare_tile<typename Tiles<Real>::Large>();
+    prepare_tile<typename Tiles<Real>::Medium>();
+    prepare_tile<typename Tiles<Real>::Small>();
+#endif
+    prepare(gather<Real>, 0);
+    prepare(output<Real>, 0);
+    prepare(biases<Real>, 0);
+    prepare(squares<Real>, 0);
+    prepare(total_loss<Real>, 0);
+    prepare(note_outputs<Real>, 0);
+  }
+
+  /* Room for a batch of that many rows. */
+  void reserve(int64_t wanted) {
+    if (wanted <= capacity_)
+      return;
+    int64_t width = round_up(inputs(), pack) + round_up(outputs(), pack);
+    for (const Layer &l : network_.layers)
+      width += 2 * l.stride;
+    if (wanted > INT64_MAX / 16 / width)
+      throw Failure(FNN_NO_MEMORY, "no memory for a batch of this size");
+    Buffer<Real> workspace(wanted * width);
+    Buffer<double> row_losses(wanted);
+    Real *at = workspace.data();
+    const auto take = [&](int64_t m) {
+      const Matrix<Real> matrix{at, round_up(m, pack)};
+      at += wanted * matrix.stride;
+      return matrix;
+    };
+    X_ = take(inputs()), T_ = take(outputs());
+    layers_.clear();
+    for (const Layer &l : network_.layers) {
+      const Matrix<Real> A = take(l.outputs);
+      layers_.push_back({A, take(l.outputs)});
+    }
+    workspace_ = std::move(workspace), row_losses_ = std::move(row_losses);
+    capacity_ = wanted;
+    graphs_.clear();
+  }
+
+  /* The seconds of `work`, the device idle before and after; its events say what the device itself took. */
+  template <typename Work> double clocked(Work work) {
+    synchronize();
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(cudaEventRecord, start_, stream_);
+    work();
+    CHECK(cudaEventRecord, stop_, stream_);
+    synchronize();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    CHECK(cudaEventElapsedTime, &milliseconds, start_, stop_);
+    return seconds.count();
+  }
+
+  /* --- A step spread over the device: theta is one member's. --- */
+
+  static Matrix<const Real> constant(Matrix<Real> matrix) {
+    return {matrix.data, matrix.stride};
+  }
+
+  template <Product product> void multiply(cudaStream_t stream, const ProductArguments<Real> &arguments) const {
+#ifdef FNN_BLAS
+    blas_->template multiply<product>(stream, arguments);
+#else
+    launch_product<product>(stream, device, arguments);
+#endif
+  }
+
+  /* A_1 .. A_L of X: (rows, m_0); for a fused output activation Z_L in place of A_L. */
+  void go_forward(cudaStream_t stream, const Real *theta, Matrix<const Real> X, int64_t n) const {
+    for (std::size_t l = 0; l < layers_.size(); l++) {
+      const Layer &layer = network_.layers[l];
+      const bool fused = l + 1 == layers_.size() && losses[network_.loss].fuses >= 0;
+      ProductArguments<Real> arguments{};
+      arguments.m = n, arguments.n = layer.outputs, arguments.k = layer.inputs;
+      arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
+      arguments.B = {theta + layer.W, layer.stride};
+      arguments.C = layers_[l].A;
+      arguments.activation = fused ? int(identity_row) : layer.activation;
+      arguments.b = theta + layer.b;
+      multiply<forward_product>(stream, arguments);
+    }
+  }
+
+  /* A_L, and delta_L and the rows' losses where wanted. */
+  void finish_outputs(cudaStream_t stream, Matrix<const Real> T, int64_t n, double *row_losses) const {
+    OutputArguments<Real> arguments{};
+    arguments.rows = n, arguments.m = outputs();
+    arguments.loss = network_.loss, arguments.activation = network_.layers.back().activation;
+    arguments.A = layers_.back().A, arguments.delta = layers_.back().delta, arguments.T = T;
+    arguments.scale = Real(losses[network_.loss].slope) / Real(n);
+    arguments.row_losses = row_losses;
+    launch(stream, dim3(unsigned(blocks_for(n, block_warps))), block_threads, 0, "the launch of output", output<Real>,
+           arguments);
+  }
+
+  /* From delta_L down. At a rate, theta changes, each W_l once its delta has passed; at rate 0, `into` gets dtheta. */
+  void go_backward(cudaStream_t stream, const Real *theta, Real *into, Matrix<const Real> X, int64_t n, Real rate,
+                   Real l2, int64_t *cursor) const {
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      const Layer &layer = network_.layers[l];
+      if (l > 0) {
+        ProductArguments<Real> arguments{};
+        arguments.m = n, arguments.n = layer.inputs, arguments.k = layer.outputs;
+        arguments.A = constant(layers_[l].delta);
+        arguments.B = {theta + layer.W, layer.stride};
+        arguments.C = layers_[l - 1].delta;
+        arguments.activation = network_.layers[l - 1].activation;
+        arguments.below = constant(layers_[l - 1].A);
+        multiply<propagate_product>(stream, arguments);
+      }
+      ProductArguments<Real> arguments{};
+      arguments.m = layer.inputs, arguments.n = layer.outputs, arguments.k = n;
+      arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
+      arguments.B = constant(layers_[l].delta);
+      arguments.C = {into + layer.W, layer.stride};
+      arguments.below = {theta + layer.W, layer.stride};
+      arguments.rate = rate, arguments.l2 = l2;
+      multiply<update_product>(stream, arguments);
+    }
+    update_biases(stream, into, n, rate, cursor);
+  }
+
+  void update_biases(cudaStream_t stream, Real *into, int64_t n, Real rate, int64_t *cursor) const {
+    for (std::size_t l = 0; l < layers_.size(); l += most_layers) {
+      const std::size_t here = std::min<std::size_t>(most_layers, layers_.size() - l);
+      BiasArguments<Real> arguments{};
+      arguments.rows = n, arguments.rate = rate;
+      arguments.cursor = l + here == layers_.size() ? cursor : nullptr;
+      int64_t widest = 0;
+      for (std::size_t i = 0; i < here; i++) {
+        const Layer &layer = network_.layers[l + i];
+        arguments.layers[i] = {layer.outputs, constant(layers_[l + i].delta), into + layer.b};
+        widest = std::max(widest, layer.outputs);
+      }
+      launch(stream, dim3(unsigned(blocks_for(widest, warp_size)), unsigned(here)), block_threads,
+             block_threads * int64_t(sizeof(Real)), "the launch of biases", biases<Real>, arguments);
+    }
+  }
+
+  Matrix<const Real> rows_from(const Buffer<Real> &data, int64_t width, int64_t first) const {
+    const int64_t stride = round_up(width, pack);
+    return {data.data() + first * stride, stride};
+  }
+
+  void outputs_of(int64_t first, int64_t count) const {
+    go_forward(stream_, theta_.data(), rows_from(x_, inputs(), first), count);
+    finish_outputs(stream_, {nullptr, 0}, count, nullptr);
+  }
+
+  /* The gradient, and the loss as results_[0], added with dW_1[0][0] to results_[1]. */
+  void gradient_of(int64_t first, int64_t count) const {
+    const Matrix<const Real> X = rows_from(x_, inputs(), first), T = rows_from(y_, outputs(), first);
+    const double l2 = l2s_[0];
+    go_forward(stream_, theta_.data(), X, count);
+    finish_outputs(stream_, T, count, row_losses_.data());
+    go_backward(stream_, theta_.data(), gradient_.data(), X, count, Real(0), Real(l2), nullptr);
+    int64_t parts = 0;
+    if (l2 > 0)
+      for (const Layer &l : network_.layers) {
+        launch(stream_, dim3(square_blocks), block_threads, block_warps * int64_t(sizeof(double)),
+               "the launch of squares", squares<Real>, theta_.data() + l.W, l.inputs * l.stride, parts_.data() + parts);
+        parts += square_blocks;
+      }
+    launch(stream_, dim3(1), block_threads, block_warps * int64_t(sizeof(double)), "the launch of total_loss",
+           total_loss<Real>, row_losses_.data(), count, parts_.data(), parts, l2, gradient_.data(), results_.data(),
+           results_.data() + 1);
+  }
+
+  /* One minibatch of member k, at its cursor. */
+  void step(cudaStream_t stream, int64_t k, int64_t n, double rate) const {
+    Real *theta = theta_.data() + k * network_.theta_size;
+    GatherArguments<Real> arguments{rows_from(x_, inputs(), 0), rows_from(y_, outputs(), 0), X_, T_, order_.data(),
+                                    cursors_.data() + k};
+    launch(stream, dim3(unsigned(n)), block_threads, 0, "the launch of gather", gather<Real>, arguments);
+    go_forward(stream, theta, constant(X_), n);
+    finish_outputs(stream, constant(T_), n, nullptr);
+    go_backward(stream, theta, theta, constant(X_), n, Real(rate), Real(l2s_[std::size_t(k)]), cursors_.data() + k);
+  }
+
+  /* So many steps of a lone network, captured to be replayed: the cursor is on the device, so one graph serves all. */
+  struct Replay {
+    int64_t batch, steps;
+    double rate;
+    Executable executable;
+  };
+
+  cudaGraphExec_t replay(int64_t batch, int64_t steps, double rate) {
+    for (const Replay &made : graphs_)
+      if (made.batch == batch && made.steps == steps && made.rate == rate)
+        return made.executable;
+    if (graphs_.size() >= 8) /* rates may be many */
+      graphs_.clear();
+    const Stream stream = make_stream(cudaStreamNonBlocking);
+    CHECK(cudaStreamBeginCapture, stream, cudaStreamCaptureModeThreadLocal);
+    for (int64_t s = 0; s < steps; s++)
+      step(stream, 0, batch, rate);
+    cudaGraph_t captured;
+    CHECK(cudaStreamEndCapture, stream, &captured);
+    const Graph graph(captured);
+    cudaGraphExec_t executable;
+    CHECK(cudaGraphInstantiate, &executable, graph, 0);
+    graphs_.push_back({batch, steps, rate, Executable(executable)});
+    CHECK(cudaGraphUpload, executable, stream_);
+    return executable;
+  }
+
+  double train_spread(int64_t first, int64_t count, int64_t batch, const double *rates) {
+    reserve(batch);
+    std::vector<int64_t> cursors;
+    for (int64_t k = 0; k < members; k++)
+      cursors.push_back(k * n_order + first);
+    to_device(cursors_.data(), cursors.data(), members);
+    const int64_t full = count / batch, rest = count % batch;
+    if (members > 1)
+      return clocked([&] {
+        for (int64_t k = 0; k < members; k++)
+          for (int64_t at = 0; at < count; at += batch)
+            step(stream_, k, std::min(batch, count - at), rates[k]);
+      });
+    /* Whichever are needed are made here, before the clock; made in one go, so that none is dropped for another. */
+    if (graphs_.size() > 5)
+      graphs_.clear();
+    const int64_t long_ones = full / steps_a_graph, short_ones = full % steps_a_graph;
+    const cudaGraphExec_t many = long_ones > 0 ? replay(batch, steps_a_graph, rates[0]) : nullptr;
+    const cudaGraphExec_t one = short_ones > 0 ? replay(batch, 1, rates[0]) : nullptr;
+    const cudaGraphExec_t last = rest > 0 ? replay(rest, 1, rates[0]) : nullptr;
+    return clocked([&] {
+      for (int64_t g = 0; g < long_ones; g++)
+        CHECK(cudaGraphLaunch, many, stream_);
+      for (int64_t g = 0; g < short_ones; g++)
+        CHECK(cudaGraphLaunch, one, stream_);
+      if (rest > 0)
+        CHECK(cudaGraphLaunch, last, stream_);
+    });
+  }
+
+  /* --- Small networks: a block each. --- */
+
+#ifndef FNN_BLAS
+  struct Resident {
+    ResidentArguments<Real> arguments;
+    int64_t shared_bytes;
+    int warps;
+  };
+
+  /* How a block would hold the network and its minibatches; nothing where it is too large, or too much work, for one.
+   */
+  std::optional<Resident> plan_resident(int64_t batch) const {
+    const double alike = double(std::min<int64_t>(members, device.multiprocessors));
+    if (network_.layers.size() > most_resident_layers || batch > 4096 || members > INT32_MAX ||
+        network_.operations() * double(batch) > FNN_RESIDENT_OPERATIONS * alike ||
+        network_.theta_size * int64_t(sizeof(Real)) > device.shared_bytes)
+      return std::nullopt;
+    Resident plan{};
+    ResidentArguments<Real> &arguments = plan.arguments;
+    int64_t at = 0; /* a network of that size: no sum below leaves the range of an int64_t, and most that of an int */
+    const auto take = [&](int64_t rows, int64_t stride) {
+      const int64_t start = at;
+      at += round_up(rows * stride, 4);
+      return int(start);
+    };
+    arguments.n_layers = int(network_.layers.size()), arguments.loss = network_.loss, arguments.batch = int(batch);
+    arguments.slope = Real(losses[network_.loss].slope);
+    arguments.X_stride = int(round_up(inputs(), 4)), arguments.T_stride = int(round_up(outputs(), 4));
+    arguments.X_packs = int(round_up(inputs(), pack) / pack), arguments.T_packs = int(round_up(outputs(), pack) / pack);
+    arguments.X = take(2 * batch, arguments.X_stride), arguments.T = take(2 * batch, arguments.T_stride);
+    int most_tasks = 1;
+    for (std::size_t l = 0; l < network_.layers.size(); l++) {
+      const Layer &layer = network_.layers[l];
+      ResidentLayer &here = arguments.layers[l];
+      here.inputs = int(layer.inputs), here.outputs = int(layer.outputs), here.activation = layer.activation;
+      here.W_stride = int(round_up(layer.outputs + 2, 4) - 2); /* 2 * odd: see resident.cuh */
+      here.W = take(round_up(layer.inputs, 4), here.W_stride), here.b = take(1, layer.outputs);
+      here.A_stride = here.delta_stride = int(round_up(layer.outputs, 4));
+      here.A = take(batch, here.A_stride), here.delta = take(batch, here.delta_stride);
+      here.theta_W = int(layer.W), here.theta_b = int(layer.b), here.theta_stride = int(layer.stride);
+      const int64_t tasks = blocks_for(layer.outputs, 8) * blocks_for(batch, batch > 1 ? 4 : 1);
+      const int64_t back = l > 0 ? blocks_for(layer.inputs, 4) * blocks_for(batch, batch > 1 ? 4 : 1) : 0;
+      most_tasks = int(std::max<int64_t>(most_tasks, std::max(tasks, back)));
+    }
+    arguments.shared_numbers = int(at);
+    arguments.order_ring = int(round_up(at * int64_t(sizeof(Real)), 16));
+    plan.shared_bytes = round_up(at * int64_t(sizeof(Real)), 16) + 2 * batch * int64_t(sizeof(int64_t));
+    if (plan.shared_bytes > device.shared_bytes)
+      return std::nullopt;
+    /* Alone, as many warps as find work; among many networks few, so that several blocks share a multiprocessor. */
+    plan.warps = std::max(members > device.multiprocessors ? 4 : 1, 1);
+    if (members <= device.multiprocessors)
+      while (plan.warps < 16 && plan.warps < most_tasks)
+        plan.warps *= 2;
+    arguments.top = narrow_from(plan.warps);
+    return plan;
+  }
+
+  /* The layers from here on have so little work each that one warp does it faster than a block can meet. */
+  int narrow_from(int) const {
+    constexpr int64_t narrow = 256; /* weights: eight to a lane; a prediction, as above */
+    std::size_t l = network_.layers.size();
+    while (l > 0 && network_.layers[l - 1].inputs * network_.layers[l - 1].outputs <= narrow)
+      l--;
+    return int(l);
+  }
+
+  double train_resident(Resident plan, int64_t first, int64_t count) {
+    ResidentArguments<Real> &arguments = plan.arguments;
+    arguments.x = x_.data(), arguments.y = y_.data(), arguments.order = order_.data();
+    arguments.n_order = n_order, arguments.first = first, arguments.count = count;
+    arguments.theta = theta_.data(), arguments.theta_size = network_.theta_size;
+    arguments.rates = rates_.data(), arguments.l2s = device_l2s_.data();
+    const auto kernel = arguments.batch == 1 ? resident<Real, 1> : resident<Real, 4>;
+    prepare(kernel, plan.shared_bytes);
+    return clocked([&] {
+      launch(stream_, dim3(unsigned(members)), unsigned(plan.warps) * warp_size, plan.shared_bytes,
+             "the launch of resident", kernel, arguments);
+    });
+  }
+#endif
+
+  Network network_;
+  std::vector<double> l2s_; /* (members) */
+  Stream stream_;
+  Event start_, stop_;
+  Buffer<Real> theta_, first_theta_, gradient_; /* (members, theta_size); gradient_: of one */
+  Buffer<double> device_l2s_, rates_;           /* (members) */
+  Buffer<int64_t> cursors_;                     /* (members): where each one's next minibatch starts in order_ */
+  Buffer<double> parts_, results_;              /* of the sums of squares; the loss and the checksum */
+  Buffer<Real> x_, y_;                          /* (rows, m_0), (rows, m_L), padded */
+  Buffer<int64_t> order_;                       /* (members, n_order) */
+  int64_t capacity_ = 0;                        /* rows that the workspace has room for */
+  Buffer<Real> workspace_;                      /* X, T, and A and delta of every layer */
+  Buffer<double> row_losses_;                   /* (capacity) */
+  Matrix<Real> X_{}, T_{};
+  std::vector<Workspace> layers_;
+  std::vector<Replay> graphs_;
+#ifdef FNN_BLAS
+  std::unique_ptr<Blas> blas_;
+#endif
+};
+
+} // namespace
+} // namespace fnn
+
+/* --- fnn.h: arguments checked, exceptions turned into a status and its words. ------------------------------------- */
+
+struct fnn_model {
+  std::string error;
+  bool many = false;
+  std::unique_ptr<fnn::Model> made; /* none where fnn_create failed */
+};
+
+namespace {
+
+using fnn::Failure;
+
+std::string said_twice(const fnn::Unusable &why) {
+  return why.reason + " (" + why.remedy + ")";
+}
+
+/* What `work` returns, or throws. */
+template <typename Work> int guarded(std::string &error, Work work) {
+  try {
+    error.clear();
+    work();
+    return FNN_OK;
+  } catch (const Failure &failure) {
+    error = failure.what();
+    return failure.status;
+  } catch (const fnn::Unusable &why) {
+    error = said_twice(why);
+    return FNN_DEVICE;
+  } catch (const std::bad_alloc &) {
+    error = "no memory on the host";
+    return FNN_NO_MEMORY;
+  } catch (const std::exception &other) {
+    error = other.what();
+    return FNN_DEVICE;
+  }
+}
+
+/* How every call on a model starts: its device is this thread's. */
+template <typename Work> int with(fnn_model *model, bool many, Work work) {
+  if (model == nullptr)
+    return FNN_INVALID;
+  return guarded(model->error, [&] {
+    if (!model->made)
+      throw Failure(FNN_INVALID, "this model was never made: fnn_create failed");
+    if (model->many != many)
+      throw Failure(FNN_INVALID, many ? "this is one network, not many" : "these are many networks, not one");
+    CHECK(cudaSetDevice, model->made->device.ordinal);
+    work(*model->made);
+  });
+}
+
+void check_not_null(std::initializer_list<const void *> pointers, const char *rule) {
+  for (const void *pointer : pointers)
+    if (pointer == nullptr)
+      throw Failure(FNN_INVALID, rule);
+}
+
+/* [first, first + count) must lie within the rows, or within the entries of order. */
+void check_range(const fnn::Model &made, int64_t first, int64_t count, bool of_order) {
+  const int64_t length = of_order ? made.n_order : made.rows;
+  if (length == 0)
+    throw Failure(FNN_INVALID, "no data yet: call fnn_load first");
+  if (first < 0 || count < 1 || count > length || first > length - count)
+    throw Failure(FNN_INVALID, "first = " + std::to_string(first) + ", count = " + std::to_string(count) +
+                                   ": must lie within the " + std::to_string(length) +
+                                   (of_order ? " entries of order" : " rows"));
+}
+
+int create(const fnn_network *network, int64_t members, const void *thetas, const double *l2s, bool many,
+           fnn_model **handle) {
+  if (handle == nullptr)
+    return FNN_INVALID;
+  fnn_model *model = *handle = new (std::nothrow) fnn_model;
+  if (model == nullptr)
+    return FNN_NO_MEMORY;
+  model->many = many;
+  return guarded(model->error, [&] {
+    fnn::check_fields(network);
+    fnn::Network(*network, 1); /* its errors come before the device's */
+    check_not_null({thetas}, "theta must not be NULL");
+    const std::vector<double> same(many ? 0 : 1, network->l2);
+    const double *each = many ? l2s : same.data();
+    if (many)
+      check_not_null({l2s}, "l2s must not be NULL");
+    if (members < 1)
+      throw Failure(FNN_INVALID, "members = " + std::to_string(members) + ": must be at least 1");
+    for (int64_t k = 0; k < members; k++)
+      if (!(each[k] >= 0 && each[k] < INFINITY))
+        throw Failure(FNN_INVALID, "l2s[" + std::to_string(k) + "] must be finite, 0 or more");
+    const fnn::Device device = fnn::choose_device();
+    CHECK(cudaSetDevice, device.ordinal);
+    if (network->dtype == FNN_FLOAT32)
+      model->made = std::make_unique<fnn::Networks<float>>(*network, device, members, thetas, each);
+    else
+      model->made = std::make_unique<fnn::Networks<double>>(*network, device, members, thetas, each);
+  });
+}
+
+void load(fnn::Model &made, const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order) {
+  check_not_null({x, y, orders}, "x, y and order must not be NULL");
+  if (rows < 1 || n_order < 1)
+    throw Failure(FNN_INVALID,
+                  "rows = " + std::to_string(rows) + ", n_order = " + std::to_string(n_order) + ": must be at least 1");
+  for (int64_t i = 0; i < made.members * n_order; i++)
+    if (orders[i] < 0 || orders[i] >= rows)
+      throw Failure(FNN_INVALID, "order[" + std::to_string(i) + "] = " + std::to_string(orders[i]) +
+                                     ": row numbers lie in [0, " + std::to_string(rows) + ")");
+  made.load(x, y, rows, orders, n_order);
+}
+
+void train(fnn::Model &made, int64_t first, int64_t count, int64_t batch_size, const double *rates, double *seconds) {
+  check_range(made, first, count, true);
+  check_not_null({rates, seconds}, "learning_rates and seconds must not be NULL");
+  if (batch_size < 1)
+    throw Failure(FNN_INVALID, "batch_size = " + std::to_string(batch_size) + ": must be at least 1");
+  for (int64_t k = 0; k < made.members; k++)
+    if (!(rates[k] > 0 && rates[k] < INFINITY))
+      throw Failure(FNN_INVALID, "learning_rate = " + std::to_string(rates[k]) + ": must be finite and above 0");
+  *seconds = made.train(first, count, std::min(batch_size, count), rates);
+}
+
+} // namespace
+
+int32_t fnn_version(void) {
+  return FNN_VERSION;
+}
+
+const char *fnn_about(void) {
+  return "name=" FNN_NAME "\n"
+         "language=CUDA\n"
+         "compiler=" FNN_COMPILER "\n"
+         "flags=" FNN_FLAGS "\n"
+         "clock=std::chrono::steady_clock\n"
+         "activations=identity,sigmoid,tanh,relu\n"
+         "losses=squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy\n"
+         "arithmetic=native\n"
+         "deterministic=yes\n"
+         "many=yes\n";
+}
+
+const char *fnn_unavailable(void) {
+  thread_local std::string words;
+  try {
+    fnn::choose_device();
+#ifdef FNN_BLAS
+    fnn::Blas::open();
+#endif
+    return nullptr;
+  } catch (const fnn::Unusable &why) {
+    words = why.reason + "\n" + why.remedy;
+  } catch (const std::exception &other) {
+    words = other.what();
+  }
+  return words.c_str();
+}
+
+int fnn_create(const fnn_network *network, const void *theta, fnn_model **model) {
+  return create(network, 1, theta, nullptr, false, model);
+}
+
+int fnn_create_many(const fnn_network *network, int64_t members, const void *thetas, const double *l2s,
+                    fnn_model **model) {
+  return create(network, members, thetas, l2s, true, model);
+}
+
+void fnn_destroy(fnn_model *model) {
+  if (model != nullptr && model->made)
+    cudaSetDevice(model->made->device.ordinal);
+  delete model;
+}
+
+const char *fnn_last_error(const fnn_model *model) {
+  return model == nullptr ? "out of memory" : model->error.c_str();
+}
+
+int32_t fnn_threads(const fnn_model *) {
+  return 1;
+}
+
+int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *order, int64_t n_order) {
+  return with(model, false, [&](fnn::Model &made) { load(made, x, y, rows, order, n_order); });
+}
+
+int fnn_load_many(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *orders,
+                  int64_t n_order) {
+  return with(model, true, [&](fnn::Model &made) { load(made, x, y, rows, orders, n_order); });
+}
+
+int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs) {
+  return with(model, false, [&](fnn::Model &made) {
+    check_range(made, first, count, false);
+    check_not_null({outputs}, "a pointer to write to is NULL");
+    made.forward(first, count, outputs);
+  });
+}
+
+int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient) {
+  return with(model, false, [&](fnn::Model &made) {
+    check_range(made, first, count, false);
+    check_not_null({loss, gradient}, "a pointer to write to is NULL");
+    *loss = made.loss_and_gradient(first, count, gradient);
+  });
+}
+
+int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
+              double *seconds) {
+  return with(model, false, [&](fnn::Model &made) { train(made, first, count, batch_size, &learning_rate, seconds); });
+}
+
+int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, const double *learning_rates,
+                   double *seconds) {
+  return with(model, true, [&](fnn::Model &made) { train(made, first, count, batch_size, learning_rates, seconds); });
+}
+
+int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
+             double *checksum) {
+  return with(model, false, [&](fnn::Model &made) {
+    check_range(made, first, count, false);
+    check_not_null({seconds, checksum}, "a pointer to write to is NULL");
+    if (operation != FNN_FORWARD && operation != FNN_GRADIENT)
+      throw Failure(FNN_INVALID, "operation = " + std::to_string(operation) + ": 0 is forward, 1 is gradient");
+    if (repeats < 1)
+      throw Failure(FNN_INVALID, "repeats = " + std::to_string(repeats) + ": must be at least 1");
+    *seconds = made.time(operation, first, count, repeats, checksum);
+  });
+}
+
+int fnn_theta(fnn_model *model, void *theta) {
+  return with(model, model != nullptr && model->many, [&](fnn::Model &made) {
+    check_not_null({theta}, "theta must not be NULL");
+    made.theta(theta);
+  });
+}
+
+int fnn_reset(fnn_model *model) {
+  return with(model, model != nullptr && model->many, [&](fnn::Model &made) { made.reset(); });
+}
+
+int fnn_device_seconds(const fnn_model *model, double *seconds) {
+  if (model == nullptr || !model->made || seconds == nullptr || std::isnan(model->made->milliseconds))
+    return FNN_INVALID;
+  *seconds = 1e-3 * double(model->made->milliseconds);
+  return FNN_OK;
+}

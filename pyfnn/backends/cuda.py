@@ -1,0 +1,74 @@
+"""The CUDA kernels of native/c_cuda, compiled where there was an nvcc, and the cuBLAS for those that use one.
+
+`pyfnn.backends.c` hosts the libraries; no mathematics here.
+"""
+
+import ctypes
+import importlib.util
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from pyfnn import compiled
+from pyfnn.backends.c import Library
+from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import Row
+
+VARIABLE = "PYFNN_CUBLAS"
+
+
+class Cuda(Library):
+    """CUDA with products of its own, on the device that `PYFNN_CUDA_DEVICE` names.
+
+    Parameters
+    ----------
+    row : Row
+
+    Raises
+    ------
+    BackendUnavailable
+        It was not compiled, or is stale; there is no driver or device, or not the one that is named.
+    """
+
+    target: ClassVar[str] = "fnn_cuda"
+
+    def __init__(self, row: Row) -> None:
+        info = compiled.build_info()
+        if self.target not in info.SOURCES:
+            raise BackendUnavailable(f"its kernels are not compiled: {info.CUDA}")
+        super().__init__(row)
+
+
+class CudaBlas(Cuda):
+    """CUDA with its products through cuBLAS: that of the file `PYFNN_CUBLAS` names, or of the wheel nvidia-cublas (or
+    nvidia-cublas-cu12), or the system's.
+
+    Parameters
+    ----------
+    row : Row
+
+    Raises
+    ------
+    BackendUnavailable
+        As `Cuda`; or there is no cuBLAS.
+    """
+
+    target: ClassVar[str] = "fnn_cuda_blas"
+
+    def __init__(self, row: Row) -> None:
+        if path := find_cublas():
+            try:
+                ctypes.CDLL(str(path))  # once loaded, it is what the library finds by name
+            except OSError as error:
+                raise BackendUnavailable(f"{path} is no cuBLAS that can be loaded: {error}") from None
+        super().__init__(row)
+
+
+def find_cublas() -> Path | None:
+    """The file that `PYFNN_CUBLAS` names, or the wheel's; None leaves the search to the system."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
+    found = [path for folder in folders for path in sorted(folder.glob("*/lib/libcublas.so.1[23]"))]
+    return found[-1] if found else None  # the newest: cu13 before cublas of CUDA 12
