@@ -46,7 +46,6 @@ class Ensemble(Loadable):
         self, network: Network, thetas: Array, l2: NDArray[np.float64] | None = None, threads: int = 1
     ) -> None:
         super().__init__(network, threads)
-        self.device_seconds: float | None = None
         self.members = len(thetas) if isinstance(thetas, np.ndarray) and thetas.ndim == 2 else -1
         if self.members == 0:
             raise InvalidInput("thetas is empty: at least one member is needed")
