@@ -206,19 +206,18 @@ def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Seque
     A point may lie above the slope: what stays in a cache or on the chip from step to step does not come from memory.
     """
     drawn = [rows for rows in panels if rows.intensity and any(row.backend.gflops for row in rows.rows)]
-    order = sorted(drawn, key=lambda rows: rows.intensity or 0.0)
-    named = ", ".join(f"{rows.case.workload} {number(rows.intensity or 0.0, 2)}" for rows in order)
     lines = (
         f"{roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s" for roof in roofs
     )
     foot = _wrapped(
         [
-            f"Thin lines: {named}. Roofs: {'; '.join(lines)}. Hollow: not on the CPU.",
-            "Above a slope: what stays near from step to step does not come from memory.",
+            f"Roofs: {'; '.join(lines)}. Hollow: not on the CPU.",
+            "Bytes: those a step cannot do without (θ read and written, its rows read). Above a slope: what stays near "
+            "from step to step does not come from memory.",
             *footnotes,
         ]
     )
-    plot, left, right = 2.4, 0.55, 0.12
+    plot, left, right = 2.4, 0.68, 0.12
     height = 3.2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     case = panels[0].case
@@ -354,10 +353,24 @@ def _roofline_panel(axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof
     heights = [speed for _, speed, _ in points]
     _log_axis(axes, "x", [low, high])
     _log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
-    for intensity in dict.fromkeys(across):
+    at_foot = axes.get_xaxis_transform()  # x in the data's units, y in fractions of the axes
+    for intensity, names in _named(panels).items():
         axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)
-    axes.set_xlabel("Arithmetic intensity (FLOP a byte that a step cannot do without)", labelpad=1)
+        axes.annotate(
+            ", ".join(names), (intensity, 0.01), xycoords=at_foot, xytext=(-3, 0), textcoords="offset points",
+            rotation=90, ha="right", color=MUTED,
+        )  # fmt: skip
+    axes.set_xlabel("Arithmetic intensity (FLOP/byte)", labelpad=1)
     axes.set_ylabel("Attained (GFLOP/s)")
+
+
+def _named(panels: Sequence[CaseRows]) -> dict[float, list[str]]:
+    """Workloads by their intensity: one line and one text each."""
+    names: dict[float, list[str]] = {}
+    for rows in panels:
+        if rows.intensity:
+            names.setdefault(rows.intensity, []).append(rows.case.workload)
+    return names
 
 
 def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) -> None:
