@@ -365,7 +365,7 @@ class _Jax(Backend):
         on = ""
         if self._kind != "cpu":
             jax.config.update("jax_default_matmul_precision", "highest")  # no TF32; for the whole process too
-            on = f"{_cuda_device().device_kind}; precision of products: highest; "
+            on = f"{_cuda_device().device_kind}; precision of products: highest; memory as needed; "
         _keep_what_is_compiled()
         self._description = Description(
             name=row.name,
