@@ -140,6 +140,18 @@ int fnn_theta(fnn_model *m, void *theta) {
   return FNN_OK;
 }
 
+#ifdef UNAVAILABLE
+const char *fnn_unavailable(void) { return UNAVAILABLE; }
+#endif
+#ifdef DEVICE_SECONDS
+int fnn_device_seconds(const fnn_model *m, double *seconds) { return *seconds = 0.25, m ? FNN_OK : FNN_INVALID; }
+#endif
+#ifdef HALF_OF_MANY
+int fnn_train_many(fnn_model *m, int64_t first, int64_t count, int64_t batch, const double *rates, double *seconds) {
+  return FNN_UNSUPPORTED;
+}
+#endif
+
 #ifndef WITHOUT_RESET
 int fnn_reset(fnn_model *m) {
   memcpy(m->theta, m->start, (m->inputs + 1) * m->outputs * sizeof(double));
@@ -344,6 +356,12 @@ def test_each_status_becomes_its_error(tmp_path: Path, status: int, error: type[
         ("-DWITHOUT_RESET", "does not export fnn_reset"),
         ('-DABOUT="name=linear\\nlanguage=C\\n"', "does not say compiler"),
         ("-DABOUT=0", "does not say name"),
+        ("-DHALF_OF_MANY", "does not export fnn_create_many"),
+        (
+            '-DABOUT="name=a\\nlanguage=C\\ncompiler=cc\\nflags=none\\nclock=none\\nactivations=identity\\n'
+            'losses=squared_error\\narithmetic=native\\ndeterministic=yes\\nmany=yes\\n"',
+            "says many=yes, which is not what it exports",
+        ),
     ],
 )
 def test_a_library_that_is_not_this_fnn_h_is_refused_by_name(tmp_path: Path, flag: str, reason: str) -> None:
@@ -368,8 +386,35 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
 def test_the_header_is_all_that_the_host_declares() -> None:
     functions = set(re.findall(r"^[\w *]*?\b(fnn_\w+)\(", (SOURCES / "fnn.h").read_text(), re.MULTILINE))
     declared = set(re.findall(r"\b(fnn_\w+)\(", c._declarations()))
-    assert len(functions) == 13
-    assert declared == functions
+    assert (len(functions), len(c.required_names())) == (18, 13)
+    assert declared == functions > c.required_names()
+
+
+def test_a_library_that_says_why_it_cannot_run_is_unavailable_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable) as caught:
+        third_party(tmp_path, '-DUNAVAILABLE="the device is on fire\\ncall the fire brigade"')
+    assert (caught.value.reason, caught.value.remedy) == ("the device is on fire", "call the fire brigade")
+
+
+def test_a_library_that_finds_nothing_amiss_is_hosted(tmp_path: Path) -> None:
+    assert third_party(tmp_path, "-DUNAVAILABLE=0").description.name == "linear"
+
+
+@pytest.mark.parametrize(("flags", "wanted"), [(("-DDEVICE_SECONDS",), 0.25), ((), None)])
+def test_the_devices_own_seconds_are_the_models(tmp_path: Path, flags: tuple[str, ...], wanted: float | None) -> None:
+    with third_party(tmp_path, *flags).create(LINEAR, initialize(LINEAR, 1)) as model:
+        model.load(*data(LINEAR))
+        assert model.device_seconds is None
+        model.train(0, 4, 2, 0.1)
+        assert model.device_seconds == wanted
+
+
+def test_a_library_without_many_trains_many_networks_one_by_one(tmp_path: Path) -> None:
+    thetas = np.stack([initialize(LINEAR, seed) for seed in range(3)])
+    x, y, order = data(LINEAR)
+    with third_party(tmp_path).create_many(LINEAR, thetas) as ensemble:
+        ensemble.load(x, y, np.stack([order] * 3))
+        assert ensemble.train(0, 4, 2, 0.1) == pytest.approx(3e-6)
 
 
 def test_importing_pyfnn_loads_no_library() -> None:
@@ -528,7 +573,7 @@ def test_nothing_but_fnn_h_is_exported(backend: Backend) -> None:
         [str(nm), "-D", "--defined-only", str(backend.path)], check=True, capture_output=True, text=True
     )
     exported = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_init", "_fini"}
-    assert exported == set(re.findall(r"\b(fnn_\w+)\(", c._declarations()))
+    assert exported == c.required_names()
 
 
 def test_other_python_threads_run_while_it_trains(backend: Backend) -> None:

@@ -172,9 +172,7 @@ class LibraryModel(Model):
 class LibraryEnsemble(Ensemble):
     """An `fnn_model` of many networks."""
 
-    def __init__(
-        self, lib: Any, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int
-    ) -> None:
+    def __init__(self, lib: Any, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> None:
         super().__init__(network, thetas, l2, threads)
 
         def create(described: Any, to: Any) -> int:

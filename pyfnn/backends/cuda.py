@@ -35,7 +35,7 @@ class Cuda(Library):
     def __init__(self, row: Row) -> None:
         info = compiled.build_info()
         if self.target not in info.SOURCES:
-            raise BackendUnavailable(f"its kernels are not compiled: {info.CUDA}")
+            raise BackendUnavailable(f"its kernels are not compiled here (CUDA: {info.CUDA})")
         super().__init__(row)
 
 
@@ -60,7 +60,9 @@ class CudaBlas(Cuda):
             try:
                 ctypes.CDLL(str(path))  # once loaded, it is what the library finds by name
             except OSError as error:
-                raise BackendUnavailable(f"{path} is no cuBLAS that can be loaded: {error}") from None
+                raise BackendUnavailable(
+                    f"{path} is no cuBLAS that can be loaded: {error}", f"name another in {VARIABLE}, or none"
+                ) from None
         super().__init__(row)
 
 
