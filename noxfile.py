@@ -8,7 +8,8 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-C_FAMILY = [str(path) for pattern in ("*.c", "*.h", "*.cpp", "*.hpp") for path in sorted(Path("native").rglob(pattern))]
+SUFFIXES = {".c", ".h", ".cpp", ".hpp", ".cu", ".cuh"}
+C_FAMILY = sorted(str(path) for path in Path("native").rglob("*") if path.suffix in SUFFIXES)
 
 
 @nox.session

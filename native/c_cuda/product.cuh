@@ -39,6 +39,8 @@ template <typename Real_, int Rows_, int Columns_, int Down_, int Across_, int D
   static constexpr int rows = Rows_, columns = Columns_, down = Down_, across = Across_, depth = Depth_,
                        slices = Slices_;
   static constexpr int pack = Pack<Real>::length, stages = 3;
+  static constexpr int blocks =
+      sizeof(Real) == 4 ? 2 : 1; /* a multiprocessor, at least: 128 or 255 registers a thread */
   static constexpr int slice_threads = rows / down * (columns / across), threads = slice_threads * slices;
   static constexpr int A_stride = rows + pack, B_stride = columns + pack; /* spreads transposed stores over banks */
   static constexpr int stage = depth * (A_stride + B_stride);
@@ -48,53 +50,79 @@ template <typename Real_, int Rows_, int Columns_, int Down_, int Across_, int D
                 rows % (4 * down) == 0 && columns % (8 * across) == 0);
 };
 
-/* to[i][j] = from[top + i][left + j] for i < Height, j < Width: 16 bytes a copy, zeros beyond the matrix's edges. */
-template <int Height, int Width, int Threads, typename Real>
+/* How many of `most` rows there are from `top` on. */
+__device__ __forceinline__ int rows_left(int64_t height, int64_t top, int most) {
+  return height - top < most ? int(height - top) : most;
+}
+
+/* to[i][j] = from[top + i][left + j] for i < Height, j < Width: 16 bytes a copy, zeros beyond the matrix's edges, of
+ * which a whole tile has none. A thread walks down with one pointer: many would take registers from the sums. */
+template <int Height, int Width, int Threads, bool whole, typename Real>
 __device__ __forceinline__ void copy_rows(Real *to, int to_stride, Matrix<const Real> from, int64_t height, int64_t top,
                                           int64_t left) {
-  constexpr int length = Pack<Real>::length, packs = Width / length;
+  constexpr int length = Pack<Real>::length, packs = Width / length, step = Threads / packs;
+  static_assert(Threads % packs == 0);
+  const int i = threadIdx.x / packs, j = threadIdx.x % packs * length;
+  const int rows = left + j < from.stride ? rows_left(height, top, Height) : 0;
+  const Real *source = from.data + (top + i) * from.stride + left + j;
+  to += i * to_stride + j;
 #pragma unroll
-  for (int at = 0; at < Height * packs; at += Threads) {
-    const int e = at + threadIdx.x;
-    if (Height * packs % Threads == 0 || e < Height * packs) {
-      const int i = e / packs, j = e % packs * length;
-      const bool inside = top + i < height && left + j < from.stride;
-      const Real *source = inside ? from.data + (top + i) * from.stride + left + j : from.data;
-      __pipeline_memcpy_async(to + i * to_stride + j, source, 16, inside ? 0 : 16);
-    }
+  for (int at = 0; at < Height; at += step, source += step * from.stride) {
+    const bool inside = i + at < rows;
+    if (Height % step != 0 && i + at >= Height)
+      continue;
+    if (whole)
+      __pipeline_memcpy_async(to + at * to_stride, source, 16);
+    else
+      __pipeline_memcpy_async(to + at * to_stride, inside ? source : from.data, 16, inside ? 0 : 16);
   }
 }
 
-/* to[i][j] = from[top + j][left + i], a number a copy: the transposing one. */
-template <int Height, int Width, int Threads, typename Real>
+/* to[i][j] = from[top + j][left + i], a number a copy: the transposing one. Neighbours read neighbours. */
+template <int Height, int Width, int Threads, bool whole, typename Real>
 __device__ __forceinline__ void copy_columns(Real *to, int to_stride, Matrix<const Real> from, int64_t height,
                                              int64_t top, int64_t left) {
+  constexpr int step = Threads / Height;
+  static_assert(Threads % Height == 0 && Width % step == 0);
+  const int i = threadIdx.x % Height, j = threadIdx.x / Height;
+  const int rows = left + i < from.stride ? rows_left(height, top, Width) : 0;
+  const Real *source = from.data + (top + j) * from.stride + left + i;
+  to += i * to_stride + j;
 #pragma unroll
-  for (int at = 0; at < Height * Width; at += Threads) {
-    const int e = at + threadIdx.x;
-    if (Height * Width % Threads == 0 || e < Height * Width) {
-      const int i = e % Height, j = e / Height; /* neighbours read neighbours */
-      const bool inside = top + j < height && left + i < from.stride;
-      const Real *source = inside ? from.data + (top + j) * from.stride + left + i : from.data;
-      __pipeline_memcpy_async(to + i * to_stride + j, source, sizeof(Real), inside ? 0 : sizeof(Real));
-    }
+  for (int at = 0; at < Width; at += step, source += step * from.stride) {
+    const bool inside = j + at < rows;
+    if (whole)
+      __pipeline_memcpy_async(to + at, source, sizeof(Real));
+    else
+      __pipeline_memcpy_async(to + at, inside ? source : from.data, sizeof(Real), inside ? 0 : sizeof(Real));
   }
 }
 
 /* Tile number t of both operands, as (depth, rows) and (depth, columns), into one stage of shared memory. */
+template <class T, Product product, bool whole>
+__device__ __forceinline__ void copy_tiles(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
+                                           int64_t top, int64_t left, int64_t k) {
+  if (product == update_product)
+    copy_rows<T::depth, T::rows, T::threads, whole>(stage, T::A_stride, arguments.A, arguments.k, k, top);
+  else
+    copy_columns<T::depth, T::rows, T::threads, whole>(stage, T::A_stride, arguments.A, arguments.m, top, k);
+  stage += T::depth * T::A_stride;
+  if (product == propagate_product)
+    copy_columns<T::depth, T::columns, T::threads, whole>(stage, T::B_stride, arguments.B, arguments.n, left, k);
+  else
+    copy_rows<T::depth, T::columns, T::threads, whole>(stage, T::B_stride, arguments.B, arguments.k, k, left);
+}
+
 template <class T, Product product>
 __device__ __forceinline__ void fetch(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
                                       int64_t top, int64_t left, int64_t t) {
-  const int64_t k = t * T::depth;
-  if (product == update_product)
-    copy_rows<T::depth, T::rows, T::threads>(stage, T::A_stride, arguments.A, arguments.k, k, top);
+  const bool whole = top + T::rows <= (product == update_product ? arguments.A.stride : arguments.m) &&
+                     left + T::columns <= (product == propagate_product ? arguments.n : arguments.B.stride) &&
+                     (t + 1) * T::depth <= arguments.k;
+  if (whole) /* its copies need no edges: a third of the loop's instructions less */
+    copy_tiles<T, product, true>(stage, arguments, top, left, t * T::depth);
   else
-    copy_columns<T::depth, T::rows, T::threads>(stage, T::A_stride, arguments.A, arguments.m, top, k);
-  stage += T::depth * T::A_stride;
-  if (product == propagate_product)
-    copy_columns<T::depth, T::columns, T::threads>(stage, T::B_stride, arguments.B, arguments.n, left, k);
-  else
-    copy_rows<T::depth, T::columns, T::threads>(stage, T::B_stride, arguments.B, arguments.k, k, left);
+    copy_tiles<T, product, false>(stage, arguments, top, left, t * T::depth);
 }
 
 /* Where a thread's part of the tile lies: packs of rows 4 packs apart, packs of columns 8 packs apart, so that the
@@ -189,7 +217,7 @@ __device__ __forceinline__ void finish(const ProductArguments<Real> &arguments, 
 
 /* A block computes one tile of C. */
 template <class T, Product product>
-__global__ void __launch_bounds__(T::threads) multiply_tile(ProductArguments<typename T::Real> arguments) {
+__global__ void __launch_bounds__(T::threads, T::blocks) multiply_tile(ProductArguments<typename T::Real> arguments) {
   using Real = typename T::Real;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Real *shared = reinterpret_cast<Real *>(shared_memory);
