@@ -9,7 +9,8 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 SUFFIXES = {".c", ".h", ".cpp", ".hpp", ".cu", ".cuh"}
-C_FAMILY = sorted(str(path) for path in Path("native").rglob("*") if path.suffix in SUFFIXES)
+C_FOLDERS = ("native", "tests/cuda_on_cpu")
+C_FAMILY = sorted(str(path) for top in C_FOLDERS for path in Path(top).rglob("*") if path.suffix in SUFFIXES)
 
 
 @nox.session

@@ -14,6 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-Wno-tsan")
+Frame = tuple[str, str]  # a function, and file:line in it
+PLACE = r"<\+(0x\w+)>"  # as the layer writes one
 WATCHED = ("-O1", "-fsanitize=thread")  # calls cuda_on_cpu at each load and store; libtsan is not linked
 
 
@@ -44,7 +46,24 @@ def compile_library(library: Path, source: Path, *flags: str) -> Path:
         _run([gcc, *FLAGS, "-O2", f"-I{HERE}", "-c", str(HERE / "device.cpp"), "-o", str(layer)])
     include = (f"-I{HERE}", f"-I{source.parent}")
     _run([gcc, *FLAGS, *WATCHED, *include, *flags, "-x", "c++", "-c", str(source), "-o", str(kernels)])
-    _run([gcc, "-shared", str(kernels), str(layer), "-o", str(library), "-Wl,-Bsymbolic", "-Wl,-z,defs", "-lm", "-ldl"])
+    # Kernels that declare it within a namespace mean the same shared memory.
+    missing = subprocess.run(["nm", "-u", str(kernels)], capture_output=True, text=True, check=True).stdout.split()
+    shared = [f"-Wl,--defsym={name}=shared_memory" for name in missing if name.endswith("13shared_memoryE")]
+    _run(
+        [
+            gcc,
+            "-shared",
+            *shared,
+            str(kernels),
+            str(layer),
+            "-o",
+            str(library),
+            "-Wl,-Bsymbolic",
+            "-Wl,-z,defs",
+            "-lm",
+            "-ldl",
+        ]
+    )
     return library
 
 
@@ -101,11 +120,12 @@ class Device:
         """Where barriers, waits and commits stand that were passed since `reset`: "kind file:line" of the code that
         calls for it, and its places in the library.
         """
+        passed = [line.split() for line in self._text("barriers").splitlines()]
+        found = {int(place[2:-1], 16): kind for kind, place, _ in passed}
+        known = _look_up(self.library, found)
         places: dict[str, list[int]] = {}
-        for line in self._text("barriers").splitlines():
-            kind, offset = line.split()[:2]
-            at = int(offset[2:-1], 16)
-            places.setdefault(f"{kind} {caller(self.library, at)}", []).append(at)
+        for place, kind in found.items():
+            places.setdefault(f"{kind} {caller(known[place])}", []).append(place)
         return places
 
     def skip(self, places: Iterable[int]) -> None:
@@ -113,31 +133,53 @@ class Device:
         for place in places:
             self._lib.cuda_on_cpu_skip(ctypes.c_uint32(place))
 
+    def launched(self) -> set[str]:
+        """The kernels that ran since `reset`, with template arguments and parameters."""
+        places = [int(place, 16) for place in re.findall(PLACE, self._text("kernels"))]
+        known = _look_up(self.library, places)
+        return {known[place][-1][0] for place in places}
+
     def kernels(self) -> set[str]:
-        """Names of the kernels that ran since `reset`, without arguments."""
-        places = re.findall(r"<\+(0x\w+)>", self._text("kernels"))
-        names = (_frames(self.library, int(place, 16))[-1][0] for place in places)
-        return {re.sub(r"[<(].*", "", re.sub(r"^void |\(anonymous namespace\)", "", name)) for name in names}
+        """The names alone of `launched`."""
+        names = (re.sub(r"^void |\(anonymous namespace\)", "", name) for name in self.launched())
+        return {re.sub(r"[<(].*", "", name) for name in names}
+
+    def functions(self) -> set[str]:
+        """All functions in the library, as `launched` calls them."""
+        listed = subprocess.run(["nm", "-C", str(self.library)], capture_output=True, text=True, check=True).stdout
+        return set(re.findall(r"^\w+ [TtWw] (.*)$", listed, flags=re.MULTILINE))
 
     def _located(self, text: str) -> str:
-        return re.sub(r"<\+(0x\w+)>", lambda m: f"at {_line(self.library, int(m[1], 16))}", text)
+        known = _look_up(self.library, (int(place, 16) for place in re.findall(PLACE, text)))
+        return re.sub(PLACE, lambda m: f"at {_line(known[int(m[1], 16)])}", text)
 
 
 @cache
-def _frames(library: Path, place: int) -> list[tuple[str, str]]:
-    """(function, file:line) of a place in a library, the innermost inlined function first."""
-    command = ["addr2line", "-e", str(library), "-f", "-C", "-i", hex(place)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    short = [re.sub(r"^.*/", "", line).split(" ")[0] for line in lines[1::2]]
-    return list(zip(lines[::2], short, strict=True))
+def _symbols(library: Path) -> dict[int, list[Frame]]:
+    """What was looked up already."""
+    del library
+    return {}
 
 
-def _line(library: Path, place: int) -> str:
-    frames = _frames(library, place)
+def _look_up(library: Path, places: Iterable[int]) -> dict[int, list[Frame]]:
+    """For each place in a library its frames, the innermost inlined function first."""
+    known = _symbols(library)
+    missing = sorted(set(places) - known.keys())
+    if missing:
+        command = ["addr2line", "-e", str(library), "-a", "-f", "-C", "-i", *map(hex, missing)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for place, frames in zip(missing, re.split(r"^0x.*\n", said, flags=re.MULTILINE)[1:], strict=True):
+            lines = frames.splitlines()
+            short = [re.sub(r"^.*/", "", line).split(" ")[0] for line in lines[1::2]]
+            known[place] = list(zip(lines[::2], short, strict=True))
+    return known
+
+
+def _line(frames: list[Frame]) -> str:
     return next((line for _, line in frames if not line.startswith("cuda_")), frames[0][1])
 
 
-def caller(library: Path, place: int) -> str:
+def caller(frames: list[Frame]) -> str:
     """The line that calls for a barrier: not the one in a function that does nothing else, called sync."""
-    frames = [(name, line) for name, line in _frames(library, place) if not line.startswith("cuda_")]
-    return next((line for name, line in frames if not re.search(r"\bsync(\(|$)", name)), frames[-1][1])
+    ours = [(name, line) for name, line in frames if not line.startswith("cuda_")]
+    return next((line for name, line in ours if not re.search(r"\bsync(\(|$)", name)), ours[-1][1])

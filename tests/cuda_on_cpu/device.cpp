@@ -90,6 +90,12 @@ void drain(CUstream_st *stream) {
   }
 }
 
+void drain_all() {
+  for (auto *stream : device.streams)
+    drain(stream);
+  drain(&device.default_stream);
+}
+
 /* What work on this stream waits for, has been done. */
 void settle(CUstream_st *stream) {
   if (stream != &device.default_stream) {
@@ -186,6 +192,17 @@ cudaError_t copy_now(void *to, const void *from, size_t bytes) {
   if (on_device(to))
     mark_written(to, bytes);
   return cudaSuccess;
+}
+
+/* Puts a copy on a stream; what comes from pageable memory is taken now. */
+cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (const cudaError_t status = check_copy(to, from, bytes, kind); status != cudaSuccess)
+    return status;
+  if (kind != cudaMemcpyHostToDevice || pinned(from) || resolve(stream)->captured != nullptr)
+    return enqueue(stream, [=] { return copy_now(to, from, bytes); });
+  const auto *start = static_cast<const unsigned char *>(from);
+  auto staged = std::make_shared<std::vector<unsigned char>>(start, start + bytes);
+  return enqueue(stream, [=] { return copy_now(to, staged->data(), bytes); });
 }
 
 cudaError_t set_now(void *to, int value, size_t bytes) {
@@ -326,9 +343,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int number) {
 cudaError_t cudaDeviceSynchronize() {
   BEGIN(cudaErrorLaunchFailure);
   DEMAND(!capturing(), cudaErrorStreamCaptureUnsupported);
-  for (auto *stream : device.streams)
-    drain(stream);
-  return answer(finish(&device.default_stream));
+  drain_all();
+  return answer(device.broken);
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
@@ -349,9 +365,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
 /* Releases even where it is told to fail, or after a launch has failed: nothing else could be done about it. */
 cudaError_t cudaFree(void *memory) {
   const cudaError_t status = begin();
-  for (auto *stream : device.streams)
-    drain(stream);
-  drain(&device.default_stream);
+  drain_all();
   if (memory == nullptr)
     return answer(status);
   const auto entry = device.allocated.find(size_t(static_cast<unsigned char *>(memory) - arena));
@@ -373,6 +387,7 @@ cudaError_t cudaMallocHost(void **memory, size_t bytes) {
 }
 cudaError_t cudaFreeHost(void *memory) {
   const cudaError_t status = begin();
+  drain_all();
   if (memory == nullptr)
     return answer(status);
   if (device.host.erase(memory) == 0)
@@ -388,31 +403,33 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
     *free -= bytes;
   return cudaSuccess;
 }
+/* From pageable memory the bytes are taken at once, but may reach the device later, in the default stream's order: a
+ * stream that does not wait for that one must not count on them. To pageable memory they are brought before this
+ * returns.
+ */
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+  return cudaMemcpy2D(to, bytes, from, bytes, bytes, 1, kind);
+}
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                         cudaMemcpyKind kind) {
   BEGIN();
   DEMAND(!capturing(), cudaErrorStreamCaptureImplicit);
-  if (const cudaError_t status = check_copy(to, from, bytes, kind); status != cudaSuccess)
-    return answer(status);
-  if (const cudaError_t status = finish(&device.default_stream); status != cudaSuccess)
-    return answer(status);
-  return answer(copy_now(to, from, bytes));
+  DEMAND(width <= to_pitch && width <= from_pitch, cudaErrorInvalidValue);
+  for (size_t row = 0; row < height; row++) {
+    void *const row_to = static_cast<char *>(to) + row * to_pitch;
+    const void *const row_from = static_cast<const char *>(from) + row * from_pitch;
+    if (const cudaError_t status = copy(row_to, row_from, width, kind, nullptr); status != cudaSuccess)
+      return answer(status);
+  }
+  return answer(kind == cudaMemcpyHostToDevice && !pinned(from) ? cudaSuccess : finish(&device.default_stream));
 }
-/* From pageable memory the bytes are taken at once, and to it they are brought before this returns, as CUDA says. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   BEGIN();
   DEMAND(known(stream), cudaErrorInvalidResourceHandle);
-  if (const cudaError_t status = check_copy(to, from, bytes, kind); status != cudaSuccess)
+  if (const cudaError_t status = copy(to, from, bytes, kind, stream); status != cudaSuccess)
     return answer(status);
-  const bool captured = resolve(stream)->captured != nullptr;
-  if (kind == cudaMemcpyHostToDevice && !pinned(from) && !captured) {
-    const auto *start = static_cast<const unsigned char *>(from);
-    auto staged = std::make_shared<std::vector<unsigned char>>(start, start + bytes);
-    return answer(enqueue(stream, [=] { return copy_now(to, staged->data(), bytes); }));
-  }
-  const cudaError_t status = enqueue(stream, [=] { return copy_now(to, from, bytes); });
-  if (status == cudaSuccess && kind == cudaMemcpyDeviceToHost && !pinned(to) && !captured)
-    return answer(finish(resolve(stream)));
-  return answer(status);
+  const bool brought = kind == cudaMemcpyDeviceToHost && !pinned(to) && resolve(stream)->captured == nullptr;
+  return answer(brought ? finish(resolve(stream)) : cudaSuccess);
 }
 cudaError_t cudaMemset(void *to, int value, size_t bytes) {
   return cudaMemsetAsync(to, value, bytes, nullptr);

@@ -192,3 +192,164 @@ extern "C" __attribute__((visibility("default"))) int run_sample(const char *nam
   cudaFree(device_x), cudaFree(device_out), cudaFree(device_counter);
   return status;
 }
+
+/* --- The host's side: each returns what CUDA answered. ------------------------------------------------------------ */
+
+namespace {
+
+constexpr size_t few = 16 * sizeof(float);
+
+cudaLaunchConfig_t configured(unsigned blocks, unsigned block_threads, size_t shared, cudaStream_t stream = nullptr) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks), config.blockDim = dim3(block_threads);
+  config.dynamicSmemBytes = shared, config.stream = stream;
+  return config;
+}
+
+__global__ void add_one(float *x) {
+  x[threadIdx.x] += 1;
+}
+
+/* Memory and a stream for the time of a sample. */
+struct Scene {
+  float *memory = nullptr;
+  cudaStream_t stream = nullptr;
+  explicit Scene(unsigned flags) {
+    cudaMalloc(&memory, few);
+    cudaStreamCreateWithFlags(&stream, flags);
+  }
+  ~Scene() {
+    cudaStreamDestroy(stream);
+    cudaFree(memory);
+  }
+  cudaError_t add() const {
+    const cudaLaunchConfig_t config = configured(1, 16, 0, stream);
+    return cudaLaunchKernelEx(&config, add_one, memory);
+  }
+};
+
+int bring(const Scene &scene) { /* the sum of what is there */
+  float numbers[16], total = 0;
+  if (const cudaError_t status = cudaMemcpy(numbers, scene.memory, few, cudaMemcpyDeviceToHost); status != cudaSuccess)
+    return -int(status);
+  for (const float number : numbers)
+    total += number;
+  return int(total);
+}
+
+struct HostSample {
+  const char *name;
+  int (*run)();
+};
+const HostSample host_samples[] = {
+    {"graph replayed",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       cudaGraph_t graph;
+       cudaGraphExec_t ready;
+       cudaMemset(scene.memory, 0, few);
+       cudaStreamBeginCapture(scene.stream, cudaStreamCaptureModeThreadLocal);
+       scene.add(), scene.add();
+       cudaStreamEndCapture(scene.stream, &graph);
+       cudaGraphInstantiate(&ready, graph, 0);
+       for (int i = 0; i < 3; i++)
+         cudaGraphLaunch(ready, scene.stream);
+       cudaGraphExecDestroy(ready), cudaGraphDestroy(graph);
+       return bring(scene);
+     }},
+    {"events",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       cudaEvent_t start, stop;
+       float early = -1, milliseconds = -1;
+       cudaMemset(scene.memory, 0, few);
+       cudaEventCreate(&start), cudaEventCreate(&stop);
+       cudaEventRecord(start, scene.stream), scene.add(), cudaEventRecord(stop, scene.stream);
+       const cudaError_t too_early = cudaEventElapsedTime(&early, start, stop);
+       cudaEventSynchronize(stop);
+       cudaEventElapsedTime(&milliseconds, start, stop);
+       cudaEventDestroy(start), cudaEventDestroy(stop);
+       return too_early == cudaErrorNotReady && early == -1 && milliseconds > 0 ? 0 : 1;
+     }},
+    {"not waited for",
+     [] {
+       const Scene scene(cudaStreamNonBlocking);
+       float *pinned, sum = 0;
+       cudaMallocHost(&pinned, few);
+       cudaMemsetAsync(scene.memory, 0, few, scene.stream);
+       scene.add();
+       cudaMemcpyAsync(pinned, scene.memory, few, cudaMemcpyDeviceToHost, scene.stream);
+       for (int i = 0; i < 16; i++)
+         sum += pinned[i];
+       cudaFreeHost(pinned);
+       return sum != sum ? 1 : 0; /* NaN */
+     }},
+    {"streams that do not wait for each other",
+     [] {
+       const Scene scene(cudaStreamNonBlocking);
+       const float zeros[16] = {};
+       cudaMemcpy(scene.memory, zeros, few, cudaMemcpyHostToDevice);
+       scene.add();
+       return int(cudaStreamSynchronize(scene.stream));
+     }},
+    {"leak",
+     [] {
+       void *memory;
+       cudaEvent_t event;
+       cudaEventCreate(&event);
+       return int(cudaMalloc(&memory, 1));
+     }},
+    {"host reads the device",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       return int(scene.memory[3] == 0);
+     }},
+    {"use after free",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       float *other;
+       cudaMalloc(&other, few), cudaMemset(other, 0, few), cudaFree(other);
+       const cudaLaunchConfig_t config = configured(1, 16, 0);
+       cudaLaunchKernelEx(&config, add_one, other);
+       return int(cudaDeviceSynchronize());
+     }},
+    {"freed twice",
+     [] {
+       void *memory;
+       cudaMalloc(&memory, 1), cudaFree(memory);
+       return int(cudaFree(memory));
+     }},
+    {"copied the wrong way",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       const float zeros[16] = {};
+       return int(cudaMemcpy(scene.memory, zeros, few, cudaMemcpyDeviceToHost));
+     }},
+    {"copied beyond",
+     [] {
+       const Scene scene(cudaStreamDefault);
+       const float zeros[17] = {};
+       return int(cudaMemcpy(scene.memory, zeros, few + 4, cudaMemcpyHostToDevice));
+     }},
+    {"too many threads",
+     [] {
+       const cudaLaunchConfig_t config = configured(1, 1025, 0);
+       return int(cudaLaunchKernelEx(&config, divergent, nullptr));
+     }},
+    {"more shared memory than allowed",
+     [] {
+       const cudaLaunchConfig_t config = configured(1, 32, (48 << 10) + 1);
+       return int(cudaLaunchKernelEx(&config, divergent, nullptr));
+     }},
+    {"more shared memory than there is",
+     [] { return int(cudaFuncSetAttribute(divergent, cudaFuncAttributeMaxDynamicSharedMemorySize, (227 << 10) + 1)); }},
+};
+
+} // namespace
+
+extern "C" __attribute__((visibility("default"))) int run_host_sample(const char *name) {
+  for (const HostSample &sample : host_samples)
+    if (strcmp(sample.name, name) == 0)
+      return sample.run();
+  return -1;
+}

@@ -136,14 +136,17 @@ inline bool reads_ordered(const Cell &cell) {
 inline void note_read(Cell &cell, uint32_t site) {
   const Moment &now = moment;
   const uint32_t mine = 1u << now.thread % warp_size;
-  if (cell.read_phase >= now.launch && cell.read_phase < now.block)
-    cell.foreign_phase = cell.read_phase;
-  if (cell.read_phase != now.phase)
+  if (cell.read_phase != now.phase) {
+    if (cell.read_phase >= now.launch && cell.read_phase < now.block)
+      cell.foreign_phase = cell.read_phase;
     cell.several_warps = false, cell.lanes = 0;
-  else if (cell.reader / warp_size != now.thread / warp_size)
+  } else if (cell.several_warps) {
+    return; // no write can come before the next phase, whoever else reads
+  } else if (cell.reader / warp_size != now.thread / warp_size) {
     cell.several_warps = true;
-  else if (!cell.several_warps && reads_ordered(cell))
+  } else if (cell.lanes != mine && reads_ordered(cell)) {
     cell.lanes = 0;
+  }
   cell.lanes |= mine;
   cell.read_clock = cell.lanes == mine ? now.clock->now : std::max(cell.read_clock, now.clock->now);
   cell.read_phase = now.phase, cell.read_site = site, cell.reader = uint16_t(now.thread);
