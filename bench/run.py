@@ -135,8 +135,9 @@ def _by_division(row: Row, suite: Suite) -> bool:
 def _tell_who_is_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     left = [row for row in registry.rows(arguments.backend).values() if row not in rows]
     if left and arguments.backends is None:
-        names, divisions = ", ".join(row.name for row in left), ", ".join(sorted({row.division for row in left}))
-        told = f"not in suite {arguments.suite}: {names} ({divisions}). See --list; --backends names others"
+        kinds = sorted({row.division if row.device == "cpu" else f"on {row.device}" for row in left})
+        names = ", ".join(row.name for row in left)
+        told = f"not in suite {arguments.suite}: {names} ({', '.join(kinds)}). See --list; --backends names others"
         console.print(told, highlight=False, soft_wrap=True)
 
 
