@@ -224,6 +224,7 @@ def test_the_default_leaves_out_frameworks_and_devices_says_so_and_keeps_whom_th
     measured.clear()
     assert run.main(["--suite", "frameworks", "--out", "all"]) == 1
     assert measured == [row.name for row in rows.values() if row.device == "cpu"]
+    assert "not in suite frameworks: torch-cuda, " in capsys.readouterr().out
     measured.clear()
     assert run.main(["--backends", "numpy,sklearn", "--out", "two"]) == 1
     assert measured == ["numpy", "sklearn"]
