@@ -32,8 +32,8 @@ def library(target: str) -> Path:
 
 
 def tool(name: str) -> str:
-    beside = Path(os.environ.get("CUDACXX", "")).with_name(name)
-    found = shutil.which(name) or (str(beside) if beside.exists() else None)
+    beside = Path(os.environ.get("CUDACXX", "nvcc")).parent
+    found = shutil.which(name) or shutil.which(name, path=str(beside))
     require(name, found is not None, "install the CUDA toolkit, or pip install nvidia-cuda-cuobjdump")
     return str(found)
 
@@ -80,7 +80,7 @@ def test_nothing_of_cuda_has_to_be_installed_to_load_it(target: str) -> None:
     assert not [name for name in needed if "cu" in name]
 
 
-@pytest.mark.parametrize(("target", "name"), zip(TARGETS, ROWS, strict=True))
+@pytest.mark.parametrize(("target", "name"), [*zip(TARGETS, ROWS, strict=True)])
 def test_what_it_says_of_itself_names_compiler_flags_and_architectures(target: str, name: str) -> None:
     said = c._text(c._ffi().dlopen(str(library(target))).fnn_about())
     assert f"name={name}\n" in said
@@ -143,7 +143,7 @@ lib.fnn_destroy(model[0])
 def test_the_rest_of_a_run_is_unharmed(tmp_path: Path) -> None:
     suite = tmp_path / "tiny.toml"
     suite.write_text(
-        '[suite]\nworkloads = ["tiny"]\nbudget = 4.0\n'
+        '[suite]\nworkloads = ["tiny"]\nbudget = 20.0\n'
         '[workload.tiny]\nsizes = [3, 4, 2]\nactivation = "tanh"\nloss = "squared_error"\nrows = 20\nbatch = 5\n'
         'learning_rate = 0.1\nl2 = 0.0\nseed = 5\ndata = "teacher"\n',
         encoding="utf-8",

@@ -76,7 +76,10 @@ int count_devices() {
   if (error == cudaSuccess && count > 0)
     return count;
   cudaGetLastError();
-  const std::string said = error == cudaSuccess ? "none" : words_of(error);
+  int driver = 0; /* what "insufficient" means where there is none at all */
+  const bool bare = cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0;
+  const std::string said =
+      (bare ? "there is no NVIDIA driver; " : "") + (error == cudaSuccess ? "none" : words_of(error));
   throw Unusable{"no NVIDIA device can be used: " + said,
                  "install NVIDIA's driver for a GPU of compute capability 7.5 or above, until nvidia-smi lists it"};
 }

@@ -100,8 +100,9 @@ __device__ __forceinline__ void copy_columns(Real *to, int to_stride, Matrix<con
 
 /* Tile number t of both operands, as (depth, rows) and (depth, columns), into one stage of shared memory. */
 template <class T, Product product, bool whole>
-__device__ __forceinline__ void copy_tiles(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
-                                           int64_t top, int64_t left, int64_t k) {
+__device__ __forceinline__ void fetch(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
+                                      int64_t top, int64_t left, int t) {
+  const int64_t k = int64_t(t) * T::depth;
   if (product == update_product)
     copy_rows<T::depth, T::rows, T::threads, whole>(stage, T::A_stride, arguments.A, arguments.k, k, top);
   else
@@ -113,16 +114,13 @@ __device__ __forceinline__ void copy_tiles(typename T::Real *stage, const Produc
     copy_rows<T::depth, T::columns, T::threads, whole>(stage, T::B_stride, arguments.B, arguments.k, k, left);
 }
 
+/* How many tiles, the first ones, lie within both operands. */
 template <class T, Product product>
-__device__ __forceinline__ void fetch(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
-                                      int64_t top, int64_t left, int64_t t) {
-  const bool whole = top + T::rows <= (product == update_product ? arguments.A.stride : arguments.m) &&
-                     left + T::columns <= (product == propagate_product ? arguments.n : arguments.B.stride) &&
-                     (t + 1) * T::depth <= arguments.k;
-  if (whole) /* its copies need no edges: a third of the loop's instructions less */
-    copy_tiles<T, product, true>(stage, arguments, top, left, t * T::depth);
-  else
-    copy_tiles<T, product, false>(stage, arguments, top, left, t * T::depth);
+__device__ __forceinline__ int whole_tiles(const ProductArguments<typename T::Real> &arguments, int64_t top,
+                                           int64_t left) {
+  const bool inside = top + T::rows <= (product == update_product ? arguments.A.stride : arguments.m) &&
+                      left + T::columns <= (product == propagate_product ? arguments.n : arguments.B.stride);
+  return inside ? int(arguments.k / T::depth) : 0;
 }
 
 /* Where a thread's part of the tile lies: packs of rows 4 packs apart, packs of columns 8 packs apart, so that the
@@ -222,23 +220,28 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tile(ProductAr
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Real *shared = reinterpret_cast<Real *>(shared_memory);
   const int64_t left = int64_t(blockIdx.x) * T::columns, top = int64_t(blockIdx.y) * T::rows;
-  const int64_t tiles = (arguments.k + T::depth - 1) / T::depth;
+  const int tiles = int((arguments.k + T::depth - 1) / T::depth), whole = whole_tiles<T, product>(arguments, top, left);
   const Place<T> place;
   Real sums[T::down][T::across] = {};
 
-  for (int64_t t = 0; t < T::stages - 1; t++) {
+  for (int t = 0; t < T::stages - 1; t++) {
     if (t < tiles)
-      fetch<T, product>(shared + t * T::stage, arguments, top, left, t);
+      fetch<T, product, false>(shared + t * T::stage, arguments, top, left, t);
     __pipeline_commit();
   }
-  for (int64_t t = 0; t < tiles; t++) {
+  int here = 0, next_place = (T::stages - 1) * T::stage; /* of tile t and of the one to come, in shared memory */
+  for (int t = 0; t < tiles; t++) {
     __pipeline_wait_prior(T::stages - 2);
     __syncthreads(); /* tile t has come for all, and all are done with the one before it */
-    const int64_t next = t + T::stages - 1;
-    if (next < tiles)
-      fetch<T, product>(shared + next % T::stages * T::stage, arguments, top, left, next);
+    const int next = t + T::stages - 1;
+    if (next < whole) /* copies without edges: a tenth of the loop's instructions less */
+      fetch<T, product, true>(shared + next_place, arguments, top, left, next);
+    else if (next < tiles)
+      fetch<T, product, false>(shared + next_place, arguments, top, left, next);
     __pipeline_commit();
-    multiply<T>(sums, shared + t % T::stages * T::stage, place);
+    multiply<T>(sums, shared + here, place);
+    next_place = here;
+    here = here == (T::stages - 1) * T::stage ? 0 : here + T::stage;
   }
   if (T::slices > 1)
     add_slices<T>(sums, shared, place);

@@ -72,5 +72,5 @@ def find_cublas() -> Path | None:
         return Path(named)
     spec = importlib.util.find_spec("nvidia")
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
-    found = [path for folder in folders for path in sorted(folder.glob("*/lib/libcublas.so.1[23]"))]
-    return found[-1] if found else None  # the newest: cu13 before cublas of CUDA 12
+    found = [path for folder in folders for path in folder.glob("*/lib/libcublas.so.1[23]")]
+    return max(found, key=lambda path: path.name, default=None)  # CUDA 13's before 12's
