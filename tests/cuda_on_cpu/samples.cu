@@ -77,6 +77,35 @@ __global__ void counted_sum(const float *x, float *out, unsigned *counter) {
   }
 }
 
+/* What thread 0 reads, `writer` overwrites: no barrier between, and a shuffle, if there is one, is none. */
+template <int writer, bool shuffle> __global__ void overwritten(float *out) {
+  float *s = floats(), value = 0;
+  const int t = threadIdx.x;
+  s[t] = 1;
+  __syncthreads();
+  if (t == 0)
+    value = s[0];
+  if (shuffle)
+    value = __shfl_sync(0xffffffffu, value, 0);
+  if (t == writer)
+    s[0] = 2;
+  out[t] = value;
+}
+
+/* Block 1 overwrites what block 0 reads. */
+__global__ void overwritten_by_a_block(float *out) {
+  if (threadIdx.x == 0 && blockIdx.x == 0)
+    out[1] = out[0];
+  if (threadIdx.x == 0 && blockIdx.x == 1)
+    out[0] = 2;
+}
+
+/* Its barrier orders nothing. */
+__global__ void needless(float *out) {
+  __syncthreads();
+  out[blockIdx.x * threads + threadIdx.x] = 0;
+}
+
 __global__ void divergent(float *out) {
   if (threadIdx.x < 32)
     __syncthreads();
@@ -145,15 +174,21 @@ constexpr size_t bytes = threads * sizeof(float);
      (void)n, (void)x, (void)out, (void)counter;                                                                       \
      return go(kernel, n, bytes, __VA_ARGS__);                                                                         \
    }}
+#define ALONE(name, kernel, blocks)                                                                                    \
+  {name, [](int, const float *, float *out, unsigned *) { return go(kernel, blocks, bytes, out); }}
 const Sample samples[] = {
     SAMPLE("sum", sum<true>, x, out),
     SAMPLE("warp sum", warp_sum<true>, x, out),
     SAMPLE("copied sum", (copied_sum<true, true>), x, out),
     SAMPLE("counted sum", counted_sum, x, out, counter),
+    SAMPLE("needless barrier", needless, out),
     SAMPLE("no barrier", sum<false>, x, out),
     SAMPLE("no warp barrier", warp_sum<false>, x, out),
     SAMPLE("no wait", (copied_sum<false, true>), x, out),
     SAMPLE("no barrier after the wait", (copied_sum<true, false>), x, out),
+    ALONE("overwritten after a shuffle", (overwritten<1, true>), 1),
+    ALONE("overwritten by another warp", (overwritten<40, false>), 1),
+    ALONE("overwritten by another block", overwritten_by_a_block, 2),
     SAMPLE("divergent", divergent, out),
     SAMPLE("left early", left_early, out),
     SAMPLE("inactive lane", inactive_lane, out),
