@@ -68,6 +68,18 @@ def valgrind(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu_sanitize(session: nox.Session) -> None:
+    """Our own kernels on a CUDA device, under each tool of compute-sanitizer."""
+    session.install("-e", ".[test]")
+    names = "not torch and not jax and not near and not agree and not ceilings"  # nor is there time to be kept
+    ours = ("-m", "gpu", "-k", names, "--timeout=0", "tests/test_gpu.py")
+    session.env["PYFNN_REQUIRE"] = "gpu"
+    for tool in session.posargs or ("memcheck", "racecheck", "initcheck", "synccheck"):
+        watched = ("compute-sanitizer", "--tool", tool, "--target-processes", "all", "--error-exitcode", "9")
+        session.run(*watched, "python", "-m", "pytest", *ours, external=True)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """A wheel for other machines: compiled for a stated CPU level, not for this one."""
     session.install("build")

@@ -1,7 +1,7 @@
 """What this machine could do: multiply-adds and memory traffic a second. python -m bench.ceilings prints a table.
 
-The probes are native (native/cpp/peak.hpp) and run in a process of their own (bench/probe.py), on the CPUs of the
-workers. What follows from them for a case is the results' business.
+The probes are native (native/cpp/peak.hpp; native/c_cuda/probe.h of a CUDA device) and run in a process of their own
+(bench/probe.py), on the CPUs of the workers. What follows from them for a case is the results' business.
 """
 
 import argparse
@@ -43,36 +43,51 @@ def sweep_bytes() -> int:
     return min(max(_CACHES * cache, _LEAST), _MOST, free)
 
 
-def measure(when: When, dtypes: Iterable[str], counts: Iterable[int], seconds: float = SECONDS) -> Ceilings:
-    """Probe for every dtype and thread count; nothing else should run meanwhile.
+def measure(
+    when: When,
+    dtypes: Iterable[str],
+    counts: Iterable[int],
+    seconds: float = SECONDS,
+    devices: Iterable[str] = (),
+) -> Ceilings:
+    """Probe for every dtype and thread count, and then every other device; nothing else should run meanwhile.
 
     Returns
     -------
     Ceilings
-        With the reason in `absent` where a probe could not be run.
+        With the reason in `absent` where a probe could not be run: the CPU's, without which there are none, or a
+        device's.
     """
     peaks: list[dict[str, Any]] = []
     bandwidths: list[dict[str, Any]] = []
+    absent = []
     for threads in counts:
-        said = _probe({"dtypes": list(dtypes), "threads": threads, "seconds": seconds, "size": sweep_bytes()})
+        request = {"dtypes": list(dtypes), "seconds": seconds, "size": sweep_bytes()}
+        said = _probe({**request, "threads": threads}, threads)
         if "absent" in said:
             return Ceilings(when=when, absent=said["absent"])
         peaks += said["peaks"]
         bandwidths += said["bandwidths"]
+    for device in devices:
+        said = _probe({"device": device, "dtypes": list(dtypes), "seconds": seconds}, 1)
+        if "absent" in said:
+            absent.append(f"{device}: {said['absent']}")
+        peaks += said.get("peaks", [])
+        bandwidths += said.get("bandwidths", [])
     try:
-        return Ceilings.model_validate({"when": when, "peaks": peaks, "bandwidths": bandwidths})
+        found = {"when": when, "peaks": peaks, "bandwidths": bandwidths, "absent": "; ".join(absent)}
+        return Ceilings.model_validate(found)
     except ValidationError as error:
         return Ceilings(when=when, absent=f"the probe measured nonsense: {error.errors()[0]['msg']}")
 
 
-def of_cases(when: When, keys: Sequence[CaseKey]) -> Ceilings:
-    """What the cases of a run are held against."""
+def of_cases(when: When, keys: Sequence[CaseKey], devices: Iterable[str] = ()) -> Ceilings:
+    """What the cases of a run are held against, on the CPU and on the devices of its backends."""
     dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
-    return measure(when, dtypes, counts)
+    return measure(when, dtypes, counts, devices=devices)
 
 
-def _probe(request: dict[str, Any]) -> dict[str, Any]:
-    threads = request["threads"]
+def _probe(request: dict[str, Any], threads: int) -> dict[str, Any]:
     cpus = ",".join(map(str, choose_cpus(threads)))
     launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, str(threads)]
     command = [*launcher, sys.executable, "-c", _START, _ROOT, json.dumps(request)]
@@ -92,12 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ceilings", description="What this machine could do.")
     parser.parse_args(argv)
     console = Console()
-    found = measure("before", DTYPES, dict.fromkeys((1, all_threads())))
+    found = measure("before", DTYPES, dict.fromkeys((1, all_threads())), devices=("cuda",))
     table = ceilings_table([found])
-    if table is None:
+    if table:
+        console.print(rich_table(table))
+    if found.absent:
         console.print(f"no probe: {found.absent}", style="yellow", highlight=False, soft_wrap=True)
+    if table is None:
         return 1
-    console.print(rich_table(table))
     return 0
 
 

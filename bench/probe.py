@@ -1,13 +1,16 @@
 """The process that probes this machine, alone and pinned: see bench/ceilings.py, which starts it. Judges nothing.
 
-One argument, a request in JSON; one line of JSON on stdout. A module of a level is loaded only where the CPU runs it.
+One argument, a request in JSON, of the CPU or, with "device": "cuda", of that (see bench/device_probe.py); one line of
+JSON on stdout. A module of a level is loaded only where the CPU runs it.
 """
 
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from bench import device_probe
 from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
 
@@ -51,4 +54,6 @@ def _module(level: str) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(answer(**json.loads(sys.argv[1]))))
+    request = json.loads(sys.argv[1])
+    answers: dict[str, Callable[..., dict[str, Any]]] = {"cpu": answer, "cuda": device_probe.answer}
+    print(json.dumps(answers[request.pop("device", "cpu")](**request)))

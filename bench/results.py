@@ -66,6 +66,7 @@ class Sample(_Value):
     cpu_seconds: float  # of the worker process over the block
     wall_seconds: float  # the driver's view of the block
     involuntary_switches: int | None = None
+    device_seconds: float | None = Field(default=None, gt=0)  # on the device's own clock, where it has one
     retries: int = 0  # turns refused before this one, for a clock or CPU time that did not fit
     outlier: bool = False  # beyond Tukey's fences among its backend's samples; kept and used like any other
 
@@ -93,6 +94,7 @@ class BackendResult(_Value):
     instance: str
     language: str
     division: str
+    device: str = "cpu"
     arithmetic: str | None = None
     status: Status = "not_run"
     reason: str = ""
@@ -107,6 +109,7 @@ class BackendResult(_Value):
     samples: list[Sample] = []
     curve: Curve | None = None
     step_seconds: Estimate | None = None
+    device_step_seconds: Estimate | None = None
     ratio: Estimate | None = None
     gflops: float | None = None
     ceiling_share: float | None = None
@@ -116,8 +119,9 @@ When = Literal["before", "after"]
 
 
 class Peak(_Value):
-    """Multiply-adds in registers, two operations each, on all threads together."""
+    """Multiply-adds in registers, two operations each, on all threads together, or on the whole device."""
 
+    device: str = "cpu"
     level: str
     dtype: str
     threads: int
@@ -127,6 +131,7 @@ class Peak(_Value):
 class Bandwidth(_Value):
     """Memory traffic of all threads together, over arrays of `bytes` in all; counted as STREAM does."""
 
+    device: str = "cpu"
     traffic: str
     threads: int
     bytes: int
@@ -142,6 +147,23 @@ class Ceilings(_Value):
     absent: str = ""
 
 
+class DeviceState(_Value):
+    """What a device's sensors said between two timed blocks, or before or after all of them (`case` is None then).
+
+    `held_down` names what held its clocks down at that moment or, as far as the driver counts it, since the one before.
+    """
+
+    device: str = "cuda"
+    case: int | None = None
+    launch: int | None = None
+    round: int | None = None
+    sm_mhz: float | None = None
+    memory_mhz: float | None = None
+    watts: float | None = None
+    celsius: float | None = None
+    held_down: list[str] = []
+
+
 def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
     """For instance ``wine-deep · train · float32 · 1 thread``."""
     many = f" · {members} networks" if members > 1 else ""
@@ -153,7 +175,8 @@ class Case(_Value):
 
     `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed. With `members` above
     1, so many networks were trained at once, and a step is a step of one of them. `ceiling_gflops` is
-    the best multiply-add probe of its dtype and thread count.
+    the best multiply-add probe of its dtype and thread count; `device_ceilings` has that of each other device.
+    `bytes_per_step` is the least a step would move if nothing were kept near: θ, and the rows.
     """
 
     workload: str
@@ -163,9 +186,11 @@ class Case(_Value):
     batch: int
     learning_rate: float
     flops_per_step: float
+    bytes_per_step: float | None = Field(default=None, gt=0)
     members: int = Field(default=1, ge=1)
     data: str = ""
     ceiling_gflops: float | None = None
+    device_ceilings: dict[str, float] = {}
     noise_floor: float | None = Field(default=None, ge=0)
     reference: str | None = None
     stopped: str = ""
@@ -175,6 +200,10 @@ class Case(_Value):
     def title(self) -> str:
         """See `case_title`."""
         return case_title(self.workload, self.operation, self.dtype, self.threads, self.members)
+
+    def ceiling_of(self, device: str) -> float | None:
+        """What a backend on this device is held against, in GFLOP/s; None where that was not probed."""
+        return self.ceiling_gflops if device == "cpu" else self.device_ceilings.get(device)
 
 
 class Results(_Value):
@@ -186,6 +215,7 @@ class Results(_Value):
     host: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     ceilings: list[Ceilings] = []
+    device_states: list[DeviceState] = []
     cases: list[Case] = []
 
 
@@ -251,7 +281,8 @@ def _parse(text: str) -> Any:
 def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
-    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``case`` (its number and
+    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``device_state``
+    (case, launch, round, what its sensors said), ``case`` (its number and
     fields), ``backend`` (case, instance and any fields: later ones win), ``sample`` (case, instance, fields),
     ``case_end`` (case, stopped), ``finish``.
 
@@ -261,7 +292,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
-    ceilings: list[dict[str, Any]] = []
+    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "device_state": []}
     cases: dict[int, dict[str, Any]] = {}
     arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
@@ -271,8 +302,8 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
             if kind in ("run", "finish"):
                 run.update(fields)
                 continue
-            if kind == "ceilings":
-                ceilings.append(fields)
+            if kind in lists:
+                lists[kind].append(fields)
                 continue
             number = fields.pop("case")
             if kind in ("case", "case_end"):
@@ -286,7 +317,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 arm.update(fields)
         if not run:
             raise ResultsError("the journal holds no run")
-        run["ceilings"] = ceilings
+        run["ceilings"], run["device_states"] = lists["ceilings"], lists["device_state"]
         run["cases"] = [
             {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
             for number, fields in cases.items()
@@ -297,15 +328,17 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
     except (KeyError, TypeError) as error:  # TypeError: a list or an object where a number or a name belongs
         raise ResultsError(f"does not fit {SCHEMA}: an event that lacks or misplaces {error}") from None
     reference = str(bare.settings.get("reference", "numpy"))
-    under = [case.model_copy(update={"ceiling_gflops": _ceiling(bare.ceilings, case)}) for case in bare.cases]
+    under = [case.model_copy(update=_ceilings(bare.ceilings, case)) for case in bare.cases]
     return bare.model_copy(update={"cases": [_with_statistics(case, reference) for case in under]})
 
 
-def _ceiling(ceilings: list[Ceilings], case: Case) -> float | None:
-    """The best probe for a case, of any level, before or after; what the case itself says where nothing was probed."""
-    peaks = (peak for probed in ceilings for peak in probed.peaks)
-    fitting = (peak.gflops for peak in peaks if (peak.dtype, peak.threads) == (case.dtype, case.threads))
-    return max(fitting, default=case.ceiling_gflops)
+def _ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
+    """The best probes for a case, of any level, before or after; what the case itself says where nothing was probed."""
+    peaks = [peak for probed in ceilings for peak in probed.peaks if peak.dtype == case.dtype]
+    cpu = (peak.gflops for peak in peaks if (peak.device, peak.threads) == ("cpu", case.threads))
+    devices = dict.fromkeys(peak.device for peak in peaks if peak.device != "cpu")
+    best = {device: max(peak.gflops for peak in peaks if peak.device == device) for device in devices}
+    return {"ceiling_gflops": max(cpu, default=case.ceiling_gflops), "device_ceilings": best or case.device_ceilings}
 
 
 def stand_in(case: Case, reference: str) -> str | None:
@@ -331,11 +364,15 @@ def _with_statistics(case: Case, wanted: str) -> Case:
         ]
         if backend.status == "ok":
             step = intervals.step_seconds(backend.samples)
+            on_device = intervals.step_seconds(_by_device(backend.samples))
+            ceiling = case.ceiling_of(backend.device)
             ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None
             if step:
                 update["step_seconds"] = Estimate(**step._asdict())
                 update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
-                update["ceiling_share"] = gflops / case.ceiling_gflops if case.ceiling_gflops else None
+                update["ceiling_share"] = gflops / ceiling if ceiling else None
+            if on_device:
+                update["device_step_seconds"] = Estimate(**on_device._asdict())
             if ratio:
                 update["ratio"] = Estimate(**ratio._asdict())
         backends.append(backend.model_copy(update=update))
@@ -346,12 +383,20 @@ def _with_statistics(case: Case, wanted: str) -> Case:
 
 def _held_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
     """A backend as it is, or as `implausible` where it computes faster than the machine can."""
-    step = intervals.step_seconds(backend.samples) if backend.status == "ok" and case.ceiling_gflops else None
-    share = case.flops_per_step / step.median / 1e9 / case.ceiling_gflops if step and case.ceiling_gflops else 0.0
+    ceiling = case.ceiling_of(backend.device)
+    step = intervals.step_seconds(backend.samples) if backend.status == "ok" and ceiling else None
+    share = case.flops_per_step / step.median / 1e9 / ceiling if step and ceiling else 0.0
     if share <= IMPLAUSIBLE:
         return backend
-    reason = f"{share:.2f} of the best multiply-add probe, {case.ceiling_gflops:.4g} GFLOP/s"
+    where = "" if backend.device == "cpu" else f" of {backend.device}"
+    reason = f"{share:.2f} of the best multiply-add probe{where}, {ceiling:.4g} GFLOP/s"
     return backend.model_copy(update={"status": "implausible", "reason": reason})
+
+
+def _by_device(samples: list[Sample]) -> list[Sample]:
+    """The samples by the device's clock; none where it did not keep the time of all."""
+    timed = [s.model_copy(update={"seconds": s.device_seconds}) for s in samples if s.device_seconds]
+    return timed if len(timed) == len(samples) else []
 
 
 def _noise_floor(by_instance: dict[str, BackendResult]) -> float | None:
@@ -432,8 +477,11 @@ def _edited(results: Results) -> str | None:
     """The first statistic that is not what the samples give; None where all are."""
     wanted = str(results.settings.get("reference", "numpy"))
     for at, case in enumerate(results.cases):
-        if not _agree(case.ceiling_gflops, _ceiling(results.ceilings, case)):
+        found_ceilings = _ceilings(results.ceilings, case)
+        if not _agree(case.ceiling_gflops, found_ceilings["ceiling_gflops"]):
             return f"cases.{at}.ceiling_gflops"
+        if not _agree_by_name(case.device_ceilings, found_ceilings["device_ceilings"]):
+            return f"cases.{at}.device_ceilings"
         again = _with_statistics(case, wanted)
         if case.reference != again.reference:
             return f"cases.{at}.reference"
@@ -446,7 +494,7 @@ def _edited(results: Results) -> str | None:
     return None
 
 
-_STATISTICS = ("step_seconds", "ratio", "gflops", "ceiling_share")
+_STATISTICS = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")
 
 
 def _agree(said: Estimate | float | None, found: Estimate | float | None) -> bool:
@@ -454,6 +502,10 @@ def _agree(said: Estimate | float | None, found: Estimate | float | None) -> boo
     ours, theirs = _numbers(said), _numbers(found)
     close = (math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(ours, theirs, strict=False))
     return len(ours) == len(theirs) and all(close)
+
+
+def _agree_by_name(said: dict[str, float], found: dict[str, float]) -> bool:
+    return said.keys() == found.keys() and all(_agree(said[name], found[name]) for name in said)
 
 
 def _numbers(value: Estimate | float | None) -> tuple[float, ...]:

@@ -9,9 +9,10 @@ import math
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -20,8 +21,10 @@ from rich.table import Column, Table
 from bench import ceilings, machine, report, results, suites
 from bench.progress import Teller
 from bench.report import tables
+from bench.report.rows import device_warnings
 from bench.results import Journal, When, case_title
 from bench.schedule import CaseRun, Settings
+from bench.sensors import Sensor
 from bench.suites import CaseKey, Suite, Workload
 from pyfnn import compiled, registry
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
@@ -110,11 +113,12 @@ def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
 
 
 def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
-    """The backends named; or those of the suite's divisions and all of --backend. A reference must be among them."""
+    """The backends named; or the suite's, by name or division, and all of --backend. A reference must be among them."""
     table = registry.rows(arguments.backend)
     own = {path.resolve() for path in arguments.backend}
-    theirs = (row.name for row in table.values() if row.division in suite.divisions or row.manifest.resolve() in own)
-    names = _words("backends", arguments.backends) or tuple(theirs)
+    theirs = suite.backends or tuple(row.name for row in table.values() if _by_division(row, suite))
+    further = (row.name for row in table.values() if row.manifest.resolve() in own)
+    names = _words("backends", arguments.backends) or (*theirs, *further)
     rows = [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
     if arguments.reference is not None:
         registry.find(arguments.reference, arguments.backend)
@@ -123,11 +127,17 @@ def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
     return rows
 
 
+def _by_division(row: Row, suite: Suite) -> bool:
+    """A suite takes those for a device only by name: others are about this machine's CPU."""
+    return row.division in suite.divisions and row.device == "cpu"
+
+
 def _tell_who_is_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     left = [row for row in registry.rows(arguments.backend).values() if row not in rows]
     if left and arguments.backends is None:
-        names, divisions = ", ".join(row.name for row in left), ", ".join(sorted({row.division for row in left}))
-        told = f"not in suite {arguments.suite}: {names} ({divisions}). See --list; --backends names others"
+        kinds = sorted({row.division if row.device == "cpu" else f"on {row.device}" for row in left})
+        names = ", ".join(row.name for row in left)
+        told = f"not in suite {arguments.suite}: {names} ({', '.join(kinds)}). See --list; --backends names others"
         console.print(told, highlight=False, soft_wrap=True)
 
 
@@ -138,7 +148,8 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
     for name in suites.built_in_suites():
         suite, known = suites.load(name)
         count = str(len(suites.cases(suite, known)))
-        table.add_row(name, ", ".join(suite.workloads), count, ", ".join(suite.divisions), f"{suite.budget:g}")
+        who = ", ".join(suite.backends or suite.divisions)
+        table.add_row(name, ", ".join(suite.workloads), count, who, f"{suite.budget:g}")
     console.print(table)
     folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
     table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")
@@ -156,12 +167,19 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
             here = "available"
         except PyfnnError as error:
             here = f"unavailable: {error}"
-        table.add_row(row.name, row.language, row.division, here)
+        division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
+        table.add_row(row.name, row.language, division, here)
     console.print(table)
 
 
 def measure(
-    keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, budget: float, journal: Journal, console: Console
+    keys: Sequence[CaseKey],
+    rows: Sequence[Row],
+    settings: Settings,
+    budget: float,
+    journal: Journal,
+    console: Console,
+    sensor: Sensor | None = None,
 ) -> None:
     """Run every case with its equal share of the budget, and with what earlier ones left of theirs."""
     start = time.perf_counter()
@@ -172,7 +190,7 @@ def measure(
             teller.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
             problem = suites.problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), budget / len(keys))
-            CaseRun(number, key, problem, rows, settings, share, journal, teller).run()
+            CaseRun(number, key, problem, rows, settings, share, journal, teller, sensor).run()
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -195,12 +213,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
     status = 0
-    with Journal(folder) as journal:
-        journal.write("run", schema=results.SCHEMA, created=results.now(), host=machine.describe(), settings=said)
+    with Journal(folder) as journal, _sensor(rows) as (sensor, device):
+        host = {**machine.describe(), **device}
+        journal.write("run", schema=results.SCHEMA, created=results.now(), host=host, settings=said)
         try:
-            _probe("before", keys, journal, console)
-            measure(keys, rows, settings, suite.budget, journal, console)
-            _probe("after", keys, journal, console)
+            _probe("before", keys, rows, journal, console)
+            _sense(sensor, journal)
+            measure(keys, rows, settings, suite.budget, journal, console, sensor)
+            _sense(sensor, journal)
+            _probe("after", keys, rows, journal, console)
             journal.write("finish", finished=results.now())
         except KeyboardInterrupt:
             status = INTERRUPTED
@@ -209,12 +230,35 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return status or (0 if timed else NOTHING_TIMED)
 
 
-def _probe(when: When, keys: Sequence[CaseKey], journal: Journal, console: Console) -> None:
-    """What the machine could do, outside the budget: a few seconds for each thread count."""
-    found = ceilings.of_cases(when, keys)
+@contextlib.contextmanager
+def _sensor(rows: Sequence[Row]) -> Iterator[tuple[Sensor | None, dict[str, Any]]]:
+    """The sensors of the device that any of these backends computes on, and what the results say of it."""
+    if all(row.device == "cpu" for row in rows):
+        yield None, {}
+        return
+    try:
+        sensor = Sensor()
+    except PyfnnError as error:
+        yield None, {"cuda": {"absent": str(error)}}
+        return
+    try:
+        yield sensor, {"cuda": sensor.describe()}
+    finally:
+        sensor.close()
+
+
+def _sense(sensor: Sensor | None, journal: Journal) -> None:
+    if sensor:
+        journal.write("device_state", **sensor.read())
+
+
+def _probe(when: When, keys: Sequence[CaseKey], rows: Sequence[Row], journal: Journal, console: Console) -> None:
+    """What the machine could do, outside the budget: a few seconds for each thread count, and for a device."""
+    devices = [device for device in dict.fromkeys(row.device for row in rows) if device != "cpu"]
+    found = ceilings.of_cases(when, keys, devices)
     journal.write("ceilings", **found.model_dump())
     if found.absent:
-        warning = f"warning: no ceilings {when} measuring: {found.absent}"
+        warning = f"warning: not probed {when} measuring: {found.absent}"
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -223,6 +267,8 @@ def _tell(folder: Path, console: Console) -> bool:
     outcome = results.build(results.read_journal(folder / "journal.jsonl"))
     results.save(outcome, folder)
     tables.show(outcome, console)
+    for warning in device_warnings(outcome):
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
     report.write(outcome, folder)
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)
     return any(backend.status == "ok" for case in outcome.cases for backend in case.backends)

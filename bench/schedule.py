@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
@@ -27,6 +29,7 @@ from pyfnn.errors import (
     WorkerTimeout,
 )
 from pyfnn.manifest import Row
+from pyfnn.network import Network
 from pyfnn.process import ProcessModel
 
 
@@ -90,6 +93,13 @@ class Settings:
     seed: int = 0
 
 
+class Sensor(Protocol):
+    """Who tells a device's clocks, power and temperature: see `bench.sensors`."""
+
+    def read(self) -> dict[str, Any]:
+        """The fields of a `bench.results.DeviceState`."""
+
+
 class Watch(Protocol):
     """Who is told how it goes. Called between turns only."""
 
@@ -129,6 +139,8 @@ class CaseRun:
         Seconds; the least number of launches is made even so, by whoever can afford it.
     journal : Journal
     watch : Watch
+    sensor : Sensor, optional
+        Of a device; read after each round, while every process is stopped.
     """
 
     def __init__(
@@ -141,11 +153,12 @@ class CaseRun:
         budget: float,
         journal: Journal,
         watch: Watch,
+        sensor: Sensor | None = None,
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
         self._block_seconds = settings.block_seconds * (1 if problem.members is None else MANY_BLOCKS)
-        self._journal, self._watch = journal, watch
+        self._journal, self._watch, self._sensor = journal, watch, sensor
         self._arms = [Arm(row, row.name) for row in rows]
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
         self._battery: list[parity.Trial] = []
@@ -199,6 +212,7 @@ class CaseRun:
             batch=workload.batch,
             learning_rate=workload.learning_rate,
             flops_per_step=_flops(self._key, network.flops_per_row, _forward_flops(network.sizes)),
+            bytes_per_step=_bytes(self._key, network),
             data=workload.note,
             **({"members": workload.members} if workload.members > 1 else {}),
         )
@@ -212,6 +226,7 @@ class CaseRun:
             name=row.name,
             language=row.language,
             division=row.division,
+            device=row.device,
             source_lines=row.source_lines(),
             status="not_run",
             reason="the run ended before its first launch did",
@@ -265,6 +280,7 @@ class CaseRun:
                 for arm in self._in_turn():
                     with self._blame(arm, seats):
                         self._turn(arm, seats[arm.instance], launch, number)
+                self._sense(launch, number)
             if launch == 0 and self._key.operation == "train" and self._problem.members is None:
                 self._draw_curves(seats)
             for arm in self._live():
@@ -272,6 +288,12 @@ class CaseRun:
         finally:
             for seat in seats.values():
                 seat.close()
+
+    def _sense(self, launch: int, number: int) -> None:
+        """Note what the device's sensors say; the blocks of this round are over, those of the next not begun."""
+        if self._sensor:
+            state = self._sensor.read()
+            self._journal.write("device_state", case=self._number, launch=launch, round=number, **state)
 
     def _report(self, launch: int, number: int) -> None:
         done = launch + number / self._settings.rounds
@@ -414,6 +436,7 @@ class CaseRun:
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
             retries=block.retries,
+            device_seconds=block.device_seconds or None,  # 0: less than the device's clock can tell
         )
         self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
         arm.samples.append(sample)
@@ -472,3 +495,10 @@ def _forward_flops(sizes: Sequence[int]) -> int:
 def _flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
     """Operations in one step: of the matrix products alone, nothing else counted."""
     return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
+
+
+def _bytes(key: CaseKey, network: Network) -> int:
+    """What one step cannot do without, were nothing kept near: θ read, θ or its gradient written, the rows read."""
+    theta = network.n_parameters * (1 if key.operation == "forward" else 2)
+    rows = key.workload.batch * (network.sizes[0] + network.sizes[-1])  # forward: the outputs written
+    return np.dtype(key.dtype).itemsize * (theta + rows)

@@ -28,6 +28,9 @@ _CPU_GRACE = 0.005  # seconds; one clock may have ticks
 _HONEST_SHARE = 0.8  # of the driver's wall time, on blocks longer than _HONEST_BLOCK
 _HONEST_BLOCK = 0.05  # seconds
 MANY_BLOCKS = 4  # a block of many networks is so much longer: what is done once a member and call is not timed
+_DEVICE_SLACK = 1.01  # device time ÷ the worker's may be so much: they are two clocks
+_DEVICE_GRACE = 1e-4  # seconds; what starting and stopping them apart may cost
+_FETCHED = 2e9  # bytes of θ a second: how it comes back from a device to be looked at, after the clock has stopped
 _CALL_GRACE = 1e-3  # seconds on the way of each call, where a block is made of several
 _ALLOWED_WORKDIR = 4  # copies of the data: in its files, in the worker, and on the way
 
@@ -48,7 +51,7 @@ class NotEnoughMemory(PyfnnError):
 class Block:
     """One timed block: `steps` steps (or repeats) took `seconds` by the worker's clock, `wall_seconds` by ours.
 
-    Of many networks at once, `steps` are those of each.
+    Of many networks at once, `steps` are those of each. `device_seconds` are by the device's clock, if it has one.
     """
 
     steps: int
@@ -59,6 +62,7 @@ class Block:
     checksum: float = 0.0  # of timed passes; 0 where the block is training
     retries: int = 0  # times that its turn was refused, and taken again, before
     calls: int = 1  # that it was made of
+    device_seconds: float | None = None
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:
@@ -85,6 +89,7 @@ class Seat:
 
     def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
         self._case, self._problem = case, problem
+        self._fetch_seconds = 0.0 if row.device == "cpu" else case.workload.members * problem.theta.nbytes / _FETCHED
         self._cpus = choose_cpus(case.threads)
         _check_memory(problem)
         self.worker = Worker(command_of(row), cpus=self._cpus, threads=case.threads, timeout=timeout)
@@ -180,6 +185,7 @@ class Seat:
             checksum=checksum,
             involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
             calls=calls,
+            device_seconds=model.device_seconds,
         )
 
     def glimpse(self) -> float:
@@ -217,12 +223,16 @@ class Seat:
 
     def _objection(self, block: Block) -> PyfnnError | None:
         threads, wall = self._case.threads, block.wall_seconds
-        owed = wall - _CALL_GRACE * (block.calls - 1)
+        owed = wall - _CALL_GRACE * (block.calls - 1) - self._fetch_seconds
         honest_block = _HONEST_BLOCK * (1 if self.single else MANY_BLOCKS)
         if block.seconds > wall:
             return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
         if owed > honest_block and block.seconds < _HONEST_SHARE * owed:
             return Implausible(f"claims only {block.seconds:.4g} of the {wall:.4g} s that passed by the driver's clock")
+        if (block.device_seconds or 0.0) > block.seconds * _DEVICE_SLACK + _DEVICE_GRACE:
+            return Implausible(
+                f"claims {block.seconds:.4g} s, and {block.device_seconds:.4g} s by its device's own clock"
+            )
         if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
             return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
         return None

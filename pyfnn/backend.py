@@ -85,11 +85,12 @@ class Model(Loadable):
     network : Network
     threads : int
         How many threads this model computes with; at most what was asked for.
+    device_seconds : float or None
+        What the last `train` or `time` took by the device's own clock, beside the seconds returned; None where there is
+        no such clock.
     checksum : float
         Of the last `time` call: the sum over its repeats of the first output of the first row and the last of the
         last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
-    device_seconds : float or None
-        Of the last `train` or `time` call, by the device's own events; None where there is no such clock.
     """
 
     kind: ClassVar[str] = "model"
@@ -98,7 +99,6 @@ class Model(Loadable):
         super().__init__(network, threads)
         check_array("theta", theta, (network.n_parameters,), network.dtype)
         self.checksum = math.nan
-        self.device_seconds: float | None = None
 
     def load(self, x: Array, y: Array, order: Order) -> None:
         """Copy data in. Untimed.
@@ -147,6 +147,7 @@ class Model(Loadable):
         self._check_range(first, count, self._n_order, "entries of order")
         check_count("batch_size", batch_size)
         check_rate("learning_rate", learning_rate)
+        self.device_seconds = None
         seconds = self._train(first, count, batch_size, float(learning_rate))
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
@@ -163,6 +164,7 @@ class Model(Loadable):
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
         self._check_range(first, count, self._n_rows, "rows")
         check_count("repeats", repeats)
+        self.device_seconds = None
         seconds, self.checksum = self._time(operation, first, count, repeats)
         return seconds
 

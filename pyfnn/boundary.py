@@ -28,6 +28,9 @@ class Loadable(ABC):
     network : Network
     threads : int
         How many threads it computes with; at most what was asked for.
+    device_seconds : float or None
+        Of the last timed call, by the device's own clock, from before the first step until after the last; None where
+        there is no such clock.
     """
 
     kind: ClassVar[str]
@@ -37,6 +40,7 @@ class Loadable(ABC):
             raise InvalidInput(f"threads = {threads!r}: must be a whole number, at least 1")
         self.network = network
         self.threads = threads
+        self.device_seconds: float | None = None
         self._n_rows = 0
         self._n_order = 0
         self._closed = False

@@ -4,7 +4,7 @@ The contract and its checks, and the ensemble that any backend gets: K models, o
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -37,7 +37,7 @@ class Ensemble(Loadable):
     threads : int
         How many threads it computes with, for all members together.
     device_seconds : float or None
-        Of the last `train` call, by the device's own events; None where there is no such clock.
+        What the last `train` took by the device's own clock; None where there is no such clock.
     """
 
     kind: ClassVar[str] = "ensemble"
@@ -46,7 +46,6 @@ class Ensemble(Loadable):
         self, network: Network, thetas: Array, l2: NDArray[np.float64] | None = None, threads: int = 1
     ) -> None:
         super().__init__(network, threads)
-        self.device_seconds: float | None = None
         self.members = len(thetas) if isinstance(thetas, np.ndarray) and thetas.ndim == 2 else -1
         if self.members == 0:
             raise InvalidInput("thetas is empty: at least one member is needed")
@@ -97,6 +96,7 @@ class Ensemble(Loadable):
         self._check_range(first, count, self._n_order, "entries of each order")
         check_count("batch_size", batch_size)
         rates = self._rates(learning_rates)
+        self.device_seconds = None
         seconds = self._train(first, count, batch_size, rates)
         lost = np.flatnonzero(~np.isfinite(self._thetas()).all(axis=1)).tolist()
         if lost:
@@ -135,6 +135,12 @@ class Ensemble(Loadable):
     def _reset(self) -> None: ...
 
 
+def summed(spans: Iterable[float | None]) -> float | None:
+    """The sum of device times; None where any is not known."""
+    known = list(spans)
+    return None if None in known else sum(span for span in known if span is not None)
+
+
 class OneByOne(Ensemble):
     """A model a member, trained one after the other; seconds are the sum of theirs.
 
@@ -167,7 +173,9 @@ class OneByOne(Ensemble):
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         # `_train`, not `train`: a member that diverges must not keep the others from their steps.
         pairs = zip(self._models, learning_rates.tolist(), strict=True)
-        return sum(model._train(first, count, batch_size, rate) for model, rate in pairs)
+        seconds = sum(model._train(first, count, batch_size, rate) for model, rate in pairs)
+        self.device_seconds = summed(model.device_seconds for model in self._models)
+        return seconds
 
     def _thetas(self) -> Array:
         return np.stack([model.theta() for model in self._models])

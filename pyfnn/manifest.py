@@ -18,6 +18,7 @@ else:
     import tomli as tomllib
 
 Division = Literal["plain", "tuned", "framework"]
+Device = Literal["cpu", "cuda"]
 PACKAGE = Path(__file__).parent
 
 
@@ -32,6 +33,7 @@ class Row(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
     language: str
     division: Division
+    device: Device = "cpu"  # what it computes on, and so whose ceilings it is held against
     host: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     library: str | None = None
     build: str | None = None

@@ -53,6 +53,7 @@ _SHADOWS = {"longdouble": 6, "float64": 2}  # large networks average more, and c
 _MANY_SHADOWS = 2  # of each member: there are many, and a tenth of the proof's time is theirs
 _MANY_TRIED = 4  # batches for a member's rate: one of them may have next to no gradient
 _MANY_SIBLINGS = 5
+_MANY_WALKED = 256  # unlike networks; where an ensemble has more members, each of those is one of these again
 _MANY_MARGIN = 3  # entries of each order before and after those that are walked
 
 
@@ -629,7 +630,8 @@ def many_battery(
 ) -> list[ManyTrial]:
     """The trials that a backend must pass, besides `battery`, before it may be timed on many networks at once.
 
-    The networks themselves, each over rows of its own at a rate of its own; and a few small siblings, with λ from 0 to
+    The networks themselves, each over rows of its own at a rate of its own (of thousands of members the first hundreds,
+    in all places by a draw); and a few small siblings, with λ from 0 to
     0.04 and a short last minibatch. Bounds are those of `battery`'s trajectories.
 
     Parameters
@@ -669,11 +671,14 @@ def _many_trial(
     short: int,
     rng: np.random.Generator,
 ) -> ManyTrial:
-    precision = _precision(network, batch_size * len(thetas))
+    members, unlike = len(thetas), min(len(thetas), _MANY_WALKED)
+    # Which network each member is: by the draw, so that no stride hides one member behind another.
+    which = np.concatenate([np.arange(unlike), rng.integers(unlike, size=members - unlike)]).astype(np.int64)
+    precision = _precision(network, batch_size * unlike)
     counts = [batch_size] * (MANY_STEPS - 1) + [short or batch_size]
     x, y = data
     orders, walks = [], []
-    for theta, lam in zip(thetas, l2, strict=True):
+    for theta, lam in zip(thetas[:unlike], l2[:unlike], strict=True):
         own, exact = replace(network, l2=float(lam)), theta.astype(precision)
         tried = (rng.permutation(len(x))[:batch_size] for _ in range(_MANY_TRIED))
         rate = min(_full_rate(own, exact, x[rows], y[rows]) for rows in tried) / MANY_STEPS
@@ -682,7 +687,10 @@ def _many_trial(
         orders.append(np.concatenate([others[:_MANY_MARGIN], rows, others[_MANY_MARGIN:]]))
         walks.append(walker.walk(sum(counts), batch_size))
     rates = np.array([walk.learning_rate for walk in walks])
-    return ManyTrial(name, network, thetas, l2, x, y, np.stack(orders), _MANY_MARGIN, rates, tuple(walks))
+    ends = tuple(walks[i] for i in which)
+    return ManyTrial(
+        name, network, thetas[which], l2[which], x, y, np.stack(orders)[which], _MANY_MARGIN, rates[which], ends
+    )
 
 
 ManyMaker = Callable[[Network, Array, NDArray[np.float64]], Ensemble]

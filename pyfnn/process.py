@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pyfnn import launch, programs, protocol
 from pyfnn.backend import Backend, Description, Model, Operation, check_support
 from pyfnn.boundary import Array, Order
-from pyfnn.ensemble import Ensemble
+from pyfnn.ensemble import Ensemble, summed
 from pyfnn.errors import (
     BackendUnavailable,
     BuildFailed,
@@ -373,15 +373,16 @@ class ProcessModel(Model):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         self._moved = True
         reply = self._ask("train", first, count, batch_size, repr(learning_rate))
-        self._note_cost()
+        self._note_cost(reply)
         return _seconds(reply)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         reply = self._ask("time", operation, first, count, repeats)
-        self._note_cost()
+        self._note_cost(reply)
         return _seconds(reply), _number(reply, "checksum")
 
-    def _note_cost(self) -> None:
+    def _note_cost(self, reply: dict[str, str]) -> None:
+        self.device_seconds = _device_seconds(reply)
         self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
 
     def _theta(self) -> Array:
@@ -447,6 +448,7 @@ class ProcessEnsemble(Ensemble):
         self._moved = True
         protocol.write_array(self._worker.workdir / protocol.RATES, learning_rates)
         reply = self._ask("train_many", first, count, batch_size)
+        self.device_seconds = _device_seconds(reply)
         self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return _seconds(reply)
 
@@ -502,20 +504,24 @@ class MemberByMember(ProcessEnsemble):
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         seconds = wall = cpu = 0.0
+        spans: list[float | None] = []
         for member, rate in enumerate(learning_rates.tolist()):
             if not np.isfinite(self._now[member]).all():
                 continue  # it diverged before, and stays so
             self._start(member, first, count)
             try:
-                seconds += _seconds(self._ask("train", 0, count, batch_size, repr(rate)))
+                reply = self._ask("train", 0, count, batch_size, repr(rate))
             except Diverged:  # which `train` says of all members at once, when the others have had their turn
                 self._now[member] = np.nan
                 continue
+            seconds += _seconds(reply)
+            spans.append(_device_seconds(reply))
             wall, cpu = wall + self._worker.wall_seconds, cpu + self._worker.cpu_seconds
             self._ask("theta")
             path = self._worker.workdir / protocol.THETA_OUT
             self._now[member] = protocol.read_array(path, self._now[member].shape, self.network.dtype)
         self.call_wall_seconds, self.call_cpu_seconds = wall, cpu
+        self.device_seconds = summed(spans) if spans else None
         return seconds
 
     def _thetas(self) -> Array:
@@ -555,11 +561,15 @@ def _whole(fields: dict[str, str], key: str) -> int:
     return int(value)
 
 
-def _seconds(fields: dict[str, str]) -> float:
-    value = _number(fields, "seconds")
+def _seconds(fields: dict[str, str], key: str = "seconds") -> float:
+    value = _number(fields, key)
     if not 0 <= value < math.inf:
-        raise ProtocolError(f"seconds={fields['seconds']}: must be finite and not negative")
+        raise ProtocolError(f"{key}={fields[key]}: must be finite and not negative")
     return value
+
+
+def _device_seconds(fields: dict[str, str]) -> float | None:
+    return _seconds(fields, "device_seconds") if "device_seconds" in fields else None
 
 
 class ProgramBackend(Backend):

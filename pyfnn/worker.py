@@ -109,15 +109,15 @@ class Host:
         return {"loss": f"{loss:.17g}"}
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
-        return {"seconds": f"{self._live.train(first, count, batch_size, learning_rate):.9g}"}
+        return _timed(self._live, self._live.train(first, count, batch_size, learning_rate))
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
         seconds = self._live.time(operation, first, count, repeats)
-        return {"seconds": f"{seconds:.9g}", "checksum": f"{self._live.checksum:.17g}"}
+        return {**_timed(self._live, seconds), "checksum": f"{self._live.checksum:.17g}"}
 
     def _train_many(self, first: int, count: int, batch_size: int) -> Fields:
         rates = self._read(protocol.RATES, (self._many.members,), "float64")
-        return {"seconds": f"{self._many.train(first, count, batch_size, rates):.9g}"}
+        return _timed(self._many, self._many.train(first, count, batch_size, rates))
 
     def _theta(self) -> Fields:
         held = self._held
@@ -128,6 +128,11 @@ class Host:
     def _reset(self) -> Fields:
         (self._held or self._live).reset()
         return {}
+
+
+def _timed(held: Model | Ensemble, seconds: float) -> Fields:
+    device = {} if held.device_seconds is None else {"device_seconds": f"{held.device_seconds:.9g}"}
+    return {"seconds": f"{seconds:.9g}", **device}
 
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (

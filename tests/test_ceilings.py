@@ -133,10 +133,10 @@ def test_a_probe_that_fails_is_told_and_costs_nothing_else(
 
 def test_the_command_prints_every_probe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     made_up = Ceilings.model_validate(said("before", 250.0))
-    monkeypatch.setattr(ceilings, "measure", lambda *_: made_up)
+    monkeypatch.setattr(ceilings, "measure", lambda *_, **__: made_up)
     assert ceilings.main([]) == 0
     assert "multiply-adds, float32, v4" in capsys.readouterr().out
-    monkeypatch.setattr(ceilings, "measure", lambda *_: Ceilings(when="before", absent="no compiler"))
+    monkeypatch.setattr(ceilings, "measure", lambda *_, **__: Ceilings(when="before", absent="no compiler"))
     assert ceilings.main([]) == 1
     assert "no probe: no compiler" in capsys.readouterr().out
 

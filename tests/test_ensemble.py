@@ -289,6 +289,17 @@ def test_each_planted_bug_between_members_is_rejected(bug: str, dtype: str) -> N
         assert all("of member 5 of the own" in str(c) or "of member 4 of the sib" in str(c) for c in evidence.failures)
 
 
+@pytest.mark.parametrize("bug", [None, *BUGS])
+def test_of_more_members_than_are_walked_each_is_still_proven(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "_MANY_WALKED", 4)
+    trials = battery("float32")
+    own = trials[0]
+    assert (len(own.thetas), len({theta.tobytes() for theta in own.thetas})) == (6, 4)
+    assert len({id(walk) for walk in own.walks}) == 4
+    evidence = parity.examine_many(PlantedMany(bug).create_many if bug else PlantedMany().create_many, trials)
+    assert evidence.passed == (bug is None)
+
+
 def test_who_does_not_claim_to_be_deterministic_is_not_held_to_it() -> None:
     make, trials = PlantedMany("nondeterministic").create_many, battery("float32")
     assert parity.examine_many(make, trials, deterministic=False).passed

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 from conftest import require
 
-import pyfnn
 from bench.experiments.calibrate_parity import random_case
 from pyfnn import parity, registry
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Model
 from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
 from pyfnn.network import DTYPES, Network, initialize
 
-NAMES = [row.name for row in registry.rows().values() if row.division == "framework"]
-CHEAP = ["torch", "numba"]  # that compile nothing for a new shape
+# Those for a device are the same classes, made for the CPU here: see tests/test_gpu.py. torch-cuda is torch then.
+NAMES = [row.name for row in registry.rows().values() if row.division == "framework" and row.name != "torch-cuda"]
+CHEAP = ["torch", "torch-cuda-graph", "numba"]  # that compile nothing for a new shape
 WIDE = 20  # every so many random networks, one is wide: see random_case
 NETWORK = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
 
 
 def load(name: str) -> Backend:
     try:
-        return pyfnn.load_backend(name)
+        return registry.load(registry.find(name).model_copy(update={"device": "cpu"}))
     except BackendUnavailable as error:
         require(name, False, str(error))
         raise
@@ -70,7 +70,7 @@ def test_one_that_compiles_nothing_for_a_shape_passes_on_random_networks(name: s
 
 
 @pytest.mark.parametrize(("loss", "dtype"), list(zip(CORE_LOSSES, DTYPES * 2, strict=True)))
-@pytest.mark.parametrize("name", ["jax", "jax-step"])
+@pytest.mark.parametrize("name", ["jax", "jax-step", "jax-cuda"])
 def test_jax_passes_with_each_loss(name: str, loss: str, dtype: str) -> None:
     accepts(name, battery(Network((6, 8, 3), "relu", loss, l2=0.01, dtype=dtype), 8))
 
@@ -193,7 +193,8 @@ def in_a_process(code: str) -> None:
 THREADS = """
 import numpy as np, pyfnn, threadpoolctl
 network = pyfnn.Network((300, 300), (), "squared_error")
-backend = pyfnn.load_backend("{name}")
+from pyfnn import registry
+backend = registry.load(registry.find("{name}").model_copy(update={{"device": "cpu"}}))
 for threads in (2, 1):
     with backend.create(network, pyfnn.initialize(network, 0), threads) as model:
         assert model.threads == threads, (model.threads, threads)
@@ -229,7 +230,7 @@ def test_jax_starts_the_threads_it_is_first_asked_for_and_refuses_to_pass_them_o
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_imported_before_the_backend_is_loaded(name: str) -> None:
-    library = name.removesuffix("-step")
+    library = name.partition("-")[0]
     in_a_process(f"import sys, pyfnn.registry; pyfnn.registry.rows(); assert '{library}' not in sys.modules")
 
 

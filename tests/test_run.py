@@ -206,7 +206,7 @@ def test_a_bad_name_is_answered_with_the_nearest_exits_2_and_writes_nothing(
     assert list(folder.iterdir()) == []
 
 
-def test_the_default_leaves_out_frameworks_says_so_and_keeps_whom_the_user_brings(
+def test_the_default_leaves_out_frameworks_and_devices_says_so_and_keeps_whom_the_user_brings(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = registry.rows()
@@ -216,12 +216,15 @@ def test_the_default_leaves_out_frameworks_says_so_and_keeps_whom_the_user_bring
     monkeypatch.setattr(run, "measure", lambda _, rows, *__: measured.extend(row.name for row in rows))
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     assert run.main(["--backend", str(table), "--out", "out"]) == 1  # nothing was timed
-    assert measured == [*(row.name for row in rows.values() if row.division != "framework"), "mine"]
+    ours = (row.name for row in rows.values() if row.division != "framework" and row.device == "cpu")
+    assert measured == [*ours, "mine"]
     said = capsys.readouterr().out
-    assert "not in suite quick: jax, jax-step, torch, sklearn, numba (framework)" in said
+    others = "jax, jax-step, torch, torch-cuda, torch-cuda-graph, jax-cuda, sklearn, numba, cuda, cuda-blas"
+    assert f"not in suite quick: {others} (framework, on cuda)" in said
     measured.clear()
     assert run.main(["--suite", "frameworks", "--out", "all"]) == 1
-    assert measured == list(rows)
+    assert measured == [row.name for row in rows.values() if row.device == "cpu"]
+    assert "not in suite frameworks: torch-cuda, " in capsys.readouterr().out
     measured.clear()
     assert run.main(["--backends", "numpy,sklearn", "--out", "two"]) == 1
     assert measured == ["numpy", "sklearn"]

@@ -181,6 +181,9 @@ def test_a_turn_is_tried_a_second_time_and_no_third(sit: Sit, monkeypatch: pytes
         (Block(9, 0.099, 0.100, 0.114, 0), None),  # within what two clocks may differ by
         (Block(9, 0.099, 0.100, 0.120, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.190, 0), ThreadsMismatch),
+        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0998), None),
+        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502), None),  # told, where the table is
+        (Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998), Implausible),  # stopped before the device had
     ],
 )
 def test_clocks_and_cpu_time_are_held_against_each_other(
@@ -232,3 +235,26 @@ def test_a_worker_that_ends_after_a_good_reply_is_found_dead_at_the_next_call(si
 def test_a_worker_that_removes_its_workdir_is_a_workers_error(sit: Sit) -> None:
     with sit("vandal hello 1") as seat, pytest.raises(WorkerError, match="takes no data: No such file"):
         seat.sit_down()
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(0.081, None), (0.075, None), (0.059, Implausible)])
+def test_what_it_takes_to_fetch_theta_from_a_device_is_granted(
+    seconds: float, error: type[PyfnnError] | None, sit: Sit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sit(misbehaving.STEADY) as seat:
+        seat.sit_down()
+        monkeypatch.setattr(seat, "_fetch_seconds", 0.02)
+        monkeypatch.setattr(seat, "run", lambda _: Block(9, seconds, 0.1, 0.05, 0))
+        if error is None:
+            seat.turn(1, 9)
+        else:
+            with pytest.raises(error):
+                seat.turn(1, 9)
+
+
+def test_only_from_a_device_is_theta_fetched(case: tuple[CaseKey, Problem]) -> None:
+    key, problem = case
+    row = registry.find("numpy")
+    for device, wanted in (("cpu", 0.0), ("cuda", problem.theta.nbytes / 2e9)):
+        with Seat(row.model_copy(update={"device": device}), key, problem, 20.0) as seat:
+            assert seat._fetch_seconds == wanted

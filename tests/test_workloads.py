@@ -18,7 +18,16 @@ from pyfnn.registry import load_backend
 
 WORKLOADS = suites.built_in_workloads()
 # Epochs of the quick run; steps of the long one: a million, or what ten minutes allow.
-EPOCHS = {"wine-shallow": 40, "wine-deep": 40, "wine-batch": 40, "digits": 40, "mlp": 10, "wide": 3, "ensemble": 40}
+EPOCHS = {
+    "wine-shallow": 40,
+    "wine-deep": 40,
+    "wine-batch": 40,
+    "digits": 40,
+    "mlp": 10,
+    "wide": 3,
+    "ensemble": 40,
+    "ensemble-4096": 4,
+}
 STEPS = dict.fromkeys(WORKLOADS, 10**6) | {"mlp": 200_000, "wide": 2_000}
 WATCHED = 1024  # rows whose gradients and activations are looked at for subnormals
 MARKS = 8

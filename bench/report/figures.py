@@ -1,5 +1,5 @@
-"""The figures of a run, for a journal's column: step times, ratios, shares of the peak, training curves. Decides
-nothing: see `rows`.
+"""The figures of a run, for a journal's column: step times, ratios, shares of the peak, rooflines, training curves.
+Decides nothing: see `rows`.
 
 Every position is in inches, from the lines of text to be placed, so that type stays at 7 pt or more whatever the
 number of backends. Divisions differ in marker and colour (Okabe and Ito 2008, "Color universal design").
@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from bench.report.rows import CaseRows, Quantity, Row, number, told, unit_of
+from bench.report.rows import CaseRows, Quantity, Roof, Row, number, roofs_of, told, unit_of
 from bench.results import Curve, Results
 
 WIDTH = 3.5  # inches: one column of a journal
@@ -44,7 +44,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
 DIVISION_STYLE = {"plain": ("o", BLUE), "tuned": ("s", VERMILION), "framework": ("D", GREEN)}
 OTHER_STYLE = ("^", PURPLE)
 LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)
-LINE_STYLES = ("-", "--", ":")
+LINE_STYLES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 FAINT, SHADE, MUTED = "#DDDDDD", "#BDBDBD", "#555555"
 
 STYLE = {
@@ -65,7 +65,7 @@ STYLE = {
 }
 
 Key = tuple[str, str, int]
-FLOOR = "noise floor"  # the group it has in the SVG
+FLOOR, ROOF = "noise floor", "roof"  # the groups they have in the SVG
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
     The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
-    any), each going on in ``…_2`` where it outgrows a page, and ``curve_<workload>_<dtype>_<threads>t`` for each
-    training curve.
+    any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the machine was probed, and
+    ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
     """
     written = []
     with style.context(["default", STYLE]):
@@ -143,6 +143,9 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
             for page, some in enumerate(_pages(panels), 1):
                 stem = f"{kind.stem}_{name}" + (f"_{page}" if page > 1 else "")
                 yield stem, dots(kind, some, [source, *_data_notes(some)])
+        roofs = roofs_of(results, dtype, threads)
+        if roofs and any(rows.intensity and row.backend.gflops for rows in panels for row in rows.rows):
+            yield f"roofline_{name}", roofline(panels, roofs, [source])
     for rows in cases:
         if any(_curve(row) for row in rows.rows):
             case = rows.case
@@ -193,6 +196,42 @@ def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
     _curve_panel(axes, drawn, WIDTH - left - right)
+    _footnotes(figure, foot)
+    return figure
+
+
+def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Sequence[str]) -> Figure:
+    """Speed against arithmetic intensity under each device's roof: its copy bandwidth's slope, then its peak.
+
+    A point may lie above the slope: what stays in a cache or on the chip from step to step does not come from memory.
+    """
+    drawn = [rows for rows in panels if rows.intensity and any(row.backend.gflops for row in rows.rows)]
+    lines = (
+        f"{roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s" for roof in roofs
+    )
+    foot = _wrapped(
+        [
+            f"Roofs: {'; '.join(lines)}. Hollow: not on the CPU.",
+            "Bytes: those a step cannot do without (θ read and written, its rows read). Above a slope: what stays near "
+            "from step to step does not come from memory.",
+            *footnotes,
+        ]
+    )
+    plot, left, right = 2.4, 0.68, 0.12
+    height = 3.2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
+    figure = Figure(figsize=(WIDTH, height))
+    case = panels[0].case
+    title = f"Roofline · {case.operation} · {case.dtype} · {case.threads} thread{'s' * (case.threads != 1)}"
+    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
+    handles = [
+        _handle(division) for division in _ordered({row.backend.division for rows in drawn for row in rows.rows})
+    ]
+    for roof, line in zip(roofs, LINE_STYLES, strict=False):
+        handles.append(Line2D([], [], color=BLACK, linestyle=line, linewidth=0.9, label=roof.device))
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **_LEGEND)
+    bottom = AXIS + LINE * len(foot) + EDGE
+    axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
+    _roofline_panel(axes, drawn, roofs)
     _footnotes(figure, foot)
     return figure
 
@@ -270,13 +309,68 @@ def _value_text(kind: Kind, row: Row, panel: CaseRows) -> str:
 
 def _axis_label(kind: Kind, panel: CaseRows) -> str:
     if kind.unit == "percent":
-        peak = panel.case.ceiling_gflops
-        return f"Share of the peak (%); line: {number(peak)} GFLOP/s" if peak else "No share: the peak is not known"
+        return (
+            f"Share of the peak (%); line: {peaks}" if (peaks := _peaks(panel)) else "No share: the peak is not known"
+        )
     if not kind.relative:
         return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name})"
     if panel.floor is None:
         return "No ratio: no noise floor" if panel.case.reference else "No ratio: no reference"
     return f"Speed relative to {panel.case.reference} (×); noise floor {number(100 * panel.floor, 2)} %"
+
+
+def _peaks(panel: CaseRows) -> str:
+    """What 100 % is, of each device in a panel."""
+    devices = dict.fromkeys(row.backend.device for row in panel.rows if _share(row)) or {"cpu": None}
+    peaks = ((device, panel.case.ceiling_of(device)) for device in devices)
+    return ", ".join(f"{number(peak)} GFLOP/s{_on(device)}" for device, peak in peaks if peak)
+
+
+def _on(device: str) -> str:
+    return "" if device == "cpu" else f" ({device})"
+
+
+def _roofline_panel(axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof]) -> None:
+    points = [
+        (rows.intensity, row.backend.gflops, row)
+        for rows in panels
+        for row in rows.rows
+        if rows.intensity and row.backend.gflops
+    ]
+    across = [intensity for intensity, _, _ in points]
+    low, high = min([*across, *(roof.ridge for roof in roofs)]) / 2, max([*across, *(roof.ridge for roof in roofs)]) * 2
+    for roof, line in zip(roofs, LINE_STYLES, strict=False):
+        corners = [low, roof.ridge, high]
+        height = [roof.at(intensity) for intensity in corners]
+        axes.plot(corners, height, color=BLACK, linestyle=line, linewidth=0.9, zorder=1, label=roof.device, gid=ROOF)
+    for intensity, speed, row in points:
+        marker, colour = _marker(row)
+        face = colour if row.backend.device == "cpu" else "white"
+        axes.plot(
+            [intensity], [speed], marker=marker, markersize=3.8, markerfacecolor=face,
+            markeredgecolor=colour, linestyle="none", zorder=3,
+        )  # fmt: skip
+    heights = [speed for _, speed, _ in points]
+    _log_axis(axes, "x", [low, high])
+    _log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
+    at_foot = axes.get_xaxis_transform()  # x in the data's units, y in fractions of the axes
+    for intensity, names in _named(panels).items():
+        axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)
+        axes.annotate(
+            ", ".join(names), (intensity, 0.01), xycoords=at_foot, xytext=(-3, 0), textcoords="offset points",
+            rotation=90, ha="right", color=MUTED,
+        )  # fmt: skip
+    axes.set_xlabel("Arithmetic intensity (FLOP/byte)", labelpad=1)
+    axes.set_ylabel("Attained (GFLOP/s)")
+
+
+def _named(panels: Sequence[CaseRows]) -> dict[float, list[str]]:
+    """Workloads by their intensity: one line and one text each."""
+    names: dict[float, list[str]] = {}
+    for rows in panels:
+        if rows.intensity:
+            names.setdefault(rows.intensity, []).append(rows.case.workload)
+    return names
 
 
 def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) -> None:

@@ -4,6 +4,7 @@ What is withheld is withheld here: a ratio without an interval or a noise floor,
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,7 @@ from bench import intervals
 from bench.results import BackendResult, Case, Estimate, Results
 
 DIVISIONS = ("plain", "tuned", "framework")
+BUSY = 0.95  # of the wall time by the device's clock; where it is less, that is told
 
 Interval = tuple[float, float]
 
@@ -41,6 +43,8 @@ class Row:
         The reference's step time over this one's.
     verdict : str
         What may be said of the ratio.
+    on_device : Quantity or None
+        Seconds a step by its device's own clock, where that has one.
     rate : str
         Steps a second of all networks together, for instance ``1.10 M``; empty where there is a single one.
     """
@@ -51,6 +55,7 @@ class Row:
     step: Quantity | None
     ratio: Quantity | None
     verdict: str
+    on_device: Quantity | None = None
     rate: str = ""
 
 
@@ -80,6 +85,35 @@ class CaseRows:
     def rows(self) -> tuple[Row, ...]:
         """Every row, in order."""
         return tuple(row for _, rows in self.groups for row in rows)
+
+    @property
+    def intensity(self) -> float | None:
+        """Operations of a step over the bytes that it cannot do without; None where those are not recorded."""
+        case = self.case
+        return case.flops_per_step / case.bytes_per_step if case.bytes_per_step and case.flops_per_step else None
+
+    @property
+    def by_device(self) -> bool:
+        """Whether any backend has a time by its device's own clock."""
+        return any(row.on_device for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Roof:
+    """What a device could do: its multiply-adds, and its memory, by the best probes."""
+
+    device: str
+    gflops: float
+    gigabytes_per_second: float
+
+    @property
+    def ridge(self) -> float:
+        """Where the slope meets the flat roof, in FLOP a byte."""
+        return self.gflops / self.gigabytes_per_second
+
+    def at(self, intensity: float) -> float:
+        """The roof over an arithmetic intensity, in GFLOP/s (Williams, Waterman and Patterson 2009, "Roofline")."""
+        return min(self.gflops, intensity * self.gigabytes_per_second)
 
 
 @dataclass(frozen=True)
@@ -162,6 +196,35 @@ def case_rows(case: Case, wanted: str) -> CaseRows:
     return CaseRows(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
 
 
+def roofs_of(results: Results, dtype: str, threads: int) -> tuple[Roof, ...]:
+    """The roof of each device that was probed for both, the CPU's with so many threads."""
+    peaks: dict[str, float] = {}
+    speeds: dict[str, float] = {}
+    for probed in results.ceilings:
+        for p in probed.peaks:
+            if p.dtype == dtype and (p.device != "cpu" or p.threads == threads):
+                peaks[p.device] = max(p.gflops, peaks.get(p.device, 0.0))
+        for b in probed.bandwidths:
+            if b.device != "cpu" or b.threads == threads:
+                speeds[b.device] = max(b.gigabytes_per_second, speeds.get(b.device, 0.0))
+    return tuple(Roof(device, peak, speeds[device]) for device, peak in peaks.items() if device in speeds)
+
+
+def device_warnings(results: Results) -> tuple[str, ...]:
+    """What a reader of a device's times must know of its clocks: what held them down, or that nobody looked."""
+    timed = any(b.status == "ok" and b.device != "cpu" for case in results.cases for b in case.backends)
+    states = results.device_states
+    if not states:
+        device = results.host.get("cuda")
+        why = device.get("absent") if isinstance(device, dict) else None
+        return (f"the device's clocks, power and temperature were not noted: {why or 'no reading'}",) if timed else ()
+    counts = Counter(reason for state in states for reason in state.held_down)
+    return tuple(
+        f"the device's clocks were held down ({reason}) in {count} of {len(states)} readings"
+        for reason, count in counts.items()
+    )
+
+
 def absences(results: Results) -> tuple[Absence, ...]:
     """Who has no time, and why. A second instance is told of only where the first one ran."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
@@ -190,7 +253,8 @@ def _row(case: Case, backend: BackendResult) -> Row:
     ratio = _quantity(backend.ratio) if ok and case.reference and case.noise_floor is not None else None
     status = words(backend.status) if step or not ok else "no sample"
     rate = rate_text(1 / step.value) if step and case.members > 1 else ""
-    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio), rate)
+    on_device = _quantity(backend.device_step_seconds) if ok else None
+    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio), on_device, rate)
 
 
 def _label(case: Case, backend: BackendResult) -> str:
@@ -219,6 +283,8 @@ def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
         _reference_note(case, wanted),
         _floor_note(case),
         _peak_note(case),
+        _device_peak_note(case, rows),
+        _idle_note(rows),
         _launches_note(rows),
         _members_note(case),
         f"Data: {case.data.rstrip('.')}." if case.data else "",
@@ -264,6 +330,25 @@ def _peak_note(case: Case) -> str:
         return ""
     threads = f"{case.threads} thread{'s' * (case.threads != 1)}"
     return f"Peak: {number(case.ceiling_gflops)} GFLOP/s, the best multiply-add probe of {case.dtype} on {threads}."
+
+
+def _device_peak_note(case: Case, rows: list[Row]) -> str:
+    devices = dict.fromkeys(row.backend.device for row in rows if row.step and row.backend.device != "cpu")
+    peaks = [(device, case.ceiling_of(device)) for device in devices]
+    known = [f"{device}: {number(peak)} GFLOP/s, its best probe of {case.dtype}" for device, peak in peaks if peak]
+    unknown = [
+        f"{device} was not probed, so its backends have no share of a peak" for device, peak in peaks if not peak
+    ]
+    return f"Peak of {'; '.join(known + unknown)}." if known else f"{'; '.join(unknown)}." if unknown else ""
+
+
+def _idle_note(rows: list[Row]) -> str:
+    """Whose wall time has more in it than its device's clock saw."""
+    shares = [(row, row.on_device.value / row.step.value) for row in rows if row.step and row.on_device]
+    told = [f"{row.label} ({number(100 * share, 2)} %)" for row, share in shares if share < BUSY]
+    if not told:
+        return ""
+    return f"By its device's clock less passed than {100 * BUSY:.0f} % of the step time of {', '.join(told)}."
 
 
 def _launches_note(rows: list[Row]) -> str:

@@ -12,6 +12,7 @@ from bench.report.tables import (
     case_table,
     ceilings_table,
     costs_table,
+    device_table,
     escape,
     markdown,
     where,
@@ -33,7 +34,14 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     parts = [_head(results), *_cases(results), *_absences(results), *_figures(figures)]
     if results.cases:
         parts += ["## Backends", markdown(backends_table(results))]
-    parts += ["## Machine", *_ceilings(results), _facts(results.host), "## Settings", _facts(results.settings)]
+    parts += [
+        "## Machine",
+        *_ceilings(results),
+        *_device(results),
+        _facts(results.host),
+        "## Settings",
+        _facts(results.settings),
+    ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -92,6 +100,15 @@ def _ceilings(results: Results) -> Iterator[str]:
     for probed in results.ceilings:
         if probed.absent:
             yield f"Not probed {probed.when} the measurement: {escape(probed.absent)}"
+
+
+def _device(results: Results) -> Iterator[str]:
+    table = device_table(results)
+    if table:
+        yield "What the device's sensors said:"
+        yield markdown(table)
+    for warning in model.device_warnings(results):
+        yield f"**Warning**: {escape(warning)}."
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

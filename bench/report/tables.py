@@ -39,6 +39,7 @@ def case_table(rows: CaseRows) -> Table:
     columns = (
         "backend",
         f"{'network-step' if many else 'step'} time, {rows.unit.name} [95 %]",
+        *((f"by its device's clock, {rows.unit.name}",) if rows.by_device else ()),
         *(("network-steps/s",) if many else ()),
         f"ratio to {rows.case.reference} [95 %]" if rows.case.reference else "ratio",
         "verdict",
@@ -60,6 +61,7 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
     return (
         row.label,
         with_interval(row.step, rows.unit.seconds),
+        *((with_interval(row.on_device, rows.unit.seconds) if row.on_device else "",) if rows.by_device else ()),
         *((row.rate,) if row.rate else ()),
         with_interval(row.ratio) if row.ratio else "",
         row.verdict,
@@ -92,15 +94,36 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     traffic: dict[tuple[str, ...], dict[str, str]] = {}
     for probed in ceilings:
         for p in probed.peaks:
-            key = (f"multiply-adds, {p.dtype}, {p.level}", str(p.threads), "GFLOP/s")
+            key = (f"multiply-adds, {p.dtype}, {p.level}", _on(p.device, p.threads), "GFLOP/s")
             peaks.setdefault(key, {})[probed.when] = number(p.gflops)
         for b in probed.bandwidths:
-            key = (f"memory, {b.traffic} over {b.bytes / 2**20:.0f} MiB", str(b.threads), "GB/s")
+            key = (f"memory, {b.traffic} over {b.bytes / 2**20:.0f} MiB", _on(b.device, b.threads), "GB/s")
             traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
     lines = {**peaks, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
     return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
+
+
+def device_table(results: Results) -> Table | None:
+    """What the device's sensors said; None where nobody asked them."""
+    quantities = {
+        "SM clock, MHz": "sm_mhz",
+        "memory clock, MHz": "memory_mhz",
+        "power, W": "watts",
+        "temperature, °C": "celsius",
+    }
+    lines = []
+    for title, name in quantities.items():
+        values = [value for state in results.device_states if (value := getattr(state, name)) is not None]
+        if values:
+            lines.append((title, *(number(value) for value in (values[0], min(values), max(values), values[-1]))))
+    columns = ("between timed blocks", "at first", "least", "greatest", "at last")
+    return Table("Device", columns, (("", tuple(lines)),)) if lines else None
+
+
+def _on(device: str, threads: int) -> str:
+    return str(threads) if device == "cpu" else device
 
 
 def backends_table(results: Results) -> Table:
@@ -110,7 +133,8 @@ def backends_table(results: Results) -> Table:
         build = "; ".join(f"{key}: {value}" for key, value in b.build.items())
         if b.name not in seen or (build and not seen[b.name][-1]):
             lines = "" if b.source_lines is None else str(b.source_lines)
-            seen[b.name] = (b.name, b.language, b.division, lines, build)
+            division = b.division if b.device == "cpu" else f"{b.division}, on {b.device}"
+            seen[b.name] = (b.name, b.language, division, lines, build)
     return Table(
         "Backends", ("backend", "language", "division", "source lines", "build"), (("", tuple(seen.values())),)
     )

@@ -25,6 +25,7 @@ else:
 HERE = Path(__file__).parent
 OPERATIONS = ("train", "forward", "gradient")
 MIN_ORDER = 1 << 20  # entries of `order`: enough that no block of 50 ms runs out of them
+_MANY_EPOCHS = 4  # of each member at least: thousands at once on a device are done with one in milliseconds
 _MANY_ORDERS = 4  # times that, of all members' orders together: theirs may run on several threads
 _RATES, _L2 = 2.0, 10.0  # by how much members' own differ from the workload's, up or down, at most
 
@@ -76,6 +77,7 @@ class Suite(BaseModel):
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
+    backends: tuple[str, ...] = ()  # by name, in place of all of the divisions
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
 
 
@@ -275,7 +277,7 @@ def _members(workload: Workload, network: Network, rng: np.random.Generator) -> 
     tenth.
     """
     K = workload.members
-    least = max(workload.batch, -(-_MANY_ORDERS * MIN_ORDER // K))
+    least = max(workload.batch, _MANY_EPOCHS * workload.rows, -(-_MANY_ORDERS * MIN_ORDER // K))
     return Members(
         thetas=np.stack([initialize(network, workload.seed + k) for k in range(K)]),
         l2=workload.l2 * _L2 ** rng.uniform(-1, 1, K),

@@ -1,9 +1,11 @@
 """The network in JAX, differentiated by `jax.grad` and compiled by XLA: all steps in one call, or a call a step.
 
-Minibatches are walked by `lax.fori_loop` with a number of steps known only at the call. It is the loop that `lax.scan`
-becomes, as fast, but compiled once for any number of steps, whose bits do not hang on how they are cut into calls.
+On the CPU, minibatches are walked by `lax.fori_loop` with a number of steps known only at the call. It is the loop that
+`lax.scan` becomes, as fast, but compiled once for any number of steps, whose bits do not hang on how they are cut into
+calls. On a CUDA device such a loop would ask the host after each step whether there is another: there it is a scan.
 """
 
+import importlib.metadata
 import os
 import platform
 import time
@@ -18,9 +20,10 @@ import numpy as np
 import platformdirs
 from jax import lax
 
+from pyfnn import cuda
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
-from pyfnn.errors import PyfnnError
-from pyfnn.manifest import Row
+from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.manifest import Device, Row
 from pyfnn.network import Network
 from pyfnn.rounding import elementwise
 
@@ -28,6 +31,8 @@ Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) a layer
 Seen = tuple[jax.Array, Any]  # the checksum so far; all that the last pass computed, so that XLA leaves nothing out
 
 _POOL_VARIABLE = "PJRT_NPROC"  # how many threads XLA's pool will have; read when JAX first meets the device
+_ALL_OF_IT = "XLA_PYTHON_CLIENT_PREALLOCATE"  # whether XLA takes three quarters of a device's memory at once
+_SCANS = (1024, 256, 64, 16, 4, 1)  # steps that are compiled for
 _POOL_THREAD = "tf_XLAEigen"  # what Linux calls each of them
 
 _ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
@@ -51,15 +56,18 @@ _FUSED: dict[str, Callable[[Any], Any]] = {"softmax": jax.nn.softmax, "sigmoid":
 class _Programs(NamedTuple):
     """What is compiled for a network, once for each shape that it meets. x: (rows, m_0), y: (rows, m_L).
 
-    `step` and `one_pass` take one turn a call; `train` and `passes` as many as they are told.
+    `step` and `one_pass` take one turn a call; `train` and `passes` as many as they are told, `scan` and `pass_scan` as
+    many as they were compiled for.
     """
 
     outputs: Callable[..., jax.Array]  # (theta, X)
     loss_and_gradient: Callable[..., tuple[jax.Array, Theta]]  # (theta, X, T)
     step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
     train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
+    scan: Callable[..., Theta]  # as train; steps= too is known when it is compiled
     one_pass: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, at, count=)
     passes: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, first, repeats, count=)
+    pass_scan: dict[Operation, Callable[..., Seen]]  # likewise
 
 
 @lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
@@ -122,8 +130,13 @@ def _programs(network: Network) -> _Programs:
         step=jax.jit(step, static_argnames="batch", donate_argnums=0),
         train=jax.jit(train, static_argnames="batch", donate_argnums=0),
         one_pass={name: jax.jit(one, static_argnames="count", donate_argnums=0) for name, one in bodies.items()},
+        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
         passes={
             name: jax.jit(partial(passes, one), static_argnames="count", donate_argnums=0)
+            for name, one in bodies.items()
+        },
+        pass_scan={
+            name: jax.jit(partial(passes, one), static_argnames=("count", "repeats"), donate_argnums=0)
             for name, one in bodies.items()
         },
     )
@@ -135,12 +148,12 @@ class JaxModel(Model):
     A program is compiled, before the clock starts, by running it for no steps.
     """
 
-    def __init__(self, network: Network, theta: Array, threads: int) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
         super().__init__(network, theta, threads)
-        self._device, pool = _cpu(threads)
-        if pool > threads:
+        self._device, pool = _device(kind, threads)
+        if pool > threads and kind == "cpu":
             raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
-        self.threads = pool
+        self.threads = pool if kind == "cpu" else 1  # which hands the work over
         self._programs = _programs(network)
         self._start = theta.copy()
         self._current: Theta = self._layers(theta)
@@ -167,9 +180,9 @@ class JaxModel(Model):
         batch_size = min(batch_size, count)
         rate = np.dtype(self.network.dtype).type(learning_rate)
         steps, short = divmod(count, batch_size)
-        self._compile_walk(batch_size, rate)
+        self._compile_walk(steps, batch_size, rate)
         if short:
-            self._compile_walk(short, rate)
+            self._compile_walk(1, short, rate)
         jax.block_until_ready(self._current)
         start = time.perf_counter()
         self._walk(first, steps, batch_size, rate)
@@ -178,7 +191,8 @@ class JaxModel(Model):
         jax.block_until_ready(self._current)
         return time.perf_counter() - start
 
-    def _compile_walk(self, batch: int, rate: np.floating[Any]) -> None:
+    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        del steps  # any number will do
         self._walk(0, 0, batch, rate)
 
     def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
@@ -186,7 +200,7 @@ class JaxModel(Model):
         self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        self._compile_passes(operation, count)
+        self._compile_passes(operation, count, repeats)
         seen = jax.block_until_ready(self._nothing_seen(operation, count))
         start = time.perf_counter()
         seen = jax.block_until_ready(self._passes(operation, seen, first, count, repeats))
@@ -198,7 +212,8 @@ class JaxModel(Model):
             return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
         return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
 
-    def _compile_passes(self, operation: Operation, count: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+        del repeats
         self._passes(operation, self._nothing_seen(operation, count), 0, count, 0)
 
     def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
@@ -218,7 +233,8 @@ class JaxModel(Model):
 class JaxStepModel(JaxModel):
     """A network in JAX: each step a call of a compiled function, from a loop in Python."""
 
-    def _compile_walk(self, batch: int, rate: np.floating[Any]) -> None:
+    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        del steps
         kept = self._theta()
         self._walk(0, 1, batch, rate)
         self._current = self._layers(kept)
@@ -229,7 +245,8 @@ class JaxStepModel(JaxModel):
             theta = step(theta, x, y, order, at, rate, batch=batch)
         self._current = theta
 
-    def _compile_passes(self, operation: Operation, count: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+        del repeats
         self._passes(operation, self._nothing_seen(operation, count), 0, count, 1)
 
     def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
@@ -239,24 +256,95 @@ class JaxStepModel(JaxModel):
         return seen
 
 
+class JaxScanModel(JaxModel):
+    """A network in JAX on a device: any number of steps is a few calls of scans, of lengths that serve all numbers."""
+
+    def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
+        super().__init__(network, theta, threads, kind)
+        self._compiled: set[tuple[str, int, int]] = set()
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        super()._load(x, y, order)
+        self._compiled.clear()  # for other shapes
+
+    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        wanted = {("train", length, batch) for length in _lengths(steps)} - self._compiled
+        if wanted:
+            kept = self._theta()
+            for _, length, _ in wanted:
+                self._walk(0, length, batch, rate)
+            self._current = self._layers(kept)
+            self._compiled |= wanted
+
+    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        data, theta, at = (self._x, self._y, self._order), self._current, first
+        for length in _lengths(steps):
+            theta = self._programs.scan(theta, *data, at, rate, steps=length, batch=batch)
+            at += length * batch
+        self._current = theta
+
+    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+        wanted = {(str(operation), length, count) for length in _lengths(repeats)} - self._compiled
+        for _, length, _ in wanted:
+            self._passes(operation, self._nothing_seen(operation, count), 0, count, length)
+        self._compiled |= wanted
+
+    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
+        theta, x, y, scan = self._current, self._x, self._y, self._programs.pass_scan[operation]
+        starts = len(self._own_x) - count + 1
+        for length in _lengths(repeats):
+            seen = scan(seen, theta, x, y, first % starts, repeats=length, count=count)
+            first += length * count
+        return seen
+
+
+def _lengths(steps: int) -> list[int]:
+    """Lengths of scans, the longest first, that make so many steps."""
+    lengths = []
+    for length in _SCANS:
+        lengths += [length] * (steps // length)
+        steps %= length
+    return lengths
+
+
 def _flat(theta: Theta) -> Array:
     return np.concatenate([np.ravel(tensor) for layer in theta for tensor in layer])
 
 
-def _cpu(threads: int) -> tuple[Any, int]:
-    """The CPU as JAX's device, and how many threads XLA's pool has: as many as asked for by whoever comes first."""
+def _device(kind: Device, threads: int) -> tuple[Any, int]:
+    """JAX's device, and how many threads XLA's pool has: as many as asked for by whoever comes first."""
     before = os.environ.get(_POOL_VARIABLE)
     os.environ[_POOL_VARIABLE] = str(threads)
     try:
-        device = jax.local_devices(backend="cpu")[0]
+        found = jax.local_devices(backend=kind)
     finally:
         os.environ.pop(_POOL_VARIABLE)
         if before is not None:
             os.environ[_POOL_VARIABLE] = before
+    device = found[0] if kind == "cpu" else _chosen(found)
     tasks = Path("/proc/self/task")
     if not tasks.exists():  # not Linux, which tells the names of threads: XLA's word is all there is
         return device, threads
     return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
+
+
+def _chosen(found: list[Any]) -> Any:
+    number = cuda.device_number()
+    cuda.check_number(number, len(found))
+    return found[number]
+
+
+def _cuda_device() -> Any:
+    """The CUDA device. Where no plugin for one is installed, JAX is not even started."""
+    if not any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins")):
+        raise BackendUnavailable(f"JAX {jax.__version__} has no CUDA plugin", "pip install 'jax[cuda13]'")
+    try:
+        return _device("cuda", 1)[0]
+    except RuntimeError as error:
+        if isinstance(error, BackendUnavailable):
+            raise
+        why = (str(error).splitlines() or ["no reason given"])[0]
+        raise BackendUnavailable(f"JAX {jax.__version__} finds no CUDA device: {why}") from None
 
 
 def _keep_what_is_compiled() -> None:
@@ -271,13 +359,19 @@ class _Jax(Backend):
     _model: type[JaxModel]
 
     def __init__(self, row: Row) -> None:
+        self._kind = row.device
+        os.environ.setdefault(_ALL_OF_IT, "false")  # several processes share the device
         jax.config.update("jax_enable_x64", True)  # for the whole process: without it JAX has no float64
+        on = ""
+        if self._kind != "cpu":
+            jax.config.update("jax_default_matmul_precision", "highest")  # no TF32; for the whole process too
+            on = f"{_cuda_device().device_kind}; precision of products: highest; memory as needed; "
         _keep_what_is_compiled()
         self._description = Description(
             name=row.name,
             language=row.language,
             compiler=f"CPython {platform.python_version()}, JAX {jax.__version__}, jaxlib {jax.lib.__version__}",
-            flags=f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}",
+            flags=f"{on}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}",
             clock="time.perf_counter",
             activations=tuple(_ACTIVATIONS),
             losses=tuple(_LOSSES),
@@ -289,13 +383,19 @@ class _Jax(Backend):
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return self._model(network, theta, threads)
+        return self._model(network, theta, threads, self._kind)
 
 
 class Loop(_Jax):
     """JAX, a compiled loop over the minibatches. `row` is its table in backend.toml."""
 
     _model = JaxModel
+
+
+class Scan(_Jax):
+    """JAX, compiled scans over the minibatches: for a device. `row` is its table in backend.toml."""
+
+    _model = JaxScanModel
 
 
 class Step(_Jax):

@@ -1,10 +1,12 @@
-"""The network in PyTorch, eager: products by `addmm`, gradients by autograd, parameters updated in place.
+"""The network in PyTorch, eager or replayed as CUDA graphs: products by `addmm`, gradients by autograd, parameters
+updated in place; on the CPU or on a CUDA device.
 
 Written as PyTorch's own examples train with plain tensors: of the ways tried it is the fastest (see `TorchModel`).
 """
 
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,12 +16,18 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pyfnn import cuda
 from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.network import Network
 from pyfnn.rounding import elementwise
 
 _NO_THRESHOLD = 36.0  # from there on softplus(Z) is Z in float64 too: exp(-36) is below its roundoff
+
+_REMEDY = "pip install torch --index-url https://download.pytorch.org/whl/cu130"
+_GRAPHS = 16  # kept; each batch size and rate has its own
+_WARM_UPS = 3  # before a capture
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "identity": lambda Z, _: Z,
@@ -45,32 +53,36 @@ _FUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class TorchModel(Model):
-    """A network of plain tensors.
+    """A network of plain tensors on one device.
 
     Tried and slower in small networks, no faster in large ones: `nn.Sequential` of `nn.Linear` with `torch.optim.SGD`,
-    be it with `foreach`, `fused` or neither, or with an update by hand.
+    be it with `foreach`, `fused` or neither, or with an update by hand. (On the CPU.)
     """
 
-    def __init__(self, network: Network, theta: Array, threads: int) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, device: torch.device) -> None:
         super().__init__(network, theta, threads)
         with _threads(threads):
             self.threads = torch.get_num_threads()
-        self._asked = threads
+        self._asked, self._device = threads, device
         self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
         self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
         self._start = theta.copy()
-        self._layers = [
-            (torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True)) for W, b in network.layers(theta)
-        ]
+        self._layers = [(self._parameter(W), self._parameter(b)) for W, b in network.layers(theta)]
         self._parameters = [tensor for layer in self._layers for tensor in layer]
+        self._weights = [W for W, _ in self._layers]
+        self._checksum = torch.zeros((), dtype=torch.float64, device=device)
+        self._scales: dict[int, torch.Tensor] = {}
+
+    def _parameter(self, array: Array) -> torch.Tensor:
+        return torch.tensor(array, device=self._device, requires_grad=True)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
-        self._x, self._y, self._order = torch.tensor(x), torch.tensor(y), torch.tensor(order)
+        self._x, self._y, self._order = (torch.tensor(array, device=self._device) for array in (x, y, order))
 
     def _forward(self, first: int, count: int) -> Array:
         with _threads(self._asked), torch.inference_mode():
-            return np.copy(self._outputs(self._x[first : first + count]).numpy())
+            return np.copy(self._outputs(self._x[first : first + count]).cpu().numpy())
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         with _threads(self._asked):
@@ -80,39 +92,76 @@ class TorchModel(Model):
         return loss.item(), _flat(gradient)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        x, y, parameters, l2 = self._x, self._y, self._parameters, self.network.l2
-        weights = [W for W, _ in self._layers]
-        order = self._order[first : first + count]
-        full, last = self._scale(batch_size), self._scale(count % batch_size or batch_size)
         with _threads(self._asked):
-            start = time.perf_counter()
-            for rows in order.split(batch_size):
-                X, T = x.index_select(0, rows), y.index_select(0, rows)
-                self._loss(self._last(X), T).backward(full if len(rows) == batch_size else last)
-                with torch.no_grad():
-                    if l2:
-                        for W in weights:
-                            W.grad.add_(W, alpha=l2)
-                    for tensor in parameters:
-                        tensor.sub_(tensor.grad, alpha=learning_rate)
-                        tensor.grad = None
-            return time.perf_counter() - start
+            return self._clocked(self._walk(first, count, min(batch_size, count), learning_rate))
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        x, y, dW_1, checksum, starts = self._x, self._y, self._parameters[0], 0.0, len(self._x) - count + 1
         with _threads(self._asked), torch.inference_mode(operation == "forward"):
+            passes = self._passes(operation, first, count, repeats)
+            self._checksum.zero_()
+            return self._clocked(passes), self._checksum.item()
+
+    def _clocked(self, work: Callable[[], None]) -> float:
+        """Seconds of some work, the device idle before and after; `device_seconds`, between events, within them."""
+        if self._device.type == "cpu":
             start = time.perf_counter()
+            work()
+            return time.perf_counter() - start
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(self._device)
+        start = time.perf_counter()
+        before.record()
+        work()
+        after.record()
+        torch.cuda.synchronize(self._device)
+        seconds = time.perf_counter() - start
+        self.device_seconds = before.elapsed_time(after) / 1000
+        return seconds
+
+    def _walk(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
+        """All steps of a training call, ready to go."""
+        order = self._order[first : first + count]
+        for batch in (batch_size, count % batch_size or batch_size):
+            self._scale(batch)
+
+        def walk() -> None:
+            for rows in order.split(batch_size):
+                self._step(rows, learning_rate)
+
+        return walk
+
+    def _step(self, rows: torch.Tensor, learning_rate: float) -> None:
+        X, T = self._x.index_select(0, rows), self._y.index_select(0, rows)
+        self._loss(self._last(X), T).backward(self._scale(len(rows)))
+        with torch.no_grad():
+            if l2 := self.network.l2:
+                for W in self._weights:
+                    W.grad.add_(W, alpha=l2)
+            for tensor in self._parameters:
+                tensor.sub_(tensor.grad, alpha=learning_rate)
+                tensor.grad = None
+
+    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+        """All passes of a timed call, ready to go."""
+        x, y, starts = self._x, self._y, len(self._x) - count + 1
+        self._scale(count)
+
+        def passes() -> None:
             for repeat in range(repeats):
                 at = (first + repeat * count) % starts
-                X = x[at : at + count]
-                if operation == "forward":
-                    Y = self._outputs(X)
-                    checksum += Y[0, 0].item() + Y[-1, -1].item()
-                else:
-                    loss = self._gradient(X, y[at : at + count])
-                    checksum += loss.item() + dW_1.grad[0, 0].item()
-                    self._forget_gradient()
-            return time.perf_counter() - start, checksum
+                self._pass(operation, x[at : at + count], y[at : at + count])
+
+        return passes
+
+    def _pass(self, operation: Operation, X: torch.Tensor, T: torch.Tensor) -> None:
+        """One pass; the checksum, which stays on the device, takes in what it ends with."""
+        if operation == "forward":
+            Y = self._outputs(X)
+            self._checksum.add_(Y[0, 0]).add_(Y[-1, -1])
+        else:
+            loss = self._gradient(X, T)
+            self._checksum.add_(loss).add_(self._parameters[0].grad[0, 0])
+            self._forget_gradient()
 
     def _last(self, X: torch.Tensor) -> torch.Tensor:
         """Y, or Z_L where the loss brings its own output activation."""
@@ -132,14 +181,17 @@ class TorchModel(Model):
         with torch.no_grad():
             loss *= scale
             if l2:
-                for W, _ in self._layers:
+                for W in self._weights:
                     loss += l2 / 2 * W.square().sum()
                     W.grad.add_(W, alpha=l2)
         return loss
 
     def _scale(self, batch: int) -> torch.Tensor:
         """What makes the loss of that many rows their mean, as the gradient that backpropagation starts from."""
-        return torch.tensor(1 / (self._c * batch), dtype=self._parameters[0].dtype)
+        if batch not in self._scales:
+            scale = torch.tensor(1 / (self._c * batch), dtype=self._parameters[0].dtype, device=self._device)
+            self._scales[batch] = scale
+        return self._scales[batch]
 
     def _forget_gradient(self) -> None:
         for tensor in self._parameters:
@@ -155,12 +207,105 @@ class TorchModel(Model):
                 tensor.copy_(torch.from_numpy(array))
 
     def _close(self) -> None:
-        self._layers, self._parameters = [], []
+        self._layers, self._parameters, self._weights, self._scales = [], [], [], {}
         self._x = self._y = self._order = torch.empty(0)
 
 
+class TorchGraphModel(TorchModel):
+    """The same, each step (or pass) captured once as a CUDA graph and replayed: one launch in place of some dozens.
+
+    Which rows a step works on is counted on the device, so that nothing is handed over between replays. What cannot be
+    captured, since there is no CUDA, is called: the same operations on the same buffers, for tests on the CPU.
+    """
+
+    def __init__(self, network: Network, theta: Array, threads: int, device: torch.device) -> None:
+        super().__init__(network, theta, threads, device)
+        self._at = torch.zeros((), dtype=torch.int64, device=device)
+        self._captured: dict[tuple[str, int, float], Callable[[], None]] = {}
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        super()._load(x, y, order)
+        self._captured.clear()  # they read the buffers of before
+
+    def _walk(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
+        full, short = divmod(count, batch_size)
+        step = self._ready(("step", batch_size, learning_rate), self._next_step)
+        last = self._ready(("step", short, learning_rate), self._next_step) if short else None
+        self._at.fill_(first)
+
+        def walk() -> None:
+            for _ in range(full):
+                step()
+            if last:
+                last()
+
+        return walk
+
+    def _next_step(self, _: str, batch: int, learning_rate: float) -> Callable[[], None]:
+        ahead = torch.arange(batch, device=self._device)
+
+        def step() -> None:
+            self._step(self._order.index_select(0, self._at + ahead), learning_rate)
+            self._at.add_(batch)
+
+        return step
+
+    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+        one = self._ready((operation, count, 0.0), self._next_pass)
+        self._at.fill_(first % (len(self._x) - count + 1))
+
+        def passes() -> None:
+            for _ in range(repeats):
+                one()
+
+        return passes
+
+    def _next_pass(self, operation: Operation, count: int, _: float) -> Callable[[], None]:
+        ahead = torch.arange(count, device=self._device)
+
+        def one() -> None:
+            rows = self._at + ahead
+            self._pass(operation, self._x.index_select(0, rows), self._y.index_select(0, rows))
+            self._at.add_(count).remainder_(len(self._x) - count + 1)
+
+        return one
+
+    def _ready(self, key: tuple[Any, int, float], make: Callable[..., Callable[[], None]]) -> Callable[[], None]:
+        """What to call for one step or pass; θ is as it was."""
+        if key not in self._captured:
+            while len(self._captured) >= _GRAPHS:
+                del self._captured[next(iter(self._captured))]
+            self._scale(key[1])
+            work = make(*key)
+            self._captured[key] = work if self._device.type == "cpu" else self._replay_of(work)
+        return self._captured[key]
+
+    def _replay_of(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Warmed up on a stream of its own and then captured, as PyTorch's notes on CUDA graphs have it."""
+        kept = [tensor.detach().clone() for tensor in self._parameters]
+        self._at.zero_()
+        aside = torch.cuda.Stream(self._device)
+        aside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                work()
+                self._at.zero_()
+        torch.cuda.current_stream(self._device).wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+        with torch.no_grad():
+            for tensor, before in zip(self._parameters, kept, strict=True):
+                tensor.copy_(before)
+        return graph.replay  # type: ignore[no-any-return]
+
+    def _close(self) -> None:
+        super()._close()
+        self._captured.clear()
+
+
 def _flat(tensors: Any) -> Array:
-    return np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors])
+    return np.concatenate([tensor.detach().cpu().numpy().ravel() for tensor in tensors])
 
 
 @contextmanager
@@ -175,14 +320,23 @@ def _threads(threads: int) -> Iterator[None]:
 
 
 class Eager(Backend):
-    """PyTorch on the CPU, without compilation. `row` is its table in backend.toml."""
+    """PyTorch without compilation, on the device that `row`, its table in backend.toml, names.
+
+    Raises
+    ------
+    BackendUnavailable
+        The row is for CUDA, and this PyTorch or this machine has none.
+    """
+
+    _model: type[TorchModel] = TorchModel
 
     def __init__(self, row: Row) -> None:
+        self._device, on = _device(row.device)
         self._description = Description(
             name=row.name,
             language=row.language,
             compiler=f"CPython {platform.python_version()}, PyTorch {torch.__version__}",
-            flags=f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}",
+            flags=on,
             clock="time.perf_counter",
             activations=tuple(_ACTIVATIONS),
             losses=tuple(_LOSSES),
@@ -194,4 +348,35 @@ class Eager(Backend):
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return TorchModel(network, theta, threads)
+        return self._model(network, theta, threads, self._device)
+
+
+class Graph(Eager):
+    """PyTorch with each step captured as a CUDA graph; otherwise as `Eager`."""
+
+    _model = TorchGraphModel
+
+
+def _device(kind: str) -> tuple[torch.device, str]:
+    """The device, and what a reader wants to know of how it is used. Turns TF32 off, for the whole process."""
+    if kind == "cpu":
+        on = f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}"
+        return torch.device("cpu"), on
+    number = cuda.device_number()
+    if torch.version.cuda is None:
+        raise BackendUnavailable(f"PyTorch {torch.__version__} was built without CUDA", _REMEDY)
+    with warnings.catch_warnings(record=True) as said:  # why it finds none is a warning
+        warnings.simplefilter("always")
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found == 0:
+        why = f": {' '.join(str(said[-1].message).split())}" if said else ""
+        raise BackendUnavailable(
+            f"PyTorch {torch.__version__} finds no CUDA device{why}", "an NVIDIA GPU and its driver"
+        )
+    cuda.check_number(number, found)
+    torch.cuda.set_device(number)
+    torch.set_float32_matmul_precision("highest")
+    tf32 = torch.get_float32_matmul_precision() != "highest" or torch.backends.cuda.matmul.allow_tf32
+    return torch.device("cuda", number), (
+        f"{torch.cuda.get_device_name(number)}; CUDA {torch.version.cuda}; TF32: {tf32}"
+    )

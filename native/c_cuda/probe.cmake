@@ -1,0 +1,19 @@
+# The probe of CUDA devices (probe.h) as libfnn_cuda_probe.so. Included where nvcc is; needs a driver only when called.
+add_library(fnn_cuda_probe SHARED probe.cu)
+pyfnn_record(fnn_cuda_probe probe.cu probe.h)
+target_compile_options(fnn_cuda_probe PRIVATE -O3)
+if(PYFNN_WERROR)
+  target_compile_options(fnn_cuda_probe PRIVATE -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror)
+endif()
+# The matrix units have other instructions from 8.0 and from 9.0 on; the last one also as PTX, for what comes after.
+set_target_properties(
+  fnn_cuda_probe
+  PROPERTIES PREFIX lib
+             SUFFIX .so
+             CUDA_STANDARD 17
+             CUDA_STANDARD_REQUIRED ON
+             CUDA_ARCHITECTURES "75-real;80-real;90"
+             CUDA_RUNTIME_LIBRARY Static
+             CUDA_VISIBILITY_PRESET hidden
+)
+install(TARGETS fnn_cuda_probe LIBRARY DESTINATION pyfnn)
