@@ -50,14 +50,22 @@ class Sensor:
         self._violations: dict[str, int] = {}
         try:
             self._nvml.nvmlInit()
-            self._device = self._handle()
         except self._nvml.NVMLError as error:
-            raise NoSensor(f"no NVIDIA driver or device to read: {error}") from None
+            raise NoSensor(f"no NVIDIA driver to read: {error}") from None
+        try:
+            self._device = self._handle()
+        except (self._nvml.NVMLError, NoSensor) as error:
+            self.close()
+            raise NoSensor(f"no NVIDIA device to read: {error}") from None
 
     def _handle(self) -> Any:
         number = cuda.device_number()
-        visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-        name = visible[number] if number < len(visible) else str(number)
+        name = str(number)
+        if (listed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+            visible = [name.strip() for name in listed.split(",") if name.strip()]
+            if number >= len(visible):
+                raise NoSensor(f"CUDA_VISIBLE_DEVICES = {listed!r} has no device {number}")
+            name = visible[number]
         if name.isdecimal():
             return self._nvml.nvmlDeviceGetHandleByIndex(int(name))
         return self._nvml.nvmlDeviceGetHandleByUUID(name)

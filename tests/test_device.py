@@ -312,8 +312,18 @@ def test_the_sensor_is_that_of_the_device_that_is_used(monkeypatch: pytest.Monke
     monkeypatch.setenv(cuda.VARIABLE, "1")
     assert sensors.Sensor(nvml())._device == "GPU-abc"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    with pytest.raises(sensors.NoSensor, match="no NVIDIA driver or device to read: Invalid Argument"):
+    with pytest.raises(sensors.NoSensor, match="no NVIDIA device to read: Invalid Argument"):
         sensors.Sensor(nvml())
+
+
+@pytest.mark.parametrize("visible", ["", "3"])
+def test_a_device_that_cuda_is_not_shown_has_no_sensor(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    closed = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv(cuda.VARIABLE, "1")
+    with pytest.raises(sensors.NoSensor, match=f"CUDA_VISIBLE_DEVICES = '{visible}' has no device 1"):
+        sensors.Sensor(nvml(nvmlShutdown=lambda: closed.append(True)))
+    assert closed
 
 
 def test_no_driver_is_a_reason_and_no_error_of_a_run() -> None:

@@ -164,7 +164,7 @@ def test_ours_have_a_clock_of_the_device(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_multiplies_is_not_rounded_to_tf32(name: str) -> None:
-    """A 1 and ten zero bits before the next one are TF32's; the eleventh must count."""
+    """TF32 keeps ten bits after the leading one: the twelfth must count."""
     network = Network((64, 64), (), "squared_error")
     theta = np.zeros(network.n_parameters, "f4")
     for W, _ in network.layers(theta):

@@ -44,7 +44,9 @@ SMALL = Network(SIZES, "tanh", "squared_error")
 # Wide enough that products are shared between threads; the first layer of the second is worked through in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
 # So narrow that one thread fills its vectors with samples; several share the products of so many, as features lie.
-NARROW, MANY_SAMPLES = (37, 53, 17, 5), 272
+# Where sums are longer than a block, they are taken in parts, by all alike.
+NARROW, DEEP = (37, 53, 17, 5), (1000, 4, 3)
+LAYOUTS = (*((sizes, 65) for sizes in SHARED), *((NARROW, batch) for batch in (64, 272, 273, 600)), (DEEP, 160))
 Call = Callable[[Model], object]
 
 
@@ -198,7 +200,7 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("sizes", "batch"), [*((sizes, 65) for sizes in SHARED), (NARROW, MANY_SAMPLES)])
+@pytest.mark.parametrize(("sizes", "batch"), LAYOUTS)
 def test_the_number_of_threads_does_not_show_in_the_bits(
     backend: Backend, sizes: tuple[int, ...], batch: int, dtype: str
 ) -> None:

@@ -118,7 +118,7 @@ def device_table(results: Results) -> Table | None:
         values = [value for state in results.device_states if (value := getattr(state, name)) is not None]
         if values:
             lines.append((title, *(number(value) for value in (values[0], min(values), max(values), values[-1]))))
-    columns = ("between timed blocks", "at first", "least", "greatest", "at last")
+    columns = ("between timed blocks (idle)", "at first", "least", "greatest", "at last")
     return Table("Device", columns, (("", tuple(lines)),)) if lines else None
 
 

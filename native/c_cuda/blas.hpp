@@ -30,6 +30,7 @@ __global__ void __launch_bounds__(256) finish_all(ProductArguments<Real> argumen
 struct BlasLibrary {
   int (*create)(BlasHandle *);
   int (*destroy)(BlasHandle);
+  int (*property)(int, int *);
   int (*set_stream)(BlasHandle, cudaStream_t);
   int (*set_workspace)(BlasHandle, void *, std::size_t);
   int (*set_math_mode)(BlasHandle, int);
@@ -60,15 +61,17 @@ public:
   /* The library that is loaded already, or that the system finds; throws Unusable where there is none. */
   static BlasLibrary open() {
     void *found = nullptr;
-    for (const char *name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"})
-      if (found == nullptr)
-        found = dlopen(name, RTLD_NOW | RTLD_LOCAL); /* stays open as long as the process */
+    for (const int mode : {RTLD_NOW | RTLD_NOLOAD, RTLD_NOW}) /* stays open as long as the process */
+      for (const char *name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"})
+        if (found == nullptr)
+          found = dlopen(name, mode);
     if (found == nullptr)
       throw Unusable{"no cuBLAS is found: neither libcublas.so.13 nor libcublas.so.12 can be loaded",
                      "install the CUDA toolkit's cuBLAS, or: pip install nvidia-cublas"};
     BlasLibrary library{};
     take(found, "cublasCreate_v2", library.create);
     take(found, "cublasDestroy_v2", library.destroy);
+    take(found, "cublasGetProperty", library.property);
     take(found, "cublasSetStream_v2", library.set_stream);
     take(found, "cublasSetWorkspace_v2", library.set_workspace);
     take(found, "cublasSetMathMode", library.set_math_mode);
@@ -77,13 +80,24 @@ public:
     return library;
   }
 
+  static std::string version() {
+    const BlasLibrary library = open();
+    std::string words;
+    for (int part = 0; part < 3; part++) { /* MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL */
+      int number = 0;
+      check(library.property(part, &number), "cublasGetProperty");
+      words += (part > 0 ? "." : "") + std::to_string(number);
+    }
+    return words;
+  }
+
   /* As launch_product: what a product is fused with there, follows it here, but for the update, which cuBLAS scales:
    * W <- -rate A^T B + (1 - rate l2) W. */
   template <Product product, typename Real>
   void multiply(cudaStream_t stream, const ProductArguments<Real> &given) const {
     check(library_.set_stream(handle_, stream), "cublasSetStream");
     check(library_.set_workspace(handle_, workspace_.data(), workspace_bytes), "cublasSetWorkspace");
-    const bool update = product == update_product && given.rate > 0;
+    const bool update = product == update_product && given.move;
     const Real scale = update ? -given.rate : Real(1), keep = update ? 1 - given.rate * given.l2 : Real(0);
     /* cuBLAS reads a matrix row by row as its transpose: C^T = B^T A^T. */
     const int b = product == propagate_product ? blas_transposed : blas_plain;

@@ -75,6 +75,23 @@ inline Event make_event() {
   return Event(event);
 }
 
+/* What `work` asks of the stream, as a graph. Relaxed: cuBLAS may load a kernel meanwhile; nobody else has the stream.
+ */
+template <typename Work> Graph captured(cudaStream_t stream, Work work) {
+  CHECK(cudaStreamBeginCapture, stream, cudaStreamCaptureModeRelaxed);
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    if (cudaStreamEndCapture(stream, &graph) == cudaSuccess)
+      cudaGraphDestroy(graph);
+    cudaGetLastError(); /* what went wrong first is told */
+    throw;
+  }
+  CHECK(cudaStreamEndCapture, stream, &graph);
+  return Graph(graph);
+}
+
 /* Device memory for `size` numbers, zero at first. */
 template <typename Number> class Buffer {
 public:

@@ -8,10 +8,11 @@
 #pragma GCC visibility pop
 
 #include "device.hpp"
-#include "resident.cuh"
 #include "step.cuh"
 #ifdef FNN_BLAS
 #include "blas.hpp"
+#else
+#include "resident.cuh"
 #endif
 
 #include <algorithm>
@@ -44,7 +45,7 @@ namespace fnn {
 namespace {
 
 constexpr int oldest = 75;        /* the compute capability that the kernels are compiled for at least, in tenths */
-constexpr int steps_a_graph = 16; /* the gap between two graphs is longer than that between two kernels in one */
+constexpr int steps_a_graph = 16; /* by expectation: between two graphs the gap is longer than within one */
 constexpr int square_blocks = 128;
 
 /* --- The device. -------------------------------------------------------------------------------------------------- */
@@ -70,6 +71,11 @@ std::string list_devices(int count) {
   return list;
 }
 
+/* 12040 is CUDA 12.4. */
+std::string version_words(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
 int count_devices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -78,6 +84,10 @@ int count_devices() {
   cudaGetLastError();
   int driver = 0; /* what "insufficient" means where there is none at all */
   const bool bare = cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0;
+  if (error == cudaErrorInsufficientDriver && !bare)
+    throw Unusable{"the driver is for CUDA " + version_words(driver) + ", older than these kernels' " +
+                       version_words(CUDART_VERSION),
+                   "update NVIDIA's driver, or reinstall with an nvcc of a CUDA that it knows"};
   const std::string said =
       (bare ? "there is no NVIDIA driver; " : "") + (error == cudaSuccess ? "none" : words_of(error));
   throw Unusable{"no NVIDIA device can be used: " + said,
@@ -245,11 +255,7 @@ void launch_product(cudaStream_t stream, const Device &device, const ProductArgu
   const double costs[] = {cost<Large>(arguments.m, arguments.n, device.multiprocessors, 1),
                           cost<Medium>(arguments.m, arguments.n, device.multiprocessors, 1.15),
                           cost<Small>(arguments.m, arguments.n, device.multiprocessors, 2)};
-#ifdef FNN_TILE /* tests compile with 0, 1 and 2, so that small networks meet every tile */
-  const auto cheapest = costs + FNN_TILE;
-#else
   const auto cheapest = std::min_element(std::begin(costs), std::end(costs));
-#endif
   if (cheapest == costs)
     launch_tile<Large, product>(stream, arguments);
   else if (cheapest == costs + 1)
@@ -442,6 +448,8 @@ private:
     prepare_tile<typename Tiles<Real>::Large>();
     prepare_tile<typename Tiles<Real>::Medium>();
     prepare_tile<typename Tiles<Real>::Small>();
+    prepare(resident<Real, 1>, device.shared_bytes); /* once for all: models on other threads launch it too */
+    prepare(resident<Real, 4>, device.shared_bytes);
 #endif
     prepare(gather<Real>, 0);
     prepare(output<Real>, 0);
@@ -460,6 +468,8 @@ private:
       width += 2 * l.stride;
     if (wanted > INT64_MAX / 16 / width)
       throw Failure(FNN_NO_MEMORY, "no memory for a batch of this size");
+    std::vector<Workspace> layers;
+    layers.reserve(network_.layers.size());
     Buffer<Real> workspace(wanted * width);
     Buffer<double> row_losses(wanted);
     Real *at = workspace.data();
@@ -469,11 +479,11 @@ private:
       return matrix;
     };
     X_ = take(inputs()), T_ = take(outputs());
-    layers_.clear();
     for (const Layer &l : network_.layers) {
       const Matrix<Real> A = take(l.outputs);
-      layers_.push_back({A, take(l.outputs)});
+      layers.push_back({A, take(l.outputs)});
     }
+    layers_ = std::move(layers);
     workspace_ = std::move(workspace), row_losses_ = std::move(row_losses);
     capacity_ = wanted;
     graphs_.clear();
@@ -534,7 +544,7 @@ private:
            arguments);
   }
 
-  /* From delta_L down. At a rate, theta changes, each W_l once its delta has passed; at rate 0, `into` gets dtheta. */
+  /* From delta_L down. Into theta itself: it changes, each W_l once its delta has passed; else `into` gets dtheta. */
   void go_backward(cudaStream_t stream, const Real *theta, Real *into, Matrix<const Real> X, int64_t n, Real rate,
                    Real l2, int64_t *cursor) const {
     for (std::size_t l = layers_.size(); l-- > 0;) {
@@ -555,17 +565,17 @@ private:
       arguments.B = constant(layers_[l].delta);
       arguments.C = {into + layer.W, layer.stride};
       arguments.below = {theta + layer.W, layer.stride};
-      arguments.rate = rate, arguments.l2 = l2;
+      arguments.move = into == theta, arguments.rate = rate, arguments.l2 = l2;
       multiply<update_product>(stream, arguments);
     }
-    update_biases(stream, into, n, rate, cursor);
+    update_biases(stream, into, n, into == theta, rate, cursor);
   }
 
-  void update_biases(cudaStream_t stream, Real *into, int64_t n, Real rate, int64_t *cursor) const {
+  void update_biases(cudaStream_t stream, Real *into, int64_t n, bool move, Real rate, int64_t *cursor) const {
     for (std::size_t l = 0; l < layers_.size(); l += most_layers) {
       const std::size_t here = std::min<std::size_t>(most_layers, layers_.size() - l);
       BiasArguments<Real> arguments{};
-      arguments.rows = n, arguments.rate = rate;
+      arguments.rows = n, arguments.move = move, arguments.rate = rate;
       arguments.cursor = l + here == layers_.size() ? cursor : nullptr;
       int64_t widest = 0;
       for (std::size_t i = 0; i < here; i++) {
@@ -629,15 +639,11 @@ private:
     for (const Replay &made : graphs_)
       if (made.batch == batch && made.steps == steps && made.rate == rate)
         return made.executable;
-    if (graphs_.size() >= 8) /* rates may be many */
-      graphs_.clear();
     const Stream stream = make_stream(cudaStreamNonBlocking);
-    CHECK(cudaStreamBeginCapture, stream, cudaStreamCaptureModeThreadLocal);
-    for (int64_t s = 0; s < steps; s++)
-      step(stream, 0, batch, rate);
-    cudaGraph_t captured;
-    CHECK(cudaStreamEndCapture, stream, &captured);
-    const Graph graph(captured);
+    const Graph graph = captured(stream, [&] {
+      for (int64_t s = 0; s < steps; s++)
+        step(stream, 0, batch, rate);
+    });
     cudaGraphExec_t executable;
     CHECK(cudaGraphInstantiate, &executable, graph, 0);
     graphs_.push_back({batch, steps, rate, Executable(executable)});
@@ -658,7 +664,7 @@ private:
           for (int64_t at = 0; at < count; at += batch)
             step(stream_, k, std::min(batch, count - at), rates[k]);
       });
-    /* Whichever are needed are made here, before the clock; made in one go, so that none is dropped for another. */
+    /* Whichever are needed are made here, before the clock. Rates may be many: so many graphs are kept. */
     if (graphs_.size() > 5)
       graphs_.clear();
     const int64_t long_ones = full / steps_a_graph, short_ones = full % steps_a_graph;
@@ -725,16 +731,16 @@ private:
     if (plan.shared_bytes > device.shared_bytes)
       return std::nullopt;
     /* Alone, as many warps as find work; among many networks few, so that several blocks share a multiprocessor. */
-    plan.warps = std::max(members > device.multiprocessors ? 4 : 1, 1);
+    plan.warps = members > device.multiprocessors ? 4 : 1;
     if (members <= device.multiprocessors)
       while (plan.warps < 16 && plan.warps < most_tasks)
         plan.warps *= 2;
-    arguments.top = narrow_from(plan.warps);
+    arguments.top = narrow_from();
     return plan;
   }
 
   /* The layers from here on have so little work each that one warp does it faster than a block can meet. */
-  int narrow_from(int) const {
+  int narrow_from() const {
     constexpr int64_t narrow = 256; /* weights: eight to a lane; a prediction, as above */
     std::size_t l = network_.layers.size();
     while (l > 0 && network_.layers[l - 1].inputs * network_.layers[l - 1].outputs <= narrow)
@@ -749,7 +755,6 @@ private:
     arguments.theta = theta_.data(), arguments.theta_size = network_.theta_size;
     arguments.rates = rates_.data(), arguments.l2s = device_l2s_.data();
     const auto kernel = arguments.batch == 1 ? resident<Real, 1> : resident<Real, 4>;
-    prepare(kernel, plan.shared_bytes);
     return clocked([&] {
       launch(stream_, dim3(unsigned(members)), unsigned(plan.warps) * warp_size, plan.shared_bytes,
              "the launch of resident", kernel, arguments);
@@ -902,6 +907,21 @@ void train(fnn::Model &made, int64_t first, int64_t count, int64_t batch_size, c
   *seconds = made.train(first, count, std::min(batch_size, count), rates);
 }
 
+/* The device's name, and cuBLAS's version, where there are such: a result without them could not be repeated. */
+std::string what_it_runs_on() {
+  try {
+    cudaDeviceProp properties;
+    CHECK(cudaGetDeviceProperties, &properties, fnn::choose_device().ordinal);
+    std::string words = std::string("; device ") + properties.name;
+#ifdef FNN_BLAS
+    words += "; cuBLAS " + fnn::Blas::version();
+#endif
+    return words;
+  } catch (...) {
+    return ""; /* fnn_unavailable says why */
+  }
+}
+
 } // namespace
 
 int32_t fnn_version(void) {
@@ -909,16 +929,20 @@ int32_t fnn_version(void) {
 }
 
 const char *fnn_about(void) {
-  return "name=" FNN_NAME "\n"
-         "language=CUDA\n"
-         "compiler=" FNN_COMPILER "\n"
-         "flags=" FNN_FLAGS "\n"
-         "clock=std::chrono::steady_clock\n"
-         "activations=identity,sigmoid,tanh,relu\n"
-         "losses=squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy\n"
-         "arithmetic=native\n"
-         "deterministic=yes\n"
-         "many=yes\n";
+  static const std::string about = "name=" FNN_NAME "\n"
+                                   "language=CUDA\n"
+                                   "compiler=" FNN_COMPILER "\n"
+                                   "flags=" FNN_FLAGS +
+                                   what_it_runs_on() +
+                                   "\n"
+                                   "clock=std::chrono::steady_clock\n"
+                                   "activations=identity,sigmoid,tanh,relu\n"
+                                   "losses=squared_error,half_squared_error,softmax_cross_entropy,"
+                                   "sigmoid_cross_entropy\n"
+                                   "arithmetic=native\n"
+                                   "deterministic=yes\n"
+                                   "many=yes\n";
+  return about.c_str();
 }
 
 const char *fnn_unavailable(void) {

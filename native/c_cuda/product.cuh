@@ -13,7 +13,7 @@ enum Product {
   forward_product,   /* C = f(A B + b)                 A: (m, k)   B: (k, n) */
   propagate_product, /* C = f'(below) * (A B^T)        A: (m, k)   B: (n, k) */
   update_product,    /* W -= rate (A^T B + l2 W), or   A: (k, m)   B: (k, n)
-                        C = A^T B + l2 W where rate is 0 */
+                        C = A^T B + l2 W without `move` */
 };
 
 template <typename Real> struct Matrix {
@@ -28,6 +28,7 @@ template <typename Real> struct ProductArguments {
   int activation;
   const Real *b;            /* forward: (n) */
   Matrix<const Real> below; /* propagate: A_{l-1}, (m, n); update: W */
+  bool move;                /* update: W changes, and not C becomes its gradient (a rate may be 0 in float) */
   Real rate, l2;
 };
 
@@ -207,7 +208,7 @@ __device__ __forceinline__ void finish(const ProductArguments<Real> &arguments, 
         sums.at[v] = through(arguments.activation, below.at[v], sums.at[v]);
       else {
         const Real dW = sums.at[v] + arguments.l2 * below.at[v];
-        sums.at[v] = arguments.rate > 0 ? below.at[v] - arguments.rate * dW : dW;
+        sums.at[v] = arguments.move ? below.at[v] - arguments.rate * dW : dW;
       }
   }
   store(arguments.C.data + row * arguments.C.stride + column, sums);

@@ -94,12 +94,13 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) output
     arguments.row_losses[n] = loss;
 }
 
-/* b -= rate * sum_n delta[n], or db = that sum where rate is 0, of up to most_layers layers: blockIdx.y is the layer,
+/* b -= rate * sum_n delta[n], or db = that sum without `move`, of up to most_layers layers: blockIdx.y is the layer,
  * blockIdx.x its 32 columns. The first thread of all moves the cursor to the next minibatch. */
 constexpr int most_layers = 16; /* a launch */
 
 template <typename Real> struct BiasArguments {
   int64_t rows;
+  bool move;
   Real rate;
   int64_t *cursor; /* NULL: leave it */
   struct {
@@ -126,7 +127,7 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) biases
   for (int other = 1; other < block_warps; other++)
     sum += parts[other * warp_size + lane];
   if (j < layer.m)
-    layer.b[j] = arguments.rate > 0 ? layer.b[j] - arguments.rate * sum : sum;
+    layer.b[j] = arguments.move ? layer.b[j] - arguments.rate * sum : sum;
   if (arguments.cursor != nullptr && blockIdx.x == 0 && blockIdx.y == 0 && lane == 0)
     *arguments.cursor += arguments.rows;
 }

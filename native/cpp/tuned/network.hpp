@@ -230,6 +230,7 @@ public:
       products_ += layer.inputs * layer.outputs * (lowest ? 1 : 2);
       padded_products_ += layer.inputs * layer.columns + (lowest ? 0 : layer.outputs * layer.columns_below);
       largest_product_ = std::max(largest_product_, layer.inputs * layer.outputs);
+      widest_ = std::max({widest_, layer.inputs, layer.outputs});
       at += (sizes[l - 1] + 1) * sizes[l];
     }
     start_.assign(theta, theta + at);
@@ -557,10 +558,10 @@ private:
   bool narrow() const {
     return largest_product_ * sizeof(Real) <= blocking_.small;
   }
-  // Whether this one is. What several threads had better share is left to the products above. (Every sum has the same
-  // terms in the same order in both, so the bits are the same.)
+  // Whether this one is. What several threads had better share is left to the products above. The number of threads
+  // must not show in the bits: sums so long that those take them in blocks are left to them too, by one thread as well.
   bool feature_major(std::size_t batch) const {
-    return narrow() && faster(batch, padded<Real>(batch)) &&
+    return narrow() && std::max(batch, widest_) <= blocking_.depth && faster(batch, padded<Real>(batch)) &&
            (!pool_ || pool_->size() == 1 || batch * largest_product_ < worth_sharing);
   }
 
@@ -734,8 +735,8 @@ private:
   std::vector<std::int64_t> order_;
 
   // Multiply-adds a sample, without the weights' gradients: as they are, and with features filled up to whole vectors;
-  // of the largest layer.
-  std::size_t products_ = 0, padded_products_ = 0, largest_product_ = 0;
+  // of the largest layer. The widest layer.
+  std::size_t products_ = 0, padded_products_ = 0, largest_product_ = 0, widest_ = 0;
 
   Buffer<Real> X_, T_, Z_; // a minibatch: (batch, m_0), (batch, m_L); pre-activations of the last layer: (batch, m_L)
   Buffer<Real> Xt_;        // (m_0, row_stride of the batch)

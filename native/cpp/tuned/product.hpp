@@ -1,8 +1,8 @@
 // product.hpp: C = start + P Q, by tiles that stay in registers, in blocks that stay in the caches. The three products
 // of a layer are this one: they differ in where a tile starts, what becomes of it, and how P and Q lie in memory.
 //
-// Every element of C is one sum in the order of k, whatever the tiles, blocks and threads: so their number and sizes do
-// not show in the bits of a result.
+// Every element of C is a sum in the order of k, or, of blocks of k, the sum of theirs, whatever the tiles and threads:
+// so their number and sizes do not show in the bits of a result, and of a block only its depth.
 #pragma once
 
 #include "storage.hpp"
@@ -51,8 +51,8 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
     FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
   if constexpr (large)
     FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // wanted when the sums are done
-  // Rows of P by three pointers, from which the others are one or two strides away: what an address can express. The
-  // compiler would keep eight offsets, more than there are registers for.
+  // Rows of P by a pointer for every three, from which the others are one or two strides away: what an address can
+  // express. The compiler would keep eight offsets, more than there are registers for.
   constexpr std::size_t groups = layout == Layout::rows ? (R + 2) / 3 : 1;
   const Real *p[groups];
 #pragma GCC unroll 8
