@@ -209,8 +209,9 @@ inline double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// A product is shared among threads from so many multiply-adds on; below, they take longer to meet than to do it alone.
-constexpr std::size_t worth_sharing = 500'000;
+// A product is shared among threads from so many multiply-adds on (measured: docs/speed.md); below, what each needs of
+// the others' results takes longer to come than to compute.
+constexpr std::size_t worth_sharing = 2'000'000;
 
 template <class Real> class Mlp {
 public:
@@ -433,8 +434,8 @@ private:
   // X and T of a minibatch: the rows that order[first .. first + batch) names.
   void gather(std::size_t first, std::size_t batch) {
     constexpr std::size_t ahead = 4;
-    // A number copied from wherever its row is takes as long as some ten multiply-adds.
-    share(10 * batch * (data_->x_stride + data_->y_stride), [&](std::size_t part, std::size_t parts) {
+    // A number copied from wherever its row is takes as long as some forty multiply-adds.
+    share(40 * batch * (data_->x_stride + data_->y_stride), [&](std::size_t part, std::size_t parts) {
       const Range rows = part_of(batch, part, parts, 1);
       for (std::size_t n = rows.begin; n < rows.end; ++n) {
         if (first + n + ahead < order_.size())

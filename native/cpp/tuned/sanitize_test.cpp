@@ -27,7 +27,7 @@ const std::vector<Case> cases{
     {{5, 7, 3}, {{"relu", 0}, {"tanh", 0}}, "squared_error", 0.01, 1},
     {{9, 13, 8, 5}, {{"tanh", 0}, {"sigmoid", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.01, 1},
     {{2, 17, 33, 4}, {{"sigmoid", 0}, {"identity", 0}, {"sigmoid", 0}}, "sigmoid_cross_entropy", 0.0, 1},
-    {{97, 129, 71, 11}, {{"tanh", 0}, {"relu", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 9},
+    {{197, 211, 71, 11}, {{"tanh", 0}, {"relu", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 9},
     {{1101, 301, 3}, {{"tanh", 0}, {"identity", 0}}, "half_squared_error", 0.0, 69},
 };
 
