@@ -43,8 +43,8 @@ FUNCTIONS = [("tanh", 0.0), ("identity", 0.0)]
 SMALL = Network(SIZES, "tanh", "squared_error")
 # Wide enough that products are shared between threads; the first layer of the second is worked through in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
-# So narrow that small minibatches are laid out feature-major; of large ones the sums are taken in blocks, and the products
-# shared. The first layer of the other is too deep for the one, whatever the minibatch.
+# So narrow that small minibatches are laid out feature-major; of large ones the sums are taken in blocks, and the
+# products shared. The first layer of the other is too deep for the one, whatever the minibatch.
 NARROW, DEEP = (37, 53, 17, 5), (1000, 4, 3)
 LAYOUTS = (*((sizes, 65) for sizes in SHARED), *((NARROW, batch) for batch in (64, 272, 273, 1100)), (DEEP, 160))
 Call = Callable[[Model], object]
