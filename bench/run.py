@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from bench import ceilings, machine, report, results, suites
@@ -52,13 +53,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", metavar="LIST", help="of float32, float64")
     p.add_argument("--threads", metavar="LIST", help="thread counts, or all")
     p.add_argument("--reference", metavar="NAME", help="the backend that ratios are to (numpy)")
-    p.add_argument("--budget", type=_positive, metavar="SECONDS", help="for the whole run, divided over its cases")
+    p.add_argument(
+        "--budget",
+        type=_positive,
+        metavar="SECONDS",
+        help="for the measuring, divided over the cases; five launches of each, probes and figures are always made",
+    )
     p.add_argument(
         "--precision", type=_positive, default=0.02, metavar="SHARE", help="half-width of a ratio to stop at (0.02)"
     )
     p.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="for one reply of a worker (60)")
     p.add_argument("--seed", type=int, metavar="N", help="of the shuffles; drawn and recorded if not given")
-    p.add_argument("--out", type=Path, metavar="DIR", help="results/<timestamp> if not given")
+    p.add_argument("--out", type=_folder, metavar="DIR", help="results/<timestamp> if not given")
     p.add_argument("--list", action="store_true", help="show suites, workloads and backends, and stop")
     return p
 
@@ -71,6 +77,12 @@ def _positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a finite number above 0")
     return value
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the empty name: must be a folder's")
+    return Path(text)
 
 
 def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Workload]]:
@@ -160,13 +172,14 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         shape = f"{many}{'-'.join(map(str, network.sizes))} {functions}"
         table.add_row(w.name, shape, w.loss, str(w.rows), str(w.batch), w.data)
     console.print(table)
-    table = Table("backend", "language", "division", "here", title="Backends", title_justify="left")
+    here_folded = Column("here", overflow="fold")
+    table = Table("backend", "language", "division", here_folded, title="Backends", title_justify="left")
     for row in registry.rows(arguments.backend).values():
         try:
             registry.load(row)
             here = "available"
         except PyfnnError as error:
-            here = f"unavailable: {error}"
+            here = escape(f"unavailable: {error}")  # a remedy may name an extra in brackets
         division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
         table.add_row(row.name, row.language, division, here)
     console.print(table)

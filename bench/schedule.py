@@ -311,7 +311,8 @@ class CaseRun:
         seats[arm.instance] = seat
         if arm.steps == 0:  # the proof itself takes many steps
             seat.sit_down()
-            self._refuse_if_too_slow(seat, step := seat.glimpse(), self._proof_seconds(seat, step))
+            step = seat.glimpse()
+            self._refuse_if_too_slow(seat, step, self._proof_seconds(seat, step), "its first step took")
         start = time.perf_counter()
         evidence = gate.prove(seat, self._battery, self._many)
         proof_seconds = time.perf_counter() - start
@@ -361,7 +362,9 @@ class CaseRun:
         if self._key.operation != "train":
             self._check_linearity(arm, seat)
 
-    def _refuse_if_too_slow(self, seat: Seat, step_seconds: float, proof_seconds: float) -> None:
+    def _refuse_if_too_slow(
+        self, seat: Seat, step_seconds: float, proof_seconds: float, how: str = "a step takes"
+    ) -> None:
         """Refuse what cannot fit the budget, with the prediction."""
         settings = self._settings
         block = max(step_seconds, self._block_seconds)
@@ -370,8 +373,8 @@ class CaseRun:
         predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
         if predicted > self._budget:
             raise TooSlow(
-                f"a step takes {step_seconds:.3g} s (not proven), {settings.min_launches} launches about "
-                f"{predicted:.0f} s: more than the {self._budget:.0f} s that this case has"
+                f"{how} {step_seconds:.3g} s (not proven); {settings.min_launches} launches, with their starts and "
+                f"proofs, about {predicted:.0f} s: more than the {self._budget:.0f} s that this case has (--budget)"
             )
 
     def _check_linearity(self, arm: Arm, seat: Seat) -> None:

@@ -25,6 +25,8 @@ from bench import results, run, suites
 from bench.results import BackendResult, Results
 from bench.schedule import Settings
 from pyfnn import registry
+from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import Row
 
 # Less of everything: two launches and short blocks, which are still long enough to catch who lies about them.
 SHORT = functools.partial(Settings, min_launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
@@ -41,7 +43,7 @@ FORESEEN = {  # name: (deed, status, words of the reason)
     "too-fast": ("understates train 1", "implausible", "claims only"),
     "too-late": ("overstates train 1", "implausible", "by the driver's clock"),
     "instant": ("instant train 1", "implausible", "claims only 1e-09"),
-    "slow": ("slow time 1", "too_slow", "a step takes 2"),
+    "slow": ("slow time 1", "too_slow", "its first step took 2"),
     "greedy": ("greedy init 1", "threads_mismatch", "says it uses 64 threads"),
     "drifting": ("drifts train 1", "parity_failed", "the own network"),
     "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
@@ -275,6 +277,27 @@ def test_list_shows_suites_workloads_and_who_can_run_here_and_measures_nothing(
     steady, exiting = (next(line for line in said.splitlines() if name in line) for name in ("steady", "exiting"))
     assert "available" in steady
     assert "unavailable" in exiting
+    assert list(folder.iterdir()) == []
+
+
+def test_list_shows_a_remedy_to_its_last_bracket(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(row: Row) -> None:
+        raise BackendUnavailable(f"no library of {row.name}", "pip install 'pyfnn[torch]'")
+
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(registry, "load", absent)
+    assert run.main(["--list"]) == 0
+    assert capsys.readouterr().out.count("pip install 'pyfnn[torch]'") == len(registry.rows())
+    assert list(folder.iterdir()) == []
+
+
+def test_an_empty_name_of_a_folder_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run.main(["--out", ""])
+    assert exit_.value.code == 2
+    assert "argument --out: the empty name" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
 
 

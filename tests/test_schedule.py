@@ -202,7 +202,7 @@ def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_t
     case = measure.run({"steady": STEADY, "dawdler": "slow time 1"})
     slow = case.backends[1]
     assert slow.status == "too_slow"
-    assert "a step takes 2" in slow.reason
+    assert "its first step took 2" in slow.reason
     assert "more than the 20 s that this case has" in slow.reason
     assert slow.samples == []
     assert slow.parity == {}

@@ -20,7 +20,7 @@
  *     squared_error          (y-t)^T (y-t)
  *     half_squared_error     (y-t)^T (y-t) / 2
  *     softmax_cross_entropy  -sum t log y, y = softmax(Z_L); rows of t sum to 1, so dL/dZ_L = y - t
- *     sigmoid_cross_entropy  -sum t log y + (1-t) log(1-y), y = sigmoid(Z_L); dL/dZ_L = y - t
+ *     sigmoid_cross_entropy  -sum (t log y + (1-t) log(1-y)), y = sigmoid(Z_L); dL/dZ_L = y - t
  * The cross-entropies are computed from Z_L, and stay finite for |Z_L| up to 1000.
  *
  * Activations: identity, sigmoid, tanh and relu (relu'(0) = 0) are expected of everyone. Others may carry a parameter

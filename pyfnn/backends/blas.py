@@ -63,7 +63,8 @@ class Blas(Backend):
         try:
             self._library = _blas.OpenBlas(path)
         except RuntimeError as error:
-            raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}") from None
+            remedy = f"name another in {VARIABLE}, or none" if os.environ.get(VARIABLE) else ""
+            raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}", remedy) from None
         self._row = row
         self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _blas.Mlp32, "float64": _blas.Mlp64}
 
