@@ -8,12 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import native_code
 import numpy as np
 import psutil
 import pytest
@@ -22,7 +21,6 @@ from conftest import require
 import pyfnn
 from pyfnn import compiled
 from pyfnn.backend import Array, Backend
-from pyfnn.manifest import native_folder
 from pyfnn.network import Network, initialize
 
 CHECKOUT = Path(__file__).parents[1]
@@ -105,13 +103,6 @@ def test_another_thread_advances_in_the_middle_of(backend: Backend, call: str) -
     network = Network((200, 400, 200), "tanh", "squared_error")
     rows = 8000
     x = np.zeros((rows, 200), np.float32)
-    ticks: list[float] = []
-    done = threading.Event()
-
-    def tick() -> None:
-        while not done.wait(0.001):
-            ticks.append(time.perf_counter())
-
     with backend.create(network, initialize(network, 0)) as model:
         model.load(x, x, np.zeros(rows, np.int64))
         work: Callable[[], object] = {
@@ -120,31 +111,11 @@ def test_another_thread_advances_in_the_middle_of(backend: Backend, call: str) -
             "train": lambda: model._train(0, rows, 32, 1e-3),
             "time": lambda: model._time("forward", 0, rows, 1),
         }[call]
-        other = threading.Thread(target=tick)
-        other.start()
-        start = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - start
-        done.set()
-        other.join()
-    # Were the GIL held, ticks could lie only at the very ends.
-    assert any(0.3 < (at - start) / seconds < 0.7 for at in ticks)
+        assert native_code.lets_others_run(work)
 
 
 ALLOCATIONS = """
 #include "mlp.hpp"
-#include <cstdio>
-#include <cstdlib>
-#include <new>
-
-static long allocations = 0;
-void *operator new(std::size_t size) {
-  ++allocations;
-  if (void *memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
 template <class Call> long counted(Call call) {
   const long before = allocations;
@@ -176,15 +147,7 @@ int main() {
 
 
 def test_a_step_allocates_nothing(tmp_path: Path) -> None:
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    require("c++", compiler is not None, "install a C++17 compiler, or name one in CXX")
-    assert compiler is not None
-    source, program = tmp_path / "allocations.cpp", tmp_path / "allocations"
-    source.write_text(ALLOCATIONS)
-    headers = native_folder() / "cpp"
-    subprocess.run([compiler, "-std=c++17", "-O1", f"-I{headers}", source, "-o", program], check=True)
-    out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    first, same, *rest = map(int, out.split())
+    first, same, *rest = native_code.allocations(tmp_path, ALLOCATIONS)
     assert first > 0, "the count counts nothing"
     assert same == first, "fourteen steps allocate more than one"
     assert rest == [0] * 6, "a call at a size known before allocates"

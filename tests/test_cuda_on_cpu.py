@@ -467,7 +467,7 @@ PLANTED = {  # (source, an expression that stands there once, what this bug make
     "relu's derivative is 1 at 0": ("functions.cuh", "a > 0 ? delta : Real(0)", "a >= 0 ? delta : Real(0)"),
     "a loss without its mean": ("step.cuh", "row_losses[n] / double(rows)", "row_losses[n]"),
     "a gradient without its mean": (
-        "mlp.cu",
+        "networks.hpp",
         "Real(losses[network_.loss].slope) / Real(n)",
         "Real(losses[network_.loss].slope)",
     ),

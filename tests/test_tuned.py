@@ -5,10 +5,8 @@ other, its threads, the binding. The errors of its vector mathematics are test_v
 import importlib
 import math
 import os
-import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from itertools import count, islice
 from types import ModuleType
 from typing import Any
 
+import native_code
 import numpy as np
 import psutil
 import pytest
@@ -27,7 +26,6 @@ from pyfnn import compiled, isa, parity, registry
 from pyfnn.backend import CORE_LOSSES, Array, Backend, Model
 from pyfnn.backends.tuned import Tuned
 from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
-from pyfnn.manifest import native_folder
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity import Trial
 
@@ -516,13 +514,6 @@ def test_another_thread_advances_in_the_middle_of(best: Backend, call: str) -> N
     rows = 8000
     x = np.zeros((rows, 200), np.float32)
     order = np.zeros(4 * rows, np.int64)
-    ticks: list[float] = []
-    done = threading.Event()
-
-    def tick() -> None:
-        while not done.wait(0.001):
-            ticks.append(time.perf_counter())
-
     theta = initialize(network, 0)
     with best.create(network, theta) as model, best.create_many(network, np.stack([theta] * 3)) as many:
         model.load(x, x, order)
@@ -536,31 +527,11 @@ def test_another_thread_advances_in_the_middle_of(best: Backend, call: str) -> N
             "many": lambda: many._train(0, 2 * rows, 32, np.full(3, 1e-3)),
         }[call]
         work()  # the memory that it works in is there
-        other = threading.Thread(target=tick)
-        other.start()
-        start = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - start
-        done.set()
-        other.join()
-    # Were the GIL held, ticks could lie only at the very ends.
-    assert any(0.3 < (at - start) / seconds < 0.7 for at in ticks)
+        assert native_code.lets_others_run(work)
 
 
 ALLOCATIONS = """
 #include "tuned/network.hpp"
-#include <cstdio>
-#include <cstdlib>
-#include <new>
-
-static long allocations = 0;
-void *operator new(std::size_t size) {
-  ++allocations;
-  if (void *memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 extern "C" void *aligned_alloc(std::size_t alignment, std::size_t size) {
   ++allocations;
   void *memory = nullptr;
@@ -601,16 +572,7 @@ int main() {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="aligned_alloc can be replaced with glibc")
 def test_a_step_allocates_nothing(tmp_path: Any) -> None:
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    require("c++", compiler is not None, "install a C++17 compiler, or name one in CXX")
-    assert compiler is not None
-    source, program = tmp_path / "allocations.cpp", tmp_path / "allocations"
-    source.write_text(ALLOCATIONS)
-    headers = native_folder() / "cpp"
-    command = [compiler, "-std=c++17", "-O1", "-pthread", f"-I{headers}", source, "-o", program]
-    subprocess.run(command, check=True)
-    out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    *steps, everything = map(int, out.split())
+    *steps, everything = native_code.allocations(tmp_path, ALLOCATIONS)
     assert everything > 20, "the count counts nothing"
     assert steps == [0] * 7, "a call whose sizes were prepared for allocates"
 

@@ -1,7 +1,7 @@
-// tuned_module.cpp: pyfnn.backends._tuned_<level>, tuned/network.hpp for Python, compiled for one instruction-set
-// level. Bindings only: what is computed is in tuned/, what is valid is checked in pyfnn/backend.py and
+// tuned_module.cpp: pyfnn.backends._tuned_<level>, tuned/network.hpp and ensemble.hpp for Python, compiled for one
+// instruction-set level. Bindings only: what is computed is in tuned/, what is valid is checked in pyfnn/backend.py and
 // pyfnn/ensemble.py.
-#include "tuned/network.hpp"
+#include "tuned/ensemble.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

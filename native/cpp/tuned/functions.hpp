@@ -1,5 +1,5 @@
 // functions.hpp: the activations, A = f(Z), on whole vectors, and delta * f'(Z) written in A, so that Z need not be
-// kept. One struct an activation; network.hpp has the table of their names.
+// kept. One struct an activation; tables.hpp has the table of their names.
 #pragma once
 
 #include "vector_math.hpp"

@@ -1,8 +1,8 @@
-// sanitize_test.cpp: every method of network.hpp at odd sizes, at every batch size up to 70 and with one to three
-// threads, for sanitizers and valgrind to watch; its results against those of ../mlp.hpp. Ends with 1 on a mismatch.
-// Agreement with the oracle is tested from Python, speed nowhere here.
+// sanitize_test.cpp: every method of network.hpp and ensemble.hpp at odd sizes, at every batch size up to 70 and with
+// one to three threads, for sanitizers and valgrind to watch; its results against those of ../mlp.hpp. Ends with 1 on a
+// mismatch. Agreement with the oracle is tested from Python, speed nowhere here.
 #include "../mlp.hpp"
-#include "network.hpp"
+#include "ensemble.hpp"
 
 #include <cstdio>
 #include <cstring>
