@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
+from bench.sources import lines_of_code
 from bench.suites import CaseKey, Problem
 from bench.workers import MANY_BLOCKS, Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
 from pyfnn import parity
@@ -243,7 +244,7 @@ class CaseRun:
             language=row.language,
             division=row.division,
             device=row.device,
-            source_lines=row.source_lines(),
+            source_lines=lines_of_code(row),
             status="not_run",
             reason="the run ended before its first launch did",
         )

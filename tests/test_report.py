@@ -26,7 +26,8 @@ from sample_results import BACKENDS, FAILURES, SYNTHETIC, WORKLOADS, events, sam
 from bench import plot, report
 from bench.report import figures as figures_module
 from bench.report import rows, summary, tables
-from bench.report.figures import FLOOR, LINE, STYLE, TYPE, WIDTH, _spread, _ticks
+from bench.report.drawing import DIVISION_STYLE, LINE, OTHER_STYLE, STYLE, TYPE, WIDTH, round_ticks, spread
+from bench.report.figures import FLOOR
 from bench.results import Estimate, Results, save
 
 QUICK = ("numpy", "cpp", "c", "cpp-tuned", "torch")
@@ -313,7 +314,7 @@ def test_no_two_curves_look_alike() -> None:
 
 
 def test_divisions_differ_in_marker_as_well_as_colour() -> None:
-    markers, colours = zip(*[*figures_module.DIVISION_STYLE.values(), figures_module.OTHER_STYLE], strict=True)
+    markers, colours = zip(*[*DIVISION_STYLE.values(), OTHER_STYLE], strict=True)
     assert len(set(markers)) == len(markers)
     assert len(set(colours)) == len(colours)
 
@@ -371,19 +372,19 @@ def test_every_text_is_legible_at_column_width(name: str) -> None:
 
 @given(st.lists(st.floats(0, 2.8), min_size=1, max_size=20).map(sorted))
 def test_names_keep_their_distance_and_stay_over_the_axes(wanted: list[float]) -> None:
-    places = _spread(wanted, LINE, 2.8)
+    places = spread(wanted, LINE, 2.8)
     assert all(b - a >= LINE - 1e-9 for a, b in pairwise(places))
     assert all(-1e-9 <= place <= 2.8 + 1e-9 for place in places)
 
 
 def test_names_with_room_between_them_are_left_where_they_belong() -> None:
-    assert _spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
-    assert _spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
+    assert spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
+    assert spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
 
 
 @given(st.floats(-9, 6), st.floats(0.04, 9))
-def test_a_log_axis_always_has_ticks(low: float, decades: float) -> None:
-    ticks = _ticks(10**low, 10 ** (low + decades))
+def test_a_log_axis_always_hasround_ticks(low: float, decades: float) -> None:
+    ticks = round_ticks(10**low, 10 ** (low + decades))
     assert 2 <= len(ticks) <= 7
     assert all(10**low <= tick <= 10 ** (low + decades) for tick in ticks)
 

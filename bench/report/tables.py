@@ -151,7 +151,7 @@ def backends_table(results: Results) -> Table:
             division = b.division if b.device == "cpu" else f"{b.division}, on {b.device}"
             seen[b.name] = (b.name, b.language, division, lines, build)
     return Table(
-        "Backends", ("backend", "language", "division", "source lines", "build"), (("", tuple(seen.values())),)
+        "Backends", ("backend", "language", "division", "lines of code", "build"), (("", tuple(seen.values())),)
     )
 
 
