@@ -44,6 +44,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
+from bench.report.overview import PANELS, effort, overview, relative
 from bench.report.rows import CaseRows, Quantity, Roof, Row, number, roofs_of, told, unit_of
 from bench.results import Curve, Results
 
@@ -74,10 +75,6 @@ class Kind:
         return self.unit == "ratio"
 
 
-def _relative(row: Row) -> Quantity | None:
-    return Quantity(1.0) if row.verdict == "reference" and row.step else row.ratio
-
-
 def _share(row: Row) -> Quantity | None:
     """As wide an interval as the step time's: the peak is taken for what the probes found."""
     share = row.backend.ceiling_share
@@ -89,7 +86,7 @@ def _share(row: Row) -> Quantity | None:
 
 
 STEP_TIME = Kind("step_time", lambda row: row.step, "seconds")
-RATIO = Kind("ratio", _relative, "ratio")
+RATIO = Kind("ratio", relative, "ratio")
 SHARE = Kind("share", _share, "percent")
 NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, "share": _share}
 
@@ -97,7 +94,8 @@ NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
-    The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
+    The files are ``overview_<operation>_<threads>t`` and ``effort_<operation>_<dtype>_<threads>t``,
+    ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
     any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the machine was probed, and
     ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
     """
@@ -116,6 +114,7 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """Every figure of a run by the stem of its file's name."""
     cases = told(results)
     source = _source(results)
+    yield from _at_a_glance(cases, source)
     for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
         panels = list(group)
         name = f"{operation}_{dtype}_{threads}t"
@@ -133,6 +132,22 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
         if any(_curve(row) for row in rows.rows):
             case = rows.case
             yield f"curve_{case.workload}_{case.dtype}_{case.threads}t", curves(rows, [source, *_data_notes([rows])])
+
+
+def _at_a_glance(cases: Sequence[CaseRows], source: str) -> Iterator[tuple[str, Figure]]:
+    """All workloads together, of those that have ratios."""
+    compared = [rows for rows in cases if any(row.ratio for row in rows.rows)]
+    for (operation, threads), group in groupby(sorted(compared, key=_together), key=_together):
+        some = list(group)
+        names = list(dict.fromkeys(rows.case.workload for rows in some))
+        for page, first in enumerate(range(0, len(names), PANELS), 1):
+            shown = [rows for rows in some if rows.case.workload in names[first : first + PANELS]]
+            stem = f"overview_{operation}_{threads}t" + (f"_{page}" if page > 1 else "")
+            yield stem, overview(shown, [source, *_data_notes(shown)])
+        for dtype in dict.fromkeys(rows.case.dtype for rows in some):
+            figure = effort([rows for rows in some if rows.case.dtype == dtype], [source])
+            if figure:
+                yield f"effort_{operation}_{dtype}_{threads}t", figure
 
 
 def dots(kind: Kind, panels: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
@@ -416,6 +431,10 @@ def _key(rows: CaseRows) -> Key:
     return rows.case.operation, rows.case.dtype, rows.case.threads
 
 
+def _together(rows: CaseRows) -> tuple[str, int]:
+    return rows.case.operation, rows.case.threads
+
+
 def _curve(row: Row) -> Curve | None:
     curve = row.backend.curve
     return curve if row.status == "ok" and curve and len(curve.seconds) > 1 else None
@@ -445,8 +464,8 @@ def _bars_note(kind: Kind, rows: Sequence[Row]) -> str:
 
 
 def _data_notes(panels: Sequence[CaseRows]) -> list[str]:
-    told: dict[str, list[str]] = {}
+    told: dict[str, dict[str, None]] = {}
     for panel in panels:
         if panel.case.data:
-            told.setdefault(panel.case.data.rstrip("."), []).append(panel.case.workload)
+            told.setdefault(panel.case.data.rstrip("."), {})[panel.case.workload] = None
     return [f"Data of {', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]
