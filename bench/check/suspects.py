@@ -5,6 +5,7 @@ Only a result that is a mistake's, rounding aside, and clearly not the right one
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,10 @@ class _Batch:
         """B."""
         return len(self.x)
 
+    def without_last(self) -> "_Batch":
+        """All rows but the last; where there is but one, that."""
+        return replace(self, x=self.x[: max(1, self.size - 1)], y=self.y[: max(1, self.size - 1)])
+
 
 def likely(make: Callable[[Network, Array], Model], trial: Trial) -> str:
     """The mistake that explains what this implementation computes in a trial, and how to mend it; "" for none known."""
@@ -45,6 +50,7 @@ def likely(make: Callable[[Network, Array], Model], trial: Trial) -> str:
     near = _NEAR[trial.network.dtype]
     try:
         with make(trial.network, trial.theta) as model:
+            model.load(trial.x, trial.y, trial.order[::-1].copy())  # to be forgotten
             model.load(trial.x, trial.y, trial.order)
             outputs = model.forward(trial.first, trial.count)
             loss, gradient = model.loss_and_gradient(trial.first, trial.count)
@@ -111,13 +117,19 @@ def _transposed(network: Network, theta: Array) -> Array:
 
 def _losses(batch: _Batch) -> Iterator[tuple[str, Array]]:
     network = batch.network
-    bare = oracle.loss_and_gradient(replace(network, l2=0.0), batch.theta, batch.x, batch.y)[0]
+
+    def bare_of(some: _Batch) -> Any:
+        return oracle.loss_and_gradient(replace(network, l2=0.0), some.theta, some.x, some.y)[0]
+
+    bare, fewer = bare_of(batch), batch.without_last()
     penalty = oracle.loss_and_gradient(network, batch.theta, batch.x, batch.y)[0] - bare
     wrong = {
         "the loss lacks (λ/2) Σ ‖W_l‖²": bare,
         "the loss has λ Σ ‖W_l‖² where (λ/2) Σ ‖W_l‖² belongs": bare + 2 * penalty,
         "the loss is a sum over the batch: 1/B is missing": batch.size * bare + penalty,
         "the loss is a mean over the outputs too: sum over them": bare / network.sizes[-1] + penalty,
+        "the last row is left out": bare_of(fewer) * ((batch.size - 1) / batch.size) + penalty,
+        "the last row is left out, and B is one less": bare_of(fewer) + penalty,
         "the loss is half of what it should be": bare / 2 + penalty,
         "the loss is twice what it should be": 2 * bare + penalty,
     }
@@ -135,7 +147,7 @@ def _gradients(batch: _Batch) -> Iterator[tuple[str, Array]]:
     without_b = bare.copy()
     for _, b in network.layers(without_b):
         b[:] = 0
-    fewer = replace(batch, x=batch.x[:-1], y=batch.y[:-1])
+    fewer = batch.without_last()
     wrong: dict[str, Callable[[], Array]] = {
         "1/B is missing: delta_L is divided by the number of rows": lambda: B * bare + decay,
         "1/B is missing, and λ W_l multiplied by B": lambda: B * (bare + decay),
@@ -152,9 +164,9 @@ def _gradients(batch: _Batch) -> Iterator[tuple[str, Array]]:
         "db_l is 0: it is the sum of delta_l over the rows": lambda: without_b + decay,
         "the last row is left out": lambda: _backward(fewer) * ((B - 1) / B) + decay,
         "the last row is left out, and B is one less": lambda: _backward(fewer) + decay,
+        "f'(0) at the kink: relu'(0) = 0": lambda: _backward(batch, at_zero=True) + decay,
         "delta_l lacks the factor f_l'(Z_l)": lambda: _backward(batch, slope=False) + decay,
         "dW_l multiplies delta_l with Z_{l-1}: A_{l-1} belongs there": lambda: _backward(batch, below="Z") + decay,
-        "f'(0) at the kink: relu'(0) = 0": lambda: _backward(batch, at_zero=True) + decay,
         "dW_l lies column by column: it is (m_{l-1}, m_l), row by row": lambda: _turned(network, bare + decay),
     }
     for how, gradient in wrong.items():
