@@ -90,7 +90,7 @@ FAULTS = {
     "KeepsTheta": ("init starts over after training", "theta is not that of theta.bin"),
     "FewDigits": ("the loss has 17 digits", "more than 6 digits"),
     "nondeterministic": ("the same calls twice", "gradient"),
-    "SeedsByTheClock": ("a fresh process gives the same bits", "theta after train"),
+    "SeedsByThePid": ("a fresh process gives the same bits", "theta after train"),
     "reset_incomplete": ("reset brings theta back", "after train and reset"),
     "reading_moves_theta": ("leave theta alone", "another after them"),
     "Understates": ("seconds of train", "by the driver's clock"),

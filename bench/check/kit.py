@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from bench.suites import CaseKey, Operation, Problem, Workload
@@ -232,8 +234,9 @@ class Subject:
                 out, err = process.communicate(words, timeout=_PATIENCE + _STARTS * self.startup_seconds)
                 status = process.returncode
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill(process.pid)
                 out, err = process.communicate()
+            _kill(process.pid)  # its children too
         lines = out.decode("utf-8", errors="replace").splitlines()
         return Talk(tuple(lines), status, err.decode("utf-8", errors="replace"))
 
@@ -294,6 +297,11 @@ class Subject:
         self.drop()
 
 
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 # Questions that several topics ask ------------------------------------------------------------------------------------
 
 
@@ -301,16 +309,19 @@ def refused(subject: Subject, lines: Iterable[str], wanted: str) -> None:
     """Each of these lines is answered with an error, in a process that lives on."""
     accepted = []
     for line in lines:
-        shown = line if len(line) <= 60 else f"{line[:40]}… ({len(line)} characters)"
         try:
             subject.worker.call(line, timeout=subject.patience)
         except WorkerError as error:
-            raise Failed(f"to '{shown}': {error}", "an error, and life after it") from None
+            raise Failed(_shortened(str(error), 300), "an error, and life after it") from None
         except PyfnnError:
             continue
-        accepted.append(f"'{shown}'")
+        accepted.append(f"'{_shortened(line, 60)}'")
     if accepted:
         raise Failed(f"ok, to {', '.join(accepted)}", wanted)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
 
 
 def same_bits(got: Array, wanted: Array) -> bool:
@@ -330,20 +341,21 @@ def close_to(got: Array, wanted: Array) -> bool:
 def examine(subject: Subject, claims: Iterable[Claim]) -> Iterator[Outcome]:
     """Try one claim after the other; whatever a subject does costs it that claim alone."""
     for claim in claims:
-        try:
-            note = claim.attempt(subject)
-        except Skipped as reason:
-            yield Outcome(claim.topic, claim.text, "skipped", note=str(reason))
-        except Unsupported as error:
-            yield Outcome(claim.topic, claim.text, "skipped", note=f"unsupported: {error}")
-        except Failed as failure:
-            subject.drop()
-            yield _failed(claim, failure)
-        except (PyfnnError, OSError) as error:
-            subject.drop()
-            yield _failed(claim, Failed(str(error)))
-        else:
-            yield Outcome(claim.topic, claim.text, "pass", note=note or "")
+        yield _try(subject, claim)
+
+
+@np.errstate(all="ignore")  # what a subject computes may be anything
+def _try(subject: Subject, claim: Claim) -> Outcome:
+    try:
+        note = claim.attempt(subject)
+    except Skipped as reason:
+        return Outcome(claim.topic, claim.text, "skipped", note=str(reason))
+    except Unsupported as error:
+        return Outcome(claim.topic, claim.text, "skipped", note=f"unsupported: {error}")
+    except (Failed, PyfnnError, OSError, psutil.Error) as error:
+        subject.drop()
+        return _failed(claim, error if isinstance(error, Failed) else Failed(str(error)))
+    return Outcome(claim.topic, claim.text, "pass", note=note or "")
 
 
 def _failed(claim: Claim, failure: Failed) -> Outcome:

@@ -202,7 +202,7 @@ def _bears(subject: Subject, task: Exercise) -> None:
 @MATHEMATICS.claim("the loss has 17 digits", "print the loss as a double with 17 significant digits: %.17g or the like")
 def _digits(subject: Subject) -> str:
     subject.load(subject.exercise(dtype="float64"))
-    said = [subject.worker.call("gradient", first, 3)["loss"] for first in range(8)]
+    said = [subject.worker.call("gradient", first, 3).get("loss", "") for first in range(8)]
     most = max(len(_significant(text)) for text in said)
     if most < _DIGITS:
         raise Failed(f"eight losses, none with more than {most} digits: {said[0]}")
