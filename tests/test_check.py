@@ -94,6 +94,7 @@ FAULTS = {
     "reset_incomplete": ("reset brings theta back", "after train and reset"),
     "reading_moves_theta": ("leave theta alone", "another after them"),
     "Understates": ("seconds of train", "by the driver's clock"),
+    "Instant": ("seconds of forward", "claims only"),
     "Overstates": ("seconds of gradient", "claims"),
     "Hoists": ("twice the work of forward", "1.0"),
     "Milliseconds": ("times below a millisecond", "whole milliseconds"),

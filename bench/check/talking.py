@@ -100,7 +100,7 @@ def _untimed(subject: Subject) -> None:
 )
 def _long_line(subject: Subject) -> None:
     _loaded(subject)
-    refused(subject, ("forward 0 " + "1" * 50_000, "frobnicate " + "x " * 50_000, "y" * 100_000), _WANTED)
+    refused(subject, ("forward 0 " + "1" * 10_000, "frobnicate " + "x " * 5_000, "y" * 20_000), _WANTED)
 
 
 @COMMANDS.claim("a line that ends with CR and LF does no harm", "take it or refuse it")

@@ -139,7 +139,7 @@ class Leaks(Faulty):
     kept: list[Array]
 
     def _gradient(self, first: int, count: int) -> Fields:
-        self.kept = [*getattr(self, "kept", []), np.ones(1 << 15)]
+        self.kept = [*getattr(self, "kept", []), np.ones(1 << 16)]
         return super()._gradient(first, count)
 
 
@@ -185,6 +185,11 @@ class Understates(_Clock):
 class Overstates(_Clock):
     def says(self, seconds: float) -> float:
         return 2 * seconds
+
+
+class Instant(_Clock):
+    def says(self, seconds: float) -> float:
+        return 1e-9 * seconds
 
 
 class Milliseconds(_Clock):
