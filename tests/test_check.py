@@ -96,7 +96,7 @@ FAULTS = {
     "Understates": ("seconds of train", "by the driver's clock"),
     "Instant": ("seconds of forward", "claims only"),
     "Overstates": ("seconds of gradient", "claims"),
-    "Hoists": ("twice the work of forward", "1.0"),
+    "Hoists": ("twice the work of forward", "times as long"),
     "Milliseconds": ("times below a millisecond", "whole milliseconds"),
     "Prepares": ("not prepared in init", "MiB more than with 64"),
     "Leaks": ("memory does not grow", "resident MiB"),
