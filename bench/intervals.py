@@ -15,6 +15,8 @@ from scipy.stats import t as student_t
 
 CONFIDENCE = 0.95
 MIN_LAUNCHES = 5
+_WARM_WINDOW = 3  # blocks
+_WARM_GAIN = 0.02
 
 
 class Timed(Protocol):
@@ -95,6 +97,25 @@ def launches_needed(logs: Sequence[float], precision: float, confidence: float =
     margin = math.log1p(precision)
     quantile = float(student_t.ppf((1 + confidence) / 2, len(logs) - 1))
     return max(len(logs), math.ceil((quantile * stdev(logs) / margin) ** 2))
+
+
+def settled(seconds: Sequence[float]) -> bool:
+    """Whether equal blocks, one after the other, have stopped getting faster.
+
+    None of the last three beats the fastest before them by over 2 %. By minima, since what else runs on a machine only
+    ever adds time: the blocks of a compiled program settle at once however noisy, those of a JIT language with its last
+    compilation (of how that can look: Barrett et al. 2017, "Virtual machine warmup blows hot and cold").
+    """
+    before, window = seconds[:-_WARM_WINDOW], seconds[-_WARM_WINDOW:]
+    return bool(before) and min(window) >= min(before) * (1 - _WARM_GAIN)
+
+
+def gain_within_launches(samples: Iterable[Timed]) -> Estimate | None:
+    """How many times faster the last round of a launch is than its first; above 1 was not warm. None as for `ratio`."""
+    launches: dict[int, dict[int, float]] = defaultdict(dict)
+    for (launch, number), value in _by_turn(samples).items():
+        launches[launch][number] = value
+    return t_interval([turns[min(turns)] - turns[max(turns)] for turns in launches.values() if len(turns) > 1])
 
 
 def outliers(samples: Sequence[Timed]) -> list[bool]:

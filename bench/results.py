@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
@@ -71,6 +72,17 @@ class Sample(_Value):
     outlier: bool = False  # beyond Tukey's fences among its backend's samples; kept and used like any other
 
 
+class Launch(_Value):
+    """What one fresh process cost before it could be timed."""
+
+    launch: int
+    startup_seconds: float = Field(ge=0)  # from its launch to its first reply
+    first_step_seconds: float = Field(ge=0)  # from its launch to the end of its first step, loading the data included
+    warmup_seconds: float = Field(ge=0)  # of untimed blocks, until they had stopped getting faster
+    warmup_blocks: int = Field(ge=0)
+    settled: bool  # whether they ever did
+
+
 class Curve(_Value):
     """Loss against wall time at the ends of epochs; entry 0 is the starting θ, at 0 seconds."""
 
@@ -88,7 +100,11 @@ class Curve(_Value):
 
 
 class BackendResult(_Value):
-    """One instance of a backend in one case. `instance` is the name, or name@2 for the second arm of an A/A pair."""
+    """One instance of a backend in one case. `instance` is the name, or name@2 for the second arm of an A/A pair.
+
+    `build_seconds` is what building its program took, in this run or before it; the seconds of starting, of the first
+    step and of warming up are medians over the launches.
+    """
 
     name: str
     instance: str
@@ -103,9 +119,12 @@ class BackendResult(_Value):
     build: dict[str, Any] = {}
     threads_seen: int | None = None
     peak_rss_bytes: int | None = None
+    build_seconds: float | None = None
     startup_seconds: float | None = None
+    first_step_seconds: float | None = None
     warmup_seconds: float | None = None
     source_lines: int | None = None
+    launches: list[Launch] = []
     samples: list[Sample] = []
     curve: Curve | None = None
     step_seconds: Estimate | None = None
@@ -266,6 +285,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return events
 
 
+_LISTS_OF_ARM = {"launch": "launches", "sample": "samples"}
 _NOT_JSON = (ValueError, RecursionError)
 
 
@@ -283,7 +303,8 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
 
     Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``device_state``
     (case, launch, round, what its sensors said), ``case`` (its number and
-    fields), ``backend`` (case, instance and any fields: later ones win), ``sample`` (case, instance, fields),
+    fields), ``backend`` (case, instance and any fields: later ones win), ``launch`` and ``sample`` (case, instance,
+    fields),
     ``case_end`` (case, stopped), ``finish``.
 
     Raises
@@ -310,9 +331,9 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 cases.setdefault(number, {"stopped": CUT_OFF}).update(fields)
                 arms.setdefault(number, {})
                 continue
-            arm = arms[number].setdefault(fields.pop("instance"), {"samples": []})
-            if kind == "sample":
-                arm["samples"].append(fields)
+            arm = arms[number].setdefault(fields.pop("instance"), {"launches": [], "samples": []})
+            if kind in _LISTS_OF_ARM:
+                arm[_LISTS_OF_ARM[kind]].append(fields)
             else:
                 arm.update(fields)
         if not run:
@@ -357,7 +378,7 @@ def _with_statistics(case: Case, wanted: str) -> Case:
     base = by_instance[reference].samples if reference else []
     backends = []
     for backend in case.backends:
-        update: dict[str, Any] = dict.fromkeys(_STATISTICS)
+        update: dict[str, Any] = {**dict.fromkeys(_STATISTICS), **_costs(backend)}
         labels = intervals.outliers(backend.samples)
         update["samples"] = [
             sample.model_copy(update={"outlier": label}) for sample, label in zip(backend.samples, labels, strict=True)
@@ -379,6 +400,13 @@ def _with_statistics(case: Case, wanted: str) -> Case:
     return case.model_copy(
         update={"backends": backends, "reference": reference, "noise_floor": _noise_floor(by_instance)}
     )
+
+
+def _costs(backend: BackendResult) -> dict[str, float | None]:
+    """The medians over launches; of what has no launches (results of before they were kept), what it says itself."""
+    if not backend.launches:
+        return {name: getattr(backend, name) for name in _COSTS}
+    return {name: median(getattr(launch, name) for launch in backend.launches) for name in _COSTS}
 
 
 def _held_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
@@ -488,12 +516,13 @@ def _edited(results: Results) -> str | None:
         if not _agree(case.noise_floor, again.noise_floor):
             return f"cases.{at}.noise_floor"
         for number, (said, found) in enumerate(zip(case.backends, again.backends, strict=True)):
-            for name in _STATISTICS:
+            for name in (*_STATISTICS, *_COSTS):
                 if not _agree(getattr(said, name), getattr(found, name)):
                     return f"cases.{at}.backends.{number}.{name}"
     return None
 
 
+_COSTS = ("startup_seconds", "first_step_seconds", "warmup_seconds")
 _STATISTICS = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")
 
 

@@ -9,7 +9,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from bench.results import Journal, When, case_title
 from bench.schedule import CaseRun, Settings
 from bench.sensors import Sensor
 from bench.suites import CaseKey, Suite, Workload
-from pyfnn import compiled, registry
+from pyfnn import compiled, programs, registry
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="for one reply of a worker (60)")
     p.add_argument("--seed", type=int, metavar="N", help="of the shuffles; drawn and recorded if not given")
     p.add_argument("--out", type=_folder, metavar="DIR", help="results/<timestamp> if not given")
+    p.add_argument("--rebuild", action="store_true", help="build programs again that are in the cache already")
     p.add_argument("--list", action="store_true", help="show suites, workloads and backends, and stop")
     return p
 
@@ -141,16 +142,22 @@ def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
 
 def _by_division(row: Row, suite: Suite) -> bool:
     """A suite takes those for a device only by name: others are about this machine's CPU."""
-    return row.division in suite.divisions and row.device == "cpu"
+    return row.division in suite.divisions and row.device == "cpu" and (suite.programs or row.host is not None)
 
 
 def _tell_who_is_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     left = [row for row in registry.rows(arguments.backend).values() if row not in rows]
     if left and arguments.backends is None:
-        kinds = sorted({row.division if row.device == "cpu" else f"on {row.device}" for row in left})
+        kinds = sorted({_kind(row) for row in left})
         names = ", ".join(row.name for row in left)
         told = f"not in suite {arguments.suite}: {names} ({', '.join(kinds)}). See --list; --backends names others"
         console.print(told, highlight=False, soft_wrap=True)
+
+
+def _kind(row: Row) -> str:
+    if row.host is None:
+        return "programs"
+    return row.division if row.device == "cpu" else f"on {row.device}"
 
 
 def show_list(console: Console, arguments: argparse.Namespace) -> None:
@@ -176,13 +183,35 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
     table = Table("backend", "language", "division", here_folded, title="Backends", title_justify="left")
     for row in registry.rows(arguments.backend).values():
         try:
-            registry.load(row)
-            here = "available"
+            here = _here(row)
         except PyfnnError as error:
             here = escape(f"unavailable: {error}")  # a remedy may name an extra in brackets
         division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
         table.add_row(row.name, row.language, division, here)
     console.print(table)
+
+
+def _here(row: Row) -> str:
+    """That a backend is available, or is once built; raises what it lacks."""
+    if row.host is None and not programs.is_built(row):
+        return "available, built at first use"
+    registry.load(row)
+    return "available"
+
+
+def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, PyfnnError]:
+    """Build the programs that are not built yet, outside every budget and clock; who cannot be, by name, and why."""
+    lost: dict[str, PyfnnError] = {}
+    for row in rows:
+        if row.host is not None:
+            continue
+        try:
+            if row.build is not None and (again or not programs.is_built(row)):
+                console.print(f"building {row.name}", highlight=False)
+                programs.build(row, again=again)
+        except PyfnnError as error:
+            lost[row.name] = error
+    return lost
 
 
 def measure(
@@ -193,6 +222,7 @@ def measure(
     journal: Journal,
     console: Console,
     sensor: Sensor | None = None,
+    lost: Mapping[str, PyfnnError] | None = None,
 ) -> None:
     """Run every case with its equal share of the budget, and with what earlier ones left of theirs."""
     start = time.perf_counter()
@@ -203,7 +233,7 @@ def measure(
             teller.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
             problem = suites.problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), budget / len(keys))
-            CaseRun(number, key, problem, rows, settings, share, journal, teller, sensor).run()
+            CaseRun(number, key, problem, rows, settings, share, journal, teller, sensor, lost).run()
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -225,6 +255,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     _tell_who_is_left_out(console, arguments, rows)
 
     said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
+    lost = prepare(rows, arguments.rebuild, console)
     status = 0
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**machine.describe(), **device}
@@ -232,7 +263,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         try:
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
-            measure(keys, rows, settings, suite.budget, journal, console, sensor)
+            measure(keys, rows, settings, suite.budget, journal, console, sensor, lost)
             _sense(sensor, journal)
             _probe("after", keys, rows, journal, console)
             journal.write("finish", finished=results.now())

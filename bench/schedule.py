@@ -6,7 +6,7 @@ What happens goes to the journal at once; nothing is computed here from samples 
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import gate, intervals
 from bench.results import Journal, Sample, Status
+from bench.sources import lines_of_code
 from bench.suites import CaseKey, Problem
 from bench.workers import MANY_BLOCKS, Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
 from pyfnn import parity
@@ -55,8 +56,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
 
 _SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
-_STEADY = 0.05  # successive blocks this close have warmed up
-_MOST_WARM_BLOCKS = 20
+_MOST_WARM_BLOCKS = 50  # who has not settled by then is told to have not
 _MOST_LAUNCHES = 100
 _CURVE_SHARE = 0.05  # of a case's budget
 _CURVE_EPOCHS = 40
@@ -123,6 +123,16 @@ class Arm:
     lost: bool = False
 
 
+@dataclass(frozen=True)
+class _Warmup:
+    """What it took until successive blocks agreed, and whether they did."""
+
+    seconds: float
+    blocks: int
+    fastest: float
+    settled: bool
+
+
 class CaseRun:
     """One case from proof to stop.
 
@@ -141,6 +151,8 @@ class CaseRun:
     watch : Watch
     sensor : Sensor, optional
         Of a device; read after each round, while every process is stopped.
+    lost : mapping of str to PyfnnError, optional
+        Whose program is known to be missing, by name, and why.
     """
 
     def __init__(
@@ -154,12 +166,14 @@ class CaseRun:
         journal: Journal,
         watch: Watch,
         sensor: Sensor | None = None,
+        lost: Mapping[str, PyfnnError] | None = None,
     ) -> None:
         self._number, self._key, self._problem = number, key, problem
         self._settings, self._budget = settings, budget
         self._block_seconds = settings.block_seconds * (1 if problem.members is None else MANY_BLOCKS)
         self._journal, self._watch, self._sensor = journal, watch, sensor
         self._arms = [Arm(row, row.name) for row in rows]
+        self._lost = lost or {}
         self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
         self._battery: list[parity.Trial] = []
         self._many: list[parity.ManyTrial] = []
@@ -176,6 +190,9 @@ class CaseRun:
     def _measure(self) -> str:
         """Launch after launch; why there are no more."""
         start, least = time.perf_counter(), self._settings.min_launches
+        for arm in self._arms:
+            if arm.row.name in self._lost:
+                self._lose(arm, {}, _status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
         try:
             self._battery = gate.trials(self._problem, self._key.workload.batch)
             self._many = gate.many_trials(self._problem, self._key.workload.batch)
@@ -227,7 +244,7 @@ class CaseRun:
             language=row.language,
             division=row.division,
             device=row.device,
-            source_lines=row.source_lines(),
+            source_lines=lines_of_code(row),
             status="not_run",
             reason="the run ended before its first launch did",
         )
@@ -244,8 +261,7 @@ class CaseRun:
         try:
             yield
         except PyfnnError as error:
-            status = next(status for cls, status in STATUS_OF if isinstance(error, cls))
-            self._lose(arm, seats, status, error)
+            self._lose(arm, seats, _status_of(error), error)
 
     def _lose(self, arm: Arm, seats: dict[str, Seat], status: Status, error: PyfnnError) -> None:
         remedy = error.remedy if isinstance(error, BackendUnavailable) else ""
@@ -309,17 +325,22 @@ class CaseRun:
         """A fresh process: proven, loaded, calibrated if it is the first, warmed up, stopped."""
         seat = Seat(arm.row, self._key, self._problem, self._settings.timeout)
         seats[arm.instance] = seat
+        seat.sit_down()
+        first_step = seat.first_step()
         if arm.steps == 0:  # the proof itself takes many steps
-            seat.sit_down()
             step = seat.glimpse()
             self._refuse_if_too_slow(seat, step, self._proof_seconds(seat, step), "its first step took")
         start = time.perf_counter()
         evidence = gate.prove(seat, self._battery, self._many)
         proof_seconds = time.perf_counter() - start
         seat.sit_down()
-        if arm.steps == 0:
+        cold = arm.steps == 0
+        if cold:
             self._calibrate(arm, seat, proof_seconds)
         warmup = self._warm_up(arm, seat)
+        if cold and warmup.fastest < self._block_seconds:
+            self._calibrate(arm, seat, proof_seconds)
+        self._note_launch(arm, seat, launch, first_step, warmup)
         if launch == 0:
             said = seat.worker.description
             self._tell(
@@ -333,10 +354,22 @@ class CaseRun:
                 },
                 parity=evidence.summary(),
                 threads_seen=seat.model.threads,
-                startup_seconds=seat.worker.startup_seconds,
-                warmup_seconds=warmup,
+                build_seconds=seat.build_seconds,
             )
         seat.stop()
+
+    def _note_launch(self, arm: Arm, seat: Seat, launch: int, first_step: float, warmup: _Warmup) -> None:
+        self._journal.write(
+            "launch",
+            case=self._number,
+            instance=arm.instance,
+            launch=launch,
+            startup_seconds=seat.worker.startup_seconds,
+            first_step_seconds=first_step,
+            warmup_seconds=warmup.seconds,
+            warmup_blocks=warmup.blocks,
+            settled=warmup.settled,
+        )
 
     def _proof_seconds(self, seat: Seat, step_seconds: float) -> float:
         """What the proof will take, predicted from one step; of many networks, from a step of each."""
@@ -369,7 +402,7 @@ class CaseRun:
         settings = self._settings
         block = max(step_seconds, self._block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
-        blocks = 2 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
+        blocks = 4 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
         predicted = settings.min_launches * (seat.worker.startup_seconds + proof_seconds + blocks)
         if predicted > self._budget:
             raise TooSlow(
@@ -391,16 +424,13 @@ class CaseRun:
         tries = ", ".join(f"{ratio:.2f}" for ratio in seen)
         raise Implausible(f"twice the repeats took {tries} times as long")
 
-    def _warm_up(self, arm: Arm, seat: Seat) -> float:
-        """Run blocks until two in a row agree; seconds spent."""
-        start, last = time.perf_counter(), math.inf
-        for _ in range(_MOST_WARM_BLOCKS):
+    def _warm_up(self, arm: Arm, seat: Seat) -> _Warmup:
+        """Run blocks until they have settled, by their own times."""
+        start, blocks = time.perf_counter(), list[float]()
+        while not intervals.settled(blocks) and len(blocks) < _MOST_WARM_BLOCKS:
             seat.reset()
-            seconds = seat.run(arm.steps).seconds
-            if abs(seconds - last) <= _STEADY * seconds:
-                break
-            last = seconds
-        return time.perf_counter() - start
+            blocks.append(seat.run(arm.steps).seconds)
+        return _Warmup(time.perf_counter() - start, len(blocks), min(blocks), intervals.settled(blocks))
 
     def _add_second_arms(self) -> list[Arm]:
         """The A/A pairs: a second instance of the reference and of the fastest backend."""
@@ -489,6 +519,10 @@ class CaseRun:
             if not math.isfinite(loss):
                 raise Diverged(f"the loss is {loss} after {epoch} epochs")
         self._tell(arm, curve={"epochs": list(range(epochs + 1)), "seconds": seconds, "losses": losses})
+
+
+def _status_of(error: PyfnnError) -> Status:
+    return next(status for cls, status in STATUS_OF if isinstance(error, cls))
 
 
 def _forward_flops(sizes: Sequence[int]) -> int:

@@ -16,7 +16,8 @@ import psutil
 from numpy.typing import NDArray
 
 from bench.suites import CaseKey, Problem
-from pyfnn.backend import Array, Operation
+from pyfnn import programs
+from pyfnn.backend import Array
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import Network
@@ -85,6 +86,8 @@ class Seat:
     worker : Worker
     model : ProcessModel or ProcessEnsemble
         Of the workload, after `sit_down`.
+    build_seconds : float or None
+        What building its program took, whenever that was; None for what is no program or needs no building.
     """
 
     def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
@@ -92,7 +95,10 @@ class Seat:
         self._fetch_seconds = 0.0 if row.device == "cpu" else case.workload.members * problem.theta.nbytes / _FETCHED
         self._cpus = choose_cpus(case.threads)
         _check_memory(problem)
-        self.worker = Worker(command_of(row), cpus=self._cpus, threads=case.threads, timeout=timeout)
+        command = command_of(row)
+        self.build_seconds = programs.build(row).seconds if row.host is None else None
+        self._launched = time.perf_counter()
+        self.worker = Worker(command, cpus=self._cpus, threads=case.threads, timeout=timeout)
         self.model: ProcessModel | ProcessEnsemble
 
     def make(self, network: Network, theta: Array) -> ProcessModel:
@@ -188,17 +194,20 @@ class Seat:
             device_seconds=model.device_seconds,
         )
 
+    def first_step(self) -> float:
+        """Seconds from the launch of the process to the end of its first step, loading the workload included."""
+        self.run(1)
+        seconds = time.perf_counter() - self._launched
+        self.reset()
+        return seconds
+
     def glimpse(self) -> float:
         """About what a step takes, by the driver's clock: enough to tell what cannot be waited for. Judges nothing."""
-        if isinstance(self.model, ProcessEnsemble):
-            start = time.perf_counter()
-            self.run(1)
-            self.reset()
-            return time.perf_counter() - start
-        operation: Operation = "forward" if self._case.operation == "forward" else "gradient"
-        for _ in range(2):  # the first call may compile
-            self.model.time(operation, 0, self._case.workload.batch, 1)
-        return self.model.call_wall_seconds
+        start = time.perf_counter()
+        block = self.run(1)
+        seconds = time.perf_counter() - start
+        self.reset()
+        return block.wall_seconds if self.single else seconds
 
     def turn(self, burst: int, steps: int) -> Block:
         """From the workload's θ: an untimed burst at the same sizes, then the timed block.

@@ -69,12 +69,9 @@ class Row(BaseModel):
                 raise ValueError(f"{pattern!r} must be a path or a pattern relative to the manifest's folder")
         return patterns
 
-    def source_lines(self) -> int | None:
-        """Lines of source, blank ones and comment-only ones included; None where the row names no sources."""
-        files = [path for pattern in self.sources for path in self._matches(pattern) if path.is_file()]
-        if not files:
-            return None
-        return sum(len(path.read_text(encoding="utf-8", errors="replace").splitlines()) for path in files)
+    def source_files(self) -> list[Path]:
+        """The files that `sources` names and that are there."""
+        return [path for pattern in self.sources for path in self._matches(pattern) if path.is_file()]
 
     def _matches(self, pattern: str) -> list[Path]:
         if pattern.startswith("native/"):

@@ -60,8 +60,8 @@ def command_of(row: Row) -> list[str]:
     """
     if row.host is not None:
         return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
-    build = programs.build(row)
-    command = [programs.fill_in(word, row.folder, build) for word in shlex.split(str(row.run))]
+    built = programs.build(row)
+    command = [programs.fill_in(word, row.folder, built.folder) for word in shlex.split(str(row.run))]
     if shutil.which(command[0]) is None:
         raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
     return command

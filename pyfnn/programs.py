@@ -1,12 +1,17 @@
 """Builds the programs of foreign-language backends at first use, into the user's cache. Runs none of them."""
 
 import hashlib
+import json
 import os
 import platform
 import shlex
 import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -17,6 +22,15 @@ from pyfnn.manifest import Row
 _WORDS_SHOWN = 20  # lines of a compiler's complaint
 _PROBE_PATIENCE = 60.0  # seconds
 _BUILD_PATIENCE = 900.0  # seconds
+_RECORD = ".pyfnn-build.json"  # beside what was built: what building it took
+
+
+@dataclass(frozen=True)
+class Built:
+    """Where a row's program is, and the seconds that building it took, then; None where it needs no building."""
+
+    folder: Path
+    seconds: float | None = None
 
 
 def cache_folder() -> Path:
@@ -45,43 +59,88 @@ def probe(row: Row) -> str:
     """
     if row.probe is None:
         return ""
-    command = shlex.split(row.probe)
+    try:
+        return _answer(row.probe, os.environ.get("PATH", ""))
+    except _ProbeFailed as error:
+        raise BackendUnavailable(str(error), row.remedy) from None
+
+
+class _ProbeFailed(Exception):
+    """Why there is no answer."""
+
+
+@cache  # asked before each launch; only an answer is kept
+def _answer(probe: str, _path: str) -> str:
+    command = shlex.split(probe)
     if shutil.which(command[0]) is None:
-        raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
+        raise _ProbeFailed(f"{command[0]} is not on PATH")
     try:
         done = _run(command, _PROBE_PATIENCE)
     except subprocess.TimeoutExpired:
-        raise BackendUnavailable(f"{row.probe!r} was silent for {_PROBE_PATIENCE:.0f} s", row.remedy) from None
+        raise _ProbeFailed(f"{probe!r} was silent for {_PROBE_PATIENCE:.0f} s") from None
     if done.returncode != 0:
-        raise BackendUnavailable(f"{row.probe!r} failed: {(done.stderr or done.stdout).strip()[:300]}", row.remedy)
+        raise _ProbeFailed(f"{probe!r} failed: {(done.stderr or done.stdout).strip()[:300]}")
     return (done.stdout or done.stderr).strip()
 
 
-def build(row: Row) -> Path:
-    """The folder with a row's built program, building it where that has not been done for these sources, this build
-    line and this compiler; the row's own folder where it needs no building.
+def is_built(row: Row) -> bool:
+    """Whether a row's program is there, or needs no building; `BackendUnavailable` as `build` raises it."""
+    version = probe(row)
+    return row.build is None or _target(row, version).exists()
+
+
+def build(row: Row, *, again: bool = False) -> Built:
+    """A row's program, built where that has not been done for these sources, this build line and this compiler.
+
+    Parameters
+    ----------
+    row : Row
+        With a `run` line. One without a `build` line is its own folder.
+    again : bool
+        Build it even so.
 
     Raises
     ------
     BackendUnavailable
-        The toolchain is absent.
+        The toolchain is absent, or the cache takes no files.
     BuildFailed
         With the compiler's words.
     """
     version = probe(row)
     if row.build is None:
-        return row.folder
-    target = cache_folder() / f"{row.name}-{_key(row, version)}"
-    if target.exists():
-        return target
+        return Built(row.folder)
+    target = _target(row, version)
+    if again or not target.exists():
+        try:
+            _build_into(target, row)
+        except OSError as error:
+            remedy = "make room there, or set XDG_CACHE_HOME to a folder that takes files"
+            raise BackendUnavailable(f"{target.parent} takes no build: {error.strerror or error}", remedy) from None
+    return Built(target, _recorded_seconds(target))
+
+
+def _target(row: Row, version: str) -> Path:
+    return cache_folder() / f"{row.name}-{_key(row, version)}"
+
+
+def _build_into(target: Path, row: Row) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{row.name}-", dir=target.parent))
+    with tempfile.TemporaryDirectory(prefix=f"{row.name}-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        start = time.perf_counter()
+        _compile(row, new)
+        (new / _RECORD).write_text(json.dumps({"seconds": time.perf_counter() - start}), encoding="utf-8")
+        with suppress(FileNotFoundError):  # the first time; or somebody else builds it again, too
+            target.rename(Path(scratch) / "old")
+        _move_into_place(new, target)
+
+
+def _recorded_seconds(target: Path) -> float | None:
     try:
-        _compile(row, scratch)
-        _move_into_place(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
+        return float(json.loads((target / _RECORD).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):  # lost or altered: the program may well be whole
+        return None
 
 
 def _compile(row: Row, scratch: Path) -> None:

@@ -5,6 +5,7 @@ They are built as a run's are, from journal events, and each says in its host th
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ def events(
     noise: float = 0.01,
     a_a: bool = True,
     operations: Sequence[str] = ("train",),
+    dtypes: Sequence[str] = ("float32",),
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """The journal of a made-up run; `noise` is the spread of launches, as a fraction."""
@@ -101,11 +103,10 @@ def events(
         "host": {"cpu_model": SYNTHETIC, "pyfnn": "0.1.0", "memory": {"bytes": 2**34}},
         "settings": {"reference": "numpy", "seed": seed, "launches": launches},
     }
-    cases = [(workload, operation) for workload in workloads for operation in operations]
-    for number, (workload, operation) in enumerate(cases):
+    for number, (workload, operation, dtype) in enumerate(product(workloads, operations, dtypes)):
         batch, rate, flops, _ = WORKLOADS[workload]
         data = "drawn in wine's shape by a seeded teacher" if "wine" in workload else ""
-        case = {"workload": workload, "operation": operation, "dtype": "float32", "threads": 1, "batch": batch}
+        case = {"workload": workload, "operation": operation, "dtype": dtype, "threads": 1, "batch": batch}
         yield {
             "event": "case", "case": number, **case, "learning_rate": rate, "flops_per_step": flops, "data": data,
             "ceiling_gflops": 250.0,

@@ -44,7 +44,7 @@ def probed(name):
         model.load(x, y, np.arange(3))
         model.train(0, 3, 2, 0.1)
         loss = model.loss_and_gradient(0, 3)[0]
-    return {"loss": loss, "lines": row.source_lines(), "flags": backend.description.flags}
+    return {"loss": loss, "lines": len(row.source_files()), "flags": backend.description.flags}
 
 answer = {"home": pyfnn.__file__, "backends": {name: probed(name) for name in ("numpy", "cpp", "c")}}
 try:

@@ -1,7 +1,7 @@
 """Claims about the statistics: intervals, pairing, the noise floor, how many launches. The samples are made up."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +157,48 @@ def test_19_of_20_intervals_hold_the_truth() -> None:
         assert estimate is not None
         held += estimate.low <= 2e-6 <= estimate.high
     assert 0.93 <= held / 2000 <= 0.97
+
+
+def warmed(times: Callable[[int], float]) -> int:
+    """After how many blocks they count as settled."""
+    blocks: list[float] = []
+    while not intervals.settled(blocks):
+        blocks.append(times(len(blocks)))
+        assert len(blocks) < 1000
+    return len(blocks)
+
+
+def test_what_is_steady_from_the_start_has_settled_at_once_however_noisy() -> None:
+    rng = np.random.default_rng(5)
+    for noise in (0.0, 0.01, 0.3):
+        needed = [warmed(lambda _, n=noise: 1 + n * rng.exponential()) for _ in range(200)]  # type: ignore[misc]
+        assert min(needed) == 4
+        assert np.mean(needed) < 7
+
+
+@pytest.mark.parametrize("plateau", [1, 2, 3])
+def test_an_interpreter_a_first_and_a_second_compiler_are_waited_for(plateau: int) -> None:
+    rng = np.random.default_rng(6)
+    levels = [10.0] * plateau + [3.0] * plateau + [1.0] * 100
+    for _ in range(100):
+        assert warmed(lambda at: levels[at] * (1 + 0.01 * rng.exponential())) > 2 * plateau + 2
+
+
+def test_what_gets_steadily_faster_has_not_settled_until_it_stops() -> None:
+    assert warmed(lambda at: max(1.0, 5 * 0.97**at)) > 50
+
+
+def test_two_blocks_that_agree_are_no_proof() -> None:
+    assert not intervals.settled([3.0, 3.0])
+    assert not intervals.settled([])
+
+
+def test_a_launch_that_got_faster_from_its_first_round_to_its_last_shows() -> None:
+    getting = [Taken(launch, at, (1 + 0.001 * launch) / (1 + 0.1 * at)) for launch in range(5) for at in range(3)]
+    gain = intervals.gain_within_launches(getting)
+    assert gain
+    assert 1.19 < gain.low <= gain.median <= gain.high < 1.21
+    assert intervals.gain_within_launches([Taken(launch, 0, 1.0) for launch in range(5)]) is None
 
 
 def test_an_outlier_is_labelled_and_its_neighbours_are_not() -> None:

@@ -25,8 +25,9 @@ from sample_results import BACKENDS, FAILURES, SYNTHETIC, WORKLOADS, events, sam
 
 from bench import plot, report
 from bench.report import figures as figures_module
-from bench.report import rows, summary, tables
-from bench.report.figures import FLOOR, LINE, STYLE, TYPE, WIDTH, _spread, _ticks
+from bench.report import overview, rows, summary, tables
+from bench.report.drawing import DIVISION_STYLE, LINE, OTHER_STYLE, STYLE, TYPE, WIDTH, round_ticks, spread
+from bench.report.figures import FLOOR
 from bench.results import Estimate, Results, save
 
 QUICK = ("numpy", "cpp", "c", "cpp-tuned", "torch")
@@ -312,8 +313,68 @@ def test_no_two_curves_look_alike() -> None:
     assert len(set(looks)) == len(looks)
 
 
+OVERVIEW, EFFORT = "overview_train_1t", "effort_train_float32_1t"
+
+
+def test_the_overview_has_a_panel_a_workload_and_a_mark_a_dtype_at_the_ratio() -> None:
+    results = sample_results(QUICK, ("wine-deep", "digits"), dtypes=("float32", "float64"))
+    figure = drawn(results)[OVERVIEW]
+    assert [axes.get_title() for axes in figure.axes] == ["wine-deep", "digits"]
+    for axes, workload in zip(figure.axes, ("wine-deep", "digits"), strict=True):
+        marks = [data(line)[0][0] for line in axes.lines if line.get_marker() in ("o", "s", "D")]
+        ratios = [b.ratio.median for c in results.cases if c.workload == workload for b in c.backends
+                  if b.ratio and b.instance == b.name]  # fmt: skip
+        assert sorted(marks) == pytest.approx(sorted([*ratios, 1.0, 1.0]))
+    assert any("Filled, above, and in numbers: float32; open, below: float64." in t.get_text() for t in texts(figure))
+
+
+def test_the_overview_puts_the_fastest_of_a_division_first_and_says_who_has_no_ratio() -> None:
+    figure = drawn(sample_results((*QUICK, "go"), failures={"go": "unavailable"}))[OVERVIEW]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["cpp", "c", "numpy", "go", "cpp-tuned", "torch"]
+    assert "unavailable" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_more_workloads_than_fit_beside_each_other_go_on_in_a_further_file() -> None:
+    workloads = ("wine-deep", "wine-batch", "digits", "mlp")
+    extra = sample_results(QUICK, workloads)
+    further = [c.model_copy(update={"workload": f"{c.workload}-2"}) for c in extra.cases]
+    figures = drawn(extra.model_copy(update={"cases": [*extra.cases, *further]}))
+    assert [len(figures[stem].axes) for stem in (OVERVIEW, f"{OVERVIEW}_2")] == [4, 4]
+
+
+def test_effort_is_lines_of_code_against_the_geometric_mean_of_the_ratios() -> None:
+    results = sample_results(QUICK, ("wine-deep", "digits"))
+    cases = rows.told(results)
+    figure = drawn(results)[EFFORT]
+    points = {
+        data(line)[0][0]: data(line)[1][0] for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")
+    }
+    for name in QUICK:
+        ratios = [b.ratio.median for c in results.cases for b in c.backends if b.instance == name and b.ratio] or [1.0]
+        wanted = float(np.exp(np.mean(np.log(ratios))))
+        assert overview.standing(name, cases) == pytest.approx(wanted)
+        assert points[200 + 7 * len(name)] == pytest.approx(wanted) or name in ("cpp", "numpy", "torch")  # as long
+    assert any("geometric mean over wine-deep, digits" in text.get_text() for text in texts(figure))
+
+
+def test_effort_names_who_is_left_out_and_needs_two_to_compare() -> None:
+    figures = drawn(sample_results(QUICK, failures={"cpp": "crashed"}))
+    assert any("No ratio in some case: cpp." in " ".join(t.get_text().split()) for t in texts(figures[EFFORT]))
+    alone = {name: "crashed" for name in QUICK if name not in ("numpy", "c")}
+    assert EFFORT in drawn(sample_results(QUICK, failures=alone))
+    bare = edited(sample_results(QUICK), {"c": {"source_lines": None}, **{n: {"source_lines": None} for n in alone}})
+    assert EFFORT not in drawn(bare)
+
+
+def test_without_a_ratio_there_is_neither_overview_nor_effort() -> None:
+    figures = drawn(sample_results(launches=1))
+    assert OVERVIEW not in figures
+    assert EFFORT not in figures
+
+
 def test_divisions_differ_in_marker_as_well_as_colour() -> None:
-    markers, colours = zip(*[*figures_module.DIVISION_STYLE.values(), figures_module.OTHER_STYLE], strict=True)
+    markers, colours = zip(*[*DIVISION_STYLE.values(), OTHER_STYLE], strict=True)
     assert len(set(markers)) == len(markers)
     assert len(set(colours)) == len(colours)
 
@@ -358,7 +419,7 @@ def _boxes(figure: Figure) -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("name", LEGIBLE)
 def test_every_text_is_legible_at_column_width(name: str) -> None:
     for stem, figure in drawn(LEGIBLE[name]).items():
-        assert figure.get_figwidth() == WIDTH
+        assert figure.get_figwidth() == (overview.WIDE if len(figure.axes) > 1 and OVERVIEW in stem else WIDTH)
         assert all(float(text.get_fontsize()) >= TYPE >= 7 for text in texts(figure)), stem
         boxes = list(_boxes(figure))
         for text, box in boxes:
@@ -371,19 +432,19 @@ def test_every_text_is_legible_at_column_width(name: str) -> None:
 
 @given(st.lists(st.floats(0, 2.8), min_size=1, max_size=20).map(sorted))
 def test_names_keep_their_distance_and_stay_over_the_axes(wanted: list[float]) -> None:
-    places = _spread(wanted, LINE, 2.8)
+    places = spread(wanted, LINE, 2.8)
     assert all(b - a >= LINE - 1e-9 for a, b in pairwise(places))
     assert all(-1e-9 <= place <= 2.8 + 1e-9 for place in places)
 
 
 def test_names_with_room_between_them_are_left_where_they_belong() -> None:
-    assert _spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
-    assert _spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
+    assert spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
+    assert spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
 
 
 @given(st.floats(-9, 6), st.floats(0.04, 9))
 def test_a_log_axis_always_has_ticks(low: float, decades: float) -> None:
-    ticks = _ticks(10**low, 10 ** (low + decades))
+    ticks = round_ticks(10**low, 10 ** (low + decades))
     assert 2 <= len(ticks) <= 7
     assert all(10**low <= tick <= 10 ** (low + decades) for tick in ticks)
 
@@ -433,7 +494,7 @@ def test_the_summary_links_figures_that_exist(tmp_path: Path) -> None:
     report.write(sample_results(QUICK, ["wine-deep", "digits"]), tmp_path)
     text = (tmp_path / "summary.md").read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert len(links) == 10  # step time, ratio, share and two curves, each as PNG and SVG
+    assert len(links) == 14  # overview, effort, step time, ratio, share and two curves, each as PNG and SVG
     assert all((tmp_path / link).stat().st_size > 0 for link in links)
 
 

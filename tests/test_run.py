@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from test_gate import BROKEN, TESTS, library
 from bench import results, run, suites
 from bench.results import BackendResult, Results
 from bench.schedule import Settings
-from pyfnn import registry
+from pyfnn import programs, registry
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 
@@ -43,7 +44,7 @@ FORESEEN = {  # name: (deed, status, words of the reason)
     "too-fast": ("understates train 1", "implausible", "claims only"),
     "too-late": ("overstates train 1", "implausible", "by the driver's clock"),
     "instant": ("instant train 1", "implausible", "claims only 1e-09"),
-    "slow": ("slow time 1", "too_slow", "its first step took 2"),
+    "slow": ("slow train 1", "too_slow", "its first step took 2"),
     "greedy": ("greedy init 1", "threads_mismatch", "says it uses 64 threads"),
     "drifting": ("drifts train 1", "parity_failed", "the own network"),
     "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
@@ -218,14 +219,16 @@ def test_the_default_leaves_out_frameworks_and_devices_says_so_and_keeps_whom_th
     monkeypatch.setattr(run, "measure", lambda _, rows, *__: measured.extend(row.name for row in rows))
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     assert run.main(["--backend", str(table), "--out", "out"]) == 1  # nothing was timed
-    ours = (row.name for row in rows.values() if row.division != "framework" and row.device == "cpu")
+    hosted = [row for row in rows.values() if row.host is not None]
+    ours = (row.name for row in hosted if row.division != "framework" and row.device == "cpu")
     assert measured == [*ours, "mine"]
     said = capsys.readouterr().out
     others = "jax, jax-step, torch, torch-cuda, torch-cuda-graph, jax-cuda, sklearn, numba, cuda, cuda-blas"
-    assert f"not in suite quick: {others} (framework, on cuda)" in said
+    assert f"not in suite quick: {others}, " in said
+    assert "(framework, on cuda, programs)" in said
     measured.clear()
     assert run.main(["--suite", "frameworks", "--out", "all"]) == 1
-    assert measured == [row.name for row in rows.values() if row.device == "cpu"]
+    assert measured == [row.name for row in hosted if row.device == "cpu"]
     assert "not in suite frameworks: torch-cuda, " in capsys.readouterr().out
     measured.clear()
     assert run.main(["--backends", "numpy,sklearn", "--out", "two"]) == 1
@@ -266,6 +269,61 @@ def test_a_folder_that_holds_a_run_is_not_written_to(
     assert (folder / "out" / name).read_text() == "precious"
 
 
+def compiled_manifest(folder: Path, build: str) -> tuple[list[str], Path]:
+    """What asks for a program, `made`, whose build is noted in a file before `build` is run; and that file."""
+    log = folder / "log" / "builds"  # not beside the sources: what changes there is built again
+    log.parent.mkdir()
+    worker = shlex.join([sys.executable, "-S", "-E", str(misbehaving.WORKER), *misbehaving.STEADY.split()])
+    table = f'run = "{worker}"\nbuild = "echo built >> {log}; {build}"\nremedy = \'get it\''
+    source = folder / "made"
+    source.mkdir()
+    manifest = misbehaving.manifest(source / "backend.toml", {"steady": misbehaving.STEADY}, {"made": table})
+    who = ["--backend", str(manifest), "--backends", "steady,made", "--reference", "steady"]
+    return [*who, "--suite", str(folder / "tiny.toml")], log
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_program_is_built_before_the_clock_once_and_again_on_request(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, log = compiled_manifest(folder.parent, "sleep 0.2")
+    for out, more, builds in (("a", [], 1), ("b", [], 1), ("c", ["--rebuild"], 2)):
+        assert run.main([*asked, "--out", out, *more]) == 0
+        assert log.read_text().splitlines() == ["built"] * builds
+        assert ("building made" in capsys.readouterr().out) == (out != "b")
+        made = next(b for b in results.load(folder / out).cases[0].backends if b.instance == "made")
+        assert made.build_seconds is not None
+        assert 0.2 <= made.build_seconds < 20
+        assert "build, s" in (folder / out / "summary.md").read_text()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_build_that_fails_is_tried_once_shows_the_compilers_words_and_costs_only_itself(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, log = compiled_manifest(folder.parent, "echo 'fnn.x:3: error: no such word' >&2; exit 1")
+    assert run.main([*asked, "--dtype", "float32,float64", "--out", "a"]) == 0
+    assert log.read_text().splitlines() == ["built"]
+    said = capsys.readouterr().out
+    assert "fnn.x:3: error: no such word" in said
+    assert "remedy: get it" in said
+    for case in results.load(folder / "a").cases:
+        assert {b.name: b.status for b in case.backends} == {"steady": "ok", "made": "build_failed"}
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_list_builds_nothing_and_says_what_would_be_built(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked, log = compiled_manifest(folder.parent, "true")
+    assert run.main(["--list", *asked]) == 0
+    assert "built at first use" in " ".join(capsys.readouterr().out.split())
+    assert not log.exists()
+
+
 def test_list_shows_suites_workloads_and_who_can_run_here_and_measures_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +345,7 @@ def test_list_shows_a_remedy_to_its_last_bracket(
         raise BackendUnavailable(f"no library of {row.name}", "pip install 'pyfnn[torch]'")
 
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(registry, "load", absent)
+    monkeypatch.setattr(run, "_here", absent)
     assert run.main(["--list"]) == 0
     assert capsys.readouterr().out.count("pip install 'pyfnn[torch]'") == len(registry.rows())
     assert list(folder.iterdir()) == []
@@ -332,7 +390,7 @@ def test_a_full_disk_is_said_and_what_was_written_can_be_read(
     def fsync(_: int) -> None:
         nonlocal written
         written += 1
-        if written > 8:
+        if written > 12:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)

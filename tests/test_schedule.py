@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bench import gate, results, schedule, suites
+from bench.report.rows import case_rows
 from bench.results import Case, Journal, Status
 from bench.schedule import STATUS_OF, CaseRun, Settings, TooSlow
 from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
@@ -199,7 +200,7 @@ def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> N
 
 
 def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_the_proof(measure: Measure) -> None:
-    case = measure.run({"steady": STEADY, "dawdler": "slow time 1"})
+    case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
     slow = case.backends[1]
     assert slow.status == "too_slow"
     assert "its first step took 2" in slow.reason
@@ -207,6 +208,42 @@ def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_t
     assert slow.samples == []
     assert slow.parity == {}
     assert case.backends[0].status == "ok"
+
+
+def test_who_compiles_while_running_is_timed_once_that_is_over_and_what_it_took_is_told(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "jit": "warms train 1"}, LONGER)
+    steady, jit = case.backends[:2]
+    assert (steady.status, jit.status) == ("ok", "ok")
+    assert jit.step_seconds
+    assert steady.step_seconds
+    assert jit.step_seconds.median < 2 * steady.step_seconds.median  # it began five times as slow
+    assert steady.warmup_seconds
+    assert jit.warmup_seconds
+    assert jit.warmup_seconds > steady.warmup_seconds
+    assert all(launch.settled for launch in [*steady.launches, *jit.launches])
+    assert min(sample.seconds for sample in jit.samples) > 0.7 * LONGER.block_seconds
+
+
+def test_who_goes_on_getting_faster_is_told_to_have_not_settled(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_MOST_WARM_BLOCKS", 6)
+    case = measure.run({"steady": STEADY, "restless": "speeds_up train 1"})
+    restless = case.backends[1]
+    assert restless.status == "ok"
+    assert not all(launch.settled for launch in restless.launches)
+    assert any("Had not settled" in note and "restless" in note for note in case_rows(case, "steady").notes)
+
+
+def test_every_launch_tells_what_starting_and_the_first_step_took(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "dawdler": "dawdles hello 1"})
+    steady, dawdler = case.backends[:2]
+    assert [launch.launch for launch in dawdler.launches] == [0, 1]
+    assert all(0 < launch.startup_seconds < launch.first_step_seconds for launch in steady.launches)
+    assert dawdler.startup_seconds
+    assert dawdler.first_step_seconds
+    assert 0.5 <= dawdler.startup_seconds < dawdler.first_step_seconds
+    assert steady.build_seconds is None
 
 
 def test_repeats_that_do_not_add_up_are_implausible(measure: Measure) -> None:

@@ -25,7 +25,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from rich.console import Console
 
 from bench import ceilings, machine
-from bench.report.figures import DPI, STYLE
+from bench.report.drawing import DPI, STYLE
 from bench.results import IMPLAUSIBLE, Ceilings
 from bench.suites import all_threads
 from bench.workers import choose_cpus

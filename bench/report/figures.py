@@ -1,68 +1,52 @@
 """The figures of a run, for a journal's column: step times, ratios, shares of the peak, rooflines, training curves.
-Decides nothing: see `rows`.
 
-Every position is in inches, from the lines of text to be placed, so that type stays at 7 pt or more whatever the
-number of backends. Divisions differ in marker and colour (Okabe and Ito 2008, "Color universal design").
+What they share is in `drawing`; what they may say is decided in `rows`.
 """
 
-import math
 import re
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.textpath import TextPath
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from bench.report.drawing import (
+    AXIS,
+    BLACK,
+    DPI,
+    EDGE,
+    FAINT,
+    GAP,
+    LEGEND,
+    LINE,
+    LINE_COLOURS,
+    LINE_STYLES,
+    MUTED,
+    PAGE,
+    ROW,
+    SHADE,
+    STYLE,
+    WIDTH,
+    WORD,
+    division_handle,
+    log_axis,
+    marker_of,
+    ordered,
+    put_footnotes,
+    shortened,
+    spread,
+    width_of,
+    wrapped,
+)
+from bench.report.overview import PANELS, effort, overview, relative
 from bench.report.rows import CaseRows, Quantity, Roof, Row, number, roofs_of, told, unit_of
 from bench.results import Curve, Results
-
-WIDTH = 3.5  # inches: one column of a journal
-PAGE = 9.0  # inches: figures taller than this go on in a further file
-DPI = 300
-TYPE = 7.0  # points
-ROW, LINE, GAP, AXIS, EDGE = 0.15, 0.125, 0.5, 0.38, 0.06  # inches; GAP, between divisions, in rows
-
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-DIVISION_STYLE = {"plain": ("o", BLUE), "tuned": ("s", VERMILION), "framework": ("D", GREEN)}
-OTHER_STYLE = ("^", PURPLE)
-LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)
-LINE_STYLES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
-FAINT, SHADE, MUTED = "#DDDDDD", "#BDBDBD", "#555555"
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": TYPE,
-    "axes.labelsize": TYPE,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": TYPE,
-    "ytick.labelsize": TYPE,
-    "xtick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.width": 0.6,
-    "ytick.major.size": 2.5,
-    "text.parse_math": False,
-    "svg.hashsalt": "pyfnn",
-}
 
 Key = tuple[str, str, int]
 FLOOR, ROOF = "noise floor", "roof"  # the groups they have in the SVG
@@ -91,10 +75,6 @@ class Kind:
         return self.unit == "ratio"
 
 
-def _relative(row: Row) -> Quantity | None:
-    return Quantity(1.0) if row.verdict == "reference" and row.step else row.ratio
-
-
 def _share(row: Row) -> Quantity | None:
     """As wide an interval as the step time's: the peak is taken for what the probes found."""
     share = row.backend.ceiling_share
@@ -106,7 +86,7 @@ def _share(row: Row) -> Quantity | None:
 
 
 STEP_TIME = Kind("step_time", lambda row: row.step, "seconds")
-RATIO = Kind("ratio", _relative, "ratio")
+RATIO = Kind("ratio", relative, "ratio")
 SHARE = Kind("share", _share, "percent")
 NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, "share": _share}
 
@@ -114,7 +94,8 @@ NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
-    The files are ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
+    The files are ``overview_<operation>_<threads>t`` and ``effort_<operation>_<dtype>_<threads>t``,
+    ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
     any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the machine was probed, and
     ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
     """
@@ -133,6 +114,7 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """Every figure of a run by the stem of its file's name."""
     cases = told(results)
     source = _source(results)
+    yield from _at_a_glance(cases, source)
     for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
         panels = list(group)
         name = f"{operation}_{dtype}_{threads}t"
@@ -152,19 +134,35 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
             yield f"curve_{case.workload}_{case.dtype}_{case.threads}t", curves(rows, [source, *_data_notes([rows])])
 
 
+def _at_a_glance(cases: Sequence[CaseRows], source: str) -> Iterator[tuple[str, Figure]]:
+    """All workloads together, of those that have ratios."""
+    compared = [rows for rows in cases if any(row.ratio for row in rows.rows)]
+    for (operation, threads), group in groupby(sorted(compared, key=_together), key=_together):
+        some = list(group)
+        names = list(dict.fromkeys(rows.case.workload for rows in some))
+        for page, first in enumerate(range(0, len(names), PANELS), 1):
+            shown = [rows for rows in some if rows.case.workload in names[first : first + PANELS]]
+            stem = f"overview_{operation}_{threads}t" + (f"_{page}" if page > 1 else "")
+            yield stem, overview(shown, [source, *_data_notes(shown)])
+        for dtype in dict.fromkeys(rows.case.dtype for rows in some):
+            figure = effort([rows for rows in some if rows.case.dtype == dtype], [source])
+            if figure:
+                yield f"effort_{operation}_{dtype}_{threads}t", figure
+
+
 def dots(kind: Kind, panels: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
     """Dots with interval whiskers on a log axis, a panel a case, a row a backend, grouped by division.
 
     A backend without a value has, in place of its dot, its status.
     """
     rows = [row for panel in panels for row in panel.rows]
-    left = max((_inches(_short(row.label)) for row in rows), default=0.0) + 2 * EDGE
+    left = max((width_of(shortened(row.label)) for row in rows), default=0.0) + 2 * EDGE
     values = [_value_text(kind, row, panel) for panel in panels for row in panel.rows]
-    right = max(map(_inches, values), default=0.0) + 2 * EDGE
-    foot = _wrapped([_bars_note(kind, rows), *footnotes])
+    right = max(map(width_of, values), default=0.0) + 2 * EDGE
+    foot = wrapped([_bars_note(kind, rows), *footnotes])
     height = 1.5 * LINE + sum(map(_height, panels)) + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
-    figure.legend(handles=_legend(kind, panels), loc="upper left", ncols=5, **_LEGEND)
+    figure.legend(handles=_legend(kind, panels), loc="upper left", ncols=5, **LEGEND)
     top = height - 1.5 * LINE
     for panel in panels:
         spanned = ROW * _span(panel)
@@ -173,7 +171,7 @@ def dots(kind: Kind, panels: Sequence[CaseRows], footnotes: Sequence[str]) -> Fi
         box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, spanned / height)
         _dot_panel(figure.add_axes(box), kind, panel)
         top -= _height(panel)
-    _footnotes(figure, foot)
+    put_footnotes(figure, foot)
     return figure
 
 
@@ -184,19 +182,19 @@ def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
     """
     drawn = sorted(((row, curve) for row in rows.rows if (curve := _curve(row))), key=lambda pair: pair[1].seconds[1])
     absent = [f"{row.label} ({_without_curve(row)})" for row in rows.rows if not _curve(row)]
-    foot = _wrapped([*([f"No curve: {', '.join(absent)}."] if absent else []), *footnotes])
-    names = max(_inches(_short(row.label)) for row, _ in drawn) + EDGE
+    foot = wrapped([*([f"No curve: {', '.join(absent)}."] if absent else []), *footnotes])
+    names = max(width_of(shortened(row.label)) for row, _ in drawn) + EDGE
     plot, left, right = 2.0, 0.55, 0.12
     height = 3.2 * LINE + names + 0.1 + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, rows.case.title, weight="bold", va="baseline")
     divisions = {row.backend.division for row, _ in drawn}
-    handles = [_handle(division, MUTED) for division in _ordered(divisions)]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **_LEGEND)
+    handles = [division_handle(division, MUTED) for division in ordered(divisions)]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
     _curve_panel(axes, drawn, WIDTH - left - right)
-    _footnotes(figure, foot)
+    put_footnotes(figure, foot)
     return figure
 
 
@@ -209,7 +207,7 @@ def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Seque
     lines = (
         f"{roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s" for roof in roofs
     )
-    foot = _wrapped(
+    foot = wrapped(
         [
             f"Roofs: {'; '.join(lines)}. Hollow: not on the CPU.",
             "Bytes: those a step cannot do without (θ read and written, its rows read). Above a slope: what stays near "
@@ -224,32 +222,16 @@ def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Seque
     title = f"Roofline · {case.operation} · {case.dtype} · {case.threads} thread{'s' * (case.threads != 1)}"
     figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
     handles = [
-        _handle(division) for division in _ordered({row.backend.division for rows in drawn for row in rows.rows})
+        division_handle(division) for division in ordered({row.backend.division for rows in drawn for row in rows.rows})
     ]
     for roof, line in zip(roofs, LINE_STYLES, strict=False):
         handles.append(Line2D([], [], color=BLACK, linestyle=line, linewidth=0.9, label=roof.device))
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **_LEGEND)
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
     _roofline_panel(axes, drawn, roofs)
-    _footnotes(figure, foot)
+    put_footnotes(figure, foot)
     return figure
-
-
-_WORD: dict[str, Any] = {
-    "va": "center_baseline",
-    "color": MUTED,
-    "style": "italic",
-    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
-}
-_LEGEND: dict[str, Any] = {
-    "frameon": False,
-    "fontsize": TYPE,
-    "borderpad": 0.3,
-    "handletextpad": 0.3,
-    "columnspacing": 1.0,
-    "handlelength": 1.2,
-}
 
 
 def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
@@ -266,18 +248,18 @@ def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
     if kind.unit == "percent":
         bounds.append(100)
         axes.axvline(100, color=BLACK, linewidth=0.4, zorder=1)
-    _log_axis(axes, "x", bounds)
+    log_axis(axes, "x", bounds)
     for row, y in zip(panel.rows, at, strict=True):
         quantity = kind.quantity(row)
         if quantity:
             _dot(axes, row, quantity, y, scale)
         else:
             word = f"no {kind.stem}" if row.step else row.status
-            axes.text(0.5, y, word, transform=across, ha="center", **_WORD)
+            axes.text(0.5, y, word, transform=across, ha="center", **WORD)
         text = _value_text(kind, row, panel)
         axes.text(1 + EDGE / 2, y, text, transform=across, va="center_baseline")
     axes.set_ylim(_span(panel) - 0.5, -0.5)
-    axes.set_yticks(at, [_short(row.label) for row in panel.rows])
+    axes.set_yticks(at, [shortened(row.label) for row in panel.rows])
     axes.tick_params(axis="y", length=0)
     for label, row in zip(axes.get_yticklabels(), panel.rows, strict=True):
         label.set_color(BLACK if row.step else MUTED)
@@ -285,7 +267,7 @@ def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
 
 
 def _dot(axes: Axes, row: Row, quantity: Quantity, y: float, scale: float) -> None:
-    marker, colour = _marker(row)
+    marker, colour = marker_of(row)
     axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
     value = quantity.value / scale
     if quantity.interval:
@@ -344,15 +326,15 @@ def _roofline_panel(axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof
         height = [roof.at(intensity) for intensity in corners]
         axes.plot(corners, height, color=BLACK, linestyle=line, linewidth=0.9, zorder=1, label=roof.device, gid=ROOF)
     for intensity, speed, row in points:
-        marker, colour = _marker(row)
+        marker, colour = marker_of(row)
         face = colour if row.backend.device == "cpu" else "white"
         axes.plot(
             [intensity], [speed], marker=marker, markersize=3.8, markerfacecolor=face,
             markeredgecolor=colour, linestyle="none", zorder=3,
         )  # fmt: skip
     heights = [speed for _, speed, _ in points]
-    _log_axis(axes, "x", [low, high])
-    _log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
+    log_axis(axes, "x", [low, high])
+    log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
     at_foot = axes.get_xaxis_transform()  # x in the data's units, y in fractions of the axes
     for intensity, names in _named(panels).items():
         axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)
@@ -377,9 +359,9 @@ def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) 
     unit = unit_of(second for _, curve in drawn for second in curve.seconds[1:])
     lines = [([second / unit.seconds for second in curve.seconds[1:]], curve.losses[1:]) for _, curve in drawn]
     losses = [loss for _, curve in drawn for loss in curve.losses]
-    _log_axis(axes, "x", [x for xs, _ in lines for x in xs])
+    log_axis(axes, "x", [x for xs, _ in lines for x in xs])
     if min(losses) > 0 and max(losses) / min(losses) > 5:
-        _log_axis(axes, "y", losses)
+        log_axis(axes, "y", losses)
     else:
         margin = 0.05 * (max(losses) - min(losses) or 1.0)
         axes.set_ylim(min(losses) - margin, max(losses) + margin)
@@ -390,7 +372,7 @@ def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) 
             color=LINE_COLOURS[i % len(LINE_COLOURS)],
             linestyle=LINE_STYLES[i // len(LINE_COLOURS) % len(LINE_STYLES)],
             linewidth=1.0,
-            marker=_marker(row)[0],
+            marker=marker_of(row)[0],
             markersize=2.8,
             markevery=max(1, len(x) // 5),
             label=row.label,
@@ -398,7 +380,7 @@ def _curve_panel(axes: Axes, drawn: Sequence[tuple[Row, Curve]], inches: float) 
     axes.axhline(drawn[0][1].losses[0], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
     axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
     axes.set_ylabel("Training loss (dotted: at the start)")
-    _names_above(axes, [_short(row.label) for row, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
+    _names_above(axes, [shortened(row.label) for row, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
 
 
 def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], inches: float) -> None:
@@ -406,7 +388,7 @@ def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float,
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = [to_fraction.transform(point) for point in points]
     distance = min(LINE, inches / len(points))
-    places = _spread([inches * x for x, _ in ends], distance, inches)
+    places = spread([inches * x for x, _ in ends], distance, inches)
     for i, (name, (x, y), inch) in enumerate(zip(names, ends, places, strict=True)):
         place = inch / inches
         leader = axes.plot([x, place, place], [y, 1.0, 1.03], transform=axes.transAxes, clip_on=False, zorder=1)
@@ -414,63 +396,12 @@ def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float,
         axes.text(place, 1.04, name, transform=axes.transAxes, rotation=90, ha="center", va="bottom")
 
 
-def _spread(wanted: Sequence[float], distance: float, length: float) -> list[float]:
-    """Places at least `distance` apart within [0, length], as near those wanted (ascending) as least squares has it."""
-    blocks: list[tuple[float, int]] = []  # (mean of wanted place less the room taken by those before it, how many)
-    for i, place in enumerate(wanted):
-        mean, count = place - i * distance, 1
-        while blocks and blocks[-1][0] > mean:
-            before, many = blocks.pop()
-            mean, count = (before * many + mean * count) / (many + count), many + count
-        blocks.append((mean, count))
-    last = max(0.0, length - (len(wanted) - 1) * distance)
-    starts = [min(max(mean, 0.0), last) for mean, count in blocks for _ in range(count)]
-    return [start + i * distance for i, start in enumerate(starts)]
-
-
-def _log_axis(axes: Axes, which: Literal["x", "y"], bounds: Sequence[float]) -> None:
-    """A log scale around `bounds`, at least a tenth wide, with ticks in plain numbers; blank where there are none."""
-    low, high = (math.log10(bound) for bound in (min(bounds, default=1.0), max(bounds, default=1.0)))
-    margin = max(0.06 * (high - low), (0.04 - (high - low)) / 2, 0.01)
-    limits = 10 ** (low - margin), 10 ** (high + margin)
-    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    ticks = _ticks(*limits) if bounds else []
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{tick:.10g}" for tick in ticks]))
-    axis.set_minor_locator(NullLocator())
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to seven round numbers within the limits, three where they are close; evenly spread on a log scale."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]
-        if len(ticks) >= 4:
-            return ticks[:: math.ceil(len(ticks) / 7)]
-    return [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
-
-
 def _legend(kind: Kind, panels: Sequence[CaseRows]) -> list[Line2D | Patch]:
     divisions = {division for panel in panels for division, _ in panel.groups}
-    handles: list[Line2D | Patch] = [_handle(division) for division in _ordered(divisions)]
+    handles: list[Line2D | Patch] = [division_handle(division) for division in ordered(divisions)]
     if kind.relative:
         handles.append(Patch(facecolor=SHADE, label="noise floor"))
     return handles
-
-
-def _marker(row: Row) -> tuple[str, str]:
-    return DIVISION_STYLE.get(row.backend.division, OTHER_STYLE)
-
-
-def _handle(division: str, colour: str | None = None) -> Line2D:
-    marker, own = DIVISION_STYLE.get(division, OTHER_STYLE)
-    return Line2D([], [], color=colour or own, marker=marker, markersize=3.8, linestyle="none", label=division)
-
-
-def _ordered(divisions: Iterable[str]) -> list[str]:
-    order = list(DIVISION_STYLE)
-    return sorted(divisions, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _pages(panels: Sequence[CaseRows]) -> Iterator[list[CaseRows]]:
@@ -496,28 +427,12 @@ def _height(panel: CaseRows) -> float:
     return ROW * _span(panel) + 1.8 * LINE + AXIS
 
 
-def _inches(text: str) -> float:
-    """Width of a line of text at our type size."""
-    if not text:
-        return 0.0
-    return float(TextPath((0, 0), text, prop=FontProperties(family="DejaVu Sans", size=TYPE)).get_extents().width) / 72
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for what it names; tables have it in full."""
-    return name if len(name) <= 24 else f"{name[:23]}…"
-
-
-def _wrapped(footnotes: Sequence[str]) -> list[str]:
-    return [line for note in footnotes for line in textwrap.wrap(note, 64)]
-
-
-def _footnotes(figure: Figure, lines: Sequence[str]) -> None:
-    figure.text(EDGE / WIDTH, EDGE / figure.get_figheight(), "\n".join(lines), color=MUTED, va="bottom")
-
-
 def _key(rows: CaseRows) -> Key:
     return rows.case.operation, rows.case.dtype, rows.case.threads
+
+
+def _together(rows: CaseRows) -> tuple[str, int]:
+    return rows.case.operation, rows.case.threads
 
 
 def _curve(row: Row) -> Curve | None:
@@ -549,8 +464,8 @@ def _bars_note(kind: Kind, rows: Sequence[Row]) -> str:
 
 
 def _data_notes(panels: Sequence[CaseRows]) -> list[str]:
-    told: dict[str, list[str]] = {}
+    told: dict[str, dict[str, None]] = {}
     for panel in panels:
         if panel.case.data:
-            told.setdefault(panel.case.data.rstrip("."), []).append(panel.case.workload)
+            told.setdefault(panel.case.data.rstrip("."), {})[panel.case.workload] = None
     return [f"Data of {', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]

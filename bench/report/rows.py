@@ -285,6 +285,7 @@ def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
         _peak_note(case),
         _device_peak_note(case, rows),
         _idle_note(rows),
+        _warmth_note(case, rows),
         _launches_note(rows),
         _members_note(case),
         f"Data: {case.data.rstrip('.')}." if case.data else "",
@@ -349,6 +350,24 @@ def _idle_note(rows: list[Row]) -> str:
     if not told:
         return ""
     return f"By its device's clock less passed than {100 * BUSY:.0f} % of the step time of {', '.join(told)}."
+
+
+def _warmth_note(case: Case, rows: list[Row]) -> str:
+    """Who was not, or perhaps not, warm when it was timed: by its untimed blocks, or by its rounds."""
+    timed = [row for row in rows if row.step]
+    restless = [row.label for row in timed if any(not launch.settled for launch in row.backend.launches)]
+    gains = [(row.label, intervals.gain_within_launches(row.backend.samples)) for row in timed]
+    floor = 1 + (case.noise_floor or 0.0)
+    warming = [
+        f"{label} ({with_interval(Quantity(g.median, (g.low, g.high)))}×)" for label, g in gains if g and g.low > floor
+    ]
+    notes = (
+        f"Had not settled when its warm-up was given up: {', '.join(restless)}." if restless else "",
+        f"Faster in a launch's last round than in its first, so not warm throughout: {', '.join(warming)}."
+        if warming
+        else "",
+    )
+    return " ".join(note for note in notes if note)
 
 
 def _launches_note(rows: list[Row]) -> str:

@@ -22,6 +22,13 @@ READING = (
 )
 
 
+COSTS = (
+    "Build: of a program, once for these sources and this compiler. The rest are medians over launches. To first step: "
+    "from the launch of the process to the end of its first step, reading the data and compiling included. Warm-up: "
+    "untimed blocks until they had stopped getting faster."
+)
+
+
 @dataclass(frozen=True)
 class Table:
     """A titled table in sections; a section has a name, or none, and rows of cells."""
@@ -76,16 +83,24 @@ def costs_table(rows: CaseRows) -> Table | None:
     lines = []
     for row in rows.rows:
         b = row.backend
+        seconds = (b.build_seconds, b.startup_seconds, b.first_step_seconds, b.warmup_seconds)
         cells = (
-            "" if b.startup_seconds is None else number(b.startup_seconds),
-            "" if b.warmup_seconds is None else number(b.warmup_seconds),
+            *("" if value is None else number(value) for value in seconds),
             "" if b.peak_rss_bytes is None else number(b.peak_rss_bytes / 2**20),
             f"{sum(sample.outlier for sample in b.samples)} of {len(b.samples)}" if b.samples else "",
         )
         if row.step and any(cells):
             lines.append((row.label, *cells))
-    columns = ("backend", "start, s", "warm-up, s", "peak memory, MiB", "outliers (kept)")
-    return Table("Beside the steps", columns, (("", tuple(lines)),)) if lines else None
+    columns = (
+        "backend",
+        "build, s",
+        "start, s",
+        "to first step, s",
+        "warm-up, s",
+        "peak memory, MiB",
+        "outliers (kept)",
+    )
+    return Table("Beside the steps", columns, (("", tuple(lines)),), (COSTS,)) if lines else None
 
 
 def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
@@ -136,7 +151,7 @@ def backends_table(results: Results) -> Table:
             division = b.division if b.device == "cpu" else f"{b.division}, on {b.device}"
             seen[b.name] = (b.name, b.language, division, lines, build)
     return Table(
-        "Backends", ("backend", "language", "division", "source lines", "build"), (("", tuple(seen.values())),)
+        "Backends", ("backend", "language", "division", "lines of code", "build"), (("", tuple(seen.values())),)
     )
 
 

@@ -77,6 +77,7 @@ class Suite(BaseModel):
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
+    programs: bool = True  # whether those of the divisions take part that are programs, and have to be built first
     backends: tuple[str, ...] = ()  # by name, in place of all of the divisions
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
 

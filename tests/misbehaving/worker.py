@@ -178,6 +178,8 @@ def reply(fields: Fields) -> None:
 class Deeds(Worker):
     """What may be done in place of an answer."""
 
+    calls = long_calls = 0
+
     def steady(self) -> None:
         """Nothing to see here."""
         reply(self.answer())
@@ -237,6 +239,11 @@ class Deeds(Worker):
         """Claims next to no time, however much there was to do."""
         reply({**self.answer(), "seconds": 1e-9})
 
+    def dawdles(self) -> None:
+        """Half a second late."""
+        time.sleep(0.5)
+        reply(self.answer())
+
     def slow(self) -> None:
         """Takes its time."""
         self._takes(lambda _: 2.0)
@@ -244,6 +251,16 @@ class Deeds(Worker):
     def naps(self) -> None:
         """Takes ten times as long as it needs, and says so."""
         self._takes(lambda seconds: 10 * seconds)
+
+    def warms(self) -> None:
+        """Compiles itself: takes five times as long over its first three long calls, three times over three more."""
+        self.long_calls += int(self.asked[2]) > 200  # rows: more than any proof asks for
+        self._takes(lambda seconds: (5 if self.long_calls <= 3 else 3 if self.long_calls <= 6 else 1) * seconds)
+
+    def speeds_up(self) -> None:
+        """Takes a tenth less time a step at each call than at the one before, without end."""
+        self.calls += 1
+        self._takes(lambda seconds: seconds * (1 + 40 * 0.9**self.calls) if self.calls < 400 else seconds)
 
     def hoists(self) -> None:
         """Takes the same time for one repeat as for two."""
