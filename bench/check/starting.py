@@ -45,14 +45,14 @@ def _sources(subject: Subject) -> str:
     row = subject.row
     if not row.sources:
         raise Skipped("it names none: its lines are not counted")
-    lost = [pattern for pattern in row.sources if _lines(row, pattern) is None]
+    lost = [pattern for pattern in row.sources if not _files(row, pattern)]
     if lost:
         raise Failed(f"no file matches {', '.join(map(repr, lost))} in {row.folder}")
-    return f"{row.source_lines()} lines"
+    return ", ".join(path.name for path in row.source_files())
 
 
-def _lines(row: Row, pattern: str) -> int | None:
-    return row.model_copy(update={"sources": (pattern,)}).source_lines()
+def _files(row: Row, pattern: str) -> list[Path]:
+    return row.model_copy(update={"sources": (pattern,)}).source_files()
 
 
 @MANIFEST.claim(
@@ -72,7 +72,7 @@ def _builds_elsewhere(subject: Subject) -> None:
         try:
             line = f"{row.build}\n# {scratch}"  # a comment, which makes it another program: nothing built before serves
             built = programs.build(row.model_copy(update={"manifest": folder / row.manifest.name, "build": line}))
-            shutil.rmtree(built, ignore_errors=True)
+            shutil.rmtree(built.folder, ignore_errors=True)
             after = _contents(folder)
         finally:
             for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
