@@ -159,7 +159,6 @@ class Talk:
 
     lines: tuple[str, ...]
     status: int | None
-    stderr: str
 
 
 class Subject:
@@ -231,14 +230,13 @@ class Subject:
             )
             status: int | None = None
             try:
-                out, err = process.communicate(words, timeout=_PATIENCE + _STARTS * self.startup_seconds)
+                out, _ = process.communicate(words, timeout=_PATIENCE + _STARTS * self.startup_seconds)
                 status = process.returncode
             except subprocess.TimeoutExpired:
                 _kill(process.pid)
-                out, err = process.communicate()
+                out, _ = process.communicate()
             _kill(process.pid)  # its children too
-        lines = out.decode("utf-8", errors="replace").splitlines()
-        return Talk(tuple(lines), status, err.decode("utf-8", errors="replace"))
+        return Talk(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
     # What it can be asked to compute ----------------------------------------------------------------------------------
 
