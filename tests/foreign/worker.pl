@@ -6,12 +6,21 @@ use POSIX ();
 use Time::HiRes ();
 
 my $workdir = pop @ARGV;
-my (%net, @sizes, @f, @start, @theta, @x, @y, @order);    # x and y: lists of rows; theta: flat
+my (%net, @sizes, @f, @start, @theta, @x, @y, @order);    # x and y: lists of rows; theta: flat; none before init
 $| = 1;
 
-sub slurp {
-    my ($name, $type) = @_;
+my @activations = qw(identity sigmoid tanh relu);
+my @losses      = qw(squared_error half_squared_error softmax_cross_entropy sigmoid_cross_entropy);
+my $whole       = qr/(\d{1,15})/;                                        # sums of these stay whole numbers
+my $real        = qr/((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)/;
+
+sub unsupported { die {kind => 'unsupported', message => "no $_[0]"} }
+
+sub slurp {    # $n numbers of a type, which are all that the file holds
+    my ($name, $type, $n) = @_;
     open my $file, '<:raw', "$workdir/$name" or die "$name: $!\n";
+    my ($size, $wanted) = (-s $file, $n * length pack $type, 0);
+    die "$name has $size bytes: $n numbers take $wanted\n" if $size != $wanted;
     local $/;
     return unpack "$type*", <$file>;
 }
@@ -25,17 +34,57 @@ sub dump_to {
 
 sub rows_of { my ($width, @flat) = @_; return map { [splice @flat, 0, $width] } 1 .. @flat / $width }
 
-sub init {
+my %lines = (    # of network.txt, what each must look like
+    sizes => qr/[1-9]\d*(?: [1-9]\d*)+/,
+    activations => qr/.*/, output_activation => qr/\S+/, loss => qr/\S+/,
+    l2 => $real, dtype => qr/float(?:32|64)/,
+    rows => qr/[1-9]\d*/, order => qr/[1-9]\d*/, threads => qr/[1-9]\d*/,
+);
+
+sub read_network {
     open my $file, '<', "$workdir/network.txt" or die "network.txt: $!\n";
-    %net = map { /^(\S+)\s*(.*)$/ } <$file>;
-    $net{type} = $net{dtype} eq 'float32' ? 'f<' : 'd<';
-    @sizes = split ' ', $net{sizes};
-    @f     = (split(' ', $net{activations}), $net{output_activation});
-    @start = @theta = slurp('theta.bin', $net{type});
-    @x     = rows_of($sizes[0],  slurp('x.bin', $net{type}));
-    @y     = rows_of($sizes[-1], slurp('y.bin', $net{type}));
-    @order = slurp('order.bin', 'q<');
+    my %read = map { /^(\S+) ?(.*)$/ } <$file>;
+    for my $key (sort keys %lines) {
+        die "network.txt has no line $key\n" unless defined $read{$key};
+        die "network.txt: $key $read{$key}\n" unless $read{$key} =~ /^$lines{$key}$/;
+    }
+    my ($loss) = grep { $_ eq $read{loss} } @losses or unsupported("loss $read{loss}");
+    my $fused = $loss =~ /^(softmax|sigmoid)_cross/ ? $1 : '';
+    for my $name (split(' ', $read{activations}), $fused ? () : $read{output_activation}) {
+        grep { $_ eq $name } @activations or unsupported("activation $name");
+    }
+    die "network.txt: output_activation $read{output_activation}\n" if $fused && $fused ne $read{output_activation};
+    return (%read, type => $read{dtype} eq 'float32' ? 'f<' : 'd<');
+}
+
+sub init {    # reads and checks everything before it replaces anything
+    my %new   = read_network();
+    my @m     = split ' ', $new{sizes};
+    my @names = (split(' ', $new{activations}), $new{output_activation});
+    die "network.txt: sizes and activations do not go together\n" if @names != $#m;
+    my $n = 0;
+    $n += ($m[$_ - 1] + 1) * $m[$_] for 1 .. $#m;
+    my @read = (
+        [slurp('theta.bin', $new{type}, $n)],
+        [rows_of($m[0],  slurp('x.bin', $new{type}, $new{rows} * $m[0]))],
+        [rows_of($m[-1], slurp('y.bin', $new{type}, $new{rows} * $m[-1]))],
+        [slurp('order.bin', 'q<', $new{order})],
+    );
+    for my $row (@{$read[3]}) { die "order.bin: no row $row\n" if $row < 0 || $row >= $new{rows} }
+    %net = %new;
+    @sizes = @m;
+    @f     = @names;
+    @start = @theta = @{$read[0]};
+    @x     = @{$read[1]};
+    @y     = @{$read[2]};
+    @order = @{$read[3]};
     return "threads=1";
+}
+
+sub within {    # dies unless [$first, $first + $count) lies within what there is
+    my ($first, $count, $of) = @_;
+    die "no model yet: init comes first\n" unless @theta;
+    die "FIRST $first COUNT $count: there are $of\n" if $count < 1 || $first + $count > $of;
 }
 
 sub apply {    # A = f(Z)
@@ -151,30 +200,61 @@ sub time_passes {
     return sprintf "seconds=%.9g\tchecksum=%.17g", now() - $start, $checksum;
 }
 
-my %commands = (
-    hello => sub {
+sub at_least_1 { my ($name, $value) = @_; die "$name $value: must be at least 1\n" if $value < 1 }
+
+my %commands = (    # what the words after it must look like, and what is done with them
+    hello => [qr//, sub {
         join "\t", 'protocol=1', 'name=foreign', 'language=Perl', "compiler=perl $^V", 'flags=',
-            'activations=identity,sigmoid,tanh,relu', 'arithmetic=float64', 'deterministic=yes', 'clock=CLOCK_MONOTONIC',
-            'losses=squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy';
-    },
-    init    => \&init,
-    forward => sub { dump_to('outputs.bin', [map { @{(forward($x[$_]))[-1]} } $_[0] .. $_[0] + $_[1] - 1]); '' },
-    gradient => sub {
-        my ($loss, @dtheta) = gradient($_[0] .. $_[0] + $_[1] - 1);
+            'activations=' . join(',', @activations), 'losses=' . join(',', @losses),
+            'arithmetic=float64', 'deterministic=yes', 'clock=CLOCK_MONOTONIC';
+    }],
+    init    => [qr//, \&init],
+    forward => [qr/$whole $whole/, sub {
+        my ($first, $count) = @_;
+        within($first, $count, scalar @x);
+        dump_to('outputs.bin', [map { @{(forward($x[$_]))[-1]} } $first .. $first + $count - 1]);
+        return '';
+    }],
+    gradient => [qr/$whole $whole/, sub {
+        my ($first, $count) = @_;
+        within($first, $count, scalar @x);
+        my ($loss, @dtheta) = gradient($first .. $first + $count - 1);
         dump_to('gradient.bin', \@dtheta);
-        sprintf 'loss=%.17g', $loss;
-    },
-    train => \&train,
-    time  => \&time_passes,
-    theta => sub { dump_to('theta_out.bin', \@theta); '' },
-    reset => sub { @theta = @start; '' },
+        return sprintf 'loss=%.17g', $loss;
+    }],
+    train => [qr/$whole $whole $whole $real/, sub {
+        my ($first, $count, $batch, $rate) = @_;
+        within($first, $count, scalar @order);
+        at_least_1(BATCH => $batch);
+        die "RATE $rate: must be finite and above 0\n" unless $rate > 0 && $rate < 9**9**9;
+        return train(@_);
+    }],
+    time => [qr/(forward|gradient) $whole $whole $whole/, sub {
+        my ($operation, $first, $count, $repeats) = @_;
+        within($first, $count, scalar @x);
+        at_least_1(REPEATS => $repeats);
+        return time_passes(@_);
+    }],
+    theta => [qr//, sub { within(0, 1, scalar @theta); dump_to('theta_out.bin', \@theta); return '' }],
+    reset => [qr//, sub { within(0, 1, scalar @theta); @theta = @start; return '' }],
 );
 
+sub answer {
+    my ($name, $words) = @_;
+    my ($takes, $do) = @{$commands{$name} or die "unknown command $name\n"};
+    my @words = $words =~ /^$takes$/ or die "$name does not take '$words'\n";
+    return $do->(@words);
+}
+
 while (my $line = <STDIN>) {
-    my ($name, @words) = split ' ', $line;
+    my ($name, $words) = $line =~ /^(\S+) ?(.*?)\s*$/ or next;
     last if $name eq 'quit';
-    my $fields = eval { ($commands{$name} or die "unknown command $name\n")->(@words) };
-    (my $message = $@) =~ s/[\n\t%]/ /g;
-    print defined $fields ? join("\t", 'ok', $fields ne '' ? $fields : ()) : "error\tmessage=$message", "\n";
+    my $fields = eval { answer($name, $words) };
+    my $error = ref $@ ? $@ : {message => $@};
+    chomp $error->{message};
+    $error->{message} =~ s/([\n\r\t%])/sprintf '%%%02X', ord $1/ge;
+    print defined $fields
+        ? join("\t", 'ok', $fields ne '' ? $fields : ())
+        : join("\t", 'error', map { "$_=$error->{$_}" } sort keys %$error), "\n";
 }
 print "ok\n";

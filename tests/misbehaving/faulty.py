@@ -1,0 +1,264 @@
+"""A worker that keeps the contract, but for one fault: faulty.py FAULT NAME WORKDIR.
+
+It hosts NumPy, or one of planted.model's bugs: tests/ must be on PYTHONPATH. The faults are what
+`python -m bench.check` is there to find.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from planted.model import BUGS, PlantedBackend
+
+from pyfnn import load_backend, protocol
+from pyfnn.backend import Backend, Operation
+from pyfnn.boundary import Array, Order
+from pyfnn.errors import PyfnnError
+from pyfnn.protocol import Setup
+from pyfnn.worker import Fields, Held, Host
+
+
+class Faulty(Host):
+    """Does everything right."""
+
+    def __init__(self, backend: Backend, workdir: Path, name: str) -> None:
+        super().__init__(backend, workdir)
+        self.name = name
+
+    def _hello(self) -> Fields:
+        return {**super()._hello(), "name": self.name}
+
+
+class WrongName(Faulty):
+    def _hello(self) -> Fields:
+        return {**super()._hello(), "name": "somebody"}
+
+
+class NamesWithParameters(Faulty):
+    def _hello(self) -> Fields:
+        return {**super()._hello(), "activations": "identity, tanh"}
+
+
+class DiesOnUnknown(Faulty):
+    def answer(self, line: str) -> str:
+        if line.split()[0] not in protocol.COMMANDS:
+            os._exit(1)
+        return super().answer(line)
+
+
+class HangsOnUnknown(Faulty):
+    def answer(self, line: str) -> str:
+        if line.split()[0] not in protocol.COMMANDS:
+            time.sleep(60)
+        return super().answer(line)
+
+
+class Rubbish(Faulty):
+    def answer(self, line: str) -> str:
+        return "loss 0.3\n" if line.startswith("gradient") else super().answer(line)
+
+
+class Prints(Faulty):
+    def answer(self, line: str) -> str:
+        return super().answer(line) + "that went well\n"
+
+
+class Mute(Faulty):
+    """Errors have no message."""
+
+    def answer(self, line: str) -> str:
+        reply = super().answer(line)
+        return "error\n" if reply.startswith("error") else reply
+
+
+class Unencoded(Faulty):
+    def answer(self, line: str) -> str:
+        return super().answer(line).replace("%25", "%")
+
+
+class TakesAnyWords(Faulty):
+    """Reads numbers as far as they go, and ignores what comes after."""
+
+    def answer(self, line: str) -> str:
+        words = line.split()
+        usual = {"forward": "forward 0 1", "gradient": "gradient 0 1", "train": "train 0 8 4 0.01"}
+        usual["time"] = "time forward 0 1 1"
+        reply = super().answer(line)
+        return super().answer(usual[words[0]]) if reply.startswith("error") and words[0] in usual else reply
+
+
+class ReadsShortFiles(Faulty):
+    """What is missing is 0."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        try:
+            return super()._read(name, shape, dtype)
+        except PyfnnError:
+            return np.zeros(shape, dtype)
+
+
+class TakesAnyOrder(Faulty):
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        array = super()._read(name, shape, dtype)
+        return array % 40 if name == protocol.ORDER else array
+
+
+class NoKind(Faulty):
+    """What it lacks is an error like others."""
+
+    def answer(self, line: str) -> str:
+        return super().answer(line).replace("kind=unsupported\t", "")
+
+
+class ReadsAgain(Faulty):
+    """Reads x.bin at each forward."""
+
+    def _forward(self, first: int, count: int) -> Fields:
+        x = np.fromfile(self._workdir / protocol.X, self._live.network.dtype)
+        outputs = self._live.forward(first, count)
+        protocol.write_array(self._workdir / protocol.OUTPUTS, outputs if x.size else 0 * outputs)
+        return {}
+
+
+class Prepares(Faulty):
+    """Gathers all minibatches as it loads."""
+
+    def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
+        reply = super()._hold(held, setup, order)
+        network = setup.network
+        x = self._read(protocol.X, (setup.rows, network.sizes[0]), network.dtype)
+        self.minibatches = x[order]
+        return reply
+
+
+class Leaks(Faulty):
+    kept: list[Array]
+
+    def _gradient(self, first: int, count: int) -> Fields:
+        self.kept = [*getattr(self, "kept", []), np.ones(1 << 16)]
+        return super()._gradient(first, count)
+
+
+class StaleOrder(Faulty):
+    """Walks the order of the init before, where that is as long."""
+
+    before: Order = np.zeros(0, np.int64)
+
+    def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
+        self.before, walked = order, self.before if self.before.shape == order.shape else order
+        return super()._hold(held, setup, walked)
+
+
+class KeepsTheta(Faulty):
+    """The first init's theta is every later one's."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        if name == protocol.THETA and self._held is not None and self._live.network.n_parameters == shape[0]:
+            return self._live.theta()
+        return super()._read(name, shape, dtype)
+
+
+class _Clock(Faulty):
+    """Says something else of what it took."""
+
+    def says(self, seconds: float) -> float:
+        return seconds
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        fields = super()._train(first, count, batch_size, learning_rate)
+        return {**fields, "seconds": self.says(float(str(fields["seconds"])))}
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
+        fields = super()._time(operation, first, count, repeats)
+        return {**fields, "seconds": self.says(float(str(fields["seconds"])))}
+
+
+class Understates(_Clock):
+    def says(self, seconds: float) -> float:
+        return seconds / 10
+
+
+class Overstates(_Clock):
+    def says(self, seconds: float) -> float:
+        return 2 * seconds
+
+
+class Instant(_Clock):
+    def says(self, seconds: float) -> float:
+        return 1e-9 * seconds
+
+
+class Milliseconds(_Clock):
+    def says(self, seconds: float) -> float:
+        return round(seconds, 3)
+
+
+class Hoists(Faulty):
+    """Takes as long for one repeat as for any number."""
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
+        begin = time.perf_counter()
+        self._live.time(operation, first, count, min(repeats, 1))
+        time.sleep(max(0.0, begin + 0.1 - time.perf_counter()))
+        return {"seconds": time.perf_counter() - begin, "checksum": self._live.checksum}
+
+
+class FewDigits(Faulty):
+    def _gradient(self, first: int, count: int) -> Fields:
+        return {"loss": f"{float(str(super()._gradient(first, count)['loss'])):.6g}"}
+
+
+class SeedsByThePid(Faulty):
+    """The last bits are another process's own."""
+
+    def _theta(self) -> Fields:
+        reply = super()._theta()
+        path = self._workdir / protocol.THETA_OUT
+        theta = np.fromfile(path, self._live.network.dtype)
+        own = 1 + os.getpid() % 1009 * np.finfo(theta.dtype).eps
+        protocol.write_array(path, theta * theta.dtype.type(own) if self.moved else theta)
+        return reply
+
+    moved = False
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        self.moved = True
+        return super()._train(first, count, batch_size, learning_rate)
+
+    def _reset(self) -> Fields:
+        self.moved = False
+        return super()._reset()
+
+
+FAULTS: dict[str, type[Faulty]] = {cls.__name__: cls for cls in Faulty.__subclasses__() + _Clock.__subclasses__()}
+PLAIN = {"none": Faulty, "Quits3": Faulty, "EndsWith3": Faulty, "DiesOfBlank": Faulty}
+
+
+def _serve(fault: str, answer: Callable[[str], str]) -> int:
+    for line in sys.stdin:
+        if line.strip() == "quit":
+            print("ok", flush=True)
+            return 3 if fault == "Quits3" else 0
+        if line.strip():
+            sys.stdout.write(answer(line))
+            sys.stdout.flush()
+        elif fault == "DiesOfBlank":
+            return 1
+    return 3 if fault == "EndsWith3" else 0
+
+
+def main(fault: str, name: str, folder: str) -> int:
+    """Answer until told to quit."""
+    backend = PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+    worker = FAULTS.get(fault) or PLAIN.get(fault, Faulty)
+    with contextlib.suppress(BrokenPipeError):
+        return _serve(fault, worker(backend, Path(folder), name).answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
