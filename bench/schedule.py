@@ -54,7 +54,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
 )
 """First match counts. Last: an error in reply to a command that was in order."""
 
-_SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
+SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 _MOST_WARM_BLOCKS = 50  # who has not settled by then is told to have not
 _MOST_LAUNCHES = 100
@@ -412,7 +412,7 @@ class CaseRun:
 
     def _check_linearity(self, arm: Arm, seat: Seat) -> None:
         """`time` of 2R takes twice R, or the loop is not what it says; noise gets three tries."""
-        low, high = _SIGN_OF_LINEARITY
+        low, high = SIGN_OF_LINEARITY
         seen = []
         for _ in range(3):
             once, twice = seat.run(arm.steps).seconds, seat.run(2 * arm.steps).seconds
