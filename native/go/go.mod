@@ -1,0 +1,3 @@
+module pyfnn/native/go
+
+go 1.18

@@ -1,0 +1,381 @@
+// Mlp.java: the training step in float: activations, losses, forward, output delta, backward, update. The build makes
+// DoubleMlp of it by sed, as the JDK makes its buffers of one template: generics take no primitives.
+// Nothing here checks an argument or reads a clock; a step allocates nothing. Lower-case z, a, y, t are single rows.
+//
+// A matrix is an array of rows, each an array of its own. HotSpot vectorises a loop over rows, where all are read at
+// the same j; over one flat array, with an offset for each row, it cannot tell that what is written is not read again.
+
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+import java.util.Arrays;
+import java.util.List;
+
+final class Mlp implements Model {
+
+  // ---- Activations: one row of m values a call, z = Z_l[n] and a = A_l[n]. ------------------------------------------
+
+  private static void identity(float[] z, float[] a) {
+    System.arraycopy(z, 0, a, 0, a.length);
+  }
+
+  private static void sigmoid(float[] z, float[] a) {
+    for (int j = 0; j < a.length; j++) a[j] = (float) (1 / (1 + Math.exp(-z[j])));
+  }
+
+  private static void tanh(float[] z, float[] a) {
+    for (int j = 0; j < a.length; j++) a[j] = (float) Math.tanh(z[j]);
+  }
+
+  private static void relu(float[] z, float[] a) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] < 0 ? 0 : z[j]; // this way round, NaN stays NaN
+  }
+
+  private static void softmax(float[] z, float[] a) {
+    final float top = largest(z);
+    float sum = 0;
+    for (int j = 0; j < a.length; j++) sum += a[j] = (float) Math.exp(z[j] - top);
+    for (int j = 0; j < a.length; j++) a[j] /= sum;
+  }
+
+  private static float largest(float[] z) {
+    float top = z[0];
+    for (int j = 1; j < z.length; j++) top = z[j] > top ? z[j] : top;
+    return top;
+  }
+
+  // delta <- f'(z) delta, where a = f(z).
+
+  private static void identitySlope(float[] a, float[] delta) {}
+
+  private static void sigmoidSlope(float[] a, float[] delta) {
+    for (int j = 0; j < a.length; j++) delta[j] *= a[j] * (1 - a[j]);
+  }
+
+  private static void tanhSlope(float[] a, float[] delta) {
+    for (int j = 0; j < a.length; j++) delta[j] *= 1 - a[j] * a[j];
+  }
+
+  private static void reluSlope(float[] a, float[] delta) {
+    for (int j = 0; j < a.length; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
+  }
+
+  private interface RowFunction {
+    void of(float[] from, float[] to);
+  }
+
+  // slope: null where only a loss that fuses it can use it.
+  record Activation(String name, RowFunction function, RowFunction slope) implements Named {}
+
+  static final List<Activation> ACTIVATIONS = List.of(
+      new Activation("identity", Mlp::identity, Mlp::identitySlope),
+      new Activation("sigmoid", Mlp::sigmoid, Mlp::sigmoidSlope),
+      new Activation("tanh", Mlp::tanh, Mlp::tanhSlope),
+      new Activation("relu", Mlp::relu, Mlp::reluSlope),
+      new Activation("softmax", Mlp::softmax, null));
+
+  // ---- Losses: L of one row, z = Z_L[n], y = A_L[n] and t its targets. ----------------------------------------------
+
+  private static double squaredError(float[] z, float[] y, float[] t) {
+    double sum = 0;
+    for (int j = 0; j < y.length; j++) sum += (y[j] - t[j]) * (y[j] - t[j]);
+    return sum;
+  }
+
+  private static double halfSquaredError(float[] z, float[] y, float[] t) {
+    return squaredError(z, y, t) / 2;
+  }
+
+  // -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+  private static double softmaxCrossEntropy(float[] z, float[] y, float[] t) {
+    final float top = largest(z);
+    float sum = 0;
+    for (int j = 0; j < z.length; j++) sum += (float) Math.exp(z[j] - top);
+    final float logSum = (float) Math.log(sum);
+    double loss = 0;
+    for (int j = 0; j < z.length; j++) loss += t[j] * (logSum - (z[j] - top));
+    return loss;
+  }
+
+  // -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+  private static double sigmoidCrossEntropy(float[] z, float[] y, float[] t) {
+    double loss = 0;
+    for (int j = 0; j < z.length; j++)
+      loss += (z[j] > 0 ? z[j] : 0) - z[j] * t[j] + Math.log1p(Math.exp(-Math.abs(z[j])));
+    return loss;
+  }
+
+  private interface RowLoss {
+    double of(float[] z, float[] y, float[] t);
+  }
+
+  // fuses: the output activation that belongs to it; null: any elementwise one.
+  // slope: dL/dy, or where fused dL/dz, is this times y - t.
+  record Loss(String name, String fuses, RowLoss value, float slope) implements Named {}
+
+  static final List<Loss> LOSSES = List.of(
+      new Loss("squared_error", null, Mlp::squaredError, 2),
+      new Loss("half_squared_error", null, Mlp::halfSquaredError, 1),
+      new Loss("softmax_cross_entropy", "softmax", Mlp::softmaxCrossEntropy, 1),
+      new Loss("sigmoid_cross_entropy", "sigmoid", Mlp::sigmoidCrossEntropy, 1));
+
+  // ---- The two products that a step is made of. ---------------------------------------------------------------------
+
+  // Row i of C += four rows of B, from row p on. One row of C, not four as in other languages: C2 vectorises this loop,
+  // but not one with a second row of C in it, which would unroll beyond its limit.
+  private static void addRows(float[][] A, boolean transposed, int i, int p, float[][] B, float[][] C) {
+    final float a0 = at(A, transposed, i, p), a1 = at(A, transposed, i, p + 1);
+    final float a2 = at(A, transposed, i, p + 2), a3 = at(A, transposed, i, p + 3);
+    final float[] b0 = B[p], b1 = B[p + 1], b2 = B[p + 2], b3 = B[p + 3], c = C[i];
+    for (int j = 0; j < c.length; j++) c[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j];
+  }
+
+  private static void addRow(float a, float[] b, float[] c) {
+    for (int j = 0; j < c.length; j++) c[j] += a * b[j];
+  }
+
+  private static float at(float[][] A, boolean transposed, int i, int p) {
+    return transposed ? A[p][i] : A[i][p];
+  }
+
+  // C += A B for A: (m, k), or (k, m) if it is to be read transposed, B: (k, n), C: (m, n).
+  private static void addProduct(int m, int k, float[][] A, boolean transposed, float[][] B, float[][] C) {
+    int p = 0;
+    for (; p + 4 <= k; p += 4)
+      for (int i = 0; i < m; i++) addRows(A, transposed, i, p, B, C);
+    for (; p < k; p++)
+      for (int i = 0; i < m; i++) addRow(at(A, transposed, i, p), B[p], C[i]);
+  }
+
+  // sum_j a[j] b[j] in eight partial sums: one alone would wait for itself at every addition.
+  private static float dot(float[] a, float[] b) {
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0, sum = 0;
+    int j = 0;
+    for (; j + 8 <= a.length; j += 8) {
+      s0 += a[j] * b[j];
+      s1 += a[j + 1] * b[j + 1];
+      s2 += a[j + 2] * b[j + 2];
+      s3 += a[j + 3] * b[j + 3];
+      s4 += a[j + 4] * b[j + 4];
+      s5 += a[j + 5] * b[j + 5];
+      s6 += a[j + 6] * b[j + 6];
+      s7 += a[j + 7] * b[j + 7];
+    }
+    for (; j < a.length; j++) sum += a[j] * b[j];
+    return sum + s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
+  }
+
+  // ---- The model and its workspace. ---------------------------------------------------------------------------------
+
+  private static final class Layer {
+    final int inputs, outputs; // m_{l-1}, m_l
+    final Activation f;
+    final float[][] W, dW; // (inputs, outputs)
+    final float[] b, db; // (outputs)
+    float[][] Z, A, delta; // (capacity, outputs)
+
+    Layer(int inputs, int outputs, Activation f) {
+      this.inputs = inputs;
+      this.outputs = outputs;
+      this.f = f;
+      W = new float[inputs][outputs];
+      dW = new float[inputs][outputs];
+      b = new float[outputs];
+      db = new float[outputs];
+    }
+
+    void reserve(int rows) {
+      Z = new float[rows][outputs];
+      A = new float[rows][outputs];
+      delta = new float[rows][outputs];
+    }
+  }
+
+  private final Layer[] layers;
+  private final Layer last;
+  private final Loss loss;
+  private final double l2;
+  private final FloatBuffer start; // theta as it was given
+  private final float[][] x, y; // (rows, m_0), (rows, m_L)
+  private final int[] order;
+  private float[][] X, T; // (capacity, m_0), (capacity, m_L): those rows of x and y that a step works on
+
+  Mlp(Setup setup, ByteBuffer theta, ByteBuffer x, ByteBuffer y, int[] order) {
+    layers = new Layer[setup.activations().size()];
+    for (int l = 0; l < layers.length; l++) {
+      final Activation f = Named.find(ACTIVATIONS, setup.activations().get(l));
+      layers[l] = new Layer(setup.sizes()[l], setup.sizes()[l + 1], f);
+    }
+    last = layers[layers.length - 1];
+    loss = Named.find(LOSSES, setup.loss());
+    l2 = setup.l2();
+    start = theta.asFloatBuffer();
+    reset();
+    this.x = new float[setup.rows()][layers[0].inputs];
+    this.y = new float[setup.rows()][last.outputs];
+    read(x.asFloatBuffer(), this.x);
+    read(y.asFloatBuffer(), this.y);
+    this.order = order;
+    reserve(1);
+  }
+
+  public void reserve(int rows) {
+    if (X != null && rows <= X.length) return;
+    for (Layer layer : layers) layer.reserve(rows);
+    X = new float[rows][];
+    T = new float[rows][];
+  }
+
+  private static void read(FloatBuffer from, float[][] rows) {
+    for (float[] row : rows) from.get(row);
+  }
+
+  private static void write(float[][] rows, int count, FloatBuffer to) {
+    for (int n = 0; n < count; n++) to.put(rows[n]);
+  }
+
+  public void reset() {
+    start.rewind();
+    for (Layer layer : layers) {
+      read(start, layer.W);
+      start.get(layer.b);
+    }
+  }
+
+  public void writeTheta(ByteBuffer to) {
+    final FloatBuffer theta = to.asFloatBuffer();
+    for (Layer layer : layers) {
+      write(layer.W, layer.inputs, theta);
+      theta.put(layer.b);
+    }
+  }
+
+  public void writeGradient(ByteBuffer to) {
+    final FloatBuffer gradient = to.asFloatBuffer();
+    for (Layer layer : layers) {
+      write(layer.dW, layer.inputs, gradient);
+      gradient.put(layer.db);
+    }
+  }
+
+  public void writeOutputs(int count, ByteBuffer to) {
+    write(last.A, count, to.asFloatBuffer());
+  }
+
+  // ---- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ----------------------------
+
+  private void forward(int B) {
+    float[][] A_below = X;
+    for (Layer layer : layers) {
+      final float[][] Z = layer.Z, A = layer.A;
+      for (int n = 0; n < B; n++) System.arraycopy(layer.b, 0, Z[n], 0, layer.outputs);
+      addProduct(B, layer.inputs, A_below, false, layer.W, Z);
+      for (int n = 0; n < B; n++) layer.f.function.of(Z[n], A[n]);
+      A_below = A;
+    }
+  }
+
+  // R over the rows that went forward.
+  private double meanLoss(int B) {
+    double sum = 0, squares = 0;
+    for (int n = 0; n < B; n++) sum += loss.value.of(last.Z[n], last.A[n], T[n]);
+    for (Layer layer : layers)
+      for (float[] row : layer.W)
+        for (float w : row) squares += (double) w * w;
+    return sum / B + l2 / 2 * squares;
+  }
+
+  // delta_L = dR/dZ_L.
+  private void outputDelta(int B) {
+    final float scale = loss.slope / B;
+    for (int n = 0; n < B; n++) {
+      final float[] y = last.A[n], t = T[n], delta = last.delta[n];
+      for (int j = 0; j < delta.length; j++) delta[j] = scale * (y[j] - t[j]);
+      if (loss.fuses == null) last.f.slope.of(y, delta);
+    }
+  }
+
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
+  private static void propagate(Layer layer, Layer below, int B) {
+    for (int n = 0; n < B; n++) {
+      final float[] delta = layer.delta[n], delta_below = below.delta[n];
+      for (int i = 0; i < delta_below.length; i++) delta_below[i] = dot(delta, layer.W[i]);
+      below.f.slope.of(below.A[n], delta_below);
+    }
+  }
+
+  // dW and db of every layer; W and b stay as the forward pass found them.
+  private void backward(int B) {
+    final float l2 = (float) this.l2;
+    for (int l = layers.length - 1; l >= 0; l--) {
+      final Layer layer = layers[l];
+      final float[][] A_below = l > 0 ? layers[l - 1].A : X, delta = layer.delta, dW = layer.dW;
+      final float[] db = layer.db;
+
+      for (int i = 0; i < layer.inputs; i++) scale(l2, layer.W[i], dW[i]);
+      addProduct(layer.inputs, B, A_below, true, delta, dW);
+
+      Arrays.fill(db, 0);
+      for (int n = 0; n < B; n++) addRow(1, delta[n], db);
+
+      if (l > 0) propagate(layer, layers[l - 1], B);
+    }
+  }
+
+  private static void scale(float factor, float[] from, float[] to) {
+    for (int j = 0; j < to.length; j++) to[j] = factor * from[j];
+  }
+
+  private void update(float rate) {
+    for (Layer layer : layers) {
+      for (int i = 0; i < layer.inputs; i++) addRow(-rate, layer.dW[i], layer.W[i]);
+      addRow(-rate, layer.db, layer.b);
+    }
+  }
+
+  // ---- What the worker calls. ---------------------------------------------------------------------------------------
+
+  // Outputs of rows [first, first + count), left in the last layer's A.
+  public void outputs(int first, int count) {
+    System.arraycopy(x, first, X, 0, count);
+    forward(count);
+  }
+
+  public double lossAndGradient(int first, int count) {
+    System.arraycopy(x, first, X, 0, count);
+    System.arraycopy(y, first, T, 0, count);
+    forward(count);
+    outputDelta(count);
+    backward(count);
+    return meanLoss(count);
+  }
+
+  // X and T of a minibatch: the rows that order[first .. first + B) names.
+  private void gather(int first, int B) {
+    for (int n = 0; n < B; n++) {
+      final int row = order[first + n];
+      X[n] = x[row];
+      T[n] = y[row];
+    }
+  }
+
+  public void train(int first, int count, int batchSize, double rate) {
+    final int end = first + count;
+    for (int at = first; at < end; at += batchSize) {
+      final int B = Math.min(batchSize, end - at);
+      gather(at, B);
+      forward(B);
+      outputDelta(B);
+      backward(B);
+      update((float) rate);
+    }
+  }
+
+  // One pass of `time`: what it adds to the checksum.
+  public double timedPass(boolean forward, int first, int count) {
+    if (forward) {
+      outputs(first, count);
+      return (double) last.A[0][0] + last.A[count - 1][last.outputs - 1];
+    }
+    return lossAndGradient(first, count) + layers[0].dW[0][0];
+  }
+}

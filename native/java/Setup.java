@@ -1,0 +1,159 @@
+// Setup.java: what WORKDIR holds: network.txt, read and checked, and files of raw numbers. Computes nothing.
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.CharacterCodingException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+// sizes: m_0 .. m_L; activations: one a layer, the output's included; order: how many entries it has.
+record Setup(int[] sizes, List<String> activations, String loss, double l2, boolean isDouble, int rows, int order) {
+
+  static Setup read(Path workdir) throws IOException {
+    final Lines lines = Lines.read(workdir);
+    final int[] sizes = lines.words("sizes").stream().mapToInt(word -> positive("sizes", word)).toArray();
+    if (sizes.length < 2) throw bad("sizes", lines.words("sizes"), "needs two numbers or more");
+    final Setup setup = new Setup(sizes, lines.activations(sizes.length - 2), lines.word("loss"), l2(lines.word("l2")),
+        isDouble(lines.word("dtype")), positive("rows", lines.word("rows")), positive("order", lines.word("order")));
+    positive("threads", lines.word("threads")); // one of them is enough
+    setup.checkFunctions();
+    return setup;
+  }
+
+  int width() {
+    return isDouble ? Double.BYTES : Float.BYTES;
+  }
+
+  int inputs() {
+    return sizes[0];
+  }
+
+  int outputs() {
+    return sizes[sizes.length - 1];
+  }
+
+  long parameters() {
+    try {
+      long sum = 0;
+      for (int l = 1; l < sizes.length; l++)
+        sum = Math.addExact(sum, Math.multiplyExact(sizes[l - 1] + 1L, (long) sizes[l]));
+      return sum;
+    } catch (ArithmeticException overflow) {
+      throw Refusal.unsupported("sizes " + Arrays.toString(sizes) + ": too many parameters to count");
+    }
+  }
+
+  // `items` numbers of `width` bytes, which must be all that is in the file.
+  static ByteBuffer readArray(Path workdir, String name, long items, int width) throws IOException {
+    if (items > Integer.MAX_VALUE / width)
+      throw Refusal.unsupported(name + ": an array of " + items + " numbers is beyond Java's");
+    final long wanted = items * width, got;
+    final Path file = workdir.resolve(name);
+    try {
+      got = Files.size(file);
+    } catch (NoSuchFileException missing) {
+      throw new Refusal(name + " is missing: wanted " + wanted + " bytes");
+    }
+    if (got != wanted) throw new Refusal(name + " has " + got + " bytes: wanted " + wanted);
+    return ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  static int[] readOrder(Path workdir, int length, int rows) throws IOException {
+    final ByteBuffer file = readArray(workdir, "order.bin", length, Long.BYTES);
+    final int[] order = new int[length];
+    for (int i = 0; i < length; i++) {
+      final long row = file.getLong();
+      if (row < 0 || row >= rows)
+        throw new Refusal("order[" + i + "] = " + row + ": row numbers lie in [0, " + rows + ")");
+      order[i] = (int) row;
+    }
+    return order;
+  }
+
+  // The tables of both dtypes have the same names.
+  private void checkFunctions() {
+    final Mlp.Loss known = Model.Named.find(Mlp.LOSSES, loss);
+    if (known == null) throw Refusal.unsupported("no loss '" + loss + "'");
+    final int last = activations.size() - 1;
+    for (int l = 0; l <= last; l++) {
+      final String name = activations.get(l);
+      final boolean fuses = known.fuses() != null && l == last;
+      if (fuses && !name.equals(known.fuses()))
+        throw new Refusal("output_activation " + name + ": " + loss + " fuses " + known.fuses());
+      final Mlp.Activation f = Model.Named.find(Mlp.ACTIVATIONS, name);
+      if (f == null || (!fuses && f.slope() == null))
+        throw Refusal.unsupported("no activation '" + name + "' for layer " + (l + 1));
+    }
+  }
+
+  private static int positive(String key, String word) {
+    try {
+      final int value = Integer.parseInt(word);
+      if (value >= 1) return value;
+    } catch (NumberFormatException tooLargeOrNone) {
+      // told below
+    }
+    throw bad(key, word, "must be a whole number from 1 to " + Integer.MAX_VALUE);
+  }
+
+  private static double l2(String word) {
+    final double value = Refusal.number(word);
+    if (value >= 0 && value < Double.POSITIVE_INFINITY) return value;
+    throw bad("l2", word, "must be finite, 0 or more");
+  }
+
+  private static boolean isDouble(String dtype) {
+    if (!dtype.equals("float32") && !dtype.equals("float64")) throw Refusal.unsupported("no dtype '" + dtype + "'");
+    return dtype.equals("float64");
+  }
+
+  private static Refusal bad(String key, Object value, String rule) {
+    return new Refusal("network.txt: " + key + " = " + value + ": " + rule);
+  }
+
+  // network.txt: a key and its words a line.
+  private record Lines(Map<String, List<String>> byKey) {
+
+    static Lines read(Path workdir) throws IOException {
+      final Map<String, List<String>> byKey = new HashMap<>();
+      try {
+        for (String line : Files.readAllLines(workdir.resolve("network.txt"))) {
+          final List<String> words = List.of(line.strip().split("\\s+"));
+          byKey.put(words.get(0), words.subList(1, words.size()));
+        }
+      } catch (NoSuchFileException missing) {
+        throw new Refusal("network.txt is missing");
+      } catch (CharacterCodingException wrong) {
+        throw new Refusal("network.txt is no UTF-8");
+      }
+      return new Lines(byKey);
+    }
+
+    List<String> words(String key) {
+      final List<String> words = byKey.get(key);
+      if (words == null) throw new Refusal("network.txt has no line " + key);
+      return words;
+    }
+
+    String word(String key) {
+      final List<String> words = words(key);
+      if (words.size() != 1) throw bad(key, words, "must be one word");
+      return words.get(0);
+    }
+
+    // One a layer, from the hidden ones and the output's.
+    List<String> activations(int hidden) {
+      final List<String> names = new ArrayList<>(words("activations"));
+      if (names.size() != hidden) throw bad("activations", names, "must be " + hidden + ", one a hidden layer");
+      names.add(word("output_activation"));
+      return names;
+    }
+  }
+}

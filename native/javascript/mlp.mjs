@@ -1,0 +1,355 @@
+// mlp.mjs: the training step: activations, losses, forward, output delta, backward, update; one source for both dtypes.
+// Nothing here checks an argument or reads a clock; a step allocates nothing. z, a, delta, y, t are single rows of m
+// values that start at an offset `at`: a view of each row (subarray) would be an object made in every step.
+//
+// Arrays hold the network's dtype, arithmetic is JavaScript's own: in double, rounded where an element is stored. With
+// Math.fround around each operation it would be float32 throughout; on wine-deep that takes a sixth longer.
+
+// ---- Activations: a = f(z). -----------------------------------------------------------------------------------------
+
+function identity(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = z[j];
+}
+
+function sigmoid(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = 1 / (1 + Math.exp(-z[j]));
+}
+
+function tanh(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = Math.tanh(z[j]);
+}
+
+function relu(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = z[j] < 0 ? 0 : z[j]; // this way round, NaN stays NaN
+}
+
+function softmax(m, z, a, at) {
+  const top = largest(m, z, at);
+  let sum = 0;
+  for (let j = at; j < at + m; j++) sum += a[j] = Math.exp(z[j] - top);
+  for (let j = at; j < at + m; j++) a[j] /= sum;
+}
+
+function largest(m, z, at) {
+  let top = z[at];
+  for (let j = at + 1; j < at + m; j++) top = z[j] > top ? z[j] : top;
+  return top;
+}
+
+// delta <- f'(z) delta, where a = f(z).
+
+function identitySlope() {}
+
+function sigmoidSlope(m, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] *= a[j] * (1 - a[j]);
+}
+
+function tanhSlope(m, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] *= 1 - a[j] * a[j];
+}
+
+function reluSlope(m, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
+}
+
+// slope: null where only a loss that fuses it can use it.
+export const activations = new Map([
+  ["identity", { apply: identity, slope: identitySlope }],
+  ["sigmoid", { apply: sigmoid, slope: sigmoidSlope }],
+  ["tanh", { apply: tanh, slope: tanhSlope }],
+  ["relu", { apply: relu, slope: reluSlope }],
+  ["softmax", { apply: softmax, slope: null }],
+]);
+
+// ---- Losses: L of one row, its targets in t. ------------------------------------------------------------------------
+
+function squaredError(m, z, y, t, at, atT) {
+  let sum = 0;
+  for (let j = 0; j < m; j++) sum += (y[at + j] - t[atT + j]) ** 2;
+  return sum;
+}
+
+function halfSquaredError(m, z, y, t, at, atT) {
+  return squaredError(m, z, y, t, at, atT) / 2;
+}
+
+// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+function softmaxCrossEntropy(m, z, y, t, at, atT) {
+  const top = largest(m, z, at);
+  let sum = 0, loss = 0;
+  for (let j = 0; j < m; j++) sum += Math.exp(z[at + j] - top);
+  const logSum = Math.log(sum);
+  for (let j = 0; j < m; j++) loss += t[atT + j] * (logSum - (z[at + j] - top));
+  return loss;
+}
+
+// -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+function sigmoidCrossEntropy(m, z, y, t, at, atT) {
+  let loss = 0;
+  for (let j = 0; j < m; j++) {
+    const zj = z[at + j];
+    loss += (zj > 0 ? zj : 0) - zj * t[atT + j] + Math.log1p(Math.exp(-Math.abs(zj)));
+  }
+  return loss;
+}
+
+// fuses: the output activation that belongs to it; null: any elementwise one.
+// slope: dL/dy, or where fused dL/dz, is this times y - t.
+export const losses = new Map([
+  ["squared_error", { fuses: null, value: squaredError, slope: 2 }],
+  ["half_squared_error", { fuses: null, value: halfSquaredError, slope: 1 }],
+  ["softmax_cross_entropy", { fuses: "softmax", value: softmaxCrossEntropy, slope: 1 }],
+  ["sigmoid_cross_entropy", { fuses: "sigmoid", value: sigmoidCrossEntropy, slope: 1 }],
+]);
+
+// ---- The two products that a step is made of. -----------------------------------------------------------------------
+
+// Four elements a turn, here and below: V8 vectorises nothing, and looks anew in each turn of a loop what kind of array
+// it has, where and how long.
+
+// b[to + j] <- factor a[from + j]
+function setScaled(m, factor, a, from, b, to) {
+  let j = 0;
+  for (; j + 4 <= m; j += 4) {
+    b[to + j] = factor * a[from + j];
+    b[to + j + 1] = factor * a[from + j + 1];
+    b[to + j + 2] = factor * a[from + j + 2];
+    b[to + j + 3] = factor * a[from + j + 3];
+  }
+  for (; j < m; j++) b[to + j] = factor * a[from + j];
+}
+
+// b[to + j] <- b[to + j] + factor a[from + j]
+function addScaled(m, factor, a, from, b, to) {
+  let j = 0;
+  for (; j + 4 <= m; j += 4) {
+    b[to + j] += factor * a[from + j];
+    b[to + j + 1] += factor * a[from + j + 1];
+    b[to + j + 2] += factor * a[from + j + 2];
+    b[to + j + 3] += factor * a[from + j + 3];
+  }
+  for (; j < m; j++) b[to + j] += factor * a[from + j];
+}
+
+// Four rows of B, from b on, added to the row of C at c; A holds their factors at a, `column` apart.
+function addFourToOne(n, A, a, column, B, b, C, c) {
+  const a0 = A[a], a1 = A[a + column], a2 = A[a + 2 * column], a3 = A[a + 3 * column];
+  const b1 = b + n, b2 = b + 2 * n, b3 = b + 3 * n;
+  for (let j = 0; j < n; j++) C[c + j] += a0 * B[b + j] + a1 * B[b1 + j] + a2 * B[b2 + j] + a3 * B[b3 + j];
+}
+
+// The same for two rows of C, where C takes four: more gain nothing here.
+function addFourToTwo(n, A, a, row, column, B, b, C, c) {
+  const a0 = A[a], a1 = A[a + column], a2 = A[a + 2 * column], a3 = A[a + 3 * column];
+  a += row;
+  const d0 = A[a], d1 = A[a + column], d2 = A[a + 2 * column], d3 = A[a + 3 * column];
+  const b1 = b + n, b2 = b + 2 * n, b3 = b + 3 * n, c1 = c + n;
+  for (let j = 0; j < n; j++) {
+    const B0 = B[b + j], B1 = B[b1 + j], B2 = B[b2 + j], B3 = B[b3 + j];
+    C[c + j] += a0 * B0 + a1 * B1 + a2 * B2 + a3 * B3;
+    C[c1 + j] += d0 * B0 + d1 * B1 + d2 * B2 + d3 * B3;
+  }
+}
+
+// One row of B, at b, added to four rows of C.
+function addOneToFour(n, A, a, row, B, b, C, c) {
+  const a0 = A[a], a1 = A[a + row], a2 = A[a + 2 * row], a3 = A[a + 3 * row];
+  const c1 = c + n, c2 = c + 2 * n, c3 = c + 3 * n;
+  for (let j = 0; j < n; j++) {
+    const B0 = B[b + j];
+    C[c + j] += a0 * B0;
+    C[c1 + j] += a1 * B0;
+    C[c2 + j] += a2 * B0;
+    C[c3 + j] += a3 * B0;
+  }
+}
+
+// C += A B for A: (m, k), B: (k, n), C: (m, n), from a, b, c on. A's strides let the same loops read it transposed.
+function addProduct(m, k, n, A, a, row, column, B, b, C, c) {
+  let p = 0;
+  for (; p + 4 <= k; p += 4, a += 4 * column, b += 4 * n) {
+    let i = 0;
+    for (; i + 2 <= m; i += 2) addFourToTwo(n, A, a + i * row, row, column, B, b, C, c + i * n);
+    if (i < m) addFourToOne(n, A, a + i * row, column, B, b, C, c + i * n);
+  }
+  for (; p < k; p++, a += column, b += n) {
+    let i = 0;
+    for (; i + 4 <= m; i += 4) addOneToFour(n, A, a + i * row, row, B, b, C, c + i * n);
+    for (; i < m; i++) addScaled(n, A[a + i * row], B, b, C, c + i * n);
+  }
+}
+
+// sum_j a[from + j] b[at + j]
+function dot(m, a, from, b, at) {
+  let sum = 0;
+  for (let j = 0; j < m; j++) sum += a[from + j] * b[at + j];
+  return sum;
+}
+
+// Into out[to .. to + 4), the dot products of one row of m values with four that follow each other: as many sums that
+// do not wait for each other, and each a[j] read once for all.
+function dotFour(m, a, from, b, at, out, to) {
+  const at1 = at + m, at2 = at + 2 * m, at3 = at + 3 * m;
+  let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  for (let j = 0; j < m; j++) {
+    const aj = a[from + j];
+    s0 += aj * b[at + j];
+    s1 += aj * b[at1 + j];
+    s2 += aj * b[at2 + j];
+    s3 += aj * b[at3 + j];
+  }
+  out[to] = s0;
+  out[to + 1] = s1;
+  out[to + 2] = s2;
+  out[to + 3] = s3;
+}
+
+// C = A B^T for A: (m, k), B: (n, k) from b on, C: (m, n).
+function productWithTransposed(m, k, n, A, B, b, C) {
+  for (let i = 0; i < m; i++) {
+    let j = 0;
+    for (; j + 4 <= n; j += 4) dotFour(k, A, i * k, B, b + j * k, C, i * n + j);
+    for (; j < n; j++) C[i * n + j] = dot(k, A, i * k, B, b + j * k);
+  }
+}
+
+// ---- The model. A step works on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). -----------------
+
+export class Mlp {
+  // theta, x, y: of the network's dtype, Float32Array or Float64Array; order: Int32Array. It keeps them.
+  constructor({ sizes, activations: names, loss, l2 }, theta, x, y, order) {
+    this.Real = theta.constructor;
+    let at = 0;
+    this.layers = names.map((name, l) => {
+      const [inputs, outputs] = [sizes[l], sizes[l + 1]]; // m_{l-1}, m_l
+      const W = at, b = W + inputs * outputs; // where W_l and b_l start in theta
+      at = b + outputs;
+      return { inputs, outputs, W, b, f: activations.get(name), Z: null, A: null, delta: null };
+    });
+    this.last = this.layers.at(-1);
+    this.loss = losses.get(loss);
+    this.l2 = l2;
+    this.start = theta;
+    this.theta = theta.slice();
+    this.gradient = new this.Real(theta.length); // laid out as theta
+    Object.assign(this, { x, y, order, capacity: 0 });
+    this.reserve(1);
+  }
+
+  // Room for a batch of that many rows.
+  reserve(rows) {
+    if (rows <= this.capacity) return;
+    const room = (width) => new this.Real(rows * width);
+    for (const layer of this.layers)
+      for (const name of ["Z", "A", "delta"]) layer[name] = room(layer.outputs);
+    this.X = room(this.layers[0].inputs);
+    this.T = room(this.last.outputs);
+    this.capacity = rows;
+  }
+
+  reset() {
+    this.theta.set(this.start);
+  }
+
+  // X starts at atX of its array, and below T at atT: rows of the data are worked on where they lie.
+  forward(X, atX, B) {
+    const theta = this.theta;
+    let A_below = X, at = atX;
+    for (const { inputs, outputs: m, W, b, f, Z, A } of this.layers) {
+      for (let n = 0; n < B; n++) for (let j = 0; j < m; j++) Z[n * m + j] = theta[b + j];
+      addProduct(B, inputs, m, A_below, at, inputs, 1, theta, W, Z, 0);
+      for (let n = 0; n < B; n++) f.apply(m, Z, A, n * m);
+      A_below = A;
+      at = 0;
+    }
+  }
+
+  // R over the rows that went forward.
+  meanLoss(T, atT, B) {
+    const { outputs: m, Z, A: Y } = this.last, theta = this.theta;
+    let sum = 0, squares = 0;
+    for (let n = 0; n < B; n++) sum += this.loss.value(m, Z, Y, T, n * m, atT + n * m);
+    for (const { W, b } of this.layers) for (let i = W; i < b; i++) squares += theta[i] * theta[i];
+    return sum / B + (this.l2 / 2) * squares;
+  }
+
+  // delta_L = dR/dZ_L.
+  outputDelta(T, atT, B) {
+    const { outputs, f, A: Y, delta } = this.last, size = B * outputs, scale = this.loss.slope / B;
+    for (let j = 0; j < size; j++) delta[j] = scale * (Y[j] - T[atT + j]);
+    if (this.loss.fuses === null) f.slope(size, Y, delta);
+  }
+
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
+  propagate({ inputs, outputs: m, W, delta }, below, B) {
+    productWithTransposed(B, m, inputs, delta, this.theta, W, below.delta);
+    below.f.slope(B * inputs, below.A, below.delta);
+  }
+
+  // The gradient; theta stays as the forward pass found it.
+  backward(X, atX, B) {
+    const { layers, theta, gradient, l2 } = this;
+    for (let l = layers.length - 1; l >= 0; l--) {
+      const { inputs, outputs: m, W, b, delta } = layers[l];
+      const A_below = l > 0 ? layers[l - 1].A : X, at = l > 0 ? 0 : atX;
+
+      setScaled(b - W, l2, theta, W, gradient, W); // dW
+      addProduct(inputs, B, m, A_below, at, 1, inputs, delta, 0, gradient, W);
+
+      gradient.fill(0, b, b + m); // db
+      for (let n = 0; n < B; n++) addScaled(m, 1, delta, n * m, gradient, b);
+
+      if (l > 0) this.propagate(layers[l], layers[l - 1], B);
+    }
+  }
+
+  update(rate) {
+    addScaled(this.theta.length, -rate, this.gradient, 0, this.theta, 0);
+  }
+
+  // ---- What the worker calls. -------------------------------------------------------------------------------------
+
+  // Outputs of rows [first, first + count), left in the last layer's A.
+  outputs(first, count) {
+    this.forward(this.x, first * this.layers[0].inputs, count);
+  }
+
+  lossAndGradient(first, count) {
+    const atX = first * this.layers[0].inputs, atT = first * this.last.outputs;
+    this.forward(this.x, atX, count);
+    this.outputDelta(this.y, atT, count);
+    this.backward(this.x, atX, count);
+    return this.meanLoss(this.y, atT, count);
+  }
+
+  // X and T of a minibatch: the rows that order[first .. first + B) names.
+  gather(first, B) {
+    const { x, y, X, T, order } = this, m_0 = this.layers[0].inputs, m_L = this.last.outputs;
+    for (let n = 0; n < B; n++) {
+      const row = order[first + n];
+      for (let j = 0; j < m_0; j++) X[n * m_0 + j] = x[row * m_0 + j];
+      for (let j = 0; j < m_L; j++) T[n * m_L + j] = y[row * m_L + j];
+    }
+  }
+
+  train(first, count, batchSize, rate) {
+    const end = first + count;
+    for (let at = first; at < end; at += batchSize) {
+      const B = Math.min(batchSize, end - at);
+      this.gather(at, B);
+      this.forward(this.X, 0, B);
+      this.outputDelta(this.T, 0, B);
+      this.backward(this.X, 0, B);
+      this.update(rate);
+    }
+  }
+
+  // One pass of `time`: what it adds to the checksum.
+  timedPass(operation, first, count) {
+    if (operation === "forward") {
+      this.outputs(first, count);
+      return this.last.A[0] + this.last.A[count * this.last.outputs - 1];
+    }
+    return this.lossAndGradient(first, count) + this.gradient[0];
+  }
+}

@@ -1,0 +1,257 @@
+// worker.mjs: the protocol: commands from stdin, replies to stdout, the files of WORKDIR, the clock. Nothing of the
+// mathematics, which is in mlp.mjs.
+
+import { Console } from "node:console";
+import fs from "node:fs";
+import path from "node:path";
+import process from "node:process";
+import readline from "node:readline";
+
+import { Mlp, activations, losses } from "./mlp.mjs";
+
+globalThis.console = new Console(process.stderr); // a stray print is no reply
+
+const workdir = process.argv[2];
+let setup = null; // what network.txt says of the model
+let model = null; // null until an init succeeds
+
+// What is answered to a command that cannot be done.
+class Refusal extends Error {
+  constructor(message, kind = "invalid") {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+// ---- The files of WORKDIR. ------------------------------------------------------------------------------------------
+
+function readFile(name, wanted) {
+  try {
+    return fs.readFileSync(path.join(workdir, name));
+  } catch (error) {
+    if (error.code === "ENOENT") throw new Refusal(`${name} is missing${wanted}`);
+    throw error;
+  }
+}
+
+// `items` numbers, which must be all that is in the file.
+function readArray(name, items, Kind) {
+  const wanted = items * Kind.BYTES_PER_ELEMENT;
+  const file = readFile(name, `: wanted ${wanted} bytes`);
+  if (file.length !== wanted) throw new Refusal(`${name} has ${file.length} bytes: wanted ${wanted}`);
+  const array = new Kind(items); // of its own memory: a small file's buffer lies anywhere in a shared one
+  new Uint8Array(array.buffer).set(file);
+  return array;
+}
+
+function writeArray(name, array) {
+  fs.writeFileSync(path.join(workdir, name), new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+}
+
+function readOrder({ order: length, rows }) {
+  const wide = readArray("order.bin", length, BigInt64Array);
+  const bad = wide.findIndex((row) => row < 0n || row >= rows);
+  if (bad >= 0) throw new Refusal(`order[${bad}] = ${wide[bad]}: row numbers lie in [0, ${rows})`);
+  return Int32Array.from(wide, Number);
+}
+
+// network.txt, checked: sizes m_0 .. m_L; activations one a layer, the output's included; order: its number of entries.
+function readSetup() {
+  const lines = readFile("network.txt", "").toString("utf8").split("\n").map((line) => line.trim().split(/\s+/));
+  const byKey = new Map(lines.map(([key, ...words]) => [key, words]));
+  const bad = (key, rule) => new Refusal(`network.txt: ${key} = ${byKey.get(key).join(" ")}: ${rule}`);
+  const words = (key) => {
+    if (!byKey.has(key)) throw new Refusal(`network.txt has no line ${key}`);
+    return byKey.get(key);
+  };
+  const word = (key) => {
+    if (words(key).length !== 1) throw bad(key, "must be one word");
+    return words(key)[0];
+  };
+  const positive = (key, text) => {
+    const value = whole(text);
+    if (!(value >= 1 && value < 2 ** 31)) throw bad(key, "must be a whole number from 1 to 2147483647");
+    return value;
+  };
+
+  const sizes = words("sizes").map((text) => positive("sizes", text));
+  if (sizes.length < 2) throw bad("sizes", "needs two numbers or more");
+  if (words("activations").length !== sizes.length - 2)
+    throw bad("activations", `must be ${sizes.length - 2}, one a hidden layer`);
+  const l2 = number(word("l2"));
+  if (!(l2 >= 0 && l2 < Infinity)) throw bad("l2", "must be finite, 0 or more");
+  const Real = { float32: Float32Array, float64: Float64Array }[word("dtype")];
+  if (Real === undefined) throw new Refusal(`no dtype '${word("dtype")}'`, "unsupported");
+  positive("threads", word("threads")); // one of them is enough
+  const [rows, order] = ["rows", "order"].map((key) => positive(key, word(key)));
+  const names = [...words("activations"), word("output_activation")];
+  checkFunctions(names, word("loss"));
+  return { sizes, activations: names, loss: word("loss"), l2, Real, rows, order };
+}
+
+function checkFunctions(names, loss) {
+  if (!losses.has(loss)) throw new Refusal(`no loss '${loss}'`, "unsupported");
+  const { fuses } = losses.get(loss);
+  names.forEach((name, l) => {
+    const fused = fuses !== null && l === names.length - 1;
+    if (fused && name !== fuses) throw new Refusal(`output_activation ${name}: ${loss} fuses ${fuses}`);
+    if (!activations.has(name) || (!fused && activations.get(name).slope === null))
+      throw new Refusal(`no activation '${name}' for layer ${l + 1}`, "unsupported");
+  });
+}
+
+// ---- Words that are numbers; NaN for the others. --------------------------------------------------------------------
+
+function whole(word) {
+  return /^[-+]?\d+$/.test(word) ? Number(word) : NaN;
+}
+
+function number(word) {
+  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;
+}
+
+function atLeastOne(what, word) {
+  const value = whole(word);
+  if (!(value >= 1)) throw new Refusal(`${what} = ${word}: must be a whole number, at least 1`);
+  return value;
+}
+
+// FIRST and COUNT, where [FIRST, FIRST+COUNT) lies within the rows or the entries of order.
+function range(first, count, what) {
+  needModel();
+  const length = what === "rows" ? setup.rows : setup.order;
+  const from = whole(first), size = atLeastOne("COUNT", count);
+  if (!(from >= 0 && from + size <= length))
+    throw new Refusal(`FIRST = ${first}, COUNT = ${count}: must be whole numbers within the ${length} ${what}`);
+  return [from, size];
+}
+
+function needModel() {
+  if (model === null) throw new Refusal("no network yet: init comes first");
+}
+
+// ---- The commands: their words, and what each answers. --------------------------------------------------------------
+
+function seconds(start) {
+  return Number(process.hrtime.bigint() - start) * 1e-9;
+}
+
+function hello() {
+  return {
+    protocol: 1,
+    name: "javascript",
+    language: "JavaScript",
+    compiler: `Node.js ${process.version}, V8 ${process.versions.v8}`,
+    flags: process.execArgv.join(" "),
+    activations: [...activations.keys()].filter((name) => activations.get(name).slope !== null),
+    losses: [...losses.keys()],
+    arithmetic: "float64", // sums are in double, whatever the arrays hold
+    deterministic: "yes",
+    clock: "process.hrtime.bigint",
+  };
+}
+
+function init() {
+  const next = readSetup(), { sizes, rows, Real } = next;
+  let parameters = 0;
+  for (let l = 1; l < sizes.length; l++) parameters += (sizes[l - 1] + 1) * sizes[l];
+  const theta = readArray("theta.bin", parameters, Real);
+  const x = readArray("x.bin", rows * sizes[0], Real);
+  const y = readArray("y.bin", rows * sizes.at(-1), Real);
+  model = new Mlp(next, theta, x, y, readOrder(next));
+  setup = next;
+  return { threads: 1 };
+}
+
+function forward(first, count) {
+  const [from, size] = range(first, count, "rows");
+  model.reserve(size);
+  model.outputs(from, size);
+  writeArray("outputs.bin", model.last.A.subarray(0, size * model.last.outputs));
+}
+
+function gradient(first, count) {
+  const [from, size] = range(first, count, "rows");
+  model.reserve(size);
+  const loss = model.lossAndGradient(from, size);
+  writeArray("gradient.bin", model.gradient);
+  return { loss };
+}
+
+function train(first, count, batch, rate) {
+  const [from, size] = range(first, count, "entries of order");
+  const batchSize = Math.min(atLeastOne("BATCH", batch), size), learningRate = number(rate);
+  if (!(learningRate > 0 && learningRate < Infinity))
+    throw new Refusal(`RATE = ${rate}: must be a number, finite and above 0`);
+  model.reserve(batchSize);
+  const start = process.hrtime.bigint();
+  model.train(from, size, batchSize, learningRate);
+  return { seconds: seconds(start) };
+}
+
+function time(operation, first, count, repeats) {
+  const [from, size] = range(first, count, "rows");
+  if (operation !== "forward" && operation !== "gradient")
+    throw new Refusal(`'${operation}': what is timed is forward or gradient`);
+  const times = atLeastOne("REPEATS", repeats), places = setup.rows - size + 1;
+  model.reserve(size);
+  let checksum = 0;
+  const start = process.hrtime.bigint();
+  for (let r = 0, s = from % places; r < times; r++, s = (s + size) % places)
+    checksum += model.timedPass(operation, s, size);
+  return { seconds: seconds(start), checksum };
+}
+
+function theta() {
+  needModel();
+  writeArray("theta_out.bin", model.theta);
+}
+
+function reset() {
+  needModel();
+  model.reset();
+}
+
+const commands = new Map([
+  ["hello", { words: [], answer: hello }],
+  ["init", { words: [], answer: init }],
+  ["forward", { words: ["FIRST", "COUNT"], answer: forward }],
+  ["gradient", { words: ["FIRST", "COUNT"], answer: gradient }],
+  ["train", { words: ["FIRST", "COUNT", "BATCH", "RATE"], answer: train }],
+  ["time", { words: ["forward|gradient", "FIRST", "COUNT", "REPEATS"], answer: time }],
+  ["theta", { words: [], answer: theta }],
+  ["reset", { words: [], answer: reset }],
+  ["quit", { words: [], answer: () => {} }],
+]);
+
+// ---- Lines in, lines out. -------------------------------------------------------------------------------------------
+
+function reply(status, fields = {}) {
+  const quoted = (value) => String(value).replace(/[%\t\n\r]/g, (c) => encodeURIComponent(c));
+  const words = Object.entries(fields).map(([key, value]) => `${key}=${quoted(value)}`);
+  fs.writeSync(1, [status, ...words].join("\t") + "\n");
+}
+
+function answer(name, words) {
+  try {
+    if (!commands.has(name)) throw new Refusal(`unknown command '${name}'`);
+    const command = commands.get(name);
+    if (words.length !== command.words.length)
+      throw new Refusal(`${words.length} words after ${name}: the command is '${[name, ...command.words].join(" ")}'`);
+    reply("ok", command.answer(...words));
+  } catch (error) {
+    reply("error", { message: error.message, ...(error instanceof Refusal && { kind: error.kind }) });
+  }
+}
+
+if (workdir === undefined) {
+  console.error("usage: node worker.mjs WORKDIR");
+  process.exit(2);
+}
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const [name, ...words] = line.trim().split(/\s+/);
+  if (name === "") continue;
+  answer(name, words);
+  if (name === "quit" && words.length === 0) break;
+}
+process.exit(0);
