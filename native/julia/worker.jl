@@ -1,0 +1,288 @@
+# worker.jl: the worker protocol around mlp.jl: commands, files, checks, replies and the clock. None of the mathematics.
+# Run as: julia worker.jl WORKDIR. docs/add-a-language.md tells what each command takes and answers.
+
+include("mlp.jl")
+using .MLP: Model, ACTIVATIONS, LOSSES, Elementwise, fuses
+using .MLP: reset!, reserve!, outputs!, loss_and_gradient!, train!, timed_pass!
+
+const WORKDIR = ARGS[end]
+const REPLIES = stdout
+redirect_stdout(stderr) # whatever else is printed must not pass for a reply
+
+# --- Errors that are answered. ---------------------------------------------------------------------------------------
+
+struct Refusal <: Exception
+    kind::String
+    message::String
+end
+
+invalid(message) = throw(Refusal("invalid", message))
+unsupported(message) = throw(Refusal("unsupported", message))
+
+error_fields(error::Refusal) = ("message" => error.message, "kind" => error.kind)
+error_fields(error) = ("message" => sprint(showerror, error),)
+
+# --- Files in WORKDIR. -----------------------------------------------------------------------------------------------
+
+function check_there(name)
+    path = joinpath(WORKDIR, name)
+    isfile(path) || invalid("$name: no such file")
+    path
+end
+
+# shape as Julia has it, the first dimension running fastest; Int128, lest a size wraps around.
+function read_array(name, Item, shape)
+    path = check_there(name)
+    got, wanted = filesize(path), prod(Int128, shape) * sizeof(Item)
+    got == wanted || invalid("$name has $got bytes: $(join(reverse(shape), " x ")) of $(nameof(Item)) takes $wanted")
+    ltoh.(read!(path, Array{Item}(undef, Int.(shape)...)))
+end
+
+write_array(name, array) = write(joinpath(WORKDIR, name), htol.(array))
+
+# key => words of its line
+function read_setup()
+    lines = Dict{String, Vector{String}}()
+    for line in eachline(check_there("network.txt"))
+        words = split(line)
+        isempty(words) || (lines[words[1]] = words[2:end])
+    end
+    lines
+end
+
+words_of(setup, key) = get(() -> invalid("network.txt has no line '$key'"), setup, key)
+
+function word_of(setup, key)
+    words = words_of(setup, key)
+    length(words) == 1 || invalid("network.txt: $key takes one value, not $(length(words))")
+    words[1]
+end
+
+function size_of(key, word)
+    size = tryparse(Int, word, base=10)
+    size !== nothing && size >= 1 || invalid("network.txt: $key '$word': must be a whole number, at least 1")
+    size
+end
+
+function sizes_of(setup)
+    sizes = [size_of("sizes", word) for word in words_of(setup, "sizes")]
+    length(sizes) >= 2 || invalid("network.txt: sizes: must be two or more")
+    sizes
+end
+
+function l2_of(setup)
+    word = word_of(setup, "l2")
+    l2 = tryparse(Float64, word)
+    l2 !== nothing && 0 <= l2 < Inf || invalid("network.txt: l2 '$word': must be a finite number, 0 or more")
+    l2
+end
+
+function dtype_of(setup)
+    word = word_of(setup, "dtype")
+    word == "float32" ? Float32 : word == "float64" ? Float64 : unsupported("julia has no dtype '$word'")
+end
+
+loss_of(setup) = get(() -> unsupported("julia has no loss '$(setup["loss"][1])'"), LOSSES, word_of(setup, "loss"))
+
+function activation_of(name)
+    f = get(ACTIVATIONS, name, nothing)
+    f isa Elementwise ? f : unsupported("julia has no activation '$name'")
+end
+
+function output_activation_of(setup, loss)
+    name = word_of(setup, "output_activation")
+    fuses(loss) === nothing && return activation_of(name)
+    get(ACTIVATIONS, name, nothing) === fuses(loss) ||
+        invalid("network.txt: output_activation '$name': not the one that $(setup["loss"][1]) fuses")
+    fuses(loss)
+end
+
+function activations_of(setup, n_hidden, loss)
+    names = words_of(setup, "activations")
+    length(names) == n_hidden ||
+        invalid("network.txt: activations: $(length(names)) given for $n_hidden hidden layers")
+    [map(activation_of, names); output_activation_of(setup, loss)]
+end
+
+function read_order(length, rows)
+    order = read_array("order.bin", Int64, (length,))
+    at = findfirst(row -> !(0 <= row < rows), order)
+    at === nothing || invalid("order[$(at - 1)] = $(order[at]): row numbers lie in [0, $rows)")
+    order
+end
+
+function read_model()
+    setup = read_setup()
+    sizes, l2, Float, loss = sizes_of(setup), l2_of(setup), dtype_of(setup), loss_of(setup)
+    activations = activations_of(setup, length(sizes) - 2, loss)
+    rows, n_order, _ = (size_of(key, word_of(setup, key)) for key in ("rows", "order", "threads"))
+    n_parameters = sum((Int128.(sizes[1:end-1]) .+ 1) .* sizes[2:end])
+    theta = read_array("theta.bin", Float, (n_parameters,))
+    x, y = read_array("x.bin", Float, (sizes[1], rows)), read_array("y.bin", Float, (sizes[end], rows))
+    Model(sizes, activations, loss, l2, theta, x, y, read_order(n_order, rows))
+end
+
+# --- Timed work. -----------------------------------------------------------------------------------------------------
+
+seconds_since(start) = 1e-9 * (time_ns() - start)
+
+function timed_train(model, first, count, batch_size, rate)
+    start = time_ns()
+    train!(model, first, count, batch_size, rate)
+    seconds_since(start)
+end
+
+function timed_passes(model, operation, first, count, repeats)
+    places, s, checksum = size(model.x, 2) - count + 1, first, 0.0
+    start = time_ns()
+    for _ in 1:repeats
+        checksum += timed_pass!(model, operation, s, count)
+        s = (s + count) % places
+    end
+    seconds_since(start), checksum
+end
+
+# Runs everything once, on one row: Julia compiles a method when it is first called, which must not be inside a clock.
+function rehearse(model)
+    reserve!(model, 1)
+    timed_train(model, 0, 1, 1, 1.0)
+    timed_passes(model, :forward, 0, 1, 1)
+    timed_passes(model, :gradient, 0, 1, 1)
+    reset!(model)
+end
+
+# --- Commands: what each answers, as key => value. -------------------------------------------------------------------
+
+mutable struct Worker
+    model::Union{Nothing, Model}
+end
+
+function model_of(worker)
+    worker.model === nothing && invalid("no network yet: init comes first")
+    worker.model
+end
+
+function check_range(first, count, length, what)
+    0 <= first && 1 <= count <= length && first <= length - count ||
+        invalid("first = $first, count = $count: must lie within the $length $what")
+end
+
+# The model, with room for rows [first, first + count).
+function prepared(worker, first, count)
+    model = model_of(worker)
+    check_range(first, count, size(model.x, 2), "rows")
+    reserve!(model, count)
+    model
+end
+
+function hello(worker)
+    options = Base.JLOptions()
+    ("protocol" => 1, "name" => "julia", "language" => "Julia",
+     "compiler" => "Julia $VERSION (LLVM $(Base.libllvm_version))",
+     "flags" => "-O$(options.opt_level) -C $(unsafe_string(options.cpu_target))",
+     "activations" => "identity,sigmoid,tanh,relu", "losses" => join(sort(collect(keys(LOSSES))), ","),
+     "arithmetic" => "native", "deterministic" => "yes", "clock" => "time_ns (CLOCK_MONOTONIC on Linux)")
+end
+
+function init(worker)
+    model = read_model()
+    rehearse(model)
+    worker.model = model
+    ("threads" => 1,)
+end
+
+function forward(worker, first, count)
+    model = prepared(worker, first, count)
+    outputs!(model, first, count)
+    write_array("outputs.bin", model.layers[end].A[:, 1:count])
+    ()
+end
+
+function gradient(worker, first, count)
+    model = prepared(worker, first, count)
+    loss = loss_and_gradient!(model, first, count)
+    write_array("gradient.bin", model.gradient)
+    ("loss" => loss,)
+end
+
+function train(worker, first, count, batch_size, rate)
+    model = model_of(worker)
+    check_range(first, count, length(model.order), "entries of order")
+    batch_size >= 1 || invalid("batch_size = $batch_size: must be at least 1")
+    0 < rate < Inf || invalid("learning_rate = $rate: must be finite and above 0")
+    batch = min(batch_size, count)
+    reserve!(model, batch)
+    ("seconds" => timed_train(model, first, count, batch, rate),)
+end
+
+function time_passes(worker, operation, first, count, repeats)
+    model = prepared(worker, first, count)
+    repeats >= 1 || invalid("repeats = $repeats: must be at least 1")
+    seconds, checksum = timed_passes(model, operation, first, count, repeats)
+    ("seconds" => seconds, "checksum" => checksum)
+end
+
+function theta(worker)
+    write_array("theta_out.bin", model_of(worker).theta)
+    ()
+end
+
+function reset(worker)
+    reset!(model_of(worker))
+    ()
+end
+
+quit(worker) = ()
+
+# name => what answers it, and the words it takes
+const COMMANDS = Dict{String, Tuple{Function, Vector{Pair{String, Type}}}}(
+    "hello" => (hello, []),
+    "init" => (init, []),
+    "forward" => (forward, ["FIRST" => Int, "COUNT" => Int]),
+    "gradient" => (gradient, ["FIRST" => Int, "COUNT" => Int]),
+    "train" => (train, ["FIRST" => Int, "COUNT" => Int, "BATCH" => Int, "RATE" => Float64]),
+    "time" => (time_passes, ["forward|gradient" => Symbol, "FIRST" => Int, "COUNT" => Int, "REPEATS" => Int]),
+    "theta" => (theta, []),
+    "reset" => (reset, []),
+    "quit" => (quit, []),
+)
+
+# nothing where a word is not what it must be
+read_word(::Type{Int}, word) = tryparse(Int, word, base=10)
+read_word(::Type{Float64}, word) = tryparse(Float64, word)
+read_word(::Type{Symbol}, word) = word in ("forward", "gradient") ? Symbol(word) : nothing
+
+function answer(worker, name, words)
+    haskey(COMMANDS, name) || invalid("unknown command '$name'; known: $(join(sort(collect(keys(COMMANDS))), ", "))")
+    command, takes = COMMANDS[name]
+    usage = join([name; first.(takes)], " ")
+    length(words) == length(takes) || invalid("'$(join([name; words], " "))': the command is '$usage'")
+    arguments = map((taken, word) -> read_word(last(taken), word), takes, words)
+    at = findfirst(isnothing, arguments)
+    at === nothing || invalid("'$(words[at])' is no $(first(takes[at])): the command is '$usage'")
+    command(worker, arguments...)
+end
+
+# --- Replies. --------------------------------------------------------------------------------------------------------
+
+encode(value) = replace(string(value), r"[%\t\n\r]" => c -> "%" * uppercase(bytes2hex(codeunits(c))))
+
+function reply(status, fields)
+    println(REPLIES, join([status; ["$key=$(encode(value))" for (key, value) in fields]], '\t'))
+    flush(REPLIES)
+end
+
+function serve(worker)
+    for line in eachline(stdin)
+        words = split(line)
+        isempty(words) && continue
+        try
+            reply("ok", answer(worker, words[1], words[2:end]))
+        catch error
+            reply("error", error_fields(error))
+        end
+        words == ["quit"] && return
+    end
+end
+
+serve(Worker(nothing))

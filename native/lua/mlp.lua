@@ -1,0 +1,427 @@
+-- mlp.lua: the network: activations, losses, forward, output delta, backward, update, and the passes that are timed.
+-- For LuaJIT. Nothing here checks an argument or reads a clock, and a step makes no garbage: `reserve` has made room.
+--
+-- All arrays are double, flat, row by row and counted from 0, whatever the network's dtype: it is what Lua computes in.
+local ffi = require "ffi"
+
+local exp, log, tanh, abs, max, min = math.exp, math.log, math.tanh, math.abs, math.max, math.min
+
+ffi.cdef "double log1p(double);"
+local log1p = ffi.C.log1p
+
+local mlp = {}
+
+-- Activations, over B rows of m values: A <- f(Z), and delta <- f'(Z) delta, written in A = f(Z). ---------------------
+
+local function identity(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    A[j] = Z[j]
+  end
+end
+
+local function identity_slope() end
+
+local function sigmoid(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    A[j] = 1 / (1 + exp(-Z[j]))
+  end
+end
+
+local function sigmoid_slope(B, m, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = delta[j] * A[j] * (1 - A[j])
+  end
+end
+
+local function tanh_of(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    A[j] = tanh(Z[j])
+  end
+end
+
+local function tanh_slope(B, m, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = delta[j] * (1 - A[j] * A[j])
+  end
+end
+
+local function relu(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    local z = Z[j]
+    A[j] = z < 0 and 0 or z -- this way round, NaN stays NaN
+  end
+end
+
+local function relu_slope(B, m, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = A[j] > 0 and delta[j] or 0
+  end
+end
+
+-- The largest of z[0 .. m), and the sum of exp(z - largest).
+local function largest_and_sum(m, Z, at)
+  local top, sum = Z[at], 0
+  for j = at + 1, at + m - 1 do
+    top = max(top, Z[j])
+  end
+  for j = at, at + m - 1 do
+    sum = sum + exp(Z[j] - top)
+  end
+  return top, sum
+end
+
+local function softmax(B, m, Z, A)
+  for at = 0, (B - 1) * m, m do
+    local top, sum = largest_and_sum(m, Z, at)
+    for j = at, at + m - 1 do
+      A[j] = exp(Z[j] - top) / sum
+    end
+  end
+end
+
+mlp.activations = {
+  identity = {f = identity, slope = identity_slope},
+  sigmoid = {f = sigmoid, slope = sigmoid_slope},
+  tanh = {f = tanh_of, slope = tanh_slope},
+  relu = {f = relu, slope = relu_slope},
+  softmax = {f = softmax}, -- without a slope: only a loss that fuses it can use it
+}
+
+-- Losses: L of one row, m values each of Z = Z_L, Y = A_L and the targets T, from `at` on. ----------------------------
+
+local function squared_error(m, at, Z, Y, T)
+  local loss = 0
+  for j = at, at + m - 1 do
+    loss = loss + (Y[j] - T[j]) * (Y[j] - T[j])
+  end
+  return loss
+end
+
+local function half_squared_error(m, at, Z, Y, T)
+  return squared_error(m, at, Z, Y, T) / 2
+end
+
+-- -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+local function softmax_cross_entropy(m, at, Z, Y, T)
+  local top, sum = largest_and_sum(m, Z, at)
+  local log_sum, loss = log(sum), 0
+  for j = at, at + m - 1 do
+    loss = loss + T[j] * (log_sum - (Z[j] - top))
+  end
+  return loss
+end
+
+-- -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+local function sigmoid_cross_entropy(m, at, Z, Y, T)
+  local loss = 0
+  for j = at, at + m - 1 do
+    loss = loss + max(Z[j], 0) - Z[j] * T[j] + log1p(exp(-abs(Z[j])))
+  end
+  return loss
+end
+
+-- fuses: the output activation that belongs to it; nil: any elementwise one.
+-- slope: dL/dy, or where fused dL/dz, is this times y - t.
+mlp.losses = {
+  squared_error = {value = squared_error, slope = 2},
+  half_squared_error = {value = half_squared_error, slope = 1},
+  softmax_cross_entropy = {value = softmax_cross_entropy, slope = 1, fuses = "softmax"},
+  sigmoid_cross_entropy = {value = sigmoid_cross_entropy, slope = 1, fuses = "sigmoid"},
+}
+
+-- The model and its workspace. ----------------------------------------------------------------------------------------
+
+-- n doubles, NaN at first, so that a number read before it was written shows: a pointer to them, and what owns them.
+local function doubles(n)
+  local owner = ffi.new("double[?]", n, 0 / 0)
+  return owner + 0, owner
+end
+
+-- sizes: m_0 .. m_L, from index 0; activations: names of f_1 .. f_L, from 1.
+-- start: theta as given; x: (rows, m_0); y: (rows, m_L); order: n_order int64.
+function mlp.model(sizes, activations, loss, l2, start, x, y, order)
+  local model = {loss = mlp.losses[loss], l2 = l2, start = start, x = x, y = y, order = order, capacity = 0}
+  local at = 0
+  for l = 1, #sizes do
+    at = at + (sizes[l - 1] + 1) * sizes[l]
+  end
+  model.n_parameters = at
+  model.theta, model.theta_owner = doubles(at)
+  model.gradient, model.gradient_owner = doubles(at)
+  at = 0
+  for l = 1, #sizes do
+    local inputs, outputs = sizes[l - 1], sizes[l]
+    local b = at + inputs * outputs
+    model[l] = {
+      inputs = inputs, outputs = outputs, activation = mlp.activations[activations[l]],
+      W = model.theta + at, dW = model.gradient + at, -- (inputs, outputs)
+      b = model.theta + b, db = model.gradient + b, -- (outputs)
+    }
+    at = b + outputs
+  end
+  mlp.reset(model)
+  return model
+end
+
+function mlp.reset(model)
+  ffi.copy(model.theta, model.start, 8 * model.n_parameters)
+end
+
+-- Room for a batch of that many rows: X: (rows, m_0), T: (rows, m_L); Z, A, delta of layer l: (rows, m_l).
+function mlp.reserve(model, rows)
+  if rows <= model.capacity then
+    return
+  end
+  model.X, model.X_owner = doubles(rows * model[1].inputs)
+  model.T, model.T_owner = doubles(rows * model[#model].outputs)
+  for _, layer in ipairs(model) do
+    layer.Z, layer.Z_owner = doubles(rows * layer.outputs)
+    layer.A, layer.A_owner = doubles(rows * layer.outputs)
+    layer.delta, layer.delta_owner = doubles(rows * layer.outputs)
+  end
+  model.capacity = rows
+end
+
+-- The two products that a step is made of. ----------------------------------------------------------------------------
+
+-- In the next two, C += A B for A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i * row + p * column], so that the same
+-- loops read it transposed. Both take four rows of B at a time. Entering a compiled loop costs about as much as ten of
+-- its turns: the fewer loops and the more in each, the better, hence all that is written out.
+
+-- Rows i .. i + 3 of C: each row of B is used for all four.
+local function add_four_rows(i, k, n, A, row, column, B, C)
+  local c_0, c_1, c_2, c_3 = i * n, (i + 1) * n, (i + 2) * n, (i + 3) * n
+  local r_0, r_1, r_2, r_3 = i * row, (i + 1) * row, (i + 2) * row, (i + 3) * row
+  local p = 0
+  while p + 4 <= k do
+    local q_0, q_1, q_2, q_3 = p * column, (p + 1) * column, (p + 2) * column, (p + 3) * column
+    local a_00, a_01, a_02, a_03 = A[r_0 + q_0], A[r_0 + q_1], A[r_0 + q_2], A[r_0 + q_3]
+    local a_10, a_11, a_12, a_13 = A[r_1 + q_0], A[r_1 + q_1], A[r_1 + q_2], A[r_1 + q_3]
+    local a_20, a_21, a_22, a_23 = A[r_2 + q_0], A[r_2 + q_1], A[r_2 + q_2], A[r_2 + q_3]
+    local a_30, a_31, a_32, a_33 = A[r_3 + q_0], A[r_3 + q_1], A[r_3 + q_2], A[r_3 + q_3]
+    local p_0, p_1, p_2, p_3 = p * n, (p + 1) * n, (p + 2) * n, (p + 3) * n
+    for j = 0, n - 1 do
+      local b_0, b_1, b_2, b_3 = B[p_0 + j], B[p_1 + j], B[p_2 + j], B[p_3 + j]
+      C[c_0 + j] = C[c_0 + j] + a_00 * b_0 + a_01 * b_1 + a_02 * b_2 + a_03 * b_3
+      C[c_1 + j] = C[c_1 + j] + a_10 * b_0 + a_11 * b_1 + a_12 * b_2 + a_13 * b_3
+      C[c_2 + j] = C[c_2 + j] + a_20 * b_0 + a_21 * b_1 + a_22 * b_2 + a_23 * b_3
+      C[c_3 + j] = C[c_3 + j] + a_30 * b_0 + a_31 * b_1 + a_32 * b_2 + a_33 * b_3
+    end
+    p = p + 4
+  end
+  while p < k do
+    local q, p_0 = p * column, p * n
+    local a_0, a_1, a_2, a_3 = A[r_0 + q], A[r_1 + q], A[r_2 + q], A[r_3 + q]
+    for j = 0, n - 1 do
+      local b = B[p_0 + j]
+      C[c_0 + j] = C[c_0 + j] + a_0 * b
+      C[c_1 + j] = C[c_1 + j] + a_1 * b
+      C[c_2 + j] = C[c_2 + j] + a_2 * b
+      C[c_3 + j] = C[c_3 + j] + a_3 * b
+    end
+    p = p + 1
+  end
+end
+
+-- Row i of C.
+local function add_row(i, k, n, A, row, column, B, C)
+  local c, r, p = i * n, i * row, 0
+  while p + 4 <= k do
+    local q_0, q_1, q_2, q_3 = p * column, (p + 1) * column, (p + 2) * column, (p + 3) * column
+    local a_0, a_1, a_2, a_3 = A[r + q_0], A[r + q_1], A[r + q_2], A[r + q_3]
+    local p_0, p_1, p_2, p_3 = p * n, (p + 1) * n, (p + 2) * n, (p + 3) * n
+    for j = 0, n - 1 do
+      C[c + j] = C[c + j] + a_0 * B[p_0 + j] + a_1 * B[p_1 + j] + a_2 * B[p_2 + j] + a_3 * B[p_3 + j]
+    end
+    p = p + 4
+  end
+  while p < k do
+    local a, p_0 = A[r + p * column], p * n
+    for j = 0, n - 1 do
+      C[c + j] = C[c + j] + a * B[p_0 + j]
+    end
+    p = p + 1
+  end
+end
+
+local function add_product(m, k, n, A, row, column, B, C)
+  local i = 0
+  while i + 4 <= m do
+    add_four_rows(i, k, n, A, row, column, B, C)
+    i = i + 4
+  end
+  while i < m do
+    add_row(i, k, n, A, row, column, B, C)
+    i = i + 1
+  end
+end
+
+-- sum_j A[a + j] B[b + j], j < m.
+local function dot(m, A, a, B, b)
+  local sum = 0
+  for j = 0, m - 1 do
+    sum = sum + A[a + j] * B[b + j]
+  end
+  return sum
+end
+
+-- The same with four rows of B, from b on, m values each: four sums at once, as one alone would wait for itself.
+local function four_dots(m, A, a, B, b)
+  local sum_0, sum_1, sum_2, sum_3 = 0, 0, 0, 0
+  local b_0, b_1, b_2, b_3 = b, b + m, b + 2 * m, b + 3 * m
+  for j = 0, m - 1 do
+    local a_j = A[a + j]
+    sum_0 = sum_0 + a_j * B[b_0 + j]
+    sum_1 = sum_1 + a_j * B[b_1 + j]
+    sum_2 = sum_2 + a_j * B[b_2 + j]
+    sum_3 = sum_3 + a_j * B[b_3 + j]
+  end
+  return sum_0, sum_1, sum_2, sum_3
+end
+
+-- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). -----------------------------------
+
+local function forward(model, X, B)
+  local A_below = X
+  for l = 1, #model do
+    local layer = model[l]
+    local m, b, Z = layer.outputs, layer.b, layer.Z
+    for n = 0, B - 1 do
+      for j = 0, m - 1 do
+        Z[n * m + j] = b[j]
+      end
+    end
+    add_product(B, layer.inputs, m, A_below, layer.inputs, 1, layer.W, Z)
+    layer.activation.f(B, m, Z, layer.A)
+    A_below = layer.A
+  end
+end
+
+-- R over the rows that went forward.
+local function mean_loss(model, T, B)
+  local last, value = model[#model], model.loss.value
+  local m, loss, squares = last.outputs, 0, 0
+  for n = 0, B - 1 do
+    loss = loss + value(m, n * m, last.Z, last.A, T)
+  end
+  for _, layer in ipairs(model) do
+    local W = layer.W
+    for i = 0, layer.inputs * layer.outputs - 1 do
+      squares = squares + W[i] * W[i]
+    end
+  end
+  return loss / B + model.l2 / 2 * squares
+end
+
+-- delta_L = dR/dZ_L.
+local function output_delta(model, T, B)
+  local last, scale = model[#model], model.loss.slope / B
+  local Y, delta = last.A, last.delta
+  for j = 0, B * last.outputs - 1 do
+    delta[j] = scale * (Y[j] - T[j])
+  end
+  if not model.loss.fuses then
+    last.activation.slope(B, last.outputs, Y, delta)
+  end
+end
+
+-- delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
+local function propagate(layer, below, B)
+  local m, inputs, W, delta, delta_below = layer.outputs, layer.inputs, layer.W, layer.delta, below.delta
+  for n = 0, B - 1 do
+    local at, i, d = n * m, 0, n * inputs
+    while i + 4 <= inputs do
+      delta_below[d + i], delta_below[d + i + 1], delta_below[d + i + 2], delta_below[d + i + 3] =
+        four_dots(m, delta, at, W, i * m)
+      i = i + 4
+    end
+    while i < inputs do
+      delta_below[d + i] = dot(m, delta, at, W, i * m)
+      i = i + 1
+    end
+  end
+  below.activation.slope(B, inputs, below.A, delta_below)
+end
+
+-- The gradient; theta itself stays as the forward pass found it.
+local function backward(model, X, B)
+  local l2 = model.l2
+  for l = #model, 1, -1 do
+    local layer = model[l]
+    local m, inputs, W, dW, db, delta = layer.outputs, layer.inputs, layer.W, layer.dW, layer.db, layer.delta
+    local A_below = l > 1 and model[l - 1].A or X
+
+    for i = 0, inputs * m - 1 do
+      dW[i] = l2 * W[i]
+    end
+    add_product(inputs, B, m, A_below, 1, inputs, delta, dW)
+
+    ffi.fill(db, 8 * m)
+    for n = 0, B - 1 do
+      for j = 0, m - 1 do
+        db[j] = db[j] + delta[n * m + j]
+      end
+    end
+
+    if l > 1 then
+      propagate(layer, model[l - 1], B)
+    end
+  end
+end
+
+local function update(model, rate)
+  local theta, gradient = model.theta, model.gradient
+  for i = 0, model.n_parameters - 1 do
+    theta[i] = theta[i] - rate * gradient[i]
+  end
+end
+
+-- What the worker calls. ----------------------------------------------------------------------------------------------
+
+-- Outputs of rows [first, first + count), left in the last layer's A.
+function mlp.outputs(model, first, count)
+  forward(model, model.x + first * model[1].inputs, count)
+end
+
+-- R of those rows; its gradient is left in the model.
+function mlp.loss_and_gradient(model, first, count)
+  local X, T = model.x + first * model[1].inputs, model.y + first * model[#model].outputs
+  forward(model, X, count)
+  output_delta(model, T, count)
+  backward(model, X, count)
+  return mean_loss(model, T, count)
+end
+
+-- X and T of a minibatch: the rows that order[first .. first + B) names.
+local function gather(model, first, B)
+  local m_0, m_L, order = model[1].inputs, model[#model].outputs, model.order
+  for n = 0, B - 1 do
+    local row = tonumber(order[first + n])
+    ffi.copy(model.X + n * m_0, model.x + row * m_0, 8 * m_0)
+    ffi.copy(model.T + n * m_L, model.y + row * m_L, 8 * m_L)
+  end
+end
+
+function mlp.train(model, first, count, batch_size, rate)
+  local stop = first + count
+  for at = first, stop - 1, batch_size do
+    local B = min(batch_size, stop - at)
+    gather(model, at, B)
+    forward(model, model.X, B)
+    output_delta(model, model.T, B)
+    backward(model, model.X, B)
+    update(model, rate)
+  end
+end
+
+-- One pass of `time`: what it adds to the checksum.
+function mlp.timed_pass(model, operation, first, count)
+  if operation == "forward" then
+    mlp.outputs(model, first, count)
+    local last = model[#model]
+    return last.A[0] + last.A[count * last.outputs - 1]
+  end
+  return mlp.loss_and_gradient(model, first, count) + model.gradient[0]
+end
+
+return mlp
