@@ -6,7 +6,7 @@ folder, in planted.toml.
 
 import shutil
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import bench
 import pyfnn
 from bench import results, run
 from bench.check.__main__ import main as check
+from bench.schedule import Settings
 from pyfnn import parity, programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row, native_folder
@@ -116,6 +117,8 @@ def test_a_bug_planted_in_it_is_caught_and_the_tensor_named(
 
 @pytest.fixture
 def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "Settings", partial(Settings, min_launches=2, rounds=1, block_seconds=0.01))
+    monkeypatch.setattr(run, "_probe", lambda *_: None)
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.chdir(tmp_path)
