@@ -279,7 +279,7 @@ def compiled_manifest(folder: Path, build: str) -> tuple[list[str], Path]:
     source.mkdir()
     manifest = misbehaving.manifest(source / "backend.toml", {"steady": misbehaving.STEADY}, {"made": table})
     who = ["--backend", str(manifest), "--backends", "steady,made", "--reference", "steady"]
-    return [*who, "--suite", str(folder / "tiny.toml")], log
+    return [*who, "--suite", str(folder / "tiny.toml"), "--precision", "1000"], log
 
 
 @pytest.fixture
