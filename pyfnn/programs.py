@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -44,9 +45,25 @@ def fill_in(text: str, folder: object, build: object) -> str:
 
 
 def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=patience
+    """Run to the end, or until patience is over: then it is ended, and whatever it has started."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",  # a compiler's words are shown in whatever encoding they come
+        start_new_session=True,
     )
+    with process:
+        try:
+            out, err = process.communicate(timeout=patience)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def probe(row: Row) -> str:
@@ -78,6 +95,8 @@ def _answer(probe: str, _path: str) -> str:
         done = _run(command, _PROBE_PATIENCE)
     except subprocess.TimeoutExpired:
         raise _ProbeFailed(f"{probe!r} was silent for {_PROBE_PATIENCE:.0f} s") from None
+    except OSError as error:
+        raise _ProbeFailed(f"{probe!r} cannot be run: {error.strerror or error}") from None
     if done.returncode != 0:
         raise _ProbeFailed(f"{probe!r} failed: {(done.stderr or done.stdout).strip()[:300]}")
     return (done.stdout or done.stderr).strip()
@@ -112,7 +131,7 @@ def build(row: Row, *, again: bool = False) -> Built:
     target = _target(row, version)
     if again or not target.exists():
         try:
-            _build_into(target, row)
+            _build_into(target, row, again)
         except OSError as error:
             remedy = "make room there, or set XDG_CACHE_HOME to a folder that takes files"
             raise BackendUnavailable(f"{target.parent} takes no build: {error.strerror or error}", remedy) from None
@@ -123,7 +142,7 @@ def _target(row: Row, version: str) -> Path:
     return cache_folder() / f"{row.name}-{_key(row, version)}"
 
 
-def _build_into(target: Path, row: Row) -> None:
+def _build_into(target: Path, row: Row, again: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{row.name}-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
         new = Path(scratch) / "new"
@@ -131,8 +150,9 @@ def _build_into(target: Path, row: Row) -> None:
         start = time.perf_counter()
         _compile(row, new)
         (new / _RECORD).write_text(json.dumps({"seconds": time.perf_counter() - start}), encoding="utf-8")
-        with suppress(FileNotFoundError):  # the first time; or somebody else builds it again, too
-            target.rename(Path(scratch) / "old")
+        if again:
+            with suppress(FileNotFoundError):  # it was never built; or somebody else builds it again, too
+                target.rename(Path(scratch) / "old")
         _move_into_place(new, target)
 
 
@@ -163,9 +183,21 @@ def _move_into_place(scratch: Path, target: Path) -> None:
             raise
 
 
+@cache
+def _cpu() -> str:
+    """What distinguishes this CPU, since programs are compiled for it; "" where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    )
+
+
 def _key(row: Row, version: str) -> str:
     digest = hashlib.sha256()
-    for part in (str(row.build), version, platform.node(), platform.machine()):
+    for part in (str(row.build), version, platform.node(), platform.machine(), _cpu()):
         digest.update(part.encode() + b"\0")
     for path in sorted(p for p in row.folder.rglob("*") if p.is_file() and os.access(p, os.R_OK)):
         digest.update(str(path.relative_to(row.folder)).encode() + b"\0")

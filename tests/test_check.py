@@ -86,6 +86,8 @@ FAULTS = {
     "ReadsShortFiles": ("cut short, empty or too long", "theta.bin a byte short"),
     "TakesAnyOrder": ("row numbers outside", "order[7] = -1 of 40 rows"),
     "NoKind": ("kind=unsupported, by name", "another kind"),
+    "ClaimsTooMuch": ("float32: squared_error, with every activation", "refused: no activation 'relu'"),
+    "RefusesToTime": ("float64: squared_error, with every activation", "refused: no such thing"),
     "ReadsAgain": ("commands read no file", "No such file"),
     "KeepsTheta": ("init starts over after training", "theta is not that of theta.bin"),
     "FewDigits": ("the loss has 17 digits", "more than 6 digits"),

@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pyfnn import programs, registry
@@ -280,6 +282,42 @@ def test_processes_that_build_at_once_all_get_the_program(tmp_path: Path) -> Non
     assert [racer.communicate(timeout=60)[0] for racer in racers] == ["one\n"] * 3
     assert [racer.returncode for racer in racers] == [0] * 3
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_first_build_that_is_late_leaves_the_one_before_in_place(tmp_path: Path) -> None:
+    row, log = counted(tmp_path)
+    inner = f"{sys.executable} -c 'import time; time.sleep(0.5)'; cp {{folder}}/source.txt {{build}}/program"
+    row = row.model_copy(update={"build": f"echo built >> {log}; {inner}"})
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(lambda _: programs.build(row).folder, range(4)))
+    first = folders[0].stat().st_ino
+    assert len(log.read_text().splitlines()) == 4
+    assert programs.build(row).folder.stat().st_ino == first
+    assert list(programs.cache_folder().iterdir()) == [folders[0]]
+
+
+def test_words_in_another_encoding_are_shown_and_cost_only_this_backend(tmp_path: Path) -> None:
+    row, _ = counted(tmp_path, build="printf 'erreur: caract\\350re' >&2; exit 1")
+    with pytest.raises(BuildFailed, match="erreur: caract"):
+        programs.build(row)
+
+
+def test_a_probe_that_cannot_be_run_is_unavailable(tmp_path: Path) -> None:
+    broken = tmp_path / "compiler"
+    broken.write_text("no program")
+    broken.chmod(0o755)
+    with pytest.raises(BackendUnavailable, match="cannot be run: Exec format error"):
+        programs.build(only_row(tmp_path, probe=str(broken)))
+
+
+def test_a_build_that_takes_too_long_is_ended_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_BUILD_PATIENCE", 0.5)
+    row, _ = counted(tmp_path, build="sleep 98.7654; true")
+    with pytest.raises(BuildFailed, match="was not done in"):
+        programs.build(row)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "98.7654" in (p.info["cmdline"] or [])]
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,30 @@ def test_the_overview_puts_the_fastest_of_a_division_first_and_says_who_has_no_r
     assert "unavailable" in [text.get_text() for text in figure.axes[0].texts]
 
 
+def test_a_dtype_that_failed_is_told_in_the_overview_and_lends_its_place_to_no_other() -> None:
+    results = sample_results(QUICK, ("wine-deep",), dtypes=("float32", "float64"))
+    broken: dict[str, Any] = {"status": "parity_failed", "samples": [], "ratio": None, "step_seconds": None}
+
+    def overview_without(dtype: str) -> Figure:
+        cases = [
+            c.model_copy(
+                update={
+                    "backends": [
+                        b.model_copy(update=broken if (b.name, c.dtype) == ("cpp", dtype) else {}) for b in c.backends
+                    ]
+                }
+            )
+            for c in results.cases
+        ]
+        return drawn(results.model_copy(update={"cases": cases}))[OVERVIEW]
+
+    above = overview_without("float32").axes[0]
+    assert "parity failed" in [text.get_text() for text in above.texts]
+    assert len([text for text in above.texts if "×" in text.get_text()]) == len(QUICK) - 1
+    below = texts(overview_without("float64"))
+    assert any("Without a mark in float64: cpp on wine-deep (parity failed)." in t.get_text() for t in below)
+
+
 def test_more_workloads_than_fit_beside_each_other_go_on_in_a_further_file() -> None:
     workloads = ("wine-deep", "wine-batch", "digits", "mlp")
     extra = sample_results(QUICK, workloads)

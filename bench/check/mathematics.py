@@ -27,8 +27,11 @@ def _battery(network: Network, batch: int) -> list[parity.Trial]:
     return parity.battery(network, task.theta, task.x, task.y, batch)
 
 
-def _prove(subject: Subject, networks: Sequence[Network], batch: int = _BATCH) -> str:
-    """The battery on each of these; the first that fails, with what explains it."""
+def _prove(subject: Subject, networks: Sequence[Network], batch: int = _BATCH, *, listed: bool = False) -> str:
+    """The battery on each of these; the first that fails, with what explains it.
+
+    Where all is `listed` in hello, alone a dtype may be refused.
+    """
 
     def make(network: Network, theta: Array) -> ProcessModel:
         return ProcessModel(subject.worker, network, theta)
@@ -39,6 +42,9 @@ def _prove(subject: Subject, networks: Sequence[Network], batch: int = _BATCH) -
             trials = _battery(network, batch)
             evidence = parity.examine(make, trials, deterministic=subject.said.deterministic)
         except Unsupported as error:
+            if listed and network.dtype not in str(error):
+                wanted = "what hello lists, or a dtype refused by its name"
+                raise Failed(f"{_told(network)}: refused: {error}", wanted) from None
             lacked.append(str(error))
             continue
         if not evidence.passed:
@@ -70,7 +76,8 @@ def _every_activation(loss: str, dtype: str) -> Callable[[Subject], str]:
         if loss not in subject.said.losses:
             raise Skipped(f"hello does not list {loss}")
         output = _output(subject, loss)
-        return _prove(subject, [Network((5, 7, 4, 3), name, loss, 0.0, output, dtype) for name in _hidden(subject)])
+        networks = [Network((5, 7, 4, 3), name, loss, 0.0, output, dtype) for name in _hidden(subject)]
+        return _prove(subject, networks, listed=True)
 
     return attempt
 

@@ -74,7 +74,8 @@ def overview(cases: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
     dtypes = list(dict.fromkeys(rows.case.dtype for rows in cases))
     labels = {row.backend.name: shortened(row.label) for rows in reversed(cases) for row in rows.rows}
     width = WIDE if len(columns) > 1 else WIDTH
-    foot = wrapped(filter(None, [_dtypes_note(dtypes), _reference_note(cases), *footnotes]), width)
+    notes = [_dtypes_note(dtypes), _missing_note(cases, dtypes[1:]), _reference_note(cases), *footnotes]
+    foot = wrapped(filter(None, notes), width)
     spanned = ROW * (len(names) + GAP * (len(groups) - 1))
     height = 4.4 * LINE + spanned + AXIS + LINE * len(foot) + EDGE
     left, value = max(width_of(label) for label in labels.values()) + 2 * EDGE, width_of(_VALUE) + 2 * EDGE
@@ -159,14 +160,15 @@ def _overview_panel(
         drawn = [(at, row, ratio) for at, row in own if (ratio := relative(row))]
         for at, row, ratio in drawn:
             _mark(axes, row, ratio, y + _APART * (at - (len(dtypes) - 1) / 2), filled=at == 0)
-        if drawn:
+        first = next((row for at, row in own if at == 0), None)
+        if drawn and drawn[0][0] == 0:
             value = f"{number(drawn[0][2].value)}×"
             axes.annotate(
                 value, (1, y), xycoords=across, xytext=(72 * EDGE, 0), textcoords="offset points", va="center_baseline"
             )
-        else:
-            word = own[0][1].status if own else "not in this case"
-            axes.text(0.5, y, "no ratio" if word == "ok" else word, transform=across, ha="center", **WORD)
+        else:  # told where the mark is missing; the other dtypes' marks stand beside it
+            word = first.status if first else "not in this case"
+            axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)
     axes.set_ylim(max(places.values()) + 0.5, -0.5)
     axes.set_xlabel(f"Speed relative to {_references(column)} (×)", labelpad=1)
 
@@ -238,6 +240,17 @@ def _references(cases: Iterable[CaseRows]) -> str:
 def _reference_note(cases: Sequence[CaseRows]) -> str:
     names = {rows.case.reference for rows in cases}
     return "" if len(names) == 1 else "The reference is not the same in all cases: see the tables."
+
+
+def _missing_note(cases: Sequence[CaseRows], dtypes: Sequence[str]) -> str:
+    """Who has no open mark, and why: the filled ones' absence is told in place."""
+    missing = [
+        f"{row.backend.name} on {rows.case.workload} ({row.status if row.status != 'ok' else 'no ratio'})"
+        for rows in cases
+        for row in rows.rows
+        if rows.case.dtype in dtypes and relative(row) is None
+    ]
+    return f"Without a mark in {' and '.join(dtypes)}: {', '.join(missing)}." if missing else ""
 
 
 def _dtypes_note(dtypes: Sequence[str]) -> str:

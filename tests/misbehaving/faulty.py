@@ -114,6 +114,22 @@ class NoKind(Faulty):
         return super().answer(line).replace("kind=unsupported\t", "")
 
 
+class ClaimsTooMuch(Faulty):
+    """Lists a function in hello that it refuses."""
+
+    def answer(self, line: str) -> str:
+        if line.strip() == "init" and "relu" in (self._workdir / protocol.NETWORK).read_text():
+            return "error\tkind=unsupported\tmessage=no activation 'relu'\n"
+        return super().answer(line)
+
+
+class RefusesToTime(Faulty):
+    def answer(self, line: str) -> str:
+        if line.startswith("time gradient"):
+            return "error\tkind=unsupported\tmessage=no such thing\n"
+        return super().answer(line)
+
+
 class ReadsAgain(Faulty):
     """Reads x.bin at each forward."""
 
