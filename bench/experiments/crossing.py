@@ -73,6 +73,7 @@ NOTES = (
     "pyfnn's Model adds: checks of the arguments and of the whole θ after each call, and its own Python around the "
     "binding. Over a pipe θ is fetched for that, by another line and a file.",
     "x, y: each call is handed its minibatch first. Over a pipe it goes by files, and θ with it, there and back.",
+    "Native step: the one call / N, its one crossing included.",
     "Intervals: 95 %, Student's t over launches, each launch the median of its rounds.",
 )
 
