@@ -20,6 +20,7 @@ from pyfnn.manifest import Row
 OTHERS = 0.25  # CPUs' worth of work by others; less than that is a desktop at rest
 STEAL = 0.01  # of the time
 FLOOR = 0.03
+SHORT = 0.9  # of the length that was asked for; a block may come out a little shorter than it was calibrated
 AWAY = 0.1  # of the wall time of timed blocks, in which the process was not on a CPU
 FREE = 0.1  # of the memory
 TAKEN = 0.8  # of the memory, by the processes of a case together
@@ -247,7 +248,7 @@ def _short(facts: RunFacts) -> Advice | None:
     short = []
     for case, backend in _timed(facts.results):
         block = median(sample.seconds for sample in backend.samples)
-        if block < wanted:
+        if block < SHORT * wanted:
             short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} ms")
     if not short:
         return None
