@@ -261,10 +261,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**machine.describe(), **device}
         journal.write("run", schema=results.SCHEMA, created=results.now(), host=host, settings=said)
-        facts = advice.read_machine(host, advice.try_frameworks(rows))
-        _warn("before", advice.of_machine(facts), journal, console)
         start = machine.cpu_times()
         try:
+            facts = advice.read_machine(host, advice.try_frameworks(rows))
+            _warn("before", advice.of_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
             measure(keys, rows, settings, suite.budget, journal, console, sensor, lost)
@@ -274,7 +274,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
-        _warn("after", advice.of_run(_run_facts(folder, keys, start)), journal, console)
+        _warn("after", advice.of_run(_run_facts(folder, () if status else keys, start)), journal, console)
     timed = _tell(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
 
@@ -291,7 +291,7 @@ def _run_facts(folder: Path, keys: Sequence[CaseKey], start: machine.CpuTimes) -
     so_far = results.build(results.read_journal(folder / "journal.jsonl"))
     steal = machine.cpu_times().since(start).steal
     walked = {}
-    for key, case in zip(keys, so_far.cases, strict=False):  # interrupted, a run has fewer cases
+    for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: then there is no time for walks
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
         if longest:
             walked[case.title] = denormals.greatest_share(key, max(longest))
