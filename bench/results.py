@@ -183,6 +183,15 @@ class DeviceState(_Value):
     held_down: list[str] = []
 
 
+class Warned(_Value):
+    """What stood in the way of good measurements, and what to do about it: see bench/advice.py."""
+
+    when: When
+    name: str
+    message: str
+    remedy: str = ""
+
+
 def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
     """For instance ``wine-deep · train · float32 · 1 thread``."""
     many = f" · {members} networks" if members > 1 else ""
@@ -235,6 +244,7 @@ class Results(_Value):
     settings: dict[str, Any] = {}
     ceilings: list[Ceilings] = []
     device_states: list[DeviceState] = []
+    warnings: list[Warned] = []
     cases: list[Case] = []
 
 
@@ -302,7 +312,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
     Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``device_state``
-    (case, launch, round, what its sensors said), ``case`` (its number and
+    (case, launch, round, what its sensors said), ``warning`` (when, name, message, remedy), ``case`` (its number and
     fields), ``backend`` (case, instance and any fields: later ones win), ``launch`` and ``sample`` (case, instance,
     fields),
     ``case_end`` (case, stopped), ``finish``.
@@ -313,7 +323,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
-    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "device_state": []}
+    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "device_state": [], "warning": []}
     cases: dict[int, dict[str, Any]] = {}
     arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
@@ -339,6 +349,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         if not run:
             raise ResultsError("the journal holds no run")
         run["ceilings"], run["device_states"] = lists["ceilings"], lists["device_state"]
+        run["warnings"] = lists["warning"]
         run["cases"] = [
             {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
             for number, fields in cases.items()

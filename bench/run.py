@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from bench import ceilings, machine, report, results, suites
+from bench import advice, ceilings, denormals, machine, report, results, suites
+from bench.advice import Advice, RunFacts
 from bench.progress import Teller
 from bench.report import tables
 from bench.report.rows import device_warnings
@@ -260,7 +261,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**machine.describe(), **device}
         journal.write("run", schema=results.SCHEMA, created=results.now(), host=host, settings=said)
+        start = machine.cpu_times()
         try:
+            facts = advice.read_machine(host, advice.try_frameworks(rows))
+            _warn("before", advice.of_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
             measure(keys, rows, settings, suite.budget, journal, console, sensor, lost)
@@ -270,8 +274,28 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
+        _warn("after", advice.of_run(_run_facts(folder, () if status else keys, start)), journal, console)
     timed = _tell(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
+
+
+def _warn(when: When, found: Sequence[Advice], journal: Journal, console: Console) -> None:
+    """Say what can be acted on, and keep it with the results."""
+    for one in found:
+        journal.write("warning", when=when, **one._asdict())
+        console.print(f"warning: {one}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_facts(folder: Path, keys: Sequence[CaseKey], start: machine.CpuTimes) -> RunFacts:
+    """What the run was like, by its journal; θ's way is walked again as far as its longest block went."""
+    so_far = results.build(results.read_journal(folder / "journal.jsonl"))
+    steal = machine.cpu_times().since(start).steal
+    walked = {}
+    for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: then there is no time for walks
+        longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
+        if longest:
+            walked[case.title] = denormals.greatest_share(key, max(longest))
+    return RunFacts(so_far, steal, walked)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,14 @@
 
 import json
 import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from bench import machine
+from bench.machine import CpuTimes
 from pyfnn import compiled
 from pyfnn.errors import BackendUnavailable
 
@@ -23,6 +26,98 @@ def test_the_machine_is_described_in_json() -> None:
 def test_the_cpus_counted_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert machine.describe()["usable_cpus"] == 1
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up root of a Linux without any file in it."""
+    monkeypatch.setattr(machine, "_SYS", tmp_path / "sys")
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    monkeypatch.setattr(machine, "usable_cpus", lambda: {0, 1})
+    monkeypatch.delenv("container", raising=False)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+
+
+@pytest.mark.usefixtures("system")
+def test_what_no_file_tells_is_unknown_and_not_guessed() -> None:
+    assert (machine.governors(), machine.turbo(), machine.container(), machine.memory_limit()) == ([], None, None, None)
+    assert (machine.caches(), machine.smt(None, 4), machine.virtual_machine([])) == ({}, None, None)
+
+
+def test_governors_are_those_of_the_usable_cpus_each_once(system: Path) -> None:
+    for number, name in enumerate(("powersave", "powersave", "performance")):
+        write(system / f"sys/devices/system/cpu/cpu{number}/cpufreq/scaling_governor", name)
+    assert machine.governors() == ["powersave"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "on"),
+    [
+        ("cpufreq/boost", "1", True),
+        ("cpufreq/boost", "0", False),
+        ("intel_pstate/no_turbo", "1", False),
+        ("intel_pstate/no_turbo", "0", True),
+    ],
+)
+def test_turbo_is_read_from_either_driver(file: str, text: str, on: bool, system: Path) -> None:
+    write(system / "sys/devices/system/cpu" / file, text)
+    assert machine.turbo() is on
+
+
+def test_caches_are_by_level_without_that_of_instructions(system: Path) -> None:
+    for index, said in enumerate((("1", "Data", "32K"), ("1", "Instruction", "64K"), ("3", "Unified", "32768K"))):
+        for name, text in zip(("level", "type", "size"), said, strict=True):
+            write(system / f"sys/devices/system/cpu/cpu0/cache/index{index}/{name}", text)
+    assert machine.caches() == {"1": 2**15, "3": 2**25}
+
+
+def test_smt_is_what_the_kernel_says_or_more_cpus_than_cores(system: Path) -> None:
+    assert (machine.smt(4, 8), machine.smt(4, 4)) == (True, False)
+    write(system / "sys/devices/system/cpu/smt/active", "0")
+    assert machine.smt(4, 8) is False
+
+
+def test_a_container_and_its_limit_of_memory_are_told(system: Path) -> None:
+    write(system / "proc/1/cgroup", "0::/kubepods/pod1")
+    assert machine.container() == "kubepods"
+    write(system / ".dockerenv", "")
+    assert machine.container() == "docker"
+    write(system / "sys/fs/cgroup/memory.max", str(2**20))
+    assert machine.memory_limit() == 2**20
+    write(system / "sys/fs/cgroup/memory.max", "max")
+    assert machine.memory_limit() is None
+
+
+def test_a_virtual_machine_is_told_by_the_cpus_flag_and_named_where_it_has_a_name(system: Path) -> None:
+    assert machine.virtual_machine(["hypervisor"]) == "yes"
+    write(system / "sys/class/dmi/id/product_name", "KVM")
+    assert machine.virtual_machine(["hypervisor"]) == "KVM"
+
+
+def test_levels_need_all_of_their_instruction_sets() -> None:
+    avx512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+    assert machine.level({*avx512, "avx2", "fma"}) == "v4"
+    assert machine.level({"avx512f", "avx2", "fma"}) == "v3"
+    assert machine.level({"sse4_2"}) is None
+
+
+def test_use_is_what_was_counted_between_two_times_and_steal_no_work_of_ours() -> None:
+    before, after = CpuTimes(100.0, 40.0, 1.0, 2), CpuTimes(110.0, 45.0, 2.0, 2)
+    assert after.since(before) == (1.0, 0.1)
+    assert after._replace(steal=None).since(before).steal is None
+    assert before.since(before) == (0.0, 0.0)
+
+
+def test_a_busy_cpu_is_counted_as_one() -> None:
+    before, end = machine.cpu_times(), time.perf_counter() + 0.4
+    while time.perf_counter() < end:
+        pass
+    assert machine.cpu_times().since(before).busy_cpus > 0.3  # others may have had a part of it
 
 
 def test_it_says_how_the_native_parts_were_built(monkeypatch: pytest.MonkeyPatch) -> None:

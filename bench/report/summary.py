@@ -31,7 +31,7 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     figures : sequence of Path
         Files beside the summary; the PNG ones are shown, each with its SVG linked.
     """
-    parts = [_head(results), *_cases(results), *_absences(results), *_figures(figures)]
+    parts = [_head(results), *_warnings(results), *_cases(results), *_absences(results), *_figures(figures)]
     if results.cases:
         parts += ["## Backends", markdown(backends_table(results))]
     parts += [
@@ -56,6 +56,16 @@ def _head(results: Results) -> str:
         outcome += ": **no backend was timed**; why is told below"
     reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(READING, 1))
     return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
+
+
+def _warnings(results: Results) -> Iterator[str]:
+    """What stood in the way, told before any number is."""
+    if results.warnings:
+        yield "## Warnings"
+        yield "\n".join(
+            f"- **{escape(one.name)}**, {one.when} measuring: {escape(one.message)}. To do: {escape(one.remedy)}"
+            for one in results.warnings
+        )
 
 
 def _cases(results: Results) -> Iterator[str]:

@@ -1,0 +1,102 @@
+"""What stands in the way of good measurements here, and what to do about it. python -m bench.doctor [--backend PATH]
+
+Prints the machine, its warnings, and each backend with what it lacks; within ten seconds. Changes and builds nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench import advice, availability, machine
+from bench.availability import Tried
+from pyfnn import registry
+from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
+
+PATIENCE = 4.5  # seconds, for all backends together
+_TOLD = (
+    "cpu_model",
+    "usable_cpus",
+    "physical_cores",
+    "smt",
+    "governors",
+    "turbo",
+    "celsius",
+    "memory_bytes",
+    "memory_limit_bytes",
+    "container",
+    "virtual_machine",
+    "kernel",
+    "python",
+    "numpy",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print all of it. Exit status 0 whatever is found; 2 for a manifest that cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.doctor",
+        description="What stands in the way of good measurements here, and what to do. Changes nothing.",
+    )
+    parser.add_argument(
+        "--backend", action="append", default=[], type=Path, metavar="PATH", help="a further backend.toml"
+    )
+    given = parser.parse_args(argv)
+    try:
+        rows = list(registry.rows(given.backend).values())
+    except PyfnnError as error:
+        print(f"pyfnn: {error}", file=sys.stderr)
+        return 2
+    show(rows, Console())
+    return 0
+
+
+def show(rows: Sequence[Row], console: Console) -> None:
+    """Look at everything, then print it. Backends are tried first: they would be others' load to the warnings."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        described = pool.submit(machine.describe)
+        tried = availability.try_all(rows, PATIENCE)
+        host = described.result()
+    _show_machine(host, console)
+    _show_warnings(advice.of_machine(advice.read_machine(host, tried)), console)
+    _show_backends(rows, tried, console)
+
+
+def _show_machine(host: Mapping[str, Any], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key in _TOLD:
+        value = host[key]
+        shown = ", ".join(value) if isinstance(value, list) else value
+        table.add_row(Text(key.replace("_", " "), style="dim"), Text("not told" if shown in (None, "") else str(shown)))
+    console.print(table)
+
+
+def _show_warnings(found: Sequence[advice.Advice], console: Console) -> None:
+    console.print()
+    if not found:
+        console.print("no warning: nothing of what is looked at stands in the way", highlight=False)
+    for one in found:
+        console.print(Text.assemble((f"warning: {one.name}", "yellow"), f": {one.message}"), soft_wrap=True)
+        console.print(Text(f"  to do: {one.remedy}"), soft_wrap=True)
+
+
+def _show_backends(rows: Sequence[Row], tried: Sequence[Tried], console: Console) -> None:
+    console.print()
+    for row, one in zip(rows, tried, strict=True):
+        style = {"unavailable": "red", "not tried": "yellow"}.get(one.here, "green")
+        about = f" ({row.language}, {row.division}{'' if row.device == 'cpu' else f', on {row.device}'}): "
+        reason = f": {one.reason}" if one.reason else ""
+        console.print(Text.assemble((row.name, "bold"), about, (one.here, style), reason), soft_wrap=True)
+        if one.remedy:
+            console.print(Text(f"  to do: {one.remedy}"), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
