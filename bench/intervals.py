@@ -122,7 +122,7 @@ def launches_needed(
     the least. (That is the internal pilot of clinical trials: Kieser and Friede 2000, "Re-calculating the sample size
     in internal pilot study designs with control of the type I error rate", Statistics in Medicine 19(7), 901-911, who
     likewise make up for it by a level that is chosen for the worst case.) Stein's own interval, by the first stage's
-    spread, is exact for normal samples and breaks with other ones: see bench/experiments/coverage.py.
+    spread, is exact for normal samples and breaks with other ones: see docs/method.md.
     """
     widened = WIDENED if len(logs) > least else 1.0
     margin = widened * _quantile(len(logs) - 1, confidence) * _spread(logs)
