@@ -7,8 +7,9 @@ can be built again at any time; a killed run loses at most the sample in flight.
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -198,13 +199,22 @@ def case_title(workload: str, operation: str, dtype: str, threads: int, members:
     return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}{many}"
 
 
+class Pair(_Value):
+    """How many times faster `backend` is than `than`, over the launches and rounds that both took part in."""
+
+    backend: str
+    than: str
+    ratio: Estimate
+
+
 class Case(_Value):
     """One (workload, operation, dtype, threads) and everyone in it.
 
     `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed. With `members` above
     1, so many networks were trained at once, and a step is a step of one of them. `ceiling_gflops` is
     the best multiply-add probe of its dtype and thread count; `device_ceilings` has that of each other device.
-    `bytes_per_step` is the least a step would move if nothing were kept near: θ, and the rows.
+    `bytes_per_step` is the least a step would move if nothing were kept near: θ, and the rows. `launches_chosen`: see
+    `bench.intervals.Stop`. `pairs` has the ratio of any two backends once, whatever their divisions.
     """
 
     workload: str
@@ -222,6 +232,8 @@ class Case(_Value):
     noise_floor: float | None = Field(default=None, ge=0)
     reference: str | None = None
     stopped: str = ""
+    launches_chosen: bool = False
+    pairs: list[Pair] | None = None
     backends: list[BackendResult] = []
 
     @property
@@ -315,7 +327,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
     (case, launch, round, what its sensors said), ``warning`` (when, name, message, remedy), ``case`` (its number and
     fields), ``backend`` (case, instance and any fields: later ones win), ``launch`` and ``sample`` (case, instance,
     fields),
-    ``case_end`` (case, stopped), ``finish``.
+    ``case_end`` (case, stopped, launches_chosen), ``finish``.
 
     Raises
     ------
@@ -398,19 +410,31 @@ def _with_statistics(case: Case, wanted: str) -> Case:
             step = intervals.step_seconds(backend.samples)
             on_device = intervals.step_seconds(_by_device(backend.samples))
             ceiling = case.ceiling_of(backend.device)
-            ratio = intervals.ratio(base, backend.samples) if backend.instance != reference else None
+            ratio = _ratio(case, base, backend.samples) if backend.instance != reference else None
             if step:
                 update["step_seconds"] = Estimate(**step._asdict())
                 update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
                 update["ceiling_share"] = gflops / ceiling if ceiling else None
             if on_device:
                 update["device_step_seconds"] = Estimate(**on_device._asdict())
-            if ratio:
-                update["ratio"] = Estimate(**ratio._asdict())
+            update["ratio"] = ratio
         backends.append(backend.model_copy(update=update))
+    floor = _noise_floor(case, by_instance)
     return case.model_copy(
-        update={"backends": backends, "reference": reference, "noise_floor": _noise_floor(by_instance)}
+        update={"backends": backends, "reference": reference, "noise_floor": floor, "pairs": pairs_of(case)}
     )
+
+
+def _ratio(case: Case, reference: list[Sample], other: list[Sample]) -> Estimate | None:
+    found = intervals.ratio(reference, other, chosen=case.launches_chosen)
+    return Estimate(**found._asdict()) if found else None
+
+
+def pairs_of(case: Case) -> list[Pair]:
+    """Every two backends that are ok, once; none of a backend and its second instance, which are the noise floor's."""
+    ok = [b for b in case.backends if b.status == "ok" and b.instance == b.name]
+    ratios = ((b, than, _ratio(case, than.samples, b.samples)) for than, b in combinations(ok, 2))
+    return [Pair(backend=b.name, than=than.name, ratio=ratio) for b, than, ratio in ratios if ratio]
 
 
 def _costs(backend: BackendResult) -> dict[str, float | None]:
@@ -438,13 +462,13 @@ def _by_device(samples: list[Sample]) -> list[Sample]:
     return timed if len(timed) == len(samples) else []
 
 
-def _noise_floor(by_instance: dict[str, BackendResult]) -> float | None:
+def _noise_floor(case: Case, by_instance: dict[str, BackendResult]) -> float | None:
     bounds = []
     for second in by_instance.values():
         first = by_instance.get(second.name)
         if second.instance == second.name or first is None or {first.status, second.status} != {"ok"}:
             continue
-        a_a = intervals.ratio(first.samples, second.samples)
+        a_a = intervals.ratio(first.samples, second.samples, chosen=case.launches_chosen)
         if a_a:
             bounds.append(intervals.farther_bound(a_a))
     return max(bounds, default=None)
@@ -530,6 +554,8 @@ def _edited(results: Results) -> str | None:
             for name in (*_STATISTICS, *_COSTS):
                 if not _agree(getattr(said, name), getattr(found, name)):
                     return f"cases.{at}.backends.{number}.{name}"
+        if case.pairs is not None and not _agree_by_name(_ratios_of(case), _ratios_of(again)):
+            return f"cases.{at}.pairs"
     return None
 
 
@@ -544,7 +570,11 @@ def _agree(said: Estimate | float | None, found: Estimate | float | None) -> boo
     return len(ours) == len(theirs) and all(close)
 
 
-def _agree_by_name(said: dict[str, float], found: dict[str, float]) -> bool:
+def _ratios_of(case: Case) -> dict[tuple[str, str], Estimate]:
+    return {(pair.backend, pair.than): pair.ratio for pair in case.pairs or []}
+
+
+def _agree_by_name(said: Mapping[Any, Estimate | float], found: Mapping[Any, Estimate | float]) -> bool:
     return said.keys() == found.keys() and all(_agree(said[name], found[name]) for name in said)
 
 

@@ -57,7 +57,6 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
 SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 _MOST_WARM_BLOCKS = 50  # who has not settled by then is told to have not
-_MOST_LAUNCHES = 100
 _CURVE_SHARE = 0.05  # of a case's budget
 _CURVE_EPOCHS = 40
 
@@ -184,10 +183,10 @@ class CaseRun:
         try:
             self._end(self._measure())
         except KeyboardInterrupt:
-            self._end("interrupted")
+            self._end(intervals.Stop("interrupted"))
             raise
 
-    def _measure(self) -> str:
+    def _measure(self) -> intervals.Stop:
         """Launch after launch; why there are no more."""
         start, least = time.perf_counter(), self._settings.min_launches
         for arm in self._arms:
@@ -199,21 +198,21 @@ class CaseRun:
         except PyfnnError as error:
             for arm in self._arms:
                 self._lose(arm, {}, "not_run", error)
-            return "nothing can be proven here"
-        launch, wanted = 0, least
-        while launch < wanted and self._live():
-            self._launch(launch)
-            launch += 1
-            if launch == least:
+            return intervals.Stop("nothing can be proven here")
+        made = 0
+        wanted: int | None = least
+        while self._live():
+            self._launch(made)
+            made += 1
+            if made < least or not self._live():
+                continue
+            if wanted is None or made >= wanted:
                 wanted = self._launches_wanted()
             spent = time.perf_counter() - start
-            if least <= launch < wanted and spent * (launch + 1) / launch > self._budget:
-                return f"budget of {self._budget:.0f} s, after {launch} of {wanted} launches wanted"
-        if not self._live():
-            return "no backend left"
-        if wanted == _MOST_LAUNCHES:
-            return f"{launch} launches, the most that are made"
-        return f"{launch} launches, enough for a precision of {self._settings.precision:.1%} by the first {least}"
+            stop = intervals.stop(made, wanted, spent, self._budget, self._settings.precision, least)
+            if stop:
+                return stop
+        return intervals.Stop("no backend left")
 
     # What is written -------------------------------------------------------------------------------------------------
 
@@ -252,8 +251,8 @@ class CaseRun:
     def _tell(self, arm: Arm, **fields: object) -> None:
         self._journal.write("backend", case=self._number, instance=arm.instance, **fields)
 
-    def _end(self, why: str) -> None:
-        self._journal.write("case_end", case=self._number, stopped=why)
+    def _end(self, stop: intervals.Stop) -> None:
+        self._journal.write("case_end", case=self._number, stopped=stop.why, launches_chosen=stop.chosen)
 
     @contextmanager
     def _blame(self, arm: Arm, seats: dict[str, Seat]) -> Iterator[None]:
@@ -474,16 +473,12 @@ class CaseRun:
         self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
         arm.samples.append(sample)
 
-    def _launches_wanted(self) -> int:
-        """How many launches the wished-for precision takes, judged once from the first ones."""
+    def _launches_wanted(self) -> int | None:
+        """How many launches the wished-for precision takes, judged from those that were made."""
         live = {arm.instance: arm for arm in self._live()}
-        reference = live.get(self._settings.reference) or next(iter(live.values()), None)
-        if reference is None:
-            return 0
-        others = [arm for arm in live.values() if arm is not reference]
-        logs = [intervals.log_ratios(reference.samples, arm.samples) for arm in others]
-        needed = [intervals.launches_needed(log, self._settings.precision) for log in logs if len(log) > 1]
-        return min(_MOST_LAUNCHES, max(needed, default=self._settings.min_launches))
+        reference = live.get(self._settings.reference) or next(iter(live.values()))
+        pairs = [intervals.log_ratios(reference.samples, arm.samples) for arm in live.values() if arm is not reference]
+        return intervals.launches_wanted(pairs, self._settings.precision, self._settings.min_launches)
 
     # The training curve ----------------------------------------------------------------------------------------------
 

@@ -15,10 +15,12 @@ from bench.intervals import (
     Estimate,
     farther_bound,
     launches_needed,
+    launches_wanted,
     log_ratios,
     outliers,
     ratio,
     step_seconds,
+    stop,
     t_interval,
     verdict,
 )
@@ -134,6 +136,57 @@ def test_as_many_launches_are_wanted_as_steins_rule_says() -> None:
 def test_no_fewer_launches_are_wanted_than_were_made() -> None:
     assert launches_needed([0.1, 0.1, 0.1], precision=0.01) == 3
     assert launches_needed([0.1, 0.1001, 0.0999], precision=0.5) == 3
+
+
+def test_asked_again_it_is_content_with_an_interval_as_narrow_as_wished_and_with_no_wider_one() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        logs = rng.normal(0, 0.03, 12).tolist()
+        estimate = ratio(*(samples([[math.exp(log)] for log in own]) for own in (logs, [0.0] * 12)), chosen=True)
+        assert estimate
+        half = estimate.high / estimate.median - 1
+        assert launches_needed(logs, half * 1.001) == 12
+        assert launches_needed(logs, half * 0.98) > 12
+
+
+def test_the_widest_ratio_decides_and_one_launch_says_nothing() -> None:
+    wide, narrow = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
+    assert launches_wanted([narrow, wide, [0.3]], 0.05) == launches_needed(wide, 0.05)
+    assert launches_wanted([[0.3], []], 0.05) is None
+
+
+def test_an_interval_is_wider_where_the_samples_chose_how_many_they_are() -> None:
+    ours, theirs = samples([[3.0], [3.1], [2.9]]), samples([[1.0], [1.0], [1.0]])
+    plain, chosen = ratio(ours, theirs), ratio(ours, theirs, chosen=True)
+    assert plain
+    assert chosen
+    assert chosen.median == plain.median
+    assert math.log(chosen.high / chosen.low) == pytest.approx(1.08 * math.log(plain.high / plain.low))
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "spent", "why", "chosen"),
+    [
+        (5, 5, 1e9, "precision reached: every ratio to the reference within ±2 % after 5 launches", False),
+        (12, 12, 0.0, "precision reached: every ratio to the reference within ±2 % after 12 launches", True),
+        (5, 31, 51.0, "budget: 5 of about 31 launches that every ratio to the reference within ±2 % takes; "
+                      "51 s of the case's 60 s are spent", False),
+        (100, 240, 0.0, "launch limit: 100 of about 240 launches", False),
+        (1, None, 0.0, "nothing to compare: 1 launch, and no ratio has an interval", False),
+    ],
+)  # fmt: skip
+def test_it_is_told_why_there_are_no_more_launches(
+    made: int, wanted: int | None, spent: float, why: str, chosen: bool
+) -> None:
+    found = stop(made, wanted, spent, 60.0, 0.02)
+    assert found
+    assert found.why.startswith(why)
+    assert found.chosen == chosen
+
+
+def test_it_goes_on_while_launches_are_wanted_and_fit_the_budget() -> None:
+    assert stop(5, 6, 50.0, 60.0, 0.02) is None  # a sixth fits just so
+    assert stop(5, 6, 50.1, 60.0, 0.02) is not None
 
 
 def test_that_many_launches_do_bring_the_interval_down() -> None:

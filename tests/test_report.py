@@ -206,6 +206,71 @@ def test_terminal_and_markdown_show_the_same_cells() -> None:
             assert cell in written
 
 
+def test_any_two_of_a_division_are_compared_both_ways_and_divisions_are_not() -> None:
+    results = sample_results(EVERYONE)
+    case = only(results)
+    found = {matrix.division: matrix for matrix in rows.matrices(case)}
+    assert {division: len(matrix.labels) for division, matrix in found.items()} == {
+        "plain": 9,
+        "tuned": 2,
+        "framework": 4,
+    }
+    assert found["plain"].pairs == 9 * 8 // 2
+    for matrix in found.values():
+        for i, line in enumerate(matrix.cells):
+            for j, cell in enumerate(line):
+                mirrored = matrix.cells[j][i]
+                if i == j:
+                    assert cell is None
+                    continue
+                assert cell
+                assert mirrored
+                assert cell[0].value == pytest.approx(1 / mirrored[0].value)
+                assert cell[0].interval == pytest.approx([1 / bound for bound in reversed(mirrored[0].interval or ())])
+                assert cell[1] == {"faster": "slower", "slower": "faster"}.get(mirrored[1], mirrored[1])
+
+
+def test_a_row_of_the_matrix_is_so_many_times_faster_than_a_column() -> None:
+    results = sample_results(("numpy", "cpp", "go"))
+    (matrix,) = rows.matrices(only(results))
+    assert matrix.labels == ("cpp", "go", "numpy")
+    (table,) = tables.matrix_tables(only(results))
+    assert table.columns == ("row over column", "cpp", "go", "numpy")
+    assert table.sections[0][1][0][2].startswith(rows.number(matrix.cells[0][1][0].value))  # type: ignore[index]
+    assert 2.2 < matrix.cells[0][1][0].value < 2.5  # type: ignore[index]
+    assert row(results, "cpp").ratio == matrix.cells[0][2][0]  # type: ignore[index]
+    assert "Any two of plain:" in said(results)
+    assert "the row is so many times faster than the column" in said(results)
+    assert "3 intervals, each right 19 times of 20" in said(results)
+
+
+def test_what_cannot_be_told_apart_is_marked_in_the_matrix() -> None:
+    results = sample_results(("numpy", "cpp", "c"))
+    assert results.cases[0].noise_floor
+    wide = edited(results, {}, noise_floor=0.5)
+    cells = {line[0]: line for line in tables.matrix_tables(only(wide))[0].sections[0][1]}
+    assert cells["cpp"][2].startswith("≈ ")  # c
+    assert not cells["cpp"][3].startswith("≈")  # numpy, 55 times slower
+
+
+def test_there_is_no_matrix_without_a_noise_floor_nor_of_one_nor_of_who_failed() -> None:
+    assert rows.matrices(only(sample_results(QUICK, a_a=False))) == ()
+    assert rows.matrices(only(sample_results(QUICK, launches=1))) == ()
+    assert [matrix.division for matrix in rows.matrices(only(sample_results(("numpy", "cpp", "torch"))))] == ["plain"]
+    failed = edited(sample_results(("numpy", "cpp", "c")), {"cpp": {"status": "parity_failed"}})
+    (matrix,) = rows.matrices(only(failed))
+    assert "cpp" not in matrix.labels
+    assert "Any two" not in said(sample_results(("numpy", "torch")))
+
+
+@given(st.floats(1e-3, 1e4), st.floats(1e-4, 0.5))
+def test_a_margin_says_where_the_interval_ends(value: float, margin: float) -> None:
+    shown = rows.with_margin(rows.Quantity(value, (value / (1 + margin), value * (1 + margin))))
+    centre, percent = shown.removesuffix(" %").split(" ±")
+    assert float(centre) == pytest.approx(value, rel=0.006)
+    assert float(percent) == pytest.approx(100 * margin, rel=0.06)
+
+
 def test_reasons_that_look_like_markup_are_shown_as_they_are() -> None:
     reason = "pip install 'jax[cuda]' | grep [red]<b>*x*"
     results = edited(sample_results(), {"cpp": {"status": "unavailable", "reason": reason, "remedy": reason}})

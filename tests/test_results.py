@@ -133,6 +133,9 @@ CHANGES: Mapping[str, tuple[Change, str]] = {
     "more gflops": (lambda d: d["cases"][0]["backends"][2].update(gflops=1e4), "cases.0.backends.2.gflops"),
     "a lower floor": (lambda d: d["cases"][0].update(noise_floor=0.0), "cases.0.noise_floor"),
     "another reference": (lambda d: d["cases"][0].update(reference="cpp"), "cases.0.reference"),
+    "an edited pair": (lambda d: d["cases"][0]["pairs"][0]["ratio"].update(low=2.0), "cases.0.pairs"),
+    "a pair left out": (lambda d: d["cases"][0]["pairs"].clear(), "cases.0.pairs"),
+    "an interval said to be wider": (lambda d: d["cases"][0].update(launches_chosen=True), "cases.0."),
     "cases that are none": (lambda d: d.update(cases={}), "cases"),
 }  # fmt: skip
 
@@ -238,6 +241,48 @@ def test_the_noise_floor_is_that_of_the_noisier_pair() -> None:
     assert case.noise_floor == pytest.approx(max(bounds))
     assert bounds[0] != bounds[1]
     assert sample_results(("numpy", "cpp"), a_a=False).cases[0].noise_floor is None
+
+
+def test_the_ratio_of_any_two_is_there_once_paired_from_their_own_samples() -> None:
+    case = sample_results(("numpy", "cpp", "torch", "go"), failures={"go": "crashed"}).cases[0]
+    by_name = {b.name: b for b in case.backends if b.instance == b.name}
+    assert case.pairs is not None
+    assert [(pair.than, pair.backend) for pair in case.pairs] == [
+        ("numpy", "cpp"),
+        ("numpy", "torch"),
+        ("cpp", "torch"),
+    ]
+    for pair in case.pairs:
+        wanted = intervals.ratio(by_name[pair.than].samples, by_name[pair.backend].samples)
+        assert tuple(pair.ratio.model_dump().values()) == pytest.approx(wanted)
+    assert by_name["cpp"].ratio == case.pairs[0].ratio
+
+
+def test_where_the_samples_chose_how_many_launches_there_are_every_ratio_is_wider() -> None:
+    told: list[Event] = list(events(("numpy", "cpp"), ("wine-deep",), {}))
+    before = build(told).cases[0]
+    after = build([{**e, "launches_chosen": True} if e["event"] == "case_end" else e for e in told]).cases[0]
+    assert before.noise_floor
+    assert after.noise_floor
+    assert after.noise_floor > before.noise_floor
+    assert before.pairs
+    assert after.pairs
+    for one, other in (
+        (before.backends[-1].ratio, after.backends[-1].ratio),
+        (before.pairs[0].ratio, after.pairs[0].ratio),
+    ):
+        assert one
+        assert other
+        assert math.log(other.high / other.low) == pytest.approx(intervals.WIDENED * math.log(one.high / one.low))
+
+
+def test_results_of_before_there_were_pairs_are_read(tmp_path: Path) -> None:
+    path = save(sample_results(("numpy", "cpp")), tmp_path)
+    data = json.loads(path.read_text())
+    for name in ("pairs", "launches_chosen"):
+        del data["cases"][0][name]
+    path.write_text(json.dumps(data))
+    assert load(tmp_path).cases[0].pairs is None
 
 
 def test_a_later_word_on_a_backend_replaces_an_earlier_one() -> None:

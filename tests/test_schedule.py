@@ -3,7 +3,7 @@
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import misbehaving
 import psutil
 import pytest
 
-from bench import gate, results, schedule, suites
+from bench import gate, intervals, results, schedule, suites
 from bench.report.rows import case_rows
 from bench.results import Case, Journal, Status
 from bench.schedule import STATUS_OF, CaseRun, Settings, TooSlow
@@ -94,7 +94,8 @@ def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pai
     assert all(taken == every for taken in turns(case).values())
     assert case.reference == "napping"
     assert case.noise_floor is not None
-    assert case.stopped == "2 launches, enough for a precision of 100000.0% by the first 2"
+    assert case.stopped == "precision reached: every ratio to the reference within ±1e+05 % after 2 launches"
+    assert not case.launches_chosen
 
 
 def test_one_second_arm_is_enough_where_the_reference_is_the_fastest(measure: Measure) -> None:
@@ -195,8 +196,33 @@ def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> N
     settings = replace(SHORT, precision=1e-9)
     case = measure.run(dict.fromkeys(NAMES, STEADY), settings, budget=3.0)
     launches = {s.launch for s in case.backends[0].samples}
-    assert case.stopped == f"budget of 3 s, after {len(launches)} of 100 launches wanted"
+    assert case.stopped.startswith(f"budget: {len(launches)} of about ")
+    assert "s of the case's 3 s are spent" in case.stopped
+    assert not case.launches_chosen
     assert 2 <= len(launches) < 100
+
+
+def test_launches_are_made_until_every_ratio_is_as_precise_as_wished_and_that_is_noted(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def wanted(pairs: Iterable[Sequence[float]], precision: float, least: int) -> int:
+        asked.append(max(map(len, pairs)))
+        assert (precision, least) == (1e3, 2)
+        return {2: 3, 3: 5, 5: 5}[asked[-1]]
+
+    monkeypatch.setattr(intervals, "launches_wanted", wanted)
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert asked == [2, 3, 5]  # at first, and whenever as many as were wanted are made
+    assert {s.launch for s in case.backends[0].samples} == set(range(5))
+    assert case.stopped.startswith("precision reached")
+    assert case.launches_chosen
+    reference, other = case.backends[:2]
+    chosen = intervals.ratio(reference.samples, other.samples, chosen=True)
+    assert chosen
+    assert other.ratio
+    assert other.ratio.high == pytest.approx(chosen.high)
 
 
 def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_the_proof(measure: Measure) -> None:

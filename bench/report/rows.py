@@ -11,7 +11,7 @@ from itertools import groupby
 from statistics import fmean, median
 
 from bench import intervals
-from bench.results import BackendResult, Case, Estimate, Results
+from bench.results import BackendResult, Case, Estimate, Results, pairs_of
 
 DIVISIONS = ("plain", "tuned", "framework")
 BUSY = 0.95  # of the wall time by the device's clock; where it is less, that is told
@@ -99,6 +99,29 @@ class CaseRows:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """How many times faster any backend of a division is than any other of it.
+
+    Attributes
+    ----------
+    division : str
+    labels : tuple of str
+        The fastest first.
+    cells : tuple of tuple of (Quantity, str) or None
+        A row a backend, a column one that it is compared with: the ratio and what may be said of it.
+    """
+
+    division: str
+    labels: tuple[str, ...]
+    cells: tuple[tuple[tuple[Quantity, str] | None, ...], ...]
+
+    @property
+    def pairs(self) -> int:
+        """How many intervals there are; a cell and its mirror image share one."""
+        return sum(cell is not None for line in self.cells for cell in line) // 2
+
+
+@dataclass(frozen=True)
 class Roof:
     """What a device could do: its multiply-adds, and its memory, by the best probes."""
 
@@ -175,6 +198,14 @@ def with_interval(quantity: Quantity, scale: float = 1.0) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def with_margin(quantity: Quantity) -> str:
+    """For instance ``12.3 ±1.4 %``: the interval is from 12.3 ÷ 1.014 to 12.3 × 1.014, even on a log scale."""
+    if quantity.interval is None:
+        return number(quantity.value)
+    low, high = quantity.interval
+    return f"{number(quantity.value)} ±{number(100 * (math.sqrt(high / low) - 1), 2)} %"
+
+
 def told(results: Results) -> tuple[CaseRows, ...]:
     """Every case of a run, as it is told."""
     wanted = str(results.settings.get("reference", "numpy"))
@@ -194,6 +225,30 @@ def case_rows(case: Case, wanted: str) -> CaseRows:
     groups = tuple((name, tuple(group)) for name, group in groupby(rows, key=lambda row: row.backend.division))
     unit = unit_of(row.step.value for row in rows if row.step)
     return CaseRows(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
+
+
+def matrices(rows: CaseRows) -> tuple[Matrix, ...]:
+    """Every two backends of a division, for each that has two; none where the noise floor is not known."""
+    if rows.floor is None:
+        return ()
+    ratios: dict[tuple[str, str], intervals.Estimate] = {}
+    for pair in pairs_of(rows.case):
+        found = intervals.Estimate(pair.ratio.median, pair.ratio.low, pair.ratio.high)
+        ratios[pair.backend, pair.than] = found
+        ratios[pair.than, pair.backend] = intervals.Estimate(1 / found.median, 1 / found.high, 1 / found.low)
+
+    def cell(one: Row, other: Row) -> tuple[Quantity, str] | None:
+        ratio = ratios.get((one.backend.name, other.backend.name))
+        return (
+            (Quantity(ratio.median, (ratio.low, ratio.high)), intervals.verdict(ratio, rows.floor)) if ratio else None
+        )
+
+    every = []
+    for division, group in rows.groups:
+        timed = [row for row in group if row.step]
+        cells = tuple(tuple(cell(one, other) for other in timed) for one in timed)
+        every.append(Matrix(division, tuple(row.label for row in timed), cells))
+    return tuple(matrix for matrix in every if matrix.pairs)
 
 
 def roofs_of(results: Results, dtype: str, threads: int) -> tuple[Roof, ...]:
@@ -319,7 +374,9 @@ def _floor_note(case: Case) -> str:
     pairs = []
     for second in by_instance.values():
         first = by_instance.get(second.name)
-        a_a = intervals.ratio(first.samples, second.samples) if first and first is not second else None
+        if first is None or first is second:
+            continue
+        a_a = intervals.ratio(first.samples, second.samples, chosen=case.launches_chosen)
         if a_a:
             pairs.append(f"{second.name} against itself {with_interval(Quantity(a_a.median, (a_a.low, a_a.high)))}")
     evidence = f" ({'; '.join(pairs)})" if pairs else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.report import rows as model
 from bench.report.tables import (
+    PAIRS,
     READING,
     Table,
     backends_table,
@@ -15,6 +16,7 @@ from bench.report.tables import (
     device_table,
     escape,
     markdown,
+    matrix_tables,
     where,
 )
 from bench.results import Results
@@ -54,7 +56,8 @@ def _head(results: Results) -> str:
         outcome = "No case was measured"
     elif not timed:
         outcome += ": **no backend was timed**; why is told below"
-    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(READING, 1))
+    told = [*READING, *([PAIRS] if any(matrix_tables(rows) for rows in model.told(results)) else [])]
+    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
     return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
 
 
@@ -76,6 +79,9 @@ def _cases(results: Results) -> Iterator[str]:
         if costs:
             yield f"{costs.title}:"
             yield markdown(costs)
+        for pairs in matrix_tables(rows):
+            yield f"{pairs.title}:"
+            yield markdown(pairs)
 
 
 def _absences(results: Results) -> Iterator[str]:

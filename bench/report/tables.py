@@ -8,7 +8,19 @@ from rich.console import Console, Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.report.rows import Absence, CaseRows, Row, absences, number, told, with_interval
+from bench.report.rows import (
+    Absence,
+    CaseRows,
+    Matrix,
+    Quantity,
+    Row,
+    absences,
+    matrices,
+    number,
+    told,
+    with_interval,
+    with_margin,
+)
 from bench.results import Ceilings, Results, When
 
 READING = (
@@ -26,6 +38,13 @@ COSTS = (
     "Build: of a program, once for these sources and this compiler. The rest are medians over launches. To first step: "
     "from the launch of the process to the end of its first step, reading the data and compiling included. Warm-up: "
     "untimed blocks until they had stopped getting faster."
+)
+
+
+PAIRS = (
+    "In a table of any two, the row is so many times faster than the column; ± is the 95 % interval, by which to "
+    "multiply and to divide. ≈: no difference shown, since the interval does not clear 1 and the noise floor. Pairs of "
+    "different divisions are not shown; results.json has them."
 )
 
 
@@ -101,6 +120,27 @@ def costs_table(rows: CaseRows) -> Table | None:
         "outliers (kept)",
     )
     return Table("Beside the steps", columns, (("", tuple(lines)),), (COSTS,)) if lines else None
+
+
+def matrix_tables(rows: CaseRows) -> tuple[Table, ...]:
+    """Any two backends of a division, a table a division."""
+    return tuple(_matrix_table(matrix) for matrix in matrices(rows))
+
+
+def _matrix_table(matrix: Matrix) -> Table:
+    lines = tuple(
+        (label, *(_pair_text(cell) if cell else "" for cell in line))
+        for label, line in zip(matrix.labels, matrix.cells, strict=True)
+    )
+    missed = f"about {round(matrix.pairs / 20)}" if matrix.pairs >= 30 else "one"
+    notes = (f"{matrix.pairs} intervals, each right 19 times of 20, not all at once: {missed} may well miss.",)
+    title, columns = f"Any two of {matrix.division}", ("row over column", *matrix.labels)
+    return Table(title, columns, (("", lines),), notes if matrix.pairs > 1 else ())
+
+
+def _pair_text(cell: tuple[Quantity, str]) -> str:
+    quantity, verdict = cell
+    return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(quantity)}"
 
 
 def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
