@@ -2,6 +2,7 @@
 
 import os
 
+import psutil
 import pytest
 
 
@@ -16,3 +17,15 @@ def require(tool: str, present: bool, how: str) -> None:
     if tool in required or ("all" in required and tool != "gpu" and f"-{tool}" not in required):
         pytest.fail(f"{tool} is required (PYFNN_REQUIRE) and missing: {how}")
     pytest.skip(f"{tool} is missing: {how}")
+
+
+def workers() -> list[psutil.Process]:
+    """Our child processes, but for the one that multiprocessing keeps for itself once it has started any."""
+    return [child for child in psutil.Process().children() if not _is_multiprocessings(child)]
+
+
+def _is_multiprocessings(process: psutil.Process) -> bool:
+    try:
+        return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:
+        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import require
+from conftest import require, workers
 from test_gate import TESTS
 
 from bench import advice, availability, blas, doctor, machine
@@ -56,7 +56,7 @@ def test_who_is_absent_dies_or_hangs_costs_only_itself_and_nothing_is_left_runni
     assert (absent.here, absent.remedy) == ("unavailable", "write it")
     assert "no_such_module" in absent.reason
     assert chatty.here == "available"  # what a library prints is no answer
-    assert not psutil.Process().children(recursive=True)
+    assert not workers()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(manifest) in " ".join(p.info["cmdline"] or ())]
 
 

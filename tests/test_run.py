@@ -20,6 +20,7 @@ from typing import NamedTuple
 import misbehaving
 import psutil
 import pytest
+from conftest import workers
 from test_gate import BROKEN, TESTS, library
 
 from bench import results, run, suites
@@ -100,7 +101,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 def test_a_run_full_of_misbehaviour_ends_well(spoilt: Ran) -> None:
     assert spoilt.status == 0
     assert spoilt.results.finished is not None
-    assert not psutil.Process().children()
+    assert not workers()
 
 
 @pytest.mark.parametrize("name", [*FORESEEN, *HOSTED])
@@ -397,7 +398,7 @@ def test_a_full_disk_is_said_and_what_was_written_can_be_read(
     assert run.main([*TINY, "--backends", "steady", "--out", "out"]) == 1
     assert "pyfnn: cannot write results: [Errno 28] No space left on device" in capsys.readouterr().err
     assert results.load(folder / "out").cases[0].backends[0].samples
-    assert not psutil.Process().children()
+    assert not workers()
 
 
 class Driver:

@@ -10,6 +10,7 @@ from pathlib import Path
 import misbehaving
 import psutil
 import pytest
+from conftest import workers
 
 from bench import gate, intervals, results, schedule, suites
 from bench.report.rows import case_rows
@@ -124,7 +125,7 @@ def test_while_one_takes_its_turn_all_others_are_stopped(measure: Measure, monke
     class Watched(Seat):
         def turn(self, burst: int, steps: int) -> Block:
             block = super().turn(burst, steps)
-            others = [p for p in psutil.Process().children() if p.pid != self.worker.pid]
+            others = [p for p in workers() if p.pid != self.worker.pid]
             seen.append([p.status() for p in others])
             return block
 
@@ -159,7 +160,7 @@ def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: py
 
 def workers_of(name: str) -> list[psutil.Process]:
     """Processes of ours that do this deed."""
-    return [p for p in psutil.Process().children() if name in p.cmdline()]
+    return [p for p in workers() if name in p.cmdline()]
 
 
 def test_who_is_killed_between_turns_loses_both_arms_and_keeps_the_samples(measure: Measure) -> None:
@@ -335,7 +336,7 @@ def test_an_interrupted_case_keeps_its_samples_and_says_so(measure: Measure) -> 
     assert turns(case) == {"steady": {(0, 0): 1}, "steady@2": {(0, 0): 1}}
     assert case.backends[0].status == "not_run"
     assert case.backends[0].reason
-    assert not psutil.Process().children()
+    assert not workers()
 
 
 @pytest.mark.parametrize(

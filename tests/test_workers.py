@@ -12,6 +12,7 @@ from pathlib import Path
 import misbehaving
 import psutil
 import pytest
+from conftest import workers
 
 from bench import suites
 from bench.suites import CaseKey, Problem
@@ -202,10 +203,10 @@ def test_clocks_and_cpu_time_are_held_against_each_other(
 
 def test_too_little_memory_is_said_before_a_process_is_started(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 2**20}))
-    children = psutil.Process().children()
+    children = workers()
     with pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"), sit(misbehaving.STEADY):
         pass
-    assert psutil.Process().children() == children
+    assert workers() == children
 
 
 @linux
