@@ -5,6 +5,14 @@ import os
 import psutil
 import pytest
 
+from bench import suites
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_problem_of_another_modules() -> None:
+    """Some tests make orders short: what they leave in the cache is theirs alone."""
+    suites.problem.cache_clear()
+
 
 def require(tool: str, present: bool, how: str) -> None:
     """Skip where `tool` is absent, saying how to get it; fail instead where PYFNN_REQUIRE names it (or says all).
