@@ -318,7 +318,10 @@ def test_a_build_that_fails_is_tried_once_shows_the_compilers_words_and_costs_on
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_list_builds_nothing_and_says_what_would_be_built(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_builds_nothing_and_says_what_would_be_built(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     asked, log = compiled_manifest(folder.parent, "true")
     assert run.main(["--list", *asked]) == 0
     assert "built at first use" in " ".join(capsys.readouterr().out.split())
