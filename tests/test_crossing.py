@@ -193,23 +193,27 @@ def test_a_route_that_is_absent_is_named_with_its_reason(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(registry, "load_backend", absent)
     monkeypatch.setattr(crossing, "command_of", lambda row: absent(row.name))
-    routes, why = crossing.routes_here("go")
+    name = crossing.programs_of_their_own()[0]
+    routes, why = crossing.routes_here(name)
     assert routes == {}
-    assert why == {name: f"no {name} here (get it)" for name in ("cpp", "c", "go")}
-    assert crossing.main(["--program", "go"]) == 2
+    assert why == {n: f"no {n} here (get it)" for n in ("cpp", "c", name)}
+    assert crossing.main(["--program", name]) == 2
 
 
 def test_the_first_program_there_is_stands_behind_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_rust(row: Row) -> list[str]:
-        if row.name == "go":
-            raise BackendUnavailable("no go here")
+    first, second, *_, last = crossing.programs_of_their_own()
+
+    def all_but_the_first(row: Row) -> list[str]:
+        if row.name == first:
+            raise BackendUnavailable(f"no {first} here")
         return [row.name]
 
     monkeypatch.setattr(registry, "load_backend", lambda name: name)
-    monkeypatch.setattr(crossing, "command_of", only_rust)
+    monkeypatch.setattr(crossing, "command_of", all_but_the_first)
     routes, why = crossing.routes_here(None)
-    assert routes["pipe"] == "rust"
-    assert why == {"go": "no go here"}
+    assert routes["pipe"] == second
+    assert why == {first: f"no {first} here"}
+    assert last == "c"  # hosted by Python: there wherever cffi's route is
 
 
 @pytest.mark.parametrize("option", ["--steps=99", "--launches=1", "--seconds=0.5", "--program=nobody"])

@@ -49,7 +49,6 @@ Level = Literal["binding", "public"]
 Passing = Literal["nothing", "arrays"]
 Route = Literal["pybind11", "cffi", "pipe"]
 HOSTED: dict[Route, str] = {"pybind11": "cpp", "cffi": "c"}
-PROGRAMS = ("go", "rust", "c")  # at the other end of the pipe, the first there is; the last is hosted by Python
 
 STEPS, LAUNCHES, SECONDS, ROUNDS = 10_000, intervals.MIN_LAUNCHES, 180.0, 9
 _LEAST = 100  # calls of a block, however dear
@@ -567,6 +566,11 @@ def write(
 _ESTIMATES = ("binding", "contract", "public", "step")
 
 
+def programs_of_their_own() -> list[str]:
+    """Those in the plain division, by name; last the library that cffi reaches, which Python hosts."""
+    return [r.name for r in registry.rows().values() if r.host is None and r.division == "plain"] + [HOSTED["cffi"]]
+
+
 def routes_here(program: str | None) -> tuple[dict[Route, str], dict[str, str]]:
     """What stands behind each route, and why others do not."""
     routes: dict[Route, str] = {}
@@ -577,7 +581,7 @@ def routes_here(program: str | None) -> tuple[dict[Route, str], dict[str, str]]:
             routes[route] = name
         except BackendUnavailable as error:
             absent[name] = str(error)
-    for name in PROGRAMS if program is None else (program,):
+    for name in programs_of_their_own() if program is None else (program,):
         try:
             command_of(registry.find(name))
         except BackendUnavailable as error:
@@ -593,7 +597,7 @@ def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.experiments.crossing", description="What a call from Python costs, in nanoseconds."
     )
-    p.add_argument("--program", metavar="NAME", help=f"behind the pipe; the first there is of {', '.join(PROGRAMS)}")
+    p.add_argument("--program", metavar="NAME", help="behind the pipe (the first program that is here)")
     p.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"in a block, where time allows ({STEPS})")
     p.add_argument("--launches", type=int, default=LAUNCHES, metavar="N", help=f"fresh processes ({LAUNCHES})")
     p.add_argument(
