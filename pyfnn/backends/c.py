@@ -100,6 +100,8 @@ class _Handle:
         self.model = _ffi().gc(handle[0], lib.fnn_destroy)
         self.check(status)
         self.threads = int(lib.fnn_threads(self.model))
+        self._device_clock = getattr(lib, "fnn_device_seconds", None)  # looked up once: absence takes µs
+        self._device_seconds = _ffi().new("double *")
 
     def check(self, status: int) -> None:
         if status == self.lib.FNN_OK:
@@ -110,10 +112,9 @@ class _Handle:
 
     def device_seconds(self) -> float | None:
         """Of its last timed call; None where the library has no such clock."""
-        seconds = _ffi().new("double *")
-        if not hasattr(self.lib, "fnn_device_seconds") or self.lib.fnn_device_seconds(self.model, seconds):
+        if self._device_clock is None or self._device_clock(self.model, self._device_seconds):
             return None
-        return float(seconds[0])
+        return float(self._device_seconds[0])
 
     def close(self) -> None:
         _ffi().release(self.model)
