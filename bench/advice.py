@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from bench import availability, blas, machine
 from bench.availability import Tried
 from bench.blas import Blas
 from bench.report.rows import number
-from bench.results import BackendResult, Case, Results
+from bench.results import BackendResult, Case, Results, When
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by others; less than that is a desktop at rest
@@ -26,6 +26,7 @@ FREE = 0.1  # of the memory
 TAKEN = 0.8  # of the memory, by the processes of a case together
 DENORMAL = 1e-3  # of θ's values
 WORTH_IT = 1.05  # times as fast, with other kernels
+DRIFT = 0.05  # of a ceiling, from before the run to after it
 _LISTENING = 0.3  # seconds, for the load
 _IMPORTING = 5.0  # seconds, for the frameworks of a run
 _NAMED = 3  # cases or backends in a message; the others are counted
@@ -243,6 +244,38 @@ def _floor(facts: RunFacts) -> Advice | None:
     )
 
 
+def _drift(facts: RunFacts) -> Advice | None:
+    """Of every ceiling that was probed both before and after."""
+    before, after = (_probed(facts.results, when) for when in get_args(When))
+    changes = {name: after[name] / before[name] - 1 for name in before.keys() & after.keys()}
+    moved = sorted((c for c in changes.items() if abs(c[1]) > DRIFT), key=lambda item: -abs(item[1]))
+    if not moved:
+        return None
+    told = _some([f"{name}: {100 * change:+.2g} %" for name, change in moved])
+    return Advice(
+        "drift",
+        f"what the machine can do changed by more than {100 * DRIFT:g} % over the run ({told}): step times of its "
+        "cases are of a faster and a slower machine; ratios, paired within rounds, suffer less",
+        "let the machine cool down and come to rest, see to the other warnings, and measure again",
+    )
+
+
+def _probed(results: Results, when: When) -> dict[str, float]:
+    """Every ceiling of that time, by a name: the best level of a dtype, since a case is held against that."""
+    found: dict[str, float] = {}
+    for probed in (one for one in results.ceilings if one.when == when):
+        for p in probed.peaks:
+            name = f"multiply-adds, {p.dtype}, {_where(p.device, p.threads)}"
+            found[name] = max(p.gflops, found.get(name, 0.0))
+        for b in probed.bandwidths:
+            found[f"memory, {b.traffic}, {_where(b.device, b.threads)}"] = b.gigabytes_per_second
+    return found
+
+
+def _where(device: str, threads: int) -> str:
+    return device if device != "cpu" else f"{threads} thread{'s' * (threads != 1)}"
+
+
 def _short(facts: RunFacts) -> Advice | None:
     wanted = float(facts.results.settings.get("block_seconds", 0.05))
     short = []
@@ -336,6 +369,7 @@ MACHINE_ROWS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
 )
 RUN_ROWS: tuple[Callable[[RunFacts], Advice | None], ...] = (
     _floor,
+    _drift,
     _short,
     _away,
     _steal_of_run,

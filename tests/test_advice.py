@@ -18,7 +18,7 @@ from bench import advice, denormals, run, suites
 from bench.advice import Advice, MachineFacts, RunFacts
 from bench.blas import Blas, Reached
 from bench.report import summary
-from bench.results import Results, build, load
+from bench.results import Ceilings, Results, build, load
 from bench.suites import CaseKey
 
 GIB = 2**30
@@ -148,6 +148,27 @@ def test_a_noise_floor_over_3_percent_is_told_with_its_case(quiet: Results) -> N
     assert "--budget" in found.remedy
     assert names(RunFacts(changed(quiet, noise_floor=0.03))) == []
     assert names(RunFacts(changed(quiet, noise_floor=None))) == []
+
+
+def test_a_ceiling_that_moved_by_more_than_5_percent_is_told_with_how_far(quiet: Results) -> None:
+    def probed(when: str, v4: float, v3: float, copy: float) -> Ceilings:
+        peaks = [
+            {"level": level, "dtype": "float32", "threads": 1, "gflops": gflops}
+            for level, gflops in (("v3", v3), ("v4", v4))
+        ]
+        copies = [{"traffic": "copy", "threads": 2, "bytes": 2**28, "gigabytes_per_second": copy}]
+        return Ceilings.model_validate({"when": when, "peaks": peaks, "bandwidths": copies})
+
+    def after(*values: float) -> RunFacts:
+        return RunFacts(
+            quiet.model_copy(update={"ceilings": [probed("before", 200, 100, 20), probed("after", *values)]})
+        )
+
+    (found,) = advice.of_run(after(180, 178, 21.2))
+    assert found.name == "drift"
+    assert "(multiply-adds, float32, 1 thread: -10 %; memory, copy, 2 threads: +6 %)" in found.message
+    assert names(after(192, 10, 19.2)) == []  # the level that decides is the best one
+    assert names(RunFacts(quiet.model_copy(update={"ceilings": [probed("before", 200, 100, 20)]}))) == []
 
 
 def test_samples_shorter_than_a_block_should_be_are_told_with_their_length(quiet: Results) -> None:
