@@ -229,6 +229,16 @@ def test_the_roofline_has_each_devices_roof_and_its_points_under_them() -> None:
     assert "roofline_train_float32_1t" not in dict(figures.figures(told()))
 
 
+def test_every_point_of_the_roofline_is_a_backend_of_the_legend_and_no_two_look_alike() -> None:
+    (figure,) = (drawn for stem, drawn in figures.figures(told(probes(9e4))) if stem.startswith("roofline"))
+    (axes,) = figure.axes
+    points = {str(line.get_label()): line for line in axes.lines if line.get_marker() not in ("None", "")}
+    (legend,) = figure.legends
+    named = {text.get_text() for text in legend.get_texts()}
+    assert set(points) == named - {"roof: cpu", "roof: cuda"} == {b.name for b in told().cases[0].backends}
+    assert len({(line.get_marker(), line.get_markeredgecolor()) for line in points.values()}) == len(points) >= 2
+
+
 def test_the_intensity_is_operations_over_the_bytes_of_theta_and_rows() -> None:
     workload = suites.built_in_workloads()["wine-shallow"]
     key = suites.CaseKey(workload, "train", "float64", 1)

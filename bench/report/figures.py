@@ -50,6 +50,8 @@ from bench.results import Curve, Results
 
 Key = tuple[str, str, int]
 FLOOR, ROOF = "noise floor", "roof"  # the groups they have in the SVG
+SHAPES: Mapping[str, tuple[str, ...]] = {"plain": ("o", "^", "v", "<"), "tuned": ("s", "P"), "framework": ("D", "X")}
+OTHER_SHAPES = ("*", "p")
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,9 @@ def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
 def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Sequence[str]) -> Figure:
     """Speed against arithmetic intensity under each device's roof: its copy bandwidth's slope, then its peak.
 
+    A point a backend and workload: the shape is its division's, shape and colour together the backend's, and where it
+    stands the workload's, which is named at the foot.
+
     A point may lie above the slope: what stays in a cache or on the chip from step to step does not come from memory.
     """
     drawn = [rows for rows in panels if rows.intensity and any(row.backend.gflops for row in rows.rows)]
@@ -215,23 +220,50 @@ def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Seque
             *footnotes,
         ]
     )
-    plot, left, right = 2.4, 0.68, 0.12
-    height = 3.2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
+    looks = _looks(drawn)
+    handles = _roofline_legend(looks, roofs)
+    widest = max(width_of(shortened(str(handle.get_label()))) for handle in handles)
+    columns = max(1, min(len(handles), int(WIDTH / (widest + 0.35))))
+    legend = LINE * 1.25 * -(-len(handles) // columns)
+    plot, left, right = 3.2, 0.68, 0.12
+    height = 2.2 * LINE + legend + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     case = panels[0].case
     title = f"Roofline · {case.operation} · {case.dtype} · {case.threads} thread{'s' * (case.threads != 1)}"
     figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
-    handles = [
-        division_handle(division) for division in ordered({row.backend.division for rows in drawn for row in rows.rows})
-    ]
-    for roof, line in zip(roofs, LINE_STYLES, strict=False):
-        handles.append(Line2D([], [], color=BLACK, linestyle=line, linewidth=0.9, label=roof.device))
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
+    place = (0, 1 - 1.4 * LINE / height)
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=columns, labelspacing=0.25, **LEGEND)
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
-    _roofline_panel(axes, drawn, roofs)
+    _roofline_panel(axes, drawn, roofs, looks)
     put_footnotes(figure, foot)
     return figure
+
+
+def _looks(panels: Sequence[CaseRows]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Marker and colour of each backend with a point, by its division and label: no two alike, up to 28 a division."""
+    present = dict.fromkeys(
+        (row.backend.division, row.label) for rows in panels for row in rows.rows if row.backend.gflops
+    )
+    looks: dict[tuple[str, str], tuple[str, str]] = {}
+    for division in ordered({division for division, _ in present}):
+        labels = [label for of, label in present if of == division]
+        shapes = SHAPES.get(division, OTHER_SHAPES)
+        for i, label in enumerate(labels):
+            shape = shapes[i // len(LINE_COLOURS) % len(shapes)]
+            looks[division, label] = shape, LINE_COLOURS[len(looks) % len(LINE_COLOURS)]
+    return looks
+
+
+def _roofline_legend(looks: Mapping[tuple[str, str], tuple[str, str]], roofs: Sequence[Roof]) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=3.8, linestyle="none", label=shortened(label))
+        for (_, label), (marker, colour) in looks.items()
+    ]
+    lines = zip(roofs, LINE_STYLES, strict=False)
+    return handles + [
+        Line2D([], [], color=BLACK, linestyle=line, linewidth=0.9, label=f"roof: {roof.device}") for roof, line in lines
+    ]
 
 
 def _dot_panel(axes: Axes, kind: Kind, panel: CaseRows) -> None:
@@ -312,7 +344,9 @@ def _on(device: str) -> str:
     return "" if device == "cpu" else f" ({device})"
 
 
-def _roofline_panel(axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof]) -> None:
+def _roofline_panel(
+    axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof], looks: Mapping[tuple[str, str], tuple[str, str]]
+) -> None:
     points = [
         (rows.intensity, row.backend.gflops, row)
         for rows in panels
@@ -326,11 +360,11 @@ def _roofline_panel(axes: Axes, panels: Sequence[CaseRows], roofs: Sequence[Roof
         height = [roof.at(intensity) for intensity in corners]
         axes.plot(corners, height, color=BLACK, linestyle=line, linewidth=0.9, zorder=1, label=roof.device, gid=ROOF)
     for intensity, speed, row in points:
-        marker, colour = marker_of(row)
+        marker, colour = looks[row.backend.division, row.label]
         face = colour if row.backend.device == "cpu" else "white"
         axes.plot(
             [intensity], [speed], marker=marker, markersize=3.8, markerfacecolor=face,
-            markeredgecolor=colour, linestyle="none", zorder=3,
+            markeredgecolor=colour, linestyle="none", zorder=3, label=row.label,
         )  # fmt: skip
     heights = [speed for _, speed, _ in points]
     log_axis(axes, "x", [low, high])
