@@ -100,11 +100,22 @@ class Curve(_Value):
         return self
 
 
+class Pool(_Value):
+    """A BLAS or a pool of threads in a process, as it says itself once it has the workload."""
+
+    kind: str  # blas or openmp
+    library: str  # its name and version
+    kernels: str | None = None  # that a BLAS has chosen for this CPU
+    threads: int
+    file: str
+
+
 class BackendResult(_Value):
     """One instance of a backend in one case. `instance` is the name, or name@2 for the second arm of an A/A pair.
 
-    `build_seconds` is what building its program took, in this run or before it; the seconds of starting, of the first
-    step and of warming up are medians over the launches.
+    `threads_seen` is its own word; `cpus`, those its threads may run on, the system's; `pools` are known of what Python
+    hosts alone. `build_seconds` is what building its program took, in this run or before it; the seconds of starting,
+    of the first step and of warming up are medians over the launches.
     """
 
     name: str
@@ -119,6 +130,8 @@ class BackendResult(_Value):
     parity: dict[str, Any] = {}
     build: dict[str, Any] = {}
     threads_seen: int | None = None
+    cpus: list[int] | None = None
+    pools: list[Pool] | None = None
     peak_rss_bytes: int | None = None
     build_seconds: float | None = None
     startup_seconds: float | None = None

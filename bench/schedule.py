@@ -353,6 +353,8 @@ class CaseRun:
                 },
                 parity=evidence.summary(),
                 threads_seen=seat.model.threads,
+                cpus=list(seat.cpus) or None,
+                pools=seat.pools(),
                 build_seconds=seat.build_seconds,
             )
         seat.stop()

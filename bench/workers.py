@@ -3,6 +3,7 @@
 What to run when is the schedule's business; what counts as proof is the gate's.
 """
 
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from bench.suites import CaseKey, Problem
 from pyfnn import programs
 from pyfnn.backend import Array
-from pyfnn.errors import PyfnnError
+from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import Network
 from pyfnn.process import ProcessEnsemble, ProcessModel, Worker, command_of, ensemble
@@ -86,6 +88,8 @@ class Seat:
     worker : Worker
     model : ProcessModel or ProcessEnsemble
         Of the workload, after `sit_down`.
+    cpus : tuple of int
+        Those its threads may run on, read back; none where the system does not tell.
     build_seconds : float or None
         What building its program took, whenever that was; None for what is no program or needs no building.
     """
@@ -94,6 +98,8 @@ class Seat:
         self._case, self._problem = case, problem
         self._fetch_seconds = 0.0 if row.device == "cpu" else case.workload.members * problem.theta.nbytes / _FETCHED
         self._cpus = choose_cpus(case.threads)
+        self._hosted = row.host is not None
+        self.cpus: tuple[int, ...] = ()
         _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds if row.host is None else None
@@ -126,7 +132,7 @@ class Seat:
         """Every thread that the process has by now keeps to the CPUs of the case."""
         if not (_LINUX and self._cpus):
             return
-        wanted = set(self._cpus)
+        wanted, found = set(self._cpus), set[int]()
         for task in Path(f"/proc/{self.worker.pid}/task").iterdir():
             try:
                 seen = os.sched_getaffinity(int(task.name))
@@ -134,6 +140,28 @@ class Seat:
                 continue
             if not seen <= wanted:
                 raise ThreadsMismatch(f"thread {task.name} may run on CPUs {sorted(seen)}: {sorted(wanted)} were set")
+            found |= seen
+        self.cpus = tuple(sorted(found))
+
+    def pools(self) -> list[dict[str, Any]] | None:
+        """The fields of each `bench.results.Pool` in a process that Python hosts; None of any other.
+
+        Raises
+        ------
+        ThreadsMismatch
+            A pool that has more threads than the case: whoever calls it uses them all.
+        """
+        if not self._hosted:
+            return None
+        try:
+            found: list[dict[str, Any]] = json.loads(self.worker.call("pools")["pools"])
+        except (KeyError, ValueError):
+            raise ProtocolError("the reply to pools is no list of them") from None
+        for pool in found:
+            if pool["threads"] > self._case.threads:
+                told = f"{pool['library']} ({pool['file']}) has {pool['threads']} threads"
+                raise ThreadsMismatch(f"{told}: {self._case.threads} were asked for")
+        return found
 
     def stop(self) -> None:
         """Keep the process, spinning threads and collectors included, from running."""

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "reset": {},
     "init_many": {},  # this and the next only where hello says many=yes
     "train_many": {"FIRST": int, "COUNT": int, "BATCH": int},
+    "pools": {},  # asked of what Python hosts, and of nobody else: the BLAS and thread pools of its process
 }
 
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}

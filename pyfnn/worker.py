@@ -4,12 +4,15 @@ Speaks on the stdout it was given; whatever else in the process prints to stdout
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
+
+from threadpoolctl import threadpool_info
 
 from pyfnn import protocol
 from pyfnn.backend import Backend, Model, Operation
@@ -124,6 +127,20 @@ class Host:
         theta = held.thetas() if isinstance(held, Ensemble) else self._live.theta()
         protocol.write_array(self._workdir / protocol.THETA_OUT, theta)
         return {}
+
+    def _pools(self) -> Fields:
+        """The BLAS and the thread pools that this process has loaded, each with its kernels and threads, as JSON."""
+        found = [
+            {
+                "kind": pool["user_api"],
+                "library": " ".join(filter(None, (pool["internal_api"], pool["version"]))),
+                "kernels": pool.get("architecture"),
+                "threads": pool["num_threads"],
+                "file": Path(pool["filepath"]).name,
+            }
+            for pool in threadpool_info()
+        ]
+        return {"pools": json.dumps(found)}
 
     def _reset(self) -> Fields:
         (self._held or self._live).reset()

@@ -28,7 +28,9 @@ from bench.report import figures as figures_module
 from bench.report import overview, rows, summary, tables
 from bench.report.drawing import DIVISION_STYLE, LINE, OTHER_STYLE, STYLE, TYPE, WIDTH, round_ticks, spread
 from bench.report.figures import FLOOR
-from bench.results import Estimate, Results, save
+from bench.report.rows import case_rows
+from bench.report.tables import processes_table
+from bench.results import Estimate, Pool, Results, save
 
 QUICK = ("numpy", "cpp", "c", "cpp-tuned", "torch")
 EVERYONE = tuple(BACKENDS)
@@ -204,6 +206,28 @@ def test_terminal_and_markdown_show_the_same_cells() -> None:
         for cell in (cell for line in section for cell in line):
             assert cell in shown
             assert cell in written
+
+
+def test_how_each_process_ran_is_told_by_its_samples() -> None:
+    results = sample_results(("numpy", "cpp"), ("wine-deep",), {"cpp": "crashed"})
+    (case,) = results.cases
+    numpy = case.backends[0]
+    pools = [
+        Pool(kind="blas", library="openblas 0.3", kernels="SkylakeX", threads=1, file="libopenblas.so"),
+        Pool(kind="openmp", library="openmp", threads=2, file="libgomp.so"),
+    ]
+    samples = [
+        s.model_copy(update={"wall_seconds": 0.5, "cpu_seconds": 0.75, "involuntary_switches": 2, "retries": i == 0})
+        for i, s in enumerate(numpy.samples)
+    ]
+    told = {"cpus": [0, 1, 2, 5], "pools": pools, "samples": samples}
+    backends = [numpy.model_copy(update=told), *case.backends[1:]]
+    table = processes_table(case_rows(case.model_copy(update={"backends": backends}), "numpy"))
+    assert table is not None
+    ((_, (line,)),) = table.sections
+    assert line[:4] == ("numpy", "1.5", "4.0", "0-2, 5")
+    assert line[5:] == ("1", "openblas 0.3 SkylakeX, 1 thread; openmp, 2 threads")
+    assert "While it was timed" in summary.text(results, ())
 
 
 def test_any_two_of_a_division_are_compared_both_ways_and_divisions_are_not() -> None:

@@ -13,6 +13,7 @@ import misbehaving
 import psutil
 import pytest
 from conftest import workers
+from threadpoolctl import threadpool_info
 
 from bench import suites
 from bench.suites import CaseKey, Problem
@@ -117,6 +118,46 @@ def test_a_thread_that_is_started_in_the_first_step_is_found_by_the_end_of_the_t
 def test_a_worker_that_says_it_uses_more_threads_is_refused(sit: Sit) -> None:
     with sit("greedy init 1") as seat, pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"):
         seat.sit_down()
+
+
+def test_the_blas_of_a_process_that_python_hosts_is_read_back_with_its_kernels_and_threads(
+    case: tuple[CaseKey, Problem],
+) -> None:
+    with Seat(registry.find("numpy"), *case, timeout=60.0) as seat:
+        seat.sit_down()
+        pools = seat.pools()
+        assert pools is not None
+        ours = {Path(lib["filepath"]).name: lib for lib in threadpool_info()}
+        (blas,) = [pool for pool in pools if pool["kind"] == "blas"]
+        assert blas["kernels"] == ours[blas["file"]].get("architecture")
+        assert blas["library"] == f"{ours[blas['file']]['internal_api']} {ours[blas['file']]['version']}"
+        assert {pool["threads"] for pool in pools} == {1}
+
+
+@linux
+def test_a_pool_of_more_threads_than_the_case_has_is_found(
+    case: tuple[CaseKey, Problem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    host = {"greedy": 'host = "misbehaving.hosted:Greedy"'}
+    row = registry.find("greedy", [misbehaving.manifest(tmp_path / "backend.toml", {}, host)])
+    with Seat(row, *case, timeout=60.0) as seat:
+        seat.sit_down()
+        with pytest.raises(ThreadsMismatch, match=r"openblas .* has 2 threads: 1 were asked for"):
+            seat.pools()
+
+
+def test_a_program_is_not_asked_for_pools(sit: Sit) -> None:
+    with sit(misbehaving.STEADY) as seat:
+        seat.sit_down()
+        assert seat.pools() is None
+
+
+@linux
+def test_the_cpus_of_a_worker_are_read_back(sit: Sit) -> None:
+    with sit(misbehaving.STEADY) as seat:
+        seat.sit_down()
+        assert seat.cpus == choose_cpus(1) == (max(os.sched_getaffinity(0)),)
 
 
 def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(sit: Sit, case: tuple[CaseKey, Problem]) -> None:

@@ -17,6 +17,7 @@ from bench.report.tables import (
     escape,
     markdown,
     matrix_tables,
+    processes_table,
     where,
 )
 from bench.results import Results
@@ -75,13 +76,10 @@ def _cases(results: Results) -> Iterator[str]:
     for rows in model.told(results):
         yield f"## {escape(rows.case.title)}"
         yield markdown(case_table(rows))
-        costs = costs_table(rows)
-        if costs:
-            yield f"{costs.title}:"
-            yield markdown(costs)
-        for pairs in matrix_tables(rows):
-            yield f"{pairs.title}:"
-            yield markdown(pairs)
+        for table in (costs_table(rows), processes_table(rows), *matrix_tables(rows)):
+            if table:
+                yield f"{table.title}:"
+                yield markdown(table)
 
 
 def _absences(results: Results) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The tables of a run, for the terminal and as Markdown: one model, two renderers. Decides nothing: see `rows`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -21,7 +21,7 @@ from bench.report.rows import (
     with_interval,
     with_margin,
 )
-from bench.results import Ceilings, Results, When
+from bench.results import BackendResult, Ceilings, Pool, Results, When
 
 READING = (
     "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
@@ -38,6 +38,15 @@ COSTS = (
     "Build: of a program, once for these sources and this compiler. The rest are medians over launches. To first step: "
     "from the launch of the process to the end of its first step, reading the data and compiling included. Warm-up: "
     "untimed blocks until they had stopped getting faster."
+)
+
+
+PROCESSES = (
+    "Over the timed blocks, all launches. CPU per wall second: of all threads, by the system's clocks. Switches: how "
+    "often the system took a CPU away from it, a second. CPUs: those it was kept to, by number. Turns taken again: "
+    "refused once, since its clock or its CPU time did not fit ours. Pools: the BLAS and OpenMP that its process has "
+    "loaded, each with the kernels it chose and its threads; known of what Python hosts, others tell theirs under "
+    "Backends."
 )
 
 
@@ -99,27 +108,59 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
 
 def costs_table(rows: CaseRows) -> Table | None:
     """What each backend cost beside its steps; None where nothing of it was recorded."""
-    lines = []
-    for row in rows.rows:
-        b = row.backend
+
+    def cells(b: BackendResult) -> tuple[str, ...]:
         seconds = (b.build_seconds, b.startup_seconds, b.first_step_seconds, b.warmup_seconds)
-        cells = (
-            *("" if value is None else number(value) for value in seconds),
-            "" if b.peak_rss_bytes is None else number(b.peak_rss_bytes / 2**20),
+        memory = "" if b.peak_rss_bytes is None else number(b.peak_rss_bytes / 2**20)
+        return *("" if value is None else number(value) for value in seconds), memory
+
+    columns = ("backend", "build, s", "start, s", "to first step, s", "warm-up, s", "peak memory, MiB")
+    return _of_timed(rows, "Beside the steps", columns, cells, COSTS)
+
+
+def processes_table(rows: CaseRows) -> Table | None:
+    """How each backend's process ran while it was timed; None where nothing was."""
+
+    def cells(b: BackendResult) -> tuple[str, ...]:
+        wall = sum(sample.wall_seconds for sample in b.samples)
+        switches = [s.involuntary_switches for s in b.samples if s.involuntary_switches is not None]
+        retries = sum(sample.retries for sample in b.samples)
+        return (
+            number(sum(sample.cpu_seconds for sample in b.samples) / wall, 2) if wall else "",
+            number(sum(switches) / wall, 2) if switches and wall else "",
+            _ranges(b.cpus or ()),
             f"{sum(sample.outlier for sample in b.samples)} of {len(b.samples)}" if b.samples else "",
+            str(retries) if b.samples else "",
+            "; ".join(map(_pool_text, b.pools or ())),
         )
-        if row.step and any(cells):
-            lines.append((row.label, *cells))
-    columns = (
-        "backend",
-        "build, s",
-        "start, s",
-        "to first step, s",
-        "warm-up, s",
-        "peak memory, MiB",
-        "outliers (kept)",
-    )
-    return Table("Beside the steps", columns, (("", tuple(lines)),), (COSTS,)) if lines else None
+
+    columns = ("backend", "CPU per wall second", "switches/s", "CPUs", "outliers (kept)", "turns taken again", "pools")
+    return _of_timed(rows, "While it was timed", columns, cells, PROCESSES)
+
+
+def _of_timed(
+    rows: CaseRows, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
+) -> Table | None:
+    """A line a backend that was timed, of those with anything to say."""
+    found = [(row.label, cells(row.backend)) for row in rows.rows if row.step]
+    lines = tuple((label, *said) for label, said in found if any(said))
+    return Table(title, columns, (("", lines),), (note,)) if lines else None
+
+
+def _pool_text(pool: Pool) -> str:
+    kernels = f" {pool.kernels}" if pool.kernels else ""
+    return f"{pool.library}{kernels}, {pool.threads} thread{'s' * (pool.threads != 1)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 6``: what is next to each other together."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def matrix_tables(rows: CaseRows) -> tuple[Table, ...]:

@@ -1,6 +1,7 @@
-"""Python-hosted backends for a backend.toml: with a planted bug, or printing where they should not."""
+"""Python-hosted backends for a backend.toml: with a planted bug, printing where they should not, or taking threads."""
 
 from planted.model import PlantedBackend, PlantedModel
+from threadpoolctl import threadpool_limits
 
 from pyfnn.backend import Array, Model, Operation
 from pyfnn.manifest import Row
@@ -21,6 +22,15 @@ class Noisy(PlantedBackend):
     def __init__(self, row: Row) -> None:
         super().__init__(None)
         print("ok\tprotocol=7: this line must not reach the driver", flush=True)
+        del row
+
+
+class Greedy(PlantedBackend):
+    """Correct, and says that it keeps to its threads; but its BLAS does not."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(None)
+        threadpool_limits(2)
         del row
 
 
