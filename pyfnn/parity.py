@@ -218,7 +218,7 @@ def sibling(network: Network, rng: np.random.Generator) -> Trial:
     for _, b in small.layers(theta):
         b[:] = rng.normal(0, 0.5, b.shape)
     x = rng.normal(size=(8 * _SIBLING_BATCH, small.sizes[0])).astype(network.dtype)
-    return _trial("sibling", small, theta, x, _targets(small, len(x), rng), _SIBLING_BATCH, _SIBLING_SHORT, rng)
+    return _trial("sibling", small, theta, x, targets(small, len(x), rng), _SIBLING_BATCH, _SIBLING_SHORT, rng)
 
 
 def _small(network: Network, rng: np.random.Generator) -> Network:
@@ -238,10 +238,11 @@ def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
         if layer == at:
             W[:], b[:] = 0, 0
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
-    return _judged("kink", small, theta, x, _targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
+    return _judged("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
 
 
-def _targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
+def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
+    """(rows, m_L): classes, probabilities or numbers, as the loss wants them."""
     shape = (rows, network.sizes[-1])
     if network.loss == "softmax_cross_entropy":
         return np.eye(shape[1], dtype=network.dtype)[rng.integers(shape[1], size=rows)]
@@ -653,7 +654,7 @@ def many_battery(
             b[:] = rng.normal(0, 0.5, b.shape)
     rows = 8 * _SIBLING_BATCH
     inputs = rng.normal(size=(rows, small.sizes[0])).astype(network.dtype)
-    data = inputs, _targets(small, rows, rng)
+    data = inputs, targets(small, rows, rng)
     lams = np.linspace(0.0, 0.04, _MANY_SIBLINGS)
     return [
         _many_trial("own ensemble's", network, thetas, l2, (x, y), min(batch_size, len(x)), 0, rng),

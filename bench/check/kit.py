@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.suites import CaseKey, Operation, Problem, Workload
 from bench.workers import Seat, choose_cpus
-from pyfnn import activations, launch, losses, protocol
+from pyfnn import activations, launch, losses, parity, protocol
 from pyfnn.backend import Array, Description
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
 from pyfnn.manifest import Row
@@ -137,17 +137,7 @@ def exercise(network: Network, rows: int = 40, entries: int = 120, seed: int = 0
     for _, b in network.layers(theta):
         b[:] = rng.normal(0, 0.5, b.shape)
     x = rng.normal(size=(rows, network.sizes[0])).astype(network.dtype)
-    return Exercise(network, theta, x, targets(network, rows, rng), rng.integers(rows, size=entries))
-
-
-def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
-    """(rows, m_L): classes, probabilities or numbers, as the loss wants them."""
-    shape = (rows, network.sizes[-1])
-    if network.loss == "softmax_cross_entropy":
-        return np.eye(shape[1], dtype=network.dtype)[rng.integers(shape[1], size=rows)]
-    if network.loss == "sigmoid_cross_entropy":
-        return rng.random(shape).astype(network.dtype)
-    return rng.normal(size=shape).astype(network.dtype)
+    return Exercise(network, theta, x, parity.targets(network, rows, rng), rng.integers(rows, size=entries))
 
 
 # The subject ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from bench.check.kit import Failed, Skipped, Subject, Topic, close_to, exercise, same_bits
-from bench.schedule import SIGN_OF_LINEARITY as SIGN_OF_LINEARITY
+from bench.schedule import SIGN_OF_LINEARITY
 from bench.suites import Operation, Problem, Workload
 from bench.workers import Seat
 from pyfnn.network import Network
