@@ -71,8 +71,8 @@ class Workload(BaseModel):
 class Sweep(BaseModel):
     """One workload at several values of one thing, all else as the workload has it.
 
-    `batch`: the rows of a minibatch; `width`: of every hidden layer; `depth`: so many hidden layers, each as wide as the
-    workload's first; `threads`: 1, 2, 4 and so on up to all CPUs, where `values` are left out.
+    `batch`: the rows of a minibatch; `width`: of every hidden layer; `depth`: so many hidden layers, each as wide as
+    the workload's first; `threads`: 1, 2, 4 and so on up to all CPUs, where `values` are left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -289,7 +289,9 @@ def _varied(base: Workload, sweep: Sweep, value: int) -> Workload:
     if sweep.along == "width":
         return base.model_copy(update={"name": name, "sizes": (first, *[value] * len(hidden), last)})
     if not isinstance(base.activation, str):
-        raise InvalidInput(f"sweep.workload = {base.name!r}: must have one activation for all hidden layers, not a list")
+        raise InvalidInput(
+            f"sweep.workload = {base.name!r}: must have one activation for all hidden layers, not a list"
+        )
     return base.model_copy(update={"name": name, "sizes": (first, *[hidden[0]] * value, last)})
 
 
@@ -334,7 +336,7 @@ def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
             raise InvalidInput(f"operations = {given}: many networks at once, as in workload {name}, can train alone")
     every = product(suite.workloads, suite.dtypes, suite.operations, threads)
     return [
-        CaseKey(workloads[name], operation, dtype, count, suite.sweep and suite.sweep.place_of(name, count))
+        CaseKey(workloads[name], operation, dtype, count, suite.sweep.place_of(name, count) if suite.sweep else None)
         for name, dtype, operation, count in dict.fromkeys(every)
         if operation == "train" or workloads[name].members == 1
     ]
