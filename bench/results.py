@@ -220,6 +220,17 @@ class Pair(_Value):
     ratio: Estimate
 
 
+Along = Literal["batch", "width", "depth", "threads"]
+
+
+class Swept(_Value):
+    """What a case is a point of: `workload`, all else equal, at this value of what is varied."""
+
+    along: Along
+    value: int = Field(ge=1)
+    workload: str
+
+
 class Case(_Value):
     """One (workload, operation, dtype, threads) and everyone in it.
 
@@ -227,7 +238,8 @@ class Case(_Value):
     1, so many networks were trained at once, and a step is a step of one of them. `ceiling_gflops` is
     the best multiply-add probe of its dtype and thread count; `device_ceilings` has that of each other device.
     `bytes_per_step` is the least a step would move if nothing were kept near: θ, and the rows. `launches_chosen`: see
-    `bench.intervals.Stop`. `pairs` has the ratio of any two backends once, whatever their divisions.
+    `bench.intervals.Stop`. `pairs` has the ratio of any two backends once, whatever their divisions. A
+    case of a sweep has in `sweep` which point of it.
     """
 
     workload: str
@@ -239,6 +251,7 @@ class Case(_Value):
     flops_per_step: float
     bytes_per_step: float | None = Field(default=None, gt=0)
     members: int = Field(default=1, ge=1)
+    sweep: Swept | None = None
     data: str = ""
     ceiling_gflops: float | None = None
     device_ceilings: dict[str, float] = {}

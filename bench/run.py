@@ -90,6 +90,11 @@ def _folder(text: str) -> Path:
 def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Workload]]:
     """The suite named, with whatever the command line puts in place of its own."""
     suite, workloads = suites.load(arguments.suite)
+    if suite.sweep and arguments.workloads is not None:
+        raise InvalidInput(
+            f"--workloads {arguments.workloads}: suite {arguments.suite} sweeps {suite.told}, and has no others; "
+            f"a file with a table [suite.sweep] sweeps a workload of your own"
+        )
     given = {
         "workloads": _words("workloads", arguments.workloads),
         "operations": _words("operations", arguments.operations),
@@ -169,7 +174,7 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         suite, known = suites.load(name)
         count = str(len(suites.cases(suite, known)))
         who = ", ".join(suite.backends or suite.divisions)
-        table.add_row(name, ", ".join(suite.workloads), count, who, f"{suite.budget:g}")
+        table.add_row(name, suite.told, count, who, f"{suite.budget:g}")
     console.print(table)
     folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
     table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")

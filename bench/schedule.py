@@ -231,6 +231,7 @@ class CaseRun:
             bytes_per_step=_bytes(self._key, network),
             data=workload.note,
             **({"members": workload.members} if workload.members > 1 else {}),
+            **({"sweep": self._key.sweep.model_dump()} if self._key.sweep else {}),
         )
         for arm in self._arms:
             self._introduce(arm)

@@ -4,7 +4,7 @@ They are built as a run's are, from journal events, and each says in its host th
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -118,6 +118,67 @@ def events(
     yield {"event": "finish", "finished": "2025-01-01T00:05:00+00:00"}
 
 
+def swept_results(
+    costs: Mapping[str, Callable[[int], float]],
+    values: Sequence[int],
+    along: str = "batch",
+    *,
+    noise: float = 0.01,
+    seed: int = 0,
+    launches: int = 5,
+    absent: Sequence[tuple[str, int]] = (),
+    operation: str = "train",
+    data: str = "",
+) -> Results:
+    """Results of a made-up sweep of wine-deep.
+
+    Parameters
+    ----------
+    costs : mapping of str to callable
+        Seconds a step at a value, by backend, of BACKENDS.
+    values : sequence of int
+    along : str
+    noise, seed, launches
+        As for `events`.
+    absent : sequence of (str, int)
+        Who is too slow at which value.
+    operation, data : str
+    """
+    return build(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
+
+
+def _swept(
+    costs: Mapping[str, Callable[[int], float]],
+    values: Sequence[int],
+    along: str,
+    noise: float,
+    seed: int,
+    launches: int,
+    absent: Sequence[tuple[str, int]],
+    operation: str,
+    data: str,
+) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    host = {"cpu_model": SYNTHETIC, "pyfnn": "0.1.0"}
+    yield {"event": "run", "created": "2025-01-01T00:00:00+00:00", "host": host, "settings": {"reference": "numpy"}}
+    for number, value in enumerate(values):
+        workload = "wine-deep" if along == "threads" else f"wine-deep@{along}={value}"
+        batch, threads = (value if along == "batch" else 1), (value if along == "threads" else 1)
+        case = {"workload": workload, "operation": operation, "dtype": "float32", "threads": threads, "batch": batch}
+        place = {"along": along, "value": value, "workload": "wine-deep"}
+        yield {
+            "event": "case", "case": number, **case, "learning_rate": 0.005, "flops_per_step": 1.5e4, "sweep": place,
+            "data": data,
+        }  # fmt: skip
+        for name, cost in costs.items():
+            failure = "too_slow" if (name, value) in absent else None
+            for instance in (name, f"{name}@2") if name in ("numpy", "cpp-tuned") else (name,):
+                told = _backend(number, "wine-deep", instance, failure, launches, 3, noise, rng, cost(value))
+                yield from told
+        yield {"event": "case_end", "case": number, "stopped": "budget"}
+    yield {"event": "finish", "finished": "2025-01-01T00:05:00+00:00"}
+
+
 def _backend(
     case: int,
     workload: str,
@@ -127,10 +188,11 @@ def _backend(
     rounds: int,
     noise: float,
     rng: np.random.Generator,
+    step: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     name = instance.split("@")[0]
     language, division, seconds = BACKENDS[name]
-    step = seconds * WORKLOADS[workload][3] ** (1.0 if seconds < 20e-6 else 0.6)
+    step = step or seconds * WORKLOADS[workload][3] ** (1.0 if seconds < 20e-6 else 0.6)
     about = {
         "name": name,
         "language": language,

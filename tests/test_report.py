@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from rich.console import Console
-from sample_results import BACKENDS, FAILURES, SYNTHETIC, WORKLOADS, events, sample_results
+from sample_results import BACKENDS, FAILURES, SYNTHETIC, WORKLOADS, events, sample_results, swept_results
 
 from bench import plot, report
 from bench.report import figures as figures_module
@@ -511,7 +511,17 @@ def test_figures_too_tall_for_a_page_go_on_in_a_further_file() -> None:
     assert all(page.get_figheight() < 10 for page in pages)
 
 
+def everyone_swept(along: str, values: tuple[int, ...]) -> Results:
+    """Everybody's step costs something once, and something for each unit; lua is too slow at the most."""
+    costs = {name: lambda value, s=s: 5e-6 + s * value**0.9 for name, (*_, s) in BACKENDS.items()}
+    late = [("lua", values[-1]), ("go", values[1])]
+    return swept_results(costs, values, along, absent=late, data="drawn in wine's shape by a seeded teacher")
+
+
 LEGIBLE = {
+    "a sweep": everyone_swept("batch", (1, 4, 16, 64, 256, 1024)),
+    "a fine sweep": everyone_swept("width", tuple(range(500, 520))),
+    "a sweep of two": everyone_swept("threads", (1, 2)),
     "three backends": sample_results(),
     "five, noisy": sample_results(QUICK, ["wine-deep", "digits"], noise=0.2),
     "fifteen": sample_results(EVERYONE, list(WORKLOADS)),

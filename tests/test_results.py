@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_results import events, sample_results
+from sample_results import events, sample_results, swept_results
 
 from bench import intervals, results
-from bench.results import Journal, ResultsError, build, load, read_journal, save
+from bench.results import Journal, ResultsError, Swept, build, load, read_journal, save
 
 Event = dict[str, Any]
 
@@ -283,6 +283,25 @@ def test_results_of_before_there_were_pairs_are_read(tmp_path: Path) -> None:
         del data["cases"][0][name]
     path.write_text(json.dumps(data))
     assert load(tmp_path).cases[0].pairs is None
+
+
+def test_what_a_case_is_a_point_of_is_read_again_and_is_nothing_before_there_were_sweeps(tmp_path: Path) -> None:
+    swept = swept_results({"numpy": lambda _: 5e-5, "c": lambda value: 1e-6 * value}, (1, 16))
+    path = save(swept, tmp_path)
+    again = load(tmp_path)
+    assert again == swept
+    assert [case.sweep for case in again.cases] == [
+        Swept(along="batch", value=value, workload="wine-deep") for value in (1, 16)
+    ]
+    text = json.loads(path.read_text(encoding="utf-8"))
+    for case in text["cases"]:
+        del case["sweep"]
+    path.write_text(json.dumps(text), encoding="utf-8")
+    assert [case.sweep for case in load(tmp_path).cases] == [None, None]
+    text["cases"][0]["sweep"] = {"along": "colour", "value": 1, "workload": "wine-deep"}
+    path.write_text(json.dumps(text), encoding="utf-8")
+    with pytest.raises(ResultsError, match=r"cases\.0\.sweep\.along"):
+        load(tmp_path)
 
 
 def test_a_later_word_on_a_backend_replaces_an_earlier_one() -> None:

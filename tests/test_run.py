@@ -26,6 +26,7 @@ from test_gate import BROKEN, TESTS, library
 from bench import results, run, suites
 from bench.results import BackendResult, Results
 from bench.schedule import Settings
+from bench.suites import CaseKey
 from pyfnn import programs, registry
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
@@ -195,6 +196,11 @@ TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision"
         (["--threads", "4096"], ("threads = 4096", "this process may use")),
         (["--backends", ","], ("--backends ','", "names nothing")),
         (["--workloads", ""], ("--workloads ''", "names nothing")),
+        (
+            ["--suite", "batch", "--workloads", "digits"],
+            ("--workloads digits", "suite batch sweeps wine-deep along batch", "has no others"),
+        ),
+        (["--suite", "threads", "--threads", "4096"], ("threads = 4096", "this process may use")),
         (["--backend", "nowhere.toml"], ("nowhere.toml", "No such file")),
         (["--suite", "nowhere.toml"], ("nowhere.toml", "No such file")),
     ],
@@ -336,6 +342,8 @@ def test_list_shows_suites_workloads_and_who_can_run_here_and_measures_nothing(
     said = capsys.readouterr().out
     for word in (*suites.built_in_suites(), *suites.built_in_workloads(), *registry.rows(), "tiny", "4-6-2 tanh"):
         assert word in said
+    assert "digits along width, 8 to 512" in said
+    assert "mlp along threads, 1 to all" in said
     steady, exiting = (next(line for line in said.splitlines() if name in line) for name in ("steady", "exiting"))
     assert "available" in steady
     assert "unavailable" in exiting
@@ -361,6 +369,53 @@ def test_an_empty_name_of_a_folder_is_refused(folder: Path, capsys: pytest.Captu
     assert exit_.value.code == 2
     assert "argument --out: the empty name" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
+
+
+# Sweeps --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_measured_told_and_drawn(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    table = '[suite]\nbudget = 1.0\n[suite.sweep]\nalong = "batch"\nworkload = "mine"\nvalues = [1, 12]\n'
+    (folder.parent / "mine.toml").write_text(f"{table}[workload.mine]{misbehaving.WORKLOAD}")
+    asked = ["--suite", "../mine.toml", "--backends", "numpy,c", "--budget", "30", "--precision", "1000"]
+    assert run.main([*asked, "--out", "out"]) == 0
+    cases = results.load(folder / "out").cases
+    assert [(case.workload, case.batch) for case in cases] == [("mine@batch=1", 1), ("mine@batch=12", 12)]
+    assert [case.sweep and case.sweep.value for case in cases] == [1, 12]
+    assert all(b.status == "ok" for case in cases for b in case.backends)
+    one, twelve = cases[0].flops_per_step, cases[1].flops_per_step
+    assert twelve == 12 * one
+    names = {path.name for path in (folder / "out").iterdir()}
+    drawn = {f"sweep_batch_mine_train_float32_1t{suffix}" for suffix in (".png", ".svg")}
+    assert names == {"journal.jsonl", "results.json", "summary.md", *drawn}
+    summary = (folder / "out" / "summary.md").read_text(encoding="utf-8")
+    for said in (capsys.readouterr().out, summary):
+        assert "Who leads: mine along batch · train · float32 · 1 thread" in said
+        assert "Where they cross: mine along batch" in said
+        assert "mine@batch=12 · train" in said
+
+
+@pytest.mark.usefixtures("folder")
+def test_threads_of_a_sweep_along_them_are_those_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "all_threads", lambda: 8)
+    measured: list[CaseKey] = []
+    monkeypatch.setattr(run, "measure", lambda keys, *_: measured.extend(keys))
+    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    asked = ["--suite", "threads", "--backends", "numpy"]
+    assert run.main([*asked, "--out", "all"]) == 1  # nothing was timed
+    assert [key.threads for key in measured] == [1, 2, 4, 8]
+    measured.clear()
+    assert run.main([*asked, "--threads", "1,all", "--dtype", "float64", "--out", "some"]) == 1
+    assert [(key.threads, key.sweep and key.sweep.value, key.dtype) for key in measured] == [
+        (1, 1, "float64"),
+        (8, 8, "float64"),
+    ]
+    assert capsys.readouterr().err == ""
 
 
 # How a run ends ------------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """Claims about workloads and suites: ours are valid, a user's file is checked, a problem is the same twice."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, get_args
 
 import misbehaving
 import numpy as np
 import pytest
 
 from bench import suites
+from bench.results import Along, Swept
 from bench.suites import Suite, Workload
 from pyfnn import datasets
 from pyfnn.errors import InvalidInput, UnknownName
@@ -38,6 +41,121 @@ def test_every_suite_that_comes_with_pyfnn_is_read_and_names_known_workloads(nam
 
 def test_the_default_suite_takes_less_than_a_minute() -> None:
     assert suites.load("quick")[0].budget < 60
+
+
+# Sweeps --------------------------------------------------------------------------------------------------------------
+
+
+def swept(folder: Path, lines: str, suite: str = "", workload: str = TABLE) -> list[suites.CaseKey]:
+    text = f"[suite]\n{suite}\n[suite.sweep]\n{lines}\n{workload}"
+    return suites.cases(*suites.load(written(folder, text)))
+
+
+def test_a_sweep_varies_one_thing_and_nothing_else(tmp_path: Path) -> None:
+    deep = TABLE.replace("[4, 6, 2]", "[4, 6, 5, 2]")
+    base = suites.load(written(tmp_path, SUITE + deep))[1]["mine"].model_dump()
+    tried: tuple[tuple[Along, list[int], str, list[Any]], ...] = (
+        ("batch", [1, 24], "batch", [1, 24]),
+        ("width", [3, 8], "sizes", [(4, 3, 3, 2), (4, 8, 8, 2)]),
+        ("depth", [1, 3], "sizes", [(4, 6, 2), (4, 6, 6, 6, 2)]),
+    )
+    for along, values, field, varied in tried:
+        keys = swept(tmp_path, f'along = "{along}"\nworkload = "mine"\nvalues = {values}', workload=deep)
+        assert [key.sweep for key in keys] == [Swept(along=along, value=v, workload="mine") for v in values]
+        for key, value, wanted in zip(keys, values, varied, strict=True):
+            name = f"mine@{along}={value}"
+            assert key.workload.model_dump() == {**base, "name": name, field: wanted}
+            assert key.threads == 1
+
+
+def test_a_sweep_along_threads_is_one_workload_at_every_power_of_two_up_to_all_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "all_threads", lambda: 6)
+    keys = swept(tmp_path, 'along = "threads"\nworkload = "mine"')
+    assert [key.threads for key in keys] == [1, 2, 4, 6]
+    assert {key.workload.name for key in keys} == {"mine"}
+    assert [key.sweep.value for key in keys if key.sweep] == [1, 2, 4, 6]
+    some = swept(tmp_path, 'along = "threads"\nworkload = "mine"\nvalues = [1, 5]')
+    assert [key.threads for key in some] == [1, 5]
+    with pytest.raises(InvalidInput, match="threads = 7: this process may use 6 CPUs"):
+        swept(tmp_path, 'along = "threads"\nworkload = "mine"\nvalues = [1, 7]')
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8, 12])
+def test_thread_counts_begin_with_one_end_with_all_and_at_most_double(most: int) -> None:
+    counts = suites.thread_counts(most)
+    assert (counts[0], counts[-1]) == (1, most)
+    assert all(one < other <= 2 * one for one, other in pairwise(counts))
+
+
+def test_a_sweep_has_every_operation_dtype_and_thread_count_that_its_suite_has(tmp_path: Path) -> None:
+    suite = 'operations = ["train", "forward"]\ndtypes = ["float32", "float64"]'
+    keys = swept(tmp_path, 'along = "batch"\nworkload = "mine"\nvalues = [1, 2, 4]', suite)
+    assert len(keys) == len(set(keys)) == 2 * 2 * 3
+    assert {key.sweep.value for key in keys if key.sweep} == {1, 2, 4}
+
+
+GOOD = 'along = "batch"\nworkload = "mine"\nvalues = [1, 4]'
+
+
+@pytest.mark.parametrize(
+    ("lines", "suite", "workload", "words"),
+    [
+        (GOOD.replace("batch", "colour"), "", TABLE, ("suite.sweep.along = 'colour'", "'batch', 'width', 'depth' or")),
+        (GOOD.replace("[1, 4]", "[4]"), "", TABLE, ("suite.sweep.values = [4]", "at least 2")),
+        (GOOD.replace("[1, 4]", "[4, 1]"), "", TABLE, ("suite.sweep.values", "4, 1", "more than the one before")),
+        (GOOD.replace("[1, 4]", "[1, 4, 4]"), "", TABLE, ("suite.sweep.values", "more than the one before")),
+        (GOOD.replace("[1, 4]", "[0, 4]"), "", TABLE, ("suite.sweep.values.0 = 0", "greater than or equal to 1")),
+        (GOOD.replace("[1, 4]", "[1, 25]"), "", TABLE, ("suite.sweep.values: 25 is more than the 24 rows of mine",)),
+        (GOOD.replace("values = [1, 4]", ""), "", TABLE, ("suite.sweep", "values: must be given along batch")),
+        (GOOD + "\nstep = 2", "", TABLE, ("suite.sweep.step = 2", "not permitted")),
+        (GOOD.replace("mine", "mien"), "", TABLE, ("suite.sweep.workload", "unknown workload 'mien'", "'mine'")),
+        (GOOD, 'workloads = ["mine"]', TABLE, ("suite.workloads = ['mine']", "a sweep has its own")),
+        (GOOD.replace("batch", "threads"), "threads = [1]", TABLE, ("suite.threads = [1]", "has its own")),
+        (
+            GOOD.replace("batch", "width"),
+            "",
+            TABLE.replace("[4, 6, 2]", "[4, 2]"),
+            ("suite.sweep.workload = 'mine'", "must have a hidden layer"),
+        ),
+        (
+            GOOD.replace("batch", "depth"),
+            "",
+            TABLE.replace('"tanh"', '["tanh"]'),
+            ("suite.sweep.workload = 'mine'", "one activation for all hidden layers"),
+        ),
+        (
+            GOOD,
+            "",
+            TABLE + TABLE.replace("[workload.mine]", '[workload."mine@batch=4"]'),
+            ("suite.sweep: mine@batch=4 is a point of it",),
+        ),
+    ],
+)
+def test_an_error_in_a_sweeps_table_names_file_field_value_and_rule(
+    lines: str, suite: str, workload: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    said = complaint(tmp_path, f"[suite]\n{suite}\n[suite.sweep]\n{lines}\n{workload}")
+    assert said.startswith(str(tmp_path / "mine.toml"))
+    for word in words:
+        assert word in said
+    swept(tmp_path, GOOD)  # which is in order but for what was changed
+
+
+def test_a_suite_names_workloads_or_sweeps_one(tmp_path: Path) -> None:
+    assert "workloads: must be given, or a table [suite.sweep]" in complaint(tmp_path, "[suite]\n" + TABLE)
+
+
+def test_there_is_a_suite_along_each_thing_that_can_be_varied() -> None:
+    for along in get_args(Along):
+        suite, _ = suites.load(along)
+        assert suite.sweep
+        assert suite.sweep.along == along
+    values = {along: sweep.values for along in get_args(Along) if (sweep := suites.load(along)[0].sweep)}
+    assert values["batch"]
+    assert (values["batch"][0], values["batch"][-1]) == (1, 1024)
+    assert values["threads"] is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

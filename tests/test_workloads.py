@@ -29,6 +29,15 @@ EPOCHS = {
     "ensemble-4096": 4,
 }
 STEPS = dict.fromkeys(WORKLOADS, 10**6) | {"mlp": 200_000, "wide": 2_000}
+SWEPT = {
+    name: workload
+    for suite, workloads in map(suites.load, suites.built_in_suites())
+    if suite.sweep
+    for name, workload in workloads.items()
+    if name in suite.workloads and name not in WORKLOADS
+}
+LONG = 2 * suites.MIN_ORDER  # rows: more than any timed block walks
+SMALL = 64  # rows of a minibatch
 WATCHED = 1024  # rows whose gradients and activations are looked at for subnormals
 MARKS = 8
 
@@ -100,6 +109,28 @@ def test_the_loss_halves_within_the_training_curves_first_epochs_and_nothing_tur
     workload, problem = problem_of(name, "float32")
     course = train(workload, problem, EPOCHS[name])
     assert course.losses[-1] < course.losses[0] / 2
+    assert not course.grew
+    assert most_subnormals(workload, problem, course.theta) < 1e-3
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_at_every_value_of_a_sweep_the_loss_falls_and_nothing_turns_subnormal(name: str) -> None:
+    workload = SWEPT[name]
+    problem = suites.problem(workload, "float32")
+    course = train(workload, problem, EPOCHS[workload.name.split("@")[0]])
+    fallen = 0.8 if workload.batch > SMALL else 0.5  # of few large minibatches at the rate of many small ones
+    assert course.losses[-1] < fallen * course.losses[0]
+    assert not course.grew
+    assert most_subnormals(workload, problem, course.theta) < 1e-3
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SWEPT)
+def test_every_value_of_a_sweep_is_stable_over_a_long_run(name: str, dtype: str) -> None:
+    workload = SWEPT[name]
+    problem = suites.problem(workload, dtype)
+    course = train(workload, problem, LONG // workload.rows)
     assert not course.grew
     assert most_subnormals(workload, problem, course.theta) < 1e-3
 

@@ -1,4 +1,4 @@
-"""The figures of a run, for a journal's column: step times, ratios, shares of the peak, rooflines, training curves.
+"""The figures of a run, for a journal's column: sweeps, step times, ratios, shares of the peak, rooflines, curves.
 
 What they share is in `drawing`; what they may say is decided in `rows`.
 """
@@ -46,6 +46,8 @@ from bench.report.drawing import (
 )
 from bench.report.overview import PANELS, effort, overview, relative
 from bench.report.rows import CaseRows, Quantity, Roof, Row, number, roofs_of, told, unit_of
+from bench.report.scaling import scaling
+from bench.report.sweeps import Sweep, sweeps_of
 from bench.results import Curve, Results
 
 Key = tuple[str, str, int]
@@ -96,10 +98,11 @@ NEEDS: Mapping[str, Callable[[Row], object]] = {"ratio": lambda row: row.ratio, 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw and save every figure, as PNG and SVG; the files written.
 
-    The files are ``overview_<operation>_<threads>t`` and ``effort_<operation>_<dtype>_<threads>t``,
-    ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…`` likewise (where there are
-    any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the machine was probed, and
-    ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
+    The files are ``sweep_<along>_<workload>_<operation>_<dtype>_<threads>t`` for each sweep (along threads without the
+    last part), whose cases are in no other figure. Of the others they are ``overview_<operation>_<threads>t`` and
+    ``effort_<operation>_<dtype>_<threads>t``, ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…``
+    likewise (where there are any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the
+    machine was probed, and ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
     """
     written = []
     with style.context(["default", STYLE]):
@@ -114,8 +117,9 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """Every figure of a run by the stem of its file's name."""
-    cases = told(results)
+    sweeps, cases = sweeps_of(told(results))
     source = _source(results)
+    yield from _swept(sweeps, source)
     yield from _at_a_glance(cases, source)
     for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
         panels = list(group)
@@ -134,6 +138,16 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
         if any(_curve(row) for row in rows.rows):
             case = rows.case
             yield f"curve_{case.workload}_{case.dtype}_{case.threads}t", curves(rows, [source, *_data_notes([rows])])
+
+
+def _swept(sweeps: Sequence[Sweep], source: str) -> Iterator[tuple[str, Figure]]:
+    for sweep in sweeps:
+        case = sweep.points[0].rows.case
+        data = [f"Data: {case.data.rstrip('.')}."] if case.data else []
+        figure = scaling(sweep, [source, *data])
+        threads = "" if sweep.along == "threads" else f"_{case.threads}t"
+        if figure:
+            yield f"sweep_{sweep.along}_{sweep.workload}_{case.operation}_{case.dtype}{threads}", figure
 
 
 def _at_a_glance(cases: Sequence[CaseRows], source: str) -> Iterator[tuple[str, Figure]]:

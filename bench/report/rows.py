@@ -227,15 +227,21 @@ def case_rows(case: Case, wanted: str) -> CaseRows:
     return CaseRows(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
 
 
+def ratios_of(case: Case) -> dict[tuple[str, str], intervals.Estimate]:
+    """How many times faster the first of two backends is than the second, both ways round."""
+    ratios: dict[tuple[str, str], intervals.Estimate] = {}
+    for pair in pairs_of(case):
+        found = intervals.Estimate(pair.ratio.median, pair.ratio.low, pair.ratio.high)
+        ratios[pair.backend, pair.than] = found
+        ratios[pair.than, pair.backend] = intervals.Estimate(1 / found.median, 1 / found.high, 1 / found.low)
+    return ratios
+
+
 def matrices(rows: CaseRows) -> tuple[Matrix, ...]:
     """Every two backends of a division, for each that has two; none where the noise floor is not known."""
     if rows.floor is None:
         return ()
-    ratios: dict[tuple[str, str], intervals.Estimate] = {}
-    for pair in pairs_of(rows.case):
-        found = intervals.Estimate(pair.ratio.median, pair.ratio.low, pair.ratio.high)
-        ratios[pair.backend, pair.than] = found
-        ratios[pair.than, pair.backend] = intervals.Estimate(1 / found.median, 1 / found.high, 1 / found.low)
+    ratios = ratios_of(rows.case)
 
     def cell(one: Row, other: Row) -> tuple[Quantity, str] | None:
         ratio = ratios.get((one.backend.name, other.backend.name))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import rows as model
+from bench.report.sweeps import sweeps_of
 from bench.report.tables import (
     PAIRS,
     READING,
@@ -18,6 +19,7 @@ from bench.report.tables import (
     markdown,
     matrix_tables,
     processes_table,
+    sweep_tables,
     where,
 )
 from bench.results import Results
@@ -34,7 +36,8 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     figures : sequence of Path
         Files beside the summary; the PNG ones are shown, each with its SVG linked.
     """
-    parts = [_head(results), *_warnings(results), *_cases(results), *_absences(results), *_figures(figures)]
+    parts = [_head(results), *_warnings(results), *_sweeps(results), *_cases(results), *_absences(results)]
+    parts += _figures(figures)
     if results.cases:
         parts += ["## Backends", markdown(backends_table(results))]
     parts += [
@@ -70,6 +73,14 @@ def _warnings(results: Results) -> Iterator[str]:
             f"- **{escape(one.name)}**, {one.when} measuring: {escape(one.message)}. To do: {escape(one.remedy)}"
             for one in results.warnings
         )
+
+
+def _sweeps(results: Results) -> Iterator[str]:
+    """What the cases of a sweep say together, before each says its own."""
+    for sweep in sweeps_of(model.told(results))[0]:
+        for table in sweep_tables(sweep):
+            yield f"## {escape(table.title)}"
+            yield markdown(table)
 
 
 def _cases(results: Results) -> Iterator[str]:

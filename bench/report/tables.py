@@ -18,9 +18,11 @@ from bench.report.rows import (
     matrices,
     number,
     told,
+    unit_of,
     with_interval,
     with_margin,
 )
+from bench.report.sweeps import Sweep, crossings, intervals_seen, leads, sweeps_of
 from bench.results import BackendResult, Ceilings, Pool, Results, When
 
 READING = (
@@ -184,6 +186,51 @@ def _pair_text(cell: tuple[Quantity, str]) -> str:
     return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(quantity)}"
 
 
+def sweep_tables(sweep: Sweep) -> tuple[Table, ...]:
+    """Who leads at each value, and where two backends change places."""
+    return _leads_table(sweep), _crossings_table(sweep)
+
+
+def _leads_table(sweep: Sweep) -> Table:
+    every = leads(sweep)
+    sections = []
+    for division in sweep.divisions:
+        lines = tuple(
+            (
+                f"{lead.value}",
+                lead.leader.label,
+                f"{with_interval(lead.leader.step, unit.seconds)} {unit.name}",
+                "no noise floor" if lead.level is None else ", ".join(lead.level) or "nobody",
+            )
+            for lead in every
+            if lead.division == division and lead.leader.step
+            for unit in [unit_of([lead.leader.step.value])]
+        )
+        sections.append((division, lines))
+    time = "network-step time" if sweep.points[0].rows.case.members > 1 else "step time"
+    columns = (sweep.along, "fastest", f"{time} [95 %]", "not shown to be slower")
+    return Table(f"Who leads: {sweep.title}", columns, tuple(section for section in sections if section[1]))
+
+
+def _crossings_table(sweep: Sweep) -> Table:
+    sections: dict[str, list[tuple[str, ...]]] = {}
+    for found in crossings(sweep):
+        sections.setdefault(found.division, []).append(
+            (
+                f"{sweep.labels[found.overtaker]} overtakes {sweep.labels[found.overtaken]}",
+                f"{found.before} and {found.after}",
+                with_margin(found.behind),
+                with_margin(found.ahead),
+            )
+        )
+    columns = ("who", f"between {sweep.along}", "times as fast before", "and after")
+    told = tuple((division, tuple(lines)) for division, lines in sections.items())
+    seen = f"{intervals_seen(sweep)} intervals were looked at, each right 19 times of 20, not all at once."
+    sides = "Each is faster on its side, the whole interval clear of 1 and of the noise floor there."
+    nobody = (("", (("nobody is shown to overtake anybody", "", "", ""),)),)
+    return Table(f"Where they cross: {sweep.title}", columns, told or nobody, (sides, seen) if told else (seen,))
+
+
 def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     """What the machine could do, before and after the measurement; None where nothing was probed."""
     peaks: dict[tuple[str, ...], dict[str, str]] = {}
@@ -282,8 +329,12 @@ def show(results: Results, console: Console) -> None:
     """Print the run's last word: every case, then who was not timed, why, and what to do about it."""
     if not results.cases:
         console.print(Text("No case was measured."))
-    for rows in told(results):
+    cases = told(results)
+    for rows in cases:
         console.print(rich_table(case_table(rows)))
+    for sweep in sweeps_of(cases)[0]:
+        for table in sweep_tables(sweep):
+            console.print(rich_table(table))
     for absence in absences(results):
         console.print(Text.assemble((absence.instance, "bold"), f": {absence.status} {where(absence, results)}"))
         for line in [*absence.reason.splitlines()[:3], *([f"remedy: {absence.remedy}"] if absence.remedy else [])]:

@@ -4,15 +4,16 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from bench.results import Along, Swept
 from pyfnn import datasets
 from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
 from pyfnn.network import DTYPES, Network, initialize
@@ -67,12 +68,53 @@ class Workload(BaseModel):
         return Network(self.sizes, self.activation, self.loss, self.l2, self.output_activation, dtype)
 
 
-class Suite(BaseModel):
-    """Which workloads, operations, dtypes and thread counts, each combination a case; and whose backends by default."""
+class Sweep(BaseModel):
+    """One workload at several values of one thing, all else as the workload has it.
+
+    `batch`: the rows of a minibatch; `width`: of every hidden layer; `depth`: so many hidden layers, each as wide as
+    the workload's first; `threads`: 1, 2, 4 and so on up to all CPUs, where `values` are left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workloads: Annotated[tuple[str, ...], Field(min_length=1)]
+    along: Along
+    workload: str
+    values: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _each_is_more_than_the_one_before(cls, values: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if values and any(one >= other for one, other in pairwise(values)):
+            raise ValueError("each must be more than the one before")
+        return values
+
+    @model_validator(mode="after")
+    def _only_threads_have_values_of_their_own(self) -> "Sweep":
+        if self.values is None and self.along != "threads":
+            raise ValueError(f"values: must be given along {self.along}; along threads they may be left out")
+        return self
+
+    def name_of(self, value: int) -> str:
+        """Of the workload at a value; along threads that is the same one everywhere."""
+        return self.workload if self.along == "threads" else f"{self.workload}@{self.along}={value}"
+
+    def place_of(self, workload: str, threads: int) -> Swept:
+        """Which point a case of the sweep is."""
+        values = {self.name_of(value): value for value in self.values or ()}
+        value = threads if self.along == "threads" else values[workload]
+        return Swept(along=self.along, value=value, workload=self.workload)
+
+
+class Suite(BaseModel):
+    """Which workloads, operations, dtypes and thread counts, each combination a case; and whose backends by default.
+
+    A suite with a `sweep` has, once loaded, the workloads of its points, and along threads their counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workloads: Annotated[tuple[str, ...], Field(min_length=1)] = ()
+    sweep: Sweep | None = None
     operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = ("train",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
@@ -80,6 +122,21 @@ class Suite(BaseModel):
     programs: bool = True  # whether those of the divisions take part that are programs, and have to be built first
     backends: tuple[str, ...] = ()  # by name, in place of all of the divisions
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
+
+    @model_validator(mode="after")
+    def _there_is_something_to_measure(self) -> "Suite":
+        if not self.workloads and self.sweep is None:
+            raise ValueError("workloads: must be given, or a table [suite.sweep] in their place")
+        return self
+
+    @property
+    def told(self) -> str:
+        """What it measures, in a few words: the workloads, or ``digits along width, 8 to 512``."""
+        if self.sweep is None:
+            return ", ".join(self.workloads)
+        values = self.sweep.values
+        span = f"{values[0]} to {values[-1]}" if values else "1 to all"
+        return f"{self.sweep.workload} along {self.sweep.along}, {span}"
 
 
 class _File(BaseModel):
@@ -90,12 +147,13 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class CaseKey:
-    """What makes a case: one workload, one operation, one dtype, so many threads."""
+    """What makes a case: one workload, one operation, one dtype, so many threads; and what it is a point of, if any."""
 
     workload: Workload
     operation: Operation
     dtype: str
     threads: int
+    sweep: Swept | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +248,56 @@ def load(name: str) -> tuple[Suite, dict[str, Workload]]:
             workload.network(DTYPES[0])
         except PyfnnError as error:
             raise InvalidInput(f"{place}: {error}") from None
-    return file.suite, {**built_in_workloads(), **file.workload}
+    workloads = {**built_in_workloads(), **file.workload}
+    if file.suite.sweep is None:
+        return file.suite, workloads
+    try:
+        return _spread_out(file.suite, file.suite.sweep, workloads)
+    except PyfnnError as error:
+        raise InvalidInput(f"{path}: suite.{error}") from None
+
+
+def _spread_out(suite: Suite, sweep: Sweep, workloads: dict[str, Workload]) -> tuple[Suite, dict[str, Workload]]:
+    """The suite with the workloads and thread counts of its sweep's points, and every workload with those."""
+    if suite.workloads:
+        raise InvalidInput(f"workloads = {list(suite.workloads)}: a sweep has its own, made from sweep.workload")
+    if sweep.workload not in workloads:
+        raise InvalidInput(f"sweep.workload: {UnknownName('workload', sweep.workload, workloads)}")
+    base = workloads[sweep.workload]
+    if sweep.along == "threads":
+        if "threads" in suite.model_fields_set:
+            raise InvalidInput(f"threads = {list(suite.threads)}: a sweep along threads has its own, sweep.values")
+        counts = sweep.values or thread_counts(all_threads())
+        return suite.model_copy(update={"workloads": (base.name,), "threads": counts}), workloads
+    points = {sweep.name_of(value): _varied(base, sweep, value) for value in sweep.values or ()}
+    taken = points.keys() & workloads.keys()
+    if taken:
+        raise InvalidInput(f"sweep: {min(taken)} is a point of it, and there is a workload of that name")
+    return suite.model_copy(update={"workloads": tuple(points)}), {**workloads, **points}
+
+
+def _varied(base: Workload, sweep: Sweep, value: int) -> Workload:
+    """The base at one value of a sweep."""
+    name = sweep.name_of(value)
+    if sweep.along == "batch":
+        if value > base.rows:
+            raise InvalidInput(f"sweep.values: {value} is more than the {base.rows} rows of {base.name}")
+        return base.model_copy(update={"name": name, "batch": value})
+    first, *hidden, last = base.sizes
+    if not hidden:
+        raise InvalidInput(f"sweep.workload = {base.name!r}: must have a hidden layer to vary in {sweep.along}")
+    if sweep.along == "width":
+        return base.model_copy(update={"name": name, "sizes": (first, *[value] * len(hidden), last)})
+    if not isinstance(base.activation, str):
+        raise InvalidInput(
+            f"sweep.workload = {base.name!r}: must have one activation for all hidden layers, not a list"
+        )
+    return base.model_copy(update={"name": name, "sizes": (first, *[hidden[0]] * value, last)})
+
+
+def thread_counts(most: int) -> tuple[int, ...]:
+    """1, 2, 4 and so on, and `most`."""
+    return (*(2**k for k in range(most.bit_length()) if 2**k < most), most)
 
 
 def all_threads() -> int:
@@ -229,7 +336,7 @@ def cases(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
             raise InvalidInput(f"operations = {given}: many networks at once, as in workload {name}, can train alone")
     every = product(suite.workloads, suite.dtypes, suite.operations, threads)
     return [
-        CaseKey(workloads[name], operation, dtype, count)
+        CaseKey(workloads[name], operation, dtype, count, suite.sweep.place_of(name, count) if suite.sweep else None)
         for name, dtype, operation, count in dict.fromkeys(every)
         if operation == "train" or workloads[name].members == 1
     ]
