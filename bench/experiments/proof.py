@@ -1,0 +1,676 @@
+"""Do the intervals hold on this machine what they promise? python -m bench.experiments.proof measures what is known:
+numpy against itself, `c` against a copy that is slowed by 3 %, and both beside a load that comes and goes at random.
+
+Cases are measured by `bench.schedule`, gate included, and judged by `bench.intervals`; what is here plans them, counts
+and draws. Writes proof.json, with all samples, and two figures. The same on made-up machines: `coverage`.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, median
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple, get_args
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from scipy.stats import binomtest, ttest_ind
+
+from bench import intervals, machine, results, suites
+from bench.experiments import slowed
+from bench.experiments.load import Load
+from bench.intervals import Estimate
+from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION
+from bench.report.overview import WIDE
+from bench.report.rows import Quantity, with_interval
+from bench.report.tables import Table, rich_table
+from bench.results import BackendResult, Case, Journal, Sample, Status
+from bench.schedule import Arm, CaseRun, Settings
+from bench.suites import CaseKey, Operation
+from bench.workers import choose_cpus
+from pyfnn import registry
+from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row, read_manifest
+from pyfnn.network import DTYPES
+
+Experiment = Literal["equal", "slowed", "loaded"]
+Method = Literal["interleaved", "fresh processes", "one process"]
+EXPERIMENTS: tuple[Experiment, ...] = ("equal", "slowed", "loaded")
+METHODS: tuple[Method, ...] = ("interleaved", "fresh processes", "one process")
+
+SLOWED_TRUTH = 1 / (1 + slowed.SHARE)  # how many times faster a slowed copy is
+LOW_FLOOR = 0.01  # under which a slowdown of 3 % has to be found
+PLANTED = {"numpy-again": ("numpy", None), "c-again": ("c", None), "c-slowed": ("c", "bench.experiments.slowed:Slowed")}
+"""Rows of our own: of which backend each is a copy, and by which host, if not by the same."""
+
+_NO_PRECISION = 1e3  # reached at once, so that the least launches are made and no more
+_BURST = 0.2  # of a block, untimed, before it: as bench.run has it
+_AFFORDABLE = 60.0  # seconds that any case may take; it ends for other reasons
+
+
+class Kind(NamedTuple):
+    """What is computed in a case, on one thread."""
+
+    workload: str
+    operation: Operation
+    dtype: str
+
+
+KINDS = tuple(
+    Kind(workload, operation, dtype)
+    for workload in ("wine-shallow", "wine-deep", "wine-batch", "digits")
+    for operation in get_args(Operation)
+    for dtype in DTYPES
+)
+"""The cheap ones of all there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of what.
+
+    Attributes
+    ----------
+    counts : mapping of Experiment to int
+        Cases of each; of `loaded` repetitions, each of them measured by every method.
+    seconds : float
+        For everything; no further case is begun that will not fit, but one of each is always made.
+    settings : Settings
+        Of all cases but for the reference and, where `slowed` is to be found, the precision.
+    precision : float
+        To which slowdowns are measured, so that the floor has a chance to be low.
+    dwell : float
+        Mean seconds of the load's busy and idle times.
+    kinds : tuple of Kind
+    """
+
+    counts: Mapping[Experiment, int]
+    seconds: float
+    settings: Settings
+    precision: float
+    dwell: float
+    kinds: tuple[Kind, ...] = KINDS
+
+    @property
+    def order(self) -> list[Kind]:
+        """The kinds in a random order, the same for the same seed."""
+        return random.Random(f"{self.settings.seed} kinds").sample(self.kinds, len(self.kinds))
+
+
+SHARES: dict[Experiment, float] = {"equal": 0.45, "slowed": 0.25, "loaded": 0.3}
+"""Of the seconds; what one leaves is left to those after it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One ratio whose `truth` is known, and what it was found from: a case of both, or one of each.
+
+    `other` is so many times faster than `reference`.
+    """
+
+    experiment: Experiment
+    method: Method
+    reference: str
+    other: str
+    truth: float
+    cases: tuple[Case, ...]
+
+    @property
+    def title(self) -> str:
+        """What was computed."""
+        case = self.cases[0]
+        return f"{case.workload} {case.operation} {case.dtype}"
+
+    @property
+    def floor(self) -> float | None:
+        """The noise floor; sequential timing has none."""
+        return self.cases[0].noise_floor if self.method == "interleaved" else None
+
+    @property
+    def launches(self) -> int:
+        """Processes of each backend."""
+        return len({sample.launch for sample in self._of(self.other).samples})
+
+    @property
+    def lost(self) -> str:
+        """Why there is no ratio: who is not ok; "" where all are."""
+        every = (b for case in self.cases for b in case.backends)
+        return "; ".join(f"{b.instance}: {b.status}: {b.reason}" for b in every if b.status != "ok")
+
+    def estimate(self, of: str | None = None) -> Estimate | None:
+        """The ratio of `other`, or of another instance beside it, as its method has it; None where one was lost."""
+        if self.lost:
+            return None
+        if self.method == "interleaved":
+            found = self._of(of or self.other).ratio
+            return Estimate(found.median, found.low, found.high) if found else None
+        by_process = self.method == "fresh processes"
+        return welch(*(logs(self._of(name).samples, by_process) for name in (self.reference, of or self.other)))
+
+    def holds(self, of: str | None = None, truth: float | None = None) -> bool:
+        """Whether the interval holds the truth."""
+        found, wanted = self.estimate(of), self.truth if truth is None else truth
+        return found is not None and found.low <= wanted <= found.high
+
+    def _of(self, instance: str) -> BackendResult:
+        return next(b for case in self.cases for b in case.backends if b.instance == instance)
+
+
+def logs(samples: Iterable[Sample], by_process: bool) -> list[float]:
+    """Log step times: of each process the mean, or of each block."""
+    found: dict[int, list[float]] = {}
+    for s in samples:
+        found.setdefault(s.launch, []).append(math.log(s.seconds / s.steps))
+    return [fmean(own) for own in found.values()] if by_process else [log for own in found.values() for log in own]
+
+
+def welch(reference: Sequence[float], other: Sequence[float]) -> Estimate:
+    """How many times faster `other` is, from logs that have nothing to do with each other: Welch's t interval."""
+    found = ttest_ind(reference, other, equal_var=False).confidence_interval(intervals.CONFIDENCE)
+    return Estimate(*map(math.exp, (fmean(reference) - fmean(other), found.low, found.high)))
+
+
+# Measuring -----------------------------------------------------------------------------------------------------------
+
+
+class Alone(CaseRun):
+    """One backend with nobody beside it, not even its second instance: how everybody else times."""
+
+    def _add_second_arms(self) -> list[Arm]:
+        return []
+
+
+class Silent:
+    """Nobody is told how it goes; the case is told when it is over."""
+
+    def progress(self, text: str, share: float) -> None:
+        """Nothing."""
+
+    def verdict(self, instance: str, status: Status, reason: str) -> None:
+        """Nothing: it is in the case."""
+
+
+def planted(folder: Path) -> dict[str, Row]:
+    """The rows that are compared, by name: `numpy`, `c`, and those of `PLANTED`, whose manifest is written."""
+    names = dict.fromkeys(of for of, _ in PLANTED.values())
+    known = {name: registry.find(name) for name in names}
+    tables = []
+    for name, (of, host) in PLANTED.items():
+        row = known[of]
+        fields = {"name": name, "language": row.language, "division": row.division, "host": host or row.host}
+        tables.append("\n".join(["[[backend]]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]))
+    manifest = folder / "backend.toml"
+    manifest.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+    return known | {row.name: row for row in read_manifest(manifest)}
+
+
+def measure(kind: Kind, rows: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun) -> Case:
+    """A case as `bench.run` measures it, by itself; ratios are to the first row."""
+    key = CaseKey(suites.built_in_workloads()[kind.workload], kind.operation, kind.dtype, threads=1)
+    problem, settings = suites.problem(key.workload, key.dtype), replace(settings, reference=rows[0].name)
+    with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
+        with Journal(Path(folder)) as journal:
+            journal.write("run", schema=results.SCHEMA, created=results.now(), settings=vars(settings))
+            how(0, key, problem, rows, settings, budget, journal, Silent()).run()
+        return results.load(Path(folder)).cases[0]
+
+
+def fitting(count: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Iterator[int]:
+    """Numbers below `count`, as long as another turn like those before will end within `seconds`; at least one."""
+    start = clock()
+    for number in range(count):
+        if number and (clock() - start) * (number + 1) / number > seconds:
+            return
+        yield number
+
+
+class Prover:
+    """Makes the trials of a plan, one after the other, and tells each when it is over.
+
+    Parameters
+    ----------
+    plan : Plan
+    rows : mapping of str to Row
+        See `planted`.
+    tell : callable
+        Told a line a case.
+    """
+
+    def __init__(self, plan: Plan, rows: Mapping[str, Row], tell: Callable[[str], None]) -> None:
+        self._plan, self._rows, self._tell = plan, rows, tell
+
+    def equal(self, seconds: float) -> Iterator[Trial]:
+        """`numpy`, its second instance, and `numpy` under another name."""
+        settings = replace(self._plan.settings, precision=_NO_PRECISION)
+        for number, kind in self._kinds("equal", seconds):
+            yield self._told(number, self._interleaved("equal", kind, "numpy", "numpy-again", settings, _AFFORDABLE))
+
+    def slowed(self, seconds: float) -> Iterator[Trial]:
+        """`c` and its slowed copy, to a precision or as far as time allows."""
+        settings = replace(self._plan.settings, precision=self._plan.precision)
+        budget = max(seconds / max(1, self._plan.counts["slowed"]), _AFFORDABLE / 4)
+        for number, kind in self._kinds("slowed", seconds):
+            yield self._told(number, self._interleaved("slowed", kind, "c", "c-slowed", settings, budget))
+
+    def loaded(self, seconds: float) -> Iterator[Trial]:
+        """`c` and, by turns, the same or its slowed copy, by every method, in random order."""
+        shuffle = random.Random(f"{self._plan.settings.seed} methods")
+        for number, kind in self._kinds("loaded", seconds):
+            other = ("c-again", "c-slowed")[number % 2]
+            for method in shuffle.sample(METHODS, len(METHODS)):
+                yield self._told(number, self._beside_load(kind, other, method))
+
+    def _kinds(self, experiment: Experiment, seconds: float) -> Iterator[tuple[int, Kind]]:
+        order = self._plan.order
+        for number in fitting(self._plan.counts[experiment], seconds):
+            yield number, order[number % len(order)]
+
+    def _interleaved(
+        self, experiment: Experiment, kind: Kind, reference: str, other: str, settings: Settings, budget: float
+    ) -> Trial:
+        case = measure(kind, [self._rows[reference], self._rows[other]], settings, budget)
+        return Trial(experiment, "interleaved", reference, other, _truth(other), (case,))
+
+    def _beside_load(self, kind: Kind, other: str, method: Method) -> Trial:
+        """So many processes and blocks of each whatever the method, or all blocks in one process."""
+        settings = replace(self._plan.settings, precision=_NO_PRECISION)
+        if method == "interleaved":
+            return self._interleaved("loaded", kind, "c", other, settings, _AFFORDABLE)
+        if method == "one process":
+            settings = replace(settings, rounds=settings.rounds * settings.min_launches, min_launches=1)
+        cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, Alone) for name in ("c", other))
+        return Trial("loaded", method, "c", other, _truth(other), cases)
+
+    def _told(self, number: int, trial: Trial) -> Trial:
+        found = trial.estimate()
+        said = with_interval(Quantity(found.median, found[1:])) if found else trial.lost or "no interval"
+        where = f"{trial.experiment} {number + 1} of {self._plan.counts[trial.experiment]}, {trial.title}"
+        self._tell(f"{where}, {trial.method}: {trial.other} against {trial.reference}: {said}")
+        return trial
+
+
+def _truth(other: str) -> float:
+    return SLOWED_TRUTH if PLANTED[other][1] else 1.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """All trials, and what the load took of its CPUs (None where there was none)."""
+
+    trials: tuple[Trial, ...]
+    load: float | None = None
+
+    def of(self, experiment: Experiment, method: Method | None = None) -> list[Trial]:
+        """Those of an experiment that have an estimate."""
+        kept = (trial for trial in self.trials if trial.experiment == experiment and method in (None, trial.method))
+        return [trial for trial in kept if trial.estimate()]
+
+
+def prove(plan: Plan, tell: Callable[[str], None]) -> Proof:
+    """Every experiment, in turn."""
+    end, trials, taken = time.perf_counter() + plan.seconds, list[Trial](), None
+    with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
+        prover = Prover(plan, planted(Path(folder)), tell)
+        wanted = [experiment for experiment in EXPERIMENTS if plan.counts[experiment]]
+        for i, experiment in enumerate(wanted):
+            share = SHARES[experiment] / sum(SHARES[later] for later in wanted[i:])
+            seconds = share * max(0.0, end - time.perf_counter())
+            if experiment == "loaded":
+                with Load(choose_cpus(1), plan.settings.seed, plan.dwell) as load:
+                    trials += prover.loaded(seconds)
+                    taken = load.taken()
+            else:
+                trials += getattr(prover, experiment)(seconds)
+    return Proof(tuple(trials), taken)
+
+
+# What is told --------------------------------------------------------------------------------------------------------
+
+
+def share_of(found: Sequence[bool]) -> str:
+    """How many, and the share's 95 % interval (Clopper and Pearson's): ``39 of 40 (98 % [87, 100])``."""
+    if not found:
+        return "0 of 0"
+    interval = binomtest(sum(found), len(found)).proportion_ci(intervals.CONFIDENCE)
+    percent = (100 * bound for bound in (fmean(found), interval.low, interval.high))
+    return "{} of {} ({:.0f} % [{:.0f}, {:.0f}])".format(sum(found), len(found), *percent)
+
+
+def same(trial: Trial, of: str | None = None, *, floor: bool) -> bool:
+    """Whether no difference is shown: by interval and noise floor, or by the interval alone."""
+    found = trial.estimate(of)
+    return found is not None and intervals.verdict(found, trial.floor if floor else None) == "no difference shown"
+
+
+def found_slower(trial: Trial) -> bool:
+    """Whether the verdict is that it is slower."""
+    found = trial.estimate()
+    return found is not None and intervals.verdict(found, trial.floor) == "slower"
+
+
+def is_low(trial: Trial) -> bool:
+    """Whether the noise floor is so low that a slowdown of 3 % has to be found."""
+    return trial.floor is not None and trial.floor < LOW_FLOOR
+
+
+def equal_table(proof: Proof) -> Table:
+    """How often the same is called equal; the second instance cannot be called anything else, and that is said."""
+    own = proof.of("equal")
+    lines = (
+        ("numpy-again", "interval and noise floor", share_of([same(t, floor=True) for t in own])),
+        ("numpy-again", "interval alone", share_of([same(t, floor=False) for t in own])),
+        ("numpy@2", "interval alone", share_of([same(t, "numpy@2", floor=False) for t in own])),
+        ("numpy@2", "interval and noise floor", share_of([same(t, "numpy@2", floor=True) for t in own])),
+    )
+    notes = (
+        "numpy-again is numpy under another name: its interval is no part of the noise floor, which is made of numpy@2 "
+        "(and of the fastest's second instance). The last line could not be otherwise: the floor is the farther bound "
+        "of that very interval.",
+    )
+    return Table("Called equal to numpy", ("backend", "by its", "cases"), (("", lines),), notes)
+
+
+def slowed_table(proof: Proof) -> Table:
+    """A line a case, lowest floors first; and how many were found."""
+    own = sorted(proof.of("slowed"), key=lambda trial: trial.floor or math.inf)
+    sections = []
+    for name, wanted in ((f"floor under {100 * LOW_FLOOR:g} %", True), ("floor above", False)):
+        some = [trial for trial in own if is_low(trial) == wanted]
+        lines = [_slowed_line(trial) for trial in some]
+        lines.append(("found", "", "", "", share_of([found_slower(trial) for trial in some])))
+        sections.append((name, tuple(lines)))
+    holding = share_of([trial.holds() for trial in own])
+    note = f"The truth is 1/{1 + slowed.SHARE:g} = {SLOWED_TRUTH:.4f}; intervals that hold it: {holding}."
+    columns = ("case", "launches", "noise floor", "times as fast as c", "verdict")
+    return Table(f"A copy of c, slowed by {100 * slowed.SHARE:g} %", columns, tuple(sections), (note,))
+
+
+def _slowed_line(trial: Trial) -> tuple[str, ...]:
+    found = trial.estimate()
+    assert found is not None
+    floor = "none" if trial.floor is None else f"{100 * trial.floor:.2f} %"
+    ratio = with_interval(Quantity(found.median, found[1:]))
+    return trial.title, str(trial.launches), floor, ratio, intervals.verdict(found, trial.floor)
+
+
+def loaded_table(proof: Proof, dwell: float) -> Table:
+    """How often intervals hold the truth beside a load, by method."""
+    lines = []
+    for method in METHODS:
+        own = proof.of("loaded", method)
+        by_truth = (share_of([t.holds() for t in own if t.truth == truth]) for truth in (1.0, SLOWED_TRUTH))
+        width = f"±{100 * math.expm1(median(map(half_width, own))):.3g} %" if own else ""
+        lines.append((method, *by_truth, share_of([t.holds() for t in own]), width))
+    load = "" if proof.load is None else f" It had {100 * proof.load:.0f} % of the CPU's time, sharing it when busy."
+    notes = (
+        f"The load is on and off at random, {dwell:g} s on average, on the CPU that is measured on.{load}",
+        "Interleaved: in shuffled rounds, as bench.run does. Fresh processes: all launches of the one, then all of the "
+        "other, as many launches and blocks; Welch's t interval over launches. One process: as many blocks, all of the "
+        "one's in one process, then all of the other's; Welch's t interval over blocks.",
+    )
+    columns = ("method", "truth 1", f"truth 1/{1 + slowed.SHARE:g}", "both", "median half-width")
+    return Table("Intervals that hold the truth, beside a load", columns, (("", tuple(lines)),), notes)
+
+
+def half_width(trial: Trial) -> float:
+    """Of the interval, on the log scale."""
+    found = trial.estimate()
+    assert found is not None
+    return math.log(found.high / found.low) / 2
+
+
+def tables(proof: Proof, plan: Plan) -> list[Table]:
+    """One an experiment, of those that were made; and one of the trials that came to nothing."""
+    made = {trial.experiment for trial in proof.trials}
+    all_of_them: dict[Experiment, Callable[[], Table]] = {
+        "equal": lambda: equal_table(proof),
+        "slowed": lambda: slowed_table(proof),
+        "loaded": lambda: loaded_table(proof, plan.dwell),
+    }
+    found = [make() for experiment, make in all_of_them.items() if experiment in made]
+    lost = tuple((t.experiment, t.title, t.method, t.lost or "no interval") for t in proof.trials if not t.estimate())
+    if lost:
+        found.append(Table("Without an interval", ("experiment", "case", "method", "why"), (("", lost),)))
+    return found
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+def draw_loaded(proof: Proof, note: str) -> Figure:
+    """The intervals of all repetitions around the truth, a panel a method, all on one scale; misses stand out."""
+    panels, own = {}, {method: proof.of("loaded", method) for method in METHODS}
+    figure, (low, high) = _blank(max(map(len, own.values()), default=1), note)
+    wide = (WIDE - 0.5) / len(METHODS)
+    for i, (method, some) in enumerate(own.items()):
+        axes = panels[method] = figure.add_axes(((0.3 + i * wide) / WIDE, low, (wide - 0.2) / WIDE, high - low))
+        _bars(axes, some, lambda trial: trial.truth)
+        axes.set_title(f"{method}: {sum(t.holds() for t in some)} of {len(some)} hold it", fontsize="medium", pad=3)
+        axes.set_xlabel("Ratio off the truth (100 log)")
+    _same_scale(list(panels.values()), [bound for some in own.values() for t in some for bound in _bounds(t, t.truth)])
+    return figure
+
+
+def draw_verdicts(proof: Proof, note: str) -> Figure:
+    """What is said where nothing runs beside: of the same, and of what is slowed; noise floors shaded."""
+    told = (("numpy-again against numpy: the same", "equal", 1.0), ("c-slowed against c", "slowed", SLOWED_TRUTH))
+    own = [proof.of(experiment) for _, experiment, _ in told]  # type: ignore[arg-type]
+    figure, (low, high) = _blank(max(map(len, own)), note)
+    wide = (WIDE - 0.5) / 2
+    every = []
+    for i, ((title, _, truth), some) in enumerate(zip(told, own, strict=True)):
+        axes = figure.add_axes(((0.3 + i * wide) / WIDE, low, (wide - 0.2) / WIDE, high - low))
+        ranked = sorted(some, key=lambda trial: trial.floor or math.inf)
+        for at, trial in enumerate(ranked):
+            floor = 100 * math.log1p(trial.floor or 0.0)
+            axes.barh(at, 2 * floor, left=-floor, height=1.0, color=SHADE, alpha=0.5, linewidth=0, zorder=0)
+        _bars(axes, ranked, lambda _: 1.0, truth)
+        axes.set_title(title, fontsize="medium", pad=3)
+        axes.set_xlabel("Times as fast (100 log)")
+        every.append(axes)
+    reach = 1.1 * max((abs(100 * bound) for some in own for t in some for bound in _bounds(t, 1.0)), default=1.0)
+    for axes in every:
+        axes.set_xlim(-reach, reach)
+    return figure
+
+
+def _blank(rows: int, note: str) -> tuple[Figure, tuple[float, float]]:
+    """A figure with a note, and where its panels start and end, of its height."""
+    height = max(1.6, 0.07 * rows) + 8 * LINE
+    figure = Figure(figsize=(WIDE, height))
+    figure.text(EDGE / WIDE, EDGE / height, note, color=MUTED, va="bottom")
+    return figure, (5.8 * LINE / height, 1 - 1.8 * LINE / height)
+
+
+def _bounds(trial: Trial, centre: float) -> tuple[float, float]:
+    found = trial.estimate()
+    assert found is not None
+    return math.log(found.low / centre), math.log(found.high / centre)
+
+
+def _bars(axes: Axes, some: Sequence[Trial], centre: Callable[[Trial], float], truth: float = 1.0) -> None:
+    """An interval a row, in percent on the log scale, off `centre`; the truth a line."""
+    for at, trial in enumerate(some):
+        colour = BLUE if trial.holds() else VERMILION
+        low, high = (100 * bound for bound in _bounds(trial, centre(trial)))
+        axes.plot([low, high], [at, at], color=colour, linewidth=1.2, solid_capstyle="butt", zorder=2)
+        axes.plot((low + high) / 2, at, ".", color=colour, markersize=3, zorder=3)
+    axes.axvline(100 * math.log(truth), color=BLACK, linewidth=0.6, zorder=1)
+    axes.set(ylim=(max(len(some), 1) - 0.5, -0.5), yticks=[])
+
+
+def _same_scale(panels: Sequence[Axes], bounds: Sequence[float]) -> None:
+    """Linear within a percent, logarithmic beyond, so that intervals ten times as wide as others can be compared."""
+    reach = max((abs(100 * bound) for bound in bounds), default=1.0)
+    ticks = [tick for tick in (1, 10, 100, 1000) if tick <= 1.2 * reach]
+    for axes in panels:
+        axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+        axes.set_xlim(-1.3 * max(reach, 1.0), 1.3 * max(reach, 1.0))
+        axes.set_xticks([*(-tick for tick in reversed(ticks)), 0, *ticks])
+        axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.grid(axis="x", color=FAINT, linewidth=0.4, zorder=0)
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, proof: Proof, plan: Plan) -> Iterator[Path]:
+    """Save everything that was measured, and draw it; the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    host = machine.describe()
+    told = {
+        "settings": {**asdict(plan), "cpus": choose_cpus(1)},
+        "host": host,
+        "load_taken": proof.load,
+        "trials": [_as_json(trial) for trial in proof.trials],
+    }
+    path = folder / "proof.json"
+    path.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    yield path
+    source = f"{host['cpu_model']}; {plan.settings.min_launches} launches"
+    hues = "Intervals of 95 %; red: without the truth, which is the line. 100 log of a ratio: about percent."
+    figures = {
+        "verdicts": (draw_verdicts, ("equal", "slowed"), f"{hues}\nShaded: the noise floor. {source} at least."),
+        "load": (draw_loaded, ("loaded",), f"{hues}\nLinear within 1 %, logarithmic beyond. {source}."),
+    }
+    with style.context(["default", STYLE]):
+        for name, (draw, needs, note) in figures.items():
+            if any(trial.experiment in needs for trial in proof.trials):
+                path = folder / f"proof-{name}.png"
+                draw(proof, note).savefig(path, dpi=DPI)
+                yield path
+
+
+def _as_json(trial: Trial) -> dict[str, Any]:
+    found = trial.estimate()
+    return {
+        **{name: getattr(trial, name) for name in ("experiment", "method", "reference", "other", "truth", "floor")},
+        "estimate": found and found._asdict(),
+        "holds": trial.holds(),
+        "cases": [case.model_dump() for case in trial.cases],
+    }
+
+
+USUAL: dict[str, Any] = {
+    "equal": 40,
+    "slowed": 8,
+    "loaded": 12,
+    "seconds": 840.0,
+    "block": 0.02,
+    "rounds": 3,
+    "launches": intervals.MIN_LAUNCHES,
+    "precision": 0.01,
+}
+QUICK = USUAL | {
+    "equal": 1,
+    "slowed": 1,
+    "loaded": 1,
+    "seconds": 30.0,
+    "block": 0.005,
+    "rounds": 2,
+    "launches": 2,
+    "precision": _NO_PRECISION,
+}
+"""Options that are not given, as usual and with --quick."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m bench.experiments.proof", description="Do the intervals hold on this machine what they promise?"
+    )
+    p.add_argument("--equal", type=int, metavar="N", help=f"cases of numpy against itself ({USUAL['equal']})")
+    p.add_argument("--slowed", type=int, metavar="N", help=f"cases of a slowed copy of c ({USUAL['slowed']})")
+    p.add_argument("--loaded", type=int, metavar="N", help=f"repetitions beside a load ({USUAL['loaded']})")
+    p.add_argument("--seconds", type=float, metavar="SECONDS", help=f"for all of it ({USUAL['seconds']:g})")
+    p.add_argument("--block", type=float, metavar="SECONDS", help=f"least length of a block ({USUAL['block']:g})")
+    p.add_argument("--rounds", type=int, metavar="N", help=f"in a launch ({USUAL['rounds']})")
+    p.add_argument("--launches", type=int, metavar="N", help=f"the least of them ({USUAL['launches']})")
+    p.add_argument("--precision", type=float, metavar="SHARE", help="to which slowed copies are measured (0.01)")
+    p.add_argument(
+        "--dwell", type=float, default=4.0, metavar="SECONDS", help="mean of the load's busy and idle times (4)"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of shuffles and load (0)")
+    p.add_argument("--quick", action="store_true", help="one case of each, short: whether it works")
+    p.add_argument("--out", type=Path, metavar="DIR", help="results/proof-<timestamp> if not given")
+    return p
+
+
+_LIMITS = {
+    "equal": (0, 10_000),
+    "slowed": (0, 10_000),
+    "loaded": (0, 10_000),
+    "seconds": (1, 86_400),
+    "block": (0.001, 1),
+    "rounds": (1, 100),
+    "launches": (2, intervals.MOST_LAUNCHES),
+    "precision": (1e-4, _NO_PRECISION),
+    "dwell": (0.01, 3600),
+}
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """What the command line asks for.
+
+    Raises
+    ------
+    PyfnnError
+        Naming the option, the value and the rule.
+    """
+    usual = QUICK if arguments.quick else USUAL
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    chosen = {**usual, **given}
+    for name, (least, most) in _LIMITS.items():
+        if not least <= chosen[name] <= most:
+            raise PyfnnError(f"--{name} {chosen[name]:g}: must be from {least:g} to {most:g}")
+    settings = Settings(
+        rounds=chosen["rounds"],
+        min_launches=chosen["launches"],
+        block_seconds=chosen["block"],
+        burst_seconds=_BURST * chosen["block"],
+        seed=chosen["seed"],
+    )
+    counts: dict[Experiment, int] = {name: chosen[name] for name in EXPERIMENTS}
+    return Plan(counts, chosen["seconds"], settings, chosen["precision"], chosen["dwell"])
+
+
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    """Measure, print the tables, write."""
+    plan = plan_of(arguments)
+    for name in dict.fromkeys(of for of, _ in PLANTED.values()):
+        registry.load_backend(name)
+
+    def tell(line: str) -> None:
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+    proof = prove(plan, tell)
+    console.print()
+    for table in tables(proof, plan):
+        console.print(rich_table(table))
+    folder = arguments.out or Path("results") / datetime.now().strftime("proof-%Y-%m-%d_%H-%M-%S")
+    for path in write(folder, proof, plan):
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
+    arguments = _parser().parse_args(argv)
+    try:
+        run(arguments, Console())
+    except PyfnnError as error:
+        Console(stderr=True).print(f"proof: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
