@@ -27,7 +27,20 @@ from scipy.stats import t as student_t
 from bench import results, suites
 from bench.experiments import burner, proof, slowed
 from bench.experiments.load import Load
-from bench.experiments.proof import KINDS, METHODS, SLOWED_TRUTH, Experiment, Kind, Method, Plan, Trial
+from bench.experiments.proof import (
+    KINDS,
+    METHODS,
+    PLAIN,
+    SAME,
+    SLOWDOWN,
+    SLOWED_TRUTH,
+    SLOWER,
+    Experiment,
+    Kind,
+    Method,
+    Plan,
+    Trial,
+)
 from bench.report.drawing import BLUE, VERMILION
 from bench.results import Case
 from bench.schedule import CaseRun, Settings
@@ -104,7 +117,7 @@ def test_the_slowed_copy_really_spins_that_long_and_reports_it(
         monkeypatch.setattr(LibraryModel, name, method)
 
     watched("_train" if operation == "train" else "_time")
-    with registry.load(rows["c-slowed"]).create(problem.network, problem.theta) as model:
+    with registry.load(rows[SLOWER]).create(problem.network, problem.theta) as model:
         model.load(problem.x, problem.y, problem.order)
         start = time.thread_time()
         if operation == "train":
@@ -114,14 +127,14 @@ def test_the_slowed_copy_really_spins_that_long_and_reports_it(
         spent = time.thread_time() - start
     ((worked, said),) = own
     assert said > 0.02  # so that 3 % of it is more than what clocks and calls cost
-    assert slowed.SHARE * worked <= spent - worked <= slowed.SHARE * worked + 2e-3
-    assert seconds - said >= 0.99 * slowed.SHARE * worked  # what was spun took at least as long by the wall's clock
+    assert SLOWDOWN * worked <= spent - worked <= SLOWDOWN * worked + 2e-3
+    assert seconds - said >= 0.99 * SLOWDOWN * worked  # what was spun took at least as long by the wall's clock
 
 
 def test_the_slowed_copy_computes_what_c_does_and_says_that_it_is_slowed(rows: dict[str, Row]) -> None:
     workload = suites.built_in_workloads()["digits"]
     problem = suites.problem(workload, "float64")
-    ends, plain, spinning = [], registry.load(rows["c"]), registry.load(rows["c-slowed"])
+    ends, plain, spinning = [], registry.load(rows["c"]), registry.load(rows[SLOWER])
     for backend in (plain, spinning):
         with backend.create(problem.network, problem.theta) as model:
             model.load(problem.x, problem.y, problem.order)
@@ -138,7 +151,7 @@ def test_the_slowed_copy_computes_what_c_does_and_says_that_it_is_slowed(rows: d
 
 
 def test_many_networks_are_slowed_too_and_several_threads_refused(rows: dict[str, Row]) -> None:
-    backend: Backend = registry.load(rows["c-slowed"])
+    backend: Backend = registry.load(rows[SLOWER])
     problem = suites.problem(suites.built_in_workloads()["wine-shallow"], "float32")
     many = backend.create_many(problem.network, np.stack([problem.theta] * 2))
     assert {type(model) for model in many._models} == {slowed.SlowedModel}  # type: ignore[attr-defined]
@@ -148,10 +161,11 @@ def test_many_networks_are_slowed_too_and_several_threads_refused(rows: dict[str
         backend.create(problem.network, problem.theta, threads=2)
 
 
-def test_copies_have_the_host_of_what_they_copy_but_for_the_slowed_one(rows: dict[str, Row]) -> None:
+def test_copies_have_one_host_and_names_of_one_length(rows: dict[str, Row]) -> None:
     assert set(rows) == {"numpy", "c", *proof.PLANTED}
     assert rows["numpy-again"].host == rows["numpy"].host
-    assert rows["c-again"].host == rows["c"].host != rows["c-slowed"].host
+    assert rows[SAME].host == rows[PLAIN].host == rows[SLOWER].host != rows["c"].host
+    assert len(SAME) == len(PLAIN) == len(SLOWER)
     assert {rows[name].division for name in rows} == {"plain"}
 
 
@@ -284,14 +298,14 @@ def shifted(by: float, spread: float = 0.0, order: Sequence[int] = (0, 1, 2, 3, 
 
 def trial(experiment: Experiment, by: float, floor: float, other: str, truth: float = 1.0) -> Trial:
     """An interleaved one, slower by `by` with a narrow interval, beside a second instance as far off as `floor`."""
-    reference = "c" if other.startswith("c") else "numpy"
+    reference = PLAIN if other.startswith(PLAIN) else "numpy"
     lucks = {reference: LUCK, other: shifted(by, 0.1), f"{reference}@2": shifted(0.0, floor / 0.02)}
     return Trial(experiment, "interleaved", reference, other, truth, (made_up(lucks),))
 
 
 @pytest.mark.parametrize("by", [-0.03, 0.0, 0.03, 0.1])
 def test_interleaved_is_the_products_own_ratio_and_holds_what_is_within(by: float) -> None:
-    own = trial("loaded", by, 0.01, "c-again")
+    own = trial("loaded", by, 0.01, SAME)
     found = own.estimate()
     assert found is not None
     assert found.median == pytest.approx(math.exp(-by))
@@ -303,9 +317,9 @@ def test_interleaved_is_the_products_own_ratio_and_holds_what_is_within(by: floa
 
 
 def test_the_others_are_welchs_of_all_launches_or_all_blocks_unpaired() -> None:
-    a, b = made_up({"c": LUCK}, 0.005), made_up({"c-again": shifted(0.05, 1.5, (3, 1, 0, 4, 2))}, 0.01)
+    a, b = made_up({PLAIN: LUCK}, 0.005), made_up({SAME: shifted(0.05, 1.5, (3, 1, 0, 4, 2))}, 0.01)
     for method, by_process, n in (("fresh processes", True, 5), ("one process", False, 15)):
-        own = Trial("loaded", method, "c", "c-again", 1.0, (a, b))  # type: ignore[arg-type]
+        own = Trial("loaded", method, PLAIN, SAME, 1.0, (a, b))  # type: ignore[arg-type]
         found = own.estimate()
         assert found is not None
         x, y = (proof.logs(case.backends[0].samples, by_process) for case in (a, b))
@@ -318,7 +332,7 @@ def test_the_others_are_welchs_of_all_launches_or_all_blocks_unpaired() -> None:
 
 
 def test_a_process_counts_by_the_mean_of_its_blocks() -> None:
-    samples = made_up({"c": LUCK}, 0.01).backends[0].samples
+    samples = made_up({PLAIN: LUCK}, 0.01).backends[0].samples
     blocks = proof.logs(samples, by_process=False)
     assert proof.logs(samples, by_process=True) == pytest.approx([fmean(blocks[i : i + 3]) for i in range(0, 15, 3)])
 
@@ -356,10 +370,10 @@ def test_equality_is_counted_four_ways_of_which_one_can_have_only_one_end() -> N
 
 
 def test_slowdowns_are_counted_apart_where_the_floor_is_low_and_where_it_is_not() -> None:
-    by = math.log(1 + slowed.SHARE)
+    by = math.log(1 + SLOWDOWN)
     floors = {"low": 0.002, "lower": 0.001, "high": 0.04}
-    made = {name: trial("slowed", by, floor, "c-slowed", SLOWED_TRUTH) for name, floor in floors.items()}
-    missed = trial("slowed", 0.0, 0.002, "c-slowed", SLOWED_TRUTH)
+    made = {name: trial("slowed", by, floor, SLOWER, SLOWED_TRUTH) for name, floor in floors.items()}
+    missed = trial("slowed", 0.0, 0.002, SLOWER, SLOWED_TRUTH)
     assert [proof.is_low(made[name]) for name in floors] == [True, True, False]
     assert all(own.holds() for own in made.values())
     assert not missed.holds()
@@ -371,19 +385,19 @@ def test_slowdowns_are_counted_apart_where_the_floor_is_low_and_where_it_is_not(
     assert "3 of 4" in table.notes[0]
 
 
-def alone(method: Method, by: float, truth: float = 1.0, other: str = "c-again") -> Trial:
+def alone(method: Method, by: float, truth: float = 1.0, other: str = SAME) -> Trial:
     """One after the other, slower by `by` with narrow intervals."""
-    cases = made_up({"c": [0.001 * i for i in range(5)]}), made_up({other: [by + 0.001 * i for i in range(5)]})
-    return Trial("loaded", method, "c", other, truth, cases)
+    cases = made_up({PLAIN: [0.001 * i for i in range(5)]}), made_up({other: [by + 0.001 * i for i in range(5)]})
+    return Trial("loaded", method, PLAIN, other, truth, cases)
 
 
 def test_intervals_beside_a_load_are_counted_by_method_and_truth() -> None:
-    by = math.log(1 + slowed.SHARE)
+    by = math.log(1 + SLOWDOWN)
     trials = (
-        trial("loaded", 0.0, 0.01, "c-again"),
-        trial("loaded", by, 0.01, "c-slowed", SLOWED_TRUTH),
+        trial("loaded", 0.0, 0.01, SAME),
+        trial("loaded", by, 0.01, SLOWER, SLOWED_TRUTH),
         *(alone("fresh processes", 0.0) for _ in range(2)),
-        alone("fresh processes", 0.0, SLOWED_TRUTH, "c-slowed"),
+        alone("fresh processes", 0.0, SLOWED_TRUTH, SLOWER),
         alone("one process", 0.2),
     )
     table = proof.loaded_table(proof.Proof(trials, 0.3), 4.0)
@@ -410,6 +424,16 @@ def test_what_was_lost_is_named_and_counted_nowhere() -> None:
     ((experiment, title, method, why),) = cells(without)
     assert (experiment, title, method) == ("equal", "wine-deep train float32", "interleaved")
     assert "numpy-again: crashed: gone" in why
+
+
+def test_one_that_failed_in_the_middle_has_no_ratio_by_what_samples_it_has() -> None:
+    good, bad = made_up({PLAIN: LUCK}), made_up({SAME: LUCK}, status="implausible", reason="clock")
+    methods: tuple[Method, ...] = ("fresh processes", "one process")
+    for method in methods:
+        assert Trial("loaded", method, PLAIN, SAME, 1.0, (good, made_up({SAME: LUCK}))).estimate()
+        lost = Trial("loaded", method, PLAIN, SAME, 1.0, (good, bad))
+        assert lost.estimate() is None
+        assert lost.lost == f"{SAME}: implausible: clock"
 
 
 def test_cases_are_begun_as_long_as_they_fit_and_one_always() -> None:
@@ -454,7 +478,7 @@ def test_each_experiment_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) 
     assert found.load is not None
     equal, slow, loaded = (
         [one for one in asked if one[1] in wanted]
-        for wanted in ([("numpy", "numpy-again")], [("c", "c-slowed")], [("c",), ("c-again",), ("c-slowed",)])
+        for wanted in ([("numpy", "numpy-again")], [(PLAIN, SLOWER)], [(PLAIN,), (SAME,), (SLOWER,)])
     )
     assert {kind for kind, *_ in equal} == set(KINDS)
     assert len(slow) == 2 + 2  # and two beside the load
@@ -465,7 +489,7 @@ def test_each_experiment_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) 
     assert methods == {
         (launches, rounds, (name,)): count
         for launches, rounds in ((6, 2), (1, 12))
-        for name, count in (("c", 4), ("c-again", 2), ("c-slowed", 2))
+        for name, count in ((PLAIN, 4), (SAME, 2), (SLOWER, 2))
     }
     beside = [t for t in found.trials if t.experiment == "loaded"]
     assert [t.truth for t in beside] == [*([1.0] * 3), *([SLOWED_TRUTH] * 3)] * 2
@@ -533,7 +557,7 @@ def test_the_figures_show_every_interval_and_mark_those_that_miss() -> None:
         for made in (
             trial("equal", by, 0.01, "numpy-again"),
             alone("one process", by),
-            trial("loaded", 0.0, 0.01, "c-again"),
+            trial("loaded", 0.0, 0.01, SAME),
         )
     )
     everything = proof.Proof(trials)

@@ -1,5 +1,5 @@
 """Do the intervals hold on this machine what they promise? python -m bench.experiments.proof measures what is known:
-numpy against itself, `c` against a copy that is slowed by 3 %, and both beside a load that comes and goes at random.
+numpy against itself, a copy of `c` against one that is slowed by 3 %, and these beside a load that comes and goes.
 
 Cases are measured by `bench.schedule`, gate included, and judged by `bench.intervals`; what is here plans them, counts
 and draws. Writes proof.json, with all samples, and two figures. The same on made-up machines: `coverage`.
@@ -26,7 +26,6 @@ from rich.console import Console
 from scipy.stats import binomtest, ttest_ind
 
 from bench import intervals, machine, results, suites
-from bench.experiments import slowed
 from bench.experiments.load import Load
 from bench.intervals import Estimate
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION
@@ -47,9 +46,13 @@ Method = Literal["interleaved", "fresh processes", "one process"]
 EXPERIMENTS: tuple[Experiment, ...] = ("equal", "slowed", "loaded")
 METHODS: tuple[Method, ...] = ("interleaved", "fresh processes", "one process")
 
-SLOWED_TRUTH = 1 / (1 + slowed.SHARE)  # how many times faster a slowed copy is
+SLOWDOWN = 0.03
+SLOWED_TRUTH = 1 / (1 + SLOWDOWN)  # how many times faster a slowed copy is
 LOW_FLOOR = 0.01  # under which a slowdown of 3 % has to be found
-PLANTED = {"numpy-again": ("numpy", None), "c-again": ("c", None), "c-slowed": ("c", "bench.experiments.slowed:Slowed")}
+AGAIN = "numpy-again"
+PLAIN, SAME, SLOWER = "c-spun-0", "c-same-0", "c-spun-3"  # as long as each other: see slowed.py
+_SPUN = "bench.experiments.slowed:Slowed"
+PLANTED = {AGAIN: ("numpy", None), PLAIN: ("c", _SPUN), SAME: ("c", _SPUN), SLOWER: ("c", _SPUN)}
 """Rows of our own: of which backend each is a copy, and by which host, if not by the same."""
 
 _NO_PRECISION = 1e3  # reached at once, so that the least launches are made and no more
@@ -252,20 +255,20 @@ class Prover:
         """`numpy`, its second instance, and `numpy` under another name."""
         settings = replace(self._plan.settings, precision=_NO_PRECISION)
         for number, kind in self._kinds("equal", seconds):
-            yield self._told(number, self._interleaved("equal", kind, "numpy", "numpy-again", settings, _AFFORDABLE))
+            yield self._told(number, self._interleaved("equal", kind, "numpy", AGAIN, settings, _AFFORDABLE))
 
     def slowed(self, seconds: float) -> Iterator[Trial]:
-        """`c` and its slowed copy, to a precision or as far as time allows."""
+        """A copy of `c` and a slowed one, to a precision or as far as time allows."""
         settings = replace(self._plan.settings, precision=self._plan.precision)
         budget = max(seconds / max(1, self._plan.counts["slowed"]), _AFFORDABLE / 4)
         for number, kind in self._kinds("slowed", seconds):
-            yield self._told(number, self._interleaved("slowed", kind, "c", "c-slowed", settings, budget))
+            yield self._told(number, self._interleaved("slowed", kind, PLAIN, SLOWER, settings, budget))
 
     def loaded(self, seconds: float) -> Iterator[Trial]:
-        """`c` and, by turns, the same or its slowed copy, by every method, in random order."""
+        """A copy of `c` and, by turns, the same or a slowed one, by every method, in random order."""
         shuffle = random.Random(f"{self._plan.settings.seed} methods")
         for number, kind in self._kinds("loaded", seconds):
-            other = ("c-again", "c-slowed")[number % 2]
+            other = (SAME, SLOWER)[number % 2]
             for method in shuffle.sample(METHODS, len(METHODS)):
                 yield self._told(number, self._beside_load(kind, other, method))
 
@@ -284,11 +287,11 @@ class Prover:
         """So many processes and blocks of each whatever the method, or all blocks in one process."""
         settings = replace(self._plan.settings, precision=_NO_PRECISION)
         if method == "interleaved":
-            return self._interleaved("loaded", kind, "c", other, settings, _AFFORDABLE)
+            return self._interleaved("loaded", kind, PLAIN, other, settings, _AFFORDABLE)
         if method == "one process":
             settings = replace(settings, rounds=settings.rounds * settings.min_launches, min_launches=1)
-        cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, Alone) for name in ("c", other))
-        return Trial("loaded", method, "c", other, _truth(other), cases)
+        cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, Alone) for name in (PLAIN, other))
+        return Trial("loaded", method, PLAIN, other, _truth(other), cases)
 
     def _told(self, number: int, trial: Trial) -> Trial:
         found = trial.estimate()
@@ -299,7 +302,7 @@ class Prover:
 
 
 def _truth(other: str) -> float:
-    return SLOWED_TRUTH if PLANTED[other][1] else 1.0
+    return SLOWED_TRUTH if other == SLOWER else 1.0
 
 
 @dataclass(frozen=True)
@@ -366,13 +369,13 @@ def equal_table(proof: Proof) -> Table:
     """How often the same is called equal; the second instance cannot be called anything else, and that is said."""
     own = proof.of("equal")
     lines = (
-        ("numpy-again", "interval and noise floor", share_of([same(t, floor=True) for t in own])),
-        ("numpy-again", "interval alone", share_of([same(t, floor=False) for t in own])),
+        (AGAIN, "interval and noise floor", share_of([same(t, floor=True) for t in own])),
+        (AGAIN, "interval alone", share_of([same(t, floor=False) for t in own])),
         ("numpy@2", "interval alone", share_of([same(t, "numpy@2", floor=False) for t in own])),
         ("numpy@2", "interval and noise floor", share_of([same(t, "numpy@2", floor=True) for t in own])),
     )
     notes = (
-        "numpy-again is numpy under another name: its interval is no part of the noise floor, which is made of numpy@2 "
+        f"{AGAIN} is numpy under another name: its interval is no part of the noise floor, which is made of numpy@2 "
         "(and of the fastest's second instance). The last line could not be otherwise: the floor is the farther bound "
         "of that very interval.",
     )
@@ -389,9 +392,9 @@ def slowed_table(proof: Proof) -> Table:
         lines.append(("found", "", "", "", share_of([found_slower(trial) for trial in some])))
         sections.append((name, tuple(lines)))
     holding = share_of([trial.holds() for trial in own])
-    note = f"The truth is 1/{1 + slowed.SHARE:g} = {SLOWED_TRUTH:.4f}; intervals that hold it: {holding}."
-    columns = ("case", "launches", "noise floor", "times as fast as c", "verdict")
-    return Table(f"A copy of c, slowed by {100 * slowed.SHARE:g} %", columns, tuple(sections), (note,))
+    note = f"The truth is 1/{1 + SLOWDOWN:g} = {SLOWED_TRUTH:.4f}; intervals that hold it: {holding}."
+    columns = ("case", "launches", "noise floor", f"times as fast as {PLAIN}", "verdict")
+    return Table(f"A copy of c, slowed by {100 * SLOWDOWN:g} %", columns, tuple(sections), (note,))
 
 
 def _slowed_line(trial: Trial) -> tuple[str, ...]:
@@ -417,7 +420,7 @@ def loaded_table(proof: Proof, dwell: float) -> Table:
         "other, as many launches and blocks; Welch's t interval over launches. One process: as many blocks, all of the "
         "one's in one process, then all of the other's; Welch's t interval over blocks.",
     )
-    columns = ("method", "truth 1", f"truth 1/{1 + slowed.SHARE:g}", "both", "median half-width")
+    columns = ("method", "truth 1", f"truth 1/{1 + SLOWDOWN:g}", "both", "median half-width")
     return Table("Intervals that hold the truth, beside a load", columns, (("", tuple(lines)),), notes)
 
 
@@ -462,7 +465,7 @@ def draw_loaded(proof: Proof, note: str) -> Figure:
 
 def draw_verdicts(proof: Proof, note: str) -> Figure:
     """What is said where nothing runs beside: of the same, and of what is slowed; noise floors shaded."""
-    told = (("numpy-again against numpy: the same", "equal", 1.0), ("c-slowed against c", "slowed", SLOWED_TRUTH))
+    told = ((f"{AGAIN} against numpy: the same", "equal", 1.0), (f"{SLOWER} against {PLAIN}", "slowed", SLOWED_TRUTH))
     own = [proof.of(experiment) for _, experiment, _ in told]  # type: ignore[arg-type]
     figure, (low, high) = _blank(max(map(len, own)), note)
     wide = (WIDE - 0.5) / 2

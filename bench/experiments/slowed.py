@@ -1,28 +1,26 @@
-"""The backend `c` with a spin of known length behind everything it times: a slowdown of 3 %, planted to be found.
+"""The backend `c` with a spin of known length behind everything it times: a slowdown that is planted to be found.
 
+A row's name ends in the percent that it spins, 0 included: what is compared then has the same code, the same modules
+and names of the same length, and so lies in the same places in memory, which alone make `c` up to a third faster or
+slower, launch after launch.
 What is done with it: `bench.experiments.proof`. In a module of its own, so that its process holds little else.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from pyfnn.backend import Array, Description, Model, Operation
 from pyfnn.backends.c import Library, LibraryModel
-from pyfnn.ensemble import Ensemble, OneByOne
 from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
 from pyfnn.network import Network
 
-SHARE = 0.03  # of the CPU time that was worked, spun on top
-
 
 def spun(
     work: Callable[[], float],
-    share: float = SHARE,
+    share: float,
     cpu: Callable[[], float] = time.thread_time,
     wall: Callable[[], float] = time.perf_counter,
 ) -> float:
@@ -49,12 +47,15 @@ def spun(
 
 
 class Slowed(Library):
-    """`c`, slower by `SHARE` in whatever is timed; on one thread."""
+    """`c`, slower by the percent that its row's name ends in, in whatever is timed; on one thread."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(row)
         said = super().description
-        self._description = replace(said, flags=f"{said.flags}, slowed by {100 * SHARE:g} %", many=False)
+        percent = row.name.rpartition("-")[2]
+        self._share = int(percent) / 100
+        # Not `many`: then each network's model is one of ours, made one by one.
+        self._description = replace(said, flags=f"{said.flags}, slowed by {percent} %", many=False)
 
     @property
     def description(self) -> Description:
@@ -64,18 +65,19 @@ class Slowed(Library):
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         if threads != 1:
             raise Unsupported(f"threads = {threads}: a spin of known length behind work on one thread is all it can")
-        return SlowedModel(self._lib, network, theta, threads)
-
-    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
-        return OneByOne(self._create, network, thetas, l2, threads)
+        return SlowedModel(self._lib, network, theta, threads, self._share)
 
 
 class SlowedModel(LibraryModel):
-    """A model of `c` that spins when it is done."""
+    """A model of `c` that spins when it is done, for `share` of the CPU time that it took."""
+
+    def __init__(self, lib: Any, network: Network, theta: Array, threads: int, share: float) -> None:
+        super().__init__(lib, network, theta, threads)
+        self._share = share
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         work = super()._train
-        return spun(lambda: work(first, count, batch_size, learning_rate))
+        return spun(lambda: work(first, count, batch_size, learning_rate), self._share)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         work, checksums = super()._time, list[float]()
@@ -85,4 +87,4 @@ class SlowedModel(LibraryModel):
             checksums.append(checksum)
             return seconds
 
-        return spun(timed), checksums[0]
+        return spun(timed, self._share), checksums[0]
