@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from bench import intervals, machine, suites
+from bench.experiments.command import perform
 from bench.intervals import Estimate
 from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
 from bench.report.rows import Quantity, number, with_interval
@@ -640,13 +641,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
-    arguments = _parser().parse_args(argv)
-    try:
-        run(arguments, Console())
-    except PyfnnError as error:
-        Console(stderr=True).print(f"crossing: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    return 0
+    return perform("crossing", _parser(), run, argv)
 
 
 if __name__ == "__main__":

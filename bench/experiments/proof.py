@@ -26,6 +26,7 @@ from rich.console import Console
 from scipy.stats import binomtest, ttest_ind
 
 from bench import intervals, machine, results, suites
+from bench.experiments.command import perform
 from bench.experiments.load import Load
 from bench.intervals import Estimate
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION
@@ -666,13 +667,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
-    arguments = _parser().parse_args(argv)
-    try:
-        run(arguments, Console())
-    except PyfnnError as error:
-        Console(stderr=True).print(f"proof: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    return 0
+    return perform("proof", _parser(), run, argv)
 
 
 if __name__ == "__main__":

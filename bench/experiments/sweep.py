@@ -25,6 +25,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from rich.console import Console
 
 from bench import ceilings, machine
+from bench.experiments.command import perform
 from bench.report.drawing import DPI, STYLE
 from bench.results import IMPLAUSIBLE, Ceilings
 from bench.suites import all_threads
@@ -337,13 +338,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
-    arguments = _parser().parse_args(argv)
-    try:
-        run(arguments, Console())
-    except PyfnnError as error:
-        Console(stderr=True).print(f"sweep: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    return 0
+    return perform("sweep", _parser(), run, argv)
 
 
 if __name__ == "__main__":
