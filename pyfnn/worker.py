@@ -6,6 +6,7 @@ Speaks on the stdout it was given; whatever else in the process prints to stdout
 import argparse
 import json
 import os
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,6 +184,23 @@ def serve(answer: Callable[[str], str], commands: IO[str], replies: IO[str]) -> 
         replies.flush()
 
 
+def scattered_heap() -> list[bytes]:
+    """Blocks of random sizes, the rest of them let go again: what is allocated from now on lies elsewhere each time.
+
+    The layout of memory alone can make a program faster or slower by more than what is compared (Mytkowicz et al. 2009,
+    "Producing wrong data without doing anything obviously wrong!"), and fresh processes given the same commands lay out
+    their heaps alike, page offsets included: no number of launches would show it. With a layout drawn anew in each, as
+    by Curtsinger and Berger 2013 ("Stabilizer"), it is part of what differs between launches and so of every interval.
+
+    Returns
+    -------
+    list of bytes
+        About a megabyte, to be kept for the life of the process.
+    """
+    blocks = [bytes(random.randint(1, 16384)) for _ in range(256)]
+    return random.sample(blocks, 128)
+
+
 def _private_stdout() -> IO[str]:
     """The stdout we were given, for us alone; file descriptor 1 becomes stderr, for native code too."""
     private = os.dup(1)
@@ -198,7 +216,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("workdir", type=Path)
     arguments = parser.parse_args(argv)
     replies = _private_stdout()
+    held = scattered_heap()
     serve(_answerer(arguments.name, arguments.backend, arguments.workdir), sys.stdin, replies)
+    del held
     return 0
 
 

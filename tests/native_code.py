@@ -24,8 +24,15 @@ void *operator new(std::size_t size) {
   if (void *memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
+void *operator new(std::size_t size, std::align_val_t to) {
+  ++allocations;
+  const std::size_t unit = static_cast<std::size_t>(to);
+  if (void *memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit)) return memory;
+  throw std::bad_alloc();
+}
 void operator delete(void *memory) noexcept { std::free(memory); }
 void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void *memory, std::align_val_t) noexcept { std::free(memory); }
 """
 
 

@@ -168,9 +168,9 @@ SCARCE = r"""
 #include <time.h>
 int64_t allocations = 0, allocations_inside = 0, allocations_left = INT64_MAX;
 static int64_t at_last_look = 0;
-static void *scarce_malloc(size_t size) {
+static void *scarce_aligned_alloc(size_t alignment, size_t size) {
   allocations++;
-  return allocations_left-- > 0 ? malloc(size) : NULL;
+  return allocations_left-- > 0 ? aligned_alloc(alignment, size) : NULL;
 }
 static void *scarce_calloc(size_t count, size_t size) {
   allocations++;
@@ -181,7 +181,7 @@ static int looked(clockid_t clock, struct timespec *now) {
   at_last_look = allocations;
   return clock_gettime(clock, now);
 }
-#define malloc scarce_malloc
+#define aligned_alloc scarce_aligned_alloc
 #define calloc scarce_calloc
 #define clock_gettime looked
 #include "mlp.c"

@@ -336,29 +336,59 @@ def test_the_wall_seen_from_here_is_no_less_than_what_the_worker_says(numpy_work
     assert 0 < seconds <= model.call_wall_seconds
 
 
+def hosting(folder: Path, module: str) -> list[str]:
+    """What starts a host of the class `Hosted` of that module's text."""
+    (folder / "hosted_here.py").write_text(module)
+    (folder / "backend.toml").write_text(
+        '[[backend]]\nname = "hosted"\nlanguage = "Python"\ndivision = "plain"\nhost = "hosted_here:Hosted"\n'
+    )
+    row = registry.find("hosted", [folder / "backend.toml"])
+    places = [str(folder), str(Path(__file__).parent), str(PACKAGE.parent)]
+    return ["env", f"PYTHONPATH={os.pathsep.join(places)}", *command_of(row)]
+
+
+CHATTY = """
+import os
+from planted.model import PlantedBackend
+class Hosted(PlantedBackend):
+    def __init__(self, row):
+        super().__init__()
+        print("made")
+    def _create(self, *args):
+        os.write(1, b"natively printed\\n"); os.system("echo from a child")
+        return super()._create(*args)
+"""
+
+
 def test_a_backend_that_prints_speaks_into_stderr(tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text(
-        "import os\n"
-        "from planted.model import PlantedBackend\n"
-        "class Chatty(PlantedBackend):\n"
-        "    def __init__(self, row):\n"
-        "        super().__init__()\n"
-        "        print('made')\n"
-        "    def _create(self, *args):\n"
-        "        os.write(1, b'natively printed\\n'); os.system('echo from a child')\n"
-        "        return super()._create(*args)\n"
-    )
-    (tmp_path / "backend.toml").write_text(
-        '[[backend]]\nname = "chatty"\nlanguage = "Python"\ndivision = "plain"\nhost = "chatty:Chatty"\n'
-    )
-    row = registry.find("chatty", [tmp_path / "backend.toml"])
-    places = [str(tmp_path), str(Path(__file__).parent), str(PACKAGE.parent)]
-    command = ["env", f"PYTHONPATH={os.pathsep.join(places)}", *command_of(row)]
-    with Worker(command) as worker:
+    with Worker(hosting(tmp_path, CHATTY)) as worker:
         model = loaded(worker)
         assert np.isfinite(model.forward(0, 5)).all()
         assert until(lambda: worker._drain(0.1) and "from a child" in worker.stderr)
         assert "natively printed" in worker.stderr
+
+
+LOCATED = """
+from dataclasses import replace
+import numpy as np
+from planted.model import PlantedBackend
+class Hosted(PlantedBackend):
+    @property
+    def description(self):
+        return replace(super().description, flags=str(self.array.ctypes.data % 4096))
+    def __init__(self, row):
+        super().__init__()
+        self.array = np.empty(5000)
+"""
+
+
+def test_each_host_lays_out_its_memory_anew(tmp_path: Path) -> None:
+    command = ["env", "PYTHONHASHSEED=0", *hosting(tmp_path, LOCATED)]
+    places = set()
+    for _ in range(4):
+        with Worker(command) as worker:
+            places.add(worker.description.flags)
+    assert len(places) > 1  # of 256 each
 
 
 def test_a_host_that_cannot_be_had_is_unavailable_with_its_reason_and_remedy(tmp_path: Path) -> None:

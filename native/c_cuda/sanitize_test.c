@@ -10,19 +10,19 @@
 
 static int64_t allocations_left = INT64_MAX; /* the one after these fails, and all later ones */
 
-static void *scarce_malloc(size_t size) {
-  return allocations_left-- > 0 ? malloc(size) : NULL;
+static void *scarce_aligned_alloc(size_t alignment, size_t size) {
+  return allocations_left-- > 0 ? aligned_alloc(alignment, size) : NULL;
 }
 
 static void *scarce_calloc(size_t count, size_t size) {
   return allocations_left-- > 0 ? calloc(count, size) : NULL;
 }
 
-#define malloc scarce_malloc
 #define calloc scarce_calloc
+#define aligned_alloc scarce_aligned_alloc
 #include "mlp.c"
-#undef malloc
 #undef calloc
+#undef aligned_alloc
 
 #define ROWS 9
 #define WIDEST 33
