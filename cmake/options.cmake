@@ -24,6 +24,27 @@ if(NOT PYFNN_TUNING)
   message(FATAL_ERROR "PYFNN_MARCH=${PYFNN_MARCH}: the C compiler takes it neither as -march nor as -mcpu")
 endif()
 
+# What a level that is not a name of one stands for, asked of the compiler's own macros: "native" is another on each CPU,
+# and the CPU that GCC calls it by may be an older one.
+set(PYFNN_TUNING_TOLD "${PYFNN_TUNING}")
+execute_process(
+  COMMAND ${CMAKE_C_COMPILER} ${PYFNN_TUNING} -dM -E -x c -
+  INPUT_FILE /dev/null
+  OUTPUT_VARIABLE macros
+  ERROR_QUIET
+)
+set(instructions "")
+foreach(name AVX512F AVX2 FMA ARM_FEATURE_SVE2 ARM_FEATURE_SVE ARM_NEON)
+  if(macros MATCHES "#define __${name}__? 1\n")
+    string(REPLACE "ARM_FEATURE_" "" name "${name}")
+    list(APPEND instructions "${name}")
+  endif()
+endforeach()
+if(instructions)
+  list(JOIN instructions " " instructions)
+  string(APPEND PYFNN_TUNING_TOLD " (${instructions})")
+endif()
+
 # Instruction-set levels: some sources are compiled for each of them, and pyfnn/isa.py chooses at run time. `baseline` is
 # what every CPU of the architecture runs; PYFNN_TUNING_<level> is the flag.
 set(PYFNN_LEVELS "")
@@ -68,7 +89,7 @@ foreach(language C CXX)
   if(flags MATCHES "-Ofast|-ffast-math|-funsafe-math-optimizations|-fassociative-math|-ffinite-math-only")
     message(FATAL_ERROR "${CMAKE_MATCH_0} is set for ${language} (CFLAGS or CXXFLAGS?): nothing here may be compiled so")
   endif()
-  set(PYFNN_${language}_FLAGS "${flags} ${PYFNN_TUNING}")
+  set(PYFNN_${language}_FLAGS "${flags} ${PYFNN_TUNING_TOLD}")
   foreach(level ${PYFNN_LEVELS})
     set(PYFNN_${language}_FLAGS_${level} "${flags} ${PYFNN_TUNING_${level}}")
   endforeach()

@@ -1,8 +1,7 @@
 """The backend `c` with a spin of known length behind everything it times: a slowdown that is planted to be found.
 
 A row's name ends in the percent that it spins, 0 included: what is compared then has the same code, the same modules
-and names of the same length, and so lies in the same places in memory, which alone make `c` up to a third faster or
-slower, launch after launch.
+and names of the same length, and nothing but the spin tells them apart.
 What is done with it: `bench.experiments.proof`. In a module of its own, so that its process holds little else.
 """
 
