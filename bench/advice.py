@@ -15,10 +15,12 @@ from bench.availability import Tried
 from bench.blas import Blas
 from bench.report.rows import number
 from bench.results import BackendResult, Case, Results, When
+from bench.workers import MANY_BLOCKS
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by others; less than that is a desktop at rest
-STEAL = 0.01  # of the time
+STEAL = 0.01  # of the time of a run
+STEAL_NOW = 0.05  # of the moment that is listened to, in which the system counts a few dozen ticks
 FLOOR = 0.03
 SHORT = 0.9  # of the length that was asked for; a block may come out a little shorter than it was calibrated
 AWAY = 0.1  # of the wall time of timed blocks, in which the process was not on a CPU
@@ -64,7 +66,11 @@ class MachineFacts:
     openmp : mapping of str to tuple of str
         The OpenMP runtimes in a backend's process, by its name.
     memory_bytes, memory_available_bytes : int or None
-        What the machine or its control group has, and what of the machine's is free.
+        What the machine or its control group has, and what of that is free.
+    cpus : int or None
+        That may be used.
+    quota : float or None
+        The control group's limit of CPU time, in CPUs.
     """
 
     governors: tuple[str, ...] = ()
@@ -76,6 +82,8 @@ class MachineFacts:
     openmp: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     memory_bytes: int | None = None
     memory_available_bytes: int | None = None
+    cpus: int | None = None
+    quota: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Tried]) -> MachineFact
         openmp={one.name: one.openmp for one in tried},
         memory_bytes=min(limits, default=None),
         memory_available_bytes=host.get("memory_available_bytes"),
+        cpus=host["usable_cpus"],
+        quota=host["cpu_quota"],
     )
 
 
@@ -147,11 +157,11 @@ def _others(facts: MachineFacts) -> Advice | None:
 
 
 def _steal(facts: MachineFacts) -> Advice | None:
-    return _stolen(facts.steal, "at the moment")
+    return _stolen(facts.steal, STEAL_NOW, "at the moment")
 
 
-def _stolen(share: float | None, when: str) -> Advice | None:
-    if share is None or share <= STEAL:
+def _stolen(share: float | None, bearable: float, when: str) -> Advice | None:
+    if share is None or share <= bearable:
         return None
     return Advice(
         "steal",
@@ -206,10 +216,14 @@ def _reached(it: blas.Reached) -> str:
 
 
 def _openmp(facts: MachineFacts) -> Advice | None:
-    several = {name: files for name, files in facts.openmp.items() if len(files) > 1}
+    return _several_openmp({name: [Path(file).name for file in files] for name, files in facts.openmp.items()})
+
+
+def _several_openmp(runtimes: Mapping[str, Sequence[str]]) -> Advice | None:
+    several = {name: files for name, files in runtimes.items() if len(files) > 1}
     if not several:
         return None
-    told = "; ".join(f"{name}: {', '.join(Path(file).name for file in files)}" for name, files in several.items())
+    told = _some([f"{name}: {', '.join(files)}" for name, files in several.items()])
     return Advice(
         "openmp",
         f"several OpenMP runtimes in one process, each with threads that may wait spinning in another's time ({told})",
@@ -226,6 +240,17 @@ def _memory(facts: MachineFacts) -> Advice | None:
         "memory",
         f"{free / 2**20:.0f} MiB of memory are free, of {size / 2**20:.0f}: what is measured may be swapped out or end",
         "end what takes it, or leave out the largest workloads (--workloads)",
+    )
+
+
+def _quota(facts: MachineFacts) -> Advice | None:
+    if facts.quota is None or facts.cpus is None or facts.quota >= facts.cpus:
+        return None
+    return Advice(
+        "cpu quota",
+        f"the control group may use {number(facts.quota)} CPUs' time on {facts.cpus} CPUs: whoever uses more is halted "
+        "for the rest of a period, in the middle of a sample",
+        "give the container CPUs instead of a share of their time (docker run --cpuset-cpus), or measure outside it",
     )
 
 
@@ -281,25 +306,28 @@ def _short(facts: RunFacts) -> Advice | None:
     short = []
     for case, backend in _timed(facts.results):
         block = median(sample.seconds for sample in backend.samples)
-        if block < SHORT * wanted:
+        if block < SHORT * wanted * (1 if case.members == 1 else MANY_BLOCKS):
             short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} ms")
     if not short:
         return None
+    many = any(case.members > 1 for case in facts.results.cases)
+    longer = f", of many networks {1000 * MANY_BLOCKS * wanted:g} ms" if many else ""
     return Advice(
         "samples too short",
-        f"timed blocks shorter than {1000 * wanted:g} ms ({_some(short)}): clocks and interrupts weigh more in them",
+        f"timed blocks shorter than {1000 * wanted:g} ms{longer} ({_some(short)}): "
+        "clocks and interrupts weigh more in them",
         "where a block ends with the workload's order of rows, more rows (in a suite file) make it longer; else "
         "measure again while the machine is idle",
     )
 
 
 def _away(facts: RunFacts) -> Advice | None:
-    """Of a single thread, which has nobody to wait for; several may."""
+    """Of a single thread, which has nobody to wait for; several may, and many networks may be trained call by call."""
     away = []
     for case, backend in _timed(facts.results):
         wall = sum(sample.wall_seconds for sample in backend.samples)
         missing = 1 - sum(sample.cpu_seconds for sample in backend.samples) / wall if wall else 0.0
-        if case.threads == 1 and backend.device == "cpu" and missing > AWAY:
+        if case.threads == case.members == 1 and backend.device == "cpu" and missing > AWAY:
             away.append(f"{backend.instance} in {case.title}: {number(100 * missing, 2)} %")
     if not away:
         return None
@@ -310,8 +338,17 @@ def _away(facts: RunFacts) -> Advice | None:
     )
 
 
+def _openmp_of_run(facts: RunFacts) -> Advice | None:
+    """As read back from the processes that were timed, of what had no warning before."""
+    warned = any(warning.name == "openmp" for warning in facts.results.warnings)
+    timed = {} if warned else {backend.name: backend for _, backend in _timed(facts.results)}
+    return _several_openmp(
+        {name: [pool.file for pool in b.pools or () if pool.kind == "openmp"] for name, b in timed.items()}
+    )
+
+
 def _steal_of_run(facts: RunFacts) -> Advice | None:
-    return _stolen(facts.steal, "over the whole run")
+    return _stolen(facts.steal, STEAL, "over the whole run")
 
 
 def _denormals(facts: RunFacts) -> Advice | None:
@@ -366,12 +403,14 @@ MACHINE_ROWS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
     _blas,
     _openmp,
     _memory,
+    _quota,
 )
 RUN_ROWS: tuple[Callable[[RunFacts], Advice | None], ...] = (
     _floor,
     _drift,
     _short,
     _away,
+    _openmp_of_run,
     _steal_of_run,
     _denormals,
     _memory_of_run,

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import ValidationError
 from rich.console import Console
 
+from bench import machine
 from bench.report.tables import ceilings_table, rich_table
 from bench.results import Ceilings, When
 from bench.suites import CaseKey, all_threads
@@ -27,7 +27,6 @@ from pyfnn.network import DTYPES
 SECONDS = 0.15  # of bursts, each probe
 _PATIENCE = 60.0  # seconds, for one process
 _CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25
-_CACHE_FILES = tuple(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))  # Linux; none elsewhere
 _ROOT = str(Path(__file__).parents[1])
 # The probe must be the one beside this file, whatever folder it starts in.
 _START = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('bench.probe', run_name='__main__')"
@@ -37,10 +36,8 @@ def sweep_bytes() -> int:
     """How much memory is swept: four times the last-level cache, as STREAM has it, but 256 MiB at least and at most
     1 GiB or a quarter of what is free. (Servers' caches of hundreds of MiB are shared; 1 GiB is beyond any one share.)
     """
-    sizes = [path.read_text().strip() for path in _CACHE_FILES]
-    cache = max((1024 * int(size.removesuffix("K")) for size in sizes if size.endswith("K")), default=0)
-    free = int(_OF_FREE * psutil.virtual_memory().available)
-    return min(max(_CACHES * cache, _LEAST), _MOST, free)
+    cache = max(machine.caches().values(), default=0)
+    return min(max(_CACHES * cache, _LEAST), _MOST, int(_OF_FREE * machine.available_memory()))
 
 
 def measure(
@@ -55,27 +52,25 @@ def measure(
     Returns
     -------
     Ceilings
-        With the reason in `absent` where a probe could not be run: the CPU's, without which there are none, or a
-        device's.
+        With the reason in `absent` where a probe could not be run, of so many threads or of a device.
     """
-    peaks: list[dict[str, Any]] = []
-    bandwidths: list[dict[str, Any]] = []
-    absent = []
+    said: dict[str, dict[str, Any]] = {}
+    request = {"dtypes": list(dtypes), "seconds": seconds}
     for threads in counts:
-        request = {"dtypes": list(dtypes), "seconds": seconds, "size": sweep_bytes()}
-        said = _probe({**request, "threads": threads}, threads)
-        if "absent" in said:
-            return Ceilings(when=when, absent=said["absent"])
-        peaks += said["peaks"]
-        bandwidths += said["bandwidths"]
+        asked = {**request, "size": sweep_bytes(), "threads": threads}
+        said[f"{threads} thread{'s' * (threads != 1)}"] = _probe(asked, threads)
     for device in devices:
-        said = _probe({"device": device, "dtypes": list(dtypes), "seconds": seconds}, 1)
-        if "absent" in said:
-            absent.append(f"{device}: {said['absent']}")
-        peaks += said.get("peaks", [])
-        bandwidths += said.get("bandwidths", [])
+        said[device] = _probe({**request, "device": device}, 1)
+    why = {who: answer["absent"] for who, answer in said.items() if "absent" in answer}
+    same = len(why) == len(said) and len(set(why.values())) == 1
+    absent = next(iter(why.values())) if same else "; ".join(f"{who}: {reason}" for who, reason in why.items())
     try:
-        found = {"when": when, "peaks": peaks, "bandwidths": bandwidths, "absent": "; ".join(absent)}
+        found = {
+            "when": when,
+            "peaks": [peak for answer in said.values() for peak in answer.get("peaks", [])],
+            "bandwidths": [one for answer in said.values() for one in answer.get("bandwidths", [])],
+            "absent": absent,
+        }
         return Ceilings.model_validate(found)
     except ValidationError as error:
         return Ceilings(when=when, absent=f"the probe measured nonsense: {error.errors()[0]['msg']}")

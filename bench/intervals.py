@@ -8,6 +8,7 @@ reasonable time", section 6).
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean, quantiles
 from typing import Literal, NamedTuple, Protocol
@@ -151,7 +152,13 @@ class Stop(NamedTuple):
 
 
 def stop(
-    made: int, wanted: int | None, spent: float, budget: float, precision: float, least: int = MIN_LAUNCHES
+    made: int,
+    wanted: int | None,
+    spent: float,
+    budget: float,
+    precision: float,
+    least: int = MIN_LAUNCHES,
+    reference: str = "the reference",
 ) -> Stop | None:
     """Whether to stop after so many launches, at least `least`; None to go on.
 
@@ -164,8 +171,10 @@ def stop(
         Seconds. Another launch is made where it will fit, by what those before it took on average.
     precision : float
     least : int
+    reference : str
+        Who those ratios are to.
     """
-    aim = f"every ratio to the reference within \N{PLUS-MINUS SIGN}{100 * precision:.3g} %"
+    aim = f"every ratio to {reference} within \N{PLUS-MINUS SIGN}{100 * precision:.3g} %"
     if wanted is None:
         return Stop(f"nothing to compare: {_count(made)}, and no ratio has an interval")
     if made >= wanted:
@@ -176,6 +185,38 @@ def stop(
     if spent * (made + 1) / made > budget:
         return Stop(f"budget: {short}; {spent:.3g} s of the case's {budget:.3g} s are spent")
     return None
+
+
+@dataclass
+class Stopping:
+    """Asked after every launch of a case whether to make another.
+
+    The precision is judged after the least launches, and again whenever so many as that said are made.
+
+    Parameters
+    ----------
+    precision, budget, least
+        As for `stop`.
+    """
+
+    precision: float
+    budget: float
+    least: int = MIN_LAUNCHES
+    _wanted: int | None = field(default=None, init=False)
+
+    def after(
+        self,
+        made: int,
+        spent: float,
+        pairs: Iterable[Sequence[float]],
+        reference: str = "the reference",
+    ) -> Stop | None:
+        """Whether to stop; None to go on. `pairs`: for each ratio that is to be so precise its `log_ratios` by now."""
+        if made < self.least:
+            return None
+        if self._wanted is None or made >= self._wanted:
+            self._wanted = launches_wanted(pairs, self.precision, self.least)
+        return stop(made, self._wanted, spent, self.budget, self.precision, self.least, reference)
 
 
 def _count(launches: int) -> str:

@@ -32,7 +32,6 @@ def describe() -> dict[str, Any]:
     flags = cpu.get("flags", [])
     sizes = caches() or {str(n): cpu.get(name) for n, name in enumerate(_CACHES, 1)}
     physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
-    memory = psutil.virtual_memory()
     return {
         "cpu_model": cpu.get("brand_raw", platform.processor() or "unknown"),
         "architecture": platform.machine(),
@@ -43,14 +42,12 @@ def describe() -> dict[str, Any]:
         "physical_cores": physical,
         "logical_cpus": logical,
         "usable_cpus": len(usable_cpus()) or None,
+        "cpu_quota": cpu_quota(),
         "smt": smt(physical, logical),
         "governors": governors(),
         "turbo": turbo(),
-        "celsius": celsius(),
-        "memory_bytes": memory.total,
-        "memory_available_bytes": memory.available,
+        "memory_bytes": psutil.virtual_memory().total,
         "memory_limit_bytes": memory_limit(),
-        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "container": container(),
         "virtual_machine": virtual_machine(flags),
         "system": platform.platform(),
@@ -60,6 +57,16 @@ def describe() -> dict[str, Any]:
         "numpy": np.__version__,
         "pyfnn": pyfnn.__version__,
         "build": build_info(),
+        **momentary(),
+    }
+
+
+def momentary() -> dict[str, Any]:
+    """Of that what changes while a run lasts."""
+    return {
+        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "celsius": celsius(),
+        "memory_available_bytes": available_memory(),
     }
 
 
@@ -141,6 +148,27 @@ def memory_limit() -> int | None:
     return int(said) if said.isdecimal() and int(said) < psutil.virtual_memory().total else None
 
 
+def available_memory() -> int:
+    """Bytes that may be taken, of the machine's and of its control group's; what files take that can be dropped too."""
+    free, limit = int(psutil.virtual_memory().available), memory_limit()
+    group = _SYS / "fs/cgroup"
+    for used, dropped in (("memory.current", "inactive_file"), ("memory/memory.usage_in_bytes", "total_inactive_file")):
+        said = _read(group / used) or ""
+        if limit is not None and said.isdecimal():
+            counted = dict(line.split() for line in (_read((group / used).parent / "memory.stat") or "").splitlines())
+            return max(0, min(free, limit - int(said) + int(counted.get(dropped, 0))))
+    return free
+
+
+def cpu_quota() -> float | None:
+    """The control group's limit of CPU time, in CPUs; None where there is none."""
+    group = _SYS / "fs/cgroup"
+    quota, _, period = (_read(group / "cpu.max") or "").partition(" ")
+    if not period:
+        quota, period = (_read(group / f"cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
+    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else None
+
+
 def container() -> str | None:
     """What kind of container this runs in; None where there is no sign of one."""
     if (_ROOT / ".dockerenv").exists():
@@ -149,6 +177,8 @@ def container() -> str | None:
         return "podman"
     if said := os.environ.get("container"):  # noqa: SIM112  # systemd-nspawn, LXC and podman name it so
         return said
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "kubernetes"
     group = _read(_ROOT / "proc/1/cgroup") or ""
     return next((name for name in _IN_CONTAINER if name in group), None)
 
@@ -172,16 +202,18 @@ class CpuTimes(NamedTuple):
     cpus: int
 
     def since(self, before: "CpuTimes") -> "CpuUse":
-        """What happened between the two."""
-        total = max(self.total - before.total, 1e-9)
+        """What happened between the two; unknown where nothing was counted."""
+        total = self.total - before.total
+        if total <= 0:
+            return CpuUse(None, None)
         stolen = None if self.steal is None or before.steal is None else (self.steal - before.steal) / total
         return CpuUse(self.cpus * max(0.0, self.busy - before.busy) / total, stolen)
 
 
 class CpuUse(NamedTuple):
-    """How many CPUs' worth of work was done, and the share of time that a hypervisor gave to others."""
+    """How many CPUs' worth of work was done, and the share of time that a hypervisor gave to others. None: unknown."""
 
-    busy_cpus: float
+    busy_cpus: float | None
     steal: float | None
 
 

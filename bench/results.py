@@ -197,6 +197,17 @@ class DeviceState(_Value):
     held_down: list[str] = []
 
 
+class HostState(_Value):
+    """What the machine was doing: at the moment before measuring; over all of the run, ourselves included, after it."""
+
+    when: When
+    busy_cpus: float | None = None  # CPUs' worth of work, on the CPUs that may be used
+    steal: float | None = None  # the share of the time that a hypervisor gave to others
+    load_1min: float | None = None
+    celsius: float | None = None
+    memory_available_bytes: int | None = None
+
+
 class Warned(_Value):
     """What stood in the way of good measurements, and what to do about it: see bench/advice.py."""
 
@@ -281,6 +292,7 @@ class Results(_Value):
     host: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     ceilings: list[Ceilings] = []
+    host_states: list[HostState] = []
     device_states: list[DeviceState] = []
     warnings: list[Warned] = []
     cases: list[Case] = []
@@ -361,7 +373,7 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
         Naming the place that does not fit.
     """
     run: dict[str, Any] = {}
-    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "device_state": [], "warning": []}
+    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "host_state": [], "device_state": [], "warning": []}
     cases: dict[int, dict[str, Any]] = {}
     arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
@@ -386,8 +398,8 @@ def build(events: Iterable[dict[str, Any]]) -> Results:
                 arm.update(fields)
         if not run:
             raise ResultsError("the journal holds no run")
-        run["ceilings"], run["device_states"] = lists["ceilings"], lists["device_state"]
-        run["warnings"] = lists["warning"]
+        run["ceilings"], run["warnings"] = lists["ceilings"], lists["warning"]
+        run["host_states"], run["device_states"] = lists["host_state"], lists["device_state"]
         run["cases"] = [
             {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
             for number, fields in cases.items()
@@ -413,11 +425,15 @@ def _ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
 
 def stand_in(case: Case, reference: str) -> str | None:
     """Who the ratios are to: `reference` if it is ok, else the first ok plain backend, else nobody."""
-    ok = [b for b in case.backends if b.status == "ok" and b.samples and b.instance == b.name]
-    for backend in ok:
-        if backend.name == reference:
-            return reference
-    return next((b.name for b in ok if b.division == "plain"), None)
+    ok = (b for b in case.backends if b.status == "ok" and b.samples and b.instance == b.name)
+    return reference_among({b.name: b.division for b in ok}, reference)
+
+
+def reference_among(divisions: Mapping[str, str], wanted: str) -> str | None:
+    """Who of those, by name, ratios are to: who is wanted, else the first plain one, else nobody."""
+    if wanted in divisions:
+        return wanted
+    return next((name for name, division in divisions.items() if division == "plain"), None)
 
 
 def _with_statistics(case: Case, wanted: str) -> Case:

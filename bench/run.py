@@ -24,7 +24,7 @@ from bench.advice import Advice, RunFacts
 from bench.progress import Teller
 from bench.report import tables
 from bench.report.rows import device_warnings
-from bench.results import Journal, When, case_title
+from bench.results import Journal, Results, When, case_title
 from bench.schedule import CaseRun, Settings
 from bench.sensors import Sensor
 from bench.suites import CaseKey, Suite, Workload
@@ -269,6 +269,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         start = machine.cpu_times()
         try:
             facts = advice.read_machine(host, advice.try_frameworks(rows))
+            _note("before", machine.CpuUse(facts.others, facts.steal), journal)
             _warn("before", advice.of_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
@@ -279,7 +280,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
-        _warn("after", advice.of_run(_run_facts(folder, () if status else keys, start)), journal, console)
+        try:
+            _look_back(folder, () if status else keys, start, journal, console)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
     timed = _tell(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
 
@@ -291,16 +295,34 @@ def _warn(when: When, found: Sequence[Advice], journal: Journal, console: Consol
         console.print(f"warning: {one}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _run_facts(folder: Path, keys: Sequence[CaseKey], start: machine.CpuTimes) -> RunFacts:
-    """What the run was like, by its journal; θ's way is walked again as far as its longest block went."""
+def _note(when: When, use: machine.CpuUse, journal: Journal) -> None:
+    """Keep what the machine was doing."""
+    journal.write("host_state", when=when, **use._asdict(), **machine.momentary())
+
+
+def _look_back(
+    folder: Path, keys: Sequence[CaseKey], start: machine.CpuTimes, journal: Journal, console: Console
+) -> None:
+    """What the machine did meanwhile, and of what in this run its reader should be warned."""
+    use = machine.cpu_times().since(start)
+    _note("after", use, journal)
     so_far = results.build(results.read_journal(folder / "journal.jsonl"))
-    steal = machine.cpu_times().since(start).steal
+    walked = {}
+    try:
+        walked = _denormals(keys, so_far)
+    except PyfnnError as error:  # no reason to lose what was measured
+        console.print(f"warning: not looked for denormals: {error}", style="yellow", markup=False, soft_wrap=True)
+    _warn("after", advice.of_run(RunFacts(so_far, use.steal, walked)), journal, console)
+
+
+def _denormals(keys: Sequence[CaseKey], so_far: Results) -> dict[str, float]:
+    """Their share on θ's way, by a case's title: walked again as far as its longest block went."""
     walked = {}
     for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: then there is no time for walks
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
         if longest:
             walked[case.title] = denormals.greatest_share(key, max(longest))
-    return RunFacts(so_far, steal, walked)
+    return walked
 
 
 @contextlib.contextmanager

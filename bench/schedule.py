@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench import gate, intervals
-from bench.results import Journal, Sample, Status
+from bench.results import Journal, Sample, Status, reference_among
 from bench.sources import lines_of_code
 from bench.suites import CaseKey, Problem
 from bench.workers import MANY_BLOCKS, Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch
@@ -188,7 +188,8 @@ class CaseRun:
 
     def _measure(self) -> intervals.Stop:
         """Launch after launch; why there are no more."""
-        start, least = time.perf_counter(), self._settings.min_launches
+        start, settings = time.perf_counter(), self._settings
+        stopping = intervals.Stopping(settings.precision, self._budget, settings.min_launches)
         for arm in self._arms:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, _status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
@@ -200,16 +201,15 @@ class CaseRun:
                 self._lose(arm, {}, "not_run", error)
             return intervals.Stop("nothing can be proven here")
         made = 0
-        wanted: int | None = least
         while self._live():
             self._launch(made)
             made += 1
-            if made < least or not self._live():
-                continue
-            if wanted is None or made >= wanted:
-                wanted = self._launches_wanted()
-            spent = time.perf_counter() - start
-            stop = intervals.stop(made, wanted, spent, self._budget, self._settings.precision, least)
+            live = self._live()
+            if not live:
+                break
+            reference = self._reference(live)
+            pairs = [intervals.log_ratios(reference.samples, arm.samples) for arm in live if arm is not reference]
+            stop = stopping.after(made, time.perf_counter() - start, pairs, reference.row.name)
             if stop:
                 return stop
         return intervals.Stop("no backend left")
@@ -439,8 +439,7 @@ class CaseRun:
         live = [arm for arm in self._live() if arm.instance == arm.row.name]
         if not live:
             return []
-        plain = [arm for arm in live if arm.row.division == "plain"] or live
-        reference = next((arm for arm in live if arm.row.name == self._settings.reference), plain[0])
+        reference = self._reference(live)
         fastest = min(live, key=lambda arm: arm.step_seconds)
         seconds = []
         for first in {reference.instance: reference, fastest.instance: fastest}.values():
@@ -476,12 +475,11 @@ class CaseRun:
         self._journal.write("sample", case=self._number, instance=arm.instance, **sample.model_dump())
         arm.samples.append(sample)
 
-    def _launches_wanted(self) -> int | None:
-        """How many launches the wished-for precision takes, judged from those that were made."""
-        live = {arm.instance: arm for arm in self._live()}
-        reference = live.get(self._settings.reference) or next(iter(live.values()))
-        pairs = [intervals.log_ratios(reference.samples, arm.samples) for arm in live.values() if arm is not reference]
-        return intervals.launches_wanted(pairs, self._settings.precision, self._settings.min_launches)
+    def _reference(self, live: Sequence[Arm]) -> Arm:
+        """Who the tables' ratios will be to, by what is known now; where nobody can be, the first of all."""
+        firsts = {arm.row.name: arm for arm in reversed(live) if arm.instance == arm.row.name}
+        divisions = {arm.row.name: arm.row.division for arm in live}
+        return firsts[reference_among(divisions, self._settings.reference) or live[0].row.name]
 
     # The training curve ----------------------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from bench import machine
 from bench.suites import CaseKey, Problem
 from pyfnn import programs
 from pyfnn.backend import Array
@@ -217,7 +217,7 @@ class Seat:
             wall_seconds=model.call_wall_seconds,
             cpu_seconds=model.call_cpu_seconds,
             checksum=checksum,
-            involuntary_switches=None if switches is None else (self._switches() or 0) - switches,
+            involuntary_switches=_counted(switches, self._switches()),
             calls=calls,
             device_seconds=model.device_seconds,
         )
@@ -302,6 +302,11 @@ class Seat:
         self.close()
 
 
+def _counted(before: int | None, after: int | None) -> int | None:
+    """What was counted between the two; None where that is not known, as when a thread took its count with it."""
+    return None if before is None or after is None or after < before else after - before
+
+
 def _status_field(path: Path, key: str) -> str:
     """The value behind a key of a Linux status file; "" where there is no such line."""
     lines = path.read_text(encoding="ascii", errors="replace").splitlines()
@@ -310,6 +315,6 @@ def _status_field(path: Path, key: str) -> str:
 
 def _check_memory(problem: Problem) -> None:
     needed = _ALLOWED_WORKDIR * problem.nbytes
-    free = int(psutil.virtual_memory().available)
+    free = machine.available_memory()
     if needed > free:
         raise NotEnoughMemory(f"needs about {needed / 2**20:.0f} MiB: {free / 2**20:.0f} MiB are free")

@@ -18,8 +18,9 @@ from bench import advice, denormals, run, suites
 from bench.advice import Advice, MachineFacts, RunFacts
 from bench.blas import Blas, Reached
 from bench.report import summary
-from bench.results import Ceilings, Results, build, load
+from bench.results import Ceilings, Pool, Results, Warned, build, load
 from bench.suites import CaseKey
+from pyfnn.errors import InvalidInput
 
 GIB = 2**30
 WELL = MachineFacts(
@@ -31,6 +32,8 @@ WELL = MachineFacts(
     openmp={"torch": ("/a/libgomp.so.1",), "numpy": ()},
     memory_bytes=16 * GIB,
     memory_available_bytes=8 * GIB,
+    cpus=8,
+    quota=8.0,
 )
 OLD = Blas(
     "OpenBLAS 0.3.30", "Haswell", "SkylakeX", Reached("Haswell", 125.0, 256.0), Reached("SkylakeX", 232.0, 256.0)
@@ -44,6 +47,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (what is changed, word
     "blas": ({"blas": OLD}, "took Haswell kernels"),
     "openmp": ({"openmp": {"torch": ("/a/libgomp.so.1", "/b/libiomp5.so")}}, "torch: libgomp.so.1, libiomp5.so"),
     "memory": ({"memory_available_bytes": GIB}, "1024 MiB of memory are free, of 16384"),
+    "cpu quota": ({"quota": 1.5}, "1.5 CPUs' time on 8 CPUs"),
 }
 
 
@@ -176,7 +180,7 @@ def test_samples_shorter_than_a_block_should_be_are_told_with_their_length(quiet
     assert found.name == "samples too short"
     assert "numpy in wine-deep" in found.message
     assert "shorter than 50 ms" in found.message
-    assert "more" in found.message  # six arms, three of them named
+    assert "and 3 more" in found.message  # six arms, three of them named
 
 
 def test_a_run_that_asked_for_shorter_blocks_is_held_to_those(quiet: Results) -> None:
@@ -190,6 +194,30 @@ def test_blocks_whose_process_was_kept_from_the_cpu_are_told(quiet: Results) -> 
     assert found.name == "load"
     assert "20 %" in found.message
     assert names(RunFacts(changed(kept_waiting, threads=2))) == []
+    assert "load" not in names(RunFacts(changed(kept_waiting, members=8)))  # a call each, and a way between them
+
+
+def test_blocks_of_many_networks_are_longer(quiet: Results) -> None:
+    (found,) = advice.of_run(RunFacts(changed(quiet, members=8)))
+    assert found.name == "samples too short"
+    assert "shorter than 50 ms, of many networks 200 ms" in found.message
+    assert names(RunFacts(changed(resampled(quiet, 4.0), members=8))) == []
+
+
+def test_several_openmp_runtimes_in_a_timed_process_are_told_unless_they_were_before(quiet: Results) -> None:
+    pools = [
+        Pool(kind="openmp", library="openmp", threads=1, file="libgomp.so.1"),
+        Pool(kind="openmp", library="openmp", threads=1, file="libiomp5.so"),
+    ]
+    first, *others = quiet.cases[0].backends
+    one = changed(quiet, backends=[first.model_copy(update={"pools": pools[:1]}), *others])
+    both = changed(quiet, backends=[first.model_copy(update={"pools": pools}), *others])
+    assert names(RunFacts(one)) == []
+    (found,) = advice.of_run(RunFacts(both))
+    assert found.name == "openmp"
+    assert f"({first.name}: libgomp.so.1, libiomp5.so)" in found.message
+    before = Warned(when="before", name="openmp", message="several", remedy="one")
+    assert names(RunFacts(both.model_copy(update={"warnings": [before]}))) == []
 
 
 def test_steal_over_the_run_is_told(quiet: Results) -> None:
@@ -288,6 +316,23 @@ def test_a_run_prints_what_it_found_before_and_after_and_keeps_it_with_the_resul
     assert facts.results.cases[0].backends[0].samples
     assert facts.denormals == {kept.cases[0].title: 0.0}
     assert "## Warnings" in (out / "summary.md").read_text()
+    assert [state.when for state in kept.host_states] == ["before", "after"]
+
+
+def test_what_cannot_be_looked_for_afterwards_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> float:
+        raise InvalidInput("no memory for θ's way")
+
+    monkeypatch.setattr(denormals, "greatest_share", fails)
+    monkeypatch.setattr(run, "Settings", SHORT)
+    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 13)
+    suite = misbehaving.suite(tmp_path / "tiny.toml", budget=30.0)
+    out = tmp_path / "out"
+    assert run.main(["--suite", str(suite), "--backends", "numpy", "--precision", "1000", "--out", str(out)]) == 0
+    assert "warning: not looked for denormals: no memory for θ's way" in capsys.readouterr().out
+    assert load(out).cases[0].backends[0].samples
 
 
 def test_results_of_before_there_were_warnings_can_be_read_and_show_no_such_section() -> None:

@@ -160,3 +160,18 @@ def test_the_command_prints_the_tables_and_draws_the_figure(
     titles = ("Paired, as reported", "One backend after the other", "Intervals to choose from", "Verdicts")
     assert all(title in said for title in titles)
     assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("option", ["--machines=0", "--seed=-1"])
+def test_arguments_that_cannot_be_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert coverage.main([option]) == 2
+    assert option.replace("=", " ") in capsys.readouterr().err
+
+
+def test_a_figure_that_cannot_be_written_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(coverage, "examine", pytest.fail)
+    assert coverage.main(["--out", str(tmp_path / "file" / "c.png")]) == 1
+    assert "cannot write results" in capsys.readouterr().err

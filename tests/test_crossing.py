@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 from conftest import require
@@ -185,6 +186,24 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
     bound = next(n for n in told["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "cffi", "nothing"))
     assert pipe["public"]["median"] > bound["binding"]["median"]
     assert (tmp_path / "crossing.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("cpp", "c")
+    monkeypatch.setattr(crossing, "_LEAST", 20)
+    afresh, made = crossing._afresh, []
+
+    def until_the_third(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is crossing.launch and len(made) == 2:
+            raise KeyboardInterrupt
+        made.extend([function] * (function is crossing.launch))
+        return afresh(function, *arguments)
+
+    monkeypatch.setattr(crossing, "_afresh", until_the_third)
+    brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
+    assert crossing.main([*brief, "--out", str(tmp_path)]) == 130
+    told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert {s["launch"] for s in told["samples"]} == {0, 1}
 
 
 def test_a_route_that_is_absent_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import require, workers
 from test_gate import TESTS
 
-from bench import advice, availability, blas, doctor, machine
+from bench import advice, availability, blas, blas_here, doctor, machine
 from bench.availability import Tried, try_all
 from pyfnn import registry
 
@@ -97,7 +97,7 @@ def test_kernels_older_than_the_cpu_are_told_with_the_factor_measured(monkeypatc
     """In a process that OpenBLAS was told to take AVX2's in, on a CPU that has AVX-512."""
     level = machine.level(machine.describe()["instruction_sets"])
     require("AVX-512", level == "v4", "a CPU that has it")
-    require("an OpenBLAS in NumPy", blas.of_numpy() is not None, "PyPI's NumPy")
+    require("an OpenBLAS in NumPy", blas_here.of_numpy() is not None, "PyPI's NumPy")
     code = (
         "import functools; from bench import advice, blas\n"
         "blas.measure = functools.partial(blas.measure, patience=120.0)\n"
@@ -114,7 +114,7 @@ def test_kernels_older_than_the_cpu_are_told_with_the_factor_measured(monkeypatc
 
 def test_a_measurement_takes_the_kernels_it_is_told_and_stays_below_the_peak() -> None:
     level = machine.level(machine.describe()["instruction_sets"])
-    require("an OpenBLAS in NumPy on a CPU with AVX2", blas.of_numpy() is not None and level is not None, "x86-64")
+    require("an OpenBLAS in NumPy on a CPU with AVX2", blas_here.of_numpy() is not None and level is not None, "x86-64")
     reached = blas.measure("Haswell", patience=120.0)
     assert reached is not None
     assert reached.kernels == "Haswell"
@@ -137,7 +137,7 @@ def test_the_facts_of_this_machine_are_read_and_warned_of() -> None:
     assert all(one.message and one.remedy for one in advice.of_machine(facts))
 
 
-def test_the_doctor_prints_machine_warnings_and_every_backend_with_its_remedy_in_time(
+def test_the_doctor_prints_machine_warnings_and_every_backend_with_its_remedy(
     manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "PATIENCE", 30.0)  # others may keep this machine busy

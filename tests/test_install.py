@@ -242,7 +242,9 @@ def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made
     assert (build["BUILD_TYPE"], build["LEVEL"]) == ("Release", "native")
     assert "-O3" in build["C_FLAGS"]
     assert "-O3" in build["CXX_FLAGS"]
-    macros = subprocess.run(["cc", "-march=native", "-dM", "-E", "-x", "c", "-"], input="", capture_output=True, text=True)
+    macros = subprocess.run(
+        ["cc", "-march=native", "-dM", "-E", "-x", "c", "-"], input="", capture_output=True, text=True
+    )
     for name in ("AVX512F", "AVX2", "FMA"):  # what "native" is here
         assert (f"#define __{name}__ 1" in macros.stdout) == (name in build["C_FLAGS"])
     for field in ("C_COMPILER", "CXX_COMPILER"):

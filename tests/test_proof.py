@@ -542,6 +542,30 @@ def test_the_command_measures_prints_and_writes_all_samples_and_figures(
     assert not workers()
 
 
+@pytest.mark.usefixtures("rows")
+def test_ctrl_c_costs_the_case_at_work_and_none_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = iter([made_up(dict.fromkeys(("numpy", "numpy-again", "numpy@2"), LUCK))])
+
+    def measure(*_: object) -> Case:
+        for case in cases:
+            return case
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(proof, "measure", measure)
+    assert proof.main(["--out", str(tmp_path / "out")]) == 130
+    told = json.loads((tmp_path / "out" / "proof.json").read_text(encoding="utf-8"))
+    assert [t["experiment"] for t in told["trials"]] == ["equal"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(proof, "prove", pytest.fail)
+    assert proof.main(["--out", str(tmp_path / "file" / "out")]) == 1
+    assert "cannot write results" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "option", ["--equal=-1", "--seconds=0", "--block=2", "--launches=1", "--dwell=0", "--rounds=0"]
 )

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import workers
 
-from bench import gate, intervals, results, schedule, suites
+from bench import gate, intervals, machine, results, schedule, suites
 from bench.report.rows import case_rows
 from bench.results import Case, Journal, Status
 from bench.schedule import STATUS_OF, CaseRun, Settings, TooSlow
@@ -60,12 +60,14 @@ class Measure:
         watch: Watch | None = None,
         budget: float = 20.0,
         operation: str = "train",
+        divisions: Mapping[str, str] | None = None,
     ) -> Case:
         manifest = misbehaving.manifest(self.folder / "backend.toml", deeds)
         suite, workloads = suites.load(str(misbehaving.suite(self.folder / "tiny.toml")))
         (key,) = suites.cases(suite.model_copy(update={"operations": (operation,)}), workloads)
         problem = suites.problem(key.workload, key.dtype)
         rows = [registry.find(name, [manifest]) for name in deeds]
+        rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
         with Journal(self.journal) as journal:
             journal.write("run", schema=results.SCHEMA, created=results.now(), settings=vars(settings))
             CaseRun(0, key, problem, rows, settings, budget, journal, watch or Watch()).run()
@@ -95,8 +97,23 @@ def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pai
     assert all(taken == every for taken in turns(case).values())
     assert case.reference == "napping"
     assert case.noise_floor is not None
-    assert case.stopped == "precision reached: every ratio to the reference within ±1e+05 % after 2 launches"
+    assert case.stopped == "precision reached: every ratio to napping within ±1e+05 % after 2 launches"
     assert not case.launches_chosen
+
+
+def test_who_stands_in_for_the_reference_is_who_the_precision_is_of(measure: Measure) -> None:
+    settings = replace(SHORT, reference="absent")
+    deeds = {"quick": STEADY, "napping": "naps train 1", "other": "naps train 1"}
+    case = measure.run(deeds, settings, divisions={"quick": "tuned"})
+    assert case.reference == "napping"
+    assert case.stopped.startswith("precision reached: every ratio to napping within")
+    assert [b.instance for b in case.backends] == [*deeds, "napping@2", "quick@2"]
+
+
+def test_where_nobody_can_stand_in_the_precision_is_of_ratios_to_the_first(measure: Measure) -> None:
+    case = measure.run({"quick": STEADY, "napping": "naps train 1"}, divisions={"quick": "tuned", "napping": "tuned"})
+    assert case.reference is None
+    assert case.stopped.startswith("precision reached: every ratio to quick within")
 
 
 def test_one_second_arm_is_enough_where_the_reference_is_the_fastest(measure: Measure) -> None:
@@ -306,7 +323,7 @@ def test_a_loss_that_is_no_number_costs_only_its_backend(measure: Measure) -> No
 
 
 def test_too_little_memory_is_not_run_and_says_how_much(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 0}))
+    monkeypatch.setattr(machine, "available_memory", lambda: 0)
     case = measure.run({"steady": STEADY})
     assert case.backends[0].status == "not_run"
     assert "0 MiB are free" in case.backends[0].reason

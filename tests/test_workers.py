@@ -15,7 +15,7 @@ import pytest
 from conftest import workers
 from threadpoolctl import threadpool_info
 
-from bench import suites
+from bench import machine, suites
 from bench.suites import CaseKey, Problem
 from bench.workers import Block, Implausible, NotEnoughMemory, Seat, ThreadsMismatch, choose_cpus
 from pyfnn import registry
@@ -243,7 +243,7 @@ def test_clocks_and_cpu_time_are_held_against_each_other(
 
 
 def test_too_little_memory_is_said_before_a_process_is_started(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 2**20}))
+    monkeypatch.setattr(machine, "available_memory", lambda: 2**20)
     children = workers()
     with pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"), sit(misbehaving.STEADY):
         pass

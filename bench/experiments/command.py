@@ -14,11 +14,21 @@ def perform(
     run: Callable[[argparse.Namespace, Console], None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run the experiment `name`. Exit status 0, or 2 where it cannot be done, with the reason."""
+    """Run the experiment `name`. Exit status 0; 2 where it cannot be done, 1 where it cannot be written, each with the
+    reason; 130 after Ctrl-C.
+    """
     arguments = parser.parse_args(argv)
     try:
         run(arguments, Console())
     except PyfnnError as error:
-        Console(stderr=True).print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
+        return _say(f"{name}: {error}", 2)
+    except OSError as error:
+        return _say(f"{name}: cannot write results: {error}", 1)
+    except KeyboardInterrupt:
+        return _say(f"{name}: interrupted", 130)
     return 0
+
+
+def _say(words: str, status: int) -> int:
+    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
+    return status

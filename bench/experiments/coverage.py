@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import style
@@ -24,14 +24,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from rich.console import Console
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 from bench import intervals
+from bench.experiments.command import perform
 from bench.intervals import Estimate
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, GREEN, LEGEND, LINE, SHADE, STYLE, VERMILION
 from bench.report.overview import WIDE
 from bench.report.tables import Table, markdown
+from pyfnn.errors import PyfnnError
 
 ROUNDS = 3
 COUNTS = (5, 10, 20)  # launches
@@ -269,21 +272,17 @@ class Plan:
     precision: float = 1e-9  # which is never reached
 
     def run(self, pairs: Sequence[Sequence[float]]) -> tuple[int, bool]:
-        """How many launches are made, and whether the samples chose that: `bench.schedule`'s loop, by its own rules.
+        """How many launches are made, and whether the samples chose that, as `bench.schedule` is told to stop.
 
         Parameters
         ----------
         pairs : sequence of sequence of float
             The log ratios to the reference, launch by launch, as far as the machine is made up.
         """
-        made, wanted = intervals.MIN_LAUNCHES, None
-        while True:
-            if wanted is None or made >= wanted:
-                wanted = intervals.launches_wanted([logs[:made] for logs in pairs], self.precision)
-            stop = intervals.stop(made, wanted, made, self.budget, self.precision)
-            if stop:
-                return made, stop.chosen
+        stopping, made = intervals.Stopping(self.precision, self.budget), intervals.MIN_LAUNCHES
+        while not (stop := stopping.after(made, made, [logs[:made] for logs in pairs])):
             made += 1
+        return made, stop.chosen
 
 
 def _pairs(samples: Mapping[str, Sequence[Taken]]) -> list[list[float]]:
@@ -388,8 +387,7 @@ def examine(machine: Machine, machines: int, seed: int = 0) -> Findings:
     """Everything about one machine."""
     plans = {name: Plan(count) for name, count in zip(BY_BUDGET, COUNTS, strict=True)}
     plans |= {
-        name: Plan(MOST, precision_for(machine, count, seed))
-        for name, count in zip(BY_PRECISION, (10, 20), strict=True)
+        name: Plan(MOST, precision_for(machine, count, seed)) for name, count in zip(BY_PRECISION, AIMED, strict=True)
     }
     tallies = judge(machine, plans, machines, seed)
     rng = np.random.default_rng((seed, 3))
@@ -531,10 +529,14 @@ def _parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0."""
-    arguments: Any = _parser().parse_args(argv)
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    """Judge, print the tables, draw."""
     machines, seed = arguments.machines, arguments.seed
+    for name, least, most in (("machines", 1, 1_000_000), ("seed", 0, 2**32)):
+        if not least <= getattr(arguments, name) <= most:
+            raise PyfnnError(f"--{name} {getattr(arguments, name)}: must be from {least} to {most}")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
     found = {name: examine(machine, machines, seed) for name, machine in MACHINES.items()}
     limits = {name: examine(machine, machines, seed) for name, machine in LIMITS.items()}
     told = [make(found) for make in (paired_table, naive_table, compared_table)]
@@ -543,8 +545,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out:
         with style.context(["default", STYLE]):
             draw(found).savefig(arguments.out, dpi=DPI)
-        print(f"written: {arguments.out}")
-    return 0
+        console.print(f"written: {arguments.out}", highlight=False, soft_wrap=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0, or another and the reason: see `perform`."""
+    return perform("coverage", _parser(), run, argv)
 
 
 if __name__ == "__main__":

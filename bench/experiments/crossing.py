@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 import cffi
 import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -415,15 +416,13 @@ def blocks(seconds_a_call: Mapping[Way, float], seconds: float, most: int) -> di
     return found
 
 
-def measure(plan: Plan, launches: int, seconds: float, most: int) -> list[Sample]:
+def measure(plan: Plan, launches: int, seconds: float, most: int) -> Iterator[Sample]:
     """Every launch in a process of its own, the first of them to find out what fits into `seconds`."""
     end = time.perf_counter() + seconds
     fitting = blocks(_afresh(costs, plan), max(0.0, end - time.perf_counter()) / launches / plan.rounds, most)
-    samples: list[Sample] = []
     for i in range(launches):
         share = max(0.0, end - time.perf_counter()) / (launches - i)
-        samples += _afresh(launch, replace(plan, steps=fitting, seconds=share), i)
-    return samples
+        yield from _afresh(launch, replace(plan, steps=fitting, seconds=share), i)
 
 
 def _afresh(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -519,6 +518,9 @@ def draw(found: Sequence[Line], routes: Mapping[Route, str], footnote: str) -> F
         own = [line for line in found if line.workload == workload]
         for level, marker, colour in marks:
             shown = [(at, getattr(line, level)) for at, line in enumerate(own) if getattr(line, level).low > 0]
+            for at, line in enumerate(own):
+                if getattr(line, level).low <= 0:
+                    _say_instead(axes, at, level, getattr(line, level), colour)
             for at, e in shown:
                 axes.plot([e.low / 1e-6, e.high / 1e-6], [at, at], color=colour, linewidth=1.0)
             label = "binding" if level == "binding" else "with the contract (pyfnn's Model)"
@@ -537,6 +539,13 @@ def draw(found: Sequence[Line], routes: Mapping[Route, str], footnote: str) -> F
     return figure
 
 
+def _say_instead(axes: Axes, at: int, level: str, estimate: Estimate, colour: str) -> None:
+    """What a logarithmic axis has no place for, in words at its left end."""
+    words = f"{level}: {_told(estimate)}{' ns' * (estimate.high > 0)}"
+    above = "bottom" if level == "binding" else "top"
+    axes.text(0.01, at, words, transform=axes.get_yaxis_transform(), va=above, fontsize=6, color=colour)
+
+
 def write(
     folder: Path,
     samples: Sequence[Sample],
@@ -545,7 +554,6 @@ def write(
     facts: Mapping[str, Any],
 ) -> Iterator[Path]:
     """Save samples, estimates and facts, and the figure; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     host = machine.describe()
     told = {
         **facts,
@@ -624,10 +632,16 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     if not routes:
         raise PyfnnError("nothing to cross to: neither a compiled backend nor a program is here")
     plan = Plan((TINY, suites.built_in_workloads()["wine-deep"]), routes, arguments.seed)
-    samples = measure(plan, arguments.launches, arguments.seconds, arguments.steps)
+    folder = arguments.out or Path("results") / datetime.now().strftime("crossing-%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True, exist_ok=True)  # or the run would be for nothing
+    samples, cut_short = list[Sample](), True
+    with suppress(KeyboardInterrupt):
+        samples.extend(measure(plan, arguments.launches, arguments.seconds, arguments.steps))
+        cut_short = False
+    if not samples:
+        raise KeyboardInterrupt
     found = lines(samples)
     console.print(rich_table(table(found, routes)))
-    folder = arguments.out or Path("results") / datetime.now().strftime("crossing-%Y-%m-%d_%H-%M-%S")
     ours, theirs = cpus()
     settings = {k: v for k, v in vars(arguments).items() if k != "out"}
     facts = {
@@ -637,10 +651,12 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     }
     for path in write(folder, samples, found, routes, facts):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if cut_short:
+        raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
+    """The command. Exit status 0, or another and the reason: see `perform`."""
     return perform("crossing", _parser(), run, argv)
 
 

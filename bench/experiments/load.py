@@ -45,15 +45,14 @@ class Load:
         """Of the processes, while there are any."""
         return [process.pid for process in self._processes]
 
-    def taken(self) -> float:
+    def taken(self) -> float | None:
         """CPU seconds that they had a CPU, over the seconds that have passed: when on, half where they have to share.
-
-        Raises
-        ------
-        psutil.Error
-            One of them has ended.
+        None where one of them has ended.
         """
-        seconds = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids]
+        try:
+            seconds = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids]
+        except psutil.Error:
+            return None
         return float(sum(seconds)) / len(seconds) / (time.monotonic() - self._start)
 
     def __enter__(self) -> "Load":

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -308,10 +309,11 @@ def _truth(other: str) -> float:
 
 @dataclass(frozen=True)
 class Proof:
-    """All trials, and what the load took of its CPUs (None where there was none)."""
+    """All trials, what the load took of its CPUs (None where there was none), and whether Ctrl-C cut it short."""
 
     trials: tuple[Trial, ...]
     load: float | None = None
+    cut_short: bool = False
 
     def of(self, experiment: Experiment, method: Method | None = None) -> list[Trial]:
         """Those of an experiment that have an estimate."""
@@ -320,9 +322,10 @@ class Proof:
 
 
 def prove(plan: Plan, tell: Callable[[str], None]) -> Proof:
-    """Every experiment, in turn."""
-    end, trials, taken = time.perf_counter() + plan.seconds, list[Trial](), None
-    with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
+    """Every experiment, in turn; after Ctrl-C what was finished."""
+    end, trials, taken, cut_short = time.perf_counter() + plan.seconds, list[Trial](), None, False
+    with TemporaryDirectory(prefix="pyfnn-proof-") as folder, suppress(KeyboardInterrupt):
+        cut_short = True
         prover = Prover(plan, planted(Path(folder)), tell)
         wanted = [experiment for experiment in EXPERIMENTS if plan.counts[experiment]]
         for i, experiment in enumerate(wanted):
@@ -334,7 +337,8 @@ def prove(plan: Plan, tell: Callable[[str], None]) -> Proof:
                     taken = load.taken()
             else:
                 trials += getattr(prover, experiment)(seconds)
-    return Proof(tuple(trials), taken)
+        cut_short = False
+    return Proof(tuple(trials), taken, cut_short)
 
 
 # What is told --------------------------------------------------------------------------------------------------------
@@ -530,7 +534,6 @@ def _same_scale(panels: Sequence[Axes], bounds: Sequence[float]) -> None:
 
 def write(folder: Path, proof: Proof, plan: Plan) -> Iterator[Path]:
     """Save everything that was measured, and draw it; the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     host = machine.describe()
     told = {
         "settings": {**asdict(plan), "cpus": choose_cpus(1)},
@@ -656,17 +659,20 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     def tell(line: str) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
+    folder = arguments.out or Path("results") / datetime.now().strftime("proof-%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True, exist_ok=True)  # or the run would be for nothing
     proof = prove(plan, tell)
     console.print()
     for table in tables(proof, plan):
         console.print(rich_table(table))
-    folder = arguments.out or Path("results") / datetime.now().strftime("proof-%Y-%m-%d_%H-%M-%S")
     for path in write(folder, proof, plan):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if proof.cut_short:
+        raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
+    """The command. Exit status 0, or another and the reason: see `perform`."""
     return perform("proof", _parser(), run, argv)
 
 

@@ -337,7 +337,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or 2 where it cannot be done, with the reason."""
+    """The command. Exit status 0, or another and the reason: see `perform`."""
     return perform("sweep", _parser(), run, argv)
 
 

@@ -215,7 +215,7 @@ def curves(rows: CaseRows, footnotes: Sequence[str]) -> Figure:
 
 
 def roofline(panels: Sequence[CaseRows], roofs: Sequence[Roof], footnotes: Sequence[str]) -> Figure:
-    """Speed against arithmetic intensity under each device's roof: its copy bandwidth's slope, then its peak.
+    """Speed against arithmetic intensity under each device's roof: the slope of its best bandwidth, then its peak.
 
     A point a backend and workload: the shape is its division's, shape and colour together the backend's, and where it
     stands the workload's, which is named at the foot.

@@ -16,6 +16,7 @@ from bench.report.tables import (
     costs_table,
     device_table,
     escape,
+    host_table,
     markdown,
     matrix_tables,
     processes_table,
@@ -43,6 +44,7 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     parts += [
         "## Machine",
         *_ceilings(results),
+        *_host(results),
         *_device(results),
         _facts(results.host),
         "## Settings",
@@ -125,6 +127,13 @@ def _ceilings(results: Results) -> Iterator[str]:
     for probed in results.ceilings:
         if probed.absent:
             yield f"Not probed {probed.when} the measurement: {escape(probed.absent)}"
+
+
+def _host(results: Results) -> Iterator[str]:
+    table = host_table(results.host_states)
+    if table:
+        yield "What it was doing (before: others, at the moment; after: everybody, over the run):"
+        yield markdown(table)
 
 
 def _device(results: Results) -> Iterator[str]:

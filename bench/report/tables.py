@@ -23,7 +23,7 @@ from bench.report.rows import (
     with_margin,
 )
 from bench.report.sweeps import Sweep, crossings, intervals_seen, leads, sweeps_of
-from bench.results import BackendResult, Ceilings, Pool, Results, When
+from bench.results import BackendResult, Ceilings, HostState, Pool, Results, When
 
 READING = (
     "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
@@ -246,6 +246,24 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
     return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
+
+
+def host_table(states: Sequence[HostState]) -> Table | None:
+    """What the machine was doing before and after the measurement; None where nobody looked."""
+    quantities: dict[str, Callable[[HostState], float | None]] = {
+        "busy CPUs": lambda state: state.busy_cpus,
+        "steal, %": lambda state: None if state.steal is None else 100 * state.steal,
+        "load, 1 minute": lambda state: state.load_1min,
+        "temperature, °C": lambda state: state.celsius,
+        "available memory, MiB": lambda state: (state.memory_available_bytes or 0) / 2**20 or None,
+    }
+    lines = []
+    for title, read in quantities.items():
+        values = [read(state) for state in states]
+        if any(value is not None for value in values):
+            lines.append((title, *("" if value is None else number(value) for value in values)))
+    columns = ("", *(state.when for state in states))
+    return Table("Host", columns, (("", tuple(lines)),)) if lines else None
 
 
 def device_table(results: Results) -> Table | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from bench import machine
 from bench.results import Along, Swept
 from pyfnn import datasets
 from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
@@ -354,7 +354,7 @@ def problem(workload: Workload, dtype: str) -> Problem:
     network = workload.network(dtype)
     numbers = workload.members * network.n_parameters + workload.rows * (network.sizes[0] + network.sizes[-1])
     needed = np.dtype(dtype).itemsize * numbers
-    free = int(psutil.virtual_memory().available)
+    free = machine.available_memory()
     if needed > free:
         raise InvalidInput(
             f"workload {workload.name}: θ and data take {needed / 1e9:.3g} GB: {free / 1e9:.3g} are free"
