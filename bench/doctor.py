@@ -24,11 +24,13 @@ PATIENCE = 4.5  # seconds, for all backends together
 _TOLD = (
     "cpu_model",
     "usable_cpus",
+    "cpu_quota",
     "physical_cores",
     "smt",
     "governors",
     "turbo",
     "celsius",
+    "load_1min",
     "memory_bytes",
     "memory_limit_bytes",
     "container",
