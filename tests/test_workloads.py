@@ -126,21 +126,12 @@ def test_at_every_value_of_a_sweep_the_loss_falls_and_nothing_turns_subnormal(na
 
 @pytest.mark.soak
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", SWEPT)
-def test_every_value_of_a_sweep_is_stable_over_a_long_run(name: str, dtype: str) -> None:
-    workload = SWEPT[name]
-    problem = suites.problem(workload, dtype)
-    course = train(workload, problem, LONG // workload.rows)
-    assert not course.grew
-    assert most_subnormals(workload, problem, course.theta) < 1e-3
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", WORKLOADS | SWEPT)
 def test_a_workload_is_stable_over_a_long_run(name: str, dtype: str) -> None:
-    workload, problem = problem_of(name, dtype)
-    course = train(workload, problem, -(-STEPS[name] * workload.batch // workload.rows))
+    workload = (WORKLOADS | SWEPT)[name]
+    problem = suites.problem(workload, dtype)
+    long = STEPS[name] * workload.batch if name in STEPS else LONG
+    course = train(workload, problem, -(-long // workload.rows))
     assert not course.grew
     assert most_subnormals(workload, problem, course.theta) < 1e-3
 
