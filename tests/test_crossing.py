@@ -15,8 +15,9 @@ from planted.model import PlantedBackend, PlantedModel
 from scipy.stats import t as student_t
 
 from bench import suites
-from bench.experiments import crossing
-from bench.experiments.crossing import TINY, Driver, Level, Passing, Plan, Public, Route, Sample, Way
+from bench.experiments import crossing, ways
+from bench.experiments.crossing import Sample
+from bench.experiments.ways import TINY, Driver, Level, Passing, Plan, Public, Route, Way
 from bench.intervals import Estimate
 from pyfnn import registry
 from pyfnn.backend import Array, Model
@@ -125,9 +126,9 @@ def test_a_model_that_ignores_its_order_is_caught_by_the_arrays_it_is_handed() -
 
 def test_a_backend_that_computes_something_else_is_not_driven_at_all() -> None:
     network = suites.built_in_workloads()["wine-deep"].network("float32")
-    crossing._prove("right", PlantedBackend().create, network)
+    ways._prove("right", PlantedBackend().create, network)
     with pytest.raises(PyfnnError, match="article: dW_"):
-        crossing._prove("article", PlantedBackend("article").create, network)
+        ways._prove("article", PlantedBackend("article").create, network)
 
 
 def need(*names: str) -> None:
@@ -140,13 +141,13 @@ def need(*names: str) -> None:
 
 @pytest.mark.parametrize("route", ["pybind11", "cffi", "pipe"])
 def test_every_way_of_a_route_does_the_same_steps_bit_for_bit(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = crossing.HOSTED.get(route, "c")
+    name = ways.HOSTED.get(route, "c")
     need(name)
-    monkeypatch.setattr(crossing, "cpus", lambda: ((), ()))  # this process runs other tests
-    with crossing.drivers(Plan(BATCHES, {route: name})) as ways:
-        assert len(ways) == len(BATCHES) * len(LEVELS) * len(PASSINGS)
+    monkeypatch.setattr(ways, "cpus", lambda: ((), ()))  # this process runs other tests
+    with ways.drivers(Plan(BATCHES, {route: name})) as every:
+        assert len(every) == len(BATCHES) * len(LEVELS) * len(PASSINGS)
         wanted: dict[str, bytes] = {}
-        for way, driver in ways.items():
+        for way, driver in every.items():
             whole, single = driver.turn(way, 50, random.Random(0))
             assert min(whole, single) > 0
             theta = driver.block(50, way.passing)[1].tobytes()

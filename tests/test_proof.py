@@ -25,9 +25,9 @@ from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 
 from bench import results, suites
-from bench.experiments import burner, proof, slowed
+from bench.experiments import burner, proof, slowed, trials
 from bench.experiments.load import Load
-from bench.experiments.proof import (
+from bench.experiments.trials import (
     KINDS,
     METHODS,
     PLAIN,
@@ -60,7 +60,7 @@ def rows(tmp_path: Path) -> dict[str, Row]:
         registry.load_backend("c")
     except BackendUnavailable as error:
         require("c", False, str(error))
-    return proof.planted(tmp_path)
+    return trials.planted(tmp_path)
 
 
 # The planted slowdown ------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_many_networks_are_slowed_too_and_several_threads_refused(rows: dict[str
 
 
 def test_copies_have_one_host_and_names_of_one_length(rows: dict[str, Row]) -> None:
-    assert set(rows) == {"numpy", "c", *proof.PLANTED}
+    assert set(rows) == {"numpy", "c", *trials.PLANTED}
     assert rows["numpy-again"].host == rows["numpy"].host
     assert rows[SAME].host == rows[PLAIN].host == rows[SLOWER].host != rows["c"].host
     assert len(SAME) == len(PLAIN) == len(SLOWER)
@@ -322,7 +322,7 @@ def test_the_others_are_welchs_of_all_launches_or_all_blocks_unpaired() -> None:
         own = Trial("loaded", method, PLAIN, SAME, 1.0, (a, b))  # type: ignore[arg-type]
         found = own.estimate()
         assert found is not None
-        x, y = (proof.logs(case.backends[0].samples, by_process) for case in (a, b))
+        x, y = (trials.logs(case.backends[0].samples, by_process) for case in (a, b))
         assert len(x) == len(y) == n
         u, v = variance(x) / n, variance(y) / n
         margin = student_t.ppf(0.975, (u + v) ** 2 * (n - 1) / (u**2 + v**2)) * math.sqrt(u + v)
@@ -333,8 +333,8 @@ def test_the_others_are_welchs_of_all_launches_or_all_blocks_unpaired() -> None:
 
 def test_a_process_counts_by_the_mean_of_its_blocks() -> None:
     samples = made_up({PLAIN: LUCK}, 0.01).backends[0].samples
-    blocks = proof.logs(samples, by_process=False)
-    assert proof.logs(samples, by_process=True) == pytest.approx([fmean(blocks[i : i + 3]) for i in range(0, 15, 3)])
+    blocks = trials.logs(samples, by_process=False)
+    assert trials.logs(samples, by_process=True) == pytest.approx([fmean(blocks[i : i + 3]) for i in range(0, 15, 3)])
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_equality_is_counted_four_ways_of_which_one_can_have_only_one_end() -> N
     beyond = trial("equal", 0.1, 0.01, "numpy-again")
     off = {"numpy": LUCK, "numpy-again": shifted(0.0, 0.1), "numpy@2": shifted(0.2, 0.1)}
     second = Trial("equal", "interleaved", "numpy", "numpy-again", 1.0, (made_up(off),))
-    told = cells(proof.equal_table(proof.Proof((same, within, beyond, second))))
+    told = cells(proof.equal_table(trials.Proof((same, within, beyond, second))))
     assert [(line[0], line[1], line[2].split(" (")[0]) for line in told] == [
         ("numpy-again", "interval and noise floor", "3 of 4"),
         ("numpy-again", "interval alone", "2 of 4"),
@@ -377,7 +377,7 @@ def test_slowdowns_are_counted_apart_where_the_floor_is_low_and_where_it_is_not(
     assert [proof.is_low(made[name]) for name in floors] == [True, True, False]
     assert all(own.holds() for own in made.values())
     assert not missed.holds()
-    table = proof.slowed_table(proof.Proof((*made.values(), missed)))
+    table = proof.slowed_table(trials.Proof((*made.values(), missed)))
     (_, low), (_, high) = table.sections
     assert Counter(line[4] for line in low[:-1]) == {"slower": 2, "no difference shown": 1}
     assert low[-1][4].startswith("2 of 3 ")
@@ -393,20 +393,20 @@ def alone(method: Method, by: float, truth: float = 1.0, other: str = SAME) -> T
 
 def test_intervals_beside_a_load_are_counted_by_method_and_truth() -> None:
     by = math.log(1 + SLOWDOWN)
-    trials = (
+    tried = (
         trial("loaded", 0.0, 0.01, SAME),
         trial("loaded", by, 0.01, SLOWER, SLOWED_TRUTH),
         *(alone("fresh processes", 0.0) for _ in range(2)),
         alone("fresh processes", 0.0, SLOWED_TRUTH, SLOWER),
         alone("one process", 0.2),
     )
-    table = proof.loaded_table(proof.Proof(trials, 0.3), 4.0)
+    table = proof.loaded_table(trials.Proof(tried, 0.3), 4.0)
     assert [tuple(cell.split(" (")[0] for cell in line[:4]) for line in cells(table)] == [
         ("interleaved", "1 of 1", "1 of 1", "2 of 2"),
         ("fresh processes", "2 of 2", "0 of 1", "2 of 3"),
         ("one process", "0 of 1", "0 of 0", "0 of 1"),
     ]
-    width = 100 * math.expm1(proof.half_width(trials[-1]))
+    width = 100 * math.expm1(proof.half_width(tried[-1]))
     assert cells(table)[-1][-1] == f"±{width:.3g} %"
     assert "30 %" in table.notes[0]
 
@@ -419,7 +419,7 @@ def test_what_was_lost_is_named_and_counted_nowhere() -> None:
     )
     assert lost.estimate() is None
     assert not lost.holds()
-    equal, without = proof.tables(proof.Proof((whole, lost)), plan())
+    equal, without = proof.tables(trials.Proof((whole, lost)), plan())
     assert [line[2].split(" (")[0] for line in cells(equal)] == ["1 of 1"] * 4
     ((experiment, title, method, why),) = cells(without)
     assert (experiment, title, method) == ("equal", "wine-deep train float32", "interleaved")
@@ -441,7 +441,7 @@ def test_cases_are_begun_as_long_as_they_fit_and_one_always() -> None:
 
     def count(most: int, seconds: float, each: float) -> int:
         made = 0
-        for _ in proof.fitting(most, seconds, lambda: clock[0]):
+        for _ in trials.fitting(most, seconds, lambda: clock[0]):
             clock[0] += each
             made += 1
         return made
@@ -471,9 +471,9 @@ def test_each_experiment_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) 
         asked.append((kind, names, settings, budget, how))
         return made_up({**dict.fromkeys(names, LUCK), **({f"{names[0]}@2": LUCK} if how is CaseRun else {})})
 
-    monkeypatch.setattr(proof, "measure", measure)
+    monkeypatch.setattr(trials, "measure", measure)
     told: list[str] = []
-    found = proof.prove(plan(len(KINDS) + 1, 2, 4, settings=Settings(rounds=2, min_launches=6)), told.append)
+    found = trials.prove(plan(len(KINDS) + 1, 2, 4, settings=Settings(rounds=2, min_launches=6)), told.append)
     assert len(told) == len(found.trials) == len(KINDS) + 1 + 2 + 4 * len(METHODS)
     assert found.load is not None
     equal, slow, loaded = (
@@ -484,7 +484,7 @@ def test_each_experiment_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) 
     assert len(slow) == 2 + 2  # and two beside the load
     assert [settings.precision for _, _, settings, *_ in slow[:2]] == [0.01] * 2
     methods = Counter(
-        (settings.min_launches, settings.rounds, names) for _, names, settings, _, how in loaded if how is proof.Alone
+        (settings.min_launches, settings.rounds, names) for _, names, settings, _, how in loaded if how is trials.Alone
     )
     assert methods == {
         (launches, rounds, (name,)): count
@@ -499,8 +499,8 @@ def test_each_experiment_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("rows")
 def test_an_experiment_of_no_cases_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "measure", lambda *_: made_up(dict.fromkeys(("numpy", "numpy-again", "numpy@2"), LUCK)))
-    found = proof.prove(plan(2, 0, 0), lambda _: None)
+    monkeypatch.setattr(trials, "measure", lambda *_: made_up(dict.fromkeys(("numpy", "numpy-again", "numpy@2"), LUCK)))
+    found = trials.prove(plan(2, 0, 0), lambda _: None)
     assert {t.experiment for t in found.trials} == {"equal"}
     assert len(proof.tables(found, plan())) == 1
     assert found.load is None
@@ -551,7 +551,7 @@ def test_ctrl_c_costs_the_case_at_work_and_none_before_it(tmp_path: Path, monkey
             return case
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(proof, "measure", measure)
+    monkeypatch.setattr(trials, "measure", measure)
     assert proof.main(["--out", str(tmp_path / "out")]) == 130
     told = json.loads((tmp_path / "out" / "proof.json").read_text(encoding="utf-8"))
     assert [t["experiment"] for t in told["trials"]] == ["equal"]
@@ -575,7 +575,7 @@ def test_arguments_that_cannot_be_are_refused_by_name(option: str, capsys: pytes
 
 
 def test_the_figures_show_every_interval_and_mark_those_that_miss() -> None:
-    trials = tuple(
+    tried = tuple(
         made
         for by in (0.0, 0.3, 0.0)
         for made in (
@@ -584,7 +584,7 @@ def test_the_figures_show_every_interval_and_mark_those_that_miss() -> None:
             trial("loaded", 0.0, 0.01, SAME),
         )
     )
-    everything = proof.Proof(trials)
+    everything = trials.Proof(tried)
     drawn = proof.draw_loaded(everything, "note")
     counted = [axes.get_title() for axes in drawn.axes]
     assert counted == ["interleaved: 3 of 3 hold it", "fresh processes: 0 of 0 hold it", "one process: 2 of 3 hold it"]
