@@ -192,7 +192,7 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
 def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("cpp", "c")
     monkeypatch.setattr(crossing, "_LEAST", 20)
-    afresh, made = crossing._afresh, []
+    afresh, made = crossing._afresh, list[Any]()
 
     def until_the_third(function: Callable[..., Any], *arguments: Any) -> Any:
         if function is crossing.launch and len(made) == 2:
