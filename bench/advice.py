@@ -340,11 +340,10 @@ def _away(facts: RunFacts) -> Advice | None:
 
 def _openmp_of_run(facts: RunFacts) -> Advice | None:
     """As read back from the processes that were timed, of what had no warning before."""
-    warned = any(warning.name == "openmp" for warning in facts.results.warnings)
-    timed = {} if warned else {backend.name: backend for _, backend in _timed(facts.results)}
-    return _several_openmp(
-        {name: [pool.file for pool in b.pools or () if pool.kind == "openmp"] for name, b in timed.items()}
-    )
+    if any(warning.name == "openmp" for warning in facts.results.warnings):
+        return None
+    runtimes = [(b.name, [p.file for p in b.pools or () if p.kind == "openmp"]) for _, b in _timed(facts.results)]
+    return _several_openmp({name: files for name, files in runtimes if len(files) > 1})
 
 
 def _steal_of_run(facts: RunFacts) -> Advice | None:

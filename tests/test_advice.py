@@ -47,7 +47,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (what is changed, word
     "blas": ({"blas": OLD}, "took Haswell kernels"),
     "openmp": ({"openmp": {"torch": ("/a/libgomp.so.1", "/b/libiomp5.so")}}, "torch: libgomp.so.1, libiomp5.so"),
     "memory": ({"memory_available_bytes": GIB}, "1024 MiB of memory are free, of 16384"),
-    "cpu quota": ({"quota": 1.5}, "1.5 CPUs' time on 8 CPUs"),
+    "cpu quota": ({"quota": 1.5}, "1.50 CPUs' time on 8 CPUs"),
 }
 
 

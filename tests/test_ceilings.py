@@ -240,12 +240,12 @@ def test_a_run_without_probes_says_why_and_has_no_share() -> None:
 
 def test_what_the_machine_was_doing_is_kept_and_shown_as_far_as_it_is_known() -> None:
     run, *rest = events(("numpy", "cpp"), ("wine-deep",), {})
-    before = {"event": "host_state", "when": "before", "busy_cpus": 0.25, "steal": 0.011, "load_1min": 0.5}
+    before = {"event": "host_state", "when": "before", "busy_cpus": 0.25, "steal": 0.011, "load_1min": 0.52}
     after = {"event": "host_state", "when": "after", "busy_cpus": 1.5, "memory_available_bytes": 2**30}
     outcome = results.build([run, before, *rest, after])
     assert [(state.when, state.steal) for state in outcome.host_states] == [("before", 0.011), ("after", None)]
     text = summary.text(outcome, [])
-    assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.5 |  |\n" in text
+    assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.52 |  |\n" in text
     assert "| available memory, MiB |  | 1024 |" in text
     assert "temperature" not in text
 

@@ -261,7 +261,7 @@ def host_table(states: Sequence[HostState]) -> Table | None:
     for title, read in quantities.items():
         values = [read(state) for state in states]
         if any(value is not None for value in values):
-            lines.append((title, *("" if value is None else number(value) for value in values)))
+            lines.append((title, *("" if value is None else number(value, 2) for value in values)))
     columns = ("", *(state.when for state in states))
     return Table("Host", columns, (("", tuple(lines)),)) if lines else None
 
