@@ -339,11 +339,10 @@ def _away(facts: RunFacts) -> Advice | None:
 
 
 def _openmp_of_run(facts: RunFacts) -> Advice | None:
-    """As read back from the processes that were timed, of what had no warning before."""
-    if any(warning.name == "openmp" for warning in facts.results.warnings):
-        return None
+    """As read back from the processes that were timed; whoever was named before the run need not be again."""
+    told = " ".join(warning.message for warning in facts.results.warnings if warning.name == "openmp")
     runtimes = [(b.name, [p.file for p in b.pools or () if p.kind == "openmp"]) for _, b in _timed(facts.results)]
-    return _several_openmp({name: files for name, files in runtimes if len(files) > 1})
+    return _several_openmp({name: files for name, files in runtimes if len(files) > 1 and f"{name}: " not in told})
 
 
 def _steal_of_run(facts: RunFacts) -> Advice | None:

@@ -23,6 +23,7 @@ _LEVELS = {  # of x86-64, the highest first: what a CPU must have
 _CACHES = ("l1_data_cache_size", "l2_cache_size", "l3_cache_size")  # py-cpuinfo's names
 _SYS = Path("/sys")  # Linux; elsewhere what is in it stays unknown
 _ROOT = Path("/")
+_DROPPED = ("inactive_file", "active_file", "slab_reclaimable")  # of a control group's memory, before it runs out
 _IN_CONTAINER = ("docker", "containerd", "kubepods", "lxc", "libpod")  # in the cgroup of process 1
 
 
@@ -152,11 +153,12 @@ def available_memory() -> int:
     """Bytes that may be taken, of the machine's and of its control group's; what files take that can be dropped too."""
     free, limit = int(psutil.virtual_memory().available), memory_limit()
     group = _SYS / "fs/cgroup"
-    for used, dropped in (("memory.current", "inactive_file"), ("memory/memory.usage_in_bytes", "total_inactive_file")):
-        said = _read(group / used) or ""
+    for used in (group / "memory.current", group / "memory/memory.usage_in_bytes"):
+        said = _read(used) or ""
         if limit is not None and said.isdecimal():
-            counted = dict(line.split() for line in (_read((group / used).parent / "memory.stat") or "").splitlines())
-            return max(0, min(free, limit - int(said) + int(counted.get(dropped, 0))))
+            counted = dict(line.split() for line in (_read(used.parent / "memory.stat") or "").splitlines())
+            dropped = sum(int(counted.get(f"total_{name}", counted.get(name, 0))) for name in _DROPPED)
+            return max(0, min(free, limit - int(said) + dropped))
     return free
 
 

@@ -361,11 +361,10 @@ def _parse(text: str) -> Any:
 def build(events: Iterable[dict[str, Any]]) -> Results:
     """The results that a journal tells.
 
-    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``device_state``
-    (case, launch, round, what its sensors said), ``warning`` (when, name, message, remedy), ``case`` (its number and
-    fields), ``backend`` (case, instance and any fields: later ones win), ``launch`` and ``sample`` (case, instance,
-    fields),
-    ``case_end`` (case, stopped, launches_chosen), ``finish``.
+    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``host_state`` (when,
+    what the machine was doing), ``device_state`` (case, launch, round, what its sensors said), ``warning`` (when, name,
+    message, remedy), ``case`` (its number and fields), ``backend`` (case, instance and any fields: later ones win),
+    ``launch`` and ``sample`` (case, instance, fields), ``case_end`` (case, stopped, launches_chosen), ``finish``.
 
     Raises
     ------

@@ -284,6 +284,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             _look_back(folder, () if status else keys, start, journal, console)
         except KeyboardInterrupt:
             status = INTERRUPTED
+            console.print("interrupted: what is wrong with this run was not looked for to its end", style="yellow")
     timed = _tell(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
 
@@ -307,21 +308,21 @@ def _look_back(
     use = machine.cpu_times().since(start)
     _note("after", use, journal)
     so_far = results.build(results.read_journal(folder / "journal.jsonl"))
-    walked = {}
-    try:
-        walked = _denormals(keys, so_far)
-    except PyfnnError as error:  # no reason to lose what was measured
-        console.print(f"warning: not looked for denormals: {error}", style="yellow", markup=False, soft_wrap=True)
+    walked = _denormals(keys, so_far, console)
     _warn("after", advice.of_run(RunFacts(so_far, use.steal, walked)), journal, console)
 
 
-def _denormals(keys: Sequence[CaseKey], so_far: Results) -> dict[str, float]:
+def _denormals(keys: Sequence[CaseKey], so_far: Results, console: Console) -> dict[str, float]:
     """Their share on θ's way, by a case's title: walked again as far as its longest block went."""
     walked = {}
     for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: then there is no time for walks
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
-        if longest:
-            walked[case.title] = denormals.greatest_share(key, max(longest))
+        try:
+            if longest:
+                walked[case.title] = denormals.greatest_share(key, max(longest))
+        except PyfnnError as error:  # no reason to lose what was measured
+            warning = f"warning: {case.title}: not looked for denormals: {error}"
+            console.print(warning, style="yellow", markup=False, soft_wrap=True)
     return walked
 
 

@@ -477,7 +477,7 @@ class CaseRun:
 
     def _reference(self, live: Sequence[Arm]) -> Arm:
         """Who the tables' ratios will be to, by what is known now; where nobody can be, the first of all."""
-        firsts = {arm.row.name: arm for arm in reversed(live) if arm.instance == arm.row.name}
+        firsts = {arm.row.name: arm for arm in live if arm.instance == arm.row.name}
         divisions = {arm.row.name: arm.row.division for arm in live}
         return firsts[reference_among(divisions, self._settings.reference) or live[0].row.name]
 

@@ -35,7 +35,7 @@ execute_process(
 )
 set(instructions "")
 foreach(name AVX512F AVX2 FMA ARM_FEATURE_SVE2 ARM_FEATURE_SVE ARM_NEON)
-  if(macros MATCHES "#define __${name}__? 1\n")
+  if(macros MATCHES "#define __${name}(__)? 1\n")
     string(REPLACE "ARM_FEATURE_" "" name "${name}")
     list(APPEND instructions "${name}")
   endif()

@@ -185,7 +185,8 @@ def serve(answer: Callable[[str], str], commands: IO[str], replies: IO[str]) -> 
 
 
 def scattered_heap() -> list[bytes]:
-    """Blocks of random sizes, the rest of them let go again: what is allocated from now on lies elsewhere each time.
+    """Blocks of random sizes, as many others let go again: what the heap gives from now on lies elsewhere each time.
+    (Arrays of more than some hundred KiB are no part of the heap: the system maps them, at any page.)
 
     The layout of memory alone can make a program faster or slower by more than what is compared (Mytkowicz et al. 2009,
     "Producing wrong data without doing anything obviously wrong!"), and fresh processes given the same commands lay out

@@ -185,6 +185,14 @@ static int looked(clockid_t clock, struct timespec *now) {
 #define calloc scarce_calloc
 #define clock_gettime looked
 #include "mlp.c"
+/* The bits below a cache line, of the addresses of all arrays that a step touches. */
+__attribute__((visibility("default"))) int64_t beside_a_line(const fnn_model *m) {
+  uintptr_t all = (uintptr_t)m->theta | (uintptr_t)m->gradient | (uintptr_t)m->x | (uintptr_t)m->y |
+                  (uintptr_t)m->order | (uintptr_t)m->X | (uintptr_t)m->T;
+  for (const layer *l = m->layers; l < m->layers + m->n_layers; l++)
+    all |= (uintptr_t)l->Z | (uintptr_t)l->A | (uintptr_t)l->delta;
+  return all % 64;
+}
 """
 
 
@@ -611,14 +619,23 @@ class Scarce:
         self.backend = registry.load(row(library))
         import cffi
 
-        ffi = cffi.FFI()
-        ffi.cdef("extern int64_t allocations, allocations_inside, allocations_left;")
-        self.counts: Any = ffi.dlopen(str(library))
+        self.ffi: Any = cffi.FFI()
+        self.ffi.cdef("extern int64_t allocations, allocations_inside, allocations_left;")
+        self.ffi.cdef("int64_t beside_a_line(void *);")
+        self.counts: Any = self.ffi.dlopen(str(library))
 
 
 @pytest.fixture
 def scarce(tmp_path: Path) -> Scarce:
     return Scarce(tmp_path)
+
+
+def test_every_array_begins_at_a_cache_line(scarce: Scarce) -> None:
+    with scarce.backend.create(NETWORK, initialize(NETWORK, 1)) as model:
+        model.load(*data(NETWORK))
+        model.train(0, 11, 3, 0.01)
+        assert isinstance(model, c.LibraryModel)
+        assert scarce.counts.beside_a_line(scarce.ffi.cast("void *", model._handle)) == 0
 
 
 def test_no_step_allocates(scarce: Scarce) -> None:

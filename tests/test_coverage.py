@@ -174,4 +174,4 @@ def test_a_figure_that_cannot_be_written_is_told_at_once(
     (tmp_path / "file").touch()
     monkeypatch.setattr(coverage, "examine", pytest.fail)
     assert coverage.main(["--out", str(tmp_path / "file" / "c.png")]) == 1
-    assert "cannot write results" in capsys.readouterr().err
+    assert "File exists" in capsys.readouterr().err

@@ -189,21 +189,28 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
     assert (tmp_path / "crossing.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("finished", [1, 2])
+def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(
+    finished: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need("cpp", "c")
     monkeypatch.setattr(crossing, "_LEAST", 20)
     afresh, made = crossing._afresh, list[Any]()
 
-    def until_the_third(function: Callable[..., Any], *arguments: Any) -> Any:
-        if function is crossing.launch and len(made) == 2:
+    def until_then(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is crossing.launch and len(made) == finished:
             raise KeyboardInterrupt
         made.extend([function] * (function is crossing.launch))
         return afresh(function, *arguments)
 
-    monkeypatch.setattr(crossing, "_afresh", until_the_third)
+    monkeypatch.setattr(crossing, "_afresh", until_then)
     brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
     assert crossing.main([*brief, "--out", str(tmp_path)]) == 130
+    if finished == 1:  # no interval
+        assert not (tmp_path / "crossing.json").exists()
+        return
     told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert told["cut_short"]
     assert {s["launch"] for s in told["samples"]} == {0, 1}
 
 

@@ -110,8 +110,8 @@ def test_memory_that_is_free_is_the_tighter_of_the_machines_and_the_groups(
     write(system / "sys/fs/cgroup/memory.max", str(2**31))
     write(system / "sys/fs/cgroup/memory.current", str(2**30))
     assert machine.available_memory() == 2**30
-    write(system / "sys/fs/cgroup/memory.stat", f"anon 3\ninactive_file {2**28}\n")
-    assert machine.available_memory() == 2**30 + 2**28
+    write(system / "sys/fs/cgroup/memory.stat", f"anon 3\ninactive_file {2**28}\nactive_file 5\nslab_reclaimable 7\n")
+    assert machine.available_memory() == 2**30 + 2**28 + 12
     has.available = 2**20
     assert machine.available_memory() == 2**20
     write(system / "sys/fs/cgroup/memory.max", "max")
@@ -123,8 +123,8 @@ def test_memory_of_an_older_control_group_is_read_too(system: Path, monkeypatch:
     group = system / "sys/fs/cgroup/memory"
     write(group / "memory.limit_in_bytes", str(2**31))
     write(group / "memory.usage_in_bytes", str(2**30))
-    write(group / "memory.stat", f"inactive_file 1\ntotal_inactive_file {2**28}")
-    assert machine.available_memory() == 2**30 + 2**28
+    write(group / "memory.stat", f"inactive_file 1\ntotal_inactive_file {2**28}\nactive_file 1\ntotal_active_file 5")
+    assert machine.available_memory() == 2**30 + 2**28 + 5
 
 
 def test_a_quota_of_cpu_time_is_told_in_cpus(system: Path) -> None:

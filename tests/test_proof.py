@@ -254,6 +254,16 @@ with Load((), 0, 0.5) as load:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL: a POSIX system")
+def test_a_load_that_has_ended_has_no_share() -> None:
+    with Load((), 0, 0.01) as load:
+        assert load.taken() is not None
+        os.kill(load.pids[0], signal.SIGKILL)
+        end = time.monotonic() + 20
+        while load.taken() is not None:
+            assert time.monotonic() < end, "still counted"
+            time.sleep(0.05)
+
+
 def test_a_load_ends_with_a_parent_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -563,7 +573,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(
     (tmp_path / "file").touch()
     monkeypatch.setattr(proof, "prove", pytest.fail)
     assert proof.main(["--out", str(tmp_path / "file" / "out")]) == 1
-    assert "cannot write results" in capsys.readouterr().err
+    assert "Not a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ def perform(
     run: Callable[[argparse.Namespace, Console], None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run the experiment `name`. Exit status 0; 2 where it cannot be done, 1 where it cannot be written, each with the
-    reason; 130 after Ctrl-C.
+    """Run the experiment `name`. Exit status 0; 2 where it cannot be done, 1 where the system refuses something (as to
+    write), each with the reason; 130 after Ctrl-C.
     """
     arguments = parser.parse_args(argv)
     try:
@@ -23,7 +23,7 @@ def perform(
     except PyfnnError as error:
         return _say(f"{name}: {error}", 2)
     except OSError as error:
-        return _say(f"{name}: cannot write results: {error}", 1)
+        return _say(f"{name}: {error}", 1)
     except KeyboardInterrupt:
         return _say(f"{name}: interrupted", 130)
     return 0

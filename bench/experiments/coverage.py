@@ -537,6 +537,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
             raise PyfnnError(f"--{name} {getattr(arguments, name)}: must be from {least} to {most}")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.touch()  # or the minutes before would be for nothing
     found = {name: examine(machine, machines, seed) for name, machine in MACHINES.items()}
     limits = {name: examine(machine, machines, seed) for name, machine in LIMITS.items()}
     told = [make(found) for make in (paired_table, naive_table, compared_table)]

@@ -36,6 +36,7 @@ from bench.report.tables import Table, rich_table
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, PyfnnError, WorkerDied
 from pyfnn.process import command_of
+from pyfnn.worker import scattered_heap
 
 STEPS, LAUNCHES, SECONDS = 10_000, intervals.MIN_LAUNCHES, 180.0
 _LEAST = 100  # calls of a block, however dear
@@ -90,6 +91,7 @@ def costs(plan: Plan) -> dict[Way, float]:
 
 def launch(plan: Plan, number: int) -> list[Sample]:
     """Rounds, each way once in each, in a fresh shuffle; at least one round, however short the time."""
+    held = scattered_heap()
     shuffle, start, samples = random.Random(f"{plan.seed} {number}"), time.perf_counter(), []
     with drivers(plan) as ways:
         for turn in range(plan.rounds):
@@ -98,6 +100,7 @@ def launch(plan: Plan, number: int) -> list[Sample]:
                 samples.append(Sample(way, number, turn, steps, *ways[way].turn(way, steps, shuffle)))
             if (time.perf_counter() - start) * (turn + 2) / (turn + 1) > plan.seconds:
                 break
+    del held
     return samples
 
 
@@ -335,7 +338,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     with suppress(KeyboardInterrupt):
         samples.extend(measure(plan, arguments.launches, arguments.seconds, arguments.steps))
         cut_short = False
-    if not samples:
+    if len({sample.launch for sample in samples}) < 2:  # which have no interval
         raise KeyboardInterrupt
     found = lines(samples)
     console.print(rich_table(table(found, routes)))
@@ -343,6 +346,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     settings = {k: v for k, v in vars(arguments).items() if k != "out"}
     facts = {
         "settings": {**settings, "dtype": plan.dtype},
+        "cut_short": cut_short,
         "absent": absent,
         "cpus": {"python": ours, "worker": theirs},
     }

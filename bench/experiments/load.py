@@ -49,6 +49,8 @@ class Load:
         """CPU seconds that they had a CPU, over the seconds that have passed: when on, half where they have to share.
         None where one of them has ended.
         """
+        if any(process.poll() is not None for process in self._processes):
+            return None
         try:
             seconds = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids]
         except psutil.Error:

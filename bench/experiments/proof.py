@@ -251,6 +251,7 @@ def write(folder: Path, proof: Proof, plan: Plan) -> Iterator[Path]:
         "settings": {**asdict(plan), "cpus": choose_cpus(1)},
         "host": host,
         "load_taken": proof.load,
+        "cut_short": proof.cut_short,
         "trials": [_as_json(trial) for trial in proof.trials],
     }
     path = folder / "proof.json"
@@ -374,6 +375,8 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     folder = arguments.out or Path("results") / datetime.now().strftime("proof-%Y-%m-%d_%H-%M-%S")
     folder.mkdir(parents=True, exist_ok=True)  # or the run would be for nothing
     proof = prove(plan, tell)
+    if not proof.trials:
+        raise KeyboardInterrupt
     console.print()
     for table in tables(proof, plan):
         console.print(rich_table(table))

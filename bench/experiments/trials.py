@@ -319,8 +319,10 @@ def prove(plan: Plan, tell: Callable[[str], None]) -> Proof:
             seconds = share * max(0.0, end - time.perf_counter())
             if experiment == "loaded":
                 with Load(choose_cpus(1), plan.settings.seed, plan.dwell) as load:
-                    trials += prover.loaded(seconds)
-                    taken = load.taken()
+                    try:
+                        trials += prover.loaded(seconds)
+                    finally:
+                        taken = load.taken()
             else:
                 trials += getattr(prover, experiment)(seconds)
         cut_short = False

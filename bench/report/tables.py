@@ -248,6 +248,10 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
 
 
+def _available(state: HostState) -> float | None:
+    return None if state.memory_available_bytes is None else state.memory_available_bytes / 2**20
+
+
 def host_table(states: Sequence[HostState]) -> Table | None:
     """What the machine was doing before and after the measurement; None where nobody looked."""
     quantities: dict[str, Callable[[HostState], float | None]] = {
@@ -255,7 +259,7 @@ def host_table(states: Sequence[HostState]) -> Table | None:
         "steal, %": lambda state: None if state.steal is None else 100 * state.steal,
         "load, 1 minute": lambda state: state.load_1min,
         "temperature, °C": lambda state: state.celsius,
-        "available memory, MiB": lambda state: (state.memory_available_bytes or 0) / 2**20 or None,
+        "available memory, MiB": _available,
     }
     lines = []
     for title, read in quantities.items():

@@ -323,6 +323,13 @@ int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const
   return FNN_OK;
 }
 
+/* The next array of a block, so many bytes that begin at a cache line; `at` moves on behind them. */
+static void *carve(char **at, int64_t bytes) {
+  void *array = *at;
+  *at += (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+  return array;
+}
+
 /* Room for a batch of that many rows. */
 static int reserve(fnn_model *model, int64_t rows) {
   if (rows <= model->capacity)
@@ -331,18 +338,21 @@ static int reserve(fnn_model *model, int64_t rows) {
   int64_t width = m_0 + m_L;
   for (int64_t l = 0; l < model->n_layers; l++)
     width += 3 * model->layers[l].outputs;
-  char *at = allocate(rows, width, size);
+  const int64_t padding = (2 + 3 * model->n_layers) * CACHE_LINE;
+  if (rows > (PTRDIFF_MAX - CACHE_LINE - padding) / size / width)
+    return no_memory(model, "a batch of this size");
+  char *at = allocate(rows * width * size + padding, 1, 1);
   if (at == NULL)
     return no_memory(model, "a batch of this size");
   free(model->workspace);
   model->workspace = at;
   model->capacity = rows;
-  model->X = at, at += rows * m_0 * size;
-  model->T = at, at += rows * m_L * size;
+  model->X = carve(&at, rows * m_0 * size);
+  model->T = carve(&at, rows * m_L * size);
   for (layer *l = model->layers; l < model->layers + model->n_layers; l++) {
-    l->Z = at, at += rows * l->outputs * size;
-    l->A = at, at += rows * l->outputs * size;
-    l->delta = at, at += rows * l->outputs * size;
+    l->Z = carve(&at, rows * l->outputs * size);
+    l->A = carve(&at, rows * l->outputs * size);
+    l->delta = carve(&at, rows * l->outputs * size);
   }
   return FNN_OK;
 }

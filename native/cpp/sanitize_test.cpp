@@ -84,6 +84,7 @@ template <class Real> bool drive(const Case &c) {
     mlp.load(problem.x.data(), problem.y.data(), rows, problem.order.data(), 2 * rows);
     mlp.reset();
     good &= check(is(mlp.theta(), problem.theta), c, "reset goes back");
+    good &= check(reinterpret_cast<std::uintptr_t>(mlp.theta().data()) % 64 == 0, c, "arrays begin at a cache line");
   }
   return good;
 }
