@@ -103,7 +103,7 @@ template <class Real> Results<Real> expected(const Problem<Real> &problem, std::
   mlp.forward(rows - batch, batch, wanted.outputs.data());
   wanted.loss = mlp.loss_and_gradient(0, batch, wanted.gradient.data());
   mlp.train(1, n_steps(batch), batch, Real(0.01));
-  wanted.theta = mlp.theta();
+  wanted.theta.assign(mlp.theta().begin(), mlp.theta().end());
   return wanted;
 }
 
