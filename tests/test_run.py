@@ -342,7 +342,7 @@ def test_list_shows_suites_workloads_and_who_can_run_here_and_measures_nothing(
     said = capsys.readouterr().out
     for word in (*suites.built_in_suites(), *suites.built_in_workloads(), *registry.rows(), "tiny", "4-6-2 tanh"):
         assert word in said
-    assert "digits along width, 8 to 512" in said
+    assert "digits along width, 16 to 512" in said
     assert "mlp along threads, 1 to all" in said
     steady, exiting = (next(line for line in said.splitlines() if name in line) for name in ("steady", "exiting"))
     assert "available" in steady

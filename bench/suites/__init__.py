@@ -131,7 +131,7 @@ class Suite(BaseModel):
 
     @property
     def told(self) -> str:
-        """What it measures, in a few words: the workloads, or ``digits along width, 8 to 512``."""
+        """What it measures, in a few words: the workloads, or ``digits along width, 16 to 512``."""
         if self.sweep is None:
             return ", ".join(self.workloads)
         values = self.sweep.values
