@@ -292,6 +292,16 @@ def test_warnings_are_built_from_the_journal_and_the_summary_shows_them_before_t
     assert text.index("## Warnings") < text.index("wine-deep · train")
 
 
+def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a short run of numpy."""
+    monkeypatch.setattr(run, "Settings", SHORT)
+    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 13)
+    suite = misbehaving.suite(folder / "tiny.toml", budget=30.0)
+    out = folder / "out"
+    assert run.main(["--suite", str(suite), "--backends", "numpy", "--precision", "1000", "--out", str(out)]) == 0
+    return out
+
+
 def test_a_run_prints_what_it_found_before_and_after_and_keeps_it_with_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,11 +313,7 @@ def test_a_run_prints_what_it_found_before_and_after_and_keeps_it_with_the_resul
 
     monkeypatch.setattr(advice, "of_machine", lambda _: (Advice("governor", "it is slow", "use cpupower"),))
     monkeypatch.setattr(advice, "of_run", of_run)
-    monkeypatch.setattr(run, "Settings", SHORT)
-    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 13)
-    suite = misbehaving.suite(tmp_path / "tiny.toml", budget=30.0)
-    out = tmp_path / "out"
-    assert run.main(["--suite", str(suite), "--backends", "numpy", "--precision", "1000", "--out", str(out)]) == 0
+    out = measured(tmp_path, monkeypatch)
     printed = capsys.readouterr().out
     before = printed.index("warning: governor: it is slow. To do: use cpupower")
     assert before < printed.index("tiny · train") < printed.index("warning: noise floor: it was [high].")
@@ -327,11 +333,7 @@ def test_what_cannot_be_looked_for_afterwards_costs_no_result(
         raise InvalidInput("no memory for θ's way")
 
     monkeypatch.setattr(denormals, "greatest_share", fails)
-    monkeypatch.setattr(run, "Settings", SHORT)
-    monkeypatch.setattr(suites, "MIN_ORDER", 1 << 13)
-    suite = misbehaving.suite(tmp_path / "tiny.toml", budget=30.0)
-    out = tmp_path / "out"
-    assert run.main(["--suite", str(suite), "--backends", "numpy", "--precision", "1000", "--out", str(out)]) == 0
+    out = measured(tmp_path, monkeypatch)
     assert "not looked for denormals: no memory for θ's way" in capsys.readouterr().out
     assert load(out).cases[0].backends[0].samples
 
