@@ -18,7 +18,7 @@ from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
 
 if TYPE_CHECKING:
-    from pyfnn.backend import Model
+    from pyfnn.model import Model
 
 _NAMED = 5  # of the members that diverged
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from bench.advice.machine import MachineFacts
-from bench.advice.run import RunFacts
-from bench.report.format import number
+from bench.format import number
 
 _NAMED = 3  # cases or backends in a message; the others are counted
 
@@ -51,7 +49,7 @@ def some_of(told: Sequence[str]) -> str:
 
 # The tables ----------------------------------------------------------------------------------------------------------
 
-Facts = TypeVar("Facts", MachineFacts, RunFacts)
+Facts = TypeVar("Facts")
 
 
 def advice_from(rows: Sequence[Callable[[Facts], Advice | None]], facts: Facts) -> tuple[Advice, ...]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.advice.advice import Advice, advice_from, several_openmp, stolen_time
+from bench.format import number
 from bench.machine import availability, blas, description
 from bench.machine.availability import Availability
 from bench.machine.blas import Blas
-from bench.report.format import number
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by others; less than that is a desktop at rest

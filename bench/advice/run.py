@@ -6,8 +6,8 @@ from statistics import median
 from typing import get_args
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
+from bench.format import number
 from bench.measure.session import MANY_BLOCKS
-from bench.report.format import number
 from bench.results.schema import BackendResult, Case, Results
 from bench.terms import When
 

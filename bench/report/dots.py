@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.format import Quantity, number
 from bench.report.drawing import (
     AXIS,
     BLACK,
@@ -33,7 +34,6 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.format import Quantity, number
 from bench.report.overview import relative
 from bench.report.rows import BackendView, CaseView
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.format import unit_of
 from bench.report.drawing import (
     AXIS,
     EDGE,
@@ -24,7 +25,6 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.format import unit_of
 from bench.report.rows import BackendView, CaseView
 from bench.results.schema import Curve
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.format import Quantity, number
 from bench.report.drawing import (
     AXIS,
     BLACK,
@@ -35,7 +36,6 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.format import Quantity, number
 from bench.report.rows import DIVISIONS, BackendView, CaseView
 
 PANELS = 4  # workloads beside each other

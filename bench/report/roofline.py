@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.format import number
 from bench.report.drawing import (
     AXIS,
     BLACK,
@@ -25,7 +26,6 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.format import number
 from bench.report.rows import CaseView, Roof
 
 SHAPES: Mapping[str, tuple[str, ...]] = {"plain": ("o", "^", "v", "<"), "tuned": ("s", "P"), "framework": ("D", "X")}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
-from bench.report.format import Quantity, Unit, number, rate_text, unit_of, with_interval, words
+from bench.format import Quantity, Unit, number, rate_text, unit_of, with_interval, words
 from bench.results.derive import pairs_of
 from bench.results.schema import BackendResult, Case, Estimate, Results
 from bench.statistics import intervals

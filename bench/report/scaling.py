@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from bench.format import Quantity, Unit, unit_of
 from bench.report.drawing import (
     AXIS,
     DIVISION_STYLE,
@@ -30,7 +31,6 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.format import Quantity, Unit, unit_of
 from bench.report.sweeps import SweepView
 
 IDEAL = "ideal"  # the line's group in the SVG

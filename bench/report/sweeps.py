@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from bench.report.format import Quantity
+from bench.format import Quantity
 from bench.report.rows import BackendView, CaseView, ratios_of
 from bench.statistics import intervals
 from bench.terms import SweepPoint

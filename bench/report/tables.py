@@ -6,7 +6,7 @@ from typing import get_args
 from rich.console import Console
 from rich.text import Text
 
-from bench.report.format import Quantity, number, unit_of, with_interval, with_margin
+from bench.format import Quantity, number, unit_of, with_interval, with_margin
 from bench.report.render import Table, rich_table
 from bench.report.rows import Absence, BackendView, CaseView, Matrix, case_views, matrices, not_timed
 from bench.report.sweeps import SweepView, crossings, intervals_seen, leads, sweeps_of

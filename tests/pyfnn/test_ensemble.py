@@ -20,12 +20,13 @@ from support.requirements import require
 from support.sample_results import events
 
 import pyfnn
+from bench import format
 from bench.measure import gate
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
 from bench.measure.errors import Implausible, ParityFailed
 from bench.measure.session import Block, Session
-from bench.report import figures, format, rows, tables
+from bench.report import figures, rows, tables
 from bench.results.build import build_results
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, Case, Results

@@ -40,9 +40,9 @@ from bench.experiments.crossing.drivers import (
     cpus,
     drivers,
 )
+from bench.format import Quantity, number, with_interval
 from bench.machine.description import describe_machine
 from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
-from bench.report.format import Quantity, number, with_interval
 from bench.report.render import Table, rich_table
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate

@@ -39,11 +39,11 @@ from bench.experiments.proof.trials import (
     Trial,
     prove,
 )
+from bench.format import Quantity, with_interval
 from bench.machine.cpus import choose_cpus
 from bench.machine.description import describe_machine
 from bench.measure.arm import Settings
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION, WIDE
-from bench.report.format import Quantity, with_interval
 from bench.report.render import Table, rich_table
 from bench.statistics import intervals
 from bench.statistics.stopping import MOST_LAUNCHES

@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple, get_args
 from scipy.stats import ttest_ind
 
 from bench.experiments.proof.load import Load
+from bench.format import Quantity, with_interval
 from bench.machine.cpus import choose_cpus
 from bench.measure.arm import Arm, Settings
 from bench.measure.case import CaseRun
-from bench.report.format import Quantity, with_interval
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, BackendResult, Case, Sample
 from bench.results.store import load_results

@@ -17,10 +17,10 @@ from support.requirements import require
 from support.rogue import loaded, rogue
 from support.sample_results import events
 
-from bench import run
+from bench import format, run
 from bench.arguments import chosen_rows, chosen_suite, parser
 from bench.machine import ceilings, device_probe, sensors
-from bench.report import figures, format, rows, summary, tables
+from bench.report import figures, rows, summary, tables
 from bench.report.drawing import ROOF
 from bench.results import derive
 from bench.results.build import build_results

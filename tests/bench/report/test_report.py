@@ -23,11 +23,11 @@ from matplotlib.text import Text
 from rich.console import Console
 from support.sample_results import BACKENDS, FAILURES, SYNTHETIC, WORKLOADS, events, sample_results, swept_results
 
-from bench import plot, report
+from bench import format, plot, report
+from bench.format import Quantity
 from bench.report import figures as report_figures
-from bench.report import format, overview, render, rows, summary, tables
+from bench.report import overview, render, rows, summary, tables
 from bench.report.drawing import DIVISION_STYLE, FLOOR, LINE, OTHER_STYLE, STYLE, TYPE, WIDE, WIDTH, round_ticks, spread
-from bench.report.format import Quantity
 from bench.report.render import Table
 from bench.report.rows import case_rows
 from bench.report.tables import processes_table

@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from rich.console import Console
 from support.sample_results import sample_results, swept_results
 
-from bench import report
-from bench.report import figures, format, rows, summary, tables
+from bench import format, report
+from bench.report import figures, rows, summary, tables
 from bench.report.drawing import STYLE
 from bench.report.scaling import IDEAL, curves
 from bench.report.sweeps import Crossing, SweepView, crossings, leads, sweeps_of
