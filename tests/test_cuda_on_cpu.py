@@ -26,7 +26,7 @@ from pyfnn.manifest import Row, native_folder
 from pyfnn.network import DTYPES, Network, initialize
 
 SOURCES = native_folder() / "c_cuda"
-PATHS = {"small": (), "large": ("-DFNN_RESIDENT_OPERATIONS=0",)}  # in one launch a training; a launch a product
+PATHS = {"small": (), "large": ("-DFNN_PERSISTENT_OPERATIONS=0",)}  # in one launch a training; a launch a product
 SEEDS = (0, 1, 2)
 
 
@@ -344,7 +344,7 @@ def _kernels(folder: Path) -> set[str]:
 
 def test_every_other_kernel_that_is_compiled_has_run_here(folder: Path) -> None:
     probes = {"chained", "multiplied", "copied"}  # probe.cu's, which test_device_probe runs
-    names = _kernels(SOURCES) - {"multiply_tile", "finish_all"} - probes  # the second follows cuBLAS, which is not here
+    names = _kernels(SOURCES) - {"multiply_tile", "epilogue_all"} - probes  # the second follows cuBLAS, which is not here
     assert len(names) >= 5
     compiled, ran = set(), set()
     for path in PATHS:
@@ -456,20 +456,20 @@ def _missed(hosted: Hosted, places: list[int], network: Network, expected: list[
 
 PLANTED = {  # (source, an expression that stands there once, what this bug makes of it)
     "l2 forgotten, single rows": (
-        "resident.cuh",
+        "persistent.cuh",
         "a * shared[layer.delta + j] + l2 * w",
         "a * shared[layer.delta + j]",
     ),
-    "l2 forgotten, several rows": ("resident.cuh", "dW[c] + l2 * W[c * layer.W_stride]", "dW[c]"),
-    "the biases go uphill": ("resident.cuh", "shared[layer.b + j] -= rate * sum", "shared[layer.b + j] += rate * sum"),
-    "the first input's weights stay": ("resident.cuh", "update && inside", "update && inside && i > 0"),
-    "full size for a short batch": ("resident.cuh", "arguments.slope / rows", "arguments.slope / Real(batch)"),
+    "l2 forgotten, several rows": ("persistent.cuh", "dW[c] + l2 * W[c * layer.W_stride]", "dW[c]"),
+    "the biases go uphill": ("persistent.cuh", "shared[layer.b + j] -= rate * sum", "shared[layer.b + j] += rate * sum"),
+    "the first input's weights stay": ("persistent.cuh", "update && inside", "update && inside && i > 0"),
+    "full size for a short batch": ("persistent.cuh", "arguments.loss_derivative / rows", "arguments.loss_derivative / Real(batch)"),
     "relu's derivative is 1 at 0": ("functions.cuh", "a > 0 ? delta : Real(0)", "a >= 0 ? delta : Real(0)"),
     "a loss without its mean": ("step.cuh", "row_losses[n] / double(rows)", "row_losses[n]"),
     "a gradient without its mean": (
-        "networks.hpp",
-        "Real(losses[network_.loss].slope) / Real(n)",
-        "Real(losses[network_.loss].slope)",
+        "spread.hpp",
+        "Real(losses[network_.loss].derivative) / Real(B)",
+        "Real(losses[network_.loss].derivative)",
     ),
     "l2 forgotten in the gradient": ("product.cuh", "sums.at[v] + arguments.l2 * below.at[v]", "sums.at[v]"),
     "order forgotten": ("step.cuh", "arguments.order[*arguments.cursor + n]", "n"),
@@ -500,7 +500,7 @@ def _plant(folder: Path) -> Path:
 def planted(folder: Path) -> Hosted:
     """Small batches go the small path, that of `PLANTED_BATCH` the large."""
     source = _plant(folder / "planted")
-    return _host(cuda_on_cpu.compile_library(folder / "planted.so", source, "-DFNN_RESIDENT_OPERATIONS=20000"))
+    return _host(cuda_on_cpu.compile_library(folder / "planted.so", source, "-DFNN_PERSISTENT_OPERATIONS=20000"))
 
 
 @pytest.mark.parametrize("bug", [None, *PLANTED])
