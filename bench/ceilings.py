@@ -5,96 +5,16 @@ The probes are native (native/cpp/peak.hpp; native/c_cuda/probe.h of a CUDA devi
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from bench import machine
-from bench.report.tables import ceilings_table, rich_table
-from bench.results import Ceilings, When
-from bench.suites import CaseKey, all_threads
-from bench.workers import choose_cpus
-from pyfnn import launch
+from bench.machine.ceilings import measure_ceilings
+from bench.machine.cpus import all_threads
+from bench.report.render import rich_table
+from bench.report.tables import ceilings_table
 from pyfnn.network import DTYPES
-
-SECONDS = 0.15  # of bursts, each probe
-_PATIENCE = 60.0  # seconds, for one process
-_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25
-_ROOT = str(Path(__file__).parents[1])
-# The probe must be the one beside this file, whatever folder it starts in.
-_START = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('bench.probe', run_name='__main__')"
-
-
-def sweep_bytes() -> int:
-    """How much memory is swept: four times the last-level cache, as STREAM has it, but 256 MiB at least and at most
-    1 GiB or a quarter of what is free. (Servers' caches of hundreds of MiB are shared; 1 GiB is beyond any one share.)
-    """
-    cache = max(machine.caches().values(), default=0)
-    return min(max(_CACHES * cache, _LEAST), _MOST, int(_OF_FREE * machine.available_memory()))
-
-
-def measure(
-    when: When,
-    dtypes: Iterable[str],
-    counts: Iterable[int],
-    seconds: float = SECONDS,
-    devices: Iterable[str] = (),
-) -> Ceilings:
-    """Probe for every dtype and thread count, and then every other device; nothing else should run meanwhile.
-
-    Returns
-    -------
-    Ceilings
-        With the reason in `absent` where a probe could not be run, of so many threads or of a device.
-    """
-    said: dict[str, dict[str, Any]] = {}
-    request = {"dtypes": list(dtypes), "seconds": seconds}
-    for threads in counts:
-        asked = {**request, "size": sweep_bytes(), "threads": threads}
-        said[f"{threads} thread{'s' * (threads != 1)}"] = _probe(asked, threads)
-    for device in devices:
-        said[device] = _probe({**request, "device": device}, 1)
-    why = {who: answer["absent"] for who, answer in said.items() if "absent" in answer}
-    same = len(why) == len(said) and len(set(why.values())) == 1
-    absent = next(iter(why.values())) if same else "; ".join(f"{who}: {reason}" for who, reason in why.items())
-    try:
-        found = {
-            "when": when,
-            "peaks": [peak for answer in said.values() for peak in answer.get("peaks", [])],
-            "bandwidths": [one for answer in said.values() for one in answer.get("bandwidths", [])],
-            "absent": absent,
-        }
-        return Ceilings.model_validate(found)
-    except ValidationError as error:
-        return Ceilings(when=when, absent=f"the probe measured nonsense: {error.errors()[0]['msg']}")
-
-
-def of_cases(when: When, keys: Sequence[CaseKey], devices: Iterable[str] = ()) -> Ceilings:
-    """What the cases of a run are held against, on the CPU and on the devices of its backends."""
-    dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
-    return measure(when, dtypes, counts, devices=devices)
-
-
-def _probe(request: dict[str, Any], threads: int) -> dict[str, Any]:
-    cpus = ",".join(map(str, choose_cpus(threads)))
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, str(threads)]
-    command = [*launcher, sys.executable, "-c", _START, _ROOT, json.dumps(request)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        return {"absent": f"the probe was silent for {_PATIENCE:.0f} s"}
-    except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        return {"absent": f"the probe ended with status {done.returncode}: {last[0]}"}
-    return answer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ceilings", description="What this machine could do.")
     parser.parse_args(argv)
     console = Console()
-    found = measure("before", DTYPES, dict.fromkeys((1, all_threads())), devices=("cuda",))
+    found = measure_ceilings("before", DTYPES, dict.fromkeys((1, all_threads())), devices=("cuda",))
     table = ceilings_table([found])
     if table:
         console.print(rich_table(table))

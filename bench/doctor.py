@@ -14,14 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import advice, availability, machine
-from bench.availability import Tried
+from bench.advice import advice, machine
+from bench.advice.machine import advice_on_machine
+from bench.machine import availability
+from bench.machine.availability import Availability
+from bench.machine.description import describe_machine
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 
 PATIENCE = 4.5  # seconds, for all backends together
-_TOLD = (
+_SHOWN = (
     "cpu_model",
     "usable_cpus",
     "cpu_quota",
@@ -63,17 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def show(rows: Sequence[Row], console: Console) -> None:
     """Look at everything, then print it. Backends are tried first: they would be others' load to the warnings."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        described = pool.submit(machine.describe)
+        described = pool.submit(describe_machine)
         tried = availability.try_all(rows, PATIENCE)
         host = described.result()
     _show_machine(host, console)
-    _show_warnings(advice.of_machine(advice.read_machine(host, tried)), console)
+    _show_warnings(advice_on_machine(machine.read_machine(host, tried)), console)
     _show_backends(rows, tried, console)
 
 
 def _show_machine(host: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for key in _TOLD:
+    for key in _SHOWN:
         value = host[key]
         shown = ", ".join(value) if isinstance(value, list) else value
         table.add_row(Text(key.replace("_", " "), style="dim"), Text("not told" if shown in (None, "") else str(shown)))
@@ -89,7 +92,7 @@ def _show_warnings(found: Sequence[advice.Advice], console: Console) -> None:
         console.print(Text(f"  to do: {one.remedy}"), soft_wrap=True)
 
 
-def _show_backends(rows: Sequence[Row], tried: Sequence[Tried], console: Console) -> None:
+def _show_backends(rows: Sequence[Row], tried: Sequence[Availability], console: Console) -> None:
     console.print()
     for row, one in zip(rows, tried, strict=True):
         style = {"unavailable": "red", "not tried": "yellow"}.get(one.here, "green")

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import report, results
+from bench import report
+from bench.results.schema import ResultsError
+from bench.results.store import load_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; default: DIR itself")
     given = parser.parse_args(arguments)
     try:
-        for path in report.write(results.load(given.folder), given.out or given.folder):
+        for path in report.write(load_results(given.folder), given.out or given.folder):
             print(path)
-    except (results.ResultsError, OSError) as error:
+    except (ResultsError, OSError) as error:
         print(f"bench.plot: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

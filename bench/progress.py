@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.results import Status
+from bench.terms import Status
 
 _PLAIN_INTERVAL = 5.0  # seconds between plain lines
 
 
-class Teller:
+class ProgressDisplay:
     """Tells of cases, turns and verdicts. A context manager.
 
     Parameters
@@ -37,7 +37,7 @@ class Teller:
             transient=True,
         )
 
-    def __enter__(self) -> "Teller":
+    def __enter__(self) -> "ProgressDisplay":
         if self._console.is_terminal:
             self._bar.start()
         return self

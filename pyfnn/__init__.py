@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyfnn.backend import Backend, Model
+    from pyfnn.backend import Backend
     from pyfnn.ensemble import Ensemble
     from pyfnn.errors import (
         BackendUnavailable,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         UnknownName,
         Unsupported,
     )
+    from pyfnn.model import Model
     from pyfnn.network import Network, initialize
     from pyfnn.registry import load_backend
 
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Backend": "backend",
-    "Model": "backend",
+    "Model": "model",
     "Ensemble": "ensemble",
     "BackendUnavailable": "errors",
     "Diverged": "errors",

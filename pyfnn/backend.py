@@ -4,25 +4,21 @@ Validation happens here, once; the hooks of a subclass (`_load`, `_train`, ...) 
 Many networks at once are `pyfnn.ensemble`'s; which backends exist is the registry's business.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import losses
-from pyfnn.boundary import Array as Array  # part of the contract: to be had from here too
-from pyfnn.boundary import Loadable, check_array, check_count, check_order, check_rate
-from pyfnn.boundary import Order as Order
 from pyfnn.ensemble import Ensemble, OneByOne
-from pyfnn.errors import Diverged, InvalidInput, Unsupported
+from pyfnn.errors import Unsupported
+from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
+from pyfnn.validation import Array
 
-Operation = Literal["forward", "gradient"]
-OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
+__all__ = ["CORE_ACTIVATIONS", "CORE_LOSSES", "OPERATIONS", "Backend", "Description", "Model", "check_support"]
 
 CORE_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")
 CORE_LOSSES = tuple(losses.TABLE)
@@ -75,129 +71,6 @@ class Description:
             deterministic=fields["deterministic"] == "yes",
             many=fields.get("many", "no") == "yes",
         )
-
-
-class Model(Loadable):
-    """One network with its parameters and data, on one backend. A context manager: leaving it closes it.
-
-    Attributes
-    ----------
-    network : Network
-    threads : int
-        How many threads this model computes with; at most what was asked for.
-    device_seconds : float or None
-        What the last `train` or `time` took by the device's own clock, beside the seconds returned; None where there is
-        no such clock.
-    checksum : float
-        Of the last `time` call: the sum over its repeats of the first output of the first row and the last of the
-        last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
-    """
-
-    kind: ClassVar[str] = "model"
-
-    def __init__(self, network: Network, theta: Array, threads: int = 1) -> None:
-        super().__init__(network, threads)
-        check_array("theta", theta, (network.n_parameters,), network.dtype)
-        self.checksum = math.nan
-
-    def load(self, x: Array, y: Array, order: Order) -> None:
-        """Copy data in. Untimed.
-
-        Parameters
-        ----------
-        x : ndarray, shape (rows, m_0), C-contiguous, of the network's dtype
-        y : ndarray, shape (rows, m_L), likewise
-        order : ndarray of int64, shape (n,)
-            Row numbers that `train` walks; repeats are fine.
-
-        Raises
-        ------
-        InvalidInput
-            Naming what was got and what was wanted; the model is unchanged.
-        """
-        self._check_open()
-        rows = self._check_data(x, y)
-        length = check_order("order", order, rows)
-        self._load(x, y, order)
-        self._n_rows, self._n_order = rows, length
-
-    def forward(self, first: int, count: int) -> Array:
-        """Outputs of rows [first, first+count): (count, m_L); probabilities where the loss is a cross-entropy."""
-        self._check_range(first, count, self._n_rows, "rows")
-        return self._forward(first, count)
-
-    def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
-        """Mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
-        self._check_range(first, count, self._n_rows, "rows")
-        return self._loss_and_gradient(first, count)
-
-    def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        """Gradient descent over order[first : first+count], minibatch by minibatch, the last as short as it comes.
-
-        Returns
-        -------
-        float
-            Seconds, on the implementation's own clock.
-
-        Raises
-        ------
-        Diverged
-            θ is no longer finite; it stays as it became, until `reset`.
-        """
-        self._check_range(first, count, self._n_order, "entries of order")
-        check_count("batch_size", batch_size)
-        check_rate("learning_rate", learning_rate)
-        self.device_seconds = None
-        seconds = self._train(first, count, batch_size, float(learning_rate))
-        if not np.isfinite(self._theta()).all():
-            steps = -(-count // batch_size)
-            raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
-        return seconds
-
-    def time(self, operation: Operation, first: int, count: int, repeats: int) -> float:
-        """Seconds for `repeats` passes of `count` rows each, on the implementation's own clock.
-
-        Repeat r works on rows [s, s+count) with s = (first + r·count) mod (rows − count + 1), so that nothing can be
-        hoisted out of the loop. `checksum` takes in what each pass ends with, so that no pass can be left out.
-        """
-        if operation not in OPERATIONS:
-            raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
-        self._check_range(first, count, self._n_rows, "rows")
-        check_count("repeats", repeats)
-        self.device_seconds = None
-        seconds, self.checksum = self._time(operation, first, count, repeats)
-        return seconds
-
-    def theta(self) -> Array:
-        """A copy of the parameters: (n_parameters,)."""
-        self._check_open()
-        return self._theta()
-
-    def reset(self) -> None:
-        """Back to the θ the model was made with."""
-        self._check_open()
-        self._reset()
-
-    @abstractmethod
-    def _load(self, x: Array, y: Array, order: Order) -> None: ...
-
-    @abstractmethod
-    def _forward(self, first: int, count: int) -> Array: ...
-
-    @abstractmethod
-    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]: ...
-
-    @abstractmethod
-    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float: ...
-
-    @abstractmethod
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]: ...
-
-    @abstractmethod
-    def _theta(self) -> Array: ...
-
-    @abstractmethod
-    def _reset(self) -> None: ...
 
 
 class Backend(ABC):

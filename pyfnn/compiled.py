@@ -1,7 +1,6 @@
 """Finds the compiled parts of pyfnn and says, where they are absent or stale, what to do. Loads none of them."""
 
 import hashlib
-import importlib
 import importlib.metadata
 from pathlib import Path
 from types import ModuleType

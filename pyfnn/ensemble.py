@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn.boundary import Array, Loadable, Order, check_array, check_count, check_each, check_order, check_rate
 from pyfnn.errors import Diverged, InvalidInput
+from pyfnn.model import Loadable
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
 
 if TYPE_CHECKING:
-    from pyfnn.backend import Model
+    from pyfnn.model import Model
 
 _NAMED = 5  # of the members that diverged
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from pyfnn.backend import Array, Model
 from pyfnn.errors import Diverged, InvalidInput
+from pyfnn.model import Model
+from pyfnn.validation import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,14 @@ from typing import IO, TypeVar
 
 from threadpoolctl import threadpool_info
 
-from pyfnn import protocol
-from pyfnn.backend import Backend, Model, Operation
-from pyfnn.boundary import Array, Order
+from pyfnn.backend import Backend
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported
-from pyfnn.protocol import Setup
+from pyfnn.model import Model, Operation
+from pyfnn.process import protocol
+from pyfnn.process.protocol import Setup
 from pyfnn.registry import load_backend
+from pyfnn.validation import Array, Order
 
 Fields = dict[str, object]
 Held = TypeVar("Held", Model, Ensemble)

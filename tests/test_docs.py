@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import run, suites
+from bench import arguments
+from bench.suites import load
 from pyfnn import registry
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +69,9 @@ def test_ci_runs_the_readmes_own_commands(marker: str) -> None:
 
 
 def test_every_option_of_the_command_is_told_and_every_option_told_exists() -> None:
-    options = {option for option in re.findall(r"--[a-z][\w-]*", run.parser().format_help()) if option != "--help"}
+    options = {
+        option for option in re.findall(r"--[a-z][\w-]*", arguments.parser().format_help()) if option != "--help"
+    }
     users = "\n".join(text for name, text in DOCUMENTS.items() if name == "README.md" or name.startswith("docs/"))
     missing = {option for option in options if not re.search(rf"{option}(?![\w-])", users)}
     assert not missing
@@ -78,7 +81,7 @@ def test_every_option_of_the_command_is_told_and_every_option_told_exists() -> N
 
 def test_every_workload_suite_and_backend_is_told() -> None:
     hosted = [name for name, row in registry.rows().items() if row.host is not None]  # programs speak for themselves
-    names = {*suites.built_in_workloads(), *suites.built_in_suites(), *hosted}
+    names = {*load.built_in_workloads(), *load.built_in_suites(), *hosted}
     assert names <= set(re.findall(r"[\w-]+", " ".join(told(r"`[^`\n]+`"))))
 
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from conftest import require
+from support.requirements import require
 
 import pyfnn
-from bench import ceilings, device_probe, sensors
 from bench.experiments.calibrate_parity import random_case
-from bench.results import IMPLAUSIBLE
-from pyfnn import cuda, parity, registry
-from pyfnn.backend import Backend, Model
+from bench.machine import ceilings, device_probe, sensors
+from bench.results.derive import IMPLAUSIBLE
+from pyfnn import parity, registry
+from pyfnn.backend import Backend
+from pyfnn.device import VARIABLE
 from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.model import Model
 from pyfnn.network import DTYPES, Network, initialize
 
 pytestmark = pytest.mark.gpu
@@ -176,13 +178,13 @@ def test_products_are_not_rounded_to_tf32(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_an_absent_device_is_refused_with_a_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cuda.VARIABLE, "4096")
+    monkeypatch.setenv(VARIABLE, "4096")
     with pytest.raises((BackendUnavailable, pyfnn.PyfnnError), match="4096"):
         pyfnn.load_backend(name).create(SHAPES[0], initialize(SHAPES[0], 0))
 
 
 def test_the_ceilings_are_plausible_and_consistent() -> None:
-    found = ceilings.measure("before", DTYPES, [1], devices=("cuda",))
+    found = ceilings.measure_ceilings("before", DTYPES, [1], devices=("cuda",))
     assert found.absent == ""
     peaks = {(peak.dtype, peak.level): peak.gflops for peak in found.peaks if peak.device == "cuda"}
     (memory,) = (b.gigabytes_per_second for b in found.bandwidths if b.device == "cuda")

@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Column, Table
 
+from bench.check.commands import COMMANDS
+from bench.check.determinism import REPEATING
+from bench.check.ensembles import MANY
 from bench.check.files import FILES
-from bench.check.kit import Claim, Outcome, Subject, examine
-from bench.check.many import MANY
+from bench.check.kit import Candidate, Claim, Outcome, examine
+from bench.check.lifecycle import MANIFEST, STARTING
 from bench.check.mathematics import MATHEMATICS
-from bench.check.repeating import REPEATING
-from bench.check.starting import MANIFEST, STARTING
-from bench.check.talking import COMMANDS
 from bench.check.timing import TIMING
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, PyfnnError
@@ -81,7 +81,7 @@ def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -
     begin = time.perf_counter()
     console.print(f"\n[bold]{escape(row.name)}[/] ({escape(row.language)}, {row.division})", highlight=False)
     try:
-        subject = Subject(row, timeout)
+        subject = Candidate(row, timeout)
     except PyfnnError as error:
         outcomes = [_not_started(error)]
         _tell(outcomes[0], console)

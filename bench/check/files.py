@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.check.kit import Exercise, Failed, Skipped, Subject, Topic, close_to, same_bits
-from bench.suites import all_threads
-from pyfnn import activations, losses, oracle, protocol
+from bench.check.kit import Candidate, Exercise, Failed, Skipped, Topic, close_to, same_bits
+from bench.machine.cpus import all_threads
+from pyfnn import activations, losses, oracle
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
+from pyfnn.process import protocol
 
 FILES = Topic("init and files", "A program")
 _REFUSE = "What to refuse"
@@ -17,7 +18,7 @@ _ARRAYS = (protocol.THETA, protocol.X, protocol.Y, protocol.ORDER)
 _ASKED = 2  # threads
 
 
-def _right(subject: Subject, task: Exercise, when: str) -> None:
+def _right(subject: Candidate, task: Exercise, when: str) -> None:
     """The worker, as it is now, computes this exercise."""
     model = subject.load(task)
     outputs = oracle.forward(task.network, task.theta.astype(np.float64), task.x).A[-1]
@@ -25,7 +26,7 @@ def _right(subject: Subject, task: Exercise, when: str) -> None:
         raise Failed(f"{when} the outputs are wrong")
 
 
-def _init(subject: Subject, files: dict[str, bytes]) -> PyfnnError | None:
+def _init(subject: Candidate, files: dict[str, bytes]) -> PyfnnError | None:
     """The error that init answers, if it does."""
     subject.lay(files)
     try:
@@ -38,7 +39,7 @@ def _init(subject: Subject, files: dict[str, bytes]) -> PyfnnError | None:
 
 
 @FILES.claim("init says how many threads it will use, at most those asked for", "read the line threads of network.txt")
-def _threads(subject: Subject) -> str:
+def _threads(subject: Candidate) -> str:
     model = subject.load(subject.exercise())
     if model.threads != 1:
         raise Failed(f"threads={model.threads}", "1 was asked for")
@@ -54,7 +55,7 @@ def _threads(subject: Subject) -> str:
 
 
 @FILES.claim("theta after init is theta.bin, bit for bit", "keep every bit: no detour through text or another width")
-def _theta_is_kept(subject: Subject) -> None:
+def _theta_is_kept(subject: Candidate) -> None:
     for dtype in ("float32", "float64"):
         task = subject.exercise(dtype=dtype)
         if not same_bits(subject.load(task).theta(), task.theta):
@@ -65,7 +66,7 @@ def _theta_is_kept(subject: Subject) -> None:
     "init again, with other sizes and another dtype, replaces the model",
     "forget all of the earlier model: sizes, dtype, theta, data, order, buffers",
 )
-def _init_again(subject: Subject) -> None:
+def _init_again(subject: Candidate) -> None:
     sizes = ((5, 7, 3), (9, 4, 6, 2), (2, 2), (5, 7, 3))
     for number, shape in enumerate(sizes):
         for dtype in ("float32", "float64"):
@@ -73,7 +74,7 @@ def _init_again(subject: Subject) -> None:
 
 
 @FILES.claim("init starts over after training", "read theta.bin at each init; do not keep the trained theta")
-def _init_starts_over(subject: Subject) -> None:
+def _init_starts_over(subject: Candidate) -> None:
     task = subject.exercise()
     subject.load(task).train(0, 40, 4, 0.01)
     if not same_bits(subject.load(task).theta(), task.theta):
@@ -84,7 +85,7 @@ def _init_starts_over(subject: Subject) -> None:
     "unknown keys in network.txt are ignored, wherever they stand",
     "read network.txt by its keys; skip what you do not know",
 )
-def _unknown_keys(subject: Subject) -> None:
+def _unknown_keys(subject: Candidate) -> None:
     files = subject.exercise().files()
     text = files[protocol.NETWORK].decode()
     files[protocol.NETWORK] = f"colour dark blue\n{text}flag\n".encode()
@@ -97,7 +98,7 @@ def _unknown_keys(subject: Subject) -> None:
     "a network without a hidden layer, whose line activations is empty, is read",
     "read `activations` alone on its line as no names: sizes has two entries then",
 )
-def _no_hidden(subject: Subject) -> None:
+def _no_hidden(subject: Candidate) -> None:
     _right(subject, subject.exercise((4, 3)), "4-3:")
 
 
@@ -105,7 +106,7 @@ def _no_hidden(subject: Subject) -> None:
     "after init, commands read no file but rates.bin",
     "keep copies of everything in init",
 )
-def _files_gone(subject: Subject) -> None:
+def _files_gone(subject: Candidate) -> None:
     task = subject.exercise()
     model = subject.load(task)
     outputs = model.forward(0, 40)
@@ -123,7 +124,7 @@ def _files_gone(subject: Subject) -> None:
 
 
 @FILES.claim("files that change after init change nothing", "copy what init reads: a mapped file is no copy")
-def _files_changed(subject: Subject) -> None:
+def _files_changed(subject: Candidate) -> None:
     task, other = subject.exercise(), subject.exercise(seed=1)
     model = subject.load(task)
     outputs = model.forward(0, 40)
@@ -143,7 +144,7 @@ def _mutilated(files: dict[str, bytes], name: str, kind: str) -> dict[str, bytes
     return {**files, name: cut[kind]}
 
 
-def _must_refuse(subject: Subject, cases: Iterator[tuple[str, dict[str, bytes]]], wanted: str) -> None:
+def _must_refuse(subject: Candidate, cases: Iterator[tuple[str, dict[str, bytes]]], wanted: str) -> None:
     """Each of these is refused, and a good init works after all of them."""
     accepted = []
     for what, files in cases:
@@ -158,7 +159,7 @@ def _must_refuse(subject: Subject, cases: Iterator[tuple[str, dict[str, bytes]]]
 
 
 @FILES.claim("a file that is missing is answered with an error", "answer error, naming the file; live on", _REFUSE)
-def _missing(subject: Subject) -> None:
+def _missing(subject: Candidate) -> None:
     files = subject.exercise().files()
     without = ((f"no {name}", {key: data for key, data in files.items() if key != name}) for name in files)
     _must_refuse(subject, without, "an error for each")
@@ -169,7 +170,7 @@ def _missing(subject: Subject) -> None:
     "hold each file's size against what sizes, rows and order ask for, before reading it",
     _REFUSE,
 )
-def _wrong_size(subject: Subject) -> None:
+def _wrong_size(subject: Candidate) -> None:
     for dtype in ("float32", "float64"):
         files = subject.exercise(dtype=dtype).files()
         kinds = ("cut short", "a byte short", "too long", "empty")
@@ -178,7 +179,7 @@ def _wrong_size(subject: Subject) -> None:
 
 
 @FILES.claim("a network.txt that lacks a line is answered with an error", "answer error, naming the key", _REFUSE)
-def _lacks_a_line(subject: Subject) -> None:
+def _lacks_a_line(subject: Candidate) -> None:
     files = subject.exercise().files()
     lines = files[protocol.NETWORK].decode().splitlines(keepends=True)
     cases = (
@@ -206,7 +207,7 @@ _NONSENSE = {
     "check what you read: sizes at least two, all at least 1",
     _REFUSE,
 )
-def _nonsense(subject: Subject) -> None:
+def _nonsense(subject: Candidate) -> None:
     files = subject.exercise().files()
     text = files[protocol.NETWORK].decode()
 
@@ -224,7 +225,7 @@ def _nonsense(subject: Subject) -> None:
     "hold every entry of order.bin against 0 and rows in init: later it would be read beyond the data",
     _REFUSE,
 )
-def _row_numbers(subject: Subject) -> None:
+def _row_numbers(subject: Candidate) -> None:
     task = subject.exercise()
 
     def cases() -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -240,7 +241,7 @@ def _row_numbers(subject: Subject) -> None:
     "a function it lacks is answered with kind=unsupported, by name",
     "answer error with kind=unsupported and the function's name in message",
 )
-def _unsupported(subject: Subject) -> str:
+def _unsupported(subject: Candidate) -> str:
     said, files = subject.said, subject.exercise().files()
     text = files[protocol.NETWORK].decode()
     lacked = [("activations", name) for name in activations.TABLE if name not in said.activations][:1]
@@ -270,7 +271,7 @@ def _with_function(text: str, key: str, name: str) -> str:
     "another output activation is either computed or refused",
     "read output_activation, and use it; refuse what you lack",
 )
-def _output_activation(subject: Subject) -> str:
+def _output_activation(subject: Candidate) -> str:
     hidden, loss = subject.activation(), subject.loss()
     if losses.TABLE[loss].fuses or hidden == "identity":
         raise Skipped("no squared error, or no activation to put there")

@@ -18,14 +18,21 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bench.suites import CaseKey, Operation, Problem, Workload
-from bench.workers import Seat, choose_cpus
-from pyfnn import activations, launch, losses, parity, protocol
-from pyfnn.backend import Array, Description
+from bench.machine.cpus import choose_cpus
+from bench.measure.session import Session
+from bench.suites.problem import Problem
+from bench.suites.suite import CaseKey, Workload
+from bench.terms import Operation
+from pyfnn import activations, losses, parity
+from pyfnn.backend import Description
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
 from pyfnn.manifest import Row
 from pyfnn.network import Network, initialize
-from pyfnn.process import ProcessModel, Worker, command_of
+from pyfnn.process import launch, protocol
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.program import command_of
+from pyfnn.process.worker import Worker
+from pyfnn.validation import Array
 
 Result = Literal["pass", "FAIL", "skipped"]
 PREFERRED = ("tanh", "relu", "sigmoid", "identity")  # activations of the exercises, where the subject has them
@@ -66,7 +73,7 @@ class Claim:
     text: str
     mend: str
     section: str
-    attempt: "Callable[[Subject], str | None]" = field(repr=False)
+    attempt: "Callable[[Candidate], str | None]" = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,10 @@ class Topic:
 
     def claim(
         self, text: str, mend: str, section: str = ""
-    ) -> "Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]":
+    ) -> "Callable[[Callable[[Candidate], str | None]], Callable[[Candidate], str | None]]":
         """Put the decorated function on the list."""
 
-        def put(attempt: "Callable[[Subject], str | None]") -> "Callable[[Subject], str | None]":
+        def put(attempt: "Callable[[Candidate], str | None]") -> "Callable[[Candidate], str | None]":
             self.claims.append(Claim(self.name, text, mend, section or self._section, attempt))
             return attempt
 
@@ -144,14 +151,14 @@ def exercise(network: Network, rows: int = 40, entries: int = 120, seed: int = 0
 
 
 @dataclass(frozen=True)
-class Talk:
+class Transcript:
     """A whole conversation. status: the exit status, None where it did not end in time."""
 
     lines: tuple[str, ...]
     status: int | None
 
 
-class Subject:
+class Candidate:
     """A row under examination. A context manager: leaving it ends its processes.
 
     One process serves claim after claim; where one dies of a claim or falls out of step, the next claim gets a new one.
@@ -171,8 +178,8 @@ class Subject:
     def __init__(self, row: Row, timeout: float) -> None:
         self.row, self.timeout = row, timeout
         self.command = command_of(row)
-        self._talks: dict[tuple[str, ...], Talk] = {}
-        self._seats: dict[Operation, Seat] = {}
+        self._talks: dict[tuple[str, ...], Transcript] = {}
+        self._seats: dict[Operation, Session] = {}
         self._worker: Worker | None = None
         worker = self.worker
         self.said: Description = worker.description
@@ -201,13 +208,13 @@ class Subject:
         """Seconds for what takes no time."""
         return _PATIENCE + self.startup_seconds
 
-    def talk(self, *commands: str) -> Talk:
+    def talk(self, *commands: str) -> Transcript:
         """What a process of its own answers to these lines, and to the end of input after them; asked once only."""
         if commands not in self._talks:
             self._talks[commands] = self._converse("".join(f"{line}\n" for line in commands).encode())
         return self._talks[commands]
 
-    def _converse(self, words: bytes) -> Talk:
+    def _converse(self, words: bytes) -> Transcript:
         launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
         setting = [",".join(map(str, choose_cpus(1))), "1"]
         with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as folder:
@@ -226,7 +233,7 @@ class Subject:
                 _kill(process.pid)
                 out, _ = process.communicate()
             _kill(process.pid)  # its children too
-        return Talk(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
+        return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
     # What it can be asked to compute ----------------------------------------------------------------------------------
 
@@ -270,15 +277,15 @@ class Subject:
             (folder / name).write_bytes(data)
         return folder
 
-    def seat(self, operation: Operation, workload: Workload, problem: Problem) -> Seat:
+    def seat(self, operation: Operation, workload: Workload, problem: Problem) -> Session:
         """A process with a workload, as the harness measures one; kept for the next claim about this operation."""
         if operation not in self._seats:
             case = CaseKey(workload, operation, problem.network.dtype, 1)
-            self._seats[operation] = seat = Seat(self.row, case, problem, self.timeout)
+            self._seats[operation] = seat = Session(self.row, case, problem, self.timeout)
             seat.sit_down()
         return self._seats[operation]
 
-    def __enter__(self) -> "Subject":
+    def __enter__(self) -> "Candidate":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -293,7 +300,7 @@ def _kill(group: int) -> None:
 # Questions that several topics ask ------------------------------------------------------------------------------------
 
 
-def refused(subject: Subject, lines: Iterable[str], wanted: str) -> None:
+def refused(subject: Candidate, lines: Iterable[str], wanted: str) -> None:
     """Each of these lines is answered with an error, in a process that lives on."""
     accepted = []
     for line in lines:
@@ -326,14 +333,14 @@ def close_to(got: Array, wanted: Array) -> bool:
 # The examination ------------------------------------------------------------------------------------------------------
 
 
-def examine(subject: Subject, claims: Iterable[Claim]) -> Iterator[Outcome]:
+def examine(subject: Candidate, claims: Iterable[Claim]) -> Iterator[Outcome]:
     """Try one claim after the other; whatever a subject does costs it that claim alone."""
     for claim in claims:
         yield _try(subject, claim)
 
 
 @np.errstate(all="ignore")  # what a subject computes may be anything
-def _try(subject: Subject, claim: Claim) -> Outcome:
+def _try(subject: Candidate, claim: Claim) -> Outcome:
     try:
         note = claim.attempt(subject)
     except Skipped as reason:

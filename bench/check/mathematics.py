@@ -5,13 +5,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from bench.check import suspects
-from bench.check.kit import Exercise, Failed, Skipped, Subject, Topic, exercise
+from bench.check.diagnosis import explain
+from bench.check.kit import Candidate, Exercise, Failed, Skipped, Topic, exercise
 from pyfnn import activations, losses, oracle, parity
-from pyfnn.backend import Array
 from pyfnn.errors import Unsupported
 from pyfnn.network import DTYPES, Network
-from pyfnn.process import ProcessModel
+from pyfnn.process.model import ProcessModel
+from pyfnn.validation import Array
 
 MATHEMATICS = Topic("mathematics", "The network")
 
@@ -27,7 +27,7 @@ def _battery(network: Network, batch: int) -> list[parity.Trial]:
     return parity.battery(network, task.theta, task.x, task.y, batch)
 
 
-def _prove(subject: Subject, networks: Sequence[Network], batch: int = _BATCH, *, listed: bool = False) -> str:
+def _prove(subject: Candidate, networks: Sequence[Network], batch: int = _BATCH, *, listed: bool = False) -> str:
     """The battery on each of these; the first that fails, with what explains it.
 
     Where all is `listed` in hello, alone a dtype may be refused.
@@ -53,7 +53,7 @@ def _prove(subject: Subject, networks: Sequence[Network], batch: int = _BATCH, *
             raise Failed(
                 f"{_told(network)}: {evidence.worst}; {failed}",
                 f"‖error‖ within {evidence.worst.bound:.3g}, as docs/method.md derives it",
-                suspects.likely(make, trial),
+                explain(make, trial),
             )
         done, worst = done + len(evidence.checks), max(worst, evidence.worst.share)
     if not done:
@@ -67,12 +67,12 @@ def _told(network: Network) -> str:
     return f"{'-'.join(map(str, network.sizes))} {hidden}, {network.loss}, {network.dtype}"
 
 
-def _hidden(subject: Subject) -> list[str]:
+def _hidden(subject: Candidate) -> list[str]:
     return [name for name in activations.TABLE if name in subject.said.activations]
 
 
-def _every_activation(loss: str, dtype: str) -> Callable[[Subject], str]:
-    def attempt(subject: Subject) -> str:
+def _every_activation(loss: str, dtype: str) -> Callable[[Candidate], str]:
+    def attempt(subject: Candidate) -> str:
         if loss not in subject.said.losses:
             raise Skipped(f"hello does not list {loss}")
         output = _output(subject, loss)
@@ -82,7 +82,7 @@ def _every_activation(loss: str, dtype: str) -> Callable[[Subject], str]:
     return attempt
 
 
-def _output(subject: Subject, loss: str) -> str | None:
+def _output(subject: Candidate, loss: str) -> str | None:
     """The output activation that it has for this loss."""
     if losses.TABLE[loss].fuses or "identity" in subject.said.activations:
         return None
@@ -96,38 +96,38 @@ for _dtype in DTYPES:
         )
 
 
-def _shapes(subject: Subject, sizes: Sequence[tuple[int, ...]], batch: int = _BATCH, l2: float = 0.01) -> str:
+def _shapes(subject: Candidate, sizes: Sequence[tuple[int, ...]], batch: int = _BATCH, l2: float = 0.01) -> str:
     networks = [subject.network(shape, dtype, l2) for dtype in DTYPES for shape in sizes]
     return _prove(subject, networks, batch)
 
 
 @MATHEMATICS.claim("no hidden layer", _ADVICE)
-def _no_hidden_layer(subject: Subject) -> str:
+def _no_hidden_layer(subject: Candidate) -> str:
     return _shapes(subject, [(4, 3), (6, 2)])
 
 
 @MATHEMATICS.claim("layers of width 1", _ADVICE)
-def _width_1(subject: Subject) -> str:
+def _width_1(subject: Candidate) -> str:
     return _shapes(subject, [(1, 1, 1), (3, 1, 2), (1, 4, 1, 5, 2)])
 
 
 @MATHEMATICS.claim("odd widths, wider than a vector register or a cache line", _ADVICE)
-def _odd_widths(subject: Subject) -> str:
+def _odd_widths(subject: Candidate) -> str:
     return _shapes(subject, [(33, 17, 9), (13, 67, 5)], batch=9)
 
 
 @MATHEMATICS.claim("many layers", _ADVICE)
-def _deep(subject: Subject) -> str:
+def _deep(subject: Candidate) -> str:
     return _shapes(subject, [(4, 5, 6, 5, 4, 3, 2)])
 
 
 @MATHEMATICS.claim("a batch of one row", _ADVICE)
-def _one_row(subject: Subject) -> str:
+def _one_row(subject: Candidate) -> str:
     return _shapes(subject, [(5, 7, 3)], batch=1)
 
 
 @MATHEMATICS.claim("a large batch, without λ", _ADVICE)
-def _large_batch(subject: Subject) -> str:
+def _large_batch(subject: Candidate) -> str:
     return _shapes(subject, [(5, 7, 3)], batch=37, l2=0.0)
 
 
@@ -135,7 +135,7 @@ def _large_batch(subject: Subject) -> str:
     "an activation of its own for each hidden layer",
     "read as many names from the line activations as there are hidden layers",
 )
-def _one_a_layer(subject: Subject) -> str:
+def _one_a_layer(subject: Candidate) -> str:
     names = _hidden(subject)
     if len(names) < 2:
         raise Skipped("it has one activation")
@@ -146,7 +146,7 @@ def _one_a_layer(subject: Subject) -> str:
 
 
 @MATHEMATICS.claim("an output activation with the squared errors", "delta_L has the factor f_L'(Z_L)")
-def _output_activations(subject: Subject) -> str:
+def _output_activations(subject: Candidate) -> str:
     smooth = [name for name in _hidden(subject) if name != "identity"]
     squared = [name for name in subject.said.losses if name in losses.TABLE and not losses.TABLE[name].fuses]
     return _prove(
@@ -157,7 +157,7 @@ def _output_activations(subject: Subject) -> str:
 
 
 @MATHEMATICS.claim("an activation with a parameter", "read the number in the parentheses, and use it")
-def _parameters(subject: Subject) -> str:
+def _parameters(subject: Candidate) -> str:
     named = [f"{name}(0.3)" for name in _hidden(subject) if activations.TABLE[name].default is not None]
     if not named:
         raise Skipped("hello lists none that takes one")
@@ -172,7 +172,7 @@ def _parameters(subject: Subject) -> str:
     "cross-entropies of logits of ±1000 are right and finite",
     "subtract the row's maximum before exponentials (softmax); max(z, 0) − z t + log1p(exp(−|z|)) (sigmoid)",
 )
-def _extreme_logits(subject: Subject) -> str:
+def _extreme_logits(subject: Candidate) -> str:
     fused = [name for name in subject.said.losses if name in losses.TABLE and losses.TABLE[name].fuses]
     if not fused:
         raise Skipped("hello lists no cross-entropy")
@@ -190,7 +190,7 @@ def _extreme(network: Network) -> Exercise:
     return task
 
 
-def _bears(subject: Subject, task: Exercise) -> None:
+def _bears(subject: Candidate, task: Exercise) -> None:
     model, network = subject.load(task), task.network
     theta, count = task.theta.astype(np.float64), len(task.x)
     loss, gradient = model.loss_and_gradient(0, count)
@@ -207,7 +207,7 @@ def _bears(subject: Subject, task: Exercise) -> None:
 
 
 @MATHEMATICS.claim("the loss has 17 digits", "print the loss as a double with 17 significant digits: %.17g or the like")
-def _digits(subject: Subject) -> str:
+def _digits(subject: Candidate) -> str:
     subject.load(subject.exercise(dtype="float64"))
     said = [subject.worker.call("gradient", first, 3).get("loss", "") for first in range(8)]
     most = max(len(_significant(text)) for text in said)

@@ -9,10 +9,12 @@ from functools import lru_cache
 import numpy as np
 import psutil
 
-from bench.check.kit import Failed, Skipped, Subject, Topic, close_to, exercise, same_bits
-from bench.schedule import SIGN_OF_LINEARITY
-from bench.suites import Operation, Problem, Workload
-from bench.workers import Seat
+from bench.check.kit import Candidate, Failed, Skipped, Topic, close_to, exercise, same_bits
+from bench.measure.calibration import SIGN_OF_LINEARITY
+from bench.measure.session import Session
+from bench.suites.problem import Problem
+from bench.suites.suite import Workload
+from bench.terms import Operation
 from pyfnn.network import Network
 
 TIMING = Topic("timing and memory", "A program")
@@ -31,7 +33,7 @@ _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
 
 
-def _seat(subject: Subject, operation: Operation) -> tuple[Seat, int]:
+def _seat(subject: Candidate, operation: Operation) -> tuple[Session, int]:
     """A process with a middling network loaded, as the harness has it; and how many steps of this make a block."""
     network = subject.network((48, 96, 48), l2=1e-4)
     workload = Workload(
@@ -49,7 +51,7 @@ def _seat(subject: Subject, operation: Operation) -> tuple[Seat, int]:
     return seat, steps
 
 
-def _seconds(seat: Seat, steps: int) -> float:
+def _seconds(seat: Session, steps: int) -> float:
     seat.reset()
     return seat.run(steps).seconds
 
@@ -66,7 +68,7 @@ def _honest(operation: Operation) -> None:
         "start a monotonic clock before the first step, stop it when all work is done; seconds, not milliseconds",
         "A program",
     )
-    def attempt(subject: Subject) -> str:
+    def attempt(subject: Candidate) -> str:
         seat, steps = _seat(subject, operation)
         block = seat.turn(min(steps, 10), steps)
         if not block.seconds > 0:
@@ -78,7 +80,7 @@ def _honest(operation: Operation) -> None:
         "let REPEATS (or COUNT) be what the loop does, each repeat on rows of its own; hoist nothing out of it",
         "A program",
     )
-    def linear(subject: Subject) -> str:
+    def linear(subject: Candidate) -> str:
         seat, steps = _seat(subject, operation)
         if operation == "train":
             steps = min(steps, _ENTRIES // _BATCH // 2)
@@ -107,7 +109,7 @@ _honest("gradient")
     "the clock knows times below a millisecond",
     "take a finer clock: CLOCK_MONOTONIC, perf_counter, nanoTime; print seconds with 9 digits",
 )
-def _resolution(subject: Subject) -> str:
+def _resolution(subject: Candidate) -> str:
     model, repeats = subject.load(subject.exercise()), 1
     while model.time("gradient", 0, 7, repeats) < 3 * _RESOLUTION and model.call_wall_seconds < 0.1:
         repeats *= 2
@@ -121,7 +123,7 @@ def _resolution(subject: Subject) -> str:
     "minibatches are not prepared in init",
     "copy order; gather the rows that it names in each step, inside the clock",
 )
-def _not_prepared(subject: Subject) -> str:
+def _not_prepared(subject: Candidate) -> str:
     network, rows, entries = subject.network((1024, 2)), 64, 100_000
     short, long = exercise(network, rows, rows), exercise(network, rows, entries)
     subject.drop()
@@ -142,7 +144,7 @@ def _not_prepared(subject: Subject) -> str:
     "memory does not grow from call to call",
     "free what a call allocates, and what the earlier init did; better, allocate in init",
 )
-def _no_leak(subject: Subject) -> str:
+def _no_leak(subject: Candidate) -> str:
     task = exercise(subject.network((64, 64, 10)), rows=64, entries=640)
     model = subject.load(task)
     sizes = [_resident(subject)]
@@ -163,7 +165,7 @@ def _no_leak(subject: Subject) -> str:
     raise Failed(f"resident MiB, stretch by stretch: {steps}")
 
 
-def _resident(subject: Subject) -> int:
+def _resident(subject: Candidate) -> int:
     """Bytes of the process and its children."""
     process = psutil.Process(subject.worker.pid)
     return sum(int(each.memory_info().rss) for each in (process, *process.children(recursive=True)))
@@ -173,7 +175,7 @@ def _resident(subject: Subject) -> int:
     "stopped in the middle of a step, and continued, it goes on",
     "start interrupted calls again (EINTR); a helper process must not take silence for death",
 )
-def _stopped(subject: Subject) -> str:
+def _stopped(subject: Candidate) -> str:
     task = subject.exercise((24, 48, 24))
     model = subject.load(task)
     repeats = 1

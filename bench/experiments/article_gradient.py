@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import suites
+from bench.suites import load
+from bench.suites.problem import make_problem
 from pyfnn import oracle
 from pyfnn.network import Network, initialize
 
@@ -48,7 +49,7 @@ def relative_errors(network: Network, theta: NDArray[Any], x: NDArray[Any], y: N
 
 def main() -> int:
     """Print the table for wine-deep, at both starting schemes."""
-    problem = suites.problem(suites.built_in_workloads()["wine-deep"], "float64")
+    problem = make_problem(load.built_in_workloads()["wine-deep"], "float64")
     table = Table("θ", *(f"dW_{layer}" for layer in range(1, problem.network.n_layers + 1)))
     table.title = "The article's gradient on wine-deep: relative error in norm"
     starts = {

@@ -17,9 +17,11 @@ import numpy as np
 
 import pyfnn
 from pyfnn import oracle, parity
-from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.model import Model, Operation
 from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.validation import Array, Order
 
 _WIDEST, _WIDE = 60, 2048
 _LARGEST_BATCH = 40

@@ -8,7 +8,7 @@ from rich.console import Console
 from pyfnn.errors import PyfnnError
 
 
-def perform(
+def run_command(
     name: str,
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace, Console], None],

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.report import figures, summary
-from bench.results import Results
+from bench.results.schema import Results
 
 
 def write(results: Results, folder: Path) -> list[Path]:

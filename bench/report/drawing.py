@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from bench.report.rows import Row
+from bench.report.rows import BackendView
 
 WIDTH = 3.5  # inches: one column of a journal
 PAGE = 9.0  # inches: figures taller than this go on in a further file
@@ -106,7 +106,7 @@ def spread(wanted: Sequence[float], distance: float, length: float) -> list[floa
     return [start + i * distance for i, start in enumerate(starts)]
 
 
-def marker_of(row: Row) -> tuple[str, str]:
+def marker_of(row: BackendView) -> tuple[str, str]:
     """Its division's marker and colour."""
     return DIVISION_STYLE.get(row.backend.division, OTHER_STYLE)
 
@@ -143,3 +143,8 @@ def wrapped(footnotes: Iterable[str], width: float = WIDTH) -> list[str]:
 def put_footnotes(figure: Figure, lines: Sequence[str]) -> None:
     """Lines of text at the lower left."""
     figure.text(EDGE / figure.get_figwidth(), EDGE / figure.get_figheight(), "\n".join(lines), color=MUTED, va="bottom")
+
+
+FLOOR, ROOF = "noise floor", "roof"  # the groups they have in the SVG
+
+WIDE = 7.2  # inches: both columns of a journal

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.format import Quantity, number
 from bench.report.drawing import (
     AXIS,
     BLACK,
@@ -22,6 +23,7 @@ from bench.report.drawing import (
     LINE,
     ROW,
     SHADE,
+    WIDE,
     WIDTH,
     WORD,
     division_handle,
@@ -34,22 +36,21 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.rows import DIVISIONS, CaseRows, Quantity, Row, number
+from bench.report.rows import DIVISIONS, BackendView, CaseView
 
-WIDE = 7.2  # inches: both columns of a journal
 PANELS = 4  # workloads beside each other
 _APART = 0.2  # rows between the dtypes of a backend
 _VALUE = "0.000×"  # room for what stands behind each row of a panel
 
-Column = Sequence[CaseRows]  # one workload's cases, one a dtype
+Column = Sequence[CaseView]  # one workload's cases, one a dtype
 
 
-def relative(row: Row) -> Quantity | None:
+def relative(row: BackendView) -> Quantity | None:
     """How many times faster than the reference, which itself is once as fast."""
     return Quantity(1.0) if row.verdict == "reference" and row.step else row.ratio
 
 
-def standing(name: str, cases: Iterable[CaseRows]) -> float | None:
+def standing(name: str, cases: Iterable[CaseView]) -> float | None:
     """The geometric mean of a backend's ratios over these cases; None where one is missing (Fleming and Wallace 1986,
     "How not to lie with statistics").
     """
@@ -59,7 +60,7 @@ def standing(name: str, cases: Iterable[CaseRows]) -> float | None:
     return math.exp(fmean(math.log(ratio.value) for ratio in ratios if ratio))
 
 
-def overview(cases: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
+def overview(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
     """A row a backend, a panel a workload, a mark a dtype: the ratio to the reference, with its interval.
 
     Parameters
@@ -99,7 +100,7 @@ def overview(cases: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure:
     return figure
 
 
-def effort(cases: Sequence[CaseRows], footnotes: Sequence[str]) -> Figure | None:
+def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None:
     """Speed against lines of code, a point a backend; None where fewer than two have both.
 
     Parameters
@@ -173,7 +174,7 @@ def _overview_panel(
     axes.set_xlabel(f"Speed relative to {_references(column)} (×)", labelpad=1)
 
 
-def _mark(axes: Axes, row: Row, ratio: Quantity, y: float, *, filled: bool) -> None:
+def _mark(axes: Axes, row: BackendView, ratio: Quantity, y: float, *, filled: bool) -> None:
     marker, colour = marker_of(row)
     if ratio.interval:
         axes.plot(ratio.interval, [y, y], color=colour, linewidth=0.9, zorder=2)
@@ -181,7 +182,7 @@ def _mark(axes: Axes, row: Row, ratio: Quantity, y: float, *, filled: bool) -> N
     axes.plot([ratio.value], [y], marker=marker, markersize=3, markerfacecolor=face, markeredgecolor=colour, zorder=3)
 
 
-def _effort_panel(axes: Axes, drawn: Sequence[tuple[Row, float, float]], plot: float, label: str) -> None:
+def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]], plot: float, label: str) -> None:
     log_axis(axes, "x", [x for _, x, _ in drawn])
     log_axis(axes, "y", [y for _, _, y in drawn])
     to_fraction = axes.transData + axes.transAxes.inverted()
@@ -201,12 +202,12 @@ def _effort_panel(axes: Axes, drawn: Sequence[tuple[Row, float, float]], plot: f
 # What stands where ---------------------------------------------------------------------------------------------------
 
 
-def _columns(cases: Sequence[CaseRows]) -> list[list[CaseRows]]:
+def _columns(cases: Sequence[CaseView]) -> list[list[CaseView]]:
     names = dict.fromkeys(rows.case.workload for rows in cases)
     return [[rows for rows in cases if rows.case.workload == name] for name in names]
 
 
-def _groups(cases: Sequence[CaseRows]) -> list[tuple[str, list[str]]]:
+def _groups(cases: Sequence[CaseView]) -> list[tuple[str, list[str]]]:
     """Backends by division; the fastest over the cases that they have first, then those without a ratio."""
     division = {row.backend.name: row.backend.division for rows in cases for row in rows.rows}
     known = {name: [r.value for rows in cases for row in rows.rows if row.backend.name == name and (r := relative(row))]
@@ -227,22 +228,22 @@ def _places(groups: Sequence[tuple[str, Sequence[str]]]) -> dict[str, float]:
     return {name: at + GAP * group for at, (name, group) in enumerate(pairs)}
 
 
-def _bounds(cases: Iterable[CaseRows]) -> list[float]:
+def _bounds(cases: Iterable[CaseView]) -> list[float]:
     ratios = [ratio for rows in cases for row in rows.rows if (ratio := relative(row))]
     return [1.0, *(bound for ratio in ratios for bound in (ratio.interval or (ratio.value,)))]
 
 
-def _references(cases: Iterable[CaseRows]) -> str:
+def _references(cases: Iterable[CaseView]) -> str:
     names = dict.fromkeys(rows.case.reference for rows in cases if rows.case.reference)
     return " or ".join(names) or "nobody"
 
 
-def _reference_note(cases: Sequence[CaseRows]) -> str:
+def _reference_note(cases: Sequence[CaseView]) -> str:
     names = {rows.case.reference for rows in cases}
     return "" if len(names) == 1 else "The reference is not the same in all cases: see the tables."
 
 
-def _missing_note(cases: Sequence[CaseRows], dtypes: Sequence[str]) -> str:
+def _missing_note(cases: Sequence[CaseView], dtypes: Sequence[str]) -> str:
     """Who has no open mark, and why: the filled ones' absence is told in place."""
     missing = [
         f"{row.backend.name} on {rows.case.workload} ({row.status if row.status != 'ok' else 'no ratio'})"

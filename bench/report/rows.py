@@ -5,30 +5,21 @@ What is withheld is withheld here: a ratio without an interval or a noise floor,
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import fmean, median
+from statistics import median
 
-from bench import intervals
-from bench.results import BackendResult, Case, Estimate, Results, pairs_of
+from bench.format import Quantity, Unit, number, rate_text, unit_of, with_interval, words
+from bench.results.derive import pairs_of
+from bench.results.schema import BackendResult, Case, Estimate, Results
+from bench.statistics import intervals
 
 DIVISIONS = ("plain", "tuned", "framework")
 BUSY = 0.95  # of the wall time by the device's clock; where it is less, that is told
 
-Interval = tuple[float, float]
-
 
 @dataclass(frozen=True)
-class Quantity:
-    """A value, and its 95 % interval where there is one."""
-
-    value: float
-    interval: Interval | None = None
-
-
-@dataclass(frozen=True)
-class Row:
+class BackendView:
     """One backend in one case.
 
     Attributes
@@ -60,7 +51,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class CaseRows:
+class CaseView:
     """One case as it is told.
 
     Attributes
@@ -76,13 +67,13 @@ class CaseRows:
     """
 
     case: Case
-    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    groups: tuple[tuple[str, tuple[BackendView, ...]], ...]
     unit: "Unit"
     floor: float | None
     notes: tuple[str, ...]
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[BackendView, ...]:
         """Every row, in order."""
         return tuple(row for _, rows in self.groups for row in rows)
 
@@ -150,69 +141,13 @@ class Absence:
     cases: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Unit:
-    """An SI unit of time."""
-
-    name: str
-    seconds: float
-
-
-UNITS = (Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6), Unit("ns", 1e-9))
-
-
-def unit_of(seconds: Iterable[float]) -> Unit:
-    """The unit in which the geometric mean of these times is at least 1."""
-    logs = [math.log(value) for value in seconds]
-    centre = math.exp(fmean(logs)) if logs else 1e-6
-    return next((unit for unit in UNITS if centre >= unit.seconds), UNITS[-1])
-
-
-def number(value: float, significant: int = 3) -> str:
-    """`value` to so many significant digits, never in powers of ten: 0.0412, 49.8, 207703."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    return f"{value:.{max(0, significant - 1 - math.floor(math.log10(abs(value))))}f}"
-
-
-def rate_text(per_second: float) -> str:
-    """Three digits and a prefix: ``840``, ``18.9 k``, ``1.10 M``, ``2.50 G``."""
-    prefix, size = next(((p, s) for p, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if per_second >= s), ("", 1.0))
-    return f"{number(per_second / size)} {prefix}".rstrip()
-
-
-def with_interval(quantity: Quantity, scale: float = 1.0) -> str:
-    """For instance ``49.8 [49.3, 50.3]``.
-
-    As far as the interval's half-width bears: to its first digit, or its second where the first is 1; no fewer than two
-    digits of the value, no more than five.
-    """
-    value = quantity.value / scale
-    if quantity.interval is None:
-        return number(value)
-    low, high = (bound / scale for bound in quantity.interval)
-    leading = -math.floor(math.log10(value))
-    half = (high - low) / 2
-    wanted = -math.floor(math.log10(half / 2)) if half > 0 else leading + 4
-    digits = max(0, leading + 1, min(leading + 4, wanted))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def with_margin(quantity: Quantity) -> str:
-    """For instance ``12.3 ±1.4 %``: the interval is from 12.3 ÷ 1.014 to 12.3 × 1.014, even on a log scale."""
-    if quantity.interval is None:
-        return number(quantity.value)
-    low, high = quantity.interval
-    return f"{number(quantity.value)} ±{number(100 * (math.sqrt(high / low) - 1), 2)} %"
-
-
-def told(results: Results) -> tuple[CaseRows, ...]:
+def case_views(results: Results) -> tuple[CaseView, ...]:
     """Every case of a run, as it is told."""
     wanted = str(results.settings.get("reference", "numpy"))
     return tuple(case_rows(case, wanted) for case in results.cases)
 
 
-def case_rows(case: Case, wanted: str) -> CaseRows:
+def case_rows(case: Case, wanted: str) -> CaseView:
     """One case, as it is told.
 
     Parameters
@@ -224,7 +159,7 @@ def case_rows(case: Case, wanted: str) -> CaseRows:
     rows = sorted((_row(case, b) for b in case.backends if b.instance == b.name), key=_place)
     groups = tuple((name, tuple(group)) for name, group in groupby(rows, key=lambda row: row.backend.division))
     unit = unit_of(row.step.value for row in rows if row.step)
-    return CaseRows(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
+    return CaseView(case, groups, unit, case.noise_floor, tuple(_notes(case, rows, wanted)))
 
 
 def ratios_of(case: Case) -> dict[tuple[str, str], intervals.Estimate]:
@@ -237,13 +172,13 @@ def ratios_of(case: Case) -> dict[tuple[str, str], intervals.Estimate]:
     return ratios
 
 
-def matrices(rows: CaseRows) -> tuple[Matrix, ...]:
+def matrices(rows: CaseView) -> tuple[Matrix, ...]:
     """Every two backends of a division, for each that has two; none where the noise floor is not known."""
     if rows.floor is None:
         return ()
     ratios = ratios_of(rows.case)
 
-    def cell(one: Row, other: Row) -> tuple[Quantity, str] | None:
+    def cell(one: BackendView, other: BackendView) -> tuple[Quantity, str] | None:
         ratio = ratios.get((one.backend.name, other.backend.name))
         return (
             (Quantity(ratio.median, (ratio.low, ratio.high)), intervals.verdict(ratio, rows.floor)) if ratio else None
@@ -286,7 +221,7 @@ def device_warnings(results: Results) -> tuple[str, ...]:
     )
 
 
-def absences(results: Results) -> tuple[Absence, ...]:
+def not_timed(results: Results) -> tuple[Absence, ...]:
     """Who has no time, and why. A second instance is told of only where the first one ran."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for case in results.cases:
@@ -297,25 +232,22 @@ def absences(results: Results) -> tuple[Absence, ...]:
     return tuple(Absence(*key, tuple(cases)) for key, cases in found.items())
 
 
-def words(status: str) -> str:
-    """A status as a reader sees it: ``parity failed``."""
-    return status.replace("_", " ")
-
-
-def _place(row: Row) -> tuple[int, str, float]:
+def _place(row: BackendView) -> tuple[int, str, float]:
     division = row.backend.division
     known = DIVISIONS.index(division) if division in DIVISIONS else len(DIVISIONS)
     return known, division, row.step.value if row.step else math.inf
 
 
-def _row(case: Case, backend: BackendResult) -> Row:
+def _row(case: Case, backend: BackendResult) -> BackendView:
     ok = backend.status == "ok"
     step = _step(backend) if ok else None
     ratio = _quantity(backend.ratio) if ok and case.reference and case.noise_floor is not None else None
     status = words(backend.status) if step or not ok else "no sample"
     rate = rate_text(1 / step.value) if step and case.members > 1 else ""
     on_device = _quantity(backend.device_step_seconds) if ok else None
-    return Row(backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio), on_device, rate)
+    return BackendView(
+        backend, _label(case, backend), status, step, ratio, _verdict(case, backend, ratio), on_device, rate
+    )
 
 
 def _label(case: Case, backend: BackendResult) -> str:
@@ -339,7 +271,7 @@ def _verdict(case: Case, backend: BackendResult, ratio: Quantity | None) -> str:
     return "reference" if backend.name == case.reference else ""
 
 
-def _notes(case: Case, rows: list[Row], wanted: str) -> list[str]:
+def _notes(case: Case, rows: list[BackendView], wanted: str) -> list[str]:
     notes = (
         _reference_note(case, wanted),
         _floor_note(case),
@@ -396,7 +328,7 @@ def _peak_note(case: Case) -> str:
     return f"Peak: {number(case.ceiling_gflops)} GFLOP/s, the best multiply-add probe of {case.dtype} on {threads}."
 
 
-def _device_peak_note(case: Case, rows: list[Row]) -> str:
+def _device_peak_note(case: Case, rows: list[BackendView]) -> str:
     devices = dict.fromkeys(row.backend.device for row in rows if row.step and row.backend.device != "cpu")
     peaks = [(device, case.ceiling_of(device)) for device in devices]
     known = [f"{device}: {number(peak)} GFLOP/s, its best probe of {case.dtype}" for device, peak in peaks if peak]
@@ -406,7 +338,7 @@ def _device_peak_note(case: Case, rows: list[Row]) -> str:
     return f"Peak of {'; '.join(known + unknown)}." if known else f"{'; '.join(unknown)}." if unknown else ""
 
 
-def _idle_note(rows: list[Row]) -> str:
+def _idle_note(rows: list[BackendView]) -> str:
     """Whose wall time has more in it than its device's clock saw."""
     shares = [(row, row.on_device.value / row.step.value) for row in rows if row.step and row.on_device]
     told = [f"{row.label} ({number(100 * share, 2)} %)" for row, share in shares if share < BUSY]
@@ -415,7 +347,7 @@ def _idle_note(rows: list[Row]) -> str:
     return f"By its device's clock less passed than {100 * BUSY:.0f} % of the step time of {', '.join(told)}."
 
 
-def _warmth_note(case: Case, rows: list[Row]) -> str:
+def _warmth_note(case: Case, rows: list[BackendView]) -> str:
     """Who was not, or perhaps not, warm when it was timed: by its untimed blocks, or by its rounds."""
     timed = [row for row in rows if row.step]
     restless = [row.label for row in timed if any(not launch.settled for launch in row.backend.launches)]
@@ -433,7 +365,7 @@ def _warmth_note(case: Case, rows: list[Row]) -> str:
     return " ".join(note for note in notes if note)
 
 
-def _launches_note(rows: list[Row]) -> str:
+def _launches_note(rows: list[BackendView]) -> str:
     launches = {len({s.launch for s in row.backend.samples}) for row in rows if row.step}
     if not launches:
         return "No backend was timed."

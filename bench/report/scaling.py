@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from bench.format import Quantity, Unit, unit_of
 from bench.report.drawing import (
     AXIS,
     DIVISION_STYLE,
@@ -30,8 +31,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
-from bench.report.rows import Quantity, Unit, unit_of
-from bench.report.sweeps import Sweep
+from bench.report.sweeps import SweepView
 
 IDEAL = "ideal"  # the line's group in the SVG
 ACROSS = {
@@ -57,7 +57,7 @@ class Curve:
     costs: dict[int, Quantity]
 
 
-def scaling(sweep: Sweep, footnotes: Sequence[str]) -> Figure | None:
+def scaling(sweep: SweepView, footnotes: Sequence[str]) -> Figure | None:
     """Cost against what is varied, both on log axes, with 95 % bars; None where no backend has two times.
 
     Along batch the cost is a row's, the step's over the batch; else a step's. Every line is named beside its end.
@@ -89,7 +89,7 @@ def scaling(sweep: Sweep, footnotes: Sequence[str]) -> Figure | None:
     return figure
 
 
-def curves(sweep: Sweep) -> dict[str, list[Curve]]:
+def curves(sweep: SweepView) -> dict[str, list[Curve]]:
     """Every backend that has a time, by division and name. Colours go by the name, so that they are the same where the
     same backends take part.
     """
@@ -112,7 +112,7 @@ def curves(sweep: Sweep) -> dict[str, list[Curve]]:
     return found
 
 
-def _costs(sweep: Sweep, name: str) -> dict[int, Quantity]:
+def _costs(sweep: SweepView, name: str) -> dict[int, Quantity]:
     """Seconds a step, along batch a row, by value."""
     rows = {point.value: row for point in sweep.points for row in point.rows.rows if row.backend.name == name}
     found = {}
@@ -125,7 +125,7 @@ def _costs(sweep: Sweep, name: str) -> dict[int, Quantity]:
     return found
 
 
-def _bounds(sweep: Sweep, panels: Sequence[tuple[str, Sequence[Curve]]], unit: Unit) -> list[float]:
+def _bounds(sweep: SweepView, panels: Sequence[tuple[str, Sequence[Curve]]], unit: Unit) -> list[float]:
     """Of the y axis, the same in all panels: cost in one division may be held against that in another."""
     costs = [cost for _, found in panels for curve in found for cost in curve.costs.values()]
     ideal = [y for _, found in panels for y in _ideal(sweep, found).values()]
@@ -134,7 +134,7 @@ def _bounds(sweep: Sweep, panels: Sequence[tuple[str, Sequence[Curve]]], unit: U
     ]
 
 
-def _ideal(sweep: Sweep, found: Sequence[Curve]) -> dict[int, float]:
+def _ideal(sweep: SweepView, found: Sequence[Curve]) -> dict[int, float]:
     """Along threads: the fastest at the fewest, were its time shared evenly by more; by value. Else nothing."""
     first = sweep.points[0].value
     times = [curve.costs[first].value for curve in found if first in curve.costs]
@@ -145,7 +145,7 @@ def _ideal(sweep: Sweep, found: Sequence[Curve]) -> dict[int, float]:
 
 def _panel(
     axes: Axes,
-    sweep: Sweep,
+    sweep: SweepView,
     found: Sequence[Curve],
     unit: Unit,
     bounds: Sequence[float],
@@ -217,7 +217,7 @@ def _names_beside(axes: Axes, found: Sequence[Curve], last: int, unit: Unit, inc
         axes.text(at, inch / high, shortened(curve.label), transform=axes.transAxes, va="center_baseline")
 
 
-def _notes(sweep: Sweep, panels: Sequence[tuple[str, Sequence[Curve]]]) -> list[str]:
+def _notes(sweep: SweepView, panels: Sequence[tuple[str, Sequence[Curve]]]) -> list[str]:
     costs = [cost for _, found in panels for curve in found for cost in curve.costs.values()]
     notes = []
     if any(cost.interval for cost in costs):
@@ -230,7 +230,7 @@ def _notes(sweep: Sweep, panels: Sequence[tuple[str, Sequence[Curve]]]) -> list[
     return [" ".join(notes), *([f"No time: {'; '.join(absent)}."] if absent else [])]
 
 
-def _absent(sweep: Sweep) -> list[str]:
+def _absent(sweep: SweepView) -> list[str]:
     """Who has no time, at which values, and why."""
     missing: dict[tuple[str, str], list[int]] = {}
     for point in sweep.points:

@@ -4,26 +4,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report import rows as model
+from bench.report.render import Table, escape, markdown
+from bench.report.rows import case_views, device_warnings, not_timed
 from bench.report.sweeps import sweeps_of
 from bench.report.tables import (
     PAIRS,
     READING,
-    Table,
     backends_table,
     case_table,
     ceilings_table,
     costs_table,
     device_table,
-    escape,
     host_table,
-    markdown,
     matrix_tables,
     processes_table,
     sweep_tables,
     where,
 )
-from bench.results import Results
+from bench.results.schema import Results
 
 REASON_LINES = 20  # of a compiler's words; the rest is in results.json
 
@@ -55,14 +53,14 @@ def text(results: Results, figures: Sequence[Path]) -> str:
 
 def _head(results: Results) -> str:
     finished = f"finished {results.finished}" if results.finished else "**not finished**: what was measured until then"
-    timed = sum(row.step is not None for rows in model.told(results) for row in rows.rows)
+    timed = sum(row.step is not None for rows in case_views(results) for row in rows.rows)
     count = len(results.cases)
     outcome = f"{count} case{'s' * (count != 1)}, {timed} step time{'s' * (timed != 1)}"
     if not count:
         outcome = "No case was measured"
     elif not timed:
         outcome += ": **no backend was timed**; why is told below"
-    told = [*READING, *([PAIRS] if any(matrix_tables(rows) for rows in model.told(results)) else [])]
+    told = [*READING, *([PAIRS] if any(matrix_tables(rows) for rows in case_views(results)) else [])]
     reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
     return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
 
@@ -79,14 +77,14 @@ def _warnings(results: Results) -> Iterator[str]:
 
 def _sweeps(results: Results) -> Iterator[str]:
     """What the cases of a sweep say together, before each says its own."""
-    for sweep in sweeps_of(model.told(results))[0]:
+    for sweep in sweeps_of(case_views(results))[0]:
         for table in sweep_tables(sweep):
             yield f"## {escape(table.title)}"
             yield markdown(table)
 
 
 def _cases(results: Results) -> Iterator[str]:
-    for rows in model.told(results):
+    for rows in case_views(results):
         yield f"## {escape(rows.case.title)}"
         yield markdown(case_table(rows))
         for table in (costs_table(rows), processes_table(rows), *matrix_tables(rows)):
@@ -96,7 +94,7 @@ def _cases(results: Results) -> Iterator[str]:
 
 
 def _absences(results: Results) -> Iterator[str]:
-    absences = model.absences(results)
+    absences = not_timed(results)
     if absences:
         yield "## Not timed"
     for absence in absences:
@@ -141,7 +139,7 @@ def _device(results: Results) -> Iterator[str]:
     if table:
         yield "What the device's sensors said:"
         yield markdown(table)
-    for warning in model.device_warnings(results):
+    for warning in device_warnings(results):
         yield f"**Warning**: {escape(warning)}."
 
 

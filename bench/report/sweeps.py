@@ -7,26 +7,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from bench import intervals
-from bench.report.rows import CaseRows, Quantity, Row, ratios_of
-from bench.results import Swept
+from bench.format import Quantity
+from bench.report.rows import BackendView, CaseView, ratios_of
+from bench.statistics import intervals
+from bench.terms import SweepPoint
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepCase:
     """One case of a sweep, and the value at which it is."""
 
     value: int
-    rows: CaseRows
+    rows: CaseView
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepView:
     """The cases of one workload that differ in one thing alone, at two values or more, ascending."""
 
     along: str
     workload: str
-    points: tuple[Point, ...]
+    points: tuple[SweepCase, ...]
 
     @property
     def title(self) -> str:
@@ -60,8 +61,8 @@ class Lead:
 
     value: int
     division: str
-    leader: Row
-    point: Point
+    leader: BackendView
+    point: SweepCase
     level: tuple[str, ...] | None
 
 
@@ -87,10 +88,10 @@ class Crossing:
     ahead: Quantity
 
 
-def sweeps_of(cases: Iterable[CaseRows]) -> tuple[tuple[Sweep, ...], tuple[CaseRows, ...]]:
+def sweeps_of(cases: Iterable[CaseView]) -> tuple[tuple[SweepView, ...], tuple[CaseView, ...]]:
     """The sweeps of a run; and the cases that are of none, a single point among them."""
     every = list(cases)
-    groups: dict[tuple[object, ...], list[tuple[Swept, CaseRows]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[SweepPoint, CaseView]]] = {}
     for rows in every:
         case = rows.case
         if case.sweep:
@@ -100,13 +101,13 @@ def sweeps_of(cases: Iterable[CaseRows]) -> tuple[tuple[Sweep, ...], tuple[CaseR
     found = []
     for group in groups.values():
         if len({swept.value for swept, _ in group}) > 1:
-            points = sorted((Point(swept.value, rows) for swept, rows in group), key=lambda point: point.value)
-            found.append(Sweep(group[0][0].along, group[0][0].workload, tuple(points)))
+            points = sorted((SweepCase(swept.value, rows) for swept, rows in group), key=lambda point: point.value)
+            found.append(SweepView(group[0][0].along, group[0][0].workload, tuple(points)))
     swept_cases = {id(point.rows) for sweep in found for point in sweep.points}
     return tuple(found), tuple(rows for rows in every if id(rows) not in swept_cases)
 
 
-def leads(sweep: Sweep) -> list[Lead]:
+def leads(sweep: SweepView) -> list[Lead]:
     """Who is fastest in each division, value by value; none where nobody has a time."""
     return [
         Lead(point.value, division, timed[0], point, _level(point.rows, timed))
@@ -116,25 +117,25 @@ def leads(sweep: Sweep) -> list[Lead]:
     ]
 
 
-def _timed(rows: CaseRows, division: str) -> list[Row]:
+def _timed(rows: CaseView, division: str) -> list[BackendView]:
     """The division's backends with a time, the fastest first."""
     return [row for name, group in rows.groups if name == division for row in group if row.step]
 
 
-def _level(rows: CaseRows, timed: Sequence[Row]) -> tuple[str, ...] | None:
+def _level(rows: CaseView, timed: Sequence[BackendView]) -> tuple[str, ...] | None:
     if rows.floor is None:
         return None
     ratios = ratios_of(rows.case)
     leader = timed[0].backend.name
 
-    def slower(row: Row) -> bool:
+    def slower(row: BackendView) -> bool:
         ratio = ratios.get((leader, row.backend.name))
         return ratio is not None and intervals.verdict(ratio, rows.floor) == "faster"
 
     return tuple(row.label for row in timed[1:] if not slower(row))
 
 
-def crossings(sweep: Sweep) -> list[Crossing]:
+def crossings(sweep: SweepView) -> list[Crossing]:
     """Where one backend overtakes another of its division, each side clear of 1 and of the noise floor there.
 
     Sorted by division, then by where; at values between the two no difference need be shown.
@@ -167,7 +168,7 @@ def _changes(
             yield Crossing(division, other, one, before, after, _inverse(first), _inverse(then))
 
 
-def intervals_seen(sweep: Sweep) -> int:
+def intervals_seen(sweep: SweepView) -> int:
     """How many ratios `crossings` looks at."""
     return sum(
         (one, other) in ratios

@@ -1,29 +1,17 @@
 """The tables of a run, for the terminal and as Markdown: one model, two renderers. Decides nothing: see `rows`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import get_args
 
-from rich.console import Console, Group
-from rich.table import Table as RichTable
+from rich.console import Console
 from rich.text import Text
 
-from bench.report.rows import (
-    Absence,
-    CaseRows,
-    Matrix,
-    Quantity,
-    Row,
-    absences,
-    matrices,
-    number,
-    told,
-    unit_of,
-    with_interval,
-    with_margin,
-)
-from bench.report.sweeps import Sweep, crossings, intervals_seen, leads, sweeps_of
-from bench.results import BackendResult, Ceilings, HostState, Pool, Results, When
+from bench.format import Quantity, number, unit_of, with_interval, with_margin
+from bench.report.render import Table, rich_table
+from bench.report.rows import Absence, BackendView, CaseView, Matrix, case_views, matrices, not_timed
+from bench.report.sweeps import SweepView, crossings, intervals_seen, leads, sweeps_of
+from bench.results.schema import BackendResult, Ceilings, HostState, Pool, Results
+from bench.terms import When
 
 READING = (
     "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
@@ -59,17 +47,7 @@ PAIRS = (
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """A titled table in sections; a section has a name, or none, and rows of cells."""
-
-    title: str
-    columns: tuple[str, ...]
-    sections: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
-    notes: tuple[str, ...] = ()
-
-
-def case_table(rows: CaseRows) -> Table:
+def case_table(rows: CaseView) -> Table:
     """Times, ratios and verdicts of one case, a section a division."""
     many = rows.case.members > 1
     shares = any(row.backend.ceiling_share is not None for row in rows.rows)
@@ -90,7 +68,7 @@ def case_table(rows: CaseRows) -> Table:
     return Table(rows.case.title, columns, sections, rows.notes)
 
 
-def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...]:
+def _cells(row: BackendView, rows: CaseView, shares: bool, width: int) -> tuple[str, ...]:
     if row.step is None:
         return (row.label, row.status, *[""] * (width - 2))
     b = row.backend
@@ -108,7 +86,7 @@ def _cells(row: Row, rows: CaseRows, shares: bool, width: int) -> tuple[str, ...
     )
 
 
-def costs_table(rows: CaseRows) -> Table | None:
+def costs_table(rows: CaseView) -> Table | None:
     """What each backend cost beside its steps; None where nothing of it was recorded."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
@@ -120,7 +98,7 @@ def costs_table(rows: CaseRows) -> Table | None:
     return _of_timed(rows, "Beside the steps", columns, cells, COSTS)
 
 
-def processes_table(rows: CaseRows) -> Table | None:
+def processes_table(rows: CaseView) -> Table | None:
     """How each backend's process ran while it was timed; None where nothing was."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
@@ -141,7 +119,7 @@ def processes_table(rows: CaseRows) -> Table | None:
 
 
 def _of_timed(
-    rows: CaseRows, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
+    rows: CaseView, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
 ) -> Table | None:
     """A line a backend that was timed, of those with anything to say."""
     found = [(row.label, cells(row.backend)) for row in rows.rows if row.step]
@@ -165,7 +143,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def matrix_tables(rows: CaseRows) -> tuple[Table, ...]:
+def matrix_tables(rows: CaseView) -> tuple[Table, ...]:
     """Any two backends of a division, a table a division."""
     return tuple(_matrix_table(matrix) for matrix in matrices(rows))
 
@@ -186,12 +164,12 @@ def _pair_text(cell: tuple[Quantity, str]) -> str:
     return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(quantity)}"
 
 
-def sweep_tables(sweep: Sweep) -> tuple[Table, ...]:
+def sweep_tables(sweep: SweepView) -> tuple[Table, ...]:
     """Who leads at each value, and where two backends change places."""
     return _leads_table(sweep), _crossings_table(sweep)
 
 
-def _leads_table(sweep: Sweep) -> Table:
+def _leads_table(sweep: SweepView) -> Table:
     every = leads(sweep)
     sections = []
     for division in sweep.divisions:
@@ -212,7 +190,7 @@ def _leads_table(sweep: Sweep) -> Table:
     return Table(f"Who leads: {sweep.title}", columns, tuple(section for section in sections if section[1]))
 
 
-def _crossings_table(sweep: Sweep) -> Table:
+def _crossings_table(sweep: SweepView) -> Table:
     sections: dict[str, list[tuple[str, ...]]] = {}
     for found in crossings(sweep):
         sections.setdefault(found.division, []).append(
@@ -312,52 +290,17 @@ def where(absence: Absence, results: Results) -> str:
     return f"in {', '.join(absence.cases)}"
 
 
-def markdown(table: Table) -> str:
-    """A table as GitHub-flavoured Markdown, notes below it."""
-    lines = [_line(table.columns), _line(["---"] * len(table.columns))]
-    for name, rows in table.sections:
-        if name:
-            lines.append(_line([f"**{escape(name)}**", *[""] * (len(table.columns) - 1)]))
-        lines += [_line(escape(cell) for cell in row) for row in rows]
-    notes = "\n".join(f"- {escape(note)}" for note in table.notes)
-    return "\n".join(lines) + (f"\n\n{notes}" if notes else "") + "\n"
-
-
-def escape(text: str) -> str:
-    """Text in which Markdown finds nothing to act on, on one line; commands stay fit to be copied."""
-    for character in "|<*":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def rich_table(table: Table) -> Group:
-    """A table for the terminal, notes below it."""
-    grid = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
-    for column in table.columns:
-        grid.add_column(Text(column), overflow="fold", header_style="dim")
-    for name, rows in table.sections:
-        if name:
-            grid.add_row(Text(name, style="italic cyan"))
-        for row in rows:
-            grid.add_row(*map(Text, row))
-    return Group(grid, *(Text(note, style="dim") for note in table.notes), Text())
-
-
 def show(results: Results, console: Console) -> None:
     """Print the run's last word: every case, then who was not timed, why, and what to do about it."""
     if not results.cases:
         console.print(Text("No case was measured."))
-    cases = told(results)
+    cases = case_views(results)
     for rows in cases:
         console.print(rich_table(case_table(rows)))
     for sweep in sweeps_of(cases)[0]:
         for table in sweep_tables(sweep):
             console.print(rich_table(table))
-    for absence in absences(results):
+    for absence in not_timed(results):
         console.print(Text.assemble((absence.instance, "bold"), f": {absence.status} {where(absence, results)}"))
         for line in [*absence.reason.splitlines()[:3], *([f"remedy: {absence.remedy}"] if absence.remedy else [])]:
             console.print(Text(f"  {line}"))

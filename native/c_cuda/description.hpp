@@ -98,11 +98,11 @@ struct Layer {
 /* A network as fnn_create receives it, checked. */
 struct Network {
   std::vector<Layer> layers;
-  int loss; /* row of the table of losses */
+  int loss_function; /* row of the table of losses */
   double l2;
   int64_t n_parameters = 0, theta_size = 0; /* numbers in the caller's theta, and, padded, in the device's */
 
-  Network(const fnn_network &given, int64_t pack) : loss(find_loss(given.loss)), l2(given.l2) {
+  Network(const fnn_network &given, int64_t pack) : loss_function(find_loss(given.loss)), l2(given.l2) {
     take_sizes(given, pack);
     take_functions(given);
   }
@@ -144,14 +144,14 @@ private:
   }
 
   void take_functions(const fnn_network &given) {
-    const int fused = losses[loss].fuses;
+    const int fused = losses[loss_function].fuses;
     for (std::size_t l = 0; l < layers.size(); l++) {
       const char *name = given.activations[l];
       if (name == nullptr)
         throw Failure(FNN_INVALID, "activations[" + std::to_string(l) + "] is NULL");
       const bool fuses = fused >= 0 && l + 1 == layers.size();
       if (fuses && std::strcmp(name, activations[fused]) != 0)
-        throw Failure(FNN_INVALID, std::string(losses[loss].name) + " fuses " + activations[fused] +
+        throw Failure(FNN_INVALID, std::string(losses[loss_function].name) + " fuses " + activations[fused] +
                                        ": its output activation cannot be '" + std::string(name).substr(0, 40) + "'");
       int row = 0;
       while (row < int(std::size(activations)) && std::strcmp(activations[row], name) != 0)

@@ -52,8 +52,8 @@ std::optional<PersistentPlan<Real>> plan_persistent(const Network &network, cons
     return int(start);
   };
   const int64_t inputs = network.layers.front().inputs, outputs = network.layers.back().outputs;
-  arguments.n_layers = int(network.layers.size()), arguments.loss = network.loss, arguments.batch = int(batch);
-  arguments.loss_derivative = Real(losses[network.loss].derivative);
+  arguments.n_layers = int(network.layers.size()), arguments.loss = network.loss_function, arguments.batch = int(batch);
+  arguments.loss_derivative = Real(losses[network.loss_function].derivative);
   arguments.X_stride = int(round_up(inputs, 4)), arguments.T_stride = int(round_up(outputs, 4));
   arguments.X_packs = int(round_up(inputs, pack) / pack), arguments.T_packs = int(round_up(outputs, pack) / pack);
   arguments.X = carve(2 * batch, arguments.X_stride), arguments.T = carve(2 * batch, arguments.T_stride);

@@ -178,7 +178,7 @@ private:
   void forward(cudaStream_t stream, const Real *theta, Matrix<const Real> X, int64_t B) const {
     for (std::size_t l = 0; l < layers_.size(); l++) {
       const Layer &layer = network_.layers[l];
-      const bool fused = l + 1 == layers_.size() && losses[network_.loss].fuses >= 0;
+      const bool fused = l + 1 == layers_.size() && losses[network_.loss_function].fuses >= 0;
       ProductArguments<Real> arguments{};
       arguments.m = B, arguments.n = layer.outputs, arguments.k = layer.inputs;
       arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
@@ -194,9 +194,9 @@ private:
   void output_delta(cudaStream_t stream, Matrix<const Real> T, int64_t B, double *row_losses) const {
     OutputArguments<Real> arguments{};
     arguments.rows = B, arguments.m = storage_.outputs();
-    arguments.loss = network_.loss, arguments.activation = network_.layers.back().activation;
+    arguments.loss = network_.loss_function, arguments.activation = network_.layers.back().activation;
     arguments.A = layers_.back().A, arguments.delta = layers_.back().delta, arguments.T = T;
-    arguments.scale = Real(losses[network_.loss].derivative) / Real(B);
+    arguments.scale = Real(losses[network_.loss_function].derivative) / Real(B);
     arguments.row_losses = row_losses;
     launch(stream, dim3(unsigned(blocks_for(B, block_warps))), block_threads, 0, "the launch of output_rows",
            output_rows<Real>, arguments);

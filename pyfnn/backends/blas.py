@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyfnn import compiled, isa
-from pyfnn.backend import Array, Backend, Description, Model, Operation
+from pyfnn.backend import Backend, Description
 from pyfnn.backends.cpp import CppModel
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array
 
 if TYPE_CHECKING:
     from pyfnn.backends._blas import Mlp32, Mlp64, OpenBlas

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import compiled
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
 from pyfnn.manifest import Row, native_folder
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 # FNN_DEVICE, and whatever is not in enum fnn_status, are plain PyfnnErrors.
 _ERRORS: dict[str, type[Exception]] = {

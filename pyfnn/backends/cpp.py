@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyfnn import compiled
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64

@@ -20,12 +20,14 @@ import numpy as np
 import platformdirs
 from jax import lax
 
-from pyfnn import cuda
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
+from pyfnn.device import check_number, device_number
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Device, Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.rounding import elementwise
+from pyfnn.parity.rounding import elementwise
+from pyfnn.validation import Array, Order
 
 Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) a layer
 Seen = tuple[jax.Array, Any]  # the checksum so far; all that the last pass computed, so that XLA leaves nothing out
@@ -329,8 +331,8 @@ def _device(kind: Device, threads: int) -> tuple[Any, int]:
 
 
 def _chosen(found: list[Any]) -> Any:
-    number = cuda.device_number()
-    cuda.check_number(number, len(found))
+    number = device_number()
+    check_number(number, len(found))
     return found[number]
 
 

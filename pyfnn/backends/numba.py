@@ -9,15 +9,16 @@ from typing import Any
 
 import numba
 import numpy as np
-import scipy
-import scipy.linalg.cython_blas  # loads the BLAS that np.dot calls, so that it can be found
+import scipy.linalg.cython_blas
 from numba import njit
 
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
 from pyfnn.backends.numpy import Blas
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.rounding import elementwise
+from pyfnn.parity.rounding import elementwise
+from pyfnn.validation import Array, Order
 
 _IDENTITY, _SIGMOID, _TANH, _RELU = range(4)
 _ACTIVATIONS = {"identity": _IDENTITY, "sigmoid": _SIGMOID, "tanh": _TANH, "relu": _RELU}

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 
 class _Activation(NamedTuple):

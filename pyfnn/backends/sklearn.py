@@ -12,11 +12,13 @@ import numpy as np
 import sklearn
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
 from pyfnn.backends.numpy import Blas
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 _ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pyfnn import cuda
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
+from pyfnn.device import check_number, device_number
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.rounding import elementwise
+from pyfnn.parity.rounding import elementwise
+from pyfnn.validation import Array, Order
 
 _NO_THRESHOLD = 36.0  # from there on softplus(Z) is Z in float64 too: exp(-36) is below its roundoff
 
@@ -362,7 +364,7 @@ def _device(kind: str) -> tuple[torch.device, str]:
     if kind == "cpu":
         on = f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}"
         return torch.device("cpu"), on
-    number = cuda.device_number()
+    number = device_number()
     if torch.version.cuda is None:
         raise BackendUnavailable(f"PyTorch {torch.__version__} was built without CUDA", _REMEDY)
     with warnings.catch_warnings(record=True) as said:  # why it finds none is a warning
@@ -373,7 +375,7 @@ def _device(kind: str) -> tuple[torch.device, str]:
         raise BackendUnavailable(
             f"PyTorch {torch.__version__} finds no CUDA device{why}", "an NVIDIA GPU and its driver"
         )
-    cuda.check_number(number, found)
+    check_number(number, found)
     torch.cuda.set_device(number)
     torch.set_float32_matmul_precision("highest")
     tf32 = torch.get_float32_matmul_precision() != "highest" or torch.backends.cuda.matmul.allow_tf32

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import activations, compiled, isa
-from pyfnn.backend import CORE_ACTIVATIONS, Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import CORE_ACTIVATIONS, Backend, Description
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 FURTHER_ACTIVATIONS = ("leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh")
 

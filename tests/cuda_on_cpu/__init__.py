@@ -1,7 +1,7 @@
 """The project's .cu files on the CPU: compiled as C++ with this folder's cuda_runtime.h, their threads run as fibers.
 
 `compile_library` compiles a library, and `Device` controls its simulated GPU and returns the mistakes that it found.
-The claims are in tests/test_cuda_on_cpu*.py.
+The claims are in tests/native/test_cuda_on_cpu*.py.
 """
 
 import ctypes

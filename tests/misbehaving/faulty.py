@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from planted.model import BUGS, PlantedBackend
 
-from pyfnn import load_backend, protocol
-from pyfnn.backend import Backend, Operation
-from pyfnn.boundary import Array, Order
+from pyfnn import load_backend
+from pyfnn.backend import Backend
 from pyfnn.errors import PyfnnError
-from pyfnn.protocol import Setup
+from pyfnn.model import Operation
+from pyfnn.process import protocol
+from pyfnn.process.protocol import Setup
+from pyfnn.validation import Array, Order
 from pyfnn.worker import Fields, Held, Host
 
 

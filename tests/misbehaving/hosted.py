@@ -3,9 +3,10 @@
 from planted.model import PlantedBackend, PlantedModel
 from threadpoolctl import threadpool_limits
 
-from pyfnn.backend import Array, Model, Operation
 from pyfnn.manifest import Row
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array
 
 
 class Article(PlantedBackend):

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from planted.model import PlantedBackend
 from pyfnn import oracle
-from pyfnn.backend import Array, Order
 from pyfnn.ensemble import Ensemble
 from pyfnn.manifest import Row
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 BUGS = {
     "another_order": "each walks its neighbour's order",

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pyfnn.backend import Array, Backend, Description, Model, Operation, Order
+from pyfnn.backend import Backend, Description
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.validation import Array, Order
 
 BUGS = {
     "missing_batch_mean": "the gradient is a sum over the batch, not its mean",

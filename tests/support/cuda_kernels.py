@@ -8,14 +8,15 @@ from pathlib import Path
 import cuda_on_cpu
 import numpy as np
 import pytest
-from conftest import require
 from cuda_on_cpu import Device
-from strategies import targets
 
 from pyfnn import parity, registry
-from pyfnn.backend import Array, Backend
+from pyfnn.backend import Backend
 from pyfnn.manifest import Row, native_folder
 from pyfnn.network import Network, initialize
+from pyfnn.validation import Array
+from support.requirements import require
+from support.strategies import targets
 
 SOURCES = native_folder() / "c_cuda"
 PATHS = {"persistent": (), "spread": ("-DFNN_PERSISTENT_OPERATIONS=0",)}  # the two ways to train, and their flags

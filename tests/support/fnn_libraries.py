@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import require
 
 from pyfnn import registry
-from pyfnn.backend import Backend, Model
+from pyfnn.backend import Backend
 from pyfnn.backends import c
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row, native_folder
+from pyfnn.model import Model
 from pyfnn.network import Network
+from support.requirements import require
 
 HERE = Path(__file__).parent
 SOURCES = native_folder() / "c_cuda"

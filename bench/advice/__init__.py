@@ -1,0 +1,1 @@
+"""Warnings, each with a remedy."""

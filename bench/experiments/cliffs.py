@@ -1,0 +1,349 @@
+"""Is cost smooth in size? python -m bench.experiments.sweep times a training step over widths and batches, and marks
+cliffs. Writes sweep.csv, sweep.json and a figure a backend: shares of the multiply-add ceiling.
+
+A survey of many small measurements, the best of each: for ratios with intervals between backends there is `bench.run`.
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from rich.console import Console
+
+from bench.experiments.command import run_command
+from bench.machine import ceilings
+from bench.machine.cpus import all_threads, choose_cpus
+from bench.machine.description import describe_machine
+from bench.report.drawing import DPI, STYLE
+from bench.results.derive import IMPLAUSIBLE
+from bench.results.schema import Ceilings
+from pyfnn import oracle, parity, registry
+from pyfnn.errors import PyfnnError
+from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.parity.evidence import Check
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, clear_of_kinks, scale, tensor_norms
+from pyfnn.parity.trajectory import C
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.program import command_of
+from pyfnn.process.worker import Worker
+
+WIDTHS, BATCHES = (4, 2048), (1, 512)  # least and most
+CLIFF = 1.5  # times, between neighbours
+SHOWN_BATCHES = (1, 4, 16, 64, 512)  # as lines
+_LOOKS = 8  # at what seems to be a cliff
+_TOLD = 20  # cliffs that are printed
+_CALLS, _LONG_CALLS = 6, 3  # in a visit, and where one step is a call; the best counts
+_CALL_SECONDS = 0.002  # of each, where `order` is long enough for so many steps
+_LEAST_STEP = 5e-8  # seconds; what the number of steps is reckoned with where the products are next to nothing
+_ORDER = 1 << 17  # entries, at most, where that is more than a step
+_RATE = 1e-3  # ÷ width: θ stays where it is, as far as a timing is concerned
+
+Place = tuple[int, int]  # width, batch
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best of a size's timings: seconds a step, the products' GFLOP/s, their share of the ceiling."""
+
+    backend: str
+    width: int
+    batch: int
+    seconds: float
+    gflops: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """Two neighbours in size, the smaller first, and how many times one has the GFLOP/s of the other."""
+
+    backend: str
+    smaller: Place
+    larger: Place
+    factor: float
+
+    def __str__(self) -> str:
+        (n, B), (n2, B2) = self.smaller, self.larger
+        return f"{self.backend}: width {n}, batch {B} to width {n2}, batch {B2}: {self.factor:.2f}×"
+
+
+def widths(most: int = WIDTHS[1]) -> list[int]:
+    """The powers of two up to `most`, their neighbours 2^k ± 1, and what lies halfway, 3·2^k."""
+    every = {near for p in _powers(most) for near in (p - 1, p, p + 1, 3 * p)}
+    return sorted(width for width in every if WIDTHS[0] <= width <= most)
+
+
+def batches() -> list[int]:
+    """The powers of two and 2^k + 1, which brings a minibatch's odd row."""
+    every = {near for p in _powers(BATCHES[1]) for near in (p, p + 1)}
+    return sorted(batch for batch in every if BATCHES[0] <= batch <= BATCHES[1])
+
+
+def _powers(most: int) -> list[int]:
+    return [2**k for k in range(most.bit_length())]
+
+
+def network_of(width: int, dtype: str) -> Network:
+    """Two square layers. relu costs next to nothing, so that what is seen are the products."""
+    return Network((width, width, width), "relu", "half_squared_error", dtype=dtype)
+
+
+def flops_of(width: int, batch: int) -> int:
+    """Of a training step's products: five of (batch, width) by (width, width)."""
+    return 10 * batch * width**2
+
+
+class CliffSearch:
+    """One backend's process, and the best that it has shown at each size.
+
+    Parameters
+    ----------
+    name : str
+    worker : Worker
+    dtype : str
+    threads : int
+    ceiling : float
+        GFLOP/s that steps are reckoned to reach at most: it decides how many make a call, no more.
+    """
+
+    def __init__(self, name: str, worker: Worker, dtype: str, threads: int, ceiling: float) -> None:
+        self.name = name
+        self.seconds: dict[Place, float] = {}
+        self._worker, self._dtype, self._threads, self._ceiling = worker, dtype, threads, ceiling
+
+    def prove(self) -> None:
+        """The battery's small sibling, once. Raises `PyfnnError` where the backend computes something else."""
+        sibling = parity.small_variant(network_of(8, self._dtype), np.random.default_rng(0))
+        evidence = parity.examine(self._model, [sibling])
+        if not evidence.passed:
+            raise PyfnnError(f"{self.name}: {evidence.worst}")
+
+    def _model(self, network: Network, theta: Any) -> ProcessModel:
+        return ProcessModel(self._worker, network, theta, self._threads)
+
+    def visit(self, width: int, batch: int) -> None:
+        """Time one size; the first time, only after a step of it has ended where the oracle's does."""
+        network = network_of(width, self._dtype)
+        rng = np.random.default_rng((width, batch))
+        theta = initialize(network, width)
+        x, y = self._rows(network, theta, batch, rng)
+        reckoned = max(flops_of(width, batch) / (1e9 * self._ceiling), _LEAST_STEP)
+        most = max(1, min(round(_CALL_SECONDS / reckoned), _ORDER // batch))
+        order = np.concatenate([np.arange(batch), rng.integers(len(x), size=(most - 1) * batch)])
+        rate = _RATE / width
+        with self._model(network, theta) as model:
+            model.load(x, y, order)
+            if (width, batch) not in self.seconds:
+                self._check(model, theta, x[:batch], y[:batch])
+            steps, seconds = 1, 0.0
+            while seconds < _CALL_SECONDS / 2 and steps < most:  # this warms up, too
+                seconds = model.train(0, steps * batch, batch, rate)
+                longer = math.ceil(steps * _CALL_SECONDS / max(seconds, 1e-9))
+                steps = min(most, max(steps, min(longer, 16 * steps)))
+            calls = _CALLS if steps > 1 else _LONG_CALLS
+            best = min(model.train(0, steps * batch, batch, rate) for _ in range(calls)) / steps
+        if best <= 0:
+            raise PyfnnError(f"{self.name}: claims {best} s for a step of width {width}, batch {batch}")
+        self.seconds[width, batch] = min(best, self.seconds.get((width, batch), best))
+
+    def _rows(self, network: Network, theta: Any, batch: int, rng: np.random.Generator) -> tuple[Any, Any]:
+        """x, y: (rows, width). The first `batch` rows are clear of relu's kink."""
+        unit, clear = C * UNIT_ROUNDOFF[self._dtype], np.empty((0, network.sizes[0]), self._dtype)
+        while len(clear) < batch:
+            drawn = rng.normal(size=(batch + 8, network.sizes[0])).astype(self._dtype)
+            clear = np.concatenate([clear, drawn[clear_of_kinks(network, theta, drawn, 2 * unit)]])
+        return clear, rng.normal(size=(len(clear), network.sizes[-1])).astype(self._dtype)
+
+    def _check(self, model: ProcessModel, theta: Any, x: Any, y: Any) -> None:
+        """One step that moves θ visibly, held to the parity bound; the oracle in float64 has twice that."""
+        network = model.network
+        gradient = oracle.loss_and_gradient(network, theta.astype(np.float64), x, y)[1]
+        rate = 0.1 * float(np.linalg.norm(theta) / np.linalg.norm(gradient))
+        model.train(0, len(x), len(x), rate)
+        strayed = tensor_norms(network, model.theta() - (theta - rate * gradient))
+        model.reset()
+        allowed = tensor_norms(network, rate * scale(network, theta, x, y).gradient + np.abs(theta))
+        for tensor, error in strayed.items():
+            bound = 2 * C * UNIT_ROUNDOFF[self._dtype] * allowed[tensor]
+            check = Check(f"{network.sizes[0]} wide, batch {len(x)}", f"displacement of {tensor}", error, bound)
+            if not check.passed:
+                raise PyfnnError(f"{self.name}: {check}")
+
+    def cliffs(self) -> list[Cliff]:
+        """Where neighbours' GFLOP/s differ by more than `CLIFF`, for another reason than size (see `is_cliff`)."""
+        places = sorted(self.seconds)
+        across, up = sorted({n for n, _ in places}), sorted({B for _, B in places})
+        pairs = [((a, B), (b, B)) for a, b in pairwise(across) for B in up]
+        pairs += [((n, a), (n, b)) for a, b in pairwise(up) for n in across]
+        found = []
+        for a, b in pairs:
+            if a in self.seconds and b in self.seconds:
+                factor = (flops_of(*a) / self.seconds[a]) / (flops_of(*b) / self.seconds[b])
+                if is_cliff(factor, self.seconds[a], self.seconds[b]):
+                    found.append(Cliff(self.name, a, b, factor if factor > 1 else 1 / factor))
+        return sorted(found, key=lambda cliff: -cliff.factor)
+
+    def points(self, ceiling: float) -> list[Point]:
+        """What was found, in order of size."""
+        rated = [(place, flops_of(*place) / s / 1e9, s) for place, s in sorted(self.seconds.items())]
+        return [Point(self.name, n, B, s, gflops, gflops / ceiling) for (n, B), gflops, s in rated]
+
+
+def is_cliff(factor: float, smaller_seconds: float, larger_seconds: float) -> bool:
+    """Whether the smaller has `factor` times the larger's GFLOP/s, above `CLIFF`; or below 1 / `CLIFF` where it even
+    takes longer. (That small steps have fewer GFLOP/s is no cliff: a step costs something however small.)
+    """
+    return factor > CLIFF or (factor < 1 / CLIFF and smaller_seconds > larger_seconds)
+
+
+def survey(sweep: CliffSearch, places: Sequence[Place], seconds: float, seed: int = 0) -> None:
+    """Visit all places, shuffled, but powers of two first; then, while `seconds` last, those of cliffs again, `_LOOKS`
+    times: what was noise vanishes. Where time runs out before, the rest stays unvisited.
+    """
+    shuffle, end = random.Random(seed), time.perf_counter() + seconds
+    todo = sorted(shuffle.sample(places, len(places)), key=lambda place: sum(size & (size - 1) > 0 for size in place))
+    for _ in range(1 + _LOOKS):
+        for width, batch in todo:
+            if time.perf_counter() > end:
+                return
+            sweep.visit(width, batch)
+        doubtful = dict.fromkeys(place for cliff in sweep.cliffs() for place in (cliff.smaller, cliff.larger))
+        todo = shuffle.sample([*doubtful], len(doubtful))
+
+
+def draw(points: Sequence[Point], cliffs: Sequence[Cliff], title: str) -> Figure:
+    """A map of the ceiling's shares, width across and batch up, cliffs as lines between its cells; and some batches'
+    shares against width.
+    """
+    across, up = sorted({p.width for p in points}), sorted({p.batch for p in points})
+    shares = np.full((len(up), len(across)), np.nan)
+    for p in points:
+        shares[up.index(p.batch), across.index(p.width)] = 100 * p.share
+    figure = Figure(figsize=(7.0, 6.6), layout="constrained")
+    figure.suptitle(title, fontsize=8, weight="bold")
+    map_axes, axes = figure.subplots(2, 1, height_ratios=(3, 2))
+    image = map_axes.pcolormesh(shares, cmap="viridis", vmin=0, vmax=100)
+    map_axes.set_facecolor("#DDDDDD")  # not measured
+    for cliff in cliffs:
+        (n, B), (n2, _) = cliff.smaller, cliff.larger
+        i, j = across.index(n), up.index(B)
+        ends = ([i + 1, i + 1], [j, j + 1]) if n != n2 else ([i, i + 1], [j + 1, j + 1])
+        map_axes.plot(*ends, color="#D55E00", linewidth=1.8, solid_capstyle="butt")
+    for axis, values in ((map_axes.xaxis, across), (map_axes.yaxis, up)):
+        labelled = [value for value in values if value & (value - 1) == 0] or values
+        axis.set_ticks([values.index(value) + 0.5 for value in labelled], [str(value) for value in labelled])
+    counted = f"{len(cliffs)} cliffs over {CLIFF}× between neighbours, marked" if cliffs else "no cliff over 1.5×"
+    map_axes.set(xlabel=f"width; between powers of two: 2^k + 1, 3·2^(k-1), 2^(k+1) - 1 ({counted})", ylabel="batch")
+    figure.colorbar(image, ax=map_axes, label="% of the multiply-add ceiling")
+    for batch in [B for B in SHOWN_BATCHES if B in up] or up[:1]:
+        line = [(p.width, 100 * p.share) for p in points if p.batch == batch]
+        axes.plot(*zip(*line, strict=True), marker=".", markersize=3, linewidth=0.9, label=f"batch {batch}")
+    axes.set(xscale="log", xlabel="width", ylabel="% of the ceiling", ylim=(0, 105))
+    axes.xaxis.set_major_locator(FixedLocator([n for n in across if n & (n - 1) == 0] or across))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.axhline(100, color="black", linewidth=0.4)
+    figure.legend(frameon=False, ncols=5, loc="outside lower left")
+    return figure
+
+
+def write(
+    folder: Path, points: Sequence[Point], cliffs: Sequence[Cliff], settings: Mapping[str, Any]
+) -> Iterator[Path]:
+    """Save table, facts and figures; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(Point.__dataclass_fields__))
+        table.writeheader()
+        table.writerows(asdict(point) for point in points)
+    yield folder / "sweep.csv"
+    facts = {"settings": settings, "host": describe_machine(), "cliffs": [asdict(cliff) for cliff in cliffs]}
+    (folder / "sweep.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    yield folder / "sweep.json"
+    for name in dict.fromkeys(point.backend for point in points):
+        own = [point for point in points if point.backend == name], [c for c in cliffs if c.backend == name]
+        title = f"{name}: a training step of n-n-n relu, {settings['dtype']}, {settings['threads']} thread(s)"
+        with style.context(["default", STYLE]):
+            path = folder / f"sweep_{name}_{settings['dtype']}_{settings['threads']}t.png"
+            draw(*own, f"{title}; ceiling {settings['ceiling_gflops']:.4g} GFLOP/s").savefig(path, dpi=DPI)
+        yield path
+
+
+def _ceiling(probed: Sequence[Ceilings]) -> float:
+    for found in probed:
+        if found.absent:
+            raise PyfnnError(f"no ceiling to hold it against: {found.absent}")
+    return max(peak.gflops for found in probed for peak in found.peaks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m bench.experiments.sweep", description="Cost against size.")
+    p.add_argument("--backend", default="cpp-tuned", metavar="NAME[,NAME]", help="cpp-tuned by default")
+    p.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
+    p.add_argument("--threads", type=int, default=1, metavar="N")
+    p.add_argument("--widest", type=int, default=WIDTHS[1], metavar="N", help=f"the largest width ({WIDTHS[1]})")
+    p.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="shared by the backends (300)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="results/sweep-<timestamp> if not given")
+    return p
+
+
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    """Measure, print the cliffs, write."""
+    for name, least, most in (("threads", 1, all_threads()), ("widest", WIDTHS[0], WIDTHS[1]), ("budget", 1, 86400)):
+        if not least <= getattr(arguments, name) <= most:
+            raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
+    dtype, threads = arguments.dtype, arguments.threads
+    rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
+    places = [(n, B) for n in widths(arguments.widest) for B in batches()]
+    probed = [ceilings.measure_ceilings("before", [dtype], [threads])]
+    sweeps: list[CliffSearch] = []
+    for row in rows:
+        with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
+            sweep = CliffSearch(row.name, worker, dtype, threads, _ceiling(probed))
+            sweep.prove()
+            survey(sweep, places, arguments.budget / len(rows))
+            sweeps.append(sweep)
+    probed.append(ceilings.measure_ceilings("after", [dtype], [threads]))
+    ceiling = _ceiling(probed)
+    points = [point for sweep in sweeps for point in sweep.points(ceiling)]
+    cliffs = [cliff for sweep in sweeps for cliff in sweep.cliffs()]
+    for sweep in sweeps:
+        if len(sweep.seconds) < len(places):
+            left = f"{len(places) - len(sweep.seconds)} of {len(places)} sizes not measured: --budget was too short"
+            console.print(f"{sweep.name}: {left}", style="yellow", highlight=False)
+    above = sum(point.share > IMPLAUSIBLE for point in points)
+    if above:
+        why = "the probe was disturbed, or a clock is wrong"
+        console.print(f"{above} sizes are above {IMPLAUSIBLE} of the ceiling: {why}", style="yellow", highlight=False)
+    console.print(f"{len(cliffs) or 'no'} cliffs over {CLIFF}× between neighbours", highlight=False)
+    for cliff in cliffs[:_TOLD]:
+        console.print(f"  {cliff}", highlight=False)
+    if len(cliffs) > _TOLD:
+        console.print("  and less high ones: see sweep.json", highlight=False)
+    folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
+    settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
+    for path in write(folder, points, cliffs, settings):
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0, or another and the reason: see `perform`."""
+    return run_command("sweep", _parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""Counts how often intervals hold the known truth on simulated machines."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import fmean, median
+
+import numpy as np
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
+
+from bench.experiments.coverage.machines import MOST, ROUNDS, Machine, Taken, one_after_the_other, shuffled_rounds
+from bench.statistics import intervals
+from bench.statistics.intervals import Estimate
+from bench.statistics.stopping import Stopping
+
+COUNTS = (5, 10, 20)  # launches
+_AT_ONCE = 250  # machines
+
+
+def naive_coverage(
+    machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, fresh: bool
+) -> "Coverage":
+    """How often Welch's t interval of the ratio holds the truth: over samples, or over processes if `fresh`."""
+    logs, truth = one_after_the_other(machine, rng, machines, launches, fresh=fresh)
+    units = logs.mean(axis=3) if fresh else logs.reshape(*logs.shape[:2], -1)
+    n = units.shape[2]
+    share = units.var(axis=2, ddof=1) / n  # (machines, 2)
+    degrees = share.sum(axis=1) ** 2 * (n - 1) / (share**2).sum(axis=1)
+    margin = student_t.ppf(0.975, degrees) * np.sqrt(share.sum(axis=1))
+    centre = units[:, 0].mean(axis=1) - units[:, 1].mean(axis=1)
+    return Coverage(float(np.mean(np.abs(centre - math.log(truth)) <= margin)), machines, float(np.median(margin)))
+
+
+# Estimates -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often intervals held the truth, and how wide they were.
+
+    Attributes
+    ----------
+    share : float
+        Over all pairs and machines.
+    machines : int
+    margin : float
+        The median half-width, on the log scale.
+    least, most : float
+        Of any pair.
+    launches : float
+        How many there were on average.
+    """
+
+    share: float
+    machines: int
+    margin: float
+    least: float = math.nan
+    most: float = math.nan
+    launches: float = math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The share's own 95 % interval (Clopper and Pearson), as if all pairs of a machine were a single trial: they
+        hang together, but not so closely, and so it is wider than need be.
+        """
+        found = binomtest(round(self.share * self.machines), self.machines).proportion_ci(0.95)
+        return float(found.low), float(found.high)
+
+    def __str__(self) -> str:
+        low, high = (100 * bound for bound in self.interval)
+        return f"{100 * self.share:.1f} [{low:.1f}, {high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is stopped: the launches that its budget has room for, and the precision wished for."""
+
+    budget: int
+    precision: float = 1e-9  # which is never reached
+
+    def run(self, pairs: Sequence[Sequence[float]]) -> tuple[int, bool]:
+        """How many launches are made, and whether the samples chose that, as `bench.schedule` is told to stop.
+
+        Parameters
+        ----------
+        pairs : sequence of sequence of float
+            The log ratios to the reference, launch by launch, as far as the machine is made up.
+        """
+        stopping, made = Stopping(self.precision, self.budget), intervals.MIN_LAUNCHES
+        while not (stop := stopping.after(made, made, [logs[:made] for logs in pairs])):
+            made += 1
+        return made, stop.chosen
+
+
+def _pairs(samples: Mapping[str, Sequence[Taken]]) -> list[list[float]]:
+    reference, *others = samples.values()
+    return [intervals.log_ratios(reference, other) for other in others]
+
+
+def stein(logs: Sequence[float], first: int = intervals.MIN_LAUNCHES) -> Estimate:
+    """Stein's interval: the mean of all launches, the spread of the first alone."""
+    pilot = intervals.t_interval(logs[:first])
+    assert pilot is not None
+    margin = math.log(pilot.high / pilot.median) * math.sqrt(first / len(logs))
+    centre = fmean(logs)
+    return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+
+@dataclass
+class Tally:
+    """What a plan's intervals said of all machines: by pair, whether they held the truth, and how wide they were."""
+
+    held: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
+    by_stein: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
+    bare: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
+    margins: list[float] = field(default_factory=list)
+    stein_margins: list[float] = field(default_factory=list)
+    launches: list[int] = field(default_factory=list)
+    floors: list[float] = field(default_factory=list)
+    verdicts: dict[str, list[str]] = field(default_factory=dict)  # of the reference's twin, and of the slowed one
+
+    def add(self, machine: Machine, samples: Mapping[str, Sequence[Taken]], made: int, chosen: bool) -> None:
+        """Judge one machine after so many launches."""
+        own = {name: taken[: made * ROUNDS] for name, taken in samples.items()}
+        self.launches.append(made)
+        for reference, other in combinations([c for c in machine.contenders if "@" not in c.name], 2):
+            pair, truth = (reference.name, other.name), machine.truth(reference, other)
+            found = intervals.ratio(own[reference.name], own[other.name], chosen=chosen)
+            logs = intervals.log_ratios(own[reference.name], own[other.name])
+            bare, old = intervals.t_interval(logs), stein(logs)
+            assert found is not None
+            assert bare is not None
+            self.held.setdefault(pair, []).append(found.low <= truth <= found.high)
+            self.bare.setdefault(pair, []).append(bare.low <= truth <= bare.high)
+            self.by_stein.setdefault(pair, []).append(old.low <= truth <= old.high)
+            self.margins.append(math.log(found.high / found.median))
+            self.stein_margins.append(math.log(old.high / old.median))
+        a_a = [intervals.ratio(own[name], own[f"{name}@2"], chosen=chosen) for name in ("reference", "fast")]
+        self.floors.append(max(intervals.noise_floor(found) for found in a_a if found))
+        for name in ("twin", "slowed"):
+            found = intervals.ratio(own["reference"], own[name], chosen=chosen)
+            assert found is not None
+            self.verdicts.setdefault(name, []).append(intervals.verdict(found, self.floors[-1]))
+            self.verdicts.setdefault(f"{name}, no floor", []).append(intervals.verdict(found, None))
+
+    def coverage(self, of: str = "held") -> Coverage:
+        """Of the intervals reported (`held`), of Stein's (`by_stein`), or of Student's as it stands (`bare`)."""
+        shares = [fmean(held) for held in getattr(self, of).values()]
+        margin = median(self.stein_margins if of == "by_stein" else self.margins)
+        return Coverage(fmean(shares), len(self.launches), margin, min(shares), max(shares), fmean(self.launches))
+
+
+def judge(machine: Machine, plans: Mapping[str, Plan], machines: int, seed: int = 0) -> dict[str, Tally]:
+    """Each plan's tally over so many such machines."""
+    rng = np.random.default_rng((seed, 1))
+    most = max(plan.budget for plan in plans.values())
+    tallies = {name: Tally() for name in plans}
+    for first in range(0, machines, _AT_ONCE):
+        for samples in shuffled_rounds(machine, rng, min(_AT_ONCE, machines - first), most):
+            pairs = _pairs(samples)
+            for name, plan in plans.items():
+                tallies[name].add(machine, samples, *plan.run(pairs))
+    return tallies
+
+
+def precision_for(machine: Machine, launches: int, seed: int = 0, machines: int = 200) -> float:
+    """The precision that takes so many launches, by the median of the first plans that other such machines give."""
+    rng = np.random.default_rng((seed, 2))
+    spreads = []
+    for samples in shuffled_rounds(machine, rng, machines, intervals.MIN_LAUNCHES):
+        estimates = [intervals.t_interval(logs) for logs in _pairs(samples)]
+        spreads.append(max(math.log(found.high / found.median) for found in estimates if found))
+    return math.expm1(median(spreads) * math.sqrt(intervals.MIN_LAUNCHES / launches))
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is told of one machine."""
+
+    tallies: Mapping[str, Tally]
+    one_process: tuple[Coverage, ...]
+    fresh: tuple[Coverage, ...]
+
+
+BY_BUDGET = tuple(f"budget, {count}" for count in COUNTS)
+AIMED = (10, 20)  # launches, by the precisions that are tried
+BY_PRECISION = tuple(f"precision, about {count}" for count in AIMED)
+
+
+def examine(machine: Machine, machines: int, seed: int = 0) -> Findings:
+    """Everything about one machine."""
+    plans = {name: Plan(count) for name, count in zip(BY_BUDGET, COUNTS, strict=True)}
+    plans |= {
+        name: Plan(MOST, precision_for(machine, count, seed)) for name, count in zip(BY_PRECISION, AIMED, strict=True)
+    }
+    tallies = judge(machine, plans, machines, seed)
+    rng = np.random.default_rng((seed, 3))
+    naive = [
+        tuple(naive_coverage(machine, rng, machines, count, fresh=fresh) for count in COUNTS) for fresh in (False, True)
+    ]
+    return Findings(tallies, *naive)

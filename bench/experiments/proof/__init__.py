@@ -1,0 +1,1 @@
+"""The intervals and verdicts, tried against known truths on this machine."""

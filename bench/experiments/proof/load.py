@@ -1,0 +1,83 @@
+"""A load beside what is measured: one process a CPU that is busy at random (burner.py), started, watched and ended.
+
+Changes nothing else on the machine.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from pyfnn.process import launch
+
+_BURNER = Path(__file__).with_name("burner.py")
+_PATIENCE = 5.0  # seconds for a killed process to be gone
+
+
+class Load:
+    """So many processes, as long as the context lasts. A context manager.
+
+    On Linux the kernel kills them with the thread that entered it, whatever that ended of; elsewhere they notice.
+
+    Parameters
+    ----------
+    cpus : sequence of int
+        A process on each; empty where CPUs cannot be chosen: then one, wherever the system puts it.
+    seed : int
+        Of when it comes and goes; each CPU has times of its own.
+    mean_seconds : float
+        Of a busy time, and of an idle one.
+    """
+
+    def __init__(self, cpus: Sequence[int], seed: int, mean_seconds: float) -> None:
+        self._places = [str(cpu) for cpu in cpus] or [""]
+        self._seed, self._mean = seed, mean_seconds
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start = 0.0
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes, while there are any."""
+        return [process.pid for process in self._processes]
+
+    def taken(self) -> float | None:
+        """CPU seconds that they had a CPU, over the seconds that have passed: when on, half where they have to share.
+        None where one of them has ended.
+        """
+        if any(process.poll() is not None for process in self._processes):
+            return None
+        try:
+            seconds = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids]
+        except psutil.Error:
+            return None
+        return float(sum(seconds)) / len(seconds) / (time.monotonic() - self._start)
+
+    def __enter__(self) -> "Load":
+        self._start = time.monotonic()
+        parent = str(os.getpid())
+        python = [sys.executable, "-I", "-S"]
+        for place in self._places:
+            burner = [*python, str(_BURNER), parent, f"{self._seed} {place}", repr(self._mean)]
+            launcher = [*python, launch.__file__, parent, place, "1"]
+            try:
+                self._processes.append(subprocess.Popen([*launcher, *burner], start_new_session=True))
+            except OSError:
+                self._end()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait(_PATIENCE)

@@ -1,0 +1,170 @@
+"""What a CUDA device could do: bursts of libfnn_cuda_probe.so (native/c_cuda/probe.h), of which the best counts.
+
+Runs in the process that bench/ceilings.py starts. Judges nothing.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cffi
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn import compiled, device
+from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.manifest import native_folder
+
+UNITS = {"float32": ("FNN_PROBE_FLOAT32",), "float64": ("FNN_PROBE_FLOAT64", "FNN_PROBE_MATRIX64")}
+"""What multiplies and adds numbers of a dtype without rounding them to a lower one: all that a library may use."""
+_BURST = 5e-3  # seconds, at least, of what counts
+_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25  # as of the CPU's sweeps
+_CLOCKS = 1.01, 1e-4  # device time is within the wall's, but for two clocks' drift: a factor, and seconds
+
+
+class Burst(NamedTuple):
+    """One burst.
+
+    Attributes
+    ----------
+    amount : float
+        Floating-point operations, a multiply-add being two; or bytes read and written.
+    device_seconds, wall_seconds : float
+        By the device's events, and around them.
+    chains, steps : int
+        Of multiply-adds: so many chains of so many each.
+    sum : float
+        Of what all chains hold in the end.
+    """
+
+    amount: float
+    device_seconds: float
+    wall_seconds: float
+    chains: int
+    steps: int
+    sum: float
+
+
+class Probe:
+    """The library, asked for bursts on one device.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The library's file; the one compiled with pyfnn, if not given.
+
+    Attributes
+    ----------
+    about : dict
+        The device's name, capability, multiprocessors, memory and cache in bytes, versions of driver and runtime.
+
+    Raises
+    ------
+    BackendUnavailable
+        It was not built, or there is no such device.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._number = device.device_number()
+        self._lib = _ffi().dlopen(str(path or compiled.folder("fnn_cuda_probe") / "libfnn_cuda_probe.so"))
+        about = _ffi().new("fnn_probe_device *")
+        self._check(self._lib.fnn_probe_about(self._number, about), about)
+        names = ("major", "minor", "processors", "driver", "runtime", "memory", "free_memory", "cache")
+        self.about: dict[str, Any] = {name: int(getattr(about, name)) for name in names}
+        self.about["name"] = _ffi().string(about.name).decode("utf-8", "replace")
+
+    def multiply_adds(
+        self, unit: str, rounds: int, blocks: int = 0, factor: float = 0.5, addend: float = 0.5
+    ) -> Burst | None:
+        """Chains of x ← x · factor + addend; None where the device has no such unit. See probe.h."""
+        burst = _ffi().new("fnn_probe_burst *")
+        code = getattr(self._lib, unit)
+        status = self._lib.fnn_probe_multiply_adds(self._number, code, blocks, rounds, factor, addend, burst)
+        if status == self._lib.FNN_PROBE_UNSUPPORTED:
+            return None
+        return self._burst(status, burst)
+
+    def copy(
+        self, size: int, passes: int, source: NDArray[Any] | None = None
+    ) -> tuple[Burst, NDArray[np.uint8] | None]:
+        """Copies of `size` bytes from array to array; and, of a `source` of that size, what arrived."""
+        burst, null = _ffi().new("fnn_probe_burst *"), _ffi().NULL
+        arrived = None if source is None else np.zeros(size, np.uint8)
+        given = null if source is None else _ffi().from_buffer(source)
+        taken = null if arrived is None else _ffi().from_buffer(arrived)
+        status = self._lib.fnn_probe_copy(self._number, size, passes, given, taken, burst)
+        return self._burst(status, burst), arrived
+
+    def _burst(self, status: int, burst: Any) -> Burst:
+        self._check(status, burst)
+        return Burst(*(getattr(burst, name) for name in Burst._fields))
+
+    def _check(self, status: int, said: Any) -> None:
+        if status == self._lib.FNN_PROBE_OK:
+            return
+        message = _ffi().string(said.message).decode("utf-8", "replace")
+        if status == self._lib.FNN_PROBE_NO_DEVICE:
+            raise BackendUnavailable(message, "an NVIDIA GPU and its driver")
+        raise PyfnnError(message)
+
+
+@cache
+def _ffi() -> Any:
+    """The declarations of probe.h, less what cffi does not read: comments, guards, directives but numeric #defines."""
+    text = (native_folder() / "c_cuda" / "probe.h").read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/|#ifdef __cplusplus.*?#endif", "", text, flags=re.DOTALL)
+    ffi = cffi.FFI()
+    ffi.cdef(re.sub(r"^#(?!define \w+ \d+$).*$", "", text, flags=re.MULTILINE))
+    return ffi
+
+
+def answer(dtypes: list[str], seconds: float, path: Path | None = None) -> dict[str, Any]:
+    """Peaks of every unit that computes in a dtype, and the bandwidth of copies: `seconds` each.
+
+    Returns
+    -------
+    dict
+        ``peaks`` and ``bandwidths``, as in `bench.results.Ceilings`; or ``absent``, the reason why there are none.
+    """
+    try:
+        probe = Probe(path)
+        capability = f"sm_{probe.about['major']}{probe.about['minor']}"
+        peaks = []
+        for dtype in dtypes:
+            for unit in UNITS[dtype]:
+                rate = _best(lambda rounds, unit=unit: probe.multiply_adds(unit, rounds), seconds)
+                level = f"{capability} matrix units" if "MATRIX" in unit else capability
+                if rate is not None:
+                    peaks.append({"device": "cuda", "level": level, "dtype": dtype, "threads": 1, "gflops": rate / 1e9})
+        size = sweep_bytes(probe.about)
+        moved = _best(lambda passes: probe.copy(size, passes)[0], seconds)
+    except PyfnnError as error:
+        return {"absent": str(error)}
+    copies = {"device": "cuda", "traffic": "copy", "threads": 1, "bytes": 2 * size}
+    return {"peaks": peaks, "bandwidths": [{**copies, "gigabytes_per_second": (moved or 0.0) / 1e9}]}
+
+
+def sweep_bytes(about: dict[str, Any]) -> int:
+    """How long each of the two arrays is: four caches, 256 MiB at least, 1 GiB or a quarter of what is free at most."""
+    size: int = min(max(_CACHES * about["cache"], _LEAST), _MOST, int(_OF_FREE * about["free_memory"]))
+    return max(16, size // 16 * 16)
+
+
+def _best(burst_of: Any, seconds: float) -> float | None:
+    """The best rate, by the device's clock, of bursts of at least `_BURST` within `seconds`; None: no such unit."""
+    length, best, spent = 1, 0.0, 0.0
+    factor, grace = _CLOCKS
+    while best == 0 or spent < seconds:
+        burst = burst_of(length)
+        if burst is None:
+            return None
+        if burst.device_seconds > burst.wall_seconds * factor + grace:
+            said = f"{burst.device_seconds:.4g} s by the device's clock in {burst.wall_seconds:.4g} s"
+            raise PyfnnError(f"the device's clock contradicts ours: {said}")
+        spent += burst.wall_seconds
+        if burst.device_seconds >= _BURST:
+            best = max(best, burst.amount / burst.device_seconds)
+        else:
+            length *= 2
+    return best

@@ -1,0 +1,1 @@
+"""Measures: cases, arms, calibration, sessions, the gate, curves. Produces samples."""

@@ -1,0 +1,53 @@
+"""A table and its renderings: Markdown and terminal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table in sections; a section has a name, or none, and rows of cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    sections: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    notes: tuple[str, ...] = ()
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub-flavoured Markdown, notes below it."""
+    lines = [_line(table.columns), _line(["---"] * len(table.columns))]
+    for name, rows in table.sections:
+        if name:
+            lines.append(_line([f"**{escape(name)}**", *[""] * (len(table.columns) - 1)]))
+        lines += [_line(escape(cell) for cell in row) for row in rows]
+    notes = "\n".join(f"- {escape(note)}" for note in table.notes)
+    return "\n".join(lines) + (f"\n\n{notes}" if notes else "") + "\n"
+
+
+def escape(text: str) -> str:
+    """Text in which Markdown finds nothing to act on, on one line; commands stay fit to be copied."""
+    for character in "|<*":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rich_table(table: Table) -> Group:
+    """A table for the terminal, notes below it."""
+    grid = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    for column in table.columns:
+        grid.add_column(Text(column), overflow="fold", header_style="dim")
+    for name, rows in table.sections:
+        if name:
+            grid.add_row(Text(name, style="italic cyan"))
+        for row in rows:
+            grid.add_row(*map(Text, row))
+    return Group(grid, *(Text(note, style="dim") for note in table.notes), Text())

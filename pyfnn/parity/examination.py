@@ -1,0 +1,131 @@
+"""Runs a model through the battery and compares it with the oracle."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyfnn.activations import Array
+from pyfnn.errors import Diverged
+from pyfnn.model import OPERATIONS, Model
+from pyfnn.network import Network
+from pyfnn.parity.battery import TIMED_REPEATS, Trial
+from pyfnn.parity.evidence import Check, Evidence
+from pyfnn.parity.rounding import norm, tensor_norms
+from pyfnn.parity.trajectory import Trajectory
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The examination
+# ---------------------------------------------------------------------------------------------------------------------
+
+Maker = Callable[[Network, Array], Model]
+
+
+def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> Evidence:
+    """Put an implementation through a battery.
+
+    Parameters
+    ----------
+    make : callable
+        (network, theta) -> Model; each model is closed again.
+    trials : list of Trial
+    deterministic : bool
+        Whether the implementation says that the same call twice gives the same bits; then it is held to that.
+    """
+    checks: list[Check] = []
+    for trial in trials:
+        with make(trial.network, trial.theta) as model:
+            # Data and row numbers that must be forgotten again.
+            model.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.order[::-1].copy())
+            model.load(trial.x, trial.y, trial.order)
+            once = _everything(model, trial)
+            checks.extend(_values(trial, once))
+            checks.append(identical_bits(trial.name, "theta after calls that only read it", once.theta, trial.theta))
+            model.reset()
+            checks.append(identical_bits(trial.name, "theta after reset", model.theta(), trial.theta))
+            checks.extend(_timed_values(model, trial))
+            checks.append(identical_bits(trial.name, "theta after timed calls", model.theta(), trial.theta))
+            for walk, theta in zip(trial.walks, once.ends, strict=True):
+                checks.extend(_displacements(trial, walk, theta))
+            if deterministic:
+                checks.extend(_same_bits_again(trial, once, _everything(model, trial)))
+    return Evidence(tuple(checks))
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """All that a model computes in a trial. `theta`: after the calls that only read it; `ends`: after each walk, None
+    where θ left the finite numbers.
+    """
+
+    outputs: Array
+    loss: float
+    gradient: Array
+    theta: Array
+    ends: tuple[Array | None, ...]
+
+
+def _everything(model: Model, trial: Trial) -> _Computed:
+    model.reset()
+    outputs = model.forward(trial.first, trial.count)
+    loss, gradient = model.loss_and_gradient(trial.first, trial.count)
+    return _Computed(outputs, loss, gradient, model.theta(), tuple(_end(model, walk) for walk in trial.walks))
+
+
+def _end(model: Model, walk: Trajectory) -> Array | None:
+    model.reset()
+    try:
+        model.train(0, walk.count, walk.batch_size, walk.learning_rate)
+    except Diverged:
+        return None
+    return model.theta()
+
+
+def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
+    for what, array, wanted in (("outputs", got.outputs, trial.outputs), ("gradient", got.gradient, trial.gradient)):
+        good = array.shape == wanted.shape and array.dtype == np.dtype(trial.network.dtype)
+        yield Check(trial.name, f"shape and dtype of {what}", 0.0 if good else math.inf, 0.0)
+        if not good:
+            return
+    yield Check(trial.name, "outputs", norm(difference(got.outputs, trial.outputs)), trial.bounds["outputs"])
+    yield Check(trial.name, "loss", abs(got.loss - trial.loss), trial.bounds["loss"])
+    for name, error in tensor_norms(trial.network, difference(got.gradient, trial.gradient)).items():
+        yield Check(trial.name, f"d{name}", error, trial.bounds[f"d{name}"])
+
+
+def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
+    """What `time` computes while it is being timed is what `forward` and `loss_and_gradient` compute."""
+    for operation in OPERATIONS:
+        model.time(operation, trial.first, trial.count, TIMED_REPEATS)
+        error = abs(model.checksum - trial.checksums[operation])
+        yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
+
+
+def _displacements(trial: Trial, walk: Trajectory, theta: Array | None) -> Iterator[Check]:
+    steps = "1 step" if walk.steps == 1 else f"{walk.steps} steps"
+    short = ", a short one" if walk.count < walk.batch_size else ""
+    if theta is None:
+        yield Check(trial.name, f"theta after {steps}{short}: not finite", math.inf, 0.0)
+        return
+    for name, error in tensor_norms(trial.network, difference(theta, walk.theta)).items():
+        yield Check(trial.name, f"displacement of {name} after {steps}{short}", error, walk.bound[name])
+
+
+def _same_bits_again(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check]:
+    """The same calls, the same bits."""
+
+    def bits(values: _Computed) -> list[Array]:
+        ends = [np.empty(0) if theta is None else theta for theta in values.ends]
+        return [values.outputs, np.asarray(values.loss), values.gradient, *ends]
+
+    for first, second in zip(bits(once), bits(again), strict=True):
+        yield identical_bits(trial.name, "the same call twice", second, first)
+
+
+def identical_bits(trial: str, what: str, got: Array, wanted: Array) -> Check:
+    return Check(trial, what, 0.0 if got.tobytes() == wanted.tobytes() else math.inf, 0.0)
+
+
+def difference(got: Array, wanted: Array) -> Array:
+    return got.astype(wanted.dtype) - wanted

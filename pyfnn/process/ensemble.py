@@ -1,0 +1,161 @@
+"""Ensembles of a worker process: many networks at once through the protocol."""
+
+import math
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn.backend import check_support
+from pyfnn.ensemble import Ensemble, summed
+from pyfnn.errors import Diverged, PyfnnError
+from pyfnn.network import Network
+from pyfnn.process import protocol
+from pyfnn.process.protocol import device_seconds_field, seconds_field
+from pyfnn.process.worker import Worker
+from pyfnn.validation import Array, Order
+
+
+class ProcessEnsemble(Ensemble):
+    """Many networks at the other end of a `Worker`; as `ProcessModel`. Make it with `ensemble`.
+
+    Attributes
+    ----------
+    call_wall_seconds, call_cpu_seconds : float
+        What the last `train` took as seen from here.
+    """
+
+    rounds_between_calls: ClassVar[bool] = False
+    """Whether θ is rounded to the network's dtype between calls, whatever the worker computes in."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None = None,
+        threads: int = 1,
+        *,
+        owns_worker: bool = False,
+    ) -> None:
+        super().__init__(network, thetas, l2, threads)
+        check_support(worker.description, network)
+        self._worker, self._owns_worker = worker, owns_worker
+        self._asked = threads
+        self._initial: Array = thetas.copy()
+        self._moved = False
+        self.call_wall_seconds = self.call_cpu_seconds = math.nan
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        if self._moved:
+            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
+        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._asked, self.members)
+        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
+        self.threads = self._worker.hand_over("init_many", setup, {**arrays, protocol.L2: self.l2})
+        self._worker.owner = self
+
+    def _ask(self, *words: object) -> dict[str, str]:
+        if self._worker.owner is not self:
+            raise PyfnnError("this ensemble's worker has been loaded with another model since")
+        return self._worker.call(*words)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        self._moved = True
+        protocol.write_array(self._worker.workdir / protocol.RATES, learning_rates)
+        reply = self._ask("train_many", first, count, batch_size)
+        self.device_seconds = device_seconds_field(reply)
+        self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
+        return seconds_field(reply)
+
+    def _thetas(self) -> Array:
+        if self._n_rows == 0:
+            return np.array(self._initial)
+        self._ask("theta")
+        return protocol.read_array(self._worker.workdir / protocol.THETA_OUT, self._initial.shape, self.network.dtype)
+
+    def _reset(self) -> None:
+        if self._n_rows > 0:
+            self._ask("reset")
+        self._moved = False
+
+    def _close(self) -> None:
+        if self._owns_worker:
+            self._worker.close()
+
+
+class MemberByMember(ProcessEnsemble):
+    """Many networks at the other end of a `Worker` that knows of one only: one after the other, an `init` for each.
+
+    θ is kept here between calls, and so in the network's dtype. Seconds, as those seen from here, are sums over the
+    training alone.
+    """
+
+    rounds_between_calls: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        worker: Worker,
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None = None,
+        threads: int = 1,
+        *,
+        owns_worker: bool = False,
+    ) -> None:
+        super().__init__(worker, network, thetas, l2, threads, owns_worker=owns_worker)
+        self._now = thetas.copy()
+
+    def _load(self, x: Array, y: Array, orders: Order) -> None:
+        self._data, self._orders = (x.copy(), y.copy()), orders.copy()
+        self._start(0, 0, 1)
+
+    def _start(self, member: int, first: int, count: int) -> None:
+        """The worker holds this member, where it has come to, with this stretch of its order alone."""
+        network = replace(self.network, l2=float(self.l2[member]))
+        order, (x, y) = self._orders[member, first : first + count], self._data
+        arrays = {protocol.THETA: self._now[member], protocol.X: x, protocol.Y: y, protocol.ORDER: order}
+        self.threads = self._worker.hand_over("init", protocol.Setup(network, len(x), count, self._asked), arrays)
+        self._worker.owner = self
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        seconds = wall = cpu = 0.0
+        spans: list[float | None] = []
+        for member, rate in enumerate(learning_rates.tolist()):
+            if not np.isfinite(self._now[member]).all():
+                continue  # it diverged before, and stays so
+            self._start(member, first, count)
+            try:
+                reply = self._ask("train", 0, count, batch_size, repr(rate))
+            except Diverged:  # which `train` says of all members at once, when the others have had their turn
+                self._now[member] = np.nan
+                continue
+            seconds += seconds_field(reply)
+            spans.append(device_seconds_field(reply))
+            wall, cpu = wall + self._worker.wall_seconds, cpu + self._worker.cpu_seconds
+            self._ask("theta")
+            path = self._worker.workdir / protocol.THETA_OUT
+            self._now[member] = protocol.read_array(path, self._now[member].shape, self.network.dtype)
+        self.call_wall_seconds, self.call_cpu_seconds = wall, cpu
+        self.device_seconds = summed(spans) if spans else None
+        return seconds
+
+    def _thetas(self) -> Array:
+        return np.array(self._now)
+
+    def _reset(self) -> None:
+        self._now = self._initial.copy()
+
+
+def open_ensemble(
+    worker: Worker,
+    network: Network,
+    thetas: Array,
+    l2: NDArray[np.float64] | None = None,
+    threads: int = 1,
+    *,
+    owns_worker: bool = False,
+) -> ProcessEnsemble:
+    """Many networks at the other end of a worker: by one call where it says `many`, else one after the other."""
+    cls = ProcessEnsemble if worker.description.many else MemberByMember
+    return cls(worker, network, thetas, l2, threads, owns_worker=owns_worker)

@@ -1,0 +1,99 @@
+"""A `Model` whose other end is a worker process."""
+
+import math
+
+import numpy as np
+
+from pyfnn.backend import check_support
+from pyfnn.errors import PyfnnError
+from pyfnn.model import Model, Operation
+from pyfnn.network import Network
+from pyfnn.process import protocol
+from pyfnn.process.protocol import device_seconds_field, number_field, seconds_field
+from pyfnn.process.worker import Worker
+from pyfnn.validation import Array, Order
+
+
+class ProcessModel(Model):
+    """A model at the other end of a `Worker`. The worker holds the model that was loaded last.
+
+    Loading starts the worker over at the θ given here; once training has moved θ, `load` wants a `reset` before it.
+
+    Parameters
+    ----------
+    worker : Worker
+    network, theta, threads
+        As for any `Model`.
+    owns_worker : bool
+        Whether closing the model ends the process.
+
+    Attributes
+    ----------
+    call_wall_seconds, call_cpu_seconds : float
+        What the last `train` or `time` took as seen from here: never less than what the worker may claim.
+    """
+
+    def __init__(
+        self, worker: Worker, network: Network, theta: Array, threads: int = 1, *, owns_worker: bool = False
+    ) -> None:
+        super().__init__(network, theta, threads)
+        check_support(worker.description, network)
+        self._worker, self._owns_worker = worker, owns_worker
+        self._asked = threads
+        self._initial: Array = theta.copy()
+        self._moved = False  # θ, from the one given
+        self.call_wall_seconds = self.call_cpu_seconds = math.nan
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        if self._moved:
+            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
+        setup = protocol.Setup(self.network, len(x), len(order), self._asked)
+        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
+        self.threads = self._worker.hand_over("init", setup, arrays)
+        self._worker.owner = self
+
+    def _ask(self, *words: object) -> dict[str, str]:
+        if self._worker.owner is not self:
+            raise PyfnnError("this model's worker has been loaded with another model since")
+        return self._worker.call(*words)
+
+    def _result(self, name: str, shape: tuple[int, ...]) -> Array:
+        return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)
+
+    def _forward(self, first: int, count: int) -> Array:
+        self._ask("forward", first, count)
+        return self._result(protocol.OUTPUTS, (count, self.network.sizes[-1]))
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        reply = self._ask("gradient", first, count)
+        return number_field(reply, "loss"), self._result(protocol.GRADIENT, (self.network.n_parameters,))
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        self._moved = True
+        reply = self._ask("train", first, count, batch_size, repr(learning_rate))
+        self._note_cost(reply)
+        return seconds_field(reply)
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+        reply = self._ask("time", operation, first, count, repeats)
+        self._note_cost(reply)
+        return seconds_field(reply), number_field(reply, "checksum")
+
+    def _note_cost(self, reply: dict[str, str]) -> None:
+        self.device_seconds = device_seconds_field(reply)
+        self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
+
+    def _theta(self) -> Array:
+        if self._n_rows == 0:
+            return np.array(self._initial)
+        self._ask("theta")
+        return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
+
+    def _reset(self) -> None:
+        if self._n_rows > 0:
+            self._ask("reset")
+        self._moved = False
+
+    def _close(self) -> None:
+        if self._owns_worker:
+            self._worker.close()

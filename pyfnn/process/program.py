@@ -1,0 +1,80 @@
+"""Backends that are programs: their command line, and the `Backend` that starts them."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn import programs
+from pyfnn.backend import Backend, Description
+from pyfnn.ensemble import Ensemble
+from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import PACKAGE, Row
+from pyfnn.model import Model
+from pyfnn.network import Network
+from pyfnn.process.ensemble import open_ensemble
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.worker import Worker
+from pyfnn.validation import Array
+
+
+def command_of(row: Row) -> list[str]:
+    """The command line, less its WORKDIR, that speaks the protocol for a row.
+
+    Raises
+    ------
+    BackendUnavailable
+        A program whose toolchain is absent, or that did not build.
+    """
+    if row.host is not None:
+        return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
+    built = programs.build(row)
+    command = [programs.fill_in(word, row.folder, built.folder) for word in shlex.split(str(row.run))]
+    if shutil.which(command[0]) is None:
+        raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
+    return command
+
+
+# The worker must import the very pyfnn that we are, whatever folder it starts in.
+_HOST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyfnn.worker import main; sys.exit(main())"
+
+
+class ProgramBackend(Backend):
+    """A backend that is a program: every model gets a process of its own.
+
+    Parameters
+    ----------
+    row : Row
+        With a `run` line.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self._command = command_of(row)
+        with Worker(self._command) as worker:
+            self._description = worker.description
+
+    @property
+    def description(self) -> Description:
+        """What the program answers to `hello`."""
+        return self._description
+
+    def _create(self, network: Network, theta: Array, threads: int) -> Model:
+        with _closed_if_it_fails(Worker(self._command, threads=threads)) as worker:
+            return ProcessModel(worker, network, theta, threads, owns_worker=True)
+
+    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
+        with _closed_if_it_fails(Worker(self._command, threads=threads)) as worker:
+            return open_ensemble(worker, network, thetas, l2, threads, owns_worker=True)
+
+
+@contextmanager
+def _closed_if_it_fails(worker: Worker) -> Iterator[Worker]:
+    try:
+        yield worker
+    except BaseException:
+        worker.close()
+        raise

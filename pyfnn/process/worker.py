@@ -1,0 +1,260 @@
+"""A Model or Ensemble whose other end is a process speaking the worker protocol; starting, asking and ending such one.
+
+Scheduling (who runs when, who is stopped meanwhile) is the harness's business.
+"""
+
+import math
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from pyfnn.errors import ProtocolError, WorkerDied, WorkerError, WorkerTimeout
+from pyfnn.process import launch, protocol
+from pyfnn.process.protocol import error_from, whole_field
+from pyfnn.validation import Array
+
+DEFAULT_TIMEOUT = 120.0  # seconds a reply may take where the caller knows no better
+_LINUX = sys.platform.startswith("linux")
+_STDERR_KEPT = 64 * 1024
+_LONGEST_REPLY = 1024 * 1024
+_PATIENCE = 2.0  # seconds between asking a worker to quit and making it
+
+
+class Worker:
+    """A process speaking the protocol: its pipes, its WORKDIR, its end. A context manager.
+
+    Make it in a thread that outlives it: on Linux, it is killed when that thread ends.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The command line, less its WORKDIR.
+    cpus : sequence of int, optional
+        The CPUs it may run on; all, if not given.
+    threads : int
+        Told to every thread pool before the program starts.
+    timeout : float
+        Seconds a reply may take.
+
+    Attributes
+    ----------
+    description : Description
+        What it answered to `hello`.
+    startup_seconds : float
+        From the launch to that answer.
+    wall_seconds : float
+        How long the last call took, as seen from here.
+    cpu_seconds : float
+        CPU time of the process, all its threads, within those; children do not count.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cpus: Sequence[int] = (),
+        threads: int = 1,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self.timeout = timeout
+        self.wall_seconds = self.cpu_seconds = math.nan
+        self.owner: object = None  # whose network it holds
+        self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True)
+        self.workdir = Path(self._folder.name)
+        self._stderr = bytearray()
+        self._pending = bytearray()
+        self._owed: str | None = None  # the command whose reply has not come yet
+        launcher = [sys.executable, "-I", "-S", launch.__file__]
+        setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
+        start = time.perf_counter()
+        try:
+            self._process = subprocess.Popen(
+                [*launcher, *setting, *command, str(self.workdir)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal is the driver's; and the group can be stopped as one
+            )
+        except OSError as error:
+            self._folder.cleanup()
+            raise WorkerError(f"{command[0]} cannot be started: {error}") from None
+        self._selector = selectors.DefaultSelector()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ)
+        try:
+            self.description = protocol.parse_description(self.call("hello"))
+        except BaseException:
+            self.close()
+            raise
+        self.startup_seconds = time.perf_counter() - start
+
+    @property
+    def pid(self) -> int:
+        """Of the process, which leads its own process group."""
+        return self._process.pid
+
+    @property
+    def stderr(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self._stderr.decode("utf-8", errors="replace")
+
+    def call(self, *words: object, timeout: float | None = None) -> dict[str, str]:
+        """Send one command, wait for its reply, return the reply's fields.
+
+        Raises
+        ------
+        Diverged, Unsupported, InvalidInput, BackendUnavailable, PyfnnError
+            The worker answered `error`; which, by its `kind`.
+        WorkerDied, WorkerTimeout, ProtocolError
+            It ended, was silent for longer than the timeout, or answered something else. Of no use after that: a late
+            reply would be taken for that to another command.
+        """
+        line = " ".join(map(str, words))
+        assert self._process.stdin is not None
+        self._check_in_step(line)
+        self._owed = line
+        try:
+            start, cpu = time.perf_counter(), self._cpu_clock()
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):  # no such process; a broken pipe; a closed one
+            raise self._died(line) from None
+        reply = self._read_line(line, start + (self.timeout if timeout is None else timeout))
+        self._owed = None
+        self.cpu_seconds = self._cpu_clock() - cpu
+        self.wall_seconds = time.perf_counter() - start
+        status, fields = protocol.parse_reply(reply)
+        if status == "error":
+            raise error_from(fields)
+        return fields
+
+    def hand_over(self, command: str, setup: protocol.Setup, arrays: Mapping[str, Array]) -> int:
+        """Write network.txt and these files, and have `command` read them; how many threads it will use."""
+        try:
+            (self.workdir / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
+            for name, array in arrays.items():
+                protocol.write_array(self.workdir / name, array)
+        except OSError as error:
+            raise WorkerError(f"its WORKDIR {self.workdir} takes no data: {error.strerror}") from None
+        return whole_field(self.call(command), "threads")
+
+    def _check_in_step(self, command: str) -> None:
+        """The reply to read next must be the one to this command."""
+        if self._process.poll() is not None:
+            raise self._died(command)
+        if self._owed is not None:
+            raise WorkerError(f"the worker still owes the reply to {self._owed!r}; {command!r} was not sent")
+        self._drain(0)
+        if self._pending:
+            raise ProtocolError(f"output that nobody asked for, before {command!r}: {bytes(self._pending[:100])!r}")
+
+    def _cpu_clock(self) -> float:
+        """CPU time of the process so far. On Linux by its own CPU clock, in ns; elsewhere in ticks."""
+        if _LINUX:
+            return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error as error:
+            raise WorkerDied(f"its CPU time cannot be read: {error}") from None
+        return float(times.user + times.system)
+
+    def _read_line(self, command: str, deadline: float) -> str:
+        while (end := self._pending.find(b"\n")) < 0:
+            if len(self._pending) > _LONGEST_REPLY:
+                raise ProtocolError(f"no end of line in {_LONGEST_REPLY} bytes of reply to {command!r}")
+            remaining = deadline - time.perf_counter()
+            if remaining <= 0:
+                raise WorkerTimeout(f"no reply to {command!r} in time{self._last_words()}")
+            if not self._drain(remaining):
+                raise self._died(command)
+        line = self._pending[:end]
+        del self._pending[: end + 1]
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ProtocolError(f"the reply to {command!r} is not UTF-8: {bytes(line[:100])!r}") from None
+
+    def _drain(self, timeout: float) -> bool:
+        """Wait for output and take it in; False where stdout has ended."""
+        going = True
+        for key, _ in self._selector.select(timeout):
+            data = os.read(key.fd, 65536)
+            if not data:
+                self._selector.unregister(key.fileobj)
+                going = going and key.fileobj is not self._process.stdout
+            elif key.fileobj is self._process.stdout:
+                self._pending += data
+            else:
+                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+        return going
+
+    def _died(self, command: str) -> WorkerDied:
+        try:
+            code = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return WorkerDied(f"closed its output at {command!r} without ending{self._last_words()}")
+        self._drain_rest()
+        how = f"exit status {code}"
+        if code < 0:
+            how = f"signal {signal.Signals(-code).name}"
+            if -code == signal.SIGILL:
+                how += ": an instruction this CPU does not have; was it compiled for another one?"
+        return WorkerDied(f"ended at {command!r} with {how}{self._last_words()}")
+
+    def _drain_rest(self) -> None:
+        for _ in range(64):  # a child of its own may live on and write on
+            if self._selector.get_map():
+                self._drain(0)
+
+    def _last_words(self) -> str:
+        lines = self.stderr.strip().splitlines()
+        return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children; nothing where it has ended."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def close(self) -> None:
+        """End the process, gently if it listens, and its children; remove its WORKDIR. Twice is fine."""
+        if self._process.poll() is None:
+            self.signal_group(signal.SIGCONT)
+            self._ask_to_quit()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE)
+        self.signal_group(signal.SIGKILL)  # children too, which would disturb whoever is measured next
+        self._process.wait()
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # a command was still on its way to it
+                    pipe.close()
+        self._folder.cleanup()
+
+    def _ask_to_quit(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # it has ended, or closed its input
+            self._process.stdin.write(b"quit\n")
+            self._process.stdin.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,67 @@
+"""What models and ensembles share at the public boundary: the checks of what is handed in, and being open or closed.
+
+Nothing here computes. The messages name the field, the value and the rule.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn.errors import InvalidInput
+
+Array = NDArray[Any]
+Order = NDArray[np.int64]
+
+
+def check_count(field: str, value: Any) -> None:
+    """A whole number, at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1")
+
+
+def check_rate(field: str, value: Any) -> None:
+    """A finite number above 0."""
+    number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise InvalidInput(f"{field} = {value!r}: must be finite and above 0")
+
+
+def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
+    """A contiguous array of that shape and dtype, every value finite. -1 in `shape` stands for a number not known."""
+    wanted = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
+    if not isinstance(array, np.ndarray):
+        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {wanted}")
+    if array.shape != shape or array.dtype != np.dtype(dtype):
+        got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
+        raise InvalidInput(f"{field} is {got}: wanted {wanted}")
+    if not array.flags.c_contiguous:
+        raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidInput(f"{_entry(field, array, ~np.isfinite(array))}: every value must be finite")
+
+
+def check_order(field: str, order: Any, rows: int, *shape: int) -> int:
+    """Row numbers of [0, rows), in that shape with one axis more; the length of that axis."""
+    length = order.shape[-1] if isinstance(order, np.ndarray) and order.ndim == len(shape) + 1 else -1
+    check_array(field, order, (*shape, length), "int64")
+    if length < 1:
+        raise InvalidInput(f"{field} is empty: at least one row number is needed")
+    if order.min() < 0 or order.max() >= rows:
+        raise InvalidInput(f"{_entry(field, order, (order < 0) | (order >= rows))}: row numbers lie in [0, {rows})")
+    return length
+
+
+def check_each(field: str, values: Any, members: int, bad: str, rule: str) -> None:
+    """One float64 for each member, none of them `bad`: "negative", or "not positive"."""
+    check_array(field, values, (members,), "float64")
+    wrong = values < 0 if bad == "negative" else values <= 0
+    if wrong.any():
+        raise InvalidInput(f"{_entry(field, values, wrong)}: {rule}")
+
+
+def _entry(field: str, array: Array, where: Array) -> str:
+    """The first entry marked, as ``field[1, 2] = value``."""
+    at = tuple(int(i) for i in np.argwhere(where)[0])
+    return f"{field}[{', '.join(map(str, at))}] = {array[at]}"

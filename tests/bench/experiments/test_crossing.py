@@ -1,0 +1,268 @@
+"""Claims about the cost of a crossing: its arithmetic, that other work has none, and what comes of real backends."""
+
+import json
+import math
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+from planted.model import PlantedBackend, PlantedModel
+from scipy.stats import t as student_t
+from support.requirements import require
+
+import bench.experiments.crossing.drivers as drivers_module
+from bench.experiments.crossing import __main__ as crossing
+from bench.experiments.crossing.__main__ import (
+    _LEAST,
+    Sample,
+    _afresh,
+    _caption,
+    blocks,
+    interval,
+    lines,
+    main,
+    programs_of_their_own,
+    routes_here,
+)
+from bench.experiments.crossing.drivers import HOSTED, TINY, Driver, Level, Passing, Plan, Public, Route, Way, drivers
+from bench.statistics.intervals import Estimate
+from bench.suites import load
+from bench.suites.problem import make_problem
+from pyfnn import registry
+from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.manifest import Row
+from pyfnn.model import Model
+from pyfnn.network import Network
+from pyfnn.validation import Array
+
+BATCHES = (TINY, TINY.model_copy(update={"name": "tiny-batch", "batch": 3}))
+WAY = Way("tiny", "cffi", "binding", "nothing")
+PASSINGS: tuple[Passing, ...] = ("nothing", "arrays")
+
+
+def sample(crossing_ns: float, launch: int, turn: int, level: Level = "binding") -> Sample:
+    """101 steps of 1 µs, and what their single calls take where each of 100 more costs so much."""
+    whole = 101 * 1e-6
+    return Sample(WAY._replace(level=level), launch, turn, 101, whole, whole + 100 * crossing_ns * 1e-9)
+
+
+def test_a_crossing_is_what_each_call_but_the_one_added() -> None:
+    assert sample(250, 0, 0).crossing == pytest.approx(250e-9)
+    assert Sample(WAY, 0, 0, 11, 2.0, 1.0).crossing == pytest.approx(-0.1)
+
+
+def test_the_contract_is_what_the_public_method_adds_to_its_binding_in_the_same_rounds() -> None:
+    slow = [0, 40, 10, 70, 30]  # ns: launches differ, in both alike
+    below = [sample(200 + slow[launch], launch, turn) for launch in range(5) for turn in range(3)]
+    above = [sample(3200 + slow[launch], launch, turn, "public") for launch in range(5) for turn in range(3)]
+    (line,) = lines([*above, *below])
+    assert [n.median for n in (line.binding, line.contract, line.public, line.step)] == pytest.approx(
+        [230e-9, 3000e-9, 3230e-9, 1e-6]
+    )
+    assert line.contract.high - line.contract.low == pytest.approx(0, abs=1e-15)
+    assert line.binding.low < 230e-9 - 20e-9 < 230e-9 + 20e-9 < line.binding.high
+    assert line.steps == (101, 101)
+
+
+def test_a_round_that_lost_its_cpu_to_another_process_does_not_move_its_launch() -> None:
+    quiet = [sample(200, launch, turn, level) for launch in range(5) for turn in range(3) for level in LEVELS]
+    disturbed = [sample(1e6, s.launch, s.round, s.way.level) if s.round == s.launch % 3 else s for s in quiet]
+    assert lines(disturbed)[0].binding.median == pytest.approx(200e-9)
+
+
+LEVELS: tuple[Level, ...] = ("binding", "public")
+
+
+@pytest.mark.parametrize("values", [[1e-7, 2e-7, 4e-7], [-3.0, 5.0, 1.0, 0.5], [0.0, 0.0], [-1e9, 1e9]])
+def test_an_interval_is_students_on_a_linear_scale_whatever_the_sign(values: list[float]) -> None:
+    margin = student_t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    wanted = (fmean(values), fmean(values) - margin, fmean(values) + margin)
+    assert interval(values) == pytest.approx(wanted, rel=1e-9, abs=1e-12 * max(map(abs, values)))
+
+
+def test_one_launch_has_no_interval() -> None:
+    with pytest.raises(PyfnnError, match="two launches"):
+        interval([1.0])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "told"),
+    [
+        (Estimate(250e-9, 240e-9, 260e-9), "250 [240, 260]"),
+        (Estimate(250e-9, -10e-9, 510e-9), "below 510"),
+        (Estimate(-9e-9, -10e-9, -8e-9), "none shown"),
+    ],
+)
+def test_of_what_cannot_be_told_from_nothing_only_a_bound_is_told(estimate: Estimate, told: str) -> None:
+    assert _caption(estimate) == told
+
+
+def test_cheap_calls_are_made_in_full_and_dear_ones_share_what_is_left() -> None:
+    cheap, dear, dearest = (WAY._replace(workload=name) for name in ("cheap", "dear", "dearest"))
+    seconds = {dearest: 4e-3, cheap: 1e-7, dear: 1e-3}
+    found = blocks(seconds, 10.0, 10_000)
+    assert found[cheap] == 10_000
+    assert found[dear] / found[dearest] == pytest.approx(4, rel=0.01)
+    assert sum(found[way] * seconds[way] for way in found) < 10.0
+    assert set(blocks(seconds, 1e9, 10_000).values()) == {10_000}
+    assert set(blocks(seconds, 0.0, 10_000).values()) == {_LEAST}
+
+
+class Shirking(PlantedModel):
+    """Correct, but leaves out the last row of a long call."""
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        return super()._train(first, count - 1 if count > 30 else count, batch_size, learning_rate)
+
+
+def public(make: Callable[[Network, Array], Model]) -> Driver:
+    return Public(make_problem(TINY, "float32"), TINY, make)
+
+
+@pytest.mark.parametrize("passing", PASSINGS)
+def test_steps_that_end_elsewhere_than_one_call_have_no_cost(passing: Passing) -> None:
+    way = WAY._replace(level="public", passing=passing)
+    with pytest.raises(PyfnnError, match=f"tiny, cffi, public, {passing} passed: 40 steps .* at another theta"):
+        public(lambda network, theta: Shirking(network, theta)).turn(way, 40, random.Random(0))
+    whole, single = public(PlantedBackend().create).turn(way, 40, random.Random(0))
+    assert min(whole, single) > 0
+
+
+def test_a_model_that_ignores_its_order_is_caught_by_the_arrays_it_is_handed() -> None:
+    planted = public(PlantedBackend("sequential_order").create)
+    with pytest.raises(PyfnnError, match="at another theta"):
+        planted.turn(WAY._replace(passing="arrays"), 40, random.Random(0))
+
+
+def test_a_backend_that_computes_something_else_is_not_driven_at_all() -> None:
+    network = load.built_in_workloads()["wine-deep"].network("float32")
+    drivers_module._prove("right", PlantedBackend().create, network)
+    with pytest.raises(PyfnnError, match="article: dW_"):
+        drivers_module._prove("article", PlantedBackend("article").create, network)
+
+
+def need(*names: str) -> None:
+    for name in names:
+        try:
+            registry.load_backend(name)
+        except BackendUnavailable as error:
+            require(name, False, str(error))
+
+
+@pytest.mark.parametrize("route", ["pybind11", "cffi", "pipe"])
+def test_every_way_of_a_route_does_the_same_steps_bit_for_bit(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = HOSTED.get(route, "c")
+    need(name)
+    monkeypatch.setattr(drivers_module, "cpus", lambda: ((), ()))  # this process runs other tests
+    with drivers(Plan(BATCHES, {route: name})) as every:
+        assert len(every) == len(BATCHES) * len(LEVELS) * len(PASSINGS)
+        wanted: dict[str, bytes] = {}
+        for way, driver in every.items():
+            whole, single = driver.turn(way, 50, random.Random(0))
+            assert min(whole, single) > 0
+            theta = driver.block(50, way.passing)[1].tobytes()
+            assert theta == wanted.setdefault(way.workload, theta)
+            assert theta != driver.problem.theta.tobytes()
+
+
+def test_more_steps_than_the_order_holds_are_refused() -> None:
+    driver = public(PlantedBackend().create)
+    with pytest.raises(PyfnnError, match="the order holds"):
+        driver.block(len(driver.problem.order) + 1, None)
+
+
+def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("cpp", "c")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(crossing, "_LEAST", 20)
+    brief = ["--steps", "20", "--launches", "2", "--seconds", "1", "--program", "c"]
+    assert main([*brief, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("pybind11 (cpp)", "cffi (c)", "pipe (c)", "tiny", "wine-deep", "x, y"):
+        assert words in printed
+    told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert told["routes"] == {"pybind11": "cpp", "cffi": "c", "pipe": "c"}
+    assert told["host"]["python"]
+    samples = [Sample(**{**s, "way": Way(**s["way"])}) for s in told["samples"]]
+    assert {s.launch for s in samples} == {0, 1}
+    assert len({s.way for s in samples}) == 2 * 3 * len(LEVELS) * len(PASSINGS) == 2 * len(told["lines"])
+    assert {s.steps for s in samples} == {20}
+    again = {(n.workload, n.route, n.passing): n.public for n in lines(samples)}
+    for line in told["lines"]:
+        found = Estimate(**line["public"])
+        assert found == pytest.approx(again[line["workload"], line["route"], line["passing"]])
+    pipe = next(n for n in told["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "pipe", "nothing"))
+    bound = next(n for n in told["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "cffi", "nothing"))
+    assert pipe["public"]["median"] > bound["binding"]["median"]
+    assert (tmp_path / "crossing.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("finished", [1, 2])
+def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(
+    finished: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("cpp", "c")
+    monkeypatch.setattr(crossing, "_LEAST", 20)
+    afresh, made = _afresh, list[Any]()
+
+    def until_then(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is crossing.launch and len(made) == finished:
+            raise KeyboardInterrupt
+        made.extend([function] * (function is crossing.launch))
+        return afresh(function, *arguments)
+
+    monkeypatch.setattr(crossing, "_afresh", until_then)
+    brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
+    assert main([*brief, "--out", str(tmp_path)]) == 130
+    if finished == 1:  # no interval
+        assert not (tmp_path / "crossing.json").exists()
+        return
+    told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert told["cut_short"]
+    assert {s["launch"] for s in told["samples"]} == {0, 1}
+
+
+def test_a_route_that_is_absent_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str, *_: object) -> None:
+        raise BackendUnavailable(f"no {name} here", "get it")
+
+    monkeypatch.setattr(registry, "load_backend", absent)
+    monkeypatch.setattr(crossing, "command_of", lambda row: absent(row.name))
+    name = programs_of_their_own()[0]
+    routes, why = routes_here(name)
+    assert routes == {}
+    assert why == {n: f"no {n} here (get it)" for n in ("cpp", "c", name)}
+    assert main(["--program", name]) == 2
+
+
+def test_the_first_program_there_is_stands_behind_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, *_, last = programs_of_their_own()
+
+    def all_but_the_first(row: Row) -> list[str]:
+        if row.name == first:
+            raise BackendUnavailable(f"no {first} here")
+        return [row.name]
+
+    monkeypatch.setattr(registry, "load_backend", lambda name: name)
+    monkeypatch.setattr(crossing, "command_of", all_but_the_first)
+    routes, why = routes_here(None)
+    assert routes["pipe"] == second
+    assert why == {first: f"no {first} here"}
+    assert last == "c"  # hosted by Python: there wherever cffi's route is
+
+
+@pytest.mark.parametrize("option", ["--steps=99", "--launches=1", "--seconds=0.5", "--program=nobody"])
+def test_arguments_that_cannot_be_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([option]) == 2
+    assert option.split("=")[1] in capsys.readouterr().err
+
+
+def test_an_error_in_the_process_that_measures_comes_back() -> None:
+    with pytest.raises(PyfnnError, match="two launches"):
+        _afresh(partial(interval, [1.0]))

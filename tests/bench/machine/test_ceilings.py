@@ -1,0 +1,264 @@
+"""Claims about ceilings: what the probes say holds together, what they mean for a case, what is said without them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.requirements import require
+from support.sample_results import events, sample_results
+
+from bench.ceilings import main as command
+from bench.machine import ceilings, probe
+from bench.machine.cpus import choose_cpus
+from bench.report import summary, tables
+from bench.results.build import build_results
+from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
+from bench.results.store import load_results, save_results
+from pyfnn import compiled, isa
+from pyfnn.errors import BackendUnavailable
+
+SECONDS = 0.05
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def probed() -> Ceilings:
+    """Every level, dtype and traffic on one thread, as the harness probes them."""
+    found = ceilings.measure_ceilings("before", ("float32", "float64"), [1], SECONDS)
+    require("probe", not found.absent, found.absent)
+    return found
+
+
+def gflops(probed: Ceilings) -> dict[tuple[str, str], float]:
+    return {(peak.level, peak.dtype): peak.gflops for peak in probed.peaks}
+
+
+def test_every_level_that_the_cpu_runs_is_probed_in_every_dtype(probed: Ceilings) -> None:
+    assert list(gflops(probed)) == [(level, dtype) for level in isa.levels() for dtype in ("float32", "float64")]
+    assert [b.traffic for b in probed.bandwidths] == list(probe.TRAFFICS)
+    assert all(0 < b.bytes <= 2**30 for b in probed.bandwidths)
+
+
+# The levels differ by a factor of 2 to 4 where nothing else runs; the margins leave room for a busy machine.
+def test_twice_the_lanes_do_more(probed: Ceilings) -> None:
+    found = gflops(probed)
+    for level in isa.levels():
+        assert found[level, "float32"] > 1.3 * found[level, "float64"]
+    if {"v2", "v3"} <= set(isa.levels()):
+        assert found["v3", "float32"] > 1.3 * found["v2", "float32"]
+
+
+def test_the_peak_is_that_of_registers_not_of_a_chain_that_waits_for_itself(probed: Ceilings) -> None:
+    """A single chain of scalar additions does about one operation a nanosecond; memory gives even less."""
+    assert max(gflops(probed).values()) > 4
+    fastest = max(b.gigabytes_per_second for b in probed.bandwidths)
+    assert max(gflops(probed).values()) > fastest / 8, "more operations than numbers come from memory"
+
+
+@pytest.mark.usefixtures("probed")
+def test_the_probe_runs_on_the_cpus_of_the_workers_and_on_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("affinity", hasattr(os, "sched_getaffinity"), "pinning is Linux's")
+    code = "import json, os; print(json.dumps({'absent': str(sorted(os.sched_getaffinity(0)))}))"
+    monkeypatch.setattr(ceilings, "_START", code)
+    (cpu,) = choose_cpus(1)
+    assert ceilings.measure_ceilings("after", ("float32",), [1]).absent == f"[{cpu}]"
+
+
+def test_what_a_level_was_not_compiled_for_is_not_in_its_loop() -> None:
+    """The loops' own instructions: packed multiply-adds on registers alone, as many as there are chains."""
+    objdump = subprocess.run(["which", "objdump"], capture_output=True, text=True, check=False).stdout.strip()
+    require("objdump", bool(objdump), "install binutils")
+    require("x86-64-v3", "v3" in compiled.build_info().LEVELS, "a compiler for x86-64-v3")
+    if "-O0" in compiled.build_info().CXX_FLAGS or "sanitize" in compiled.build_info().CXX_FLAGS:
+        pytest.skip("not an optimised build")
+    for level, register, chains in (("v3", "%ymm", 12), ("v4", "%zmm", 24)):
+        if level not in compiled.build_info().LEVELS:
+            continue
+        module = next(compiled.folder(f"_probe_{level}").glob(f"_probe_{level}*"))
+        command = [objdump, "-d", "--no-show-raw-insn", str(module)]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        for kind in ("ps", "pd"):
+            fused = [line for line in lines if "vfmadd" in line and f"{kind} " in line and register in line]
+            assert len(fused) == chains
+            assert not any("(" in line for line in fused), "a sum is in memory"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.peak("float16", 1, 0.01), "dtype = 'float16': must be float32 or float64"),
+        (lambda m: m.peak("float32", 0, 0.01), "threads = 0: must be at least 1"),
+        (lambda m: m.bandwidth("write", 1, MEBIBYTE, 0.01), "traffic = 'write': must be read, copy or triad"),
+        (lambda m: m.bandwidth("read", 0, MEBIBYTE, 0.01), "threads = 0: must be at least 1"),
+    ],
+)
+def test_a_probe_refuses_what_it_cannot_measure(probed: Ceilings, call: Any, words: str) -> None:
+    del probed
+    with pytest.raises(ValueError, match=words):
+        call(probe._module(isa.best()))
+
+
+def test_more_threads_than_cpus_still_end(probed: Ceilings) -> None:
+    del probed
+    assert probe._module(isa.best()).peak("float32", 4, 0.01) > 0
+    assert probe._module(isa.best()).bandwidth("triad", 3, MEBIBYTE, 0.01) > 0
+
+
+def test_without_compiled_parts_the_probe_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> tuple[str, ...]:
+        raise BackendUnavailable("nothing is compiled", "compile it")
+
+    monkeypatch.setattr(isa, "levels", absent)
+    assert probe.answer(["float32"], 1, 0.01, MEBIBYTE) == {"absent": "nothing is compiled (compile it)"}
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; sys.exit('no such thing')", "the probe ended with status 1: no such thing"),
+        ("import os; os.abort()", "the probe ended with status -6: it said nothing"),
+        ("import time; time.sleep(60)", "the probe was silent for 1 s"),
+        ('print(\'{"peaks": [{}], "bandwidths": []}\')', "the probe measured nonsense: Field required"),
+    ],
+)
+def test_a_probe_that_fails_is_told_and_costs_nothing_else(
+    code: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ceilings, "_START", code)
+    monkeypatch.setattr(ceilings, "_PATIENCE", 1.0)
+    found = ceilings.measure_ceilings("before", ("float32",), [1])
+    assert (found.absent, found.peaks) == (words, [])
+
+
+def test_the_command_prints_every_probe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up = Ceilings.model_validate(said("before", 250.0))
+    monkeypatch.setattr("bench.ceilings.measure_ceilings", lambda *_, **__: made_up)
+    assert command([]) == 0
+    assert "multiply-adds, float32, v4" in capsys.readouterr().out
+    monkeypatch.setattr(
+        "bench.ceilings.measure_ceilings", lambda *_, **__: Ceilings(when="before", absent="no compiler")
+    )
+    assert command([]) == 1
+    assert "no probe: no compiler" in capsys.readouterr().out
+
+
+# What follows for a run -----------------------------------------------------------------------------------------------
+
+
+def said(when: str, gflops: float, dtype: str = "float32", threads: int = 1) -> dict[str, Any]:
+    return {
+        "when": when,
+        "peaks": [
+            {"level": "v3", "dtype": dtype, "threads": threads, "gflops": gflops / 2},
+            {"level": "v4", "dtype": dtype, "threads": threads, "gflops": gflops},
+        ],
+        "bandwidths": [{"traffic": "triad", "threads": 1, "bytes": 2**30, "gigabytes_per_second": 12.5}],
+    }
+
+
+def run_with(*probes: dict[str, Any]) -> Results:
+    """A made-up run with these probes."""
+    run, *rest = events(("numpy", "cpp", "cpp-tuned"), ("wine-deep",), {})
+    return build_results([run, *({"event": "ceilings", **probe} for probe in probes), *rest])
+
+
+def by_name(outcome: Results) -> dict[str, BackendResult]:
+    return {b.instance: b for b in outcome.cases[0].backends}
+
+
+def test_the_ceiling_of_a_case_is_the_better_of_before_and_after_of_its_dtype_and_threads() -> None:
+    others = (said("before", 900.0, dtype="float64"), said("after", 800.0, threads=2))
+    assert run_with(said("before", 100.0), said("after", 120.0), *others).cases[0].ceiling_gflops == 120
+    assert run_with(said("before", 130.0), said("after", 120.0), *others).cases[0].ceiling_gflops == 130
+
+
+def test_the_share_is_the_steps_operations_over_time_and_ceiling() -> None:
+    outcome = run_with(said("before", 100.0))
+    for b in outcome.cases[0].backends:
+        assert b.gflops is not None
+        assert b.ceiling_share == pytest.approx(b.gflops / 100)
+
+
+def test_who_is_faster_than_the_machine_is_implausible_and_has_no_time_nor_ratio() -> None:
+    fast = by_name(run_with(said("before", 1000.0)))["cpp-tuned"].gflops
+    assert fast is not None
+    assert by_name(run_with(said("before", fast / 1.04)))["cpp-tuned"].status == "ok"
+    outcome = run_with(said("before", fast / 1.2))
+    backend = by_name(outcome)["cpp-tuned"]
+    assert backend.status == "implausible"
+    assert "1.20 of the best multiply-add probe" in backend.reason
+    assert (backend.step_seconds, backend.ratio, backend.gflops, backend.ceiling_share) == (None,) * 4
+    assert backend.samples, "raw samples are kept"
+    assert by_name(outcome)["cpp"].status == "ok"
+    assert "implausible" in summary.text(outcome, [])
+
+
+def test_an_implausible_reference_is_stood_in_for() -> None:
+    outcome = run_with(said("before", 1e-3))
+    assert {b.status for b in outcome.cases[0].backends} == {"implausible"}
+    assert outcome.cases[0].reference is None
+
+
+def test_results_with_ceilings_survive_the_disk_and_an_edit_is_seen(tmp_path: Path) -> None:
+    outcome = run_with(said("before", 100.0), said("after", 110.0))
+    path = save_results(outcome, tmp_path)
+    assert load_results(tmp_path) == outcome
+    data = json.loads(path.read_text())
+    data["cases"][0]["ceiling_gflops"] = 300.0
+    path.write_text(json.dumps(data))
+    with pytest.raises(ResultsError, match=r"cases\.0\.ceiling_gflops does not follow"):
+        load_results(tmp_path)
+    data["cases"][0]["ceiling_gflops"] = 110.0
+    data["cases"][0]["backends"][0]["ceiling_share"] = 0.99
+    path.write_text(json.dumps(data))
+    with pytest.raises(ResultsError, match=r"ceiling_share does not follow"):
+        load_results(tmp_path)
+
+
+def test_both_probes_are_in_the_summary_with_their_bandwidth() -> None:
+    text = summary.text(run_with(said("before", 100.0), said("after", 110.0)), [])
+    assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 | 110 |" in text
+    assert "| memory, triad over 1024 MiB | 1 | GB/s | 12.5 | 12.5 |" in text
+    assert "of peak" in text
+    assert "Peak: 110 GFLOP/s, the best multiply-add probe of float32 on 1 thread." in text
+
+
+def test_a_run_cut_short_has_the_first_probe_alone() -> None:
+    text = summary.text(run_with(said("before", 100.0)), [])
+    assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 |\n" in text
+
+
+def test_a_run_without_probes_says_why_and_has_no_share() -> None:
+    run, *rest = (e for e in events(("numpy", "cpp"), ("wine-deep",), {}))
+    bare = [{k: v for k, v in event.items() if k != "ceiling_gflops"} for event in rest]
+    why = {"event": "ceilings", "when": "before", "absent": "nothing is compiled"}
+    outcome = build_results([run, why, *bare])
+    assert outcome.cases[0].ceiling_gflops is None
+    assert {b.ceiling_share for b in outcome.cases[0].backends} == {None}
+    assert "Not probed before the measurement: nothing is compiled" in summary.text(outcome, [])
+    assert tables.ceilings_table(outcome.ceilings) is None
+
+
+def test_what_the_machine_was_doing_is_kept_and_shown_as_far_as_it_is_known() -> None:
+    run, *rest = events(("numpy", "cpp"), ("wine-deep",), {})
+    before = {"event": "host_state", "when": "before", "busy_cpus": 0.25, "steal": 0.011, "load_1min": 0.52}
+    after = {"event": "host_state", "when": "after", "busy_cpus": 1.5, "memory_available_bytes": 2**30}
+    outcome = build_results([run, before, *rest, after])
+    assert [(state.when, state.steal) for state in outcome.host_states] == [("before", 0.011), ("after", None)]
+    text = summary.text(outcome, [])
+    assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.52 |  |\n" in text
+    assert "| available memory, MiB |  | 1024 |" in text
+    assert "temperature" not in text
+
+
+def test_a_made_up_run_has_no_probes() -> None:
+    assert sample_results().ceilings == []
+
+
+def test_the_probe_of_a_level_is_not_loaded_with_the_harness() -> None:
+    code = "import sys, bench.run; sys.exit(any('_probe' in name for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

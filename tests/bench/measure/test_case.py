@@ -1,0 +1,391 @@
+"""Claims about who runs when: launches, rounds, turns, A/A pairs, and what a backend's failure costs."""
+
+import re
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import psutil
+import pytest
+from support.requirements import workers
+
+from bench.machine import description
+from bench.measure import gate
+from bench.measure.arm import Settings
+from bench.measure.case import CaseRun
+from bench.measure.errors import STATUS_OF, Implausible, NotEnoughMemory, ParityFailed, ThreadsMismatch, TooSlow
+from bench.measure.session import Block, Session
+from bench.report.rows import case_rows
+from bench.results.journal import Journal, now, read_journal
+from bench.results.schema import SCHEMA, Case
+from bench.results.store import load_results
+from bench.statistics import intervals
+from bench.suites.load import cases_of, load_suite
+from bench.suites.problem import make_problem
+from bench.terms import STATUSES, Status
+from pyfnn import errors, registry
+from pyfnn.errors import PyfnnError, Unsupported
+
+SHORT = Settings(reference="steady", precision=1e3, rounds=2, min_launches=2, block_seconds=0.005, burst_seconds=0.001)
+LONGER = replace(SHORT, block_seconds=0.05)
+STEADY = misbehaving.STEADY
+
+
+class Watch:
+    """Hears how it goes; does `act` at the start of each round."""
+
+    def __init__(self, act: Callable[[int, int], None] | None = None) -> None:
+        self.act = act
+        self.heard = 0
+        self.verdicts: list[tuple[str, Status]] = []
+
+    def progress(self, text: str, share: float) -> None:
+        assert text
+        assert share >= 0
+        if self.act:
+            self.act(*divmod(self.heard, 2))  # two rounds a launch
+        self.heard += 1
+
+    def verdict(self, instance: str, status: Status, reason: str) -> None:
+        assert reason
+        self.verdicts.append((instance, status))
+
+
+class Measure:
+    """Measures a case of `tiny` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = folder / "run"
+
+    def run(
+        self,
+        deeds: Mapping[str, str],
+        settings: Settings = SHORT,
+        *,
+        watch: Watch | None = None,
+        budget: float = 20.0,
+        operation: str = "train",
+        divisions: Mapping[str, str] | None = None,
+    ) -> Case:
+        manifest = misbehaving.manifest(self.folder / "backend.toml", deeds)
+        suite, workloads = load_suite(str(misbehaving.suite(self.folder / "tiny.toml")))
+        (key,) = cases_of(suite.model_copy(update={"operations": (operation,)}), workloads)
+        problem = make_problem(key.workload, key.dtype)
+        rows = [registry.find(name, [manifest]) for name in deeds]
+        rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
+        with Journal(self.journal) as journal:
+            journal.write("run", schema=SCHEMA, created=now(), settings=vars(settings))
+            CaseRun(0, key, problem, rows, settings, budget, journal, watch or Watch()).run()
+        return self.case
+
+    @property
+    def case(self) -> Case:
+        return load_results(self.journal).cases[0]
+
+
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)  # less to read for workers in plain Python
+    return Measure(tmp_path)
+
+
+def turns(case: Case) -> dict[str, Counter[tuple[int, int]]]:
+    return {b.instance: Counter((s.launch, s.round) for s in b.samples) for b in case.backends}
+
+
+def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pair(measure: Measure) -> None:
+    settings = replace(SHORT, reference="napping")
+    case = measure.run({"napping": "naps train 1", "steady": STEADY, "other": "naps train 1"}, settings)
+    assert [b.instance for b in case.backends] == ["napping", "steady", "other", "napping@2", "steady@2"]
+    assert {b.status for b in case.backends} == {"ok"}
+    every = {(launch, number): 1 for launch in range(2) for number in range(2)}
+    assert all(taken == every for taken in turns(case).values())
+    assert case.reference == "napping"
+    assert case.noise_floor is not None
+    assert case.stopped == "precision reached: every ratio to napping within ±1e+05 % after 2 launches"
+    assert not case.launches_chosen
+
+
+def test_who_stands_in_for_the_reference_is_who_the_precision_is_of(measure: Measure) -> None:
+    settings = replace(SHORT, reference="absent")
+    deeds = {"quick": STEADY, "napping": "naps train 1", "other": "naps train 1"}
+    case = measure.run(deeds, settings, divisions={"quick": "tuned"})
+    assert case.reference == "napping"
+    assert case.stopped.startswith("precision reached: every ratio to napping within")
+    assert [b.instance for b in case.backends] == [*deeds, "napping@2", "quick@2"]
+
+
+def test_where_nobody_can_stand_in_the_precision_is_of_ratios_to_the_first(measure: Measure) -> None:
+    case = measure.run({"quick": STEADY, "napping": "naps train 1"}, divisions={"quick": "tuned", "napping": "tuned"})
+    assert case.reference is None
+    assert case.stopped.startswith("precision reached: every ratio to quick within")
+
+
+def test_one_second_arm_is_enough_where_the_reference_is_the_fastest(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert [b.instance for b in case.backends] == ["steady", "napping", "steady@2"]
+
+
+def test_every_launch_is_fresh_processes_and_none_is_left(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+
+    class Counted(Session):
+        def sit_down(self) -> None:
+            super().sit_down()
+            pids.append(self.worker.pid)
+
+    monkeypatch.setattr("bench.measure.case.Session", Counted)
+    measure.run({"steady": STEADY})
+    assert len(set(pids)) == 4  # two arms, two launches
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP here")
+def test_while_one_takes_its_turn_all_others_are_stopped(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    class Watched(Session):
+        def turn(self, burst: int, steps: int) -> Block:
+            block = super().turn(burst, steps)
+            others = [p for p in workers() if p.pid != self.worker.pid]
+            seen.append([p.status() for p in others])
+            return block
+
+    monkeypatch.setattr("bench.measure.case.Session", Watched)
+    measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert max(map(len, seen)) == 2
+    assert {status for statuses in seen for status in statuses} == {psutil.STATUS_STOPPED}
+
+
+NAMES = ["steady", "x", "y"]
+
+
+def order_of_turns(folder: Path, seed: int) -> list[str]:
+    measure = Measure(folder)
+    measure.folder.mkdir()
+    settings = replace(SHORT, seed=seed, rounds=4, min_launches=1)
+    measure.run(dict.fromkeys(NAMES, STEADY), settings)
+    told = read_journal(measure.journal / "journal.jsonl")
+    return [e["instance"] for e in told if e["event"] == "sample" and "@" not in e["instance"]]
+
+
+def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CaseRun, "_add_second_arms", lambda _: [])  # who is fastest is luck
+    monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)
+    order = order_of_turns(tmp_path / "once", 5)
+    rounds = {tuple(order[at : at + 3]) for at in range(0, 12, 3)}
+    assert all(sorted(one) == NAMES for one in rounds)
+    assert len(rounds) > 1
+    assert order_of_turns(tmp_path / "again", 5) == order
+    assert order_of_turns(tmp_path / "other", 6) != order
+
+
+def workers_of(name: str) -> list[psutil.Process]:
+    """Processes of ours that do this deed."""
+    return [p for p in workers() if name in p.cmdline()]
+
+
+def test_who_is_killed_between_turns_loses_both_arms_and_keeps_the_samples(measure: Measure) -> None:
+    """Both arms die at once: whichever comes first in the round takes the other with it, before its own turn."""
+
+    def kill(launch: int, number: int) -> None:
+        if (launch, number) == (1, 1):
+            for process in workers_of("steady"):
+                process.kill()
+
+    watch = Watch(kill)
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"}, watch=watch)
+    by_instance = {b.instance: b for b in case.backends}
+    assert by_instance["napping"].status == "ok"
+    assert len(by_instance["napping"].samples) == 4
+    for instance in ("steady", "steady@2"):
+        lost = by_instance[instance]
+        assert lost.status == "crashed"
+        assert "SIGKILL" in lost.reason
+        assert [(s.launch, s.round) for s in lost.samples] == [(0, 0), (0, 1), (1, 0)]
+        assert (lost.step_seconds, lost.ratio, lost.gflops) == (None, None, None)
+    assert watch.verdicts == [("steady", "crashed")]
+    assert case.reference == "napping"
+
+
+def test_a_case_without_a_backend_left_says_so(measure: Measure) -> None:
+    case = measure.run({"steady": "exits hello 1"})
+    assert case.stopped == "no backend left"
+    assert case.backends[0].status == "crashed"
+    assert case.reference is None
+
+
+def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> None:
+    settings = replace(SHORT, precision=1e-9)
+    case = measure.run(dict.fromkeys(NAMES, STEADY), settings, budget=3.0)
+    launches = {s.launch for s in case.backends[0].samples}
+    assert case.stopped.startswith(f"budget: {len(launches)} of about ")
+    assert "s of the case's 3 s are spent" in case.stopped
+    assert not case.launches_chosen
+    assert 2 <= len(launches) < 100
+
+
+def test_launches_are_made_until_every_ratio_is_as_precise_as_wished_and_that_is_noted(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def wanted(pairs: Iterable[Sequence[float]], precision: float, least: int) -> int:
+        asked.append(max(map(len, pairs)))
+        assert (precision, least) == (1e3, 2)
+        return {2: 3, 3: 5, 5: 5}[asked[-1]]
+
+    monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
+    assert asked == [2, 3, 5]  # at first, and whenever as many as were wanted are made
+    assert {s.launch for s in case.backends[0].samples} == set(range(5))
+    assert case.stopped.startswith("precision reached")
+    assert case.launches_chosen
+    reference, other = case.backends[:2]
+    chosen = intervals.ratio(reference.samples, other.samples, chosen=True)
+    assert chosen
+    assert other.ratio
+    assert other.ratio.high == pytest.approx(chosen.high)
+
+
+def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_the_proof(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
+    slow = case.backends[1]
+    assert slow.status == "too_slow"
+    assert "its first step took 2" in slow.reason
+    assert "more than the 20 s that this case has" in slow.reason
+    assert slow.samples == []
+    assert slow.parity == {}
+    assert case.backends[0].status == "ok"
+
+
+def test_who_compiles_while_running_is_timed_once_that_is_over_and_what_it_took_is_told(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "jit": "warms train 1"}, LONGER)
+    steady, jit = case.backends[:2]
+    assert (steady.status, jit.status) == ("ok", "ok")
+    assert jit.step_seconds
+    assert steady.step_seconds
+    assert jit.step_seconds.median < 2 * steady.step_seconds.median  # it began five times as slow
+    assert steady.warmup_seconds
+    assert jit.warmup_seconds
+    assert jit.warmup_seconds > steady.warmup_seconds
+    assert all(launch.settled for launch in [*steady.launches, *jit.launches])
+    assert min(sample.seconds for sample in jit.samples) > 0.7 * LONGER.block_seconds
+
+
+def test_who_goes_on_getting_faster_is_told_to_have_not_settled(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.measure.case.MOST_WARM_BLOCKS", 6)
+    case = measure.run({"steady": STEADY, "restless": "speeds_up train 1"})
+    restless = case.backends[1]
+    assert restless.status == "ok"
+    assert not all(launch.settled for launch in restless.launches)
+    assert any("Had not settled" in note and "restless" in note for note in case_rows(case, "steady").notes)
+
+
+def test_every_launch_tells_what_starting_and_the_first_step_took(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "dawdler": "dawdles hello 1"})
+    steady, dawdler = case.backends[:2]
+    assert [launch.launch for launch in dawdler.launches] == [0, 1]
+    assert all(0 < launch.startup_seconds < launch.first_step_seconds for launch in steady.launches)
+    assert dawdler.startup_seconds
+    assert dawdler.first_step_seconds
+    assert 0.5 <= dawdler.startup_seconds < dawdler.first_step_seconds
+    assert steady.build_seconds is None
+
+
+def test_repeats_that_do_not_add_up_are_implausible(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "hoisting": "hoists time 7"}, LONGER, operation="forward")
+    steady, hoisting = case.backends[:2]
+    assert (steady.status, hoisting.status) == ("ok", "implausible")
+    ratios = re.fullmatch(r"twice the repeats took (.*), (.*), (.*) times as long", hoisting.reason)
+    assert ratios
+    assert all(float(ratio) < 1.6 for ratio in ratios.groups())
+    assert steady.curve is None
+
+
+def test_a_timed_training_that_cannot_be_repeated_has_failed_the_proof(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "tiring": "tires train 1"}, LONGER)
+    assert {b.name: b.status for b in case.backends} == {"steady": "ok", "tiring": "parity_failed"}
+    assert "replayed from the same θ" in case.backends[1].reason
+
+
+def test_every_curve_starts_at_the_same_loss_and_has_the_same_epochs(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "other": STEADY})
+    curves = [b.curve for b in case.backends if b.instance == b.name]
+    assert curves[0] is not None
+    assert curves[1] is not None
+    assert curves[0].losses == curves[1].losses
+    assert curves[0].epochs == curves[1].epochs == list(range(len(curves[0].losses)))
+    assert len(curves[0].epochs) > 1
+
+
+def test_a_loss_that_is_no_number_costs_only_its_backend(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "blurred": "not_a_number gradient 5"})
+    assert {b.name: b.status for b in case.backends} == {"steady": "ok", "blurred": "diverged"}
+    assert "the loss is nan after 0 epochs" in case.backends[1].reason
+
+
+def test_too_little_memory_is_not_run_and_says_how_much(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(description, "available_memory", lambda: 0)
+    case = measure.run({"steady": STEADY})
+    assert case.backends[0].status == "not_run"
+    assert "0 MiB are free" in case.backends[0].reason
+
+
+def test_a_workload_that_nothing_can_be_proven_on_times_nobody(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unprovable(*_: object) -> None:
+        raise Unsupported("only 3 of 24 rows are clear of this network's kinks")
+
+    monkeypatch.setattr(gate, "trials", unprovable)
+    case = measure.run({"steady": STEADY})
+    assert (case.backends[0].status, case.stopped) == ("not_run", "nothing can be proven here")
+    assert "clear of this network's kinks" in case.backends[0].reason
+
+
+def test_an_interrupted_case_keeps_its_samples_and_says_so(measure: Measure) -> None:
+    def interrupt(launch: int, number: int) -> None:
+        if (launch, number) == (0, 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.run({"steady": STEADY}, watch=Watch(interrupt))
+    case = measure.case
+    assert case.stopped == "interrupted"
+    assert turns(case) == {"steady": {(0, 0): 1}, "steady@2": {(0, 0): 1}}
+    assert case.backends[0].status == "not_run"
+    assert case.backends[0].reason
+    assert not workers()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.BuildFailed("x"), "build_failed"),
+        (errors.BackendUnavailable("x"), "unavailable"),
+        (errors.Unsupported("x"), "unsupported"),
+        (ParityFailed("x"), "parity_failed"),
+        (errors.Diverged("x"), "diverged"),
+        (ThreadsMismatch("x"), "threads_mismatch"),
+        (Implausible("x"), "implausible"),
+        (errors.WorkerTimeout("x"), "timed_out"),
+        (errors.WorkerDied("x"), "crashed"),
+        (NotEnoughMemory("x"), "not_run"),
+        (TooSlow("x"), "too_slow"),
+        (errors.ProtocolError("x"), "protocol_error"),
+        (errors.InvalidInput("x"), "protocol_error"),
+    ],
+)
+def test_each_error_has_its_status(error: PyfnnError, status: str) -> None:
+    assert next(said for kind, said in STATUS_OF if isinstance(error, kind)) == status
+
+
+def test_every_status_but_ok_has_an_error() -> None:
+    assert {status for _, status in STATUS_OF} | {"ok"} == set(STATUSES)

@@ -1,0 +1,114 @@
+"""Claims about the gate: nobody is timed who computes something else, be it planted, drifting or broken in C.
+
+What each planted bug does to the battery is test_parity's business; here, that the harness acts on it.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import pytest
+from support.broken_library import BROKEN, LINE, library
+from support.places import TESTS
+
+from bench.measure import gate
+from bench.measure.errors import ParityFailed
+from bench.measure.session import Session
+from bench.suites.load import cases_of, load_suite
+from bench.suites.problem import Problem, make_problem
+from bench.suites.suite import CaseKey
+from bench.terms import OPERATIONS, Operation
+from pyfnn import registry
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> tuple[CaseKey, Problem]:
+    (key,) = cases_of(*load_suite(str(misbehaving.suite(tmp_path / "tiny.toml"))))
+    return key, make_problem(key.workload, key.dtype)
+
+
+def seat(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
+    deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
+    return Session(row, *case, timeout=60.0)
+
+
+def test_a_correct_worker_passes_and_leaves_its_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, misbehaving.STEADY) as correct:
+        evidence = gate.prove(correct, gate.trials(case[1], 4))
+    assert evidence.passed
+    assert evidence.summary()["passed"] is True
+
+
+def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    host = 'host = "misbehaving.hosted:Article"'
+    with seat(tmp_path, case, host=host) as planted, pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught:
+        gate.prove(planted, gate.trials(case[1], 4))
+    assert caught.value.evidence is not None
+    assert caught.value.evidence.summary()["worst"]["what"] == "dW_2"
+
+
+def test_what_a_host_prints_does_not_reach_the_protocol(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    with seat(tmp_path, case, host='host = "misbehaving.hosted:Noisy"') as noisy:
+        gate.prove(noisy, gate.trials(case[1], 4))
+        assert "this line must not reach the driver" in noisy.worker.stderr
+
+
+def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, host=library(tmp_path, LINE)) as whole:
+        assert gate.prove(whole, gate.trials(case[1], 4)).passed
+    shutil.rmtree(tmp_path / "c_cuda")
+    host = library(tmp_path, BROKEN)
+    with seat(tmp_path, case, host=host) as broken, pytest.raises(ParityFailed, match=r"^db_2 of the own network"):
+        gate.prove(broken, gate.trials(case[1], 4))
+
+
+def test_a_training_that_can_be_repeated_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.sit_down()
+        for steps in (1, 2, 3, 21, 70):
+            gate.replay(steady, 2, steady.turn(2, steps))
+
+
+def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with seat(tmp_path, case, "drifts train 3") as drifting:
+        drifting.sit_down()
+        block = drifting.turn(2, 3)
+        with pytest.raises(ParityFailed, match=r"replayed from the same θ over the same rows .* ended at another θ"):
+            gate.replay(drifting, 2, block)
+
+
+def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
+    tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    with seat(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.sit_down()
+        block = steady.turn(2, 3)
+        with pytest.raises(ParityFailed, match="another θ"):
+            gate.replay(steady, 2, replace(block, steps=4))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
+    operation: Operation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    key = replace(case[0], operation=operation)
+    with seat(tmp_path, (key, case[1]), host='host = "misbehaving.hosted:Lazy"') as lazy:
+        assert gate.prove(lazy, gate.trials(case[1], 4)).passed
+        lazy.sit_down()
+        for steps in (50, 600):
+            lazy.reset()
+            lazy.run(2)
+            block = lazy.run(steps)
+            if steps == 50:
+                gate.replay(lazy, 2, block)
+        with pytest.raises(ParityFailed, match="ended at another θ" if operation == "train" else "have checksum"):
+            gate.replay(lazy, 2, block)

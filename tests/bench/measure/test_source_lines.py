@@ -1,0 +1,58 @@
+"""Claims about what counts as a line of code."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.measure.source_lines import lines_of_code
+from pyfnn import registry
+from pyfnn.manifest import Row
+
+CODE = {
+    "C": '#include <math.h>\n\n/* two\n   lines */\nint x; /* why */\nchar *s = "/* not a comment */"; // why\n',
+    "Python": '"""What lives\nhere."""\n\nimport math\n# why\nx = "# not a comment"\ny = """two\nlines"""\n',
+    "Fortran": "! why\nmodule m\n  integer :: x ! why\nend module m\n\n",
+    "Octave": "% why\nx = 1; % why\n%{\nmore\n%}\ny = 2;\n",
+    "Lua": "-- why\nlocal x = 1 -- why\n--[[ more\n]]\nreturn x",
+    "Julia": "#= more\n=#\nx = 1\n\n# why\ny = 2",
+    "JavaScript": '"use strict";\n// why\nconst x = 1;\n/* more\n*/\nconst y = 2;',
+}
+LINES = {"C": 3, "Python": 4, "Fortran": 3, "Octave": 2, "Lua": 2, "Julia": 2, "JavaScript": 3}
+
+
+def row(folder: Path, language: str, **files: str) -> Row:
+    for name, text in files.items():
+        (folder / name).write_bytes(text.encode("latin1"))
+    return Row(
+        name="mine",
+        language=language,
+        division="plain",
+        run="x",
+        sources=tuple(files),
+        manifest=folder / "backend.toml",
+    )
+
+
+@pytest.mark.parametrize("language", CODE)
+def test_blank_lines_and_comments_do_not_count_and_code_beside_a_comment_does(tmp_path: Path, language: str) -> None:
+    assert lines_of_code(row(tmp_path, language, source=CODE[language])) == LINES[language]
+
+
+def test_lines_are_those_of_all_sources(tmp_path: Path) -> None:
+    assert lines_of_code(row(tmp_path, "C", a="int x;\n", b="int y;\nint z;")) == 3
+    assert lines_of_code(row(tmp_path, "C")) is None
+
+
+def test_of_a_language_nobody_knows_every_line_that_is_not_blank_counts(tmp_path: Path) -> None:
+    assert lines_of_code(row(tmp_path, "Volapük", source="; why\n\n  x\n\ty\n")) == 3
+
+
+def test_strange_bytes_do_no_harm(tmp_path: Path) -> None:
+    assert lines_of_code(row(tmp_path, "C", source="/* \xe9 */\nint x;\n")) == 1
+
+
+def test_every_built_in_row_has_code_in_a_language_that_is_known() -> None:
+    for built_in in registry.rows().values():
+        count = lines_of_code(built_in)
+        assert count is not None, built_in.name
+        assert 50 < count < 2000, built_in.name

@@ -1,0 +1,316 @@
+"""Claims about what a run leaves behind: the journal, the results built from it, and what a bad file gets."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.sample_results import events, sample_results, swept_results
+
+from bench.results.build import CUT_OFF, build_results
+from bench.results.journal import Journal, read_journal
+from bench.results.schema import SCHEMA, ResultsError
+from bench.results.store import load_results, save_results
+from bench.statistics import intervals
+from bench.terms import SweepPoint
+
+Event = dict[str, Any]
+
+
+def journal(folder: Path, *, backends: tuple[str, ...] = ("numpy", "cpp", "go"), **failures: str) -> list[Event]:
+    """A made-up run's journal, written as a run writes it; its events."""
+    told = list(events(backends, ("wine-deep",), failures))
+    with Journal(folder) as written:
+        for event in told:
+            written.write(**event)
+    return told
+
+
+def test_what_the_journal_tells_is_what_is_built_and_read_again(tmp_path: Path) -> None:
+    told = journal(tmp_path)
+    assert read_journal(tmp_path / "journal.jsonl") == told
+    built = build_results(told)
+    path = save_results(built, tmp_path)
+    assert load_results(tmp_path) == built
+    assert json.loads(path.read_text())["schema"] == SCHEMA
+    taken = [event for event in told if event["event"] == "sample"]
+    assert sum(len(b.samples) for case in built.cases for b in case.backends) == len(taken) > 0
+
+
+def test_every_event_is_on_disk_before_the_next_is_written(tmp_path: Path) -> None:
+    with Journal(tmp_path) as written:
+        for count in range(1, 4):
+            written.write("run", number=count)
+            assert len(read_journal(tmp_path / "journal.jsonl")) == count
+
+
+@settings(max_examples=60)
+@given(cut=st.integers(0, 10**9))
+def test_a_journal_cut_short_anywhere_loses_one_line_at_most(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "journal.jsonl"
+    told = list(events(("numpy",), ("wine-deep",), {}))
+    whole = "".join(json.dumps(event) + "\n" for event in told).encode()
+    kept = whole[: cut % (len(whole) + 1)]
+    path.write_bytes(kept)
+    full_lines = kept.count(b"\n")
+    found = read_journal(path)
+    assert found in (told[:full_lines], told[: full_lines + 1])
+
+
+def test_results_are_built_from_the_journal_where_a_run_was_cut_off(tmp_path: Path) -> None:
+    journal(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-3]) + lines[-3][:20])
+    partial = load_results(tmp_path)
+    assert partial.finished is None
+    assert partial.cases[0].stopped == CUT_OFF
+    assert all(b.samples for b in partial.cases[0].backends)
+
+
+def test_a_bad_line_in_the_middle_is_named_by_its_number(tmp_path: Path) -> None:
+    journal(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for bad in ('{"event": "sam\n', "[1, 2]\n", '{"case": 0}\n', '{"event": "run", "x": NaN}\n'):
+        path.write_text("".join([*lines[:4], bad, *lines[5:]]))
+        with pytest.raises(ResultsError, match="line 5"):
+            load_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "sample", "case": 7, "instance": "numpy"},
+        {"event": "sample", "case": 0},
+        {"event": "sample", "case": [0], "instance": "numpy"},
+        {"event": "sample", "case": 0, "instance": {}},
+        {"event": "backend", "case": 0, "instance": "numpy", "status": "fine"},
+        {"event": "sample", "case": 0, "instance": "numpy", "launch": 0, "round": 0, "seconds": -1.0, "steps": 1,
+         "cpu_seconds": 0.0, "wall_seconds": 0.0},
+        {"event": "case", "case": 1},
+        {"event": "whatever", "case": 0},
+    ],
+)  # fmt: skip
+def test_an_event_that_does_not_fit_is_one_clear_error(event: Event, tmp_path: Path) -> None:
+    journal(tmp_path)
+    with Journal(tmp_path) as written:
+        written.write(**event)
+    with pytest.raises(ResultsError, match=r"journal\.jsonl: does not fit pyfnn-results/1"):
+        load_results(tmp_path)
+
+
+def test_an_empty_journal_is_said_to_be_empty(tmp_path: Path) -> None:
+    Journal(tmp_path).__exit__(None, None, None)
+    with pytest.raises(ResultsError, match=r"journal\.jsonl: the journal holds no run"):
+        load_results(tmp_path)
+
+
+Change = Callable[[dict[str, Any]], object]
+CHANGES: Mapping[str, tuple[Change, str]] = {
+    "another schema": (lambda d: d.update(schema="pyfnn-results/2"), "pyfnn-results/2"),
+    "no schema": (lambda d: d.pop("schema"), "schema is None"),
+    "a missing field": (lambda d: d["cases"][0].pop("workload"), "cases.0.workload"),
+    "an unknown field": (lambda d: d["cases"][0].update(speed=3), "cases.0.speed"),
+    "a wrong type": (lambda d: d["cases"][0].update(threads="many"), "cases.0.threads"),
+    "an unknown status": (lambda d: d["cases"][0]["backends"][1].update(status="great"), "cases.0.backends.1.status"),
+    "a sample of no time": (
+        lambda d: d["cases"][0]["backends"][0]["samples"][3].update(seconds=0), "cases.0.backends.0.samples.3.seconds"
+    ),
+    "a better sample": (
+        lambda d: d["cases"][0]["backends"][0]["samples"][3].update(seconds=1e-6), "cases.0.noise_floor"
+    ),
+    "a better time": (
+        lambda d: d["cases"][0]["backends"][2]["step_seconds"].update(median=1e-9), "cases.0.backends.2.step_seconds"
+    ),
+    "a better ratio": (lambda d: d["cases"][0]["backends"][2]["ratio"].update(high=99), "cases.0.backends.2.ratio"),
+    "a time for who failed": (
+        lambda d: d["cases"][0]["backends"][2].update(status="crashed"), "cases.0.backends.2.step_seconds"
+    ),
+    "more gflops": (lambda d: d["cases"][0]["backends"][2].update(gflops=1e4), "cases.0.backends.2.gflops"),
+    "a lower floor": (lambda d: d["cases"][0].update(noise_floor=0.0), "cases.0.noise_floor"),
+    "another reference": (lambda d: d["cases"][0].update(reference="cpp"), "cases.0.reference"),
+    "an edited pair": (lambda d: d["cases"][0]["pairs"][0]["ratio"].update(low=2.0), "cases.0.pairs"),
+    "a pair left out": (lambda d: d["cases"][0]["pairs"].clear(), "cases.0.pairs"),
+    "an interval said to be wider": (lambda d: d["cases"][0].update(launches_chosen=True), "cases.0."),
+    "cases that are none": (lambda d: d.update(cases={}), "cases"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_edited_file_is_refused_with_the_place(name: str, tmp_path: Path) -> None:
+    change, place = CHANGES[name]
+    path = save_results(sample_results(("numpy", "cpp")), tmp_path)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(ResultsError) as caught:
+        load_results(tmp_path)
+    assert place in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "\x00", "[" * 100_000, '{"schema": NaN}', "9" * 5000])
+def test_a_file_that_is_no_results_file_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ResultsError, match=r"results\.json"):
+        load_results(tmp_path)
+
+
+@settings(max_examples=60)
+@given(cut=st.integers(0, 10**9))
+def test_a_results_file_cut_short_anywhere_is_refused(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    path = save_results(sample_results(("numpy",)), folder)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut % (len(whole) - 1)])
+    with pytest.raises(ResultsError, match=r"results\.json"):
+        load_results(folder)
+
+
+def test_a_folder_without_results_is_said_to_have_none(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"results\.json: No such file"):
+        load_results(tmp_path)
+
+
+def test_results_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = sample_results(("numpy",))
+    path = save_results(first, tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_results(sample_results(("numpy", "cpp")), tmp_path)
+    assert load_results(tmp_path) == first
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_nothing_that_is_not_json_can_be_written(tmp_path: Path) -> None:
+    with Journal(tmp_path) as written:
+        for value in (math.nan, math.inf):
+            with pytest.raises(ValueError, match="JSON"):
+                written.write("run", value=value)
+    text = save_results(sample_results(("numpy", "cpp")), tmp_path).read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in results.json"))
+
+
+def test_the_reference_that_failed_has_the_first_ok_plain_backend_stand_in() -> None:
+    some = ("numpy", "torch", "cpp-tuned", "c", "go")
+    assert sample_results(some).cases[0].reference == "numpy"
+    case = sample_results(some, failures={"numpy": "crashed"}).cases[0]
+    assert case.reference == "c"
+    ratios = {b.instance: b.ratio for b in case.backends}
+    assert ratios["c"] is None
+    assert ratios["go"] is not None
+    assert ratios["go"].median == pytest.approx(0.92 / 2.1, rel=0.05)
+    only_others = {"numpy": "crashed", "c": "crashed", "go": "too_slow"}
+    assert sample_results(some, failures=only_others).cases[0].reference is None
+
+
+def test_who_failed_after_some_samples_keeps_them_and_has_no_number() -> None:
+    told = list(events(("numpy", "go"), ("wine-deep",), {}))
+    told.append({"event": "backend", "case": 0, "instance": "go", "status": "crashed", "reason": "signal 11"})
+    numpy, _, go = build_results(told).cases[0].backends
+    assert numpy.ratio is None
+    assert numpy.step_seconds is not None
+    assert len(go.samples) == len(numpy.samples) > 0
+    assert (go.status, go.reason) == ("crashed", "signal 11")
+    assert (go.step_seconds, go.ratio, go.gflops) == (None, None, None)
+
+
+def test_gflops_are_the_steps_operations_over_its_time() -> None:
+    case = sample_results().cases[0]
+    for b in case.backends:
+        assert b.step_seconds is not None
+        assert b.gflops == pytest.approx(case.flops_per_step / b.step_seconds.median / 1e9)
+
+
+def test_the_noise_floor_is_that_of_the_noisier_pair() -> None:
+    case = sample_results(("numpy", "cpp-tuned")).cases[0]
+    by_instance = {b.instance: b for b in case.backends}
+    bounds = []
+    for name in ("numpy", "cpp-tuned"):
+        a_a = intervals.ratio(by_instance[name].samples, by_instance[f"{name}@2"].samples)
+        assert a_a is not None
+        bounds.append(intervals.noise_floor(a_a))
+    assert case.noise_floor == pytest.approx(max(bounds))
+    assert bounds[0] != bounds[1]
+    assert sample_results(("numpy", "cpp"), a_a=False).cases[0].noise_floor is None
+
+
+def test_the_ratio_of_any_two_is_there_once_paired_from_their_own_samples() -> None:
+    case = sample_results(("numpy", "cpp", "torch", "go"), failures={"go": "crashed"}).cases[0]
+    by_name = {b.name: b for b in case.backends if b.instance == b.name}
+    assert case.pairs is not None
+    assert [(pair.than, pair.backend) for pair in case.pairs] == [
+        ("numpy", "cpp"),
+        ("numpy", "torch"),
+        ("cpp", "torch"),
+    ]
+    for pair in case.pairs:
+        wanted = intervals.ratio(by_name[pair.than].samples, by_name[pair.backend].samples)
+        assert tuple(pair.ratio.model_dump().values()) == pytest.approx(wanted)
+    assert by_name["cpp"].ratio == case.pairs[0].ratio
+
+
+def test_where_the_samples_chose_how_many_launches_there_are_every_ratio_is_wider() -> None:
+    told: list[Event] = list(events(("numpy", "cpp"), ("wine-deep",), {}))
+    before = build_results(told).cases[0]
+    after = build_results([{**e, "launches_chosen": True} if e["event"] == "case_end" else e for e in told]).cases[0]
+    assert before.noise_floor
+    assert after.noise_floor
+    assert after.noise_floor > before.noise_floor
+    assert before.pairs
+    assert after.pairs
+    for one, other in (
+        (before.backends[-1].ratio, after.backends[-1].ratio),
+        (before.pairs[0].ratio, after.pairs[0].ratio),
+    ):
+        assert one
+        assert other
+        assert math.log(other.high / other.low) == pytest.approx(intervals.WIDENED * math.log(one.high / one.low))
+
+
+def test_results_of_before_there_were_pairs_are_read(tmp_path: Path) -> None:
+    path = save_results(sample_results(("numpy", "cpp")), tmp_path)
+    data = json.loads(path.read_text())
+    for name in ("pairs", "launches_chosen"):
+        del data["cases"][0][name]
+    path.write_text(json.dumps(data))
+    assert load_results(tmp_path).cases[0].pairs is None
+
+
+def test_what_a_case_is_a_point_of_is_read_again_and_is_nothing_before_there_were_sweeps(tmp_path: Path) -> None:
+    swept = swept_results({"numpy": lambda _: 5e-5, "c": lambda value: 1e-6 * value}, (1, 16))
+    path = save_results(swept, tmp_path)
+    again = load_results(tmp_path)
+    assert again == swept
+    assert [case.sweep for case in again.cases] == [
+        SweepPoint(along="batch", value=value, workload="wine-deep") for value in (1, 16)
+    ]
+    text = json.loads(path.read_text(encoding="utf-8"))
+    for case in text["cases"]:
+        del case["sweep"]
+    path.write_text(json.dumps(text), encoding="utf-8")
+    assert [case.sweep for case in load_results(tmp_path).cases] == [None, None]
+    text["cases"][0]["sweep"] = {"along": "colour", "value": 1, "workload": "wine-deep"}
+    path.write_text(json.dumps(text), encoding="utf-8")
+    with pytest.raises(ResultsError, match=r"cases\.0\.sweep\.along"):
+        load_results(tmp_path)
+
+
+def test_a_later_word_on_a_backend_replaces_an_earlier_one() -> None:
+    told: list[Event] = list(events(("numpy",), ("wine-deep",), {}, a_a=False))
+    told.append({"event": "backend", "case": 0, "instance": "numpy", "peak_rss_bytes": 5})
+    backend = build_results(told).cases[0].backends[0]
+    assert backend.peak_rss_bytes == 5
+    assert backend.language == "Python"

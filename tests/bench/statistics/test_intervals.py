@@ -1,0 +1,261 @@
+"""Claims about the statistics: intervals, pairing, the noise floor, how many launches. The samples are made up."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.statistics import intervals
+from bench.statistics.intervals import (
+    Estimate,
+    log_ratios,
+    noise_floor,
+    outliers,
+    ratio,
+    step_seconds,
+    t_interval,
+    verdict,
+)
+from bench.statistics.stopping import launches_needed, launches_wanted, stop
+
+
+class Taken(NamedTuple):
+    launch: int
+    round: int
+    seconds: float
+    steps: int = 1
+
+
+def samples(step_seconds: Sequence[Sequence[float]], steps: int = 10) -> list[Taken]:
+    """One sample a launch (outer) and round (inner)."""
+    return [
+        Taken(launch, round_, value * steps, steps)
+        for launch, row in enumerate(step_seconds)
+        for round_, value in enumerate(row)
+    ]
+
+
+def test_the_t_interval_is_the_textbooks() -> None:
+    # mean 0.3, s = 0.158114, n = 5, t(0.975, 4) = 2.776445: margin 0.196324
+    estimate = t_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert estimate is not None
+    assert np.log(estimate) == pytest.approx([0.3, 0.3 - 0.196324, 0.3 + 0.196324], abs=1e-6)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=20))
+def test_the_t_interval_is_scipys(logs: list[float]) -> None:
+    estimate = t_interval(logs)
+    assert estimate is not None
+    spread = stats.sem(logs)
+    margin = stats.t.ppf(0.975, len(logs) - 1) * spread
+    assert np.log(estimate) == pytest.approx([np.mean(logs), np.mean(logs) - margin, np.mean(logs) + margin], abs=1e-9)
+
+
+def test_one_launch_has_no_interval() -> None:
+    assert t_interval([0.5]) is None
+    assert t_interval([]) is None
+    assert step_seconds(samples([[1.0, 2.0, 3.0]])) is None
+
+
+def test_launches_are_averaged_before_the_interval_is_taken() -> None:
+    """Rounds that scatter within launches that agree: as many degrees of freedom as launches, not as samples."""
+    estimate = step_seconds(samples([[1.0, 4.0], [0.5, 8.0], [2.0, 2.0]]))
+    assert estimate == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_launch_counts_once_however_many_samples_it_has() -> None:
+    taken = [*samples([[1.0], [math.e]]), *(Taken(0, round_, 10.0, 10) for round_ in range(1, 9))]
+    assert math.log(step_seconds(taken).median) == pytest.approx(0.5)  # type: ignore[union-attr]
+
+
+def test_a_step_is_a_share_of_its_block() -> None:
+    assert step_seconds([Taken(0, 0, 6.0, 3), Taken(1, 0, 8.0, 4)]) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_ratio_above_1_is_faster_than_the_reference() -> None:
+    assert ratio(samples([[3.0], [3.0]]), samples([[1.0], [1.0]])) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def test_drift_that_a_round_shares_cancels() -> None:
+    rng = np.random.default_rng(0)
+    drift = np.exp(rng.normal(0, 0.5, (6, 4)))
+    noise = np.exp(rng.normal(0, 0.001, (2, 6, 4)))
+    slow, fast = 2.0 * drift * noise[0], 1.0 * drift * noise[1]
+    paired = ratio(samples(slow.tolist()), samples(fast.tolist()))
+    assert paired is not None
+    assert paired.low < 2.0 < paired.high
+    assert math.log(paired.high / paired.low) < 0.01
+    for alone in (slow, fast):
+        estimate = step_seconds(samples(alone.tolist()))
+        assert estimate is not None
+        assert math.log(estimate.high / estimate.low) > 0.2
+
+
+def test_pairs_are_made_by_launch_and_round_and_not_by_place() -> None:
+    reference, other = samples([[1.0, 2.0], [4.0, 8.0]]), samples([[1.0, 2.0], [4.0, 8.0]])
+    assert log_ratios(reference, other[::-1]) == pytest.approx([0.0, 0.0])
+    assert log_ratios(reference, other[1:]) == pytest.approx([0.0, 0.0])  # the round that only one was in is left out
+    assert ratio(reference, other[:2]) is None
+
+
+@pytest.mark.parametrize(("low", "high", "bound"), [(0.98, 1.03, 0.03), (0.95, 1.01, 1 / 0.95 - 1), (1.02, 1.04, 0.04)])
+def test_the_noise_floor_is_how_far_the_interval_reaches(low: float, high: float, bound: float) -> None:
+    assert noise_floor(Estimate(1.0, low, high)) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "said"),
+    [
+        (1.10, 1.20, 0.05, "faster"),
+        (1.04, 1.20, 0.05, "no difference shown"),
+        (0.70, 0.90, 0.05, "slower"),
+        (0.70, 0.96, 0.05, "no difference shown"),
+        (0.90, 1.20, 0.00, "no difference shown"),
+        (1.01, 1.20, None, "faster"),
+        (0.80, 0.99, None, "slower"),
+    ],
+)
+def test_faster_is_said_only_where_the_interval_clears_1_and_the_floor(
+    low: float, high: float, floor: float | None, said: str
+) -> None:
+    assert verdict(Estimate(math.sqrt(low * high), low, high), floor) == said
+
+
+def test_as_many_launches_are_wanted_as_steins_rule_says() -> None:
+    # s = 0.158114, t(0.975, 4) = 2.776445, log 1.05 = 0.0487902: (2.776445 s / 0.0487902)² = 80.96
+    assert launches_needed([0.1, 0.2, 0.3, 0.4, 0.5], precision=0.05) == 81
+
+
+def test_no_fewer_launches_are_wanted_than_were_made() -> None:
+    assert launches_needed([0.1, 0.1, 0.1], precision=0.01) == 3
+    assert launches_needed([0.1, 0.1001, 0.0999], precision=0.5) == 3
+
+
+def test_asked_again_it_is_content_with_an_interval_as_narrow_as_wished_and_with_no_wider_one() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        logs = rng.normal(0, 0.03, 12).tolist()
+        estimate = ratio(*(samples([[math.exp(log)] for log in own]) for own in (logs, [0.0] * 12)), chosen=True)
+        assert estimate
+        half = estimate.high / estimate.median - 1
+        assert launches_needed(logs, half * 1.001) == 12
+        assert launches_needed(logs, half * 0.98) > 12
+
+
+def test_the_widest_ratio_decides_and_one_launch_says_nothing() -> None:
+    wide, narrow = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
+    assert launches_wanted([narrow, wide, [0.3]], 0.05) == launches_needed(wide, 0.05)
+    assert launches_wanted([[0.3], []], 0.05) is None
+
+
+def test_an_interval_is_wider_where_the_samples_chose_how_many_they_are() -> None:
+    ours, theirs = samples([[3.0], [3.1], [2.9]]), samples([[1.0], [1.0], [1.0]])
+    plain, chosen = ratio(ours, theirs), ratio(ours, theirs, chosen=True)
+    assert plain
+    assert chosen
+    assert chosen.median == plain.median
+    assert math.log(chosen.high / chosen.low) == pytest.approx(1.08 * math.log(plain.high / plain.low))
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "spent", "why", "chosen"),
+    [
+        (5, 5, 1e9, "precision reached: every ratio to the reference within ±2 % after 5 launches", False),
+        (12, 12, 0.0, "precision reached: every ratio to the reference within ±2 % after 12 launches", True),
+        (5, 31, 51.0, "budget: 5 of about 31 launches that every ratio to the reference within ±2 % takes; "
+                      "51 s of the case's 60 s are spent", False),
+        (100, 240, 0.0, "launch limit: 100 of about 240 launches", False),
+        (1, None, 0.0, "nothing to compare: 1 launch, and no ratio has an interval", False),
+    ],
+)  # fmt: skip
+def test_it_is_told_why_there_are_no_more_launches(
+    made: int, wanted: int | None, spent: float, why: str, chosen: bool
+) -> None:
+    found = stop(made, wanted, spent, 60.0, 0.02)
+    assert found
+    assert found.why.startswith(why)
+    assert found.chosen == chosen
+
+
+def test_it_goes_on_while_launches_are_wanted_and_fit_the_budget() -> None:
+    assert stop(5, 6, 50.0, 60.0, 0.02) is None  # a sixth fits just so
+    assert stop(5, 6, 50.1, 60.0, 0.02) is not None
+
+
+def test_that_many_launches_do_bring_the_interval_down() -> None:
+    rng = np.random.default_rng(1)
+    wide = 0
+    for _ in range(300):
+        pilot = rng.normal(0, 0.03, 5).tolist()
+        more = rng.normal(0, 0.03, launches_needed(pilot, 0.02) - 5).tolist()
+        margin = stats.t.ppf(0.975, 4) * np.std(pilot, ddof=1) / math.sqrt(5 + len(more))
+        wide += margin > math.log1p(0.02) * (1 + 1e-9)
+    assert wide == 0
+
+
+def test_19_of_20_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(2000):
+        launch = rng.normal(math.log(2e-6), 0.05, (intervals.MIN_LAUNCHES, 1))
+        rounds = launch + rng.normal(0, 0.02, (intervals.MIN_LAUNCHES, 3))
+        estimate = step_seconds(samples(np.exp(rounds).tolist()))
+        assert estimate is not None
+        held += estimate.low <= 2e-6 <= estimate.high
+    assert 0.93 <= held / 2000 <= 0.97
+
+
+def warmed(times: Callable[[int], float]) -> int:
+    """After how many blocks they count as settled."""
+    blocks: list[float] = []
+    while not intervals.steady_state(blocks):
+        blocks.append(times(len(blocks)))
+        assert len(blocks) < 1000
+    return len(blocks)
+
+
+def test_what_is_steady_from_the_start_has_settled_at_once_however_noisy() -> None:
+    rng = np.random.default_rng(5)
+    for noise in (0.0, 0.01, 0.3):
+        needed = [warmed(lambda _, n=noise: 1 + n * rng.exponential()) for _ in range(200)]  # type: ignore[misc]
+        assert min(needed) == 4
+        assert np.mean(needed) < 7
+
+
+@pytest.mark.parametrize("plateau", [1, 2, 3])
+def test_an_interpreter_a_first_and_a_second_compiler_are_waited_for(plateau: int) -> None:
+    rng = np.random.default_rng(6)
+    levels = [10.0] * plateau + [3.0] * plateau + [1.0] * 100
+    for _ in range(100):
+        assert warmed(lambda at: levels[at] * (1 + 0.01 * rng.exponential())) > 2 * plateau + 2
+
+
+def test_what_gets_steadily_faster_has_not_settled_until_it_stops() -> None:
+    assert warmed(lambda at: max(1.0, 5 * 0.97**at)) > 50
+
+
+def test_two_blocks_that_agree_are_no_proof() -> None:
+    assert not intervals.steady_state([3.0, 3.0])
+    assert not intervals.steady_state([])
+
+
+def test_a_launch_that_got_faster_from_its_first_round_to_its_last_shows() -> None:
+    getting = [Taken(launch, at, (1 + 0.001 * launch) / (1 + 0.1 * at)) for launch in range(5) for at in range(3)]
+    gain = intervals.gain_within_launches(getting)
+    assert gain
+    assert 1.19 < gain.low <= gain.median <= gain.high < 1.21
+    assert intervals.gain_within_launches([Taken(launch, 0, 1.0) for launch in range(5)]) is None
+
+
+def test_an_outlier_is_labelled_and_its_neighbours_are_not() -> None:
+    seconds = [[1.00e-6, 1.01e-6, 0.99e-6], [1.02e-6, 5.00e-6, 0.98e-6], [1.00e-6, 1.01e-6, 0.2e-6]]
+    assert outliers(samples(seconds)) == [False, False, False, False, True, False, False, False, True]
+
+
+def test_three_samples_are_too_few_to_call_one_an_outlier() -> None:
+    assert outliers(samples([[1e-6, 1e-6, 9e-6]])) == [False, False, False]

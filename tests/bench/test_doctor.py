@@ -1,0 +1,171 @@
+"""Claims about the doctor: it looks, within its time, at this machine and every backend, and leaves nothing behind.
+
+What it makes of made-up facts is test_advice.py's.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from support.places import TESTS
+from support.requirements import require, workers
+
+from bench import doctor
+from bench.advice import advice, machine
+from bench.advice.machine import MachineFacts, advice_on_machine
+from bench.machine import availability, blas, blas_probe, description
+from bench.machine.availability import Availability, try_all
+from bench.machine.description import describe_machine
+from pyfnn import registry
+
+ABSENT = 'host = "no_such_module:Backend"\nremedy = "write it"'
+DYING = 'host = "doctored:Dying"'
+HANGING = 'host = "doctored:Hanging"'
+CHATTY = 'host = "doctored:Chatty"'
+DOCTORED = """
+import os, subprocess, time
+def Dying(row): os._exit(7)
+def Hanging(row): subprocess.run(["sleep", "60"])
+def Chatty(row): print('{"name": "numpy", "here": "unavailable", "openmp": []}', flush=True)
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A backend.toml of one that is absent, one that ends its process, one that hangs, one that prints."""
+    (tmp_path / "doctored.py").write_text(DOCTORED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(TESTS)]))
+    hosts = {"absent": ABSENT, "dying": DYING, "chatty": CHATTY, "hanging": HANGING}
+    tables = (
+        f'[[backend]]\nname = "{name}"\nlanguage = "Python"\ndivision = "plain"\n{lines}\n'
+        for name, lines in hosts.items()
+    )
+    path = tmp_path / "a=b.toml"
+    path.write_text("\n".join(tables))
+    return path
+
+
+def test_who_is_absent_dies_or_hangs_costs_only_itself_and_nothing_is_left_running(manifest: Path) -> None:
+    rows = [registry.find(name, [manifest]) for name in ("hanging", "numpy", "dying", "absent", "chatty")]
+    start = time.perf_counter()
+    hanging, numpy, dying, absent, chatty = try_all(rows, 8.0)
+    assert time.perf_counter() - start < 20.0
+    assert hanging == Availability("hanging", "not tried", "no answer within 8 s")
+    assert (numpy.here, numpy.reason) == ("available", "")
+    assert (dying.here, "status 7" in dying.reason) == ("unavailable", True)
+    assert (absent.here, absent.remedy) == ("unavailable", "write it")
+    assert "no_such_module" in absent.reason
+    assert chatty.here == "available"  # what a library prints is no answer
+    assert not workers()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(manifest) in " ".join(p.info["cmdline"] or ())]
+
+
+def test_nobody_is_tried_where_nobody_is_named() -> None:
+    assert try_all([], 0.0) == []
+    assert machine.try_frameworks([registry.find("numpy")]) == []
+
+
+def test_the_openmp_runtimes_of_a_backends_process_are_found(manifest: Path) -> None:
+    (manifest.parent / "doctored.py").write_text(
+        "import sklearn.cluster\nclass Dying:\n    def __init__(self, row): ..."
+    )
+    (found,) = try_all([registry.find("dying", [manifest])], 60.0)
+    assert found.here == "available"
+    require("scikit-learn with OpenMP", bool(found.openmp), "PyPI's scikit-learn brings one")
+    assert all("omp" in Path(file).name and Path(file).exists() for file in found.openmp)
+    assert advice_on_machine(MachineFacts(openmp={"dying": (*found.openmp, "/b/libiomp5.so")}))
+
+
+@pytest.mark.parametrize(
+    ("kernels", "level", "better"),
+    [
+        ("Haswell", "v4", "SkylakeX"),
+        ("Zen", "v4", "SkylakeX"),
+        ("Cooperlake", "v4", None),
+        ("Haswell", "v3", None),
+        ("SkylakeX", "v3", None),
+        ("Sandybridge", "v3", "Haswell"),
+        ("Prescott", None, None),
+        ("neoversen1", None, None),
+    ],
+)
+def test_kernels_are_old_where_the_cpus_level_has_newer(kernels: str, level: str | None, better: str | None) -> None:
+    assert blas.wanted(kernels, level) == better
+
+
+def test_kernels_older_than_the_cpu_are_told_with_the_factor_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that OpenBLAS was told to take AVX2's in, on a CPU that has AVX-512."""
+    level = description.level(describe_machine()["instruction_sets"])
+    require("AVX-512", level == "v4", "a CPU that has it")
+    require("an OpenBLAS in NumPy", blas_probe.of_numpy() is not None, "PyPI's NumPy")
+    code = (
+        "import functools; from bench import advice, blas\n"
+        "blas.measure = functools.partial(blas.measure, patience=120.0)\n"
+        "facts = advice.MachineFacts(blas=blas.examine('v4'))\n"
+        "print(*advice.of_machine(facts))"
+    )
+    monkeypatch.setenv(blas.VARIABLE, "Haswell")
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "took Haswell kernels, older than this CPU's instruction set" in done.stdout
+    assert "with OPENBLAS_CORETYPE=SkylakeX" in done.stdout
+    assert "times that" in done.stdout
+    assert "of the multiply-add peak" in done.stdout
+
+
+def test_a_measurement_takes_the_kernels_it_is_told_and_stays_below_the_peak() -> None:
+    level = description.level(describe_machine()["instruction_sets"])
+    require(
+        "an OpenBLAS in NumPy on a CPU with AVX2", blas_probe.of_numpy() is not None and level is not None, "x86-64"
+    )
+    reached = blas.measure("Haswell", patience=120.0)
+    assert reached is not None
+    assert reached.kernels == "Haswell"
+    assert reached.peak is not None
+    assert 0.02 * reached.peak < reached.gflops < 1.05 * reached.peak
+
+
+def test_a_measurement_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blas.measure(patience=0.01) is None
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert blas.measure() is None
+
+
+def test_the_facts_of_this_machine_are_read_and_warned_of() -> None:
+    facts = machine.read_machine(describe_machine(), [])
+    assert facts.memory_bytes
+    assert facts.memory_available_bytes
+    assert facts.others is not None
+    assert facts.others >= 0
+    assert all(one.message and one.remedy for one in advice_on_machine(facts))
+
+
+def test_the_doctor_prints_machine_warnings_and_every_backend_with_its_remedy(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "PATIENCE", 30.0)  # others may keep this machine busy
+    loaded = advice.Advice("load", "others are [busy]", "wait")
+    monkeypatch.setattr("bench.doctor.advice_on_machine", lambda _: (loaded,))
+    (manifest.parent / "doctored.py").write_text(DOCTORED.replace('subprocess.run(["sleep", "60"])', "pass"))
+    assert doctor.main(["--backend", str(manifest)]) == 0
+    said = capsys.readouterr().out
+    assert str(describe_machine()["cpu_model"]) in said
+    assert "warning: load: others are [busy]\n  to do: wait\n" in said
+    assert all(f"\n{name} (" in said for name in registry.rows([manifest]))
+    assert "absent (Python, plain): unavailable: absent cannot be imported: No module named 'no_such_module'" in said
+    assert "\n  to do: write it\n" in said
+    assert "numpy (Python, plain): available\n" in said
+
+
+def test_a_manifest_that_is_none_is_refused_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.toml").write_text("[[backend]]\nname = 3\n")
+    assert doctor.main(["--backend", str(tmp_path / "bad.toml")]) == 2
+    assert "bad.toml" in capsys.readouterr().err
+
+
+def test_its_patience_leaves_time_for_the_rest_of_ten_seconds() -> None:
+    assert doctor.PATIENCE + 2 * blas.PATIENCE < 9.5
+    assert availability.try_all([registry.find("numpy")], 0.0)[0].here == "not tried"

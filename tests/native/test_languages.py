@@ -1,0 +1,162 @@
+"""Claims about every program in native/: it keeps the whole contract, and a bug in it is caught and named.
+
+No language is named here: what is true of one is true of all, and of the next. What tests plant in each stands in its
+folder, in planted.toml.
+"""
+
+import shutil
+import sys
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from support.requirements import require
+from support.strategies import targets
+
+import bench
+import pyfnn
+from bench import run
+from bench.check.__main__ import main
+from bench.measure.arm import Settings
+from bench.results.store import load_results
+from pyfnn import parity, programs, registry
+from pyfnn.errors import BackendUnavailable, BuildFailed
+from pyfnn.manifest import Row, native_folder
+from pyfnn.network import Network, initialize
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.program import command_of
+from pyfnn.process.worker import Worker
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROWS = {name: row for name, row in registry.rows().items() if row.host is None}
+ARTICLE = "the article's gradient: dW from the pre-activations of the layer below"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Bug(NamedTuple):
+    """A replacement, in a copy of a language's folder, after which the battery must name `tensor`."""
+
+    name: str
+    what: str
+    file: str
+    old: str
+    new: str
+    tensor: str
+
+
+def bugs(name: str) -> list[Bug]:
+    path = ROWS[name].folder / "planted.toml"
+    return [Bug(name, **bug) for bug in tomllib.loads(path.read_text(encoding="utf-8"))["bug"]]
+
+
+BUGS = [bug for name in ROWS for bug in bugs(name)]
+
+
+def need(name: str) -> Row:
+    """The row, its program built; skips where its toolchain is absent."""
+    row = ROWS[name]
+    try:
+        programs.build(row)
+        found = True
+    except BuildFailed:
+        raise
+    except BackendUnavailable:
+        found = False
+    require(name, found, row.remedy)
+    return row
+
+
+@cache
+def battery() -> list[parity.Trial]:
+    """Both dtypes of a network on which every kind of bug shows."""
+    rng = np.random.default_rng(1)
+    trials = []
+    for dtype in ("float32", "float64"):
+        network = Network((5, 7, 4, 3), ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype=dtype)
+        x = rng.normal(size=(60, 5)).astype(dtype)
+        trials += parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
+    return trials
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_passes_the_conformance_kit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    need(name)
+    assert main(["--backends", name]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_four_kinds_of_bug_can_be_planted_in_it_the_articles_own_among_them(name: str) -> None:
+    planted = bugs(name)
+    assert len(planted) >= 4
+    assert ARTICLE in [bug.what for bug in planted]
+    for bug in planted:
+        assert (ROWS[name].folder / bug.file).read_text(encoding="utf-8").count(bug.old) == 1, bug.what
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.name}: {bug.what}")
+def test_a_bug_planted_in_it_is_caught_and_the_tensor_named(
+    bug: Bug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(bug.name)
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
+    folder = tmp_path / bug.name
+    shutil.copytree(ROWS[bug.name].folder, folder)
+    source = folder / bug.file
+    source.write_text(source.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
+    broken = ROWS[bug.name].model_copy(update={"manifest": folder / "backend.toml"})
+    with Worker(command_of(broken)) as worker:
+        for dtype in ("float32", "float64"):
+            trials = [trial for trial in battery() if trial.network.dtype == dtype]
+            evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), trials)
+            assert bug.tensor in {failure.what for failure in evidence.failures}, f"{dtype}: {evidence.failures}"
+
+
+@pytest.fixture
+def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "Settings", partial(Settings, min_launches=2, rounds=1, block_seconds=0.01))
+    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("nothing_on_path")
+def test_with_every_toolchain_off_path_the_run_goes_on_and_says_how_to_get_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    who = ",".join(["numpy", *ROWS])
+    assert run.main(["--backends", who, "--workloads", "wine-shallow", "--budget", "5", "--out", "out"]) == 0
+    (case,) = load_results(tmp_path / "out").cases
+    said = " ".join(capsys.readouterr().out.split())
+    status = {backend.name: backend.status for backend in case.backends}
+    assert status == {"numpy": "ok", **dict.fromkeys(ROWS, "unavailable")}
+    for backend in case.backends:
+        if backend.name in ROWS:
+            assert backend.reason.endswith("is not on PATH")
+            assert backend.remedy == ROWS[backend.name].remedy
+            assert " ".join(backend.remedy.split()) in said
+
+
+def test_every_folder_of_a_language_is_a_backend_and_what_is_compared_is_not_the_protocol() -> None:
+    assert {path.parent for path in native_folder().glob("*/planted.toml")} == {row.folder for row in ROWS.values()}
+    for row in ROWS.values():
+        assert row.division == "plain"
+        assert row.remedy
+        assert row.probe
+        assert not any("worker" in path.name.lower() for path in row.source_files()), row.name
+
+
+def test_nothing_but_its_own_folder_knows_a_language_by_name() -> None:
+    ours = [path for package in (pyfnn, bench) for path in Path(str(package.__file__)).parent.glob("**/*.py")]
+    assert len(ours) > 50
+    for path in ours:
+        text = path.read_text(encoding="utf-8")
+        for name in ROWS:
+            assert f'"{name}"' not in text, path

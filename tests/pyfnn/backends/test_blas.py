@@ -1,0 +1,166 @@
+"""What is cpp-blas's alone: which library and kernels, whose threads, every shape of product, what is said where there
+is no library. Agreement on random networks is tested with the other backends' in test_parity.
+"""
+
+import ctypes.util
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from support.requirements import require
+from threadpoolctl import ThreadpoolController
+
+import pyfnn
+from pyfnn import compiled, isa, parity, registry
+from pyfnn.backend import Backend
+from pyfnn.backends import blas
+from pyfnn.errors import BackendUnavailable, InvalidInput, Unsupported
+from pyfnn.model import Model
+from pyfnn.network import Network, initialize
+
+NETWORK = Network((30, 40, 20), "tanh", "squared_error")
+# Widths at which BLAS takes other paths: 1 and 2, a register's worth and one less, more than a block of the kernels.
+WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130])
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    try:
+        return pyfnn.load_backend("cpp-blas")
+    except BackendUnavailable as error:
+        require("cpp-blas", False, str(error))
+        raise
+
+
+def loaded(backend: Backend, threads: int, rows: int = 64) -> Model:
+    rng = np.random.default_rng(0)
+    model = backend.create(NETWORK, initialize(NETWORK, 0), threads)
+    model.load(rng.normal(size=(rows, 30)).astype("f4"), rng.normal(size=(rows, 20)).astype("f4"), np.arange(rows))
+    return model
+
+
+def described(**environment: str) -> str:
+    """The flags that a fresh process says, under further variables."""
+    code = "import pyfnn; print(pyfnn.load_backend('cpp-blas').description.flags)"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_description_names_the_library_its_version_and_its_kernels(backend: Backend) -> None:
+    flags = backend.description.flags
+    assert flags.startswith(compiled.build_info().CXX_FLAGS)
+    assert "; OpenBLAS " in flags
+    assert " kernels" in flags
+    assert backend.description.compiler == compiled.build_info().CXX_COMPILER
+
+
+@pytest.mark.usefixtures("backend")
+def test_kernels_asked_for_before_the_process_starts_are_used_and_told() -> None:
+    require("x86-64-v3", "v3" in isa.levels(), "OPENBLAS_CORETYPE=Haswell wants a CPU with AVX2")
+    flags = described(OPENBLAS_CORETYPE="Haswell")
+    assert "; Haswell kernels" in flags
+    assert ("though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" in flags) == (isa.best() == "v4")
+    if isa.best() == "v4":
+        assert described(OPENBLAS_CORETYPE="SkylakeX").endswith("; SkylakeX kernels")
+
+
+@settings(deadline=None, max_examples=60, print_blob=True)
+@given(
+    sizes=st.lists(WIDTHS, min_size=2, max_size=4),
+    batch=st.sampled_from([1, 2, 7, 16, 33]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    l2=st.sampled_from([0.0, 0.01]),
+    threads=st.sampled_from([1, 2]),
+    seed=st.integers(0, 1000),
+)
+def test_every_shape_of_product_agrees_with_the_oracle(
+    backend: Backend, sizes: list[int], batch: int, dtype: str, l2: float, threads: int, seed: int
+) -> None:
+    network = Network(tuple(sizes), "tanh", "half_squared_error", l2=l2, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(80, sizes[0])).astype(dtype), rng.normal(size=(80, sizes[-1])).astype(dtype)
+    try:
+        battery = parity.battery(network, initialize(network, seed), x, y, batch)
+    except Unsupported:  # a network whose rounding errors grow cannot be judged
+        reject()
+    evidence = parity.examine(lambda network, theta: backend.create(network, theta, threads), battery)
+    assert evidence.passed, str(evidence.worst)
+
+
+def test_threads_are_what_was_asked_for_read_back_from_the_library(backend: Backend) -> None:
+    assert isinstance(backend, blas.Blas)
+    library = backend._library
+    with loaded(backend, 1) as one, loaded(backend, 2) as two:
+        assert (one.threads, two.threads) == (1, 2)
+        calls: tuple[Callable[[Model], object], ...] = (
+            lambda m: m.forward(0, 8),
+            lambda m: m.loss_and_gradient(0, 8),
+            lambda m: m.train(0, 64, 8, 1e-3),
+            lambda m: m.time("forward", 0, 8, 2),
+        )
+        for model in (one, two, one):
+            for call in calls:
+                library.set_threads(3)
+                call(model)
+                assert library.threads() == model.threads
+
+
+def test_more_threads_than_the_library_can_have_are_not_claimed(backend: Backend) -> None:
+    with loaded(backend, 100_000) as model:
+        assert 1 <= model.threads < 100_000
+        model.train(0, 64, 8, 1e-3)
+    with loaded(backend, 1) as model:
+        assert model.threads == 1
+
+
+def test_a_thread_count_of_none_is_refused(backend: Backend) -> None:
+    with pytest.raises(InvalidInput, match="threads = 0"):
+        backend.create(NETWORK, initialize(NETWORK, 0), 0)
+
+
+def test_numpys_own_blas_is_left_alone(backend: Backend) -> None:
+    def of_numpy() -> dict[str, int]:
+        found = ThreadpoolController().select(user_api="blas").lib_controllers
+        return {lib.filepath: lib.num_threads for lib in found if "numpy" in lib.filepath}
+
+    before = of_numpy()
+    with loaded(backend, 2) as model:
+        model.train(0, 64, 8, 1e-3)
+        assert of_numpy() == before
+
+
+def test_where_there_is_no_library_the_row_is_unavailable_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(blas.VARIABLE, raising=False)
+    monkeypatch.setitem(sys.modules, "scipy_openblas32", None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda _: None)
+    with pytest.raises(BackendUnavailable, match="no OpenBLAS is found") as caught:
+        blas.find_library()
+    assert "pip install scipy-openblas32" in caught.value.remedy
+    monkeypatch.setattr(ctypes.util, "find_library", lambda _: "libopenblas.so.0")
+    assert blas.find_library() == "libopenblas.so.0"
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("what", ["nothing", "text", "another library"])
+def test_a_file_that_is_no_openblas_is_refused_by_name(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "libmine.so"
+    if what == "text":
+        file.write_text("no library")
+    elif what == "another library":
+        file.symlink_to(str(importlib.import_module("pyfnn._cpu").__file__))
+    monkeypatch.setenv(blas.VARIABLE, str(file))
+    with pytest.raises(BackendUnavailable, match="is no OpenBLAS with 32-bit sizes") as caught:
+        registry.load_backend("cpp-blas")
+    assert str(file) in caught.value.reason
+    assert caught.value.remedy == f"name another in {blas.VARIABLE}, or none"

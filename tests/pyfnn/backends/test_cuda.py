@@ -1,0 +1,182 @@
+"""Claims about the CUDA backends without a GPU: what is compiled, what it reports, and that a run goes on without them.
+
+The kernels' results are tested in test_cuda_on_cpu_kernels and test_gpu.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.requirements import require
+
+from pyfnn import compiled, registry
+from pyfnn.backends import c, cuda
+from pyfnn.errors import BackendUnavailable
+
+ROWS = ("cuda", "cuda-blas")
+TARGETS = ("fnn_cuda", "fnn_cuda_blas")
+HOW = "install the CUDA toolkit (README.md has the wheels for it), then: pip install -e ."
+WITHOUT_DEVICES = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def library(target: str) -> Path:
+    """Return the compiled library; skip the test without one."""
+    require("nvcc", target in compiled.build_info().SOURCES, HOW)
+    return compiled.folder(target) / f"lib{target}.so"
+
+
+def tool(name: str) -> str:
+    beside = Path(os.environ.get("CUDACXX", "nvcc")).parent
+    found = shutil.which(name) or shutil.which(name, path=str(beside))
+    require(name, found is not None, "install the CUDA toolkit, or pip install nvidia-cuda-cuobjdump")
+    return str(found)
+
+
+# --- The compiled libraries ---
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_generation_since_turing_has_machine_code_and_later_ones_ptx(target: str) -> None:
+    path, cuobjdump = library(target), tool("cuobjdump")
+    elf, ptx = (
+        set(
+            re.findall(
+                r"sm_\d+",
+                subprocess.run(
+                    [cuobjdump, f"--list-{kind}", str(path)], check=True, text=True, capture_output=True
+                ).stdout,
+            )
+        )
+        for kind in ("elf", "ptx")
+    )
+    assert elf == {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90"}
+    assert ptx == {"sm_90"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_all_of_fnn_h_is_exported_and_nothing_else(target: str) -> None:
+    nm = shutil.which("nm")
+    path = library(target)
+    require("nm", nm is not None, "install binutils")
+    listed = subprocess.run([str(nm), "-D", "--defined-only", str(path)], check=True, capture_output=True, text=True)
+    exported = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_init", "_fini"}
+    assert exported == set(re.findall(r"\b(fnn_\w+)\(", c._declarations()))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_loading_needs_no_library_of_cuda(target: str) -> None:
+    readelf = shutil.which("readelf")
+    path = library(target)
+    require("readelf", readelf is not None, "install binutils")
+    dynamic = subprocess.run([str(readelf), "-d", str(path)], check=True, capture_output=True, text=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
+    assert needed
+    assert not [name for name in needed if "cu" in name]
+
+
+@pytest.mark.parametrize(("target", "name"), [*zip(TARGETS, ROWS, strict=True)])
+def test_fnn_about_names_compiler_flags_and_architectures(target: str, name: str) -> None:
+    about = c._text(c._ffi().dlopen(str(library(target))).fnn_about())
+    assert f"name={name}\n" in about
+    assert re.search(r"^compiler=nvcc \d+\.\d", about, re.MULTILINE)
+    assert re.search(r"^flags=.*-O3.*75-real,80-real,86-real,89-real,90$", about, re.MULTILINE)
+    assert "many=yes\n" in about
+
+
+# --- Without a device ---
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_without_nvcc_the_row_reports_the_reason_and_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}, CUDA="no nvcc found"))
+    with pytest.raises(BackendUnavailable) as caught:
+        registry.load_backend(name)
+    assert caught.value.reason == "its kernels are not compiled here (CUDA: no nvcc found)"
+    assert "nvcc on PATH" in caught.value.remedy
+    assert "pip install -e ." in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_without_a_device_the_row_is_unavailable_with_reason_and_remedy(name: str) -> None:
+    library("fnn_cuda")
+    script = (
+        "import sys, json, pyfnn\n"
+        "try: pyfnn.load_backend(sys.argv[1])\n"
+        "except pyfnn.BackendUnavailable as error: print(json.dumps([error.reason, error.remedy]))"
+    )
+    command = [sys.executable, "-c", script, name]
+    done = subprocess.run(command, env=WITHOUT_DEVICES, check=True, capture_output=True, text=True)
+    reason, remedy = json.loads(done.stdout)
+    assert reason.startswith("no NVIDIA device can be used: ")
+    assert "(cudaError" in reason
+    assert "driver" in remedy
+
+
+def test_fnn_create_without_a_device_fails_with_the_devices_message() -> None:
+    script = f"""
+from pyfnn.backends import c
+ffi, lib = c._ffi(), c._ffi().dlopen({str(library("fnn_cuda"))!r})
+names = [ffi.new("char[]", b"tanh"), ffi.new("char[]", b"identity")]
+kept = ffi.new("int64_t[]", (2, 3, 1)), ffi.new("char *[]", names), ffi.new("char[]", b"squared_error")
+network = ffi.new("fnn_network *", (2, kept[0], kept[1], kept[2], 0.0, 1, 1))
+model = ffi.new("fnn_model **")
+assert lib.fnn_create(network, ffi.new("double[13]"), model) == lib.FNN_DEVICE
+assert "no NVIDIA device can be used" in c._text(lib.fnn_last_error(model[0]))
+assert lib.fnn_forward(model[0], 0, 1, ffi.new("double[1]")) == lib.FNN_INVALID
+lib.fnn_destroy(model[0])
+network.sizes[1] = 0
+assert lib.fnn_create(network, ffi.new("double[13]"), model) == lib.FNN_INVALID
+assert "sizes[1] = 0" in c._text(lib.fnn_last_error(model[0]))
+lib.fnn_destroy(model[0])
+"""
+    subprocess.run([sys.executable, "-c", script], env=WITHOUT_DEVICES, check=True)
+
+
+def test_a_run_times_the_other_backends(tmp_path: Path) -> None:
+    suite = tmp_path / "tiny.toml"
+    suite.write_text(
+        '[suite]\nworkloads = ["tiny"]\nbudget = 20.0\n'
+        '[workload.tiny]\nsizes = [3, 4, 2]\nactivation = "tanh"\nloss = "squared_error"\nrows = 20\nbatch = 5\n'
+        'learning_rate = 0.1\nl2 = 0.0\nseed = 5\ndata = "teacher"\n',
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "bench.run", "--suite", str(suite), "--backends", "numpy,cuda,cuda-blas"]
+    subprocess.run([*command, "--out", str(tmp_path)], env=WITHOUT_DEVICES, check=True, capture_output=True)
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    rows = {row["name"]: row for row in case["backends"]}
+    assert rows["numpy"]["status"] == "ok"
+    for name in ROWS:
+        assert rows[name]["status"] == "unavailable"
+        assert rows[name]["reason"]
+        assert rows[name]["remedy"]
+
+
+# --- cuBLAS ---
+
+
+def test_the_newest_cublas_of_a_wheel_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("cublas/lib/libcublas.so.12", "cu13/lib/libcublas.so.13"):
+        (tmp_path / "nvidia" / place).parent.mkdir(parents=True)
+        (tmp_path / "nvidia" / place).touch()
+    monkeypatch.delenv(cuda.VARIABLE, raising=False)
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path / "nvidia")])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec if name == "nvidia" else None)
+    assert cuda.find_cublas() == tmp_path / "nvidia/cu13/lib/libcublas.so.13"
+    (tmp_path / "nvidia/cu13/lib/libcublas.so.13").unlink()
+    assert cuda.find_cublas() == tmp_path / "nvidia/cublas/lib/libcublas.so.12"
+    monkeypatch.setenv(cuda.VARIABLE, "/some/libcublas.so.12")
+    assert cuda.find_cublas() == Path("/some/libcublas.so.12")
+
+
+def test_a_file_that_is_not_cublas_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library("fnn_cuda_blas")
+    (tmp_path / "libcublas.so.13").write_text("not a library", encoding="utf-8")
+    monkeypatch.setenv(cuda.VARIABLE, str(tmp_path / "libcublas.so.13"))
+    with pytest.raises(BackendUnavailable, match=r"libcublas\.so\.13 is no cuBLAS that can be loaded"):
+        registry.load_backend("cuda-blas")

@@ -1,0 +1,244 @@
+"""Claims about the framework division, each skipped where its library is absent. Speed is not tested."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support.requirements import require
+
+from bench.experiments.calibrate_parity import random_case
+from pyfnn import parity, registry
+from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend
+from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
+from pyfnn.model import Model
+from pyfnn.network import DTYPES, Network, initialize
+
+# Those for a device are the same classes, made for the CPU here: see tests/test_gpu.py. torch-cuda is torch then.
+NAMES = [row.name for row in registry.rows().values() if row.division == "framework" and row.name != "torch-cuda"]
+CHEAP = ["torch", "torch-cuda-graph", "numba"]  # that compile nothing for a new shape
+WIDE = 20  # every so many random networks, one is wide: see random_case
+NETWORK = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
+
+
+def load(name: str) -> Backend:
+    try:
+        return registry.load(registry.find(name).model_copy(update={"device": "cpu"}))
+    except BackendUnavailable as error:
+        require(name, False, str(error))
+        raise
+
+
+def loaded(name: str, network: Network = NETWORK, rows: int = 23) -> Model:
+    model = load(name).create(network, initialize(network, 1))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, network.sizes[0])).astype(network.dtype)
+    y = np.eye(network.sizes[-1], dtype=network.dtype)[rng.integers(network.sizes[-1], size=rows)]
+    model.load(x, y, rng.permutation(rows).astype(np.int64))
+    return model
+
+
+def accepts(name: str, battery: list[parity.Trial]) -> None:
+    evidence = parity.examine(load(name).create, battery)
+    assert evidence.passed, f"{evidence.worst}; {battery[0].network}"
+
+
+def battery(network: Network, batch: int) -> list[parity.Trial]:
+    rng = np.random.default_rng(batch)
+    x = rng.normal(size=(200, network.sizes[0])).astype(network.dtype)
+    y = np.eye(network.sizes[-1], dtype=network.dtype)[rng.integers(network.sizes[-1], size=200)]
+    return parity.battery(network, initialize(network, 5), x, y, batch)
+
+
+def random_batteries(dtype: str, count: int) -> list[list[parity.Trial]]:
+    found = []
+    for seed in range(10 * count):
+        try:
+            found.append(random_case(seed, dtype, wide=seed % WIDE == 0).battery())
+        except Unsupported:  # too few rows clear of kinks
+            continue
+        if len(found) == count:
+            break
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CHEAP)
+def test_one_that_compiles_nothing_for_a_shape_passes_on_random_networks(name: str, dtype: str) -> None:
+    load(name)
+    for trials in random_batteries(dtype, 20):
+        accepts(name, trials)
+
+
+@pytest.mark.parametrize(("loss", "dtype"), list(zip(CORE_LOSSES, DTYPES * 2, strict=True)))
+@pytest.mark.parametrize("name", ["jax", "jax-step", "jax-cuda"])
+def test_jax_passes_with_each_loss(name: str, loss: str, dtype: str) -> None:
+    accepts(name, battery(Network((6, 8, 3), "relu", loss, l2=0.01, dtype=dtype), 8))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", CORE_ACTIVATIONS)
+@pytest.mark.parametrize("loss", ["squared_error", "half_squared_error", "softmax_cross_entropy"])
+def test_sklearn_passes_where_it_can_express_the_network(loss: str, activation: str, dtype: str) -> None:
+    accepts("sklearn", battery(Network((6, 8, 5, 3), activation, loss, l2=0.01, dtype=dtype), 8))
+    accepts("sklearn", battery(Network((6, 3), (), loss, dtype=dtype), 1))
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_activations_beyond_the_core_pass_too(name: str) -> None:
+    extra = sorted(set(load(name).description.activations) - set(CORE_ACTIVATIONS))
+    assert extra
+    for activation in extra:
+        accepts(name, battery(Network((6, 8, 3), activation, "squared_error", dtype="float64"), 1))
+
+
+@pytest.mark.parametrize("name", ["torch"])
+def test_slopes_at_the_kinks_of_hard_tanh_are_0(name: str) -> None:
+    network = Network((1, 2), (), "squared_error", output_activation="hard_tanh")
+    with load(name).create(network, np.array([1, -1, 0, 0], "f4")) as model:
+        model.load(np.ones((1, 1), "f4"), np.zeros((1, 2), "f4"), np.zeros(1, np.int64))
+        assert not model.loss_and_gradient(0, 1)[1].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dtype_is_kept(name: str, dtype: str) -> None:
+    model = loaded(name, Network((5, 7, 3), "tanh", "squared_error", 0.1, dtype=dtype))
+    model.train(0, 23, 4, 0.01)
+    found = {model.theta().dtype, model.forward(0, 3).dtype, model.loss_and_gradient(0, 3)[1].dtype}
+    assert found == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_in_one_call_and_in_several_end_at_the_same_bits(name: str) -> None:
+    model = loaded(name)
+    model.train(0, 23, 4, 0.01)
+    whole = model.theta()
+    model.reset()
+    for first, count in ((0, 4), (4, 12), (16, 7)):
+        model.train(first, count, 4, 0.01)
+    assert model.theta().tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_model_hands_out_or_was_given_is_a_copy(name: str) -> None:
+    theta = initialize(NETWORK, 1)
+    x, y = np.ones((23, 5), "f4"), np.ones((23, 3), "f4")
+    order = np.arange(23)
+    with load(name).create(NETWORK, theta) as model:
+        model.load(x, y, order)
+        handed = [model.theta(), model.forward(0, 4), model.loss_and_gradient(0, 4)[1]]
+        kept = [array.copy() for array in handed]
+        for array in (theta, x, y, order):
+            array[:] = 0
+        model.train(0, 23, 4, 0.01)
+        model.forward(4, 4)
+        for array, copy in zip(handed, kept, strict=True):
+            assert np.array_equal(array, copy)
+        model.reset()
+        assert np.array_equal(model.theta(), kept[0])
+        assert np.array_equal(model.forward(0, 4), kept[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_divergence_is_reported_and_warns_of_nothing(name: str) -> None:
+    model = loaded(name, Network((5, 4, 3), "relu", "squared_error"))
+    with pytest.raises(Diverged):
+        model.train(0, 23, 1, 1e20)
+    model.reset()
+    assert np.isfinite(model.theta()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sklearn"])
+def test_logits_of_a_thousand_give_the_exact_loss(name: str, loss: str, dtype: str) -> None:
+    network = Network((2, 2), (), loss, dtype=dtype)
+    with load(name).create(network, np.array([1, 0, 0, 1, 0, 0], dtype)) as model:  # W = 1, b = 0: Z is x
+        model.load(np.array([[1000, -1000]] * 2, dtype), np.array([[0, 1], [1, 0]], dtype), np.zeros(1, np.int64))
+        value, gradient = model.loss_and_gradient(0, 2)
+        assert value == 1000  # softmax: (2000 + 0) / 2; sigmoid: (1000 + 1000 + 0 + 0) / 2
+        assert np.isfinite(gradient).all()
+        assert np.array_equal(model.forward(0, 2), [[1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Network((5, 4, 4, 3), ("tanh", "relu"), "squared_error"), "one activation for all hidden layers: tanh, relu"),
+        (Network((5, 3), (), "squared_error", output_activation="tanh"), "no output activation 'tanh'"),
+        (Network((5, 2), (), "softmax_cross_entropy"), "softmax for 3 classes or more: 2 asked for"),
+        (Network((5, 2), (), "sigmoid_cross_entropy"), "no loss 'sigmoid_cross_entropy'"),
+        (Network((5, 4, 3), "elu", "squared_error"), "no activation 'elu'"),
+    ],
+)
+def test_sklearn_refuses_by_name_what_it_cannot_express(network: Network, words: str) -> None:
+    with pytest.raises(Unsupported, match=words):
+        load("sklearn").create(network, initialize(network, 0))
+
+
+def test_sklearn_refuses_targets_that_are_no_classes_and_keeps_its_data() -> None:
+    model = loaded("sklearn", Network((5, 4, 3), "tanh", "softmax_cross_entropy"))
+    before = model.forward(0, 4)
+    with pytest.raises(Unsupported, match="each row of y must be 0 but for a single 1"):
+        model.load(np.zeros((4, 5), "f4"), np.full((4, 3), 1 / 3, "f4"), np.arange(4))
+    assert np.array_equal(model.forward(0, 4), before)
+
+
+def in_a_process(code: str) -> None:
+    """Run code in a fresh process: thread pools are made once in one."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+THREADS = """
+import numpy as np, pyfnn, threadpoolctl
+network = pyfnn.Network((300, 300), (), "squared_error")
+from pyfnn import registry
+backend = registry.load(registry.find("{name}").model_copy(update={{"device": "cpu"}}))
+for threads in (2, 1):
+    with backend.create(network, pyfnn.initialize(network, 0), threads) as model:
+        assert model.threads == threads, (model.threads, threads)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("jax")])
+def test_threads_are_honoured_and_read_back(name: str) -> None:
+    load(name)
+    in_a_process(THREADS.format(name=name))
+
+
+JAX_THREADS = """
+import pyfnn
+network = pyfnn.Network((3, 2), (), "squared_error")
+backend, theta = pyfnn.load_backend("{name}"), pyfnn.initialize(network, 0)
+assert backend.create(network, theta, 2).threads == 2
+assert backend.create(network, theta, 3).threads == 2
+try:
+    backend.create(network, theta, 1)
+except pyfnn.PyfnnError as error:
+    assert str(error).startswith("threads = 1: JAX has started 2 in this process"), error
+else:
+    raise SystemExit("a pool of 2 was taken for 1 thread")
+"""
+
+
+@pytest.mark.parametrize("name", ["jax", "jax-step"])
+def test_jax_starts_the_threads_it_is_first_asked_for_and_refuses_to_pass_them_off_as_fewer(name: str) -> None:
+    load(name)
+    in_a_process(JAX_THREADS.format(name=name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_imported_before_the_backend_is_loaded(name: str) -> None:
+    library = name.partition("-")[0]
+    in_a_process(f"import sys, pyfnn.registry; pyfnn.registry.rows(); assert '{library}' not in sys.modules")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_which_versions_it_runs_on(name: str) -> None:
+    said = load(name).description
+    assert said.name == name
+    assert "CPython 3." in said.compiler
+    assert len(said.compiler.split(",")) >= 2
+    assert said.flags

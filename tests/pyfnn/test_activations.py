@@ -1,0 +1,110 @@
+"""Claims about the oracle's activations: slopes, curvatures, kinks, limits and spellings."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from support.strategies import SPELLINGS
+
+from pyfnn.activations import TABLE, parse
+from pyfnn.errors import InvalidInput, UnknownName
+
+_STEP = np.longdouble(2) ** -18
+
+
+@given(spelling=st.sampled_from(SPELLINGS), value=st.floats(-12, 12))
+def test_derivative_and_curvature_are_central_differences(spelling: str, value: float) -> None:
+    f = parse(spelling)
+    assume(all(abs(value - kink) > 1e-4 for kink in (*f.kinks, 0.0)))  # at 0 elu(1.0)'s curvature jumps
+    Z = np.array([value], np.longdouble)
+    slope = (f(Z + _STEP) - f(Z - _STEP)) / (2 * _STEP)
+    curvature = (f.derivative(Z + _STEP) - f.derivative(Z - _STEP)) / (2 * _STEP)
+    assert np.abs(f.derivative(Z) - slope)[0] < 1e-10
+    assert np.abs(f.curvature(Z) - curvature)[0] < 1e-10
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_kink_is_where_the_derivative_jumps_and_nowhere_else(spelling: str) -> None:
+    f = parse(spelling)
+    grid = np.linspace(-3, 3, 60_001).astype(np.longdouble)
+    jumps = grid[:-1][np.abs(np.diff(f.derivative(grid))) > 0.01]
+    assert all(np.abs(jumps - kink).min() < 2e-4 for kink in f.kinks)
+    assert all(min(abs(jump - kink) for kink in f.kinks) < 2e-4 for jump in jumps)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "at", "slope"),
+    [
+        ("relu", 0, 0),
+        ("leaky_relu(0.2)", 0, 0.2),
+        ("elu(0.3)", 0, 0.3),
+        ("hard_tanh", 1, 0),
+        ("hard_tanh", -1, 0),
+        ("hard_sigmoid", 2, 0),
+        ("hard_sigmoid", -2, 0),
+    ],
+)
+def test_the_slope_at_a_kink_is_the_one_the_design_names(spelling: str, at: float, slope: float) -> None:
+    assert parse(spelling).derivative(np.array([float(at)])) == [slope]
+    assert parse(spelling).derivative(np.array([-0.0 if at == 0 else float(at)])) == [slope]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_function_derivative_and_curvature_keep_shape_and_dtype(spelling: str, dtype: type[np.floating]) -> None:
+    f, Z = parse(spelling), np.linspace(-3, 3, 14).astype(dtype).reshape(2, 7)
+    for values in (f(Z), f.derivative(Z), f.curvature(Z)):
+        assert values.shape == Z.shape
+        assert values.dtype == dtype
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_inputs_of_1000_overflow_nowhere(spelling: str) -> None:
+    f, Z = parse(spelling), np.array([-1000.0, 1000.0], np.float32)
+    assert np.isfinite([f(Z), f.derivative(Z), f.curvature(Z)]).all()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "elu"])
+def test_small_values_keep_their_relative_accuracy(name: str) -> None:
+    found = parse(name)(np.array([-30.0]))[0] + (1 if name == "elu" else 0)
+    assert found == pytest.approx(np.exp(-30.0), rel=1e-2 if name == "elu" else 1e-12)
+
+
+def test_known_values() -> None:
+    assert parse("hard_sigmoid")(np.array([-3.0, 0.0, 1.0, 3.0])).tolist() == [0.0, 0.5, 0.75, 1.0]
+    assert parse("softplus")(np.array([0.0])) == pytest.approx(np.log(2))
+    assert parse("leaky_relu(0.1)")(np.array([-2.0, 2.0])) == pytest.approx([-0.2, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("given_", "canonical"),
+    [("tanh", "tanh"), ("leaky_relu", "leaky_relu(0.01)"), ("elu(1)", "elu(1.0)"), ("elu(5e-1)", "elu(0.5)")],
+)
+def test_a_spelling_has_one_canonical_form(given_: str, canonical: str) -> None:
+    assert parse(given_).name == canonical
+    assert parse(canonical) == parse(given_)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "words"),
+    [
+        ("tahn", r"unknown activation 'tahn'; did you mean 'tanh'\? known: elu, hard_sigmoid"),
+        ("", "unknown activation"),
+        ("relu relu", "unknown activation 'relu relu'"),
+    ],
+)
+def test_an_unknown_activation_gets_the_nearest_match_and_the_list(spelling: str, words: str) -> None:
+    with pytest.raises(UnknownName, match=words):
+        parse(spelling)
+
+
+@pytest.mark.parametrize("spelling", ["tanh(1)", "leaky_relu()", "elu(x)", "elu(nan)", "elu(inf)"])
+def test_a_parameter_that_breaks_the_rule_is_refused_by_its_spelling(spelling: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(spelling)
+    assert repr(spelling) in str(caught.value)
+    assert "parameter" in str(caught.value)
+
+
+def test_the_strategies_cover_every_row() -> None:
+    assert {parse(spelling).row for spelling in SPELLINGS} == set(TABLE.values())

@@ -1,0 +1,319 @@
+"""How pyfnn installs: what a wheel holds, where an install can be run from, what is refused and in which words.
+
+Two builds serve all claims, in fresh environments that borrow the running one's dependencies; the checkout stays clean.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.requirements import require
+
+from pyfnn import registry
+
+ROOT = Path(__file__).parents[2]
+ON_X86 = platform.machine() in ("x86_64", "AMD64")
+LEVEL = "x86-64-v3" if ON_X86 else "native"
+HIDES = "is installed, but this folder hides it"
+
+# What an installed pyfnn says of itself, as one line of JSON.
+PROBE = """
+import json, sys
+import numpy as np
+import pyfnn
+from pyfnn import compiled, registry
+
+def probed(name):
+    row = registry.find(name)
+    try:
+        backend = registry.load(row)
+    except pyfnn.BackendUnavailable as error:
+        return {"reason": error.reason, "remedy": error.remedy}
+    network = pyfnn.Network((3, 4, 2), "tanh", "squared_error")
+    x, y = np.eye(3, dtype="float32"), np.ones((3, 2), "float32")
+    with backend.create(network, pyfnn.initialize(network, 1)) as model:
+        model.load(x, y, np.arange(3))
+        model.train(0, 3, 2, 0.1)
+        loss = model.loss_and_gradient(0, 3)[0]
+    return {"loss": loss, "sources": len(row.source_files()), "flags": backend.description.flags}
+
+answer = {"home": pyfnn.__file__, "backends": {name: probed(name) for name in ("numpy", "cpp", "c")}}
+try:
+    info = compiled.build_info()
+    answer["build"] = {k: v for k, v in vars(info).items() if k.isupper()} | {"file": info.__file__}
+except pyfnn.BackendUnavailable as error:
+    answer["build"] = {"reason": error.reason, "remedy": error.remedy}
+print(json.dumps(answer))
+"""
+
+
+def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command that knows nothing of the running environment, on a machine without a CUDA compiler.
+
+    Its stdout and stderr come back as one text.
+    """
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYFNN", "SKBUILD", "CMAKE"))
+    }
+    words = [str(word) for word in command]
+    environment = {**kept, "COLUMNS": "500", "PYTHONDONTWRITEBYTECODE": "1", "CUDACXX": "/no/nvcc"}
+    done = subprocess.run(
+        words, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert not check or done.returncode == 0, f"{words}:\n{done.stdout}"
+    return done
+
+
+def probe(python: Path, cwd: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(run(python, "-c", PROBE, cwd=cwd).stdout.splitlines()[-1])
+    return answer
+
+
+@cache
+def files_of_the_project() -> tuple[str, ...]:
+    """What is in the project, committed or not; nothing that git ignores."""
+    require("git", shutil.which("git") is not None and (ROOT / ".git").exists(), "run the tests in a git checkout")
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.split("\0")
+    return tuple(name for name in listed if name and (ROOT / name).is_file())
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    for name in files_of_the_project():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def environment(folder: Path, *install: str | Path) -> Path:
+    """A fresh virtual environment with pyfnn alone installed into it; returns its Python.
+
+    The folders named in a .pth file join sys.path, but their own .pth files are not read: the dependencies of the
+    running environment are there, an editable pyfnn of it is not.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", *install, cwd=folder)
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).stdout.strip())
+    borrowed = [path for path in sys.path if path.endswith("-packages")]
+    (site / "dependencies.pth").write_text("\n".join(borrowed) + "\n")
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel for other machines, without CUDA."""
+    source = copy_of_the_project(tmp_path_factory.mktemp("source"))
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("-C", f"cmake.define.PYFNN_MARCH={LEVEL}", "-C", "cmake.define.PYFNN_CUDA=OFF")
+    run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "-w", folder, *options, cwd=folder)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def from_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("from_wheel"), wheel)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, with nothing compiled in it."""
+    return copy_of_the_project(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def editable(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editable install of the copy, by the ordinary command."""
+    return environment(tmp_path_factory.mktemp("editable"), "-e", checkout)
+
+
+@pytest.fixture
+def changed(checkout: Path) -> Iterator[Path]:
+    """A native source of the copy with one byte more than what was compiled."""
+    source = checkout / "native" / "cpp" / "mlp.hpp"
+    text = source.read_bytes()
+    source.write_bytes(text + b"\n")
+    yield source
+    source.write_bytes(text)
+
+
+def test_a_wheel_holds_the_packages_the_native_sources_and_what_was_compiled_and_nothing_else(wheel: Path) -> None:
+    wanted = {name for name in files_of_the_project() if name.startswith(("pyfnn/", "bench/"))}
+    native = (name for name in files_of_the_project() if name.startswith("native/"))
+    wanted |= {f"pyfnn/{name}" for name in native if not name.endswith("CMakeLists.txt")}
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if not re.match(r"pyfnn-[^/]+\.dist-info/", name)}
+    made = held - wanted
+    assert wanted <= held
+    assert {"pyfnn/py.typed", "pyfnn/backends/_cpp.pyi", "bench/suites/workloads.toml"} <= held
+    assert {"pyfnn/_build_info.py", "pyfnn/libfnn_c.so"} <= made
+    assert all(name.endswith(".so") for name in made - {"pyfnn/_build_info.py"})
+
+
+def test_a_wheel_works_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
+    said = probe(from_wheel, tmp_path)
+    losses = [answer["loss"] for answer in said["backends"].values()]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    assert Path(said["home"]).is_relative_to(from_wheel.parent.parent)
+    assert all(answer["sources"] >= 1 for answer in said["backends"].values())
+
+
+def test_a_wheel_measures_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
+    arguments = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c", "--budget", "10")
+    run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
+    (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
+    assert {backend["status"] for backend in case["backends"]} == {"ok"}
+    assert all(backend["source_lines"] > 50 for backend in case["backends"])
+
+
+def test_a_wheel_builds_the_program_of_another_language_and_leaves_its_own_folder_alone(
+    from_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {row.name: row for row in registry.rows().values() if row.build and shutil.which(str(row.probe).split()[0])}
+    require("a compiler of another language", bool(here), "install one: python -m bench.run --list tells how")
+    name = next(iter(here))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = Path(probe(from_wheel, tmp_path)["home"]).parent
+    before = sorted(home.rglob("*"))
+    arguments = ("--workloads", "wine-shallow", "--backends", f"c,{name}", "--reference", "c", "--budget", "20")
+    run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
+    (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
+    assert {backend["status"] for backend in case["backends"]} == {"ok"}
+    assert any((tmp_path / "cache").rglob(f"{name}-*"))
+    assert sorted(home.rglob("*")) == before
+
+
+def test_the_command_pyfnn_bench_is_bench_run(from_wheel: Path, tmp_path: Path) -> None:
+    by_name = run(from_wheel.parent / "pyfnn-bench", "--list", cwd=tmp_path).stdout
+    assert by_name == run(from_wheel, "-m", "bench.run", "--list", cwd=tmp_path).stdout
+    assert re.search(r"\bcpp\b.*\bavailable", by_name)
+    assert "wine-deep" in by_name
+    for name in ("numpy", "cpp", "c", "cpp-tuned"):
+        assert re.search(rf"^[^\w]*{re.escape(name)}\b.*\bavailable", by_name, flags=re.MULTILINE)
+
+
+def test_a_wheel_says_which_cpu_level_it_was_compiled_for(from_wheel: Path, tmp_path: Path) -> None:
+    said = probe(from_wheel, tmp_path)
+    assert said["build"]["LEVEL"] == LEVEL
+    assert said["build"]["CUDA"] == "off"
+    for flags in (
+        said["build"]["C_FLAGS"],
+        said["build"]["CXX_FLAGS"],
+        said["backends"]["cpp"]["flags"],
+        said["backends"]["c"]["flags"],
+    ):
+        assert re.search(rf"-m(arch|cpu)={LEVEL}(\s|$)", flags)
+
+
+def test_every_source_that_a_native_part_includes_is_watched(from_wheel: Path, tmp_path: Path) -> None:
+    build = probe(from_wheel, tmp_path)["build"]
+    native = Path(build["file"]).parent / "native"
+    assert {"_cpp", "fnn_c"} <= build["SOURCES"].keys()
+    for target, watched in build["SOURCES"].items():
+        for name in watched:
+            included = re.findall(r'^\s*#\s*include\s+"([^"]+)"', (native / name).read_text(), flags=re.MULTILINE)
+            missing = {os.path.normpath(Path(name).parent / file) for file in included} - watched.keys()
+            assert not missing, f"{target} includes {missing} and does not watch it"
+
+
+def test_an_editable_install_runs_from_its_checkout_and_leaves_nothing_there(editable: Path, checkout: Path) -> None:
+    said = probe(editable, checkout)
+    assert Path(said["home"]).is_relative_to(checkout)
+    assert not Path(said["build"]["file"]).is_relative_to(checkout)
+    assert all("loss" in answer for answer in said["backends"].values())
+    left = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file()}
+    assert left == set(files_of_the_project())
+
+
+def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made(
+    editable: Path, checkout: Path
+) -> None:
+    build = probe(editable, checkout)["build"]
+    assert (build["BUILD_TYPE"], build["LEVEL"]) == ("Release", "native")
+    assert "-O3" in build["C_FLAGS"]
+    assert "-O3" in build["CXX_FLAGS"]
+    macros = subprocess.run(
+        ["cc", "-march=native", "-dM", "-E", "-x", "c", "-"], input="", capture_output=True, text=True
+    )
+    for name in ("AVX512F", "AVX2", "FMA"):  # what "native" is here
+        assert (f"#define __{name}__ 1" in macros.stdout) == (name in build["C_FLAGS"])
+    for field in ("C_COMPILER", "CXX_COMPILER"):
+        assert re.fullmatch(r"\w+ \d[\d.]+", build[field])
+    assert re.fullmatch(r"\d[\d.]+\w*", build["PYBIND11"])
+
+
+def test_without_a_cuda_compiler_the_build_goes_on_and_says_so(editable: Path, checkout: Path) -> None:
+    assert probe(editable, checkout)["build"]["CUDA"] == "no nvcc found"
+
+
+def test_a_stale_build_is_refused_naming_the_file_and_the_remedy(editable: Path, checkout: Path, changed: Path) -> None:
+    backends = probe(editable, checkout)["backends"]
+    assert backends["cpp"]["reason"] == f"{changed} is not what _cpp was compiled from"
+    assert "pip install -e ." in backends["cpp"]["remedy"]
+    assert "loss" in backends["c"]
+
+
+def test_an_install_hidden_by_the_folder_says_so_and_numpy_still_runs(from_wheel: Path, checkout: Path) -> None:
+    said = probe(from_wheel, checkout)
+    assert Path(said["home"]).is_relative_to(checkout)
+    assert "loss" in said["backends"]["numpy"]
+    for name in ("cpp", "c"):
+        assert HIDES in said["backends"][name]["reason"]
+        assert said["backends"][name]["remedy"] == "run from another folder, or in the checkout: pip install -e ."
+
+
+def test_bench_run_in_a_folder_that_hides_the_install_says_what_to_do(
+    from_wheel: Path, checkout: Path, tmp_path: Path
+) -> None:
+    few = ("--workloads", "wine-shallow", "--backends", "numpy,cpp,c")
+    arguments = (*few, "--budget", "60", "--precision", "1000", "--out", tmp_path)
+    said = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
+    assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", said, flags=re.MULTILINE)
+    assert "Traceback" not in said
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    backends = {backend["name"]: backend for backend in case["backends"]}
+    assert backends["numpy"]["status"] == "ok"
+    for name in ("cpp", "c"):
+        assert backends[name]["status"] == "unavailable"
+        assert HIDES in backends[name]["reason"]
+        assert "pip install -e ." in backends[name]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        ("PYFNN_CUDA=ON", "PYFNN_CUDA=ON, but there is no working nvcc: put it on PATH, or set CUDACXX to it"),
+        ("PYFNN_CUDA=maybe", "PYFNN_CUDA=maybe: must be AUTO, ON or OFF"),
+        (
+            "CMAKE_C_FLAGS=-ffast-math",
+            "-ffast-math is set for C (CFLAGS or CXXFLAGS?): nothing here may be compiled so",
+        ),
+        ("PYFNN_MARCH=pdp-11", "PYFNN_MARCH=pdp-11: the C compiler takes it neither as -march nor as -mcpu"),
+    ],
+)
+def test_an_option_that_cannot_be_met_is_a_clear_error(
+    definition: str, words: str, checkout: Path, tmp_path: Path
+) -> None:
+    command = (sys.executable, "-m", "pip", "wheel", checkout, "--no-deps", "-C", f"cmake.define.{definition}")
+    done = run(*command, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert words in " ".join(done.stdout.split())
+
+
+@pytest.mark.soak
+def test_a_source_distribution_builds_the_same_wheel(checkout: Path, wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--sdist", checkout, "-o", tmp_path, cwd=tmp_path)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    run(sys.executable, "-m", "pip", "wheel", archive, "--no-deps", "-w", tmp_path, cwd=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())

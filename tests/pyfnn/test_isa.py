@@ -1,0 +1,98 @@
+"""Claims about instruction-set levels: what this CPU runs is told, what it lacks is never chosen, a wish is obeyed."""
+
+import platform
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.requirements import require
+
+from pyfnn import compiled, isa
+from pyfnn.errors import BackendUnavailable
+
+ORDER = ("v2", "v3", "v4", "aarch64")
+
+
+@pytest.fixture(autouse=True)
+def _unforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(isa.VARIABLE, raising=False)
+
+
+@pytest.fixture
+def levels() -> tuple[str, ...]:
+    try:
+        return isa.levels()
+    except BackendUnavailable as error:
+        require("isa", False, str(error))
+        raise
+
+
+def test_the_levels_are_those_of_the_cpu_lowest_first(levels: tuple[str, ...]) -> None:
+    assert list(levels) == sorted(levels, key=ORDER.index)
+    if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64":
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].split("\n")[0].split())
+        assert ("v3" in levels) == ({"avx2", "fma", "bmi2", "movbe", "f16c"} <= flags)
+        assert ("v4" in levels) == ({"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags)
+
+
+def test_the_build_tells_the_flags_of_every_level(levels: tuple[str, ...]) -> None:
+    built = compiled.build_info().LEVELS
+    assert set(levels) <= set(built)
+    for level, flags in built.items():
+        assert ("-march=armv8-a" if level == "aarch64" else f"-march=x86-64-{level}") in flags.split()
+
+
+def test_the_best_level_is_chosen_where_none_is_asked_for(
+    levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isa.best() == isa.chosen() == levels[-1]
+    monkeypatch.setenv(isa.VARIABLE, "")
+    assert isa.chosen() == levels[-1]
+
+
+def test_every_level_can_be_asked_for(levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    for level in levels:
+        monkeypatch.setenv(isa.VARIABLE, level)
+        assert isa.chosen() == level
+
+
+@pytest.mark.parametrize("level", ["v1", "V3 ", "avx512", "native"])
+def test_an_unknown_level_is_refused_naming_those_there_are(
+    levels: tuple[str, ...], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(isa.VARIABLE, level)
+    with pytest.raises(BackendUnavailable, match=", ".join(levels)) as caught:
+        isa.chosen()
+    assert f"PYFNN_ISA={level}" in caught.value.reason
+    assert caught.value.remedy == "unset PYFNN_ISA"
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], runs: tuple[str, ...]) -> None:
+    info = SimpleNamespace(LEVELS=dict.fromkeys(built, "-O3"))
+    monkeypatch.setattr(compiled, "folder", lambda _: Path())
+    monkeypatch.setattr(compiled, "build_info", lambda: info)
+    monkeypatch.setattr("pyfnn._cpu.levels", lambda: list(runs), raising=False)
+
+
+@pytest.mark.usefixtures("levels")
+def test_a_level_that_this_cpu_lacks_is_neither_chosen_nor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, ("v2", "v3", "v4"), ("v2", "v3"))
+    assert isa.levels() == ("v2", "v3")
+    assert isa.best() == "v3"
+    monkeypatch.setenv(isa.VARIABLE, "v4")
+    with pytest.raises(BackendUnavailable, match="PYFNN_ISA=v4: this build and this CPU have v2, v3"):
+        isa.chosen()
+
+
+@pytest.mark.usefixtures("levels")
+def test_a_cpu_that_runs_nothing_that_was_compiled_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, ("v2",), ())
+    with pytest.raises(BackendUnavailable, match=r"runs no level \(none\) that was compiled \(v2\)"):
+        isa.levels()
+
+
+def test_a_build_from_before_a_target_was_added_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}))
+    with pytest.raises(BackendUnavailable, match="_cpu was not built") as caught:
+        isa.levels()
+    assert caught.value.remedy == compiled.REINSTALL

@@ -1,0 +1,160 @@
+"""Claims about the oracle: its gradient is the derivative of its loss, and its training is its steps, repeated."""
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.requirements import require
+from support.strategies import SEEDS, Case, cases, targets
+
+from pyfnn import losses, oracle
+from pyfnn.activations import TABLE, Array, parse
+from pyfnn.network import Network, initialize
+
+H = np.longdouble(2) ** -20  # of the central differences: truncation about 1e-12, rounding about 1e-13
+
+
+def _clear_of_kinks(case: Case) -> bool:
+    network = case.network
+    f = list(network.hidden_activations)
+    f += [] if network.fused else [parse(str(network.output_activation))]
+    Z = oracle.forward(network, case.theta, case.x).Z
+    return all(np.abs(Z_l - kink).min() > 1e-4 for f_l, Z_l in zip(f, Z, strict=False) for kink in f_l.kinks)
+
+
+@given(case=cases())
+@settings(deadline=None, max_examples=150)
+def test_the_gradient_is_the_central_difference_of_the_loss(case: Case) -> None:
+    assume(_clear_of_kinks(case))
+    network, theta, y = case.network, case.theta.astype(np.longdouble), case.y.astype(np.longdouble)
+    if network.loss == "softmax_cross_entropy":
+        y /= y.sum(axis=1, keepdims=True)  # dL/dZ = Y - T holds for targets that sum to 1, to the last digit
+    gradient = oracle.loss_and_gradient(network, theta, case.x, y)[1]
+    for at in range(theta.size):
+        e = np.zeros_like(theta)
+        e[at] = H
+        above, below = (oracle.loss_and_gradient(network, theta + s * e, case.x, y)[0] for s in (1, -1))
+        assert abs((above - below) / (2 * H) - gradient[at]) < 1e-8 * max(1.0, float(abs(gradient[at])))
+
+
+@pytest.mark.parametrize("loss", sorted(losses.TABLE))
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_activation_is_differentiated_under_every_loss(name: str, loss: str) -> None:
+    rng = np.random.default_rng(3)
+    output = None if losses.TABLE[loss].fuses else name
+    network = Network((3, 4, 3, 2), name, loss, l2=0.1, output_activation=output, dtype="float64")
+    theta, x = rng.normal(0, 0.7, network.n_parameters), rng.normal(size=(4, 3))
+    y, v = targets(network, 4, rng), rng.normal(size=theta.size)
+    case = Case(network, theta, x, y)
+    assert _clear_of_kinks(case), "another seed is needed"
+    wide, T = theta.astype(np.longdouble), y.astype(np.longdouble)
+    T = T / T.sum(axis=1, keepdims=True) if loss == "softmax_cross_entropy" else T
+    above, below = (oracle.loss_and_gradient(network, wide + s * H * v, x, T)[0] for s in (1, -1))
+    along = oracle.loss_and_gradient(network, wide, x, T)[1] @ v
+    assert abs((above - below) / (2 * H) - along) < 1e-9 * max(1.0, float(abs(along)))
+
+
+@given(case=cases(), dtype=st.sampled_from([np.float32, np.float64, np.longdouble]))
+@settings(deadline=None, max_examples=60)
+def test_everything_is_computed_in_the_dtype_of_theta(case: Case, dtype: type[np.floating]) -> None:
+    theta = case.theta.astype(dtype)
+    run = oracle.forward(case.network, theta, case.x)
+    loss, gradient = oracle.loss_and_gradient(case.network, theta, case.x, case.y)
+    after = oracle.train(case.network, theta, case.x, case.y, np.zeros(3, np.int64), 2, 0.01)
+    assert {array.dtype for array in [*run.Z, *run.A, gradient, after]} == {np.dtype(dtype)}
+    assert np.asarray(loss).dtype == dtype
+
+
+@given(case=cases())
+@settings(deadline=None, max_examples=40)
+def test_arguments_are_left_as_they_were(case: Case) -> None:
+    before = [array.tobytes() for array in (case.theta, case.x, case.y)]
+    oracle.loss_and_gradient(case.network, case.theta, case.x, case.y)
+    oracle.train(case.network, case.theta, case.x, case.y, np.zeros(3, np.int64), 2, 0.01)
+    assert [array.tobytes() for array in (case.theta, case.x, case.y)] == before
+
+
+@given(seed=SEEDS, batch_size=st.integers(1, 12), steps_of_order=st.integers(1, 11))
+@settings(deadline=None, max_examples=40)
+def test_training_is_steps_repeated_with_a_short_last_batch(seed: int, batch_size: int, steps_of_order: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = Network((3, 4, 2), "tanh", "half_squared_error", l2=0.1, dtype="float64")
+    theta, x, y = initialize(network, seed), rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    order = rng.integers(6, size=steps_of_order)
+    by_hand, left = theta, order.tolist()
+    while left:
+        rows, left = left[:batch_size], left[batch_size:]
+        gradients = [oracle.loss_and_gradient(network, by_hand, x[[row]], y[[row]])[1] for row in rows]
+        by_hand = by_hand - 0.05 * sum(gradients) / len(rows)
+    found = oracle.train(network, theta, x, y, order, batch_size, 0.05)
+    assert found == pytest.approx(by_hand, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "longdouble"])
+def test_logits_of_1000_have_finite_losses_and_exact_gradients(loss: str, dtype: str) -> None:
+    network = Network((2, 2), (), loss)
+    theta = np.array([1000, 0, 0, 1000, 0, 0], dtype)
+    x, y = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    value, gradient = oracle.loss_and_gradient(network, theta, x, y)
+    assert value == 1000  # (2000 + 0) / 2
+    assert gradient.tolist() == [0.5, -0.5, -0.5, 0.5, 0.5, -0.5]
+
+
+def test_the_risk_is_the_mean_loss_and_half_lambda_times_the_squared_weights() -> None:
+    network = Network((1, 1), (), "squared_error", l2=0.5)
+    loss, gradient = oracle.loss_and_gradient(network, np.array([3.0, 1.0]), np.ones((2, 1)), np.array([[4.0], [2.0]]))
+    assert loss == (0 + 4) / 2 + 0.25 * 9
+    assert gradient.tolist() == [(0 + 4) / 2 + 0.5 * 3, 2.0]
+
+
+def _risk(network: Network, anp: Any, theta: Array, x: Array, y: Array) -> Any:
+    """R, written for an autodiff framework: nothing of pyfnn's own mathematics."""
+    f = {
+        "identity": lambda Z: Z,
+        "sigmoid": lambda Z: 1 / (1 + anp.exp(-Z)),
+        "tanh": anp.tanh,
+        "relu": lambda Z: anp.maximum(Z, 0),
+        "leaky_relu": lambda Z: anp.where(Z > 0, Z, 0.01 * Z),
+        "elu": lambda Z: anp.where(Z > 0, Z, anp.exp(anp.minimum(Z, 0)) - 1),
+        "softplus": lambda Z: anp.log(1 + anp.exp(Z)),
+        "hard_sigmoid": lambda Z: anp.maximum(anp.minimum(0.25 * Z + 0.5, 1), 0),
+        "hard_tanh": lambda Z: anp.maximum(anp.minimum(Z, 1), -1),
+        "softmax": lambda Z: Z,
+    }
+    names = [a.name for a in network.hidden_activations] + [str(network.output_activation)]
+    A, at, penalty = x, 0, 0.0
+    for name, m_in, m_out in zip(names, network.sizes, network.sizes[1:], strict=False):
+        W = anp.reshape(theta[at : at + m_in * m_out], (m_in, m_out))
+        b = theta[at + m_in * m_out : at + m_in * m_out + m_out]
+        at += m_in * m_out + m_out
+        A = f[name.split("(")[0]](anp.dot(A, W) + b)
+        penalty = penalty + anp.sum(W**2)
+    if network.loss == "softmax_cross_entropy":
+        loss = -anp.sum(y * (A - anp.log(anp.sum(anp.exp(A), axis=1, keepdims=True))))
+    elif network.loss == "sigmoid_cross_entropy":
+        loss = -anp.sum(y * anp.log(A) + (1 - y) * anp.log(1 - A))
+    else:
+        loss = anp.sum((A - y) ** 2) * (1.0 if network.loss == "squared_error" else 0.5)
+    return loss / len(x) + network.l2 / 2 * penalty
+
+
+@given(case=cases(activations=tuple(TABLE)))
+@settings(deadline=None, max_examples=60)
+def test_autograd_finds_the_same_loss_and_gradient(case: Case) -> None:
+    require("autograd", importlib.util.find_spec("autograd") is not None, "pip install autograd")
+    import autograd
+    import autograd.numpy as anp
+
+    assume(_clear_of_kinks(case))
+    network = case.network
+    y = case.y.astype(np.float64)
+    if network.loss == "softmax_cross_entropy":
+        y /= y.sum(axis=1, keepdims=True)
+    wanted = autograd.grad(lambda theta: _risk(network, anp, theta, case.x, y))(case.theta)
+    loss, gradient = oracle.loss_and_gradient(network, case.theta, case.x, y)
+    assert loss == pytest.approx(_risk(network, np, case.theta, case.x, y), rel=1e-10)
+    assert gradient == pytest.approx(wanted, rel=1e-8, abs=1e-10)

@@ -1,0 +1,38 @@
+"""A worker in a few lines that does one wrong thing."""
+
+import sys
+
+import numpy as np
+from planted.model import PlantedBackend
+
+from pyfnn.network import Network, initialize
+from pyfnn.process import protocol
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.worker import Worker
+
+HELLO = protocol.format_reply("ok", protocol.describe(PlantedBackend().description)).rstrip("\n")
+NETWORK = Network((3, 4, 2), "tanh", "squared_error")
+
+# A program that says hello, and then does to each command what the test wants.
+ROGUE = """
+import os, signal, sys, time
+reply = lambda text: os.write(1, (text + "\\n").encode())
+for line in sys.stdin:
+    if line == "hello\\n":
+        reply({hello!r})
+    elif line == "quit\\n":
+        break
+    else:
+        {deed}
+"""
+
+
+def rogue(deed: str, timeout: float = 20.0) -> Worker:
+    script = ROGUE.format(hello=HELLO, deed=deed.replace("\n", "\n        "))
+    return Worker([sys.executable, "-I", "-S", "-c", script], timeout=timeout)
+
+
+def loaded(worker: Worker, seed: int = 0) -> ProcessModel:
+    model = ProcessModel(worker, NETWORK, initialize(NETWORK, seed))
+    model.load(np.ones((5, 3), "f4"), np.ones((5, 2), "f4"), np.arange(5))
+    return model
