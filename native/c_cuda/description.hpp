@@ -37,7 +37,7 @@ inline std::string list_devices(int count) {
   return list;
 }
 
-/* 12040 is CUDA 12.4. */
+/* Return CUDA's version as text: 12040 is 12.4. */
 inline std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }

@@ -28,7 +28,7 @@ constexpr int64_t round_up(int64_t number, int64_t multiple) {
   return (number + multiple - 1) / multiple * multiple;
 }
 
-/* The blocks that share `size` items, `each` to a block. */
+/* Return the number of blocks that share `size` items, `each` to a block. */
 constexpr int64_t blocks_for(int64_t size, int64_t each) {
   return (size + each - 1) / each;
 }

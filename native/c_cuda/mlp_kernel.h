@@ -196,7 +196,7 @@ static void NAME(output_delta)(const mlp *network, const REAL *T, int64_t B) {
 
 static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B);
 
-/* From delta_L down: gradient[n_parameters], laid out as theta. theta does not change. */
+/* Compute gradient[n_parameters] from delta_L down, laid out as theta. theta does not change. */
 static void NAME(backward)(const mlp *network, const REAL *X, int64_t B, REAL *gradient) {
   const REAL *theta = network->theta, l2 = network->l2;
   for (int64_t at = network->n_layers - 1; at >= 0; at--) {

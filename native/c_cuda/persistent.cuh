@@ -145,7 +145,7 @@ template <typename Real, int Rows> struct PersistentStep {
     }
   }
 
-  /* The softmax of the last layer and delta_L, one warp a row. */
+  /* Compute the softmax of the last layer and delta_L, one warp a row. */
   template <class Team> __device__ __forceinline__ void softmax() const {
     const PersistentLayer &layer = arguments.layers[arguments.n_layers - 1];
     const int lane = threadIdx.x % warp_size;
@@ -164,7 +164,7 @@ template <typename Real, int Rows> struct PersistentStep {
     }
   }
 
-  /* delta_{l-1} from delta_l. With `update`, for a single row, W_l changes in the same pass: it is read once. */
+  /* Compute delta_{l-1} from delta_l. With `update`, for a single row, W_l changes in the same pass. */
   template <class Team, bool update> __device__ __forceinline__ void propagate(int l) const {
     const PersistentLayer &layer = arguments.layers[l];
     const Below under = below(l);

@@ -73,7 +73,7 @@ public:
     graphs_.clear();
   }
 
-  /* A_L of rows [first, first + count). */
+  /* Compute A_L of rows [first, first + count). */
   Matrix<Real> outputs(int64_t first, int64_t count) const {
     forward(stream_, storage_.theta.data(), rows_of(storage_.x, storage_.inputs(), first), count);
     output_delta(stream_, {nullptr, 0}, count, nullptr);
@@ -174,7 +174,7 @@ private:
 
   /* --- The step on B rows; theta is one member's. --- */
 
-  /* A_1 .. A_L of X: (B, m_0); Z_L in place of A_L where the loss fuses the output activation. */
+  /* Compute A_1 .. A_L from X: (B, m_0); Z_L in place of A_L where the loss fuses the output activation. */
   void forward(cudaStream_t stream, const Real *theta, Matrix<const Real> X, int64_t B) const {
     for (std::size_t l = 0; l < layers_.size(); l++) {
       const Layer &layer = network_.layers[l];
@@ -190,7 +190,7 @@ private:
     }
   }
 
-  /* A_L; delta_L where T has data; each row's loss where row_losses is not NULL. */
+  /* Compute A_L; delta_L where T has data; each row's loss where row_losses is not NULL. */
   void output_delta(cudaStream_t stream, Matrix<const Real> T, int64_t B, double *row_losses) const {
     OutputArguments<Real> arguments{};
     arguments.rows = B, arguments.m = storage_.outputs();
@@ -202,7 +202,7 @@ private:
            output_rows<Real>, arguments);
   }
 
-  /* From delta_L down. Where `into` is theta, update it: W_l changes after delta_l has passed through it. Otherwise
+  /* Go down from delta_L. Where `into` is theta, update it: W_l changes after delta_l has passed through it. Otherwise
    * write the gradient to `into`. */
   void backward(cudaStream_t stream, const Real *theta, Real *into, Matrix<const Real> X, int64_t B, Real rate, Real l2,
                 int64_t *cursor) const {
@@ -222,7 +222,7 @@ private:
     update_biases(stream, into, B, into == theta, rate, cursor);
   }
 
-  /* The delta below layers_[l], from its own. */
+  /* Compute the delta of layers_[l - 1] from that of layers_[l]. */
   void propagate(cudaStream_t stream, const Real *theta, std::size_t l, int64_t B) const {
     const Layer &layer = network_.layers[l];
     ProductArguments<Real> arguments{};
@@ -235,7 +235,7 @@ private:
     multiply<propagate_product>(stream, arguments);
   }
 
-  /* All b_l or db_l, most_layers layers a launch; the last launch moves the cursor on. */
+  /* Update all b_l, or compute all db_l, most_layers layers a launch; the last launch moves the cursor on. */
   void update_biases(cudaStream_t stream, Real *into, int64_t B, bool in_place, Real rate, int64_t *cursor) const {
     for (std::size_t l = 0; l < layers_.size(); l += most_layers) {
       const std::size_t here = std::min<std::size_t>(most_layers, layers_.size() - l);
@@ -253,7 +253,7 @@ private:
     }
   }
 
-  /* One minibatch of B rows of member k, at its cursor. */
+  /* Train member k on one minibatch of B rows, at its cursor. */
   void step(cudaStream_t stream, int64_t k, int64_t B, double rate) const {
     Real *theta = storage_.theta.data() + k * network_.theta_size;
     int64_t *cursor = cursors_.data() + k;

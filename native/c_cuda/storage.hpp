@@ -53,7 +53,7 @@ template <typename Real> struct Storage {
     x = std::move(new_x), y = std::move(new_y), order = std::move(new_order);
   }
 
-  /* The rows of x or y from row `first` on: (rows - first, width). */
+  /* Return the rows of x or y from row `first` on: (rows - first, width). */
   static Matrix<const Real> rows_from(const Buffer<Real> &data, int64_t width, int64_t first) {
     const int64_t stride = round_up(width, pack);
     return {data.data() + first * stride, stride};
