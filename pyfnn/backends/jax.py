@@ -26,7 +26,6 @@ from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Device, Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
 Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) a layer
@@ -74,7 +73,7 @@ class _Programs(NamedTuple):
 
 @lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
 def _programs(network: Network) -> _Programs:
-    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in network.elementwise_activations]
     f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
     loss = _LOSSES[network.loss]
 

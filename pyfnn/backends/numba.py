@@ -17,7 +17,6 @@ from pyfnn.backends.numpy import Blas
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
 _IDENTITY, _SIGMOID, _TANH, _RELU = range(4)
@@ -268,7 +267,7 @@ class NumbaModel(Model):
             self.threads = min(threads, blas.threads())
         self._start, self._current, self._dtheta = theta.copy(), theta.copy(), np.zeros_like(theta)
         self._sizes = np.array(network.sizes)
-        codes = [_ACTIVATIONS[f.name] for f in elementwise(network)]
+        codes = [_ACTIVATIONS[f.name] for f in network.elementwise_activations]
         self._f = np.array(codes + [_IDENTITY] * network.fused)
         self._loss, self._l2 = _LOSSES[network.loss], theta.dtype.type(network.l2)
         self._make_room(1)

@@ -22,7 +22,6 @@ from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
 _NO_THRESHOLD = 36.0  # from there on softplus(Z) is Z in float64 too: exp(-36) is below its roundoff
@@ -66,7 +65,7 @@ class TorchModel(Model):
         with _threads(threads):
             self.threads = torch.get_num_threads()
         self._asked, self._device = threads, device
-        self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+        self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in network.elementwise_activations]
         self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
         self._start = theta.copy()

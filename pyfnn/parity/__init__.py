@@ -1,9 +1,9 @@
-"""Agreement with the oracle: the battery of trials, bounds on rounding errors, the examination and its evidence.
+"""Agreement with the oracle: a battery of trials, bounds on rounding errors, the examination, and its evidence.
 
-A difference is judged against how far rounding alone can carry a correct implementation: ‖T − T̂‖ ≤ c·u·k·‖M‖ for each
-tensor T that a step computes. `rounding` computes u·k·M; `C` is the one constant c.
+Parity judges a difference against the distance that rounding alone can carry a correct implementation:
+‖T − T̂‖ ≤ c·u·k·‖M‖ for each tensor T that a step computes. `rounding` computes u·k·M; `C` is the one constant c.
 
-Nothing here names a backend: it examines any `Model` and any `Ensemble`.
+Nothing here names a backend: parity examines any `Model` and any `Ensemble`.
 """
 
 from pyfnn.parity.battery import PROOF_STEPS, Trial, battery, small_variant, targets

@@ -20,7 +20,7 @@ def test_derivative_and_curvature_are_central_differences(spelling: str, value: 
     slope = (f(Z + _STEP) - f(Z - _STEP)) / (2 * _STEP)
     curvature = (f.derivative(Z + _STEP) - f.derivative(Z - _STEP)) / (2 * _STEP)
     assert np.abs(f.derivative(Z) - slope)[0] < 1e-10
-    assert np.abs(f.curvature(Z) - curvature)[0] < 1e-10
+    assert np.abs(f.second_derivative(Z) - curvature)[0] < 1e-10
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -53,7 +53,7 @@ def test_the_slope_at_a_kink_is_the_one_the_design_names(spelling: str, at: floa
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_function_derivative_and_curvature_keep_shape_and_dtype(spelling: str, dtype: type[np.floating]) -> None:
     f, Z = parse(spelling), np.linspace(-3, 3, 14).astype(dtype).reshape(2, 7)
-    for values in (f(Z), f.derivative(Z), f.curvature(Z)):
+    for values in (f(Z), f.derivative(Z), f.second_derivative(Z)):
         assert values.shape == Z.shape
         assert values.dtype == dtype
 
@@ -61,7 +61,7 @@ def test_function_derivative_and_curvature_keep_shape_and_dtype(spelling: str, d
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_inputs_of_1000_overflow_nowhere(spelling: str) -> None:
     f, Z = parse(spelling), np.array([-1000.0, 1000.0], np.float32)
-    assert np.isfinite([f(Z), f.derivative(Z), f.curvature(Z)]).all()
+    assert np.isfinite([f(Z), f.derivative(Z), f.second_derivative(Z)]).all()
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softplus", "elu"])

@@ -22,10 +22,10 @@ def test_the_slope_is_the_central_difference_of_the_loss(name: str, seed: int, w
     Z = rng.normal(0, 3, (1, width)).astype(np.longdouble)
     T = rng.dirichlet(np.ones(width), 1).astype(np.longdouble)
     T /= T.sum()
-    slope = row.slope(_outputs(name, Z), T)
+    slope = row.derivative(_outputs(name, Z), T)
     for at in range(width):
         e = h * np.eye(width, dtype=np.longdouble)[at]
-        difference = [row.per_row(Z + s * e, _outputs(name, Z + s * e), T)[0] for s in (1, -1)]
+        difference = [row.value(Z + s * e, _outputs(name, Z + s * e), T)[0] for s in (1, -1)]
         assert abs((difference[0] - difference[1]) / (2 * h) - slope[0, at]) < 1e-10
 
 
@@ -33,7 +33,7 @@ def test_the_slope_is_the_central_difference_of_the_loss(name: str, seed: int, w
 def test_softmax_cross_entropy_is_right_for_logits_of_1000(dtype: type[np.floating]) -> None:
     Z = np.array([[1000, -1000, 0], [1000, 1000, -1000], [-1000, -1000, -1000]], dtype)
     T = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]], dtype)
-    found = losses.TABLE["softmax_cross_entropy"].per_row(Z, losses.softmax(Z), T)
+    found = losses.TABLE["softmax_cross_entropy"].value(Z, losses.softmax(Z), T)
     assert found.dtype == dtype
     assert found == pytest.approx([2000, np.log(2), np.log(3)], rel=1e-6)
     assert losses.softmax(Z) == pytest.approx(np.array([[1, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]]), rel=1e-6)
@@ -43,7 +43,7 @@ def test_softmax_cross_entropy_is_right_for_logits_of_1000(dtype: type[np.floati
 def test_sigmoid_cross_entropy_is_right_for_logits_of_1000(dtype: type[np.floating]) -> None:
     Z = np.array([[1000, -1000], [1000, -1000], [0, 1000]], dtype)
     T = np.array([[0, 1], [1, 0], [0.5, 0.5]], dtype)
-    found = losses.TABLE["sigmoid_cross_entropy"].per_row(Z, losses.FUSED["sigmoid"](Z), T)
+    found = losses.TABLE["sigmoid_cross_entropy"].value(Z, losses.FUSED["sigmoid"](Z), T)
     assert found.dtype == dtype
     assert found == pytest.approx([2000, 0, np.log(2) + 500], rel=1e-6)
 
