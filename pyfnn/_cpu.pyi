@@ -1,3 +1,3 @@
-# The extension module compiled from native/cpp/cpu_module.cpp.
+# Extension module compiled from native/cpp: instruction-set levels of this CPU.
 
 def levels() -> list[str]: ...

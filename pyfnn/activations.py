@@ -154,6 +154,11 @@ class Activation:
     row: ActivationRow
     parameter: float
 
+    @property
+    def key(self) -> str:
+        """Name without the parameter, a key of `TABLE`."""
+        return self.name.split("(")[0]
+
     def __call__(self, Z: Array) -> Array:
         """Return f(Z), elementwise."""
         return self.row.value(Z, self.parameter)

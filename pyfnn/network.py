@@ -85,7 +85,9 @@ class Network:
         if isinstance(self.activation, str):
             return activations.parse(self.activation).name
         if not isinstance(self.activation, Iterable):
-            raise InvalidInput(f"activation = {self.activation!r}: must be a name, or a sequence with one name per hidden layer")
+            raise InvalidInput(
+                f"activation = {self.activation!r}: must be a name, or a sequence with one name per hidden layer"
+            )
         names = tuple(activations.parse(name).name for name in self.activation)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:

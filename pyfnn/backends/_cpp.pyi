@@ -1,5 +1,5 @@
-# The extension module compiled from native/cpp. Arguments are checked in pyfnn/backend.py, but for dtype and layout:
-# an array of another one is refused by the binding itself (TypeError), never converted.
+# Extension module compiled from native/cpp. pyfnn/backend.py checks all arguments except dtype and memory layout: the
+# binding raises TypeError for an array of another dtype or layout, and never converts one.
 
 from collections.abc import Sequence
 from typing import type_check_only

@@ -73,7 +73,7 @@ class _Programs(NamedTuple):
 
 @lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
 def _programs(network: Network) -> _Programs:
-    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in network.elementwise_activations]
+    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
     f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
     loss = _LOSSES[network.loss]
 
@@ -368,20 +368,9 @@ class _Jax(Backend):
             jax.config.update("jax_default_matmul_precision", "highest")  # no TF32; for the whole process too
             on = f"{_cuda_device().device_kind}; precision of products: highest; memory as needed; "
         _keep_what_is_compiled()
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, JAX {jax.__version__}, jaxlib {jax.lib.__version__}",
-            flags=f"{on}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}",
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        libraries = {"JAX": jax.__version__, "jaxlib": jax.lib.__version__}
+        flags = f"{on}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}"
+        super().__init__(Description.in_python(row, libraries, flags, _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return self._model(network, theta, threads, self._kind)

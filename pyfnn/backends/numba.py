@@ -354,20 +354,8 @@ class Compiled(Backend):
 
     def __init__(self, row: Row) -> None:
         self._blas = Blas("scipy")
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, Numba {numba.__version__}, SciPy {scipy.__version__}",
-            flags=self._blas.describe(),
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        libraries = {"Numba": numba.__version__, "SciPy": scipy.__version__}
+        super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return NumbaModel(network, theta, threads, self._blas)

@@ -178,20 +178,8 @@ class Partial(Backend):
             wanted = ".".join(map(str, _OLDEST))
             raise BackendUnavailable(f"scikit-learn {sklearn.__version__} is older than {wanted}", row.remedy)
         self._blas = Blas()
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}",
-            flags=self._blas.describe(),
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        libraries = {"scikit-learn": sklearn.__version__, "NumPy": np.__version__}
+        super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return SklearnModel(network, theta, threads, self._blas)

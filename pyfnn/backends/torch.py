@@ -65,7 +65,7 @@ class TorchModel(Model):
         with _threads(threads):
             self.threads = torch.get_num_threads()
         self._asked, self._device = threads, device
-        self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in network.elementwise_activations]
+        self._f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
         self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
         self._start = theta.copy()
@@ -332,21 +332,9 @@ class Eager(Backend):
     _model: type[TorchModel] = TorchModel
 
     def __init__(self, row: Row) -> None:
-        self._device, on = _device(row.device)
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, PyTorch {torch.__version__}",
-            flags=on,
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        self._device, flags = _device(row.device)
+        libraries = {"PyTorch": torch.__version__}
+        super().__init__(Description.in_python(row, libraries, flags, _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return self._model(network, theta, threads, self._device)

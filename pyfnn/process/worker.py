@@ -74,12 +74,10 @@ class Worker:
         self._stderr = bytearray()
         self._pending = bytearray()
         self._owed: str | None = None  # the command whose reply has not come yet
-        launcher = [sys.executable, "-I", "-S", launch.__file__]
-        setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
         start = time.perf_counter()
         try:
             self._process = subprocess.Popen(
-                [*launcher, *setting, *command, str(self.workdir)],
+                [*launch.command(cpus, threads), *command, str(self.workdir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

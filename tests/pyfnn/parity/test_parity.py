@@ -344,7 +344,7 @@ def test_a_large_network_is_judged_in_float64_with_twice_the_bound(monkeypatch: 
 
     small = bounds()
     monkeypatch.setattr("pyfnn.parity.trajectory.AFFORDABLE", 0)
-    monkeypatch.setitem(trajectory._SHADOWS, "float64", trajectory._SHADOWS["longdouble"])
+    monkeypatch.setitem(trajectory._PERTURBED, "float64", trajectory._PERTURBED["longdouble"])
     assert bounds() / small == pytest.approx(2, rel=1e-3)
 
 
