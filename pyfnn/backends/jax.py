@@ -7,7 +7,6 @@ calls. On a CUDA device such a loop would ask the host after each step whether t
 
 import importlib.metadata
 import os
-import platform
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial

@@ -3,7 +3,6 @@
 One compilation a dtype serves every network, since shapes and functions are arguments. No fastmath.
 """
 
-import platform
 import time
 from typing import Any
 

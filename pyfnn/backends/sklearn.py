@@ -4,7 +4,6 @@ Of its private parts one is used, `_backprop`, for the gradient, which nothing p
 factors between its losses and ours.
 """
 
-import platform
 import time
 from typing import Any
 

@@ -4,7 +4,6 @@ updated in place; on the CPU or on a CUDA device.
 Written as PyTorch's own examples train with plain tensors: of the ways tried it is the fastest (see `TorchModel`).
 """
 
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator

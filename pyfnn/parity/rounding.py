@@ -30,7 +30,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class _ForwardScale:
-    """Values of a forward pass with their k and M. M_Z[l-1]: (batch, m_l), of which k[l-1] is the k; M_A[l] likewise."""
+    """Values of a forward pass with their k and M. k[l-1] belongs to M_Z[l-1]: (batch, m_l); M_A[l]: (batch, m_l)."""
 
     values: oracle.Pass
     k: list[float]

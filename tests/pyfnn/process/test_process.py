@@ -116,7 +116,7 @@ def test_output_that_nobody_asked_for_is_noticed() -> None:
     with rogue("reply('ok'); reply('ok\\tseconds=0')") as worker:
         worker.call("theta")
         time.sleep(0.2)
-        with pytest.raises(ProtocolError, match=r"output that nobody asked for, before 'reset': b'ok\\tseconds=0"):
+        with pytest.raises(ProtocolError, match=r"unexpected output before 'reset': b'ok\\tseconds=0"):
             worker.call("reset")
 
 
