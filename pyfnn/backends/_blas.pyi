@@ -1,5 +1,5 @@
-# Extension module compiled from native/cpp/blas.hpp. pyfnn/backend.py checks all arguments except dtype and memory layout:
-# the binding raises TypeError for an array of another dtype or layout, and never converts one.
+# Extension module compiled from native/cpp/blas.hpp. pyfnn/backend.py checks all arguments except dtype and memory
+# layout: the binding raises TypeError for an array of another dtype or layout, and never converts one.
 
 from collections.abc import Sequence
 from typing import type_check_only
