@@ -7,18 +7,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.errors import Diverged, InvalidInput
-from pyfnn.model import Loadable
+from pyfnn.model import Loadable, Model
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
-
-if TYPE_CHECKING:
-    from pyfnn.model import Model
 
 _NAMED = 5  # diverged members that a message names
 
@@ -176,7 +173,7 @@ class OneByOne(Ensemble):
 
     def __init__(
         self,
-        create: "Callable[[Network, Array, int], Model]",
+        create: Callable[[Network, Array, int], Model],
         network: Network,
         thetas: Array,
         l2: NDArray[np.float64] | None,

@@ -352,9 +352,8 @@ def _enable_compilation_cache() -> None:
     """Turn on JAX's compilation cache on disk, in pyfnn's cache folder unless the user has set one."""
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("pyfnn") / "jax"))
-        jax.config.update(
-            "jax_persistent_cache_min_compile_time_secs", 0.0
-        )  # most of the time goes to small programs
+        # Most of the compilation time goes to many small functions, so cache these too.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pyfnn.datasets import diabetes, digits, moons, wine
-from pyfnn.datasets.dataset import Dataset, Table, split
+from pyfnn.datasets.dataset import Dataset, Standardizer, Table, split
+from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import UnknownName
 from pyfnn.network import DTYPES
 

@@ -7,9 +7,9 @@ Nothing here names a backend: parity examines any `Model` and any `Ensemble`.
 """
 
 from pyfnn.parity.battery import PROOF_STEPS, Trial, battery, small_variant, targets
-from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyTrial, examine_many, many_battery
+from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyMaker, ManyTrial, examine_many, many_battery
 from pyfnn.parity.evidence import Check, Evidence
-from pyfnn.parity.examination import examine
+from pyfnn.parity.examination import Maker, examine
 from pyfnn.parity.trajectory import STEPS, C, Trajectory
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "C",
     "Check",
     "Evidence",
+    "Maker",
+    "ManyMaker",
     "ManyTrial",
     "Trajectory",
     "Trial",

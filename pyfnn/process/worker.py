@@ -194,9 +194,7 @@ class Worker:
     def _cpu_clock(self) -> float:
         """Return the CPU seconds of the process so far; resolution 1 ns on Linux, one tick on other systems."""
         if _LINUX:
-            return time.clock_gettime(
-                ~self.pid << 3 | 2
-            )  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), linux/posix-timers.h
+            return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of Linux
         try:
             times = psutil.Process(self.pid).cpu_times()
         except psutil.Error as error:
