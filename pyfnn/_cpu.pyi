@@ -1,3 +1,3 @@
-# Extension module compiled from native/cpp: instruction-set levels of this CPU.
+# The extension module compiled from native/cpp/python/cpu_module.cpp.
 
 def levels() -> list[str]: ...

@@ -1,5 +1,5 @@
-# Extension module compiled from native/cpp. pyfnn/backend.py checks all arguments except dtype and memory layout:
-# the binding raises TypeError for an array of another dtype or layout, and never converts one.
+# The extension module compiled from native/cpp/python/module.cpp. pyfnn/backend.py checks the arguments, except dtype
+# and layout: the binding itself refuses an array of another one (TypeError) and converts none.
 
 from collections.abc import Sequence
 from typing import type_check_only
