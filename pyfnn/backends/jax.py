@@ -326,7 +326,14 @@ def _device(kind: Device, threads: int) -> tuple[Any, int]:
     tasks = Path("/proc/self/task")
     if not tasks.exists():  # only Linux gives the names of threads; elsewhere, trust the variable
         return device, threads
-    return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
+    return device, sum(_thread_name(task) == _POOL_THREAD for task in tasks.iterdir())
+
+
+def _thread_name(task: Path) -> str:
+    try:
+        return (task / "comm").read_text().strip()
+    except OSError:  # the thread has ended since the folder was listed
+        return ""
 
 
 def _chosen(found: list[Any]) -> Any:

@@ -154,7 +154,7 @@ def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
         if layer == at:
             W[:], b[:] = 0, 0
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
-    return with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
+    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
 
 
 def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
@@ -198,10 +198,10 @@ def _trial(
         single = OracleTrajectory(network, exact, full, precision)
         single.step(x[rows[:count]], y[rows[:count]])
         walks.append(single.end(count, batch_size))
-    return with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(walks))
+    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(walks))
 
 
-def with_references(
+def _with_references(
     name: str,
     network: Network,
     theta: Array,

@@ -25,7 +25,7 @@ MANY_TIMES = 2  # trainings of an ensemble in an examination
 _MANY_PERTURBED = 2  # perturbed trajectories per member; they take a tenth of the examination's time
 _MANY_TRIED = 4  # batches from which a member's rate is chosen, since one of them may have almost no gradient
 _MANY_SMALL = 5  # members of the small ensemble
-_MANY_DISTINCT = 256  # distinct networks; each member of a larger ensemble beyond these repeats one of them
+_MANY_WALKED = 256  # distinct networks, each with its trajectory; each further member repeats one of them
 _MANY_MARGIN = 3  # entries of each order before and after those that the trial uses
 
 
@@ -119,7 +119,7 @@ def _many_trial(
     short: int,
     rng: np.random.Generator,
 ) -> ManyTrial:
-    members, distinct = len(thetas), min(len(thetas), _MANY_DISTINCT)
+    members, distinct = len(thetas), min(len(thetas), _MANY_WALKED)
     # Members beyond the distinct ones repeat random ones: with a fixed stride, a mix-up of members could go unnoticed.
     which = np.concatenate([np.arange(distinct), rng.integers(distinct, size=members - distinct)]).astype(np.int64)
     precision = oracle_precision(network, batch_size * distinct)
