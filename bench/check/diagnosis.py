@@ -200,7 +200,7 @@ def _backward(
     """
     network, theta, run = batch.network, batch.theta, oracle.forward(batch.network, batch.theta, batch.x)
     T = batch.y.astype(theta.dtype)
-    delta = losses.TABLE[network.loss].slope(run.A[-1], T) / (rows or batch.size)
+    delta = losses.TABLE[network.loss].derivative(run.A[-1], T) / (rows or batch.size)
     if not network.fused:
         delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
     gradient = np.zeros_like(theta)

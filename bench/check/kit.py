@@ -6,7 +6,6 @@ The claims themselves are in the modules beside this one, a topic each.
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -215,11 +214,9 @@ class Candidate:
         return self._talks[commands]
 
     def _converse(self, words: bytes) -> Transcript:
-        launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
-        setting = [",".join(map(str, choose_cpus(1))), "1"]
         with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
-                [*launcher, *setting, *self.command, folder],
+                [*launch.command(choose_cpus(1)), *self.command, folder],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -35,7 +35,7 @@ class Load:
     """
 
     def __init__(self, cpus: Sequence[int], seed: int, mean_seconds: float) -> None:
-        self._places = [str(cpu) for cpu in cpus] or [""]
+        self._places: list[list[int]] = [[cpu] for cpu in cpus] or [[]]
         self._seed, self._mean = seed, mean_seconds
         self._processes: list[subprocess.Popen[bytes]] = []
         self._start = 0.0
@@ -60,12 +60,11 @@ class Load:
     def __enter__(self) -> "Load":
         self._start = time.monotonic()
         parent = str(os.getpid())
-        python = [sys.executable, "-I", "-S"]
         for place in self._places:
-            burner = [*python, str(_BURNER), parent, f"{self._seed} {place}", repr(self._mean)]
-            launcher = [*python, launch.__file__, parent, place, "1"]
+            seed = f"{self._seed} {place[0] if place else ''}"
+            burner = [sys.executable, "-I", "-S", str(_BURNER), parent, seed, repr(self._mean)]
             try:
-                self._processes.append(subprocess.Popen([*launcher, *burner], start_new_session=True))
+                self._processes.append(subprocess.Popen([*launch.command(place), *burner], start_new_session=True))
             except OSError:
                 self._end()
                 raise

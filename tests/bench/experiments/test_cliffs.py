@@ -102,7 +102,7 @@ def test_a_backend_that_computes_something_else_is_refused(tmp_path: Path, monke
     host = f'host = "misbehaving.hosted:{hosted.Article.__name__}"'
     with worker("article", misbehaving.manifest(tmp_path / "backend.toml", {}, {"article": host})) as process:
         found = CliffSearch("article", process, "float32", 1, 100.0)
-        with pytest.raises(PyfnnError, match="article: dW_2 of the sibling network"):
+        with pytest.raises(PyfnnError, match="article: dW_2 of the small network"):
             found.prove()
         with pytest.raises(PyfnnError, match="article: displacement of W_2 of the 9 wide, batch 5 network"):
             found.visit(9, 5)
