@@ -27,7 +27,6 @@ from bench.measure.case import CaseRun
 from bench.measure.errors import Implausible, ParityFailed
 from bench.measure.session import Block, Session
 from bench.report import figures, rows, tables
-from bench.results.build import build_results
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, Case, Results
 from bench.results.store import load_results, save_results
@@ -666,7 +665,7 @@ def told(members: int) -> Results:
     for event in made:
         if event["event"] == "case" and members > 1:
             event["members"] = members
-    return build_results(made)
+    return results_of(made)
 
 
 def test_steps_a_second_are_told_of_many_networks_and_of_them_alone() -> None:

@@ -4,13 +4,14 @@ They are built as a run's are, from journal events, and each says in its host th
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from bench.results.build import build_results
+from bench.results.events import parse_event
 from bench.results.schema import Results
 
 SYNTHETIC = "synthetic samples, not a measurement"
@@ -80,7 +81,12 @@ def sample_results(
     settings
         See `events`.
     """
-    return build_results(events(backends, workloads, failures or {}, **settings))
+    return results_of(events(backends, workloads, failures or {}, **settings))
+
+
+def results_of(lines: Iterable[Mapping[str, Any]]) -> Results:
+    """Return the results of a journal with these lines."""
+    return build_results(map(parse_event, lines))
 
 
 def events(
@@ -145,7 +151,7 @@ def swept_results(
         Who is too slow at which value.
     operation, data : str
     """
-    return build_results(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
+    return results_of(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
 
 
 def _swept(

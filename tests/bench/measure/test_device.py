@@ -23,7 +23,6 @@ from bench.machine import ceilings, device_probe, sensors
 from bench.report import figures, rows, summary, tables
 from bench.report.drawing import ROOF
 from bench.results import derive
-from bench.results.build import build_results
 from bench.results.schema import BackendResult, DeviceState, Results, ResultsError
 from bench.results.store import load_results, save_results
 from bench.suites import load
@@ -152,7 +151,7 @@ def told(*further: dict[str, Any], share: float | None = None, device: str = "cu
             else:
                 yield event
 
-    return build_results(with_device())
+    return results_of(with_device())
 
 
 def backend(outcome: Results, name: str = "cpp-tuned") -> BackendResult:
