@@ -17,7 +17,7 @@ import pytest
 from planted.ensemble import BUGS, PlantedMany
 from planted.model import PlantedBackend
 from support.requirements import require
-from support.sample_results import events
+from support.sample_results import events, results_of
 
 import pyfnn
 from bench import format
@@ -25,8 +25,10 @@ from bench.measure import gate
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
 from bench.measure.errors import Implausible, ParityFailed
+from bench.measure.networks import ManyNetworks, networks_of
 from bench.measure.session import Block, Session
 from bench.report import figures, rows, tables
+from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, Case, Results
 from bench.results.store import load_results, save_results
@@ -508,15 +510,14 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseKey, Prob
     return key, make_problem(key.workload, key.dtype)
 
 
-def seat(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
+def session(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
     deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
     row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
     return Session(row, *case, timeout=60.0)
 
 
-def proofs(case: tuple[CaseKey, Problem]) -> tuple[list[parity.Trial], list[parity.ManyTrial]]:
-    batch = case[0].workload.batch
-    return gate.trials(case[1], batch), gate.many_trials(case[1], batch)
+def battery(case: tuple[CaseKey, Problem]) -> gate.Battery:
+    return gate.battery(case[1], case[0].workload.batch)
 
 
 def test_members_have_seeds_orders_rates_and_l2s_of_their_own(case: tuple[CaseKey, Problem]) -> None:
@@ -535,7 +536,7 @@ def test_members_have_seeds_orders_rates_and_l2s_of_their_own(case: tuple[CaseKe
 def test_a_single_network_has_no_members() -> None:
     problem = make_problem(load.built_in_workloads()["wine-deep"], "float32")
     assert problem.members is None
-    assert gate.many_trials(problem, 1) == []
+    assert networks_of(problem).ensemble_trials(problem, 1) == []
 
 
 def test_many_networks_have_a_case_for_training_alone() -> None:
@@ -551,17 +552,17 @@ def test_a_bug_between_members_is_found_through_the_process_and_a_member_named(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    with seat(tmp_path, case, host='host = "planted.ensemble:Neighbour"') as planted:
-        assert gate.prove(planted, gate.trials(case[1], 4)).passed
+    with session(tmp_path, case, host='host = "planted.ensemble:Neighbour"') as planted:
+        assert gate.prove(planted, replace(battery(case), ensembles=[])).passed
         with pytest.raises(ParityFailed, match=r"of W_1 after 6 steps of member 0 of the own ensemble's network"):
-            gate.prove(planted, *proofs(case))
+            gate.prove(planted, battery(case))
 
 
 @pytest.mark.parametrize("name", ["numpy", "cpp", "c"])
 def test_what_was_proven_passes_the_replay(name: str, case: tuple[CaseKey, Problem]) -> None:
     with Session(registry.find(name), *case, timeout=60.0) as correct:
-        assert gate.prove(correct, *proofs(case)).passed
-        correct.sit_down()
+        assert gate.prove(correct, battery(case)).passed
+        correct.load_workload()
         for steps in (1, 2, 30):
             gate.replay(correct, 2, correct.turn(2, steps))
 
@@ -569,9 +570,9 @@ def test_what_was_proven_passes_the_replay(name: str, case: tuple[CaseKey, Probl
 def test_a_program_in_double_whose_theta_is_rounded_between_calls_passes_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    with seat(tmp_path, case, misbehaving.STEADY) as steady:
-        assert gate.prove(steady, *proofs(case)).passed
-        steady.sit_down()
+    with session(tmp_path, case, misbehaving.STEADY) as steady:
+        assert gate.prove(steady, battery(case)).passed
+        steady.load_workload()
         assert not steady.repeatable
         block = steady.turn(2, 30)
         assert block.calls == MEMBERS
@@ -582,9 +583,9 @@ def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    with seat(tmp_path, case, host='host = "planted.ensemble:Lazy"') as lazy:
-        assert gate.prove(lazy, *proofs(case)).passed
-        lazy.sit_down()
+    with session(tmp_path, case, host='host = "planted.ensemble:Lazy"') as lazy:
+        assert gate.prove(lazy, battery(case)).passed
+        lazy.load_workload()
         with pytest.raises(ParityFailed, match="ended at another θ"):
             gate.replay(lazy, 2, lazy.turn(2, 100))
 
@@ -593,8 +594,8 @@ def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
 def test_a_block_of_several_calls_is_granted_their_way(
     calls: int, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with seat(tmp_path, case, misbehaving.STEADY) as steady:
-        steady.sit_down()
+    with session(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.load_workload()
         monkeypatch.setattr(steady, "run", lambda _: Block(9, 0.3, 0.4, 0.3, 0, calls=calls))
         if calls == 1:
             with pytest.raises(Implausible, match="claims only"):
@@ -617,7 +618,7 @@ def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str])
     manifest = misbehaving.manifest(folder / "backend.toml", deeds)
     chosen = [registry.find(name, [manifest]) for name in (*deeds, "c")]
     with Journal(folder / "run") as journal:
-        journal.write("run", schema=SCHEMA, created=now(), settings=vars(SHORT))
+        journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(SHORT)))
         CaseRun(0, *case, chosen, SHORT, 60.0, journal, Watch()).run()
     return load_results(folder / "run").cases[0]
 
@@ -656,7 +657,7 @@ def test_a_training_of_many_that_cannot_be_repeated_has_failed_the_proof(
 def test_what_cannot_fit_the_budget_is_too_slow(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.measure.case.MANY_BLOCKS", 10**6)
+    monkeypatch.setattr(ManyNetworks, "block_factor", 10**6)
     assert {b.status for b in measured(tmp_path, case, {}).backends} == {"too_slow"}
 
 

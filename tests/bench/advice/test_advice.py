@@ -12,7 +12,7 @@ import misbehaving
 import numpy as np
 import pytest
 from support.runs import SHORT
-from support.sample_results import events, sample_results
+from support.sample_results import events, results_of, sample_results
 
 from bench import run
 from bench.advice import subnormals

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.requirements import require
-from support.sample_results import events, sample_results
+from support.sample_results import events, results_of, sample_results
 
 from bench.ceilings import main as command
 from bench.machine import ceilings, probe

@@ -19,6 +19,7 @@ from bench.measure.case import CaseRun
 from bench.measure.errors import STATUS_OF, Implausible, NotEnoughMemory, ParityFailed, ThreadsMismatch, TooSlow
 from bench.measure.session import Block, Session
 from bench.report.rows import case_rows
+from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Case
 from bench.results.store import load_results
@@ -78,7 +79,7 @@ class Measure:
         rows = [registry.find(name, [manifest]) for name in deeds]
         rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
         with Journal(self.journal) as journal:
-            journal.write("run", schema=SCHEMA, created=now(), settings=vars(settings))
+            journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
             CaseRun(0, key, problem, rows, settings, budget, journal, watch or Watch()).run()
         return self.case
 
@@ -134,8 +135,8 @@ def test_every_launch_is_fresh_processes_and_none_is_left(measure: Measure, monk
     pids: list[int] = []
 
     class Counted(Session):
-        def sit_down(self) -> None:
-            super().sit_down()
+        def load_workload(self) -> None:
+            super().load_workload()
             pids.append(self.worker.pid)
 
     monkeypatch.setattr("bench.measure.case.Session", Counted)
@@ -169,8 +170,8 @@ def order_of_turns(folder: Path, seed: int) -> list[str]:
     measure.folder.mkdir()
     settings = replace(SHORT, seed=seed, rounds=4, min_launches=1)
     measure.run(dict.fromkeys(NAMES, STEADY), settings)
-    told = read_journal(measure.journal / "journal.jsonl")
-    return [e["instance"] for e in told if e["event"] == "sample" and "@" not in e["instance"]]
+    events = read_journal(measure.journal / "journal.jsonl")
+    return [e.instance for e in events if isinstance(e, SampleEvent) and "@" not in e.instance]
 
 
 def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +281,7 @@ def test_who_compiles_while_running_is_timed_once_that_is_over_and_what_it_took_
 def test_who_goes_on_getting_faster_is_told_to_have_not_settled(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.measure.case.MOST_WARM_BLOCKS", 6)
+    monkeypatch.setattr("bench.measure.calibration.MOST_WARM_BLOCKS", 6)
     case = measure.run({"steady": STEADY, "restless": "speeds_up train 1"})
     restless = case.backends[1]
     assert restless.status == "ok"
@@ -344,7 +345,7 @@ def test_a_workload_that_nothing_can_be_proven_on_times_nobody(
     def unprovable(*_: object) -> None:
         raise Unsupported("only 3 of 24 rows are clear of this network's kinks")
 
-    monkeypatch.setattr(gate, "trials", unprovable)
+    monkeypatch.setattr(gate, "battery", unprovable)
     case = measure.run({"steady": STEADY})
     assert (case.backends[0].status, case.stopped) == ("not_run", "nothing can be proven here")
     assert "clear of this network's kinks" in case.backends[0].reason

@@ -15,7 +15,7 @@ import pytest
 from planted.model import PlantedBackend, PlantedModel
 from support.requirements import require
 from support.rogue import loaded, rogue
-from support.sample_results import events
+from support.sample_results import events, results_of
 
 from bench import format, run
 from bench.arguments import chosen_rows, chosen_suite, parser
