@@ -46,7 +46,10 @@ def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     host = 'host = "misbehaving.hosted:Article"'
-    with session(tmp_path, case, host=host) as planted, pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught:
+    with (
+        session(tmp_path, case, host=host) as planted,
+        pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught,
+    ):
         gate.prove(planted, gate.battery(case[1], 4))
     assert caught.value.evidence is not None
     assert caught.value.evidence.summary()["worst"]["what"] == "dW_2"

@@ -106,7 +106,10 @@ several_cpus = pytest.mark.skipif(cpus.all_threads() < 2, reason="needs two CPUs
 @linux
 @several_cpus
 def test_a_thread_on_more_cpus_than_were_set_is_found_when_the_worker_sits_down(open_session: OpenSession) -> None:
-    with open_session("widens init 1") as session, pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"):
+    with (
+        open_session("widens init 1") as session,
+        pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"),
+    ):
         session.load_workload()
 
 
@@ -120,7 +123,10 @@ def test_a_thread_that_is_started_in_the_first_step_is_found_by_the_end_of_the_t
 
 
 def test_a_worker_that_says_it_uses_more_threads_is_refused(open_session: OpenSession) -> None:
-    with open_session("greedy init 1") as session, pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"):
+    with (
+        open_session("greedy init 1") as session,
+        pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"),
+    ):
         session.load_workload()
 
 
@@ -164,7 +170,9 @@ def test_the_cpus_of_a_worker_are_read_back(open_session: OpenSession) -> None:
         assert session.cpus == choose_cpus(1) == (max(os.sched_getaffinity(0)),)
 
 
-def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(open_session: OpenSession, case: tuple[CaseKey, Problem]) -> None:
+def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(
+    open_session: OpenSession, case: tuple[CaseKey, Problem]
+) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         session.turn(2, 5)
@@ -246,10 +254,15 @@ def test_clocks_and_cpu_time_are_held_against_each_other(
                 session.turn(1, 9)
 
 
-def test_too_little_memory_is_said_before_a_process_is_started(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_said_before_a_process_is_started(
+    open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(description, "available_memory", lambda: 2**20)
     children = workers()
-    with pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"), open_session(misbehaving.STEADY):
+    with (
+        pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"),
+        open_session(misbehaving.STEADY),
+    ):
         pass
     assert workers() == children
 

@@ -328,7 +328,9 @@ def test_results_from_before_there_were_pairs_are_read(tmp_path: Path) -> None:
     assert load_results(tmp_path).cases[0].pairs is None
 
 
-def test_the_place_in_a_sweep_is_read_again_and_is_none_in_results_from_before_there_were_sweeps(tmp_path: Path) -> None:
+def test_the_place_in_a_sweep_is_read_again_and_is_none_in_results_from_before_there_were_sweeps(
+    tmp_path: Path,
+) -> None:
     swept = swept_results({"numpy": lambda _: 5e-5, "c": lambda value: 1e-6 * value}, (1, 16))
     path = save_results(swept, tmp_path)
     again = load_results(tmp_path)

@@ -59,7 +59,9 @@ def test_the_t_interval_is_scipys(logs: list[float]) -> None:
     assert estimate is not None
     spread = stats.sem(logs)
     margin = stats.t.ppf(0.975, len(logs) - 1) * spread
-    assert np.log(astuple(estimate)) == pytest.approx([np.mean(logs), np.mean(logs) - margin, np.mean(logs) + margin], abs=1e-9)
+    assert np.log(astuple(estimate)) == pytest.approx(
+        [np.mean(logs), np.mean(logs) - margin, np.mean(logs) + margin], abs=1e-9
+    )
 
 
 def test_one_launch_has_no_interval() -> None:
