@@ -230,3 +230,16 @@ def _curve(step: float) -> dict[str, Any]:
     epochs = list(range(31))
     losses = [0.02 + 0.8 * math.exp(-epoch / 4) + 0.2 * math.exp(-epoch / 25) for epoch in epochs]
     return {"epochs": epochs, "seconds": [1119 * step * epoch for epoch in epochs], "losses": losses}
+
+
+def ceilings_line(peak: float | None, bandwidth: float = 4000.0) -> dict[str, Any]:
+    """Return a line of the journal in which the CPU does 250 GFLOP/s of float32, and a device `peak` GFLOP/s if given.
+
+    `bandwidth` is the device's, in GB/s.
+    """
+    levels: list[dict[str, Any]] = [{"level": "v4", "dtype": "float32", "threads": 1, "gflops": 250.0}]
+    memory: list[dict[str, Any]] = [{"traffic": "triad", "threads": 1, "bytes": 2**30, "gigabytes_per_second": 12.5}]
+    if peak:
+        levels.append({**levels[0], "device": "cuda", "level": "sm_90", "gflops": peak})
+        memory.append({**memory[0], "device": "cuda", "traffic": "copy", "gigabytes_per_second": bandwidth})
+    return {"event": "ceilings", "when": "before", "peaks": levels, "bandwidths": memory}

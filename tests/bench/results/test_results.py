@@ -238,7 +238,7 @@ def test_neither_nan_nor_infinity_can_be_written(tmp_path: Path) -> None:
     with Journal(tmp_path) as opened:
         for value in (math.nan, math.inf):
             with pytest.raises(ValueError, match="JSON"):
-                opened.write(RunEvent(created="", settings={"value": value}))
+                opened.write(RunEvent(schema=SCHEMA, created="", settings={"value": value}))
     text = save_results(sample_results(("numpy", "cpp")), tmp_path).read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in results.json"))
 
