@@ -29,7 +29,7 @@ ON_DEVICE = [row.name for row in registry.rows().values() if row.device == "cuda
 
 
 class TickingModel(PlantedModel):
-    """Its device's clock runs at half of ours, and is read in training alone."""
+    """A model whose device clock runs at half speed, and is read in training only."""
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         super()._train(first, count, batch_size, learning_rate)
@@ -49,7 +49,7 @@ def prepared(held: Model | Ensemble) -> Any:
     return held
 
 
-def test_a_time_by_the_devices_clock_is_that_of_the_last_call_alone() -> None:
+def test_the_device_time_is_that_of_the_last_call() -> None:
     model = prepared(Ticking().create(NETWORK, initialize(NETWORK, 0)))
     seen = [model.device_seconds]
     calls: list[Callable[[], float]] = [
@@ -62,7 +62,7 @@ def test_a_time_by_the_devices_clock_is_that_of_the_last_call_alone() -> None:
     assert seen == [None, 0.25, None]
 
 
-def test_members_one_after_the_other_have_the_sum_of_their_device_times_or_none() -> None:
+def test_an_ensemble_run_member_by_member_has_the_sum_of_the_device_times_or_none() -> None:
     thetas = np.stack([initialize(NETWORK, seed) for seed in range(3)])
     for backend, wanted in ((Ticking(), 0.75), (PlantedBackend(), None)):
         many = prepared(backend.create_many(NETWORK, thetas))
@@ -70,7 +70,7 @@ def test_members_one_after_the_other_have_the_sum_of_their_device_times_or_none(
         assert many.device_seconds == wanted
 
 
-def test_a_host_passes_it_on_where_there_is_one(tmp_path: Path) -> None:
+def test_a_host_reports_the_device_time_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / protocol.NETWORK).write_text(protocol.format_setup(protocol.Setup(NETWORK, 5, 5, 1)))
     arrays = {"theta": initialize(NETWORK, 0), "x": np.ones((5, 3), "f4"), "y": np.ones((5, 2), "f4")}
     for name, array in {**arrays, "order": np.arange(5)}.items():
@@ -81,30 +81,35 @@ def test_a_host_passes_it_on_where_there_is_one(tmp_path: Path) -> None:
     assert set(protocol.parse_reply(host.answer("time forward 0 2 3"))[1]) == {"seconds", "checksum"}
 
 
-# θ in WORKDIR is what was given: what the rogue says of time is all that is looked at.
+# θ stays as given: these tests look at the reported times only.
 TRAINS = """if line.startswith("train"):
-    reply('ok\\tseconds=2\\tdevice_seconds={said}')
+    reply('ok\\tseconds=2\\tdevice_seconds={reported}')
 else:
     import shutil
     shutil.copy(sys.argv[1] + "/theta.bin", sys.argv[1] + "/theta_out.bin")
     reply('ok\\tthreads=1')"""
 
 
-def test_the_other_end_takes_it_in() -> None:
-    with rogue(TRAINS.format(said="1.5")) as worker:
+def test_a_model_of_a_worker_has_the_device_time_that_the_worker_reports() -> None:
+    with rogue(TRAINS.format(reported="1.5")) as worker:
         model = loaded(worker)
         assert model.train(0, 1, 1, 0.1) == 2
         assert model.device_seconds == 1.5
 
 
-@pytest.mark.parametrize("said", ["-1", "inf", "nan", "soon"])
-def test_a_device_time_that_is_none_is_not_the_protocol(said: str) -> None:
-    with rogue(TRAINS.format(said=said)) as worker, pytest.raises(ProtocolError, match=f"device_seconds={said}"):
+@pytest.mark.parametrize("reported", ["-1", "inf", "nan", "soon"])
+def test_a_device_time_that_is_not_a_duration_violates_the_protocol(reported: str) -> None:
+    with (
+        rogue(TRAINS.format(reported=reported)) as worker,
+        pytest.raises(ProtocolError, match=f"device_seconds={reported}"),
+    ):
         loaded(worker).train(0, 1, 1, 0.1)
 
 
 @pytest.mark.parametrize("name", ON_DEVICE)
-def test_a_device_number_that_is_none_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_number_that_is_not_a_whole_number_is_refused_by_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, "first")
     with pytest.raises(BackendUnavailable) as caught:
         device_number()
@@ -113,14 +118,14 @@ def test_a_device_number_that_is_none_is_refused_by_name(name: str, monkeypatch:
         registry.load(registry.find(name))
 
 
-def test_a_device_beyond_those_there_are_is_refused_with_their_number() -> None:
+def test_a_device_number_beyond_the_last_is_refused_with_the_number_of_devices() -> None:
     check_number(1, 2)
     with pytest.raises(BackendUnavailable, match="PYFNN_CUDA_DEVICE = 2: there are 2 CUDA devices"):
         check_number(2, 2)
 
 
 @pytest.mark.parametrize("name", ["torch-cuda", "torch-cuda-graph"])
-def test_pytorch_says_what_it_lacks_for_a_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pytorch_backends_name_what_is_missing_for_a_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is missing: pip install 'pyfnn[torch]'")
     row = registry.find(name)
     monkeypatch.setattr(torch.version, "cuda", None)
@@ -139,7 +144,7 @@ def test_pytorch_says_what_it_lacks_for_a_device(name: str, monkeypatch: pytest.
         registry.load(row)
 
 
-def test_jax_says_what_it_lacks_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jax_backend_names_what_is_missing_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax", reason="jax is missing: pip install 'pyfnn[jax]'")
     import pyfnn.backends.jax as ours
 
@@ -156,7 +161,7 @@ def test_jax_says_what_it_lacks_for_a_device(monkeypatch: pytest.MonkeyPatch) ->
         registry.load(registry.find("jax-cuda"))
 
 
-def test_any_number_of_steps_is_made_of_lengths_that_few_programs_serve() -> None:
+def test_every_number_of_steps_is_cut_into_a_few_lengths_that_are_compiled_once() -> None:
     pytest.importorskip("jax", reason="jax is missing: pip install 'pyfnn[jax]'")
     from pyfnn.backends.jax import _lengths
 
@@ -166,8 +171,8 @@ def test_any_number_of_steps_is_made_of_lengths_that_few_programs_serve() -> Non
     assert _lengths(0) == []
 
 
-def test_pytorchs_clock_runs_from_an_idle_device_to_an_idle_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made-up events: the order in which they and the clock are asked is all that is looked at."""
+def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record the order in which made-up events and the clock are used."""
     torch = pytest.importorskip("torch", reason="torch is missing: pip install 'pyfnn[torch]'")
     import pyfnn.backends.torch as ours
 
@@ -199,8 +204,8 @@ def test_pytorchs_clock_runs_from_an_idle_device_to_an_idle_device(monkeypatch: 
     assert model.device_seconds == 1.5
 
 
-def test_steps_to_be_captured_count_their_rows_on_the_device() -> None:
-    """On the CPU they are called in place of being replayed; what a replay cannot be told must not be needed."""
+def test_steps_captured_in_a_graph_advance_their_rows_on_the_device() -> None:
+    """Call the steps on the CPU instead of replaying them: they must need no arguments, as a replay takes none."""
     pytest.importorskip("torch", reason="torch is missing: pip install 'pyfnn[torch]'")
     row = registry.find("torch-cuda-graph").model_copy(update={"device": "cpu"})
     model = prepared(registry.load(row).create(NETWORK, initialize(NETWORK, 0)))
@@ -215,4 +220,4 @@ def test_steps_to_be_captured_count_their_rows_on_the_device() -> None:
         model.train(0, 5, 2, rate / 1000)
     assert len(model._captured) <= 16
     model.load(np.ones((5, 3), "f4"), np.ones((5, 2), "f4"), np.arange(5))
-    assert not model._captured, "they read the buffers of before"
+    assert not model._captured, "captured steps read the old buffers"

@@ -15,7 +15,7 @@ def made_up(amount: float, seconds: Callable[[int], float], wall: float = 1.0) -
     return lambda n: device_probe.Burst(n * amount, seconds(n), wall * seconds(n), 1, 1, 0.0)
 
 
-def test_the_best_rate_is_that_of_bursts_long_enough_by_the_devices_clock() -> None:
+def test_the_best_rate_is_that_of_bursts_that_are_long_by_the_devices_clock() -> None:
     assert device_probe._best(made_up(6.0, lambda n: 1e-3 * n), 0.05) == pytest.approx(6000)
     lengths: list[int] = []
     burst = made_up(1.0, lambda n: 1e-4 + 1e-3 * n)
@@ -30,12 +30,12 @@ def test_the_best_rate_is_that_of_bursts_long_enough_by_the_devices_clock() -> N
     assert device_probe._best(lambda _: None, 0.05) is None
 
 
-def test_a_device_clock_ahead_of_ours_makes_no_ceiling() -> None:
+def test_a_device_clock_that_contradicts_the_drivers_is_an_error() -> None:
     with pytest.raises(PyfnnError, match="the device's clock contradicts ours"):
         device_probe._best(made_up(1.0, lambda n: 1e-2 * n, wall=0.9), 0.05)
 
 
-def test_sweeps_are_beyond_the_caches_and_within_what_is_free() -> None:
+def test_arrays_are_larger_than_the_caches_and_fit_the_free_memory() -> None:
     about = {"cache": 50 * 2**20, "free_memory": 2**37}
     assert device_probe.sweep_bytes(about) == 2**28
     assert device_probe.sweep_bytes({**about, "cache": 2**27}) == 2**29
@@ -43,7 +43,7 @@ def test_sweeps_are_beyond_the_caches_and_within_what_is_free() -> None:
     assert device_probe.sweep_bytes({"cache": 0, "free_memory": 1001}) % 16 == 0
 
 
-def test_a_device_that_cannot_be_probed_costs_the_cpus_ceilings_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_has_ceilings_where_the_device_cannot_be_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {"peaks": ceilings_line(None)["peaks"], "bandwidths": ceilings_line(None)["bandwidths"]}
     answers = {"cuda": {"absent": "no driver"}, None: ours}
     monkeypatch.setattr(ceilings, "_probe", lambda request, _: answers[request.get("device")])
@@ -52,9 +52,8 @@ def test_a_device_that_cannot_be_probed_costs_the_cpus_ceilings_nothing(monkeypa
     assert found.absent == "cuda: no driver"
 
 
-def test_the_library_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a driver, or of a device beyond those there are."""
+def test_the_probe_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "4096")
-    said = device_probe.answer(["float32"], 0.01)
-    require("nvcc", "was not built" not in said["absent"], "the CUDA toolkit, and pip install -e . again")
-    assert "an NVIDIA GPU and its driver" in said["absent"]
+    answer = device_probe.answer(["float32"], 0.01)
+    require("nvcc", "was not built" not in answer["absent"], "the CUDA toolkit, and pip install -e . again")
+    assert "an NVIDIA GPU and its driver" in answer["absent"]

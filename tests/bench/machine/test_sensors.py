@@ -17,7 +17,7 @@ class NvmlError(Exception):
 
 
 def nvml(**changes: Any) -> Any:
-    """A made-up pynvml: one device, hot and at its power limit."""
+    """Return a made-up pynvml with one device, hot and at its power limit."""
 
     def by_index(number: int) -> str:
         if number:
@@ -48,7 +48,7 @@ def nvml(**changes: Any) -> Any:
     return SimpleNamespace(**{**answers, **changes})
 
 
-def test_a_reading_is_a_state_of_the_results_and_being_idle_holds_nothing_down() -> None:
+def test_a_reading_fits_the_results_and_an_idle_device_is_not_limited() -> None:
     sensor = sensors.Sensor(nvml())
     state = DeviceState.model_validate(sensor.read())
     assert (state.sm_mhz, state.memory_mhz, state.watts, state.celsius) == (900, 1800, 650, 71)
@@ -56,7 +56,7 @@ def test_a_reading_is_a_state_of_the_results_and_being_idle_holds_nothing_down()
     assert sensor.describe()["power_limit_watts"] == 700
 
 
-def test_what_held_clocks_down_between_two_readings_is_in_the_second() -> None:
+def test_a_limit_between_two_readings_is_in_the_second() -> None:
     counts = iter([5, 5, 5, 5, 9, 5])  # power, thermal; three times
     violation = lambda *_: SimpleNamespace(violationTime=next(counts))  # noqa: E731
     quiet = {"nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0}
@@ -64,7 +64,7 @@ def test_what_held_clocks_down_between_two_readings_is_in_the_second() -> None:
     assert [sensor.read()["held_down"] for _ in range(3)] == [[], [], ["power cap"]]
 
 
-def test_the_sensor_is_that_of_the_device_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sensor_reads_the_device_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-abc")
     monkeypatch.setenv(VARIABLE, "1")
     assert sensors.Sensor(nvml())._device == "GPU-abc"
@@ -74,7 +74,7 @@ def test_the_sensor_is_that_of_the_device_that_is_used(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("visible", ["", "3"])
-def test_a_device_that_cuda_is_not_shown_has_no_sensor(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+def test_a_device_hidden_from_cuda_has_no_sensor(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
     closed = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setenv(VARIABLE, "1")
@@ -83,7 +83,7 @@ def test_a_device_that_cuda_is_not_shown_has_no_sensor(monkeypatch: pytest.Monke
     assert closed
 
 
-def test_no_driver_is_a_reason_and_no_error_of_a_run() -> None:
+def test_a_missing_driver_is_a_reason_for_no_sensor() -> None:
     def absent() -> None:
         raise NvmlError("Driver Not Loaded")
 
@@ -91,7 +91,7 @@ def test_no_driver_is_a_reason_and_no_error_of_a_run() -> None:
         sensors.Sensor(nvml(nvmlInit=absent))
 
 
-def test_a_run_without_a_backend_on_a_device_looks_at_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_backend_on_a_device_reads_no_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "Sensor", lambda: pytest.fail("looked"))
     with run._sensor([registry.find("numpy")]) as (sensor, host):
         assert (sensor, host) == (None, {})

@@ -1,6 +1,6 @@
-"""Claims about the gate: nobody is timed who computes something else, be it planted, drifting or broken in C.
+"""Claims about the gate: a backend that computes wrong values is not timed, from planted bugs to a broken line of C.
 
-What each planted bug does to the battery is test_parity's business; here, that the harness acts on it.
+Which planted bugs the battery finds is tested in tests/pyfnn/parity; here, that the harness acts on the evidence.
 """
 
 import shutil
@@ -34,14 +34,14 @@ def session(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: s
     return Session(row, *case, timeout=60.0)
 
 
-def test_a_correct_worker_passes_and_leaves_its_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_a_correct_worker_passes_with_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as correct:
         evidence = gate.prove(correct, gate.battery(case[1], 4))
     assert evidence.passed
     assert evidence.summary()["passed"] is True
 
 
-def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
+def test_a_planted_bug_is_found_through_the_process_with_its_tensor_named(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
@@ -55,7 +55,7 @@ def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
     assert caught.value.evidence.summary()["worst"]["what"] == "dW_2"
 
 
-def test_what_a_host_prints_does_not_reach_the_protocol(
+def test_output_that_a_host_prints_does_not_reach_the_protocol(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
@@ -64,7 +64,7 @@ def test_what_a_host_prints_does_not_reach_the_protocol(
         assert "this line must not reach the driver" in noisy.worker.stderr
 
 
-def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_a_broken_line_of_c_is_found_with_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with session(tmp_path, case, host=library(tmp_path, LINE)) as whole:
         assert gate.prove(whole, gate.battery(case[1], 4)).passed
     shutil.rmtree(tmp_path / "c_cuda")
@@ -73,14 +73,14 @@ def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case
         gate.prove(broken, gate.battery(case[1], 4))
 
 
-def test_a_training_that_can_be_repeated_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_a_repeatable_training_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as steady:
         steady.load_workload()
         for steps in (1, 2, 3, 21, 70):
             gate.replay(steady, 2, steady.turn(2, steps))
 
 
-def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_a_training_that_drifts_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     with session(tmp_path, case, "drifts train 3") as drifting:
         drifting.load_workload()
         block = drifting.turn(2, 3)
@@ -88,7 +88,7 @@ def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, 
             gate.replay(drifting, 2, block)
 
 
-def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
+def test_a_theta_that_the_timed_rows_do_not_give_fails_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as steady:
@@ -99,7 +99,7 @@ def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
+def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
     operation: Operation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))

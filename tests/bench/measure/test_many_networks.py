@@ -52,7 +52,7 @@ def battery(case: tuple[CaseKey, Problem]) -> gate.Battery:
     return gate.battery(case[1], case[0].workload.batch)
 
 
-def test_members_have_seeds_orders_rates_and_l2s_of_their_own(case: tuple[CaseKey, Problem]) -> None:
+def test_every_member_has_its_own_seed_order_rate_and_l2(case: tuple[CaseKey, Problem]) -> None:
     problem, workload = case[1], case[0].workload
     own = problem.members
     assert own is not None
@@ -65,13 +65,13 @@ def test_members_have_seeds_orders_rates_and_l2s_of_their_own(case: tuple[CaseKe
     assert problem.n_order == own.orders.shape[1]
 
 
-def test_a_single_network_has_no_members() -> None:
+def test_one_network_has_no_members_and_no_trials_of_ensembles() -> None:
     problem = make_problem(load.built_in_workloads()["wine-deep"], "float32")
     assert problem.members is None
     assert networks_of(problem).ensemble_trials(problem, 1) == []
 
 
-def test_many_networks_have_a_case_for_training_alone() -> None:
+def test_many_networks_have_a_case_for_training_only() -> None:
     suite, workloads = load_suite("full")
     wanted = suite.model_copy(update={"workloads": ("ensemble", "digits"), "threads": (1,), "dtypes": ("float32",)})
     cases = [(key.workload.name, key.operation) for key in cases_of(wanted, workloads)]
@@ -80,7 +80,7 @@ def test_many_networks_have_a_case_for_training_alone() -> None:
         cases_of(wanted.model_copy(update={"operations": ("forward",)}), workloads)
 
 
-def test_a_bug_between_members_is_found_through_the_process_and_a_member_named(
+def test_a_bug_between_members_is_found_through_the_process_with_the_member_named(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
@@ -91,7 +91,7 @@ def test_a_bug_between_members_is_found_through_the_process_and_a_member_named(
 
 
 @pytest.mark.parametrize("name", ["numpy", "cpp", "c"])
-def test_what_was_proven_passes_the_replay(name: str, case: tuple[CaseKey, Problem]) -> None:
+def test_a_proven_backend_passes_the_replay(name: str, case: tuple[CaseKey, Problem]) -> None:
     with Session(registry.find(name), *case, timeout=60.0) as correct:
         assert gate.prove(correct, battery(case)).passed
         correct.load_workload()
@@ -99,7 +99,7 @@ def test_what_was_proven_passes_the_replay(name: str, case: tuple[CaseKey, Probl
             gate.replay(correct, 2, correct.turn(2, steps))
 
 
-def test_a_program_in_double_whose_theta_is_rounded_between_calls_passes_the_replay(
+def test_a_program_in_float64_whose_theta_is_rounded_between_calls_passes_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as steady:
@@ -111,7 +111,7 @@ def test_a_program_in_double_whose_theta_is_rounded_between_calls_passes_the_rep
         gate.replay(steady, 2, block)
 
 
-def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
+def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
@@ -123,7 +123,7 @@ def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
 
 
 @pytest.mark.parametrize("calls", [1, 256])
-def test_a_block_of_several_calls_is_granted_their_way(
+def test_the_protocol_time_of_several_calls_is_not_counted_against_the_worker(
     calls: int, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as steady:
@@ -137,7 +137,7 @@ def test_a_block_of_several_calls_is_granted_their_way(
 
 
 def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str]) -> Case:
-    class Watch:
+    class Listener:
         def progress(self, text: str, share: float) -> None:
             assert text
             assert share >= 0
@@ -151,7 +151,7 @@ def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str])
     chosen = [registry.find(name, [manifest]) for name in (*deeds, "c")]
     with Journal(folder / "run") as journal:
         journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(SHORT)))
-        CaseRun(0, *case, chosen, SHORT, 60.0, journal, Watch()).run()
+        CaseRun(0, *case, chosen, SHORT, 60.0, journal, Listener()).run()
     return load_results(folder / "run").cases[0]
 
 
@@ -169,7 +169,7 @@ def test_a_case_of_many_networks_counts_the_steps_of_each(
     monkeypatch.setattr("bench.measure.case.Session", Counted)
     measured_case = measured(tmp_path, case, {"steady": misbehaving.STEADY, "tiring": "tires train 1"})
     status = {b.name: b.status for b in measured_case.backends}
-    assert status == {"steady": "ok", "tiring": "ok", "c": "ok"}  # too little for one member to tire
+    assert status == {"steady": "ok", "tiring": "ok", "c": "ok"}  # one member has too little work to tire
     assert measured_case.members == MEMBERS
     assert measured_case.title.endswith("1 thread · 3 networks")
     for backend in measured_case.backends:
@@ -178,7 +178,7 @@ def test_a_case_of_many_networks_counts_the_steps_of_each(
         assert backend.parity["checks"] > 2 * MEMBERS
 
 
-def test_a_training_of_many_that_cannot_be_repeated_has_failed_the_proof(
+def test_a_training_of_many_networks_that_cannot_be_replayed_fails_parity(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
     measured_case = measured(tmp_path, case, {"steady": misbehaving.STEADY, "drifting": "drifts train 1"})
@@ -186,14 +186,14 @@ def test_a_training_of_many_that_cannot_be_repeated_has_failed_the_proof(
     assert status == {"steady": "ok", "drifting": "parity_failed", "c": "ok"}
 
 
-def test_what_cannot_fit_the_budget_is_too_slow(
+def test_many_networks_that_cannot_fit_the_budget_are_too_slow(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ManyNetworks, "block_factor", 10**6)
     assert {b.status for b in measured(tmp_path, case, {}).backends} == {"too_slow"}
 
 
-def told(members: int) -> Results:
+def results_with(members: int) -> Results:
     made = list(events(("numpy", "cpp"), ("wine-deep",), {}))
     for event in made:
         if event["event"] == "case" and members > 1:
@@ -201,11 +201,11 @@ def told(members: int) -> Results:
     return results_of(made)
 
 
-def test_steps_a_second_are_told_of_many_networks_and_of_them_alone() -> None:
+def test_a_report_shows_steps_a_second_for_many_networks_only() -> None:
     for members in (1, 256):
-        (shown,) = rows.case_views(told(members))
+        (shown,) = rows.case_views(results_with(members))
         table = tables.case_table(shown)
-        drawn = [text.get_text() for _, figure in figures.figures(told(members)) for text in figure.findobj(match=None)
+        drawn = [text.get_text() for _, figure in figures.figures(results_with(members)) for text in figure.findobj(match=None)
                  if hasattr(text, "get_text")]  # fmt: skip
         assert ("network-steps/s" in table.columns) == (members > 1)
         assert any("256 networks at once" in note for note in table.notes) == (members > 1)
@@ -224,9 +224,9 @@ def test_a_rate_has_three_digits_and_a_prefix(rate: float, text: str) -> None:
     assert format.rate_text(rate) == text
 
 
-def test_results_of_before_there_were_members_are_of_single_networks(tmp_path: Path) -> None:
-    path = save_results(told(1), tmp_path)
+def test_results_from_before_there_were_members_are_of_one_network(tmp_path: Path) -> None:
+    path = save_results(results_with(1), tmp_path)
     text = path.read_text()
     assert text.count('"members": 1,') == 1
     path.write_text(text.replace('"members": 1,', ""))
-    assert load_results(tmp_path) == told(1)
+    assert load_results(tmp_path) == results_with(1)

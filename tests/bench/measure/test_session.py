@@ -1,4 +1,4 @@
-"""Claims about one process at work: stopped it stands still, and its CPUs, threads, clocks and memory are read back."""
+"""Claims about a session: a stopped process uses no CPU, and its CPUs, threads, clocks and memory are checked."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and CPU 
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaseKey, Problem]:
     path = misbehaving.suite(tmp_path_factory.mktemp("suite") / "tiny.toml")
     (key,) = cases_of(*load_suite(str(path)))
-    make_problem.cache_clear()  # another test's may be shorter
+    make_problem.cache_clear()  # the order of another test's problem may be shorter
     return key, make_problem(key.workload, key.dtype)
 
 
@@ -41,7 +41,7 @@ OpenSession = Callable[[str], AbstractContextManager[Session]]
 
 @pytest.fixture
 def open_session(case: tuple[CaseKey, Problem], tmp_path: Path) -> OpenSession:
-    """Opens a session for a worker that does the deed given."""
+    """Return a function that opens a session with a worker that does a deed."""
 
     @contextmanager
     def opened(deed: str) -> Iterator[Session]:
@@ -66,7 +66,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 @linux
-def test_a_stopped_worker_stands_still_though_a_thread_of_it_spins(open_session: OpenSession) -> None:
+def test_a_stopped_worker_uses_no_cpu_even_if_one_of_its_threads_spins(open_session: OpenSession) -> None:
     with open_session("spins init 1") as session:
         session.load_workload()
         pid = session.worker.pid
@@ -81,7 +81,7 @@ def test_a_stopped_worker_stands_still_though_a_thread_of_it_spins(open_session:
         assert wait_until(lambda: cpu_seconds(pid) > stood + 0.02), "it was not continued"
 
 
-def test_a_stopped_worker_is_ended_like_any_other(open_session: OpenSession) -> None:
+def test_a_stopped_worker_can_be_ended(open_session: OpenSession) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         session.stop()
@@ -91,7 +91,7 @@ def test_a_stopped_worker_is_ended_like_any_other(open_session: OpenSession) -> 
 
 
 @linux
-def test_every_thread_of_a_worker_keeps_to_the_last_cpu_we_may_use(open_session: OpenSession) -> None:
+def test_every_thread_of_a_worker_is_pinned_to_the_last_cpu(open_session: OpenSession) -> None:
     with open_session("spins init 1") as session:
         session.load_workload()
         tasks = [int(path.name) for path in Path(f"/proc/{session.worker.pid}/task").iterdir()]
@@ -105,7 +105,7 @@ several_cpus = pytest.mark.skipif(cpus.all_threads() < 2, reason="needs two CPUs
 
 @linux
 @several_cpus
-def test_a_thread_on_more_cpus_than_were_set_is_found_when_the_worker_sits_down(open_session: OpenSession) -> None:
+def test_a_thread_on_other_cpus_is_found_when_the_workload_is_loaded(open_session: OpenSession) -> None:
     with (
         open_session("widens init 1") as session,
         pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"),
@@ -115,14 +115,16 @@ def test_a_thread_on_more_cpus_than_were_set_is_found_when_the_worker_sits_down(
 
 @linux
 @several_cpus
-def test_a_thread_that_is_started_in_the_first_step_is_found_by_the_end_of_the_turn(open_session: OpenSession) -> None:
+def test_a_thread_on_other_cpus_started_in_the_first_step_is_found_by_the_end_of_the_turn(
+    open_session: OpenSession,
+) -> None:
     with open_session("widens train 1") as session:
         session.load_workload()
         with pytest.raises(ThreadsMismatch, match="may run on CPUs"):
             session.turn(1, 1)
 
 
-def test_a_worker_that_says_it_uses_more_threads_is_refused(open_session: OpenSession) -> None:
+def test_a_worker_that_reports_more_threads_than_the_case_is_refused(open_session: OpenSession) -> None:
     with (
         open_session("greedy init 1") as session,
         pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"),
@@ -130,7 +132,7 @@ def test_a_worker_that_says_it_uses_more_threads_is_refused(open_session: OpenSe
         session.load_workload()
 
 
-def test_the_blas_of_a_process_that_python_hosts_is_read_back_with_its_kernels_and_threads(
+def test_the_blas_of_a_python_hosted_backend_is_reported_with_its_kernels_and_threads(
     case: tuple[CaseKey, Problem],
 ) -> None:
     with Session(registry.find("numpy"), *case, timeout=60.0) as session:
@@ -157,20 +159,20 @@ def test_a_pool_of_more_threads_than_the_case_has_is_found(
             session.pools()
 
 
-def test_a_program_is_not_asked_for_pools(open_session: OpenSession) -> None:
+def test_a_program_reports_no_pools(open_session: OpenSession) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         assert session.pools() is None
 
 
 @linux
-def test_the_cpus_of_a_worker_are_read_back(open_session: OpenSession) -> None:
+def test_a_session_reports_the_cpus_of_its_worker(open_session: OpenSession) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         assert session.cpus == choose_cpus(1) == (max(os.sched_getaffinity(0)),)
 
 
-def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(
+def test_a_turn_starts_from_the_workloads_theta_and_makes_the_steps_it_reports(
     open_session: OpenSession, case: tuple[CaseKey, Problem]
 ) -> None:
     with open_session(misbehaving.STEADY) as session:
@@ -201,7 +203,7 @@ def test_cpu_seconds_are_the_workers_over_the_block_and_never_more_than_the_wall
 @pytest.mark.parametrize(
     ("deed", "words"), [("overstates train 1", "for what took"), ("understates train 1", "claims only")]
 )
-def test_a_worker_that_lies_about_time_is_implausible(deed: str, words: str, open_session: OpenSession) -> None:
+def test_a_worker_that_reports_a_wrong_time_is_implausible(deed: str, words: str, open_session: OpenSession) -> None:
     with open_session(deed) as session:
         session.load_workload()
         steps = 1
@@ -211,12 +213,12 @@ def test_a_worker_that_lies_about_time_is_implausible(deed: str, words: str, ope
             session.turn(1, steps)
 
 
-def test_a_turn_is_tried_a_second_time_and_no_third(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_is_tried_twice_and_not_a_third_time(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, late = Block(1, 0.099, 0.1, 0.09, 0), Block(1, 0.05, 0.1, 0.05, 0)
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         for timed, ends in (([late, honest], honest), ([late, late, honest], None)):
-            blocks = iter(block for one in timed for block in (honest, one))  # a burst before each
+            blocks = iter(block for one in timed for block in (honest, one))  # each timed block follows a burst
             monkeypatch.setattr(session, "run", lambda _, blocks=blocks: next(blocks))
             if ends:
                 assert session.turn(1, 1) == replace(ends, retries=1)
@@ -231,17 +233,23 @@ def test_a_turn_is_tried_a_second_time_and_no_third(open_session: OpenSession, m
         (Block(9, 0.099, 0.100, 0.100, 0), None),
         (Block(9, 0.081, 0.100, 0.100, 0), None),
         (Block(9, 0.079, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.010, 0.049, 0.010, 0), None),  # too short to be held to its share
+        (Block(9, 0.010, 0.049, 0.010, 0), None),  # too short for a check of its share
         (Block(9, 0.1001, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.099, 0.100, 0.114, 0), None),  # within what two clocks may differ by
+        (Block(9, 0.099, 0.100, 0.114, 0), None),  # within the difference allowed between two clocks
         (Block(9, 0.099, 0.100, 0.120, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.190, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0998), None),
-        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502), None),  # told, where the table is
-        (Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998), Implausible),  # stopped before the device had
+        (
+            Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502),
+            None,
+        ),  # low, which is reported in a note under the table
+        (
+            Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998),
+            Implausible,
+        ),  # the worker's clock stopped before the device
     ],
 )
-def test_clocks_and_cpu_time_are_held_against_each_other(
+def test_a_block_whose_clocks_or_cpu_time_disagree_is_rejected(
     block: Block, error: type[PyfnnError] | None, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_session(misbehaving.STEADY) as session:
@@ -254,7 +262,7 @@ def test_clocks_and_cpu_time_are_held_against_each_other(
                 session.turn(1, 9)
 
 
-def test_too_little_memory_is_said_before_a_process_is_started(
+def test_no_process_is_started_without_enough_memory(
     open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(description, "available_memory", lambda: 2**20)
@@ -268,7 +276,7 @@ def test_too_little_memory_is_said_before_a_process_is_started(
 
 
 @linux
-def test_the_peak_of_memory_is_the_processs(open_session: OpenSession, case: tuple[CaseKey, Problem]) -> None:
+def test_the_peak_memory_is_that_of_the_process(open_session: OpenSession, case: tuple[CaseKey, Problem]) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         peak = session.peak_rss_bytes()
@@ -277,7 +285,7 @@ def test_the_peak_of_memory_is_the_processs(open_session: OpenSession, case: tup
         os.kill(session.worker.pid, signal.SIGKILL)
 
 
-def test_the_cpus_of_a_case_are_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_runs_on_the_last_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 6}, raising=False)
     assert choose_cpus(1) == (6,)
     assert choose_cpus(3) == (1, 4, 6)
@@ -285,20 +293,20 @@ def test_the_cpus_of_a_case_are_the_last_ones(monkeypatch: pytest.MonkeyPatch) -
         choose_cpus(5)
 
 
-def test_a_worker_that_ends_after_a_good_reply_is_found_dead_at_the_next_call(open_session: OpenSession) -> None:
+def test_a_worker_that_exits_after_a_correct_reply_is_found_dead_at_the_next_call(open_session: OpenSession) -> None:
     with open_session("answers_and_exits train 1") as session:
         session.load_workload()
         with pytest.raises(WorkerDied, match="exit status 3"):
             session.turn(1, 1)
 
 
-def test_a_worker_that_removes_its_workdir_is_a_workers_error(open_session: OpenSession) -> None:
+def test_a_removed_workdir_is_an_error_of_the_worker(open_session: OpenSession) -> None:
     with open_session("vandal hello 1") as session, pytest.raises(WorkerError, match="takes no data: No such file"):
         session.load_workload()
 
 
 @pytest.mark.parametrize(("seconds", "error"), [(0.081, None), (0.075, None), (0.059, Implausible)])
-def test_what_it_takes_to_fetch_theta_from_a_device_is_granted(
+def test_the_time_to_fetch_theta_from_a_device_is_not_counted_against_the_worker(
     seconds: float, error: type[PyfnnError] | None, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_session(misbehaving.STEADY) as session:
@@ -312,7 +320,7 @@ def test_what_it_takes_to_fetch_theta_from_a_device_is_granted(
                 session.turn(1, 9)
 
 
-def test_only_from_a_device_is_theta_fetched(case: tuple[CaseKey, Problem]) -> None:
+def test_the_fetch_of_theta_takes_time_on_a_device_only(case: tuple[CaseKey, Problem]) -> None:
     key, problem = case
     row = registry.find("numpy")
     for device, wanted in (("cpu", 0.0), ("cuda", problem.theta.nbytes / 2e9)):
