@@ -74,7 +74,7 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
     suite, workloads = load_suite(arguments.suite)
     if suite.sweep and arguments.workloads is not None:
         raise InvalidInput(
-            f"--workloads {arguments.workloads}: suite {arguments.suite} sweeps {suite.told}, and has no others; "
+            f"--workloads {arguments.workloads}: suite {arguments.suite} sweeps {suite.summary}, and has no others; "
             f"a file with a table [suite.sweep] sweeps a workload of your own"
         )
     given = {
@@ -156,7 +156,7 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         suite, known = load_suite(name)
         count = str(len(cases_of(suite, known)))
         who = ", ".join(suite.backends or suite.divisions)
-        table.add_row(name, suite.told, count, who, f"{suite.budget:g}")
+        table.add_row(name, suite.summary, count, who, f"{suite.budget:g}")
     console.print(table)
     folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
     table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")

@@ -32,6 +32,14 @@ from bench.progress import ProgressDisplay
 from bench.report import tables
 from bench.report.rows import device_warnings
 from bench.results.build import build_results
+from bench.results.events import (
+    CeilingsEvent,
+    DeviceStateEvent,
+    FinishEvent,
+    HostStateEvent,
+    RunEvent,
+    WarningEvent,
+)
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Ceilings, Results
 from bench.results.store import save_results
@@ -115,7 +123,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     status = 0
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**describe_machine(), **device}
-        journal.write("run", schema=SCHEMA, created=now(), host=host, settings=said)
+        journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=said))
         start = description.cpu_times()
         try:
             facts = machine.read_machine(host, machine.try_frameworks(rows))
@@ -126,7 +134,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             measure(keys, rows, settings, suite.budget, journal, console, sensor, lost)
             _sense(sensor, journal)
             _probe("after", keys, rows, journal, console)
-            journal.write("finish", finished=now())
+            journal.write(FinishEvent(finished=now()))
         except KeyboardInterrupt:
             status = INTERRUPTED
             console.print("interrupted: what was finished is kept", style="yellow")
@@ -142,13 +150,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def _warn(when: When, found: Sequence[Advice], journal: Journal, console: Console) -> None:
     """Say what can be acted on, and keep it with the results."""
     for one in found:
-        journal.write("warning", when=when, **one._asdict())
+        journal.write(WarningEvent(when=when, **one._asdict()))
         console.print(f"warning: {one}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _note(when: When, use: CpuUse, journal: Journal) -> None:
     """Keep what the machine was doing."""
-    journal.write("host_state", when=when, **use._asdict(), **description.momentary())
+    journal.write(HostStateEvent(when=when, **use._asdict(), **description.momentary()))
 
 
 def _look_back(folder: Path, keys: Sequence[CaseKey], start: CpuTimes, journal: Journal, console: Console) -> None:
@@ -193,14 +201,14 @@ def _sensor(rows: Sequence[Row]) -> Iterator[tuple[Sensor | None, dict[str, Any]
 
 def _sense(sensor: Sensor | None, journal: Journal) -> None:
     if sensor:
-        journal.write("device_state", **sensor.read())
+        journal.write(DeviceStateEvent(**sensor.read()))
 
 
 def _probe(when: When, keys: Sequence[CaseKey], rows: Sequence[Row], journal: Journal, console: Console) -> None:
     """What the machine could do, outside the budget: a few seconds for each thread count, and for a device."""
     devices = [device for device in dict.fromkeys(row.device for row in rows) if device != "cpu"]
     found = ceilings_of_cases(when, keys, devices)
-    journal.write("ceilings", **found.model_dump())
+    journal.write(CeilingsEvent(**found.model_dump()))
     if found.absent:
         warning = f"warning: not probed {when} measuring: {found.absent}"
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)

@@ -4,6 +4,14 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Operation = Literal["train", "forward", "gradient"]
+OPERATIONS: tuple[Operation, ...] = ("train", "forward", "gradient")
+
+Division = Literal["plain", "tuned", "framework"]
+Dtype = Literal["float32", "float64"]
+When = Literal["before", "after"]  # all measurement
+SweepAxis = Literal["batch", "width", "depth", "threads"]
+
 Status = Literal[
     "ok",
     "unavailable",
@@ -23,31 +31,20 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 
 class Value(BaseModel):
+    """An immutable value that a file can hold: unknown fields, NaN and infinities are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-When = Literal["before", "after"]
-
-
-def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
-    """For instance ``wine-deep · train · float32 · 1 thread``."""
-    many = f" · {members} networks" if members > 1 else ""
-    return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}{many}"
-
-
-SweepAxis = Literal["batch", "width", "depth", "threads"]
-
-
 class SweepPoint(Value):
-    """What a case is a point of: `workload`, all else equal, at this value of what is varied."""
+    """The place of a case in a sweep: `workload`, varied along one axis to `value`."""
 
     along: SweepAxis
     value: int = Field(ge=1)
     workload: str
 
 
-OPERATIONS = ("train", "forward", "gradient")
-
-Operation = Literal["train", "forward", "gradient"]
-Division = Literal["plain", "tuned", "framework"]
-Dtype = Literal["float32", "float64"]
+def case_title(workload: str, operation: str, dtype: str, threads: int, members: int = 1) -> str:
+    """Return the title of a case, for example ``wine-deep · train · float32 · 1 thread``."""
+    many = f" · {members} networks" if members > 1 else ""
+    return f"{workload} · {operation} · {dtype} · {threads} thread{'' if threads == 1 else 's'}{many}"

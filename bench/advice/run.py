@@ -7,7 +7,7 @@ from typing import get_args
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number
-from bench.measure.session import MANY_BLOCKS
+from bench.measure.networks import MANY_BLOCKS
 from bench.results.schema import BackendResult, Case, Results
 from bench.terms import When
 

@@ -32,12 +32,12 @@ def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> 
     Of many networks at once, the way of the first is walked.
     """
     problem = make_problem(key.workload, key.dtype)
-    found = share(problem.theta if problem.members is None else problem.members.thetas)
+    found = share(problem.thetas)
     model = _model(key, problem) if key.operation == "train" else None
     if model is None:
         return found
     batch = key.workload.batch
-    order = problem.order if problem.members is None else problem.members.orders[0]
+    order = problem.orders[0]
     rows = min(steps * batch, order.size)
     piece = max(batch, rows // _PIECES // batch * batch)
     with model:

@@ -279,7 +279,7 @@ class Candidate:
         if operation not in self._seats:
             case = CaseKey(workload, operation, problem.network.dtype, 1)
             self._seats[operation] = seat = Session(self.row, case, problem, self.timeout)
-            seat.sit_down()
+            seat.load_workload()
         return self._seats[operation]
 
     def __enter__(self) -> "Candidate":

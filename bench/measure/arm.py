@@ -1,4 +1,4 @@
-"""One instance of a backend within a case, and the settings of a run."""
+"""The settings of a run, and an arm: one instance of a backend within a case. Holds values only."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,23 +10,23 @@ from pyfnn.manifest import Row
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """Settings of the measurement.
 
     Attributes
     ----------
     reference : str
-        The backend that ratios are to.
+        Name of the backend that ratios are to.
     precision : float
-        Half-width of the ratios' intervals, as a fraction, at which to stop.
+        Half-width of the ratios' intervals at which a case ends, as a fraction.
     rounds : int
         Rounds in a launch.
     min_launches : int
     block_seconds, burst_seconds : float
-        Least length of a timed block, and of the untimed burst before it.
+        Least duration of a timed block, and of the untimed burst before it.
     timeout : float
-        Seconds a worker may take over one reply.
+        Seconds a worker may take for one reply.
     seed : int
-        Of the shuffles.
+        Seed of the shuffles.
     """
 
     reference: str = "numpy"
@@ -39,14 +39,42 @@ class Settings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Lengths of a timed block and of the burst before it, in steps, and the step time they were derived from."""
+
+    steps: int
+    burst: int
+    step_seconds: float
+
+
 @dataclass
 class Arm:
-    """A backend's part in a case: how long its blocks are, what it has shown."""
+    """One instance of a backend in a case.
+
+    Attributes
+    ----------
+    instance : str
+        The backend's name, or name@2 for the second instance of an A/A pair.
+    calibration : Calibration or None
+        None until the first process of the backend is calibrated.
+    samples : list of Sample
+    lost : bool
+        True once the backend failed and takes no further turn.
+    """
 
     row: Row
     instance: str
-    steps: int = 0
-    burst: int = 0
-    step_seconds: float = math.inf
+    calibration: Calibration | None = None
     samples: list[Sample] = field(default_factory=list)
     lost: bool = False
+
+    @property
+    def first(self) -> bool:
+        """True for the first instance of a backend, False for the second of an A/A pair."""
+        return self.instance == self.row.name
+
+    @property
+    def step_seconds(self) -> float:
+        """Step time found by calibration; infinite before it."""
+        return self.calibration.step_seconds if self.calibration else math.inf

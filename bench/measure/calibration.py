@@ -1,17 +1,122 @@
-"""Calibration of block lengths and warm-up, judged by the data."""
+"""Calibration: the length of a block, the prediction whether a backend fits the budget, and the warm-up."""
 
+import math
+import time
 from dataclasses import dataclass
 
-SIGN_OF_LINEARITY = (1.6, 2.5)  # time of 2R ÷ time of R
-STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
-MOST_WARM_BLOCKS = 50  # who has not settled by then is told to have not
+from bench.measure.arm import Calibration, Settings
+from bench.measure.errors import Implausible, TooSlow
+from bench.measure.session import Session
+from bench.statistics import intervals
+
+SIGN_OF_LINEARITY = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
+MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
+_UNLIMITED = 2**40  # steps
+_MARGIN = 1.2  # factor on a block's least length: later blocks may be faster
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """What it took until successive blocks agreed, and whether they did."""
+    """The blocks run until the steady state: their total and least duration in seconds, and whether it was reached."""
 
     seconds: float
     blocks: int
     fastest: float
-    settled: bool
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """The limits within which the backends of a case are calibrated.
+
+    Attributes
+    ----------
+    settings : Settings
+    block_seconds : float
+        Least duration of a timed block.
+    budget : float
+        Seconds that the case has.
+    order_steps : int or None
+        Steps that the order holds, for training; None for passes, which have no order.
+    """
+
+    settings: Settings
+    block_seconds: float
+    budget: float
+    order_steps: int | None
+
+    def calibrate(self, session: Session, proof_seconds: float) -> Calibration:
+        """Find the number of steps that fill a block, and those that fill a burst.
+
+        Raises
+        ------
+        TooSlow
+            The predicted time exceeds the budget.
+        Implausible
+            Time does not grow with the number of repeats.
+        """
+        most = _UNLIMITED if self.order_steps is None else self.order_steps
+        steps, target = 1, _MARGIN * self.block_seconds
+        while True:
+            seconds = session.turn(steps, steps).seconds
+            per_step = max(seconds, 1e-9) / steps
+            self.refuse_if_too_slow(session, per_step, proof_seconds)
+            if seconds >= self.block_seconds or steps >= most:
+                break
+            steps = min(most, max(2 * steps, min(100 * steps, math.ceil(target / per_step))))
+        steps = min(most, max(1, math.ceil(target / per_step)))
+        burst = min(steps, max(1, math.ceil(_MARGIN * self.settings.burst_seconds / per_step)))
+        if self.order_steps is None:
+            _check_linearity(session, steps)
+        return Calibration(steps, burst, per_step)
+
+    def refuse_if_too_slow(
+        self, session: Session, step_seconds: float, proof_seconds: float, how: str = "a step takes"
+    ) -> None:
+        """Predict the time that the least number of launches takes, and compare it with the budget.
+
+        Raises
+        ------
+        TooSlow
+            With the prediction.
+        """
+        settings = self.settings
+        block = max(step_seconds, self.block_seconds)
+        turn = block + max(step_seconds, settings.burst_seconds)
+        blocks = 4 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
+        predicted = settings.min_launches * (session.worker.startup_seconds + proof_seconds + blocks)
+        if predicted > self.budget:
+            raise TooSlow(
+                f"{how} {step_seconds:.3g} s (not proven); {settings.min_launches} launches, with their starts and "
+                f"proofs, about {predicted:.0f} s: more than the {self.budget:.0f} s that this case has (--budget)"
+            )
+
+
+def _check_linearity(session: Session, steps: int) -> None:
+    """Check that twice the repeats take about twice the time; a noisy machine gets three tries.
+
+    Raises
+    ------
+    Implausible
+        The loop does not repeat its work.
+    """
+    low, high = SIGN_OF_LINEARITY
+    seen = []
+    for _ in range(3):
+        once, twice = session.run(steps).seconds, session.run(2 * steps).seconds
+        if once <= 0:
+            raise Implausible(f"claims {once} s for {steps} repeats")
+        seen.append(twice / once)
+        if low <= seen[-1] <= high:
+            return
+    tries = ", ".join(f"{ratio:.2f}" for ratio in seen)
+    raise Implausible(f"twice the repeats took {tries} times as long")
+
+
+def warm_up(session: Session, steps: int) -> Warmup:
+    """Run blocks until their own times show a steady state, at most `MOST_WARM_BLOCKS`."""
+    start, blocks = time.perf_counter(), list[float]()
+    while not intervals.steady_state(blocks) and len(blocks) < MOST_WARM_BLOCKS:
+        session.reset()
+        blocks.append(session.run(steps).seconds)
+    return Warmup(time.perf_counter() - start, len(blocks), min(blocks), intervals.steady_state(blocks))

@@ -1,4 +1,4 @@
-"""Errors of measuring, and the status that each gives a backend."""
+"""The errors of measuring, and the status that each error gives a backend."""
 
 from bench.terms import Status
 from pyfnn import parity
@@ -6,7 +6,7 @@ from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, 
 
 
 class ParityFailed(PyfnnError):
-    """A backend computes something else than the oracle; `evidence` says what, where and by how much."""
+    """A backend that computes other values than the oracle; `evidence` has the tensors, their errors and bounds."""
 
     def __init__(self, message: str, evidence: parity.Evidence | None = None) -> None:
         super().__init__(message)
@@ -14,19 +14,19 @@ class ParityFailed(PyfnnError):
 
 
 class TooSlow(PyfnnError):
-    """A backend whose samples cannot fit the budget."""
+    """A backend whose samples do not fit the budget."""
 
 
 class ThreadsMismatch(PyfnnError):
-    """A worker uses more CPUs or threads than the case allows."""
+    """A worker that uses more CPUs or threads than the case allows."""
 
 
 class Implausible(PyfnnError):
-    """A worker's timings contradict the driver's clock or each other."""
+    """A worker whose timings contradict the driver's clock or each other."""
 
 
 class NotEnoughMemory(PyfnnError):
-    """The machine has too little free memory for this worker."""
+    """Too little free memory on the machine for a worker."""
 
 
 STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
@@ -43,8 +43,14 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
     (TooSlow, "too_slow"),
     (PyfnnError, "protocol_error"),
 )
-"""First match counts. Last: an error in reply to a command that was in order."""
+"""Status by error class; the first match counts. The last row is an error in reply to a correct command."""
 
 
 def status_of(error: PyfnnError) -> Status:
+    """Return the status that an error gives a backend."""
     return next(status for cls, status in STATUS_OF if isinstance(error, cls))
+
+
+def reason_of(error: PyfnnError) -> str:
+    """Return the message of an error, without the remedy of an absent backend."""
+    return error.reason if isinstance(error, BackendUnavailable) else str(error)

@@ -1,4 +1,4 @@
-"""How much a backend's author had to write: the lines of code of the sources that its manifest names. Runs nothing."""
+"""Lines of code of the sources that a backend's manifest names: the effort of writing the backend. Runs nothing."""
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
@@ -10,10 +10,10 @@ from pyfnn.manifest import Row
 
 
 def lines_of_code(row: Row) -> int | None:
-    """Lines of a backend's sources that hold code; None where it names none.
+    """Count the lines of a backend's sources that hold code; None where its manifest names no source.
 
-    Blank lines do not count, nor do those that hold nothing but a comment or a docstring, as Pygments tells them in the
-    row's language; in a language that it does not know, every line that is not blank counts.
+    Blank lines and lines that hold only a comment or a docstring do not count. Pygments finds comments and docstrings
+    by the row's language; in a language unknown to it, every line that is not blank counts.
     """
     files = row.source_files()
     if not files:
@@ -41,7 +41,7 @@ def _count(lexer: Lexer, text: str) -> int:
 
 
 def _is_code(kind: object) -> bool:
-    """Directives to a preprocessor are code, though Pygments files them under comments."""
+    """Return True for code. Preprocessor directives are code, though Pygments classifies them as comments."""
     if kind in Comment:
         return kind in Comment.Preproc or kind in Comment.PreprocFile
     return kind not in String.Doc

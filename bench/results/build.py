@@ -1,4 +1,4 @@
-"""Builds results from the events of a journal."""
+"""Builds results from the events of a journal. Reads no file."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -6,64 +6,93 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from bench.results.derive import best_ceilings, with_statistics
+from bench.results.events import (
+    BackendEvent,
+    CaseEndEvent,
+    CaseEvent,
+    CeilingsEvent,
+    DeviceStateEvent,
+    Event,
+    FinishEvent,
+    HostStateEvent,
+    LaunchEvent,
+    RunEvent,
+    SampleEvent,
+    WarningEvent,
+)
 from bench.results.schema import SCHEMA, Results, ResultsError, first_error
 
-CUT_OFF: Final = "cut off: the journal does not tell of this case's end"
+CUT_OFF: Final = "cut off: the journal has no end of this case"
+
+Fields = dict[str, Any]
+
+_LISTS_OF_RUN: dict[type[Event], str] = {
+    CeilingsEvent: "ceilings",
+    HostStateEvent: "host_states",
+    DeviceStateEvent: "device_states",
+    WarningEvent: "warnings",
+}
 
 
-_LISTS_OF_ARM = {"launch": "launches", "sample": "samples"}
-
-
-def build_results(events: Iterable[dict[str, Any]]) -> Results:
-    """The results that a journal tells.
-
-    Events: ``run`` (created, host, settings), ``ceilings`` (when, peaks, bandwidths, absent), ``host_state`` (when,
-    what the machine was doing), ``device_state`` (case, launch, round, what its sensors said), ``warning`` (when, name,
-    message, remedy), ``case`` (its number and fields), ``backend`` (case, instance and any fields: later ones win),
-    ``launch`` and ``sample`` (case, instance, fields), ``case_end`` (case, stopped, launches_chosen), ``finish``.
+def build_results(events: Iterable[Event]) -> Results:
+    """Build the results of a run, statistics included, from the events of its journal.
 
     Raises
     ------
     ResultsError
-        Naming the place that does not fit.
+        Naming the place that does not fit the schema.
     """
-    run: dict[str, Any] = {}
-    lists: dict[str, list[dict[str, Any]]] = {"ceilings": [], "host_state": [], "device_state": [], "warning": []}
-    cases: dict[int, dict[str, Any]] = {}
-    arms: dict[int, dict[str, dict[str, Any]]] = {}
     try:
-        for event in events:
-            kind = event["event"]
-            fields = {key: value for key, value in event.items() if key != "event"}
-            if kind in ("run", "finish"):
-                run.update(fields)
-                continue
-            if kind in lists:
-                lists[kind].append(fields)
-                continue
-            number = fields.pop("case")
-            if kind in ("case", "case_end"):
-                cases.setdefault(number, {"stopped": CUT_OFF}).update(fields)
-                arms.setdefault(number, {})
-                continue
-            arm = arms[number].setdefault(fields.pop("instance"), {"launches": [], "samples": []})
-            if kind in _LISTS_OF_ARM:
-                arm[_LISTS_OF_ARM[kind]].append(fields)
-            else:
-                arm.update(fields)
-        if not run:
-            raise ResultsError("the journal holds no run")
-        run["ceilings"], run["warnings"] = lists["ceilings"], lists["warning"]
-        run["host_states"], run["device_states"] = lists["host_state"], lists["device_state"]
-        run["cases"] = [
-            {**fields, "backends": [{**arm, "instance": name} for name, arm in arms[number].items()]}
-            for number, fields in cases.items()
-        ]
-        bare = Results.model_validate(run)
+        bare = Results.model_validate(_collect(events))
     except ValidationError as error:
         raise ResultsError(f"does not fit {SCHEMA}: {first_error(error)}") from None
-    except (KeyError, TypeError) as error:  # TypeError: a list or an object where a number or a name belongs
-        raise ResultsError(f"does not fit {SCHEMA}: an event that lacks or misplaces {error}") from None
     reference = str(bare.settings.get("reference", "numpy"))
-    under = [case.model_copy(update=best_ceilings(bare.ceilings, case)) for case in bare.cases]
-    return bare.model_copy(update={"cases": [with_statistics(case, reference) for case in under]})
+    cases = [case.model_copy(update=best_ceilings(bare.ceilings, case)) for case in bare.cases]
+    return bare.model_copy(update={"cases": [with_statistics(case, reference) for case in cases]})
+
+
+def _collect(events: Iterable[Event]) -> Fields:
+    """Return the fields of `Results`, without statistics."""
+    run: Fields = {}
+    lists: dict[str, list[Fields]] = {name: [] for name in _LISTS_OF_RUN.values()}
+    cases: dict[int, Fields] = {}
+    backends: dict[int, dict[str, Fields]] = {}
+    for event in events:
+        match event:
+            case RunEvent() | FinishEvent():
+                run.update(event.facts())
+            case CaseEvent():
+                cases[event.case] = {"stopped": CUT_OFF, **event.facts()}
+                backends[event.case] = {}
+            case CaseEndEvent():
+                _case(cases, event.case).update(event.facts())
+            case BackendEvent() | LaunchEvent() | SampleEvent():
+                _add(event, _case(backends, event.case))
+            case _:
+                lists[_LISTS_OF_RUN[type(event)]].append(event.facts())
+    if not run:
+        raise ResultsError("the journal holds no run")
+    return {
+        **run,
+        **lists,
+        "cases": [{**fields, "backends": list(backends[number].values())} for number, fields in cases.items()],
+    }
+
+
+def _add(event: BackendEvent | LaunchEvent | SampleEvent, instances: dict[str, Fields]) -> None:
+    """Add an event to the fields of its instance."""
+    empty: Fields = {"instance": event.instance, "launches": [], "samples": []}
+    fields = instances.setdefault(event.instance, empty)
+    match event:
+        case BackendEvent():
+            fields.update(event.facts())
+        case LaunchEvent():
+            fields["launches"].append(event.facts())
+        case SampleEvent():
+            fields["samples"].append(event.facts())
+
+
+def _case(known: dict[int, Any], number: int) -> Any:
+    if number not in known:
+        raise ResultsError(f"does not fit {SCHEMA}: an event of case {number}, which has not begun")
+    return known[number]

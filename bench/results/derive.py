@@ -51,11 +51,10 @@ def with_statistics(case: Case, wanted: str) -> Case:
             ceiling = case.ceiling_of(backend.device)
             ratio = _ratio(case, base, backend.samples) if backend.instance != reference else None
             if step:
-                update["step_seconds"] = Estimate(**step._asdict())
+                update["step_seconds"] = step
                 update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
                 update["ceiling_share"] = gflops / ceiling if ceiling else None
-            if on_device:
-                update["device_step_seconds"] = Estimate(**on_device._asdict())
+            update["device_step_seconds"] = on_device
             update["ratio"] = ratio
         backends.append(backend.model_copy(update=update))
     floor = _noise_floor(case, by_instance)
@@ -65,8 +64,7 @@ def with_statistics(case: Case, wanted: str) -> Case:
 
 
 def _ratio(case: Case, reference: list[Sample], other: list[Sample]) -> Estimate | None:
-    found = intervals.ratio(reference, other, chosen=case.launches_chosen)
-    return Estimate(**found._asdict()) if found else None
+    return intervals.ratio(reference, other, chosen=case.launches_chosen)
 
 
 def pairs_of(case: Case) -> list[Pair]:

@@ -1,4 +1,7 @@
-"""The journal: appends events to journal.jsonl, each on disk before the call returns, and reads them back."""
+"""The journal of a run, journal.jsonl: one event a line, on disk before the call that wrote it returns.
+
+Results are built from the journal, so that a killed run loses at most the sample it was timing.
+"""
 
 import json
 import os
@@ -7,19 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench.results.events import Event, parse_event
 from bench.results.schema import ResultsError
 
 
 class Journal:
-    """Appends events to journal.jsonl, each on disk before the call returns. A context manager."""
+    """Appends events to journal.jsonl in a folder, which is created if it is absent. A context manager."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / "journal.jsonl").open("a", encoding="utf-8")
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event. Raises OSError where the disk will not take it."""
-        self._file.write(json.dumps({"event": event, **fields}, allow_nan=False) + "\n")
+    def write(self, event: Event) -> None:
+        """Append one event and sync it to the disk.
+
+        Raises
+        ------
+        OSError
+            The disk is full or cannot be written.
+        ValueError
+            The event holds a NaN or an infinity, which JSON lacks.
+        """
+        self._file.write(json.dumps(event.line(), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -33,35 +45,46 @@ class Journal:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The events of a journal. A last line cut short is the sample that was in flight: it is left out."""
+def read_journal(path: Path) -> list[Event]:
+    """Return the events of a journal. A last line that was cut short is left out.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ResultsError
+        Naming the line that holds no event, and why.
+    """
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.split("\n")
-    events = []
+    events: list[Event] = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            event = parse_json(line)
+            fields = parse_json(line)
         except NOT_JSON as error:
             if number == len(lines):
                 break
             raise ResultsError(f"{path}, line {number}: {error}") from None
-        if not isinstance(event, dict) or "event" not in event:
+        if not isinstance(fields, dict) or "event" not in fields:
             raise ResultsError(f"{path}, line {number}: not an event of a pyfnn journal")
-        events.append(event)
+        try:
+            events.append(parse_event(fields))
+        except ResultsError as error:
+            raise ResultsError(f"{path}, line {number}: {error}") from None
     return events
 
 
-NOT_JSON = (ValueError, RecursionError)
+NOT_JSON = (ValueError, RecursionError)  # raised by `parse_json`
 
 
 def parse_json(text: str) -> Any:
-    """JSON, which has no NaN and no infinities, whatever Python's own reader says."""
+    """Parse JSON strictly: NaN and infinities, which Python's parser accepts, are errors."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")

@@ -1,13 +1,13 @@
-"""What a run leaves behind: the journal it writes as it goes, and the results built from it. Measures nothing.
+"""The results of a run: what results.json holds, as frozen models. Writes, reads and computes nothing.
 
-`journal.jsonl` is the truth: one event a line, flushed and synced. `results.json` is built from it, by `build`, and
-can be built again at any time; a killed run loses at most the sample in flight.
+The same models give the journal's events their fields (see `bench.results.events`).
 """
 
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.terms import Status, SweepPoint, Value, When, case_title
 from pyfnn.errors import PyfnnError
 
@@ -15,15 +15,7 @@ SCHEMA: Final = "pyfnn-results/1"
 
 
 class ResultsError(PyfnnError):
-    """A results file or journal that cannot be used; the message says what is wrong and where."""
-
-
-class Estimate(Value):
-    """A centre and its 95 % interval; see `bench.intervals.Estimate`."""
-
-    median: float = Field(gt=0)
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
+    """A results file or journal that cannot be used; the message names the place and what is wrong there."""
 
 
 class Sample(Value):
@@ -31,29 +23,29 @@ class Sample(Value):
 
     launch: int
     round: int
-    seconds: float = Field(gt=0)  # on the worker's own clock
+    seconds: float = Field(gt=0)  # by the worker's clock
     steps: int = Field(gt=0)
-    cpu_seconds: float  # of the worker process over the block
-    wall_seconds: float  # the driver's view of the block
+    cpu_seconds: float  # of the worker process during the block
+    wall_seconds: float  # by the driver's clock
     involuntary_switches: int | None = None
-    device_seconds: float | None = Field(default=None, gt=0)  # on the device's own clock, where it has one
-    retries: int = 0  # turns refused before this one, for a clock or CPU time that did not fit
-    outlier: bool = False  # beyond Tukey's fences among its backend's samples; kept and used like any other
+    device_seconds: float | None = Field(default=None, gt=0)  # by the device's clock, where the device has one
+    retries: int = 0  # turns rejected before this one because clocks or CPU time did not fit
+    outlier: bool = False  # beyond Tukey's fences among its backend's samples; a label only, every sample counts
 
 
 class Launch(Value):
-    """What one fresh process cost before it could be timed."""
+    """Costs of one fresh process before its first timed block."""
 
     launch: int
-    startup_seconds: float = Field(ge=0)  # from its launch to its first reply
-    first_step_seconds: float = Field(ge=0)  # from its launch to the end of its first step, loading the data included
-    warmup_seconds: float = Field(ge=0)  # of untimed blocks, until they had stopped getting faster
+    startup_seconds: float = Field(ge=0)  # from the start of the process to its first reply
+    first_step_seconds: float = Field(ge=0)  # from the start of the process to the end of its first step, data included
+    warmup_seconds: float = Field(ge=0)  # of untimed blocks, until the steady state
     warmup_blocks: int = Field(ge=0)
-    settled: bool  # whether they ever did
+    settled: bool  # True where the blocks reached a steady state
 
 
 class Curve(Value):
-    """Loss against wall time at the ends of epochs; entry 0 is the starting θ, at 0 seconds."""
+    """Loss against training time at the ends of epochs; entry 0 is the starting θ, at 0 seconds."""
 
     epochs: list[int]
     seconds: list[float]
@@ -69,27 +61,41 @@ class Curve(Value):
 
 
 class Pool(Value):
-    """A BLAS or a pool of threads in a process, as it says itself once it has the workload."""
+    """A BLAS or a thread pool in a worker process, as the process reports it once the workload is loaded."""
 
     kind: str  # blas or openmp
-    library: str  # its name and version
-    kernels: str | None = None  # that a BLAS has chosen for this CPU
+    library: str  # name and version
+    kernels: str | None = None  # those that a BLAS selected for this CPU
     threads: int
     file: str
 
 
-class BackendResult(Value):
-    """One instance of a backend in one case. `instance` is the name, or name@2 for the second arm of an A/A pair.
-
-    `threads_seen` is its own word; `cpus`, those its threads may run on, the system's; `pools` are known of what Python
-    hosts alone. `build_seconds` is what building its program took, in this run or before it; the seconds of starting,
-    of the first step and of warming up are medians over the launches.
-    """
+class BackendIdentity(Value):
+    """The names of a backend. `instance` is the name, or name@2 for the second instance of an A/A pair."""
 
     name: str
     instance: str
     language: str
     division: str
+
+
+class BackendReport(Value):
+    """Facts about a backend that become known while a case runs.
+
+    Attributes
+    ----------
+    threads_seen : int or None
+        As the worker reports it.
+    cpus : list of int or None
+        CPUs that the worker's threads may run on, as the system reports them.
+    pools : list of Pool or None
+        Known for backends that Python hosts only.
+    build_seconds : float or None
+        Time to build the program, in this run or an earlier one.
+    startup_seconds, first_step_seconds, warmup_seconds : float or None
+        Medians over the launches.
+    """
+
     device: str = "cpu"
     arithmetic: str | None = None
     status: Status = "not_run"
@@ -106,6 +112,11 @@ class BackendResult(Value):
     first_step_seconds: float | None = None
     warmup_seconds: float | None = None
     source_lines: int | None = None
+
+
+class BackendResult(BackendReport, BackendIdentity):
+    """One instance of a backend in one case: its facts, its samples and the statistics of the samples."""
+
     launches: list[Launch] = []
     samples: list[Sample] = []
     curve: Curve | None = None
@@ -117,7 +128,7 @@ class BackendResult(Value):
 
 
 class Peak(Value):
-    """Multiply-adds in registers, two operations each, on all threads together, or on the whole device."""
+    """Rate of multiply-adds in registers, two operations each, of all threads together or of the whole device."""
 
     device: str = "cpu"
     level: str
@@ -127,7 +138,7 @@ class Peak(Value):
 
 
 class Bandwidth(Value):
-    """Memory traffic of all threads together, over arrays of `bytes` in all; counted as STREAM does."""
+    """Memory traffic of all threads together over arrays of `bytes` bytes in total, counted as STREAM counts it."""
 
     device: str = "cpu"
     traffic: str
@@ -137,7 +148,7 @@ class Bandwidth(Value):
 
 
 class Ceilings(Value):
-    """What this machine could do, probed before or after all measurement; or why that is not known."""
+    """Peak rates of this machine, probed before or after all measurement; `absent` has the reason where not probed."""
 
     when: When
     peaks: list[Peak] = []
@@ -146,9 +157,10 @@ class Ceilings(Value):
 
 
 class DeviceState(Value):
-    """What a device's sensors said between two timed blocks, or before or after all of them (`case` is None then).
+    """Sensor readings of a device between two timed blocks; `case` is None before and after all of them.
 
-    `held_down` names what held its clocks down at that moment or, as far as the driver counts it, since the one before.
+    `held_down` names the causes that limited the device's clocks at that moment or, for causes that the driver counts,
+    since the previous reading.
     """
 
     device: str = "cuda"
@@ -163,18 +175,18 @@ class DeviceState(Value):
 
 
 class HostState(Value):
-    """What the machine was doing: at the moment before measuring; over all of the run, ourselves included, after it."""
+    """Load of the machine: just before measuring, without this run; and over the whole run, this run included."""
 
     when: When
-    busy_cpus: float | None = None  # CPUs' worth of work, on the CPUs that may be used
-    steal: float | None = None  # the share of the time that a hypervisor gave to others
+    busy_cpus: float | None = None  # CPUs' worth of work, on the CPUs that this process may use
+    steal: float | None = None  # share of the time that a hypervisor gave to other machines
     load_1min: float | None = None
     celsius: float | None = None
     memory_available_bytes: int | None = None
 
 
 class Warned(Value):
-    """What stood in the way of good measurements, and what to do about it: see bench/advice.py."""
+    """A warning about the conditions of the run, with its remedy: see `bench.advice`."""
 
     when: When
     name: str
@@ -183,22 +195,24 @@ class Warned(Value):
 
 
 class Pair(Value):
-    """How many times faster `backend` is than `than`, over the launches and rounds that both took part in."""
+    """The ratio of two backends, above 1 where `backend` is faster than `than`; from rounds with a sample of both."""
 
     backend: str
     than: str
     ratio: Estimate
 
 
-class Case(Value):
-    """One (workload, operation, dtype, threads) and everyone in it.
+class CaseHead(Value):
+    """The work of one case: workload, operation, dtype and threads.
 
-    `reference` is who the ratios are to: the run's setting, or its stand-in where that one failed. With `members` above
-    1, so many networks were trained at once, and a step is a step of one of them. `ceiling_gflops` is
-    the best multiply-add probe of its dtype and thread count; `device_ceilings` has that of each other device.
-    `bytes_per_step` is the least a step would move if nothing were kept near: θ, and the rows. `launches_chosen`: see
-    `bench.intervals.Stop`. `pairs` has the ratio of any two backends once, whatever their divisions. A
-    case of a sweep has in `sweep` which point of it.
+    Attributes
+    ----------
+    bytes_per_step : float or None
+        Least memory traffic of a step with nothing cached: θ and the rows of the batch.
+    members : int
+        Networks trained at once. A step is a step of one of them.
+    sweep : SweepPoint or None
+        Place of the case in a sweep.
     """
 
     workload: str
@@ -212,6 +226,25 @@ class Case(Value):
     members: int = Field(default=1, ge=1)
     sweep: SweepPoint | None = None
     data: str = ""
+
+
+class Case(CaseHead):
+    """One case with all its backends.
+
+    Attributes
+    ----------
+    ceiling_gflops : float or None
+        Best multiply-add probe of the case's dtype and thread count on the CPU.
+    device_ceilings : dict of str to float
+        Best multiply-add probe of the case's dtype by device other than the CPU.
+    reference : str or None
+        Backend that the ratios are to: the one in the settings, or its replacement where that one failed.
+    launches_chosen : bool
+        See `bench.statistics.stopping.Stop`.
+    pairs : list of Pair or None
+        The ratio of every two backends, of any divisions, once.
+    """
+
     ceiling_gflops: float | None = None
     device_ceilings: dict[str, float] = {}
     noise_floor: float | None = Field(default=None, ge=0)
@@ -223,11 +256,11 @@ class Case(Value):
 
     @property
     def title(self) -> str:
-        """See `case_title`."""
+        """Title of the case: see `case_title`."""
         return case_title(self.workload, self.operation, self.dtype, self.threads, self.members)
 
     def ceiling_of(self, device: str) -> float | None:
-        """What a backend on this device is held against, in GFLOP/s; None where that was not probed."""
+        """Return the peak rate of a device in GFLOP/s; None where it was not probed."""
         return self.ceiling_gflops if device == "cpu" else self.device_ceilings.get(device)
 
 
@@ -247,5 +280,7 @@ class Results(Value):
 
 
 def first_error(error: ValidationError) -> str:
+    """Return the place and the message of the first validation error."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -1,4 +1,4 @@
-"""Reads and writes results.json, and checks a file against its own samples."""
+"""Writes and reads results.json, and checks the statistics in a file against its own samples."""
 
 import math
 import os
@@ -15,7 +15,13 @@ from bench.results.schema import SCHEMA, Case, Estimate, Results, ResultsError, 
 
 
 def save_results(results: Results, folder: Path) -> Path:
-    """Write results.json, whole or not at all. Raises OSError where the disk will not take it."""
+    """Write results.json into a folder and return its path. An existing file is replaced as a whole or kept.
+
+    Raises
+    ------
+    OSError
+        The disk is full or cannot be written.
+    """
     path = folder / "results.json"
     partial = path.with_suffix(".json.partial")
     try:
@@ -30,12 +36,12 @@ def save_results(results: Results, folder: Path) -> Path:
 
 
 def load_results(folder: Path) -> Results:
-    """The results in a folder, from results.json or, where a run was killed before writing it, from its journal.
+    """Return the results in a folder: from results.json or, where a run was killed before writing it, from its journal.
 
     Raises
     ------
     ResultsError
-        What is wrong and where: no such file, cut short, edited, of another schema.
+        Naming the file and what is wrong: it is absent, cut short, edited, or of another schema.
     """
     path, journal = folder / "results.json", folder / "journal.jsonl"
     if not path.exists() and journal.exists():
@@ -45,8 +51,8 @@ def load_results(folder: Path) -> Results:
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from None
     except NOT_JSON as error:  # UnicodeDecodeError is a ValueError
-        way_out = f"; {journal.name} beside it may be whole: without {path.name} it is read" if journal.exists() else ""
-        raise ResultsError(f"{path} is cut short or altered: {error}{way_out}") from None
+        remedy = f"; remove {path.name} to build the results from {journal.name} beside it" if journal.exists() else ""
+        raise ResultsError(f"{path} is cut short or altered: {error}{remedy}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise ResultsError(f"{path}: schema is {schema!r}; this version reads {SCHEMA!r}")
@@ -72,31 +78,31 @@ def _from_journal(path: Path) -> Results:
 
 
 def _edited(results: Results) -> str | None:
-    """The first statistic that is not what the samples give; None where all are."""
-    wanted = str(results.settings.get("reference", "numpy"))
+    """Return the place of the first statistic that differs from the one its samples give; None where all agree."""
+    reference = str(results.settings.get("reference", "numpy"))
     for at, case in enumerate(results.cases):
-        found_ceilings = best_ceilings(results.ceilings, case)
-        if not _agree(case.ceiling_gflops, found_ceilings["ceiling_gflops"]):
+        ceilings = best_ceilings(results.ceilings, case)
+        if not _agree(case.ceiling_gflops, ceilings["ceiling_gflops"]):
             return f"cases.{at}.ceiling_gflops"
-        if not _agree_by_name(case.device_ceilings, found_ceilings["device_ceilings"]):
+        if not _agree_by_name(case.device_ceilings, ceilings["device_ceilings"]):
             return f"cases.{at}.device_ceilings"
-        again = with_statistics(case, wanted)
+        again = with_statistics(case, reference)
         if case.reference != again.reference:
             return f"cases.{at}.reference"
         if not _agree(case.noise_floor, again.noise_floor):
             return f"cases.{at}.noise_floor"
-        for number, (said, found) in enumerate(zip(case.backends, again.backends, strict=True)):
+        for number, (stored, computed) in enumerate(zip(case.backends, again.backends, strict=True)):
             for name in (*STATISTIC_FIELDS, *COST_FIELDS):
-                if not _agree(getattr(said, name), getattr(found, name)):
+                if not _agree(getattr(stored, name), getattr(computed, name)):
                     return f"cases.{at}.backends.{number}.{name}"
         if case.pairs is not None and not _agree_by_name(_ratios_of(case), _ratios_of(again)):
             return f"cases.{at}.pairs"
     return None
 
 
-def _agree(said: Estimate | float | None, found: Estimate | float | None) -> bool:
-    """Equal but for rounding: another machine's logarithm may differ in its last bits."""
-    ours, theirs = _numbers(said), _numbers(found)
+def _agree(stored: Estimate | float | None, computed: Estimate | float | None) -> bool:
+    """Compare two statistics; the logarithms of another machine may differ in their last bits."""
+    ours, theirs = _numbers(stored), _numbers(computed)
     close = (math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(ours, theirs, strict=False))
     return len(ours) == len(theirs) and all(close)
 
@@ -105,8 +111,8 @@ def _ratios_of(case: Case) -> dict[tuple[str, str], Estimate]:
     return {(pair.backend, pair.than): pair.ratio for pair in case.pairs or []}
 
 
-def _agree_by_name(said: Mapping[Any, Estimate | float], found: Mapping[Any, Estimate | float]) -> bool:
-    return said.keys() == found.keys() and all(_agree(said[name], found[name]) for name in said)
+def _agree_by_name(stored: Mapping[Any, Estimate | float], computed: Mapping[Any, Estimate | float]) -> bool:
+    return stored.keys() == computed.keys() and all(_agree(stored[name], computed[name]) for name in stored)
 
 
 def _numbers(value: Estimate | float | None) -> tuple[float, ...]:

@@ -1,32 +1,36 @@
-"""From samples to statements: step times, paired ratios, their intervals, the noise floor. Pure functions.
+"""Step times, ratios of step times, their intervals and the noise floor, computed from samples. Pure functions.
 
-Everything is on a log scale: times and ratios of times vary by factors. A launch is the unit of replication, since
-samples within one process share its memory layout and its luck (Kalibera and Jones 2013, "Rigorous benchmarking in
-reasonable time", section 6).
+All statistics are on a log scale, because step times and their ratios vary by factors. The launch is the unit of
+replication, because the samples of one process share its memory layout (Kalibera and Jones 2013, "Rigorous benchmarking
+in reasonable time", section 6).
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, quantiles
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
+from pydantic import ConfigDict, Field
 from scipy.stats import t as student_t
 
 CONFIDENCE = 0.95
 MIN_LAUNCHES = 5
-WIDENED = 1.08  # see `launches_needed`
-_WARM_WINDOW = 3  # blocks
-_WARM_GAIN = 0.02
+WIDENED = 1.08  # factor on an interval's width where the samples chose the number of launches: see `launches_needed`
+_STEADY_WINDOW = 3  # blocks
+_STEADY_GAIN = 0.02  # fraction
+
+_Positive = Annotated[float, Field(gt=0)]
 
 
 class Timed(Protocol):
-    """What a sample must tell."""
+    """A timed block."""
 
     @property
     def launch(self) -> int:
-        """Number of the launch it was taken in."""
+        """Number of the launch in which the block ran."""
 
     @property
     def round(self) -> int:
@@ -34,33 +38,56 @@ class Timed(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Length of the timed block."""
+        """Duration of the block."""
 
     @property
     def steps(self) -> int:
-        """Steps in the block."""
+        """Number of steps in the block."""
 
 
-class Estimate(NamedTuple):
-    """A centre and its interval. `median` is exp(mean of logs): the median of what is symmetric in logs."""
+@dataclass(frozen=True)
+class Estimate:
+    """A centre and its 95 % interval, in the unit of the estimated quantity.
 
-    median: float
-    low: float
-    high: float
+    The bounds of a results file are checked when it is read; a value made here is not checked.
+
+    Attributes
+    ----------
+    median : float
+        exp(mean of the logs), which is the median of a distribution that is symmetric in the logs.
+    low, high : float
+        Bounds of the interval.
+    """
+
+    median: _Positive
+    low: _Positive
+    high: _Positive
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @lru_cache
 def quantile(degrees: int, confidence: float) -> float:
+    """Return the two-sided quantile of Student's t distribution."""
     return float(student_t.ppf((1 + confidence) / 2, degrees))
 
 
 def log_spread(logs: Sequence[float]) -> float:
+    """Return the sample standard deviation of `logs`."""
     centre = fmean(logs)
     return math.sqrt(math.fsum((log - centre) ** 2 for log in logs) / (len(logs) - 1))
 
 
 def t_interval(logs: Sequence[float], confidence: float = CONFIDENCE, widened: float = 1.0) -> Estimate | None:
-    """Student's t interval of the mean of `logs`, taken back from the log scale; None for fewer than two values."""
+    """Return the exponential of the mean of `logs` with Student's t interval; None for fewer than two values.
+
+    Parameters
+    ----------
+    logs : sequence of float
+    confidence : float
+    widened : float
+        Factor on the half-width, on the log scale.
+    """
     if len(logs) < 2:
         return None
     centre = fmean(logs)
@@ -68,7 +95,8 @@ def t_interval(logs: Sequence[float], confidence: float = CONFIDENCE, widened: f
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
-def _by_turn(samples: Iterable[Timed]) -> dict[tuple[int, int], float]:
+def _log_step_times(samples: Iterable[Timed]) -> dict[tuple[int, int], float]:
+    """Return the log of each sample's step time by (launch, round)."""
     return {(s.launch, s.round): math.log(s.seconds / s.steps) for s in samples}
 
 
@@ -80,57 +108,63 @@ def _launch_means(logs: dict[tuple[int, int], float]) -> list[float]:
 
 
 def step_seconds(samples: Iterable[Timed]) -> Estimate | None:
-    """Seconds a step: launch means first, then a t interval over launches."""
-    return t_interval(_launch_means(_by_turn(samples)))
+    """Return the seconds a step takes: the t interval of the launch means. None for fewer than two launches."""
+    return t_interval(_launch_means(_log_step_times(samples)))
 
 
 def log_ratios(reference: Iterable[Timed], other: Iterable[Timed]) -> list[float]:
-    """Each launch's mean log(reference's step time / other's), paired within the rounds both took part in."""
-    ours, theirs = _by_turn(reference), _by_turn(other)
+    """Return for each launch the mean of log(step time of `reference` / step time of `other`).
+
+    The means are over the rounds in which both have a sample.
+    """
+    ours, theirs = _log_step_times(reference), _log_step_times(other)
     return _launch_means({turn: ours[turn] - theirs[turn] for turn in ours.keys() & theirs.keys()})
 
 
 def ratio(reference: Iterable[Timed], other: Iterable[Timed], *, chosen: bool = False) -> Estimate | None:
-    """How many times faster `other` is than `reference`; above 1 is faster. None for fewer than two launches.
+    """Return how many times faster `other` is than `reference`. None for fewer than two common launches.
 
     Parameters
     ----------
     reference, other : iterable of Timed
     chosen : bool
-        Whether the samples' own spread chose how many launches there are, beyond the least: then the interval is
-        wider by `WIDENED`.
+        True where the spread of the samples chose the number of launches; the interval is then wider by `WIDENED`.
     """
     return t_interval(log_ratios(reference, other), widened=WIDENED if chosen else 1.0)
 
 
 def noise_floor(a_a: Estimate) -> float:
-    """How far from 1 an A/A interval reaches, as a fraction: 0.03 for (0.98, 1.03)."""
+    """Return the distance from 1 of the farther bound of an A/A interval, as a fraction: 0.03 for (0.98, 1.03)."""
     return math.exp(max(abs(math.log(a_a.low)), abs(math.log(a_a.high)))) - 1
 
 
 def steady_state(seconds: Sequence[float]) -> bool:
-    """Whether equal blocks, one after the other, have stopped getting faster.
+    """Return True once successive blocks of equal length have stopped getting faster.
 
-    None of the last three beats the fastest before them by over 2 %. By minima, since what else runs on a machine only
-    ever adds time: the blocks of a compiled program settle at once however noisy, those of a JIT language with its last
-    compilation (of how that can look: Barrett et al. 2017, "Virtual machine warmup blows hot and cold").
+    None of the last three blocks may be more than 2 % faster than the fastest block before them. The rule compares
+    minima, because other processes can only lengthen a block: a compiled program is steady at once however noisy the
+    machine, a JIT language after its last compilation (examples: Barrett et al. 2017, "Virtual machine warmup blows hot
+    and cold").
     """
-    before, window = seconds[:-_WARM_WINDOW], seconds[-_WARM_WINDOW:]
-    return bool(before) and min(window) >= min(before) * (1 - _WARM_GAIN)
+    before, window = seconds[:-_STEADY_WINDOW], seconds[-_STEADY_WINDOW:]
+    return bool(before) and min(window) >= min(before) * (1 - _STEADY_GAIN)
 
 
 def gain_within_launches(samples: Iterable[Timed]) -> Estimate | None:
-    """How many times faster the last round of a launch is than its first; above 1 was not warm. None as for `ratio`."""
+    """Return how many times faster the last round of a launch is than its first.
+
+    A value above 1 means that the launch was not warm. None for fewer than two launches of several rounds.
+    """
     launches: dict[int, dict[int, float]] = defaultdict(dict)
-    for (launch, number), value in _by_turn(samples).items():
+    for (launch, number), value in _log_step_times(samples).items():
         launches[launch][number] = value
     return t_interval([turns[min(turns)] - turns[max(turns)] for turns in launches.values() if len(turns) > 1])
 
 
 def outliers(samples: Sequence[Timed]) -> list[bool]:
-    """Which samples lie beyond Tukey's fences, 1.5 quartile distances outside the quartiles, on the log scale.
+    """Label the samples beyond Tukey's fences: 1.5 quartile distances outside the quartiles, on the log scale.
 
-    A label for the reader (Tukey 1977, "Exploratory Data Analysis", section 2E); nothing is ever dropped for it.
+    The label is for readers; no statistic drops a sample (Tukey 1977, "Exploratory Data Analysis", section 2E).
     """
     logs = [math.log(sample.seconds / sample.steps) for sample in samples]
     if len(logs) < 4:
@@ -144,7 +178,7 @@ Verdict = Literal["faster", "slower", "no difference shown"]
 
 
 def verdict(estimate: Estimate, noise_floor: float | None) -> Verdict:
-    """What may be said of a ratio: "faster" only where the whole interval clears both 1 and the noise floor."""
+    """Return "faster" or "slower" where the whole interval of a ratio lies beyond the noise floor around 1."""
     floor = 1 + (noise_floor or 0.0)
     if estimate.low > floor:
         return "faster"

@@ -1,4 +1,4 @@
-"""The stopping rule: how many launches a precision needs, and when a run ends."""
+"""The stopping rule: the number of launches that a precision needs, and when a case ends."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,17 +13,28 @@ MOST_LAUNCHES = 100
 def launches_needed(
     logs: Sequence[float], precision: float, least: int = MIN_LAUNCHES, confidence: float = CONFIDENCE
 ) -> int:
-    """How many launches bring the interval's half-width down to `precision` (a fraction), judged from those made.
+    """Return how many launches bring a ratio's half-width down to `precision`, estimated from the launches so far.
 
-    Stein's two-stage rule (Stein 1945, Annals of Mathematical Statistics 16(3), 243-258). Asked again when so many are
-    made, it says as many once more where the interval is as narrow as wished, else how many more it takes.
+    Stein's two-stage rule (Stein 1945, Annals of Mathematical Statistics 16(3), 243-258). The result is the number of
+    launches so far where the interval is already narrow enough.
 
-    A number chosen by the spread favours samples that happen to agree, and so intervals too narrow: with five launches
-    first, and only one ratio to look at, they hold the truth 92 % of the time at worst. Hence `WIDENED` for all beyond
-    the least. (That is the internal pilot of clinical trials: Kieser and Friede 2000, "Re-calculating the sample size
-    in internal pilot study designs with control of the type I error rate", Statistics in Medicine 19(7), 901-911, who
-    likewise make up for it by a level that is chosen for the worst case.) Stein's own interval, by the first stage's
-    spread, is exact for normal samples and breaks with other ones: see docs/method.md.
+    A number of launches that the spread chooses favours samples that happen to agree, and so intervals that are too
+    narrow: with five launches first and one ratio, they cover the true ratio 92 % of the time in the worst case.
+    `WIDENED` corrects for this once there are more than `least` launches. The method is the internal pilot study of
+    clinical trials (Kieser and Friede 2000, "Re-calculating the sample size in internal pilot study designs with
+    control of the type I error rate", Statistics in Medicine 19(7), 901-911), which also adjusts the level for the
+    worst case. Stein's own interval, from the spread of the first stage, is exact for normal samples and fails for
+    others: see docs/method.md.
+
+    Parameters
+    ----------
+    logs : sequence of float
+        The `log_ratios` of one ratio: one value a launch, at least two.
+    precision : float
+        Half-width as a fraction: 0.02 is 2 %.
+    least : int
+        Launches that every case makes.
+    confidence : float
     """
     widened = WIDENED if len(logs) > least else 1.0
     margin = widened * quantile(len(logs) - 1, confidence) * log_spread(logs)
@@ -31,21 +42,20 @@ def launches_needed(
 
 
 def launches_wanted(pairs: Iterable[Sequence[float]], precision: float, least: int = MIN_LAUNCHES) -> int | None:
-    """How many launches the widest of several ratios needs; None where none of them has an interval.
+    """Return how many launches the widest of several ratios needs; None where no ratio has an interval.
 
     Parameters
     ----------
     pairs : iterable of sequence of float
-        For each ratio that is to be so precise its `log_ratios`.
-    precision : float
-    least : int
-        The launches that are made whatever they show.
+        The `log_ratios` of each ratio that must reach the precision.
+    precision, least
+        See `launches_needed`.
     """
     return max((launches_needed(logs, precision, least) for logs in pairs if len(logs) > 1), default=None)
 
 
 class Stop(NamedTuple):
-    """Why no more launches are made, and whether their number was `chosen` by the samples (see `ratio`)."""
+    """The reason a case ends; `chosen` is True where the samples' spread set the number of launches (see `ratio`)."""
 
     why: str
     chosen: bool = False
@@ -60,19 +70,19 @@ def stop(
     least: int = MIN_LAUNCHES,
     reference: str = "the reference",
 ) -> Stop | None:
-    """Whether to stop after so many launches, at least `least`; None to go on.
+    """Decide whether a case ends after `made` launches, at least `least`; None to make another launch.
 
     Parameters
     ----------
     made : int
     wanted : int or None
-        What `launches_wanted` said when last asked: after the first `least`, and whenever so many as it said are made.
+        Last result of `launches_wanted`.
     spent, budget : float
-        Seconds. Another launch is made where it will fit, by what those before it took on average.
+        Seconds. Another launch must fit the budget if it takes as long as the launches so far took on average.
     precision : float
     least : int
     reference : str
-        Who those ratios are to.
+        Name of the ratios' reference, for the message.
     """
     aim = f"every ratio to {reference} within \N{PLUS-MINUS SIGN}{100 * precision:.3g} %"
     if wanted is None:
@@ -89,14 +99,14 @@ def stop(
 
 @dataclass
 class Stopping:
-    """Asked after every launch of a case whether to make another.
+    """The decision after each launch of a case whether to make another one.
 
-    The precision is judged after the least launches, and again whenever so many as that said are made.
+    The number of launches needed is estimated after the first `least` launches, and again each time it is reached.
 
     Parameters
     ----------
     precision, budget, least
-        As for `stop`.
+        See `stop`.
     """
 
     precision: float
@@ -111,7 +121,15 @@ class Stopping:
         pairs: Iterable[Sequence[float]],
         reference: str = "the reference",
     ) -> Stop | None:
-        """Whether to stop; None to go on. `pairs`: for each ratio that is to be so precise its `log_ratios` by now."""
+        """Decide whether the case ends; None to make another launch.
+
+        Parameters
+        ----------
+        made, spent, reference
+            See `stop`.
+        pairs
+            See `launches_wanted`.
+        """
         if made < self.least:
             return None
         if self._wanted is None or made >= self._wanted:

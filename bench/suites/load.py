@@ -1,4 +1,4 @@
-"""Reads suites and workloads from .toml files, and combines them into cases."""
+"""Reads suites and workloads from the .toml files here or from a user's file, and combines them into cases."""
 
 import sys
 from functools import cache
@@ -48,22 +48,22 @@ def _read(path: Path) -> _File:
 
 @cache
 def built_in_workloads() -> dict[str, Workload]:
-    """The named workloads by name."""
+    """Return the workloads of workloads.toml by name."""
     return _read(HERE / "workloads.toml").workload
 
 
 def built_in_suites() -> list[str]:
-    """Names of the suites that come with pyfnn."""
+    """Return the names of the suites that come with pyfnn."""
     return sorted(path.stem for path in HERE.glob("*.toml") if path.stem != "workloads")
 
 
 def load_suite(name: str) -> tuple[Suite, dict[str, Workload]]:
-    """A suite by name or by the path of a .toml file, and every workload that it can name.
+    """Return a suite, given by name or by the path of a .toml file, and every workload that it can name.
 
     Raises
     ------
     UnknownName
-        Neither a suite of ours nor a file.
+        Neither a built-in suite nor a .toml file.
     InvalidInput
         Naming the file, the field, the value and the rule.
     """
@@ -87,13 +87,13 @@ def load_suite(name: str) -> tuple[Suite, dict[str, Workload]]:
     if file.suite.sweep is None:
         return file.suite, workloads
     try:
-        return _spread_out(file.suite, file.suite.sweep, workloads)
+        return _expand_sweep(file.suite, file.suite.sweep, workloads)
     except PyfnnError as error:
         raise InvalidInput(f"{path}: suite.{error}") from None
 
 
-def _spread_out(suite: Suite, sweep: Sweep, workloads: dict[str, Workload]) -> tuple[Suite, dict[str, Workload]]:
-    """The suite with the workloads and thread counts of its sweep's points, and every workload with those."""
+def _expand_sweep(suite: Suite, sweep: Sweep, workloads: dict[str, Workload]) -> tuple[Suite, dict[str, Workload]]:
+    """Return the suite with the workloads or thread counts of its sweep, and all workloads with those of the sweep."""
     if suite.workloads:
         raise InvalidInput(f"workloads = {list(suite.workloads)}: a sweep has its own, made from sweep.workload")
     if sweep.workload not in workloads:
@@ -112,7 +112,7 @@ def _spread_out(suite: Suite, sweep: Sweep, workloads: dict[str, Workload]) -> t
 
 
 def _varied(base: Workload, sweep: Sweep, value: int) -> Workload:
-    """The base at one value of a sweep."""
+    """Return the workload at one value of a sweep."""
     name = sweep.name_of(value)
     if sweep.along == "batch":
         if value > base.rows:
@@ -134,34 +134,40 @@ Named = TypeVar("Named")
 
 
 def look_up(kind: str, name: str, table: dict[str, Named]) -> Named:
-    """table[name], or an error with the nearest match."""
+    """Return table[name].
+
+    Raises
+    ------
+    UnknownName
+        With the nearest match.
+    """
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]
 
 
 def cases_of(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
-    """Every combination a suite asks for, in its order; what is named twice counts once.
+    """Return the cases of a suite in its order; a combination that is named twice counts once.
 
-    Many networks at once are trained and nothing else: other operations have no case of theirs.
+    A combination of a workload with an operation that the workload does not have is left out.
 
     Raises
     ------
     UnknownName
-        A workload that there is not.
+        A workload that does not exist.
     InvalidInput
-        More threads than this process has CPUs, or no training of many networks at once.
+        More threads than this process may use CPUs, or a workload without any of the operations.
     """
     threads = [all_threads() if count == "all" else count for count in suite.threads]
     if max(threads) > all_threads():
         raise InvalidInput(f"threads = {max(threads)}: this process may use {all_threads()} CPUs")
     for name in suite.workloads:
-        if look_up("workload", name, workloads).members > 1 and "train" not in suite.operations:
+        if not set(look_up("workload", name, workloads).operations) & set(suite.operations):
             given = ", ".join(suite.operations)
             raise InvalidInput(f"operations = {given}: many networks at once, as in workload {name}, can train alone")
     every = product(suite.workloads, suite.dtypes, suite.operations, threads)
     return [
         CaseKey(workloads[name], operation, dtype, count, suite.sweep.place_of(name, count) if suite.sweep else None)
         for name, dtype, operation, count in dict.fromkeys(every)
-        if operation == "train" or workloads[name].members == 1
+        if operation in workloads[name].operations
     ]

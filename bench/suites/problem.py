@@ -1,4 +1,4 @@
-"""A workload made concrete: network, θ, data and order, the same on every machine."""
+"""A problem: a workload made concrete as network, θ, data and order, the same on every machine; and its operations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,44 +16,32 @@ from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import InvalidInput
 from pyfnn.network import Network, initialize
 
-
-def forward_flops(sizes: Sequence[int]) -> int:
-    return 2 * sum(m_in * m_out for m_in, m_out in pairwise(sizes))
-
-
-def flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
-    """Operations in one step: of the matrix products alone, nothing else counted."""
-    return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
-
-
-def bytes_moved(key: CaseKey, network: Network) -> int:
-    """What one step cannot do without, were nothing kept near: θ read, θ or its gradient written, the rows read."""
-    theta = network.n_parameters * (1 if key.operation == "forward" else 2)
-    rows = key.workload.batch * (network.sizes[0] + network.sizes[-1])  # forward: the outputs written
-    return np.dtype(key.dtype).itemsize * (theta + rows)
-
-
-MIN_ORDER = 1 << 20  # entries of `order`: enough that no block of 50 ms runs out of them
-_MANY_EPOCHS = 4  # of each member at least: thousands at once on a device are done with one in milliseconds
-_MANY_ORDERS = 4  # times that, of all members' orders together: theirs may run on several threads
-_RATES, _L2 = 2.0, 10.0  # by how much members' own differ from the workload's, up or down, at most
+MIN_ORDER = 1 << 20  # entries of `order`: more than a block of 50 ms uses
+_MEMBER_EPOCHS = 4  # least epochs in a member's order: a device trains thousands of members in milliseconds
+_MEMBER_ORDERS = 4  # times MIN_ORDER in all members' orders together: their backend may use several threads
+_RATE_FACTOR, _L2_FACTOR = 2.0, 10.0  # largest factors, up or down, between a member's values and the workload's
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """What each of many networks has of its own. thetas: (K, n_parameters); l2, rates: (K,); orders: (K, n)."""
+    """The values that differ between many networks. thetas: (K, n_parameters); l2, rates: (K,); orders: (K, n)."""
 
     thetas: NDArray[Any]
     l2: NDArray[np.float64]
     rates: NDArray[np.float64]
     orders: NDArray[np.int64]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in vars(self).values())
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: whole epochs.
+    """A workload made concrete. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L); order: (n,), whole epochs.
 
-    Where there are `members`, the first has this θ.
+    Where there are `members`, theta is the first one's.
     """
 
     network: Network
@@ -64,25 +52,35 @@ class Problem:
     members: Members | None = None
 
     @property
+    def thetas(self) -> NDArray[Any]:
+        """Starting parameters of every network. (K, n_parameters), with K = 1 for one network."""
+        return self.theta[None] if self.members is None else self.members.thetas
+
+    @property
+    def orders(self) -> NDArray[np.int64]:
+        """Order of every network. (K, n), with K = 1 for one network."""
+        return self.order[None] if self.members is None else self.members.orders
+
+    @property
     def n_order(self) -> int:
-        """Entries of the order, or of each member's."""
-        return self.order.size if self.members is None else self.members.orders.shape[1]
+        """Entries of each network's order."""
+        return int(self.orders.shape[1])
 
     @property
     def nbytes(self) -> int:
-        """Of all its arrays."""
-        own = [] if self.members is None else vars(self.members).values()
-        return sum(array.nbytes for array in (self.theta, self.x, self.y, self.order, *own))
+        """Bytes of all arrays."""
+        members = 0 if self.members is None else self.members.nbytes
+        return members + sum(array.nbytes for array in (self.theta, self.x, self.y, self.order))
 
 
 @lru_cache(maxsize=4)
 def make_problem(workload: Workload, dtype: str) -> Problem:
-    """The workload's network, starting θ, data and order, the same on every machine.
+    """Make the workload's network, starting θ, data and order, the same on every machine.
 
     Raises
     ------
     InvalidInput
-        The named dataset has other shapes than the workload says, or there is no memory for it.
+        The named dataset has other shapes than the workload, or the machine has too little memory.
     """
     network = workload.network(dtype)
     numbers = workload.members * network.n_parameters + workload.rows * (network.sizes[0] + network.sizes[-1])
@@ -99,9 +97,9 @@ def make_problem(workload: Workload, dtype: str) -> Problem:
         real = datasets.load(workload.data, workload.seed, dtype).standardized()
         rows = real.train[: workload.rows]
         x, y = real.x[rows], real.y[rows]
-    wanted = ((workload.rows, network.sizes[0]), (workload.rows, network.sizes[-1]))
-    if (x.shape, y.shape) != wanted:
-        raise InvalidInput(f"workload {workload.name}: {workload.data} has shapes {x.shape}, {y.shape}, not {wanted}")
+    shapes = ((workload.rows, network.sizes[0]), (workload.rows, network.sizes[-1]))
+    if (x.shape, y.shape) != shapes:
+        raise InvalidInput(f"workload {workload.name}: {workload.data} has shapes {x.shape}, {y.shape}, not {shapes}")
     rng = np.random.Generator(np.random.PCG64(workload.seed))
     order = _whole_epochs(workload.rows, MIN_ORDER, rng)
     members = _members(workload, network, rng) if workload.members > 1 else None
@@ -109,19 +107,38 @@ def make_problem(workload: Workload, dtype: str) -> Problem:
 
 
 def _whole_epochs(rows: int, least: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return an order of whole epochs, each shuffled, with at least `least` entries."""
     epochs = -(-least // rows)
     return np.concatenate([rng.permutation(rows) for _ in range(epochs)]).astype(np.int64)
 
 
 def _members(workload: Workload, network: Network, rng: np.random.Generator) -> Members:
-    """What each has of its own: the next seed, a rate up to twice or half the workload's, a λ up to ten times or a
-    tenth.
-    """
+    """Draw the members' values: consecutive seeds, rates within a factor of 2, λ within a factor of 10, own orders."""
     K = workload.members
-    least = max(workload.batch, _MANY_EPOCHS * workload.rows, -(-_MANY_ORDERS * MIN_ORDER // K))
+    least = max(workload.batch, _MEMBER_EPOCHS * workload.rows, -(-_MEMBER_ORDERS * MIN_ORDER // K))
     return Members(
         thetas=np.stack([initialize(network, workload.seed + k) for k in range(K)]),
-        l2=workload.l2 * _L2 ** rng.uniform(-1, 1, K),
-        rates=workload.learning_rate * _RATES ** rng.uniform(-1, 1, K),
+        l2=workload.l2 * _L2_FACTOR ** rng.uniform(-1, 1, K),
+        rates=workload.learning_rate * _RATE_FACTOR ** rng.uniform(-1, 1, K),
         orders=np.stack([_whole_epochs(workload.rows, least, rng) for _ in range(K)]),
     )
+
+
+def forward_flops(sizes: Sequence[int]) -> int:
+    """Return the operations of the matrix products in a forward pass of one row."""
+    return 2 * sum(m_in * m_out for m_in, m_out in pairwise(sizes))
+
+
+def flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
+    """Return the operations in one step of a case, those of the matrix products only."""
+    return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
+
+
+def bytes_moved(key: CaseKey, network: Network) -> int:
+    """Return the least memory traffic of a step with nothing cached, in bytes.
+
+    A step reads θ and the rows of the batch, and writes θ or its gradient; a forward pass writes its outputs instead.
+    """
+    theta = network.n_parameters * (1 if key.operation == "forward" else 2)
+    rows = key.workload.batch * (network.sizes[0] + network.sizes[-1])
+    return np.dtype(key.dtype).itemsize * (theta + rows)

@@ -1,4 +1,4 @@
-"""Workloads and suites: what is to be measured, read from the .toml files here or from the user's own."""
+"""Workloads, suites and sweeps as frozen values, and the key of a case. Reads no file."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,14 +6,17 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.terms import Division, Dtype, Operation, SweepAxis, SweepPoint
+from bench.terms import OPERATIONS, Division, Dtype, Operation, SweepAxis, SweepPoint
 from pyfnn.network import Network
 
 
 class Workload(BaseModel):
-    """A network, its data and how it is trained; fixed, so that its results can be compared across runs.
+    """A network, its data and its training; fixed, so that results can be compared across runs.
 
-    With `members` above 1, so many networks at once, each with its own seed, order, rate and λ around those given.
+    Attributes
+    ----------
+    members : int
+        Networks trained at once. Above 1, each has its own seed, order, rate and λ, around those given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,16 +41,27 @@ class Workload(BaseModel):
             raise ValueError(f"batch = {self.batch}: must be at most rows = {self.rows}")
         return self
 
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """Operations that can be measured: many networks at once train and do nothing else."""
+        return OPERATIONS if self.members == 1 else ("train",)
+
     def network(self, dtype: str) -> Network:
-        """The network, validated."""
+        """Return the network, validated."""
         return Network(self.sizes, self.activation, self.loss, self.l2, self.output_activation, dtype)
 
 
 class Sweep(BaseModel):
-    """One workload at several values of one thing, all else as the workload has it.
+    """One workload varied along one axis, all else as the workload has it.
 
-    `batch`: the rows of a minibatch; `width`: of every hidden layer; `depth`: so many hidden layers, each as wide as
-    the workload's first; `threads`: 1, 2, 4 and so on up to all CPUs, where `values` are left out.
+    Attributes
+    ----------
+    along : {"batch", "width", "depth", "threads"}
+        Rows of a minibatch; width of every hidden layer; number of hidden layers, each as wide as the workload's first;
+        or number of threads.
+    workload : str
+    values : tuple of int, optional
+        May be left out along threads only: 1, 2, 4 and so on up to all CPUs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,20 +84,29 @@ class Sweep(BaseModel):
         return self
 
     def name_of(self, value: int) -> str:
-        """Of the workload at a value; along threads that is the same one everywhere."""
+        """Return the name of the workload at a value; along threads it is the same at every value."""
         return self.workload if self.along == "threads" else f"{self.workload}@{self.along}={value}"
 
     def place_of(self, workload: str, threads: int) -> SweepPoint:
-        """Which point a case of the sweep is."""
+        """Return the place of a case in the sweep."""
         values = {self.name_of(value): value for value in self.values or ()}
         value = threads if self.along == "threads" else values[workload]
         return SweepPoint(along=self.along, value=value, workload=self.workload)
 
 
 class Suite(BaseModel):
-    """Which workloads, operations, dtypes and thread counts, each combination a case; and whose backends by default.
+    """Workloads, operations, dtypes and thread counts, of which each combination is a case; and the default backends.
 
-    A suite with a `sweep` has, once loaded, the workloads of its points, and along threads their counts.
+    Loading a suite with a `sweep` fills in the workloads of its points, and along threads the thread counts.
+
+    Attributes
+    ----------
+    programs : bool
+        True to include the divisions' backends that are programs, which must be built first.
+    backends : tuple of str
+        Names of backends that replace those of the divisions.
+    budget : float
+        Seconds for the whole run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,9 +117,9 @@ class Suite(BaseModel):
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
-    programs: bool = True  # whether those of the divisions take part that are programs, and have to be built first
-    backends: tuple[str, ...] = ()  # by name, in place of all of the divisions
-    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0  # seconds, for the whole run
+    programs: bool = True
+    backends: tuple[str, ...] = ()
+    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
 
     @model_validator(mode="after")
     def _there_is_something_to_measure(self) -> "Suite":
@@ -105,8 +128,8 @@ class Suite(BaseModel):
         return self
 
     @property
-    def told(self) -> str:
-        """What it measures, in a few words: the workloads, or ``digits along width, 16 to 512``."""
+    def summary(self) -> str:
+        """Workloads of the suite, or its sweep, for example ``digits along width, 16 to 512``."""
         if self.sweep is None:
             return ", ".join(self.workloads)
         values = self.sweep.values
@@ -116,7 +139,7 @@ class Suite(BaseModel):
 
 @dataclass(frozen=True)
 class CaseKey:
-    """What makes a case: one workload, one operation, one dtype, so many threads; and what it is a point of, if any."""
+    """The key of a case: workload, operation, dtype, number of threads, and its place in a sweep if it has one."""
 
     workload: Workload
     operation: Operation

@@ -1,20 +1,21 @@
-"""Made-up results of every kind, for the report's tests and for trying out figures. No number here was measured.
+"""Made-up results of every kind, for tests of the report and of figures. No number here was measured.
 
-They are built as a run's are, from journal events, and each says in its host that it is synthetic.
+They are built from lines of a journal, as those of a run are. Their `host` says that they are synthetic.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from bench.results.build import build_results
+from bench.results.events import parse_event
 from bench.results.schema import Results
 
 SYNTHETIC = "synthetic samples, not a measurement"
-# name: (language, division, seconds a step on wine-deep)
+# name: (language, division, seconds of a step on wine-deep)
 BACKENDS = {
     "numpy": ("Python", "plain", 50e-6),
     "cpp": ("C++", "plain", 0.9e-6),
@@ -32,7 +33,7 @@ BACKENDS = {
     "sklearn": ("Python", "framework", 156e-6),
     "numba": ("Python", "framework", 1.1e-6),
 }
-WORKLOADS = {  # name: (batch, learning rate, flops a step, what its steps take over wine-deep's)
+WORKLOADS = {  # name: (batch, learning rate, flops of a step, step time as a multiple of that on wine-deep)
     "wine-deep": (1, 0.005, 1.5e4, 1.0),
     "wine-batch": (32, 0.01, 4.8e5, 9.0),
     "digits": (32, 0.05, 1.1e6, 20.0),
@@ -69,18 +70,23 @@ def sample_results(
     failures: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Results:
-    """Results of a made-up run.
+    """Return the results of a made-up run.
 
     Parameters
     ----------
     backends, workloads : sequence of str
-        Of BACKENDS and WORKLOADS; the A/A pairs are of numpy and cpp-tuned, where they take part.
+        Names from BACKENDS and WORKLOADS. numpy and cpp-tuned have A/A pairs.
     failures : mapping of str to str, optional
-        Status by backend, of those that are not ok.
+        Status by backend, for backends that failed.
     settings
         See `events`.
     """
-    return build_results(events(backends, workloads, failures or {}, **settings))
+    return results_of(events(backends, workloads, failures or {}, **settings))
+
+
+def results_of(lines: Iterable[Mapping[str, Any]]) -> Results:
+    """Return the results of a journal with these lines."""
+    return build_results(map(parse_event, lines))
 
 
 def events(
@@ -96,7 +102,7 @@ def events(
     dtypes: Sequence[str] = ("float32",),
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """The journal of a made-up run; `noise` is the spread of launches, as a fraction."""
+    """Yield the lines of the journal of a made-up run; `noise` is the spread of launches, as a fraction."""
     rng = np.random.default_rng(seed)
     yield {
         "event": "run",
@@ -131,21 +137,21 @@ def swept_results(
     operation: str = "train",
     data: str = "",
 ) -> Results:
-    """Results of a made-up sweep of wine-deep.
+    """Return the results of a made-up sweep of wine-deep.
 
     Parameters
     ----------
     costs : mapping of str to callable
-        Seconds a step at a value, by backend, of BACKENDS.
+        Seconds of a step at a value, by backend in BACKENDS.
     values : sequence of int
     along : str
     noise, seed, launches
-        As for `events`.
+        See `events`.
     absent : sequence of (str, int)
-        Who is too slow at which value.
+        Backends that are too slow at a value.
     operation, data : str
     """
-    return build_results(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
+    return results_of(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
 
 
 def _swept(
@@ -174,8 +180,7 @@ def _swept(
         for name, cost in costs.items():
             failure = "too_slow" if (name, value) in absent else None
             for instance in (name, f"{name}@2") if name in ("numpy", "cpp-tuned") else (name,):
-                told = _backend(number, "wine-deep", instance, failure, launches, 3, noise, rng, cost(value))
-                yield from told
+                yield from _backend(number, "wine-deep", instance, failure, launches, 3, noise, rng, cost(value))
         yield {"event": "case_end", "case": number, "stopped": "budget"}
     yield {"event": "finish", "finished": "2025-01-01T00:05:00+00:00"}
 
@@ -224,3 +229,16 @@ def _curve(step: float) -> dict[str, Any]:
     epochs = list(range(31))
     losses = [0.02 + 0.8 * math.exp(-epoch / 4) + 0.2 * math.exp(-epoch / 25) for epoch in epochs]
     return {"epochs": epochs, "seconds": [1119 * step * epoch for epoch in epochs], "losses": losses}
+
+
+def ceilings_line(peak: float | None, bandwidth: float = 4000.0) -> dict[str, Any]:
+    """Return a line of the journal in which the CPU does 250 GFLOP/s of float32, and a device `peak` GFLOP/s if given.
+
+    `bandwidth` is the device's, in GB/s.
+    """
+    levels: list[dict[str, Any]] = [{"level": "v4", "dtype": "float32", "threads": 1, "gflops": 250.0}]
+    memory: list[dict[str, Any]] = [{"traffic": "triad", "threads": 1, "bytes": 2**30, "gigabytes_per_second": 12.5}]
+    if peak:
+        levels.append({**levels[0], "device": "cuda", "level": "sm_90", "gflops": peak})
+        memory.append({**memory[0], "device": "cuda", "traffic": "copy", "gigabytes_per_second": bandwidth})
+    return {"event": "ceilings", "when": "before", "peaks": levels, "bandwidths": memory}

@@ -154,7 +154,7 @@ def interval(values: Sequence[float]) -> Estimate:
     found = intervals.t_interval([value / scale for value in values])
     if found is None:
         raise PyfnnError("an interval needs two launches")
-    return Estimate(*(scale * math.log(bound) for bound in found))
+    return Estimate(*(scale * math.log(bound) for bound in (found.median, found.low, found.high)))
 
 
 def _over_launches(values: Iterable[tuple[int, float]]) -> Estimate:
@@ -271,7 +271,7 @@ def write(
         **facts,
         "routes": dict(routes),
         "host": host,
-        "lines": [{**asdict(n), **{k: getattr(n, k)._asdict() for k in _ESTIMATES}} for n in found],
+        "lines": [asdict(n) for n in found],
         "samples": [{**asdict(s), "way": s.way._asdict()} for s in samples],
     }
     path = folder / "crossing.json"
@@ -282,9 +282,6 @@ def write(
         path = folder / "crossing.png"
         draw(found, routes, f"{host['cpu_model']}; Python {host['python']}; {launches} launches").savefig(path, dpi=DPI)
     yield path
-
-
-_ESTIMATES = ("binding", "contract", "public", "step")
 
 
 def programs_of_their_own() -> list[str]:

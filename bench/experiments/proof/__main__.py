@@ -119,7 +119,7 @@ def _slowed_line(trial: Trial) -> tuple[str, ...]:
     found = trial.estimate()
     assert found is not None
     floor = "none" if trial.floor is None else f"{100 * trial.floor:.2f} %"
-    ratio = with_interval(Quantity(found.median, found[1:]))
+    ratio = with_interval(Quantity(found.median, (found.low, found.high)))
     return trial.title, str(trial.launches), floor, ratio, intervals.verdict(found, trial.floor)
 
 
@@ -276,7 +276,7 @@ def _as_json(trial: Trial) -> dict[str, Any]:
     found = trial.estimate()
     return {
         **{name: getattr(trial, name) for name in ("experiment", "method", "reference", "other", "truth", "floor")},
-        "estimate": found and found._asdict(),
+        "estimate": asdict(found) if found else None,
         "holds": trial.holds(),
         "cases": [case.model_dump() for case in trial.cases],
     }

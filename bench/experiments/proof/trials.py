@@ -24,6 +24,7 @@ from bench.format import Quantity, with_interval
 from bench.machine.cpus import choose_cpus
 from bench.measure.arm import Arm, Settings
 from bench.measure.case import CaseRun
+from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, BackendResult, Case, Sample
 from bench.results.store import load_results
@@ -216,7 +217,7 @@ def measure(kind: Kind, rows: Sequence[Row], settings: Settings, budget: float, 
     problem, settings = make_problem(key.workload, key.dtype), replace(settings, reference=rows[0].name)
     with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
         with Journal(Path(folder)) as journal:
-            journal.write("run", schema=SCHEMA, created=now(), settings=vars(settings))
+            journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
             how(0, key, problem, rows, settings, budget, journal, Silent()).run()
         return load_results(Path(folder)).cases[0]
 
@@ -289,7 +290,7 @@ class Prover:
 
     def _told(self, number: int, trial: Trial) -> Trial:
         found = trial.estimate()
-        said = with_interval(Quantity(found.median, found[1:])) if found else trial.lost or "no interval"
+        said = with_interval(Quantity(found.median, (found.low, found.high))) if found else trial.lost or "no interval"
         where = f"{trial.experiment} {number + 1} of {self._plan.counts[trial.experiment]}, {trial.title}"
         self._tell(f"{where}, {trial.method}: {trial.other} against {trial.reference}: {said}")
         return trial

@@ -12,7 +12,7 @@ import misbehaving
 import numpy as np
 import pytest
 from support.runs import SHORT
-from support.sample_results import events, sample_results
+from support.sample_results import events, results_of, sample_results
 
 from bench import run
 from bench.advice import subnormals
@@ -22,7 +22,6 @@ from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.machine.blas import Blas, Throughput
 from bench.report import summary
-from bench.results.build import build_results
 from bench.results.schema import Ceilings, Pool, Results, Warned
 from bench.results.store import load_results
 from bench.suites.load import load_suite
@@ -293,7 +292,7 @@ WARNED: Mapping[str, str] = {
 def test_warnings_are_built_from_the_journal_and_the_summary_shows_them_before_the_numbers() -> None:
     told = list(events(("numpy",), ("wine-deep",), {}))
     told.insert(1, {"event": "warning", **WARNED})
-    results = build_results(told)
+    results = results_of(told)
     assert [one.model_dump() for one in results.warnings] == [WARNED]
     text = summary.text(results, ())
     assert "- **governor**, before measuring: it is powersave \\| slow. To do: use cpupower" in text

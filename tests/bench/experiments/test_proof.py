@@ -23,6 +23,7 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 from support.requirements import require, workers
+from support.sample_results import results_of
 
 from bench.experiments.proof import __main__ as proof
 from bench.experiments.proof import burner, slowed, trials
@@ -58,7 +59,6 @@ from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
 from bench.report.drawing import BLUE, VERMILION
 from bench.results import journal
-from bench.results.build import build_results
 from bench.results.schema import SCHEMA, Case
 from bench.suites.load import built_in_workloads
 from bench.suites.problem import make_problem
@@ -312,7 +312,7 @@ def made_up(lucks: Mapping[str, Sequence[float]], noise: float = 0.0, rounds: in
             seconds = 0.05 * math.exp(logs[launch] + draw.gauss(0, noise))
             clocks = dict.fromkeys(("seconds", "cpu_seconds", "wall_seconds"), seconds)
             events.append({"event": "sample", **at, "launch": launch, "round": number, "steps": 100, **clocks})
-    return build_results(events).cases[0]
+    return results_of(events).cases[0]
 
 
 LUCK = (0.0, 0.02, -0.01, 0.01, -0.02)

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from support.requirements import require
-from support.sample_results import events, sample_results
+from support.sample_results import events, results_of, sample_results
 
 from bench.ceilings import main as command
 from bench.machine import ceilings, probe
 from bench.machine.cpus import choose_cpus
 from bench.report import summary, tables
-from bench.results.build import build_results
 from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from pyfnn import compiled, isa
@@ -163,7 +162,7 @@ def said(when: str, gflops: float, dtype: str = "float32", threads: int = 1) -> 
 def run_with(*probes: dict[str, Any]) -> Results:
     """A made-up run with these probes."""
     run, *rest = events(("numpy", "cpp", "cpp-tuned"), ("wine-deep",), {})
-    return build_results([run, *({"event": "ceilings", **probe} for probe in probes), *rest])
+    return results_of([run, *({"event": "ceilings", **probe} for probe in probes), *rest])
 
 
 def by_name(outcome: Results) -> dict[str, BackendResult]:
@@ -236,7 +235,7 @@ def test_a_run_without_probes_says_why_and_has_no_share() -> None:
     run, *rest = (e for e in events(("numpy", "cpp"), ("wine-deep",), {}))
     bare = [{k: v for k, v in event.items() if k != "ceiling_gflops"} for event in rest]
     why = {"event": "ceilings", "when": "before", "absent": "nothing is compiled"}
-    outcome = build_results([run, why, *bare])
+    outcome = results_of([run, why, *bare])
     assert outcome.cases[0].ceiling_gflops is None
     assert {b.ceiling_share for b in outcome.cases[0].backends} == {None}
     assert "Not probed before the measurement: nothing is compiled" in summary.text(outcome, [])
@@ -247,7 +246,7 @@ def test_what_the_machine_was_doing_is_kept_and_shown_as_far_as_it_is_known() ->
     run, *rest = events(("numpy", "cpp"), ("wine-deep",), {})
     before = {"event": "host_state", "when": "before", "busy_cpus": 0.25, "steal": 0.011, "load_1min": 0.52}
     after = {"event": "host_state", "when": "after", "busy_cpus": 1.5, "memory_available_bytes": 2**30}
-    outcome = build_results([run, before, *rest, after])
+    outcome = results_of([run, before, *rest, after])
     assert [(state.when, state.steal) for state in outcome.host_states] == [("before", 0.011), ("after", None)]
     text = summary.text(outcome, [])
     assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.52 |  |\n" in text

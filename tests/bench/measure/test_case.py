@@ -1,4 +1,4 @@
-"""Claims about who runs when: launches, rounds, turns, A/A pairs, and what a backend's failure costs."""
+"""Claims about a case: its launches, rounds, turns and A/A pairs, and the cost of a backend's failure."""
 
 import re
 import signal
@@ -16,9 +16,18 @@ from bench.machine import description
 from bench.measure import gate
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
-from bench.measure.errors import STATUS_OF, Implausible, NotEnoughMemory, ParityFailed, ThreadsMismatch, TooSlow
+from bench.measure.errors import (
+    STATUS_OF,
+    Implausible,
+    NotEnoughMemory,
+    ParityFailed,
+    ThreadsMismatch,
+    TooSlow,
+    status_of,
+)
 from bench.measure.session import Block, Session
 from bench.report.rows import case_rows
+from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Case
 from bench.results.store import load_results
@@ -34,20 +43,20 @@ LONGER = replace(SHORT, block_seconds=0.05)
 STEADY = misbehaving.STEADY
 
 
-class Watch:
-    """Hears how it goes; does `act` at the start of each round."""
+class Listener:
+    """Checks what it receives, and calls `act` with the launch and the round at the start of each round."""
 
     def __init__(self, act: Callable[[int, int], None] | None = None) -> None:
         self.act = act
-        self.heard = 0
+        self.reports = 0
         self.verdicts: list[tuple[str, Status]] = []
 
     def progress(self, text: str, share: float) -> None:
         assert text
         assert share >= 0
         if self.act:
-            self.act(*divmod(self.heard, 2))  # two rounds a launch
-        self.heard += 1
+            self.act(*divmod(self.reports, 2))  # two rounds a launch
+        self.reports += 1
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
         assert reason
@@ -55,7 +64,7 @@ class Watch:
 
 
 class Measure:
-    """Measures a case of `tiny` in a folder of its own."""
+    """Measures a case of the workload `tiny` in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +75,7 @@ class Measure:
         deeds: Mapping[str, str],
         settings: Settings = SHORT,
         *,
-        watch: Watch | None = None,
+        listener: Listener | None = None,
         budget: float = 20.0,
         operation: str = "train",
         divisions: Mapping[str, str] | None = None,
@@ -78,8 +87,8 @@ class Measure:
         rows = [registry.find(name, [manifest]) for name in deeds]
         rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
         with Journal(self.journal) as journal:
-            journal.write("run", schema=SCHEMA, created=now(), settings=vars(settings))
-            CaseRun(0, key, problem, rows, settings, budget, journal, watch or Watch()).run()
+            journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
+            CaseRun(0, key, problem, rows, settings, budget, journal, listener or Listener()).run()
         return self.case
 
     @property
@@ -97,7 +106,9 @@ def turns(case: Case) -> dict[str, Counter[tuple[int, int]]]:
     return {b.instance: Counter((s.launch, s.round) for s in b.samples) for b in case.backends}
 
 
-def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pair(measure: Measure) -> None:
+def test_the_reference_and_the_fastest_have_a_second_arm_and_every_arm_a_sample_in_every_round(
+    measure: Measure,
+) -> None:
     settings = replace(SHORT, reference="napping")
     case = measure.run({"napping": "naps train 1", "steady": STEADY, "other": "naps train 1"}, settings)
     assert [b.instance for b in case.backends] == ["napping", "steady", "other", "napping@2", "steady@2"]
@@ -110,7 +121,7 @@ def test_the_reference_and_the_fastest_have_second_arms_and_every_sample_its_pai
     assert not case.launches_chosen
 
 
-def test_who_stands_in_for_the_reference_is_who_the_precision_is_of(measure: Measure) -> None:
+def test_the_precision_is_that_of_ratios_to_the_replacement_of_an_absent_reference(measure: Measure) -> None:
     settings = replace(SHORT, reference="absent")
     deeds = {"quick": STEADY, "napping": "naps train 1", "other": "naps train 1"}
     case = measure.run(deeds, settings, divisions={"quick": "tuned"})
@@ -119,23 +130,23 @@ def test_who_stands_in_for_the_reference_is_who_the_precision_is_of(measure: Mea
     assert [b.instance for b in case.backends] == [*deeds, "napping@2", "quick@2"]
 
 
-def test_where_nobody_can_stand_in_the_precision_is_of_ratios_to_the_first(measure: Measure) -> None:
+def test_without_a_plain_backend_the_precision_is_that_of_ratios_to_the_first(measure: Measure) -> None:
     case = measure.run({"quick": STEADY, "napping": "naps train 1"}, divisions={"quick": "tuned", "napping": "tuned"})
     assert case.reference is None
     assert case.stopped.startswith("precision reached: every ratio to quick within")
 
 
-def test_one_second_arm_is_enough_where_the_reference_is_the_fastest(measure: Measure) -> None:
+def test_there_is_one_second_arm_where_the_reference_is_the_fastest(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "napping": "naps train 1"})
     assert [b.instance for b in case.backends] == ["steady", "napping", "steady@2"]
 
 
-def test_every_launch_is_fresh_processes_and_none_is_left(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_launch_starts_fresh_processes_and_leaves_none(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     pids: list[int] = []
 
     class Counted(Session):
-        def sit_down(self) -> None:
-            super().sit_down()
+        def load_workload(self) -> None:
+            super().load_workload()
             pids.append(self.worker.pid)
 
     monkeypatch.setattr("bench.measure.case.Session", Counted)
@@ -145,7 +156,7 @@ def test_every_launch_is_fresh_processes_and_none_is_left(measure: Measure, monk
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP here")
-def test_while_one_takes_its_turn_all_others_are_stopped(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_other_workers_are_stopped_during_a_turn(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
     class Watched(Session):
@@ -169,12 +180,12 @@ def order_of_turns(folder: Path, seed: int) -> list[str]:
     measure.folder.mkdir()
     settings = replace(SHORT, seed=seed, rounds=4, min_launches=1)
     measure.run(dict.fromkeys(NAMES, STEADY), settings)
-    told = read_journal(measure.journal / "journal.jsonl")
-    return [e["instance"] for e in told if e["event"] == "sample" and "@" not in e["instance"]]
+    events = read_journal(measure.journal / "journal.jsonl")
+    return [e.instance for e in events if isinstance(e, SampleEvent) and "@" not in e.instance]
 
 
 def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CaseRun, "_add_second_arms", lambda _: [])  # who is fastest is luck
+    monkeypatch.setattr(CaseRun, "_add_second_arms", lambda _: [])  # the fastest is random
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)
     order = order_of_turns(tmp_path / "once", 5)
     rounds = {tuple(order[at : at + 3]) for at in range(0, 12, 3)}
@@ -185,20 +196,20 @@ def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: py
 
 
 def workers_of(name: str) -> list[psutil.Process]:
-    """Processes of ours that do this deed."""
+    """Return the workers of a backend that does this deed."""
     return [p for p in workers() if name in p.cmdline()]
 
 
-def test_who_is_killed_between_turns_loses_both_arms_and_keeps_the_samples(measure: Measure) -> None:
-    """Both arms die at once: whichever comes first in the round takes the other with it, before its own turn."""
+def test_a_backend_killed_between_turns_loses_both_arms_and_keeps_its_samples(measure: Measure) -> None:
+    """Kill both arms at once: the arm that comes first in the round takes the other with it, before its own turn."""
 
     def kill(launch: int, number: int) -> None:
         if (launch, number) == (1, 1):
             for process in workers_of("steady"):
                 process.kill()
 
-    watch = Watch(kill)
-    case = measure.run({"steady": STEADY, "napping": "naps train 1"}, watch=watch)
+    listener = Listener(kill)
+    case = measure.run({"steady": STEADY, "napping": "naps train 1"}, listener=listener)
     by_instance = {b.instance: b for b in case.backends}
     assert by_instance["napping"].status == "ok"
     assert len(by_instance["napping"].samples) == 4
@@ -208,11 +219,11 @@ def test_who_is_killed_between_turns_loses_both_arms_and_keeps_the_samples(measu
         assert "SIGKILL" in lost.reason
         assert [(s.launch, s.round) for s in lost.samples] == [(0, 0), (0, 1), (1, 0)]
         assert (lost.step_seconds, lost.ratio, lost.gflops) == (None, None, None)
-    assert watch.verdicts == [("steady", "crashed")]
+    assert listener.verdicts == [("steady", "crashed")]
     assert case.reference == "napping"
 
 
-def test_a_case_without_a_backend_left_says_so(measure: Measure) -> None:
+def test_a_case_ends_when_no_backend_is_left(measure: Measure) -> None:
     case = measure.run({"steady": "exits hello 1"})
     assert case.stopped == "no backend left"
     assert case.backends[0].status == "crashed"
@@ -229,7 +240,7 @@ def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> N
     assert 2 <= len(launches) < 100
 
 
-def test_launches_are_made_until_every_ratio_is_as_precise_as_wished_and_that_is_noted(
+def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_records_it(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -241,7 +252,7 @@ def test_launches_are_made_until_every_ratio_is_as_precise_as_wished_and_that_is
 
     monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
     case = measure.run({"steady": STEADY, "napping": "naps train 1"})
-    assert asked == [2, 3, 5]  # at first, and whenever as many as were wanted are made
+    assert asked == [2, 3, 5]  # after the least launches, and each time the number needed is reached
     assert {s.launch for s in case.backends[0].samples} == set(range(5))
     assert case.stopped.startswith("precision reached")
     assert case.launches_chosen
@@ -252,7 +263,9 @@ def test_launches_are_made_until_every_ratio_is_as_precise_as_wished_and_that_is
     assert other.ratio.high == pytest.approx(chosen.high)
 
 
-def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_the_proof(measure: Measure) -> None:
+def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_with_the_prediction(
+    measure: Measure,
+) -> None:
     case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
     slow = case.backends[1]
     assert slow.status == "too_slow"
@@ -263,7 +276,7 @@ def test_what_cannot_fit_the_budget_is_too_slow_with_the_prediction_and_before_t
     assert case.backends[0].status == "ok"
 
 
-def test_who_compiles_while_running_is_timed_once_that_is_over_and_what_it_took_is_told(measure: Measure) -> None:
+def test_a_jit_backend_is_timed_after_its_compilation_and_the_warmup_is_recorded(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "jit": "warms train 1"}, LONGER)
     steady, jit = case.backends[:2]
     assert (steady.status, jit.status) == ("ok", "ok")
@@ -277,10 +290,10 @@ def test_who_compiles_while_running_is_timed_once_that_is_over_and_what_it_took_
     assert min(sample.seconds for sample in jit.samples) > 0.7 * LONGER.block_seconds
 
 
-def test_who_goes_on_getting_faster_is_told_to_have_not_settled(
+def test_a_backend_that_keeps_getting_faster_is_marked_as_not_steady(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.measure.case.MOST_WARM_BLOCKS", 6)
+    monkeypatch.setattr("bench.measure.calibration.MOST_WARM_BLOCKS", 6)
     case = measure.run({"steady": STEADY, "restless": "speeds_up train 1"})
     restless = case.backends[1]
     assert restless.status == "ok"
@@ -288,7 +301,7 @@ def test_who_goes_on_getting_faster_is_told_to_have_not_settled(
     assert any("Had not settled" in note and "restless" in note for note in case_rows(case, "steady").notes)
 
 
-def test_every_launch_tells_what_starting_and_the_first_step_took(measure: Measure) -> None:
+def test_every_launch_records_the_time_of_its_start_and_of_its_first_step(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "dawdler": "dawdles hello 1"})
     steady, dawdler = case.backends[:2]
     assert [launch.launch for launch in dawdler.launches] == [0, 1]
@@ -299,7 +312,7 @@ def test_every_launch_tells_what_starting_and_the_first_step_took(measure: Measu
     assert steady.build_seconds is None
 
 
-def test_repeats_that_do_not_add_up_are_implausible(measure: Measure) -> None:
+def test_a_time_that_does_not_grow_with_the_repeats_is_implausible(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "hoisting": "hoists time 7"}, LONGER, operation="forward")
     steady, hoisting = case.backends[:2]
     assert (steady.status, hoisting.status) == ("ok", "implausible")
@@ -309,7 +322,7 @@ def test_repeats_that_do_not_add_up_are_implausible(measure: Measure) -> None:
     assert steady.curve is None
 
 
-def test_a_timed_training_that_cannot_be_repeated_has_failed_the_proof(measure: Measure) -> None:
+def test_a_timed_training_that_cannot_be_replayed_fails_parity(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "tiring": "tires train 1"}, LONGER)
     assert {b.name: b.status for b in case.backends} == {"steady": "ok", "tiring": "parity_failed"}
     assert "replayed from the same θ" in case.backends[1].reason
@@ -325,38 +338,40 @@ def test_every_curve_starts_at_the_same_loss_and_has_the_same_epochs(measure: Me
     assert len(curves[0].epochs) > 1
 
 
-def test_a_loss_that_is_no_number_costs_only_its_backend(measure: Measure) -> None:
+def test_a_loss_of_nan_costs_only_its_backend(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "blurred": "not_a_number gradient 5"})
     assert {b.name: b.status for b in case.backends} == {"steady": "ok", "blurred": "diverged"}
     assert "the loss is nan after 0 epochs" in case.backends[1].reason
 
 
-def test_too_little_memory_is_not_run_and_says_how_much(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_without_enough_memory_is_not_run_and_the_reason_names_the_free_memory(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(description, "available_memory", lambda: 0)
     case = measure.run({"steady": STEADY})
     assert case.backends[0].status == "not_run"
     assert "0 MiB are free" in case.backends[0].reason
 
 
-def test_a_workload_that_nothing_can_be_proven_on_times_nobody(
+def test_no_backend_is_timed_on_a_workload_that_allows_no_proof(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unprovable(*_: object) -> None:
         raise Unsupported("only 3 of 24 rows are clear of this network's kinks")
 
-    monkeypatch.setattr(gate, "trials", unprovable)
+    monkeypatch.setattr(gate, "battery", unprovable)
     case = measure.run({"steady": STEADY})
     assert (case.backends[0].status, case.stopped) == ("not_run", "nothing can be proven here")
     assert "clear of this network's kinks" in case.backends[0].reason
 
 
-def test_an_interrupted_case_keeps_its_samples_and_says_so(measure: Measure) -> None:
+def test_an_interrupted_case_keeps_its_samples_and_records_the_interruption(measure: Measure) -> None:
     def interrupt(launch: int, number: int) -> None:
         if (launch, number) == (0, 1):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure.run({"steady": STEADY}, watch=Watch(interrupt))
+        measure.run({"steady": STEADY}, listener=Listener(interrupt))
     case = measure.case
     assert case.stopped == "interrupted"
     assert turns(case) == {"steady": {(0, 0): 1}, "steady@2": {(0, 0): 1}}
@@ -384,7 +399,7 @@ def test_an_interrupted_case_keeps_its_samples_and_says_so(measure: Measure) -> 
     ],
 )
 def test_each_error_has_its_status(error: PyfnnError, status: str) -> None:
-    assert next(said for kind, said in STATUS_OF if isinstance(error, kind)) == status
+    assert status_of(error) == status
 
 
 def test_every_status_but_ok_has_an_error() -> None:

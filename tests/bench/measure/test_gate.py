@@ -1,6 +1,6 @@
-"""Claims about the gate: nobody is timed who computes something else, be it planted, drifting or broken in C.
+"""Claims about the gate: a backend that computes wrong values is not timed, from planted bugs to a broken line of C.
 
-What each planted bug does to the battery is test_parity's business; here, that the harness acts on it.
+Which planted bugs the battery finds is tested in tests/pyfnn/parity; here, that the harness acts on the evidence.
 """
 
 import shutil
@@ -28,82 +28,85 @@ def case(tmp_path: Path) -> tuple[CaseKey, Problem]:
     return key, make_problem(key.workload, key.dtype)
 
 
-def seat(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
+def session(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
     deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
     row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
     return Session(row, *case, timeout=60.0)
 
 
-def test_a_correct_worker_passes_and_leaves_its_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with seat(tmp_path, case, misbehaving.STEADY) as correct:
-        evidence = gate.prove(correct, gate.trials(case[1], 4))
+def test_a_correct_worker_passes_with_evidence(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with session(tmp_path, case, misbehaving.STEADY) as correct:
+        evidence = gate.prove(correct, gate.battery(case[1], 4))
     assert evidence.passed
     assert evidence.summary()["passed"] is True
 
 
-def test_a_planted_bug_is_found_through_the_process_and_its_tensor_named(
+def test_a_planted_bug_is_found_through_the_process_with_its_tensor_named(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     host = 'host = "misbehaving.hosted:Article"'
-    with seat(tmp_path, case, host=host) as planted, pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught:
-        gate.prove(planted, gate.trials(case[1], 4))
+    with (
+        session(tmp_path, case, host=host) as planted,
+        pytest.raises(ParityFailed, match=r"^dW_2 of the own") as caught,
+    ):
+        gate.prove(planted, gate.battery(case[1], 4))
     assert caught.value.evidence is not None
     assert caught.value.evidence.summary()["worst"]["what"] == "dW_2"
 
 
-def test_what_a_host_prints_does_not_reach_the_protocol(
+def test_output_that_a_host_prints_does_not_reach_the_protocol(
     tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    with seat(tmp_path, case, host='host = "misbehaving.hosted:Noisy"') as noisy:
-        gate.prove(noisy, gate.trials(case[1], 4))
+    with session(tmp_path, case, host='host = "misbehaving.hosted:Noisy"') as noisy:
+        gate.prove(noisy, gate.battery(case[1], 4))
         assert "this line must not reach the driver" in noisy.worker.stderr
 
 
-def test_one_broken_line_of_c_is_found_and_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with seat(tmp_path, case, host=library(tmp_path, LINE)) as whole:
-        assert gate.prove(whole, gate.trials(case[1], 4)).passed
+def test_a_broken_line_of_c_is_found_with_its_tensor_named(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with session(tmp_path, case, host=library(tmp_path, LINE)) as whole:
+        assert gate.prove(whole, gate.battery(case[1], 4)).passed
     shutil.rmtree(tmp_path / "c_cuda")
     host = library(tmp_path, BROKEN)
-    with seat(tmp_path, case, host=host) as broken, pytest.raises(ParityFailed, match=r"^db_2 of the own network"):
-        gate.prove(broken, gate.trials(case[1], 4))
+    with session(tmp_path, case, host=host) as broken, pytest.raises(ParityFailed, match=r"^db_2 of the own network"):
+        gate.prove(broken, gate.battery(case[1], 4))
 
 
-def test_a_training_that_can_be_repeated_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with seat(tmp_path, case, misbehaving.STEADY) as steady:
-        steady.sit_down()
+def test_a_repeatable_training_passes_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with session(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.load_workload()
         for steps in (1, 2, 3, 21, 70):
             gate.replay(steady, 2, steady.turn(2, steps))
 
 
-def test_a_training_that_differs_when_repeated_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with seat(tmp_path, case, "drifts train 3") as drifting:
-        drifting.sit_down()
+def test_a_training_that_drifts_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with session(tmp_path, case, "drifts train 3") as drifting:
+        drifting.load_workload()
         block = drifting.turn(2, 3)
         with pytest.raises(ParityFailed, match=r"replayed from the same θ over the same rows .* ended at another θ"):
             gate.replay(drifting, 2, block)
 
 
-def test_a_theta_that_the_timed_rows_do_not_explain_fails_the_replay(
+def test_a_theta_that_the_timed_rows_do_not_give_fails_the_replay(
     tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    with seat(tmp_path, case, misbehaving.STEADY) as steady:
-        steady.sit_down()
+    with session(tmp_path, case, misbehaving.STEADY) as steady:
+        steady.load_workload()
         block = steady.turn(2, 3)
         with pytest.raises(ParityFailed, match="another θ"):
             gate.replay(steady, 2, replace(block, steps=4))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_who_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
+def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
     operation: Operation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     key = replace(case[0], operation=operation)
-    with seat(tmp_path, (key, case[1]), host='host = "misbehaving.hosted:Lazy"') as lazy:
-        assert gate.prove(lazy, gate.trials(case[1], 4)).passed
-        lazy.sit_down()
+    with session(tmp_path, (key, case[1]), host='host = "misbehaving.hosted:Lazy"') as lazy:
+        assert gate.prove(lazy, gate.battery(case[1], 4)).passed
+        lazy.load_workload()
         for steps in (50, 600):
             lazy.reset()
             lazy.run(2)

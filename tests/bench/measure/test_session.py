@@ -1,4 +1,4 @@
-"""Claims about one process at work: stopped it stands still, and its CPUs, threads, clocks and memory are read back."""
+"""Claims about a session: a stopped process uses no CPU, and its CPUs, threads, clocks and memory are checked."""
 
 import os
 import signal
@@ -32,22 +32,22 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and CPU 
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaseKey, Problem]:
     path = misbehaving.suite(tmp_path_factory.mktemp("suite") / "tiny.toml")
     (key,) = cases_of(*load_suite(str(path)))
-    make_problem.cache_clear()  # another test's may be shorter
+    make_problem.cache_clear()  # the order of another test's problem may be shorter
     return key, make_problem(key.workload, key.dtype)
 
 
-Sit = Callable[[str], AbstractContextManager[Session]]
+OpenSession = Callable[[str], AbstractContextManager[Session]]
 
 
 @pytest.fixture
-def sit(case: tuple[CaseKey, Problem], tmp_path: Path) -> Sit:
-    """Opens a seat for a worker that does the deed given."""
+def open_session(case: tuple[CaseKey, Problem], tmp_path: Path) -> OpenSession:
+    """Return a function that opens a session with a worker that does a deed."""
 
     @contextmanager
     def opened(deed: str) -> Iterator[Session]:
         row = registry.find("one", [misbehaving.manifest(tmp_path / "backend.toml", {"one": deed})])
-        with Session(row, *case, timeout=20.0) as seat:
-            yield seat
+        with Session(row, *case, timeout=20.0) as session:
+            yield session
 
     return opened
 
@@ -66,35 +66,35 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 @linux
-def test_a_stopped_worker_stands_still_though_a_thread_of_it_spins(sit: Sit) -> None:
-    with sit("spins init 1") as seat:
-        seat.sit_down()
-        pid = seat.worker.pid
+def test_a_stopped_worker_uses_no_cpu_even_if_one_of_its_threads_spins(open_session: OpenSession) -> None:
+    with open_session("spins init 1") as session:
+        session.load_workload()
+        pid = session.worker.pid
         before = cpu_seconds(pid)
         assert wait_until(lambda: cpu_seconds(pid) > before + 0.02), "the thread does not spin"
-        seat.stop()
+        session.stop()
         assert wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
         stood = cpu_seconds(pid)
         time.sleep(0.3)
         assert cpu_seconds(pid) == stood
-        seat.resume()
+        session.resume()
         assert wait_until(lambda: cpu_seconds(pid) > stood + 0.02), "it was not continued"
 
 
-def test_a_stopped_worker_is_ended_like_any_other(sit: Sit) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        seat.stop()
-        process, folder = psutil.Process(seat.worker.pid), seat.worker.workdir
+def test_a_stopped_worker_can_be_ended(open_session: OpenSession) -> None:
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        session.stop()
+        process, folder = psutil.Process(session.worker.pid), session.worker.workdir
     assert not process.is_running()
     assert not folder.exists()
 
 
 @linux
-def test_every_thread_of_a_worker_keeps_to_the_last_cpu_we_may_use(sit: Sit) -> None:
-    with sit("spins init 1") as seat:
-        seat.sit_down()
-        tasks = [int(path.name) for path in Path(f"/proc/{seat.worker.pid}/task").iterdir()]
+def test_every_thread_of_a_worker_is_pinned_to_the_last_cpu(open_session: OpenSession) -> None:
+    with open_session("spins init 1") as session:
+        session.load_workload()
+        tasks = [int(path.name) for path in Path(f"/proc/{session.worker.pid}/task").iterdir()]
         assert len(tasks) == 2
         for task in tasks:
             assert os.sched_getaffinity(task) == {max(os.sched_getaffinity(0))}
@@ -105,37 +105,45 @@ several_cpus = pytest.mark.skipif(cpus.all_threads() < 2, reason="needs two CPUs
 
 @linux
 @several_cpus
-def test_a_thread_on_more_cpus_than_were_set_is_found_when_the_worker_sits_down(sit: Sit) -> None:
-    with sit("widens init 1") as seat, pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"):
-        seat.sit_down()
+def test_a_thread_on_other_cpus_is_found_when_the_workload_is_loaded(open_session: OpenSession) -> None:
+    with (
+        open_session("widens init 1") as session,
+        pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"),
+    ):
+        session.load_workload()
 
 
 @linux
 @several_cpus
-def test_a_thread_that_is_started_in_the_first_step_is_found_by_the_end_of_the_turn(sit: Sit) -> None:
-    with sit("widens train 1") as seat:
-        seat.sit_down()
+def test_a_thread_on_other_cpus_started_in_the_first_step_is_found_by_the_end_of_the_turn(
+    open_session: OpenSession,
+) -> None:
+    with open_session("widens train 1") as session:
+        session.load_workload()
         with pytest.raises(ThreadsMismatch, match="may run on CPUs"):
-            seat.turn(1, 1)
+            session.turn(1, 1)
 
 
-def test_a_worker_that_says_it_uses_more_threads_is_refused(sit: Sit) -> None:
-    with sit("greedy init 1") as seat, pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"):
-        seat.sit_down()
+def test_a_worker_that_reports_more_threads_than_the_case_is_refused(open_session: OpenSession) -> None:
+    with (
+        open_session("greedy init 1") as session,
+        pytest.raises(ThreadsMismatch, match="says it uses 64 threads: 1 were asked"),
+    ):
+        session.load_workload()
 
 
-def test_the_blas_of_a_process_that_python_hosts_is_read_back_with_its_kernels_and_threads(
+def test_the_blas_of_a_python_hosted_backend_is_reported_with_its_kernels_and_threads(
     case: tuple[CaseKey, Problem],
 ) -> None:
-    with Session(registry.find("numpy"), *case, timeout=60.0) as seat:
-        seat.sit_down()
-        pools = seat.pools()
+    with Session(registry.find("numpy"), *case, timeout=60.0) as session:
+        session.load_workload()
+        pools = session.pools()
         assert pools is not None
         ours = {Path(lib["filepath"]).name: lib for lib in threadpool_info()}
-        (blas,) = [pool for pool in pools if pool["kind"] == "blas"]
-        assert blas["kernels"] == ours[blas["file"]].get("architecture")
-        assert blas["library"] == f"{ours[blas['file']]['internal_api']} {ours[blas['file']]['version']}"
-        assert {pool["threads"] for pool in pools} == {1}
+        (blas,) = [pool for pool in pools if pool.kind == "blas"]
+        assert blas.kernels == ours[blas.file].get("architecture")
+        assert blas.library == f"{ours[blas.file]['internal_api']} {ours[blas.file]['version']}"
+        assert {pool.threads for pool in pools} == {1}
 
 
 @linux
@@ -145,76 +153,78 @@ def test_a_pool_of_more_threads_than_the_case_has_is_found(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     host = {"greedy": 'host = "misbehaving.hosted:Greedy"'}
     row = registry.find("greedy", [misbehaving.manifest(tmp_path / "backend.toml", {}, host)])
-    with Session(row, *case, timeout=60.0) as seat:
-        seat.sit_down()
+    with Session(row, *case, timeout=60.0) as session:
+        session.load_workload()
         with pytest.raises(ThreadsMismatch, match=r"openblas .* has 2 threads: 1 were asked for"):
-            seat.pools()
+            session.pools()
 
 
-def test_a_program_is_not_asked_for_pools(sit: Sit) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        assert seat.pools() is None
+def test_a_program_reports_no_pools(open_session: OpenSession) -> None:
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        assert session.pools() is None
 
 
 @linux
-def test_the_cpus_of_a_worker_are_read_back(sit: Sit) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        assert seat.cpus == choose_cpus(1) == (max(os.sched_getaffinity(0)),)
+def test_a_session_reports_the_cpus_of_its_worker(open_session: OpenSession) -> None:
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        assert session.cpus == choose_cpus(1) == (max(os.sched_getaffinity(0)),)
 
 
-def test_a_turn_starts_from_the_workloads_theta_and_does_what_it_says(sit: Sit, case: tuple[CaseKey, Problem]) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        seat.turn(2, 5)
-        once = seat.theta()
-        block = seat.turn(2, 5)
-        assert seat.theta().tobytes() == once.tobytes()
+def test_a_turn_starts_from_the_workloads_theta_and_makes_the_steps_it_reports(
+    open_session: OpenSession, case: tuple[CaseKey, Problem]
+) -> None:
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        session.turn(2, 5)
+        once = session.theta()
+        block = session.turn(2, 5)
+        assert session.theta().tobytes() == once.tobytes()
         assert block.steps == 5
         assert 0 < block.seconds <= block.wall_seconds
-        seat.reset()
-        assert seat.theta().tobytes() == case[1].theta.tobytes()
+        session.reset()
+        assert session.theta().tobytes() == case[1].theta.tobytes()
 
 
 @linux
-def test_cpu_seconds_are_the_workers_over_the_block_and_never_more_than_the_wall(sit: Sit) -> None:
-    with sit("slow train 1") as seat:
-        seat.sit_down()
-        block = seat.run(1)
+def test_cpu_seconds_are_the_workers_over_the_block_and_never_more_than_the_wall(open_session: OpenSession) -> None:
+    with open_session("slow train 1") as session:
+        session.load_workload()
+        block = session.run(1)
         assert 0 < block.cpu_seconds < 0.5 < 2 < block.wall_seconds
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
         for _ in range(20):
-            block = seat.run(20)
+            block = session.run(20)
             assert 0 < block.cpu_seconds <= block.wall_seconds
 
 
 @pytest.mark.parametrize(
     ("deed", "words"), [("overstates train 1", "for what took"), ("understates train 1", "claims only")]
 )
-def test_a_worker_that_lies_about_time_is_implausible(deed: str, words: str, sit: Sit) -> None:
-    with sit(deed) as seat:
-        seat.sit_down()
+def test_a_worker_that_reports_a_wrong_time_is_implausible(deed: str, words: str, open_session: OpenSession) -> None:
+    with open_session(deed) as session:
+        session.load_workload()
         steps = 1
-        while seat.run(steps).wall_seconds < 0.1:
+        while session.run(steps).wall_seconds < 0.1:
             steps *= 2
         with pytest.raises(Implausible, match=words):
-            seat.turn(1, steps)
+            session.turn(1, steps)
 
 
-def test_a_turn_is_tried_a_second_time_and_no_third(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_is_tried_twice_and_not_a_third_time(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, late = Block(1, 0.099, 0.1, 0.09, 0), Block(1, 0.05, 0.1, 0.05, 0)
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
         for timed, ends in (([late, honest], honest), ([late, late, honest], None)):
-            blocks = iter(block for one in timed for block in (honest, one))  # a burst before each
-            monkeypatch.setattr(seat, "run", lambda _, blocks=blocks: next(blocks))
+            blocks = iter(block for one in timed for block in (honest, one))  # each timed block follows a burst
+            monkeypatch.setattr(session, "run", lambda _, blocks=blocks: next(blocks))
             if ends:
-                assert seat.turn(1, 1) == replace(ends, retries=1)
+                assert session.turn(1, 1) == replace(ends, retries=1)
             else:
                 with pytest.raises(Implausible):
-                    seat.turn(1, 1)
+                    session.turn(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -223,48 +233,59 @@ def test_a_turn_is_tried_a_second_time_and_no_third(sit: Sit, monkeypatch: pytes
         (Block(9, 0.099, 0.100, 0.100, 0), None),
         (Block(9, 0.081, 0.100, 0.100, 0), None),
         (Block(9, 0.079, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.010, 0.049, 0.010, 0), None),  # too short to be held to its share
+        (Block(9, 0.010, 0.049, 0.010, 0), None),  # too short for a check of its share
         (Block(9, 0.1001, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.099, 0.100, 0.114, 0), None),  # within what two clocks may differ by
+        (Block(9, 0.099, 0.100, 0.114, 0), None),  # within the difference allowed between two clocks
         (Block(9, 0.099, 0.100, 0.120, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.190, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0998), None),
-        (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502), None),  # told, where the table is
-        (Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998), Implausible),  # stopped before the device had
+        (
+            Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0502),
+            None,
+        ),  # low, which is reported in a note under the table
+        (
+            Block(9, 0.090, 0.100, 0.100, 0, device_seconds=0.0998),
+            Implausible,
+        ),  # the worker's clock stopped before the device
     ],
 )
-def test_clocks_and_cpu_time_are_held_against_each_other(
-    block: Block, error: type[PyfnnError] | None, sit: Sit, monkeypatch: pytest.MonkeyPatch
+def test_a_block_whose_clocks_or_cpu_time_disagree_is_rejected(
+    block: Block, error: type[PyfnnError] | None, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        monkeypatch.setattr(seat, "run", lambda _: block)
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        monkeypatch.setattr(session, "run", lambda _: block)
         if error is None:
-            assert seat.turn(1, 9) == block
+            assert session.turn(1, 9) == block
         else:
             with pytest.raises(error):
-                seat.turn(1, 9)
+                session.turn(1, 9)
 
 
-def test_too_little_memory_is_said_before_a_process_is_started(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_started_without_enough_memory(
+    open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(description, "available_memory", lambda: 2**20)
     children = workers()
-    with pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"), sit(misbehaving.STEADY):
+    with (
+        pytest.raises(NotEnoughMemory, match=r"needs about \d\d MiB: 1 MiB are free"),
+        open_session(misbehaving.STEADY),
+    ):
         pass
     assert workers() == children
 
 
 @linux
-def test_the_peak_of_memory_is_the_processs(sit: Sit, case: tuple[CaseKey, Problem]) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        peak = seat.peak_rss_bytes()
+def test_the_peak_memory_is_that_of_the_process(open_session: OpenSession, case: tuple[CaseKey, Problem]) -> None:
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        peak = session.peak_rss_bytes()
         assert peak is not None
         assert case[1].order.nbytes < peak < 2**31
-        os.kill(seat.worker.pid, signal.SIGKILL)
+        os.kill(session.worker.pid, signal.SIGKILL)
 
 
-def test_the_cpus_of_a_case_are_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_runs_on_the_last_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 6}, raising=False)
     assert choose_cpus(1) == (6,)
     assert choose_cpus(3) == (1, 4, 6)
@@ -272,36 +293,36 @@ def test_the_cpus_of_a_case_are_the_last_ones(monkeypatch: pytest.MonkeyPatch) -
         choose_cpus(5)
 
 
-def test_a_worker_that_ends_after_a_good_reply_is_found_dead_at_the_next_call(sit: Sit) -> None:
-    with sit("answers_and_exits train 1") as seat:
-        seat.sit_down()
+def test_a_worker_that_exits_after_a_correct_reply_is_found_dead_at_the_next_call(open_session: OpenSession) -> None:
+    with open_session("answers_and_exits train 1") as session:
+        session.load_workload()
         with pytest.raises(WorkerDied, match="exit status 3"):
-            seat.turn(1, 1)
+            session.turn(1, 1)
 
 
-def test_a_worker_that_removes_its_workdir_is_a_workers_error(sit: Sit) -> None:
-    with sit("vandal hello 1") as seat, pytest.raises(WorkerError, match="takes no data: No such file"):
-        seat.sit_down()
+def test_a_removed_workdir_is_an_error_of_the_worker(open_session: OpenSession) -> None:
+    with open_session("vandal hello 1") as session, pytest.raises(WorkerError, match="takes no data: No such file"):
+        session.load_workload()
 
 
 @pytest.mark.parametrize(("seconds", "error"), [(0.081, None), (0.075, None), (0.059, Implausible)])
-def test_what_it_takes_to_fetch_theta_from_a_device_is_granted(
-    seconds: float, error: type[PyfnnError] | None, sit: Sit, monkeypatch: pytest.MonkeyPatch
+def test_the_time_to_fetch_theta_from_a_device_is_not_counted_against_the_worker(
+    seconds: float, error: type[PyfnnError] | None, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with sit(misbehaving.STEADY) as seat:
-        seat.sit_down()
-        monkeypatch.setattr(seat, "_fetch_seconds", 0.02)
-        monkeypatch.setattr(seat, "run", lambda _: Block(9, seconds, 0.1, 0.05, 0))
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        monkeypatch.setattr(session, "_fetch_seconds", 0.02)
+        monkeypatch.setattr(session, "run", lambda _: Block(9, seconds, 0.1, 0.05, 0))
         if error is None:
-            seat.turn(1, 9)
+            session.turn(1, 9)
         else:
             with pytest.raises(error):
-                seat.turn(1, 9)
+                session.turn(1, 9)
 
 
-def test_only_from_a_device_is_theta_fetched(case: tuple[CaseKey, Problem]) -> None:
+def test_the_fetch_of_theta_takes_time_on_a_device_only(case: tuple[CaseKey, Problem]) -> None:
     key, problem = case
     row = registry.find("numpy")
     for device, wanted in (("cpu", 0.0), ("cuda", problem.theta.nbytes / 2e9)):
-        with Session(row.model_copy(update={"device": device}), key, problem, 20.0) as seat:
-            assert seat._fetch_seconds == wanted
+        with Session(row.model_copy(update={"device": device}), key, problem, 20.0) as session:
+            assert session._fetch_seconds == wanted

@@ -1,4 +1,4 @@
-"""Claims about what counts as a line of code."""
+"""Claims about the count of lines of code."""
 
 from pathlib import Path
 
@@ -34,24 +34,24 @@ def row(folder: Path, language: str, **files: str) -> Row:
 
 
 @pytest.mark.parametrize("language", CODE)
-def test_blank_lines_and_comments_do_not_count_and_code_beside_a_comment_does(tmp_path: Path, language: str) -> None:
+def test_blank_lines_and_comments_do_not_count_but_code_beside_a_comment_does(tmp_path: Path, language: str) -> None:
     assert lines_of_code(row(tmp_path, language, source=CODE[language])) == LINES[language]
 
 
-def test_lines_are_those_of_all_sources(tmp_path: Path) -> None:
+def test_the_count_is_over_all_sources_and_none_without_sources(tmp_path: Path) -> None:
     assert lines_of_code(row(tmp_path, "C", a="int x;\n", b="int y;\nint z;")) == 3
     assert lines_of_code(row(tmp_path, "C")) is None
 
 
-def test_of_a_language_nobody_knows_every_line_that_is_not_blank_counts(tmp_path: Path) -> None:
+def test_every_line_that_is_not_blank_counts_in_an_unknown_language(tmp_path: Path) -> None:
     assert lines_of_code(row(tmp_path, "Volapük", source="; why\n\n  x\n\ty\n")) == 3
 
 
-def test_strange_bytes_do_no_harm(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_accepted(tmp_path: Path) -> None:
     assert lines_of_code(row(tmp_path, "C", source="/* \xe9 */\nint x;\n")) == 1
 
 
-def test_every_built_in_row_has_code_in_a_language_that_is_known() -> None:
+def test_every_built_in_backend_has_code_in_a_known_language() -> None:
     for built_in in registry.rows().values():
         count = lines_of_code(built_in)
         assert count is not None, built_in.name

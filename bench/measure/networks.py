@@ -1,0 +1,237 @@
+"""The networks of a case in a worker process: one network, or many at once. All that differs between the two is here.
+
+What makes and runs networks in a process is `pyfnn.process`; what judges them is the gate.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.suites.problem import Members, Problem
+from bench.suites.suite import CaseKey
+from pyfnn import parity
+from pyfnn.errors import Unsupported
+from pyfnn.network import Network
+from pyfnn.process.ensemble import ProcessEnsemble, open_ensemble
+from pyfnn.process.model import ProcessModel
+from pyfnn.process.worker import Worker
+from pyfnn.validation import Array
+
+CURVE_EPOCHS = 40
+MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
+_STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
+
+
+class Run(NamedTuple):
+    """Steps run in one go: seconds by the worker's clock, and the number of protocol calls that made them."""
+
+    seconds: float
+    checksum: float = 0.0  # of timed passes; 0 for training
+    calls: int = 1
+
+
+class Networks(ABC):
+    """The networks of a case in one worker process.
+
+    Parameters
+    ----------
+    worker : Worker
+    case : CaseKey
+    problem : Problem
+
+    Attributes
+    ----------
+    model : ProcessModel or ProcessEnsemble
+        The loaded networks, after `load`.
+    """
+
+    block_factor: ClassVar[int] = 1
+    """Factor on the length of a timed block."""
+
+    curve_epochs: ClassVar[int] = 0
+    """Most epochs of a training curve; 0 where the protocol reports no loss."""
+
+    proof_steps: ClassVar[int]
+    """Steps of the long trajectory that the parity battery walks."""
+
+    model: ProcessModel | ProcessEnsemble
+
+    def __init__(self, worker: Worker, case: CaseKey, problem: Problem) -> None:
+        self._worker, self._case, self._problem = worker, case, problem
+
+    @staticmethod
+    @abstractmethod
+    def ensemble_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:
+        """Return the trials that a process must pass besides those of a single network."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Make the networks of the workload in the process and load the data."""
+
+    @abstractmethod
+    def theta(self) -> Array:
+        """Return the parameters: (n_parameters,), or (members, n_parameters) of many networks."""
+
+    @abstractmethod
+    def run(self, steps: int, skip: int) -> Run:
+        """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
+
+    @abstractmethod
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch, given by its number in the order, and return its seconds by the worker's clock."""
+
+    @abstractmethod
+    def loss(self) -> float:
+        """Return the mean loss over all rows."""
+
+    @abstractmethod
+    def proof_seconds(self, step_seconds: float) -> float:
+        """Predict the duration of the parity battery from that of one step; call right after that step."""
+
+    @property
+    @abstractmethod
+    def rounds_between_calls(self) -> bool:
+        """True where θ is rounded to the network's dtype between calls."""
+
+    def time_one_step(self) -> float:
+        """Return the driver's seconds for one step."""
+        self.run(1, 0)
+        return self.model.call_wall_seconds
+
+    def make(self, network: Network, theta: Array) -> ProcessModel:
+        """Return a model in this process; replaces the loaded networks."""
+        return ProcessModel(self._worker, network, theta, self._case.threads)
+
+    def make_many(self, network: Network, thetas: Array, l2: NDArray[np.float64]) -> ProcessEnsemble:
+        """Return an ensemble in this process; replaces the loaded networks."""
+        return open_ensemble(self._worker, network, thetas, l2, self._case.threads)
+
+
+class OneNetwork(Networks):
+    """One network: it trains, and its passes are timed."""
+
+    curve_epochs: ClassVar[int] = CURVE_EPOCHS
+    proof_steps: ClassVar[int] = parity.STEPS
+
+    model: ProcessModel
+
+    @staticmethod
+    def ensemble_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:  # noqa: ARG004
+        """Return no trials."""
+        return []
+
+    def load(self) -> None:
+        """Make the network and load the data."""
+        problem = self._problem
+        self.model = self.make(problem.network, problem.theta)
+        self.model.load(problem.x, problem.y, problem.order)
+
+    def theta(self) -> Array:
+        """Return the parameters. (n_parameters,)."""
+        return self.model.theta()
+
+    def run(self, steps: int, skip: int) -> Run:
+        """Train over rows of the order, or repeat passes over one batch."""
+        workload, operation = self._case.workload, self._case.operation
+        first = skip * workload.batch
+        if operation == "train":
+            return Run(self.model.train(first, steps * workload.batch, workload.batch, workload.learning_rate))
+        start = first % (workload.rows - workload.batch + 1)
+        seconds = self.model.time(operation, start, workload.batch, steps)
+        return Run(seconds, self.model.checksum)
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch; its last minibatch may be short."""
+        workload = self._case.workload
+        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+
+    def loss(self) -> float:
+        """Return the mean loss over all rows."""
+        return self.model.loss_and_gradient(0, self._case.workload.rows)[0]
+
+    def proof_seconds(self, step_seconds: float) -> float:
+        """Predict from the battery's steps, which are training steps."""
+        return parity.PROOF_STEPS * step_seconds * (_STEP_IN_FORWARDS if self._case.operation == "forward" else 1)
+
+    @property
+    def rounds_between_calls(self) -> bool:
+        """False: the worker holds θ."""
+        return False
+
+
+class ManyNetworks(Networks):
+    """Many networks at once, which train and do nothing else. A run's steps are those of each network."""
+
+    block_factor: ClassVar[int] = MANY_BLOCKS
+    proof_steps: ClassVar[int] = parity.MANY_STEPS
+
+    model: ProcessEnsemble
+
+    def __init__(self, worker: Worker, case: CaseKey, problem: Problem) -> None:
+        super().__init__(worker, case, problem)
+        self._members = _members_of(problem)
+
+    @staticmethod
+    def ensemble_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:
+        """Return the battery of many networks."""
+        members = _members_of(problem)
+        return parity.many_battery(problem.network, members.thetas, members.l2, problem.x, problem.y, batch)
+
+    def load(self) -> None:
+        """Make all networks and load the data and their orders."""
+        members = self._members
+        self.model = self.make_many(self._problem.network, members.thetas, members.l2)
+        self.model.load(self._problem.x, self._problem.y, members.orders)
+
+    def theta(self) -> Array:
+        """Return the parameters. (members, n_parameters)."""
+        return self.model.thetas()
+
+    def run(self, steps: int, skip: int) -> Run:
+        """Train every network over rows of its own order, at its own rate."""
+        batch = self._case.workload.batch
+        seconds = self.model.train(skip * batch, steps * batch, batch, self._members.rates)
+        return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch of every network; the last minibatches may be short."""
+        workload = self._case.workload
+        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, self._members.rates)
+
+    def loss(self) -> float:
+        """Raise: the protocol reports no loss of many networks.
+
+        Raises
+        ------
+        Unsupported
+        """
+        raise Unsupported("the protocol reports no loss of many networks at once")
+
+    def proof_seconds(self, step_seconds: float) -> float:
+        """Predict from a step of each network: one call loads, each other call walks the trajectory."""
+        calls = parity.MANY_TIMES + 1
+        return calls * step_seconds + parity.MANY_TIMES * parity.MANY_STEPS * self.model.call_wall_seconds
+
+    @property
+    def rounds_between_calls(self) -> bool:
+        """True where the driver keeps θ between calls, in the network's dtype."""
+        return self.model.rounds_between_calls
+
+    def time_one_step(self) -> float:
+        """Return the driver's seconds for one step of each network, loading each network included."""
+        start = time.perf_counter()
+        self.run(1, 0)
+        return time.perf_counter() - start
+
+
+def networks_of(problem: Problem) -> type[Networks]:
+    """Return the class that makes and runs the networks of a problem."""
+    return OneNetwork if problem.members is None else ManyNetworks
+
+
+def _members_of(problem: Problem) -> Members:
+    assert problem.members is not None
+    return problem.members
