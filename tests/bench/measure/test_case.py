@@ -10,6 +10,7 @@ from pathlib import Path
 import misbehaving
 import psutil
 import pytest
+from bench.report.rows import case_rows
 from support.requirements import workers
 
 from bench.machine import description
@@ -26,7 +27,6 @@ from bench.measure.errors import (
     status_of,
 )
 from bench.measure.session import Block, Session
-from bench.report.rows import case_rows
 from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Case
