@@ -1,4 +1,4 @@
-"""The development sessions. `nox -l` lists them; CI runs the same ones."""
+"""Sessions for developers: lint, tests, sanitizers, soaks. `nox -l` lists them; CI runs the same ones."""
 
 import shutil
 from pathlib import Path
@@ -15,32 +15,34 @@ C_FAMILY = sorted(str(path) for top in C_FOLDERS for path in Path(top).rglob("*"
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, mypy and clang-format, and a build in which warnings are errors."""
+    """Check style, types, imports, formats and prose, after a build in which warnings are errors."""
     if not isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):  # CI has built so already
-        session.install("-e", ".[dev]", "-C", "cmake.define.PYFNN_WERROR=ON")
+        session.install("-e", ".[dev]", "--config-settings", "cmake.define.PYFNN_WERROR=ON")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("lint-imports", "--no-logo")
+    session.run("python", ".ci/prose.py")
     session.run("clang-format", "--dry-run", "--Werror", *C_FAMILY)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole test suite."""
+    """Run the whole test suite."""
     session.install("-e", ".[test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The long runs: workloads over many steps, 1000 more random networks, 100 kills, a wheel from the sdist."""
+    """Run what takes long: workloads over many steps, 1000 more random networks, 100 kills, a wheel from the sdist."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", "--timeout=3600", *session.posargs)
 
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """The native code under ASan and UBSan, then under TSan: at odd sizes, with threads, on its error paths."""
+    """Test the native code under ASan and UBSan, then under TSan: at odd sizes, with threads, on its error paths."""
     session.install("cmake", "ninja", "pybind11")
     pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
     for sanitizers in ("address,undefined", "thread"):
@@ -49,7 +51,7 @@ def sanitize(session: nox.Session) -> None:
 
 
 def _sanitized(session: nox.Session, sanitizers: str, pybind11: str) -> str:
-    """The folder of a build under these sanitizers."""
+    """Build under these sanitizers; return the folder."""
     build = Path(session.create_tmp()) / sanitizers
     shutil.rmtree(build, ignore_errors=True)
     options = (f"PYFNN_SANITIZE={sanitizers}", "PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", f"pybind11_DIR={pybind11}")
@@ -60,7 +62,7 @@ def _sanitized(session: nox.Session, sanitizers: str, pybind11: str) -> str:
 
 @nox.session
 def valgrind(session: nox.Session) -> None:
-    """cpp-tuned under valgrind, at batches up to 17: an hour of its time would show no more."""
+    """Run cpp-tuned under valgrind, at batches up to 17; larger ones take an hour and add no coverage."""
     program = str(Path(session.create_tmp()) / "tuned_valgrind_test")
     source = "native/cpp/tuned/sanitize_test.cpp"
     flags = ("-std=c++17", "-O1", "-g", "-pthread", "-march=x86-64-v3", "-ffp-contract=fast")
@@ -70,7 +72,7 @@ def valgrind(session: nox.Session) -> None:
 
 @nox.session
 def gpu_sanitize(session: nox.Session) -> None:
-    """Our own kernels on a CUDA device, under each tool of compute-sanitizer."""
+    """Run our own kernels on a CUDA device under each tool of compute-sanitizer."""
     session.install("-e", ".[test]")
     names = "not torch and not jax and not near and not agree and not ceilings"  # nor is there time to be kept
     ours = ("-m", "gpu", "-k", names, "--timeout=0", "tests/test_gpu.py")
@@ -82,7 +84,7 @@ def gpu_sanitize(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """A wheel for other machines: compiled for a stated CPU level, not for this one."""
+    """Build a wheel for other machines: compiled for a stated CPU level, not for this one."""
     session.install("build")
     level = session.posargs[0] if session.posargs else "x86-64-v3"
-    session.run("python", "-m", "build", "--wheel", "-C", f"cmake.define.PYFNN_MARCH={level}")
+    session.run("python", "-m", "build", "--wheel", "--config-setting", f"cmake.define.PYFNN_MARCH={level}")

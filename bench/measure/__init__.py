@@ -1,1 +1,1 @@
-"""Measures: cases, arms, calibration, sessions, the gate, curves. Produces samples."""
+"""Measurement: cases, arms, calibration, sessions, the gate, training curves. Produces samples and reports nothing."""

@@ -1,1 +1,1 @@
-"""Results of a run: schema, journal, build, derive, store. The only source of what a report shows."""
+"""Results of a run: schema, events, journal, build, derive, store. A report shows values from here only."""

@@ -42,7 +42,7 @@ class EventBase(Value):
         return self.model_dump(by_alias=True, exclude_unset=True, exclude=set(self.place))
 
 
-class OfCase(EventBase):
+class CaseEventBase(EventBase):
     """An event of one case. `case` is the number of the case."""
 
     place: ClassVar[frozenset[str]] = EventBase.place | {"case"}
@@ -50,10 +50,10 @@ class OfCase(EventBase):
     case: int
 
 
-class OfBackend(OfCase):
+class BackendEventBase(CaseEventBase):
     """An event of one instance of a backend in one case."""
 
-    place: ClassVar[frozenset[str]] = OfCase.place | {"instance"}
+    place: ClassVar[frozenset[str]] = CaseEventBase.place | {"instance"}
 
     instance: str
 
@@ -99,14 +99,14 @@ class WarningEvent(Warned, EventBase):
     event: Literal["warning"] = "warning"
 
 
-class CaseEvent(CaseHead, OfCase):
+class CaseEvent(CaseHead, CaseEventBase):
     """The start of a case."""
 
     event: Literal["case"] = "case"
     ceiling_gflops: float | None = None  # in journals from before probes had an event
 
 
-class CaseEndEvent(OfCase):
+class CaseEndEvent(CaseEventBase):
     """The end of a case."""
 
     event: Literal["case_end"] = "case_end"
@@ -114,23 +114,28 @@ class CaseEndEvent(OfCase):
     launches_chosen: bool = False
 
 
-class BackendEvent(BackendReport, OfBackend):
-    """Facts about a backend as they become known. A later event replaces the facts of an earlier one."""
+class _Names(Value):
+    """The names of a backend, written once, when the case begins."""
 
-    event: Literal["backend"] = "backend"
     name: str = ""
     language: str = ""
     division: str = ""
+
+
+class BackendEvent(BackendReport, _Names, BackendEventBase):
+    """Facts about a backend as they become known. A later event replaces the facts of an earlier one."""
+
+    event: Literal["backend"] = "backend"
     curve: Curve | None = None
 
 
-class LaunchEvent(Launch, OfBackend):
+class LaunchEvent(Launch, BackendEventBase):
     """The costs of a fresh process."""
 
     event: Literal["launch"] = "launch"
 
 
-class SampleEvent(Sample, OfBackend):
+class SampleEvent(Sample, BackendEventBase):
     """One timed block."""
 
     event: Literal["sample"] = "sample"

@@ -235,7 +235,7 @@ class Warned(Value):
 
 
 class Pair(Value):
-    """How many times faster `backend` is than `than`, over the launches and rounds that have a sample of both.
+    """The ratio of two backends, above 1 where `backend` is faster than `than`; from rounds with a sample of both.
 
     `verdict` is None where the case has no noise floor, and of the two instances of an A/A pair.
     """

@@ -55,7 +55,7 @@ def launches_wanted(pairs: Iterable[Sequence[float]], precision: float, least: i
 
 
 class Stop(NamedTuple):
-    """The reason a case ends, and whether the spread of the samples `chosen` the number of launches (see `ratio`)."""
+    """The reason a case ends; `chosen` is True where the samples' spread set the number of launches (see `ratio`)."""
 
     why: str
     chosen: bool = False

@@ -1,1 +1,1 @@
-"""Workloads and suites: what is measured."""
+"""Workloads and suites: the work that a run measures."""

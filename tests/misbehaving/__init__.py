@@ -1,4 +1,4 @@
-"""Backends that misbehave on request: `manifest` writes a backend.toml of them. What they do is in worker.py."""
+"""Manifests of backends that misbehave on request, and the small workload `tiny`. The deeds are in worker.py."""
 
 import shlex
 import sys
@@ -10,14 +10,14 @@ STEADY = "steady hello 1"
 
 
 def manifest(path: Path, deeds: Mapping[str, str], hosts: Mapping[str, str] | None = None) -> Path:
-    """Write a backend.toml.
+    """Write a backend.toml and return its path.
 
     Parameters
     ----------
     deeds : mapping
-        Backend name to "DEED COMMAND NUMBER": does DEED at its NUMBER-th COMMAND.
+        "DEED COMMAND NUMBER" by backend: it does DEED from its NUMBER-th COMMAND on.
     hosts : mapping, optional
-        Backend name to further lines of its table, for those that are not worker.py.
+        Further lines of the table by backend, for backends other than worker.py.
     """
     python = shlex.join([sys.executable, "-S", "-E", str(WORKER)])
     lines = {name: f"run = '''{python} {deed}'''" for name, deed in deeds.items()} | dict(hosts or {})
@@ -41,6 +41,6 @@ learning_rate = 0.02
 
 
 def suite(path: Path, budget: float = 60.0) -> Path:
-    """Write a suite of one small workload, `tiny`."""
+    """Write a suite of one small workload, `tiny`, and return its path."""
     path.write_text(f'[suite]\nworkloads = ["tiny"]\nbudget = {budget}\n[workload.tiny]{WORKLOAD}', encoding="utf-8")
     return path

@@ -1,7 +1,7 @@
-"""A worker that keeps the contract, but for one fault: faulty.py FAULT NAME WORKDIR.
+"""A worker that keeps the contract except for one fault: faulty.py FAULT NAME WORKDIR.
 
-It hosts NumPy, or one of planted.model's bugs: tests/ must be on PYTHONPATH. The faults are what
-`python -m bench.check` is there to find.
+It hosts NumPy, or a backend with one of the bugs of planted.model; tests/ must be on PYTHONPATH.
+`python -m bench.check` must find every fault.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from pyfnn.worker import Fields, Held, Host
 
 
 class Faulty(Host):
-    """Does everything right."""
+    """A host without a fault."""
 
     def __init__(self, backend: Backend, workdir: Path, name: str) -> None:
         super().__init__(backend, workdir)
@@ -37,7 +37,7 @@ class Faulty(Host):
 
 class WrongName(Faulty):
     def _hello(self) -> Fields:
-        return {**super()._hello(), "name": "somebody"}
+        return {**super()._hello(), "name": "another"}
 
 
 class NamesWithParameters(Faulty):
@@ -70,7 +70,7 @@ class Prints(Faulty):
 
 
 class Mute(Faulty):
-    """Errors have no message."""
+    """Replies with errors that have no message."""
 
     def answer(self, line: str) -> str:
         reply = super().answer(line)
@@ -83,7 +83,7 @@ class Unencoded(Faulty):
 
 
 class TakesAnyWords(Faulty):
-    """Reads numbers as far as they go, and ignores what comes after."""
+    """Accepts words that are not numbers, or too many words."""
 
     def answer(self, line: str) -> str:
         words = line.split()
@@ -94,7 +94,7 @@ class TakesAnyWords(Faulty):
 
 
 class ReadsShortFiles(Faulty):
-    """What is missing is 0."""
+    """Reads missing values as 0."""
 
     def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
         try:
@@ -110,7 +110,7 @@ class TakesAnyOrder(Faulty):
 
 
 class NoKind(Faulty):
-    """What it lacks is an error like others."""
+    """Reports a missing function as an ordinary error."""
 
     def answer(self, line: str) -> str:
         return super().answer(line).replace("kind=unsupported\t", "")
@@ -143,7 +143,7 @@ class ReadsAgain(Faulty):
 
 
 class Prepares(Faulty):
-    """Gathers all minibatches as it loads."""
+    """Gathers all minibatches when it loads the data."""
 
     def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
         reply = super()._hold(held, setup, order)
@@ -162,7 +162,7 @@ class Leaks(Faulty):
 
 
 class StaleOrder(Faulty):
-    """Walks the order of the init before, where that is as long."""
+    """Uses the order of the previous init if it has the same length."""
 
     before: Order = np.zeros(0, np.int64)
 
@@ -172,7 +172,7 @@ class StaleOrder(Faulty):
 
 
 class KeepsTheta(Faulty):
-    """The first init's theta is every later one's."""
+    """Keeps the theta of the first init in every later one."""
 
     def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
         if name == protocol.THETA and self._held is not None and self._live.network.n_parameters == shape[0]:
@@ -181,42 +181,42 @@ class KeepsTheta(Faulty):
 
 
 class _Clock(Faulty):
-    """Says something else of what it took."""
+    """Reports other seconds than it took."""
 
-    def says(self, seconds: float) -> float:
+    def reported(self, seconds: float) -> float:
         return seconds
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
         fields = super()._train(first, count, batch_size, learning_rate)
-        return {**fields, "seconds": self.says(float(str(fields["seconds"])))}
+        return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
         fields = super()._time(operation, first, count, repeats)
-        return {**fields, "seconds": self.says(float(str(fields["seconds"])))}
+        return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
 
 class Understates(_Clock):
-    def says(self, seconds: float) -> float:
+    def reported(self, seconds: float) -> float:
         return seconds / 10
 
 
 class Overstates(_Clock):
-    def says(self, seconds: float) -> float:
+    def reported(self, seconds: float) -> float:
         return 2 * seconds
 
 
 class Instant(_Clock):
-    def says(self, seconds: float) -> float:
+    def reported(self, seconds: float) -> float:
         return 1e-9 * seconds
 
 
 class Milliseconds(_Clock):
-    def says(self, seconds: float) -> float:
+    def reported(self, seconds: float) -> float:
         return round(seconds, 3)
 
 
 class Hoists(Faulty):
-    """Takes as long for one repeat as for any number."""
+    """Takes the same time for any number of repeats."""
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
         begin = time.perf_counter()
@@ -231,7 +231,7 @@ class FewDigits(Faulty):
 
 
 class SeedsByThePid(Faulty):
-    """The last bits are another process's own."""
+    """Returns last bits that differ between processes."""
 
     def _theta(self) -> Fields:
         reply = super()._theta()
@@ -270,7 +270,7 @@ def _serve(fault: str, answer: Callable[[str], str]) -> int:
 
 
 def main(fault: str, name: str, folder: str) -> int:
-    """Answer until told to quit."""
+    """Reply to commands until `quit`."""
     backend = PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
     worker = FAULTS.get(fault) or PLAIN.get(fault, Faulty)
     with contextlib.suppress(BrokenPipeError):

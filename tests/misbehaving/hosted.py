@@ -1,4 +1,4 @@
-"""Python-hosted backends for a backend.toml: with a planted bug, printing where they should not, or taking threads."""
+"""Python-hosted backends that misbehave: with a planted bug, with output on stdout, or with too many threads."""
 
 from planted.model import PlantedBackend, PlantedModel
 from threadpoolctl import threadpool_limits
@@ -10,7 +10,7 @@ from pyfnn.validation import Array
 
 
 class Article(PlantedBackend):
-    """The gradient as the article printed it."""
+    """A backend with the gradient as the article printed it."""
 
     def __init__(self, row: Row) -> None:
         super().__init__("article")
@@ -18,7 +18,7 @@ class Article(PlantedBackend):
 
 
 class Noisy(PlantedBackend):
-    """Correct, but prints as it is made."""
+    """A correct backend that prints to stdout when it is made."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(None)
@@ -27,7 +27,7 @@ class Noisy(PlantedBackend):
 
 
 class Greedy(PlantedBackend):
-    """Correct, and says that it keeps to its threads; but its BLAS does not."""
+    """A correct backend whose BLAS uses more threads than it reports."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(None)
@@ -36,7 +36,7 @@ class Greedy(PlantedBackend):
 
 
 class _LazyModel(PlantedModel):
-    """Does a tenth of what a long call asks for."""
+    """A model that does a tenth of the work of a long call."""
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         return super()._train(first, count // 10 if count > 500 else count, batch_size, learning_rate)
@@ -46,7 +46,7 @@ class _LazyModel(PlantedModel):
 
 
 class Lazy(PlantedBackend):
-    """Correct in every call as short as a proof's; cheats in long ones, always in the same way."""
+    """A backend that is correct in calls as short as those of a proof, and does less in longer ones."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(None)

@@ -1,7 +1,7 @@
-"""A correct worker in plain Python that misbehaves when asked to: worker.py DEED COMMAND NUMBER WORKDIR.
+"""A worker in plain Python that misbehaves on request: worker.py DEED COMMAND NUMBER WORKDIR.
 
-It does DEED, a method of Deeds, at its NUMBER-th COMMAND and at each one after that. Standard library only, so that
-it starts at once; it computes tanh networks with a squared error, in double.
+It does DEED, a method of Deeds, at its NUMBER-th COMMAND and at each later one; until then it is correct. It uses the
+standard library only, so that it starts fast, and computes tanh networks with a squared error in float64.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ def _dot(a: Row, b: Row) -> float:
 
 
 class Network:
-    """theta, x, y, order as `init` found them; Z, A, delta and gradient of one row at a time."""
+    """A network with the data of `init`; Z, A, delta and gradient are those of one row at a time."""
 
     def __init__(self, folder: Path) -> None:
         lines = dict(
@@ -43,7 +43,7 @@ class Network:
         return list(array(code, path.read_bytes()))
 
     def forward(self, n: int) -> list[Row]:
-        """A_0 .. A_L of row n."""
+        """Return A_0 .. A_L of row n."""
         m_0, at = self.sizes[0], 0
         A = [self.x[n * m_0 : (n + 1) * m_0]]
         for layer, (m_in, m) in enumerate(pairwise(self.sizes), 1):
@@ -55,7 +55,7 @@ class Network:
         return A
 
     def gradient(self, rows: list[int]) -> tuple[float, Row]:
-        """R over these rows, and dR/dtheta."""
+        """Return R over these rows, and dR/dtheta."""
         loss, gradient = 0.0, [0.0] * len(self.theta)
         for n in rows:
             loss += self._add_gradient(n, len(rows), gradient) / len(rows)
@@ -85,7 +85,7 @@ class Network:
         return sum(e * e for e in error)
 
     def train(self, first: int, count: int, batch: int, rate: float) -> float:
-        """Seconds."""
+        """Train, and return the seconds."""
         begin = time.perf_counter()
         for at in range(first, first + count, batch):
             rows = [int(n) for n in self.order[at : min(at + batch, first + count)]]
@@ -94,7 +94,7 @@ class Network:
         return time.perf_counter() - begin
 
     def time(self, operation: str, first: int, count: int, repeats: int) -> tuple[float, float]:
-        """Seconds and the checksum."""
+        """Repeat passes, and return the seconds and the checksum."""
         begin, checksum = time.perf_counter(), 0.0
         for repeat in range(repeats):
             start = (first + repeat * count) % (self.rows - count + 1)
@@ -112,14 +112,14 @@ Fields = dict[str, object]
 
 
 class Worker:
-    """Answers commands, each with the method of its name; `answer` does what is asked for now."""
+    """A worker with a method for each command of the protocol."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.asked: list[str] = []
 
     def answer(self) -> Fields:
-        """The fields of the reply."""
+        """Do the current command and return the fields of its reply."""
         command, *words = self.asked
         fields: Fields = getattr(self, command)(*words)
         return fields
@@ -165,105 +165,105 @@ class Worker:
 
 
 def say(text: str) -> None:
-    """One line on stdout."""
+    """Write one line to stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def reply(fields: Fields) -> None:
-    """A reply in good order."""
+    """Write a correct reply."""
     say("\t".join(["ok", *(f"{key}={value}" for key, value in fields.items())]))
 
 
 class Deeds(Worker):
-    """What may be done in place of an answer."""
+    """The deeds: each replaces the correct reply to a command."""
 
     calls = long_calls = 0
 
     def steady(self) -> None:
-        """Nothing to see here."""
+        """Reply correctly."""
         reply(self.answer())
 
     def killed(self) -> None:
-        """Dies of a signal."""
+        """End by a signal."""
         os.kill(os.getpid(), signal.SIGKILL)
 
     def segfault(self) -> None:
-        """Reads where nothing is."""
+        """Read from an invalid address."""
         ctypes.string_at(0)
 
     def hung(self) -> None:
-        """Never answers."""
+        """Never reply."""
         time.sleep(3600)
 
     def exits(self) -> None:
-        """Ends, with a word on stderr."""
+        """End, with a message on stderr."""
         sys.exit("no more steps today")
 
     def answers_and_exits(self) -> None:
-        """Ends after a good reply."""
+        """Reply correctly, then end."""
         reply(self.answer())
         sys.exit(3)
 
     def rubbish(self) -> None:
-        """Answers something else."""
+        """Reply with a line that is not the protocol's."""
         say("step 1 of 20: loss 0.3")
 
     def binary(self) -> None:
-        """Answers bytes that are no text."""
+        """Reply with bytes that are not UTF-8."""
         sys.stdout.buffer.write(b"\xff\xfe\x00\n")
         sys.stdout.flush()
 
     def endless(self) -> None:
-        """Answers a line that never ends."""
+        """Reply with a line that never ends."""
         while True:
             sys.stdout.write("ok" * 65536)
 
     def chatty(self) -> None:
-        """Prints while it works."""
+        """Print a line before the reply."""
         fields = self.answer()
         say("almost there")
         reply(fields)
 
     def understates(self) -> None:
-        """Claims a tenth of the time."""
+        """Report a tenth of the time."""
         fields = self.answer()
         reply({**fields, "seconds": float(str(fields["seconds"])) / 10})
 
     def overstates(self) -> None:
-        """Claims twice the time."""
+        """Report twice the time."""
         fields = self.answer()
         reply({**fields, "seconds": 2 * float(str(fields["seconds"]))})
 
     def instant(self) -> None:
-        """Claims next to no time, however much there was to do."""
+        """Report 1 ns, independent of the work."""
         reply({**self.answer(), "seconds": 1e-9})
 
     def dawdles(self) -> None:
-        """Half a second late."""
+        """Reply half a second late."""
         time.sleep(0.5)
         reply(self.answer())
 
     def slow(self) -> None:
-        """Takes its time."""
+        """Take 2 s, and report them."""
         self._takes(lambda _: 2.0)
 
     def naps(self) -> None:
-        """Takes ten times as long as it needs, and says so."""
+        """Take ten times as long as needed, and report that time."""
         self._takes(lambda seconds: 10 * seconds)
 
     def warms(self) -> None:
-        """Compiles itself: takes five times as long over its first three long calls, three times over three more."""
-        self.long_calls += int(self.asked[2]) > 200  # rows: more than any proof asks for
+        """Imitate a JIT compiler: three long calls take five times as long, the next three take three times as long."""
+        self.long_calls += int(self.asked[2]) > 200  # rows: more than a call of a proof
         self._takes(lambda seconds: (5 if self.long_calls <= 3 else 3 if self.long_calls <= 6 else 1) * seconds)
 
     def speeds_up(self) -> None:
-        """Takes a tenth less time a step at each call than at the one before, without end."""
+        """Take a tenth less time a step at each call than at the one before."""
         self.calls += 1
         self._takes(lambda seconds: seconds * (1 + 40 * 0.9**self.calls) if self.calls < 400 else seconds)
 
     def hoists(self) -> None:
-        """Takes the same time for one repeat as for two."""
+        """Take the same time for any number of repeats."""
         self._takes(lambda _: 0.2)
 
     def _takes(self, wanted: Callable[[float], float]) -> None:
@@ -273,24 +273,24 @@ class Deeds(Worker):
         reply({**fields, "seconds": time.perf_counter() - begin})
 
     def greedy(self) -> None:
-        """Says that it uses more threads than it was given."""
+        """Report more threads than the case allows."""
         reply({**self.answer(), "threads": 64})
 
     def widens(self) -> None:
-        """Starts a thread that may run on every CPU there is."""
+        """Start a thread that may run on every CPU."""
 
         def elsewhere() -> None:
             os.sched_setaffinity(threading.get_native_id(), range(os.cpu_count() or 1))
-            settled.set()
+            pinned.set()
             time.sleep(3600)
 
-        settled = threading.Event()
+        pinned = threading.Event()
         threading.Thread(target=elsewhere, daemon=True).start()
-        settled.wait()
+        pinned.wait()
         reply(self.answer())
 
     def spins(self) -> None:
-        """Leaves a thread running that does nothing but run."""
+        """Start a thread that spins."""
 
         def forever() -> None:
             while True:
@@ -300,30 +300,30 @@ class Deeds(Worker):
         reply(self.answer())
 
     def drifts(self) -> None:
-        """Trains a little differently each time."""
+        """Change theta a little before each training."""
         self.network.theta[0] += 1e-3 * math.modf(time.perf_counter())[0]
         reply(self.answer())
 
     def tires(self) -> None:
-        """Trains a little differently each time, but only where there is much to train."""
-        if int(self.asked[2]) > 200:  # rows: more than any proof asks for
+        """Drift, but only in long calls."""
+        if int(self.asked[2]) > 200:  # rows: more than a call of a proof
             self.drifts()
         else:
             self.steady()
 
     def vandal(self) -> None:
-        """Removes its WORKDIR."""
+        """Remove the WORKDIR."""
         fields = self.answer()
         shutil.rmtree(self.folder)
         reply(fields)
 
     def not_a_number(self) -> None:
-        """Has no loss."""
+        """Report a loss of nan."""
         reply({**self.answer(), "loss": "nan"})
 
 
 def main(deed: str, command: str, number: int, folder: Path) -> None:
-    """Answer until told to quit."""
+    """Reply to commands until `quit`."""
     worker, seen = Deeds(folder), 0
     for line in sys.stdin:
         worker.asked = line.split()

@@ -51,7 +51,7 @@ def many(make: Make) -> Iterator[Ensemble]:
 
 
 @pytest.mark.parametrize("name", ["numpy", "cpp", "c"])
-def test_each_member_ends_where_a_model_of_its_own_would_bit_for_bit(name: str) -> None:
+def test_each_member_ends_at_the_same_bits_as_a_model_of_its_own(name: str) -> None:
     backend, (x, y, orders) = pyfnn.load_backend(name), data()
     with Worker(command_of(registry.find(name))) as worker:
         for many in (
@@ -78,7 +78,7 @@ def test_a_training_cut_into_calls_ends_at_the_same_bits(many: Ensemble) -> None
     assert many.thetas().tobytes() == once.tobytes()
 
 
-def test_one_rate_and_one_l2_serve_all(make: Make) -> None:
+def test_one_rate_and_one_l2_apply_to_all_members(make: Make) -> None:
     ends = []
     for l2, rates in ((None, 0.1), (np.full(K, NETWORK.l2), np.full(K, 0.1))):
         with make(l2=l2) as many:
@@ -121,7 +121,7 @@ def test_bad_members_are_refused_by_name(make: Make, thetas: Any, l2: Any, words
         (lambda o: np.asfortranarray(o), "orders is not C-contiguous"),
     ],
 )
-def test_bad_orders_are_refused_by_name_and_nothing_has_changed(
+def test_bad_orders_are_refused_by_name_and_leave_the_ensemble_unchanged(
     many: Ensemble, change: Callable[[Array], Array], words: str
 ) -> None:
     x, y, orders = data()
@@ -149,7 +149,9 @@ def test_bad_orders_are_refused_by_name_and_nothing_has_changed(
         ((0, 2, 1, [0.1] * K), r"learning_rates = \[0.1, .*\]: must be finite and above 0"),
     ],
 )
-def test_bad_training_arguments_are_refused_and_no_theta_has_moved(many: Ensemble, arguments: Any, words: str) -> None:
+def test_bad_training_arguments_are_refused_and_leave_theta_unchanged(
+    many: Ensemble, arguments: Any, words: str
+) -> None:
     with pytest.raises(InvalidInput, match=words):
         many.train(*arguments)
     assert many.thetas().tobytes() == THETAS.tobytes()
@@ -160,7 +162,7 @@ def test_members_that_diverge_are_named_and_the_others_trained(make: Make) -> No
     rates = np.array([0.01, 1e30, 0.01, 1e30])
     with make(network) as many:
         many.load(*data())
-        for _ in range(2):  # they stay as they became
+        for _ in range(2):  # diverged members stay so
             with pytest.raises(
                 Diverged, match=r"not finite after 15 steps of member 1 \(learning_rate = 1e\+30\), 3 \("
             ):
@@ -172,7 +174,7 @@ def test_members_that_diverge_are_named_and_the_others_trained(make: Make) -> No
         many.train(0, N, 1, 0.01)
 
 
-def test_what_goes_in_and_out_is_a_copy(make: Make) -> None:
+def test_arrays_are_copied_in_and_out(make: Make) -> None:
     thetas, l2, (x, y, orders) = THETAS.copy(), L2.copy(), data()
     with make(thetas=thetas, l2=l2) as many:
         thetas[:], l2[:] = 7, 7
@@ -189,7 +191,7 @@ def test_what_goes_in_and_out_is_a_copy(make: Make) -> None:
         assert many.thetas().tobytes() == once.tobytes()
 
 
-def test_without_data_it_knows_its_thetas_and_says_what_is_missing(make: Make) -> None:
+def test_without_data_it_has_its_thetas_and_training_is_an_error_that_names_load(make: Make) -> None:
     with make() as many:
         many.reset()
         assert many.thetas().tobytes() == THETAS.tobytes()
@@ -200,14 +202,14 @@ def test_without_data_it_knows_its_thetas_and_says_what_is_missing(make: Make) -
 @pytest.mark.parametrize(
     "call", [lambda m: m.train(0, 1, 1, 0.1), lambda m: m.thetas(), lambda m: m.reset(), lambda m: m.load(*data())]
 )
-def test_closed_it_says_so_and_closes_again_in_peace(many: Ensemble, call: Callable[[Ensemble], Any]) -> None:
+def test_a_closed_ensemble_raises_and_can_be_closed_again(many: Ensemble, call: Callable[[Ensemble], Any]) -> None:
     many.close()
     with pytest.raises(PyfnnError, match="this ensemble is closed"):
         call(many)
     many.close()
 
 
-def test_what_a_backend_lacks_is_refused_by_name(make: Make) -> None:
+def test_a_missing_activation_is_refused_by_name(make: Make) -> None:
     network = replace(NETWORK, activation="softplus")
     with pytest.raises(Unsupported, match="numpy has no activation 'softplus'"):
         make(network)
@@ -233,7 +235,7 @@ def test_a_member_that_cannot_be_made_leaves_none_open() -> None:
     assert [model._closed for model in opened] == [True, True]
 
 
-def test_loading_again_after_training_keeps_theta_or_wants_a_reset(many: Ensemble) -> None:
+def test_loading_again_after_training_keeps_theta_or_requires_a_reset(many: Ensemble) -> None:
     many.train(0, N, 4, RATES)
     moved = many.thetas()
     if type(many) is ProcessEnsemble:

@@ -1,6 +1,6 @@
-"""Made-up results of every kind, for the report's tests and for trying out figures. No number here was measured.
+"""Made-up results of every kind, for tests of the report and of figures. No number here was measured.
 
-They are built as a run's are, from journal events, and each says in its host that it is synthetic.
+They are built from lines of a journal, as those of a run are. Their `host` says that they are synthetic.
 """
 
 import math
@@ -15,7 +15,7 @@ from bench.results.events import parse_event
 from bench.results.schema import Results
 
 SYNTHETIC = "synthetic samples, not a measurement"
-# name: (language, division, seconds a step on wine-deep)
+# name: (language, division, seconds of a step on wine-deep)
 BACKENDS = {
     "numpy": ("Python", "plain", 50e-6),
     "cpp": ("C++", "plain", 0.9e-6),
@@ -33,7 +33,7 @@ BACKENDS = {
     "sklearn": ("Python", "framework", 156e-6),
     "numba": ("Python", "framework", 1.1e-6),
 }
-WORKLOADS = {  # name: (batch, learning rate, flops a step, what its steps take over wine-deep's)
+WORKLOADS = {  # name: (batch, learning rate, flops of a step, step time as a multiple of that on wine-deep)
     "wine-deep": (1, 0.005, 1.5e4, 1.0),
     "wine-batch": (32, 0.01, 4.8e5, 9.0),
     "digits": (32, 0.05, 1.1e6, 20.0),
@@ -70,14 +70,14 @@ def sample_results(
     failures: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Results:
-    """Results of a made-up run.
+    """Return the results of a made-up run.
 
     Parameters
     ----------
     backends, workloads : sequence of str
-        Of BACKENDS and WORKLOADS; the A/A pairs are of numpy and cpp-tuned, where they take part.
+        Names from BACKENDS and WORKLOADS. numpy and cpp-tuned have A/A pairs.
     failures : mapping of str to str, optional
-        Status by backend, of those that are not ok.
+        Status by backend, for backends that failed.
     settings
         See `events`.
     """
@@ -102,7 +102,7 @@ def events(
     dtypes: Sequence[str] = ("float32",),
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """The journal of a made-up run; `noise` is the spread of launches, as a fraction."""
+    """Yield the lines of the journal of a made-up run; `noise` is the spread of launches, as a fraction."""
     rng = np.random.default_rng(seed)
     yield {
         "event": "run",
@@ -137,18 +137,18 @@ def swept_results(
     operation: str = "train",
     data: str = "",
 ) -> Results:
-    """Results of a made-up sweep of wine-deep.
+    """Return the results of a made-up sweep of wine-deep.
 
     Parameters
     ----------
     costs : mapping of str to callable
-        Seconds a step at a value, by backend, of BACKENDS.
+        Seconds of a step at a value, by backend in BACKENDS.
     values : sequence of int
     along : str
     noise, seed, launches
-        As for `events`.
+        See `events`.
     absent : sequence of (str, int)
-        Who is too slow at which value.
+        Backends that are too slow at a value.
     operation, data : str
     """
     return results_of(_swept(costs, values, along, noise, seed, launches, absent, operation, data))
@@ -180,8 +180,7 @@ def _swept(
         for name, cost in costs.items():
             failure = "too_slow" if (name, value) in absent else None
             for instance in (name, f"{name}@2") if name in ("numpy", "cpp-tuned") else (name,):
-                told = _backend(number, "wine-deep", instance, failure, launches, 3, noise, rng, cost(value))
-                yield from told
+                yield from _backend(number, "wine-deep", instance, failure, launches, 3, noise, rng, cost(value))
         yield {"event": "case_end", "case": number, "stopped": "budget"}
     yield {"event": "finish", "finished": "2025-01-01T00:05:00+00:00"}
 

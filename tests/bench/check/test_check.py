@@ -71,7 +71,7 @@ def test_the_faulty_worker_without_its_fault_keeps_the_contract(tmp_path: Path) 
 # Who does not ---------------------------------------------------------------------------------------------------------
 
 FAULTS = {
-    "WrongName": ("hello's name is the manifest's", "'somebody'"),
+    "WrongName": ("hello's name is the manifest's", "'another'"),
     "NamesWithParameters": ("names that pyfnn knows", "' tanh'"),
     "Prints": ("stdout carries one reply a command", "4 lines to two commands"),
     "DiesOfBlank": ("a blank line is no command", "exit status 1"),

@@ -205,8 +205,12 @@ def test_a_report_shows_steps_a_second_for_many_networks_only() -> None:
     for members in (1, 256):
         (shown,) = rows.case_views(results_with(members))
         table = tables.case_table(shown)
-        drawn = [text.get_text() for _, figure in figures.figures(results_with(members)) for text in figure.findobj(match=None)
-                 if hasattr(text, "get_text")]  # fmt: skip
+        drawn = [
+            text.get_text()
+            for _, figure in figures.figures(results_with(members))
+            for text in figure.findobj(match=None)
+            if hasattr(text, "get_text")
+        ]
         assert ("network-steps/s" in table.columns) == (members > 1)
         assert any("256 networks at once" in note for note in table.notes) == (members > 1)
         assert any(text.endswith("M/s") for text in drawn) == (members > 1)

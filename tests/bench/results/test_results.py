@@ -53,14 +53,23 @@ def test_a_line_of_the_journal_holds_the_fields_that_were_set_and_no_others(tmp_
 
 
 def test_results_and_journal_of_schema_1_load_and_agree(tmp_path: Path) -> None:
-    stored = load_results(SCHEMA_1)
-    read = read_journal(SCHEMA_1 / "journal.jsonl")
-    assert build_results(read) == stored
+    stored, read = load_results(SCHEMA_1), read_journal(SCHEMA_1 / "journal.jsonl")
     assert {b.status for b in stored.cases[0].backends} == {"ok"}
     assert stored.cases[0].pairs
-    assert save_results(stored, tmp_path).read_bytes() == (SCHEMA_1 / "results.json").read_bytes()
+    text = json.loads((SCHEMA_1 / "results.json").read_text())
+    for results in (stored, build_results(read)):
+        assert holds(json.loads(save_results(results, tmp_path).read_text()), text)
     lines = (SCHEMA_1 / "journal.jsonl").read_text().splitlines()
     assert [event.line() for event in read] == [json.loads(line) for line in lines]
+
+
+def holds(new: Any, old: Any) -> bool:
+    """Return True if `new` has every value of `old`; fields may have been added since."""
+    if isinstance(old, dict):
+        return all(key in new and holds(new[key], value) for key, value in old.items())
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(holds, new, old))
+    return bool(new == old)
 
 
 def test_every_event_is_on_disk_before_the_next_is_written(tmp_path: Path) -> None:
@@ -70,7 +79,7 @@ def test_every_event_is_on_disk_before_the_next_is_written(tmp_path: Path) -> No
             assert len(read_journal(tmp_path / "journal.jsonl")) == count
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 10**9))
 def test_a_journal_cut_short_anywhere_loses_one_line_at_most(
     cut: int, tmp_path_factory: pytest.TempPathFactory
@@ -204,7 +213,7 @@ def test_a_file_that_holds_no_results_is_one_clear_error(text: str, tmp_path: Pa
         load_results(tmp_path)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 10**9))
 def test_a_results_file_cut_short_anywhere_is_refused(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cut")

@@ -1,4 +1,4 @@
-"""Claims about the statistics: intervals, pairing, the noise floor, how many launches. The samples are made up."""
+"""Claims about the statistics of made-up samples: intervals, pairing, the noise floor, and the number of launches."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Taken(NamedTuple):
 
 
 def samples(step_seconds: Sequence[Sequence[float]], steps: int = 10) -> list[Taken]:
-    """One sample a launch (outer) and round (inner)."""
+    """Return one sample a launch (outer) and round (inner)."""
     return [
         Taken(launch, round_, value * steps, steps)
         for launch, row in enumerate(step_seconds)
@@ -46,7 +46,7 @@ def numbers(estimate: Estimate | None) -> tuple[float, ...]:
     return astuple(estimate)
 
 
-def test_the_t_interval_is_the_textbooks() -> None:
+def test_the_t_interval_is_that_of_the_textbook() -> None:
     # mean 0.3, s = 0.158114, n = 5, t(0.975, 4) = 2.776445: margin 0.196324
     estimate = t_interval([0.1, 0.2, 0.3, 0.4, 0.5])
     assert estimate is not None
@@ -54,7 +54,7 @@ def test_the_t_interval_is_the_textbooks() -> None:
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=20))
-def test_the_t_interval_is_scipys(logs: list[float]) -> None:
+def test_the_t_interval_is_that_of_scipy(logs: list[float]) -> None:
     estimate = t_interval(logs)
     assert estimate is not None
     spread = stats.sem(logs)
@@ -71,7 +71,7 @@ def test_one_launch_has_no_interval() -> None:
 
 
 def test_launches_are_averaged_before_the_interval_is_taken() -> None:
-    """Rounds that scatter within launches that agree: as many degrees of freedom as launches, not as samples."""
+    """Launches that agree have no spread, even if their rounds scatter."""
     estimate = step_seconds(samples([[1.0, 4.0], [0.5, 8.0], [2.0, 2.0]]))
     assert numbers(estimate) == pytest.approx((2.0, 2.0, 2.0))
 
@@ -81,7 +81,7 @@ def test_a_launch_counts_once_however_many_samples_it_has() -> None:
     assert math.log(step_seconds(taken).median) == pytest.approx(0.5)  # type: ignore[union-attr]
 
 
-def test_a_step_is_a_share_of_its_block() -> None:
+def test_a_step_time_is_the_blocks_time_over_its_steps() -> None:
     assert numbers(step_seconds([Taken(0, 0, 6.0, 3), Taken(1, 0, 8.0, 4)])) == pytest.approx((2.0, 2.0, 2.0))
 
 
@@ -89,7 +89,7 @@ def test_a_ratio_above_1_is_faster_than_the_reference() -> None:
     assert numbers(ratio(samples([[3.0], [3.0]]), samples([[1.0], [1.0]]))) == pytest.approx((3.0, 3.0, 3.0))
 
 
-def test_drift_that_a_round_shares_cancels() -> None:
+def test_drift_common_to_a_round_cancels_in_a_ratio() -> None:
     rng = np.random.default_rng(0)
     drift = np.exp(rng.normal(0, 0.5, (6, 4)))
     noise = np.exp(rng.normal(0, 0.001, (2, 6, 4)))
@@ -104,20 +104,20 @@ def test_drift_that_a_round_shares_cancels() -> None:
         assert math.log(estimate.high / estimate.low) > 0.2
 
 
-def test_pairs_are_made_by_launch_and_round_and_not_by_place() -> None:
+def test_samples_are_paired_by_launch_and_round_and_not_by_position() -> None:
     reference, other = samples([[1.0, 2.0], [4.0, 8.0]]), samples([[1.0, 2.0], [4.0, 8.0]])
     assert log_ratios(reference, other[::-1]) == pytest.approx([0.0, 0.0])
-    assert log_ratios(reference, other[1:]) == pytest.approx([0.0, 0.0])  # the round that only one was in is left out
+    assert log_ratios(reference, other[1:]) == pytest.approx([0.0, 0.0])  # a round with one sample is left out
     assert ratio(reference, other[:2]) is None
 
 
 @pytest.mark.parametrize(("low", "high", "bound"), [(0.98, 1.03, 0.03), (0.95, 1.01, 1 / 0.95 - 1), (1.02, 1.04, 0.04)])
-def test_the_noise_floor_is_how_far_the_interval_reaches(low: float, high: float, bound: float) -> None:
+def test_the_noise_floor_is_the_distance_of_the_farther_bound_from_1(low: float, high: float, bound: float) -> None:
     assert noise_floor(Estimate(1.0, low, high)) == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "floor", "said"),
+    ("low", "high", "floor", "expected"),
     [
         (1.10, 1.20, 0.05, "faster"),
         (1.04, 1.20, 0.05, "no difference shown"),
@@ -128,23 +128,23 @@ def test_the_noise_floor_is_how_far_the_interval_reaches(low: float, high: float
         (0.80, 0.99, None, "slower"),
     ],
 )
-def test_faster_is_said_only_where_the_interval_clears_1_and_the_floor(
-    low: float, high: float, floor: float | None, said: str
+def test_a_verdict_needs_an_interval_beyond_the_noise_floor(
+    low: float, high: float, floor: float | None, expected: str
 ) -> None:
-    assert verdict(Estimate(math.sqrt(low * high), low, high), floor) == said
+    assert verdict(Estimate(math.sqrt(low * high), low, high), floor) == expected
 
 
-def test_as_many_launches_are_wanted_as_steins_rule_says() -> None:
+def test_the_number_of_launches_needed_is_that_of_steins_rule() -> None:
     # s = 0.158114, t(0.975, 4) = 2.776445, log 1.05 = 0.0487902: (2.776445 s / 0.0487902)² = 80.96
     assert launches_needed([0.1, 0.2, 0.3, 0.4, 0.5], precision=0.05) == 81
 
 
-def test_no_fewer_launches_are_wanted_than_were_made() -> None:
+def test_no_fewer_launches_are_needed_than_were_made() -> None:
     assert launches_needed([0.1, 0.1, 0.1], precision=0.01) == 3
     assert launches_needed([0.1, 0.1001, 0.0999], precision=0.5) == 3
 
 
-def test_asked_again_it_is_content_with_an_interval_as_narrow_as_wished_and_with_no_wider_one() -> None:
+def test_more_launches_are_needed_only_while_the_interval_is_wider_than_the_precision() -> None:
     rng = np.random.default_rng(3)
     for _ in range(50):
         logs = rng.normal(0, 0.03, 12).tolist()
@@ -155,13 +155,13 @@ def test_asked_again_it_is_content_with_an_interval_as_narrow_as_wished_and_with
         assert launches_needed(logs, half * 0.98) > 12
 
 
-def test_the_widest_ratio_decides_and_one_launch_says_nothing() -> None:
+def test_the_widest_ratio_decides_and_ratios_of_one_launch_do_not_count() -> None:
     wide, narrow = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
     assert launches_wanted([narrow, wide, [0.3]], 0.05) == launches_needed(wide, 0.05)
     assert launches_wanted([[0.3], []], 0.05) is None
 
 
-def test_an_interval_is_wider_where_the_samples_chose_how_many_they_are() -> None:
+def test_an_interval_is_wider_where_the_samples_chose_the_number_of_launches() -> None:
     ours, theirs = samples([[3.0], [3.1], [2.9]]), samples([[1.0], [1.0], [1.0]])
     plain, chosen = ratio(ours, theirs), ratio(ours, theirs, chosen=True)
     assert plain
@@ -181,7 +181,7 @@ def test_an_interval_is_wider_where_the_samples_chose_how_many_they_are() -> Non
         (1, None, 0.0, "nothing to compare: 1 launch, and no ratio has an interval", False),
     ],
 )  # fmt: skip
-def test_it_is_told_why_there_are_no_more_launches(
+def test_the_reason_for_the_last_launch_is_given(
     made: int, wanted: int | None, spent: float, why: str, chosen: bool
 ) -> None:
     found = stop(made, wanted, spent, 60.0, 0.02)
@@ -190,12 +190,12 @@ def test_it_is_told_why_there_are_no_more_launches(
     assert found.chosen == chosen
 
 
-def test_it_goes_on_while_launches_are_wanted_and_fit_the_budget() -> None:
-    assert stop(5, 6, 50.0, 60.0, 0.02) is None  # a sixth fits just so
+def test_another_launch_is_made_while_it_is_needed_and_fits_the_budget() -> None:
+    assert stop(5, 6, 50.0, 60.0, 0.02) is None  # a sixth launch fits exactly
     assert stop(5, 6, 50.1, 60.0, 0.02) is not None
 
 
-def test_that_many_launches_do_bring_the_interval_down() -> None:
+def test_the_number_of_launches_needed_reaches_the_precision() -> None:
     rng = np.random.default_rng(1)
     wide = 0
     for _ in range(300):
@@ -206,7 +206,7 @@ def test_that_many_launches_do_bring_the_interval_down() -> None:
     assert wide == 0
 
 
-def test_19_of_20_intervals_hold_the_truth() -> None:
+def test_19_of_20_intervals_cover_the_true_value() -> None:
     rng = np.random.default_rng(2)
     held = 0
     for _ in range(2000):
@@ -219,7 +219,7 @@ def test_19_of_20_intervals_hold_the_truth() -> None:
 
 
 def warmed(times: Callable[[int], float]) -> int:
-    """After how many blocks they count as settled."""
+    """Return the number of blocks until the steady state."""
     blocks: list[float] = []
     while not intervals.steady_state(blocks):
         blocks.append(times(len(blocks)))
@@ -227,7 +227,7 @@ def warmed(times: Callable[[int], float]) -> int:
     return len(blocks)
 
 
-def test_what_is_steady_from_the_start_has_settled_at_once_however_noisy() -> None:
+def test_noise_does_not_delay_the_steady_state() -> None:
     rng = np.random.default_rng(5)
     for noise in (0.0, 0.01, 0.3):
         needed = [warmed(lambda _, n=noise: 1 + n * rng.exponential()) for _ in range(200)]  # type: ignore[misc]
@@ -236,23 +236,23 @@ def test_what_is_steady_from_the_start_has_settled_at_once_however_noisy() -> No
 
 
 @pytest.mark.parametrize("plateau", [1, 2, 3])
-def test_an_interpreter_a_first_and_a_second_compiler_are_waited_for(plateau: int) -> None:
+def test_the_steady_state_comes_after_the_last_of_several_compilers(plateau: int) -> None:
     rng = np.random.default_rng(6)
     levels = [10.0] * plateau + [3.0] * plateau + [1.0] * 100
     for _ in range(100):
         assert warmed(lambda at: levels[at] * (1 + 0.01 * rng.exponential())) > 2 * plateau + 2
 
 
-def test_what_gets_steadily_faster_has_not_settled_until_it_stops() -> None:
+def test_blocks_that_get_steadily_faster_are_not_steady_until_they_stop() -> None:
     assert warmed(lambda at: max(1.0, 5 * 0.97**at)) > 50
 
 
-def test_two_blocks_that_agree_are_no_proof() -> None:
+def test_two_equal_blocks_are_no_steady_state() -> None:
     assert not intervals.steady_state([3.0, 3.0])
     assert not intervals.steady_state([])
 
 
-def test_a_launch_that_got_faster_from_its_first_round_to_its_last_shows() -> None:
+def test_a_gain_from_the_first_round_of_a_launch_to_its_last_is_found() -> None:
     getting = [Taken(launch, at, (1 + 0.001 * launch) / (1 + 0.1 * at)) for launch in range(5) for at in range(3)]
     gain = intervals.gain_within_launches(getting)
     assert gain
@@ -260,10 +260,10 @@ def test_a_launch_that_got_faster_from_its_first_round_to_its_last_shows() -> No
     assert intervals.gain_within_launches([Taken(launch, 0, 1.0) for launch in range(5)]) is None
 
 
-def test_an_outlier_is_labelled_and_its_neighbours_are_not() -> None:
+def test_an_outlier_is_labelled_and_other_samples_are_not() -> None:
     seconds = [[1.00e-6, 1.01e-6, 0.99e-6], [1.02e-6, 5.00e-6, 0.98e-6], [1.00e-6, 1.01e-6, 0.2e-6]]
     assert outliers(samples(seconds)) == [False, False, False, False, True, False, False, False, True]
 
 
-def test_three_samples_are_too_few_to_call_one_an_outlier() -> None:
+def test_three_samples_are_too_few_for_an_outlier() -> None:
     assert outliers(samples([[1e-6, 1e-6, 9e-6]])) == [False, False, False]

@@ -1,4 +1,4 @@
-"""Claims about workloads and suites: ours are valid, a user's file is checked, a problem is the same twice."""
+"""Claims about workloads and suites: built-in ones are valid, a user's file is checked, problems are reproducible."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -27,14 +27,14 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def complaint(folder: Path, text: str) -> str:
+def error_of(folder: Path, text: str) -> str:
     with pytest.raises(InvalidInput) as caught:
         load_suite(written(folder, text))
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", load.built_in_suites())
-def test_every_suite_that_comes_with_pyfnn_is_read_and_names_known_workloads(name: str) -> None:
+def test_every_built_in_suite_is_valid_and_names_known_workloads(name: str) -> None:
     suite, workloads = load_suite(name)
     single = suite.model_copy(update={"threads": (1,)})
     keys = cases_of(single, workloads)
@@ -54,7 +54,7 @@ def swept(folder: Path, lines: str, suite: str = "", workload: str = TABLE) -> l
     return cases_of(*load_suite(written(folder, text)))
 
 
-def test_a_sweep_varies_one_thing_and_nothing_else(tmp_path: Path) -> None:
+def test_a_sweep_varies_one_field_and_no_other(tmp_path: Path) -> None:
     deep = TABLE.replace("[4, 6, 2]", "[4, 6, 5, 2]")
     base = load_suite(written(tmp_path, SUITE + deep))[1]["mine"].model_dump()
     tried: tuple[tuple[SweepAxis, list[int], str, list[Any]], ...] = (
@@ -139,18 +139,18 @@ GOOD = 'along = "batch"\nworkload = "mine"\nvalues = [1, 4]'
 def test_an_error_in_a_sweeps_table_names_file_field_value_and_rule(
     lines: str, suite: str, workload: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    said = complaint(tmp_path, f"[suite]\n{suite}\n[suite.sweep]\n{lines}\n{workload}")
-    assert said.startswith(str(tmp_path / "mine.toml"))
+    message = error_of(tmp_path, f"[suite]\n{suite}\n[suite.sweep]\n{lines}\n{workload}")
+    assert message.startswith(str(tmp_path / "mine.toml"))
     for word in words:
-        assert word in said
-    swept(tmp_path, GOOD)  # which is in order but for what was changed
+        assert word in message
+    swept(tmp_path, GOOD)  # the unchanged text is valid
 
 
 def test_a_suite_names_workloads_or_sweeps_one(tmp_path: Path) -> None:
-    assert "workloads: must be given, or a table [suite.sweep]" in complaint(tmp_path, "[suite]\n" + TABLE)
+    assert "workloads: must be given, or a table [suite.sweep]" in error_of(tmp_path, "[suite]\n" + TABLE)
 
 
-def test_there_is_a_suite_along_each_thing_that_can_be_varied() -> None:
+def test_there_is_a_suite_along_each_sweep_axis() -> None:
     for along in get_args(SweepAxis):
         suite, _ = load_suite(along)
         assert suite.sweep
@@ -167,7 +167,7 @@ def test_every_workload_has_a_valid_network(name: str, dtype: str) -> None:
     assert load.built_in_workloads()[name].network(dtype).dtype == dtype
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest_match() -> None:
     with pytest.raises(UnknownName, match=r"unknown suite 'quik'; did you mean 'quick'\?"):
         load_suite("quik")
     suite, workloads = load_suite("quick")
@@ -175,7 +175,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         cases_of(suite.model_copy(update={"workloads": ("wine-depe",)}), workloads)
 
 
-def test_a_users_file_has_its_own_workloads_beside_ours(tmp_path: Path) -> None:
+def test_a_users_file_adds_its_workloads_to_the_built_in_ones(tmp_path: Path) -> None:
     suite, workloads = load_suite(written(tmp_path, '[suite]\nworkloads = ["mine", "digits"]\n' + TABLE))
     assert [key.workload.name for key in cases_of(suite, workloads)] == ["mine", "digits"]
     assert workloads["mine"].network("float64").sizes == (4, 6, 2)
@@ -206,13 +206,13 @@ def test_a_users_file_has_its_own_workloads_beside_ours(tmp_path: Path) -> None:
 def test_an_error_in_a_users_file_names_file_field_value_and_rule(
     text: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    said = complaint(tmp_path, text)
-    assert said.startswith(str(tmp_path / "mine.toml"))
+    message = error_of(tmp_path, text)
+    assert message.startswith(str(tmp_path / "mine.toml"))
     for word in words:
-        assert word in said
+        assert word in message
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_an_absent_file_is_named() -> None:
     with pytest.raises(InvalidInput, match=r"nowhere\.toml: No such file"):
         load_suite("nowhere.toml")
 
@@ -238,7 +238,7 @@ def test_every_combination_is_one_case_however_often_it_is_named() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["wine-deep", "digits"])
-def test_a_problem_is_the_same_twice_of_its_dtype_and_contiguous(name: str, dtype: str) -> None:
+def test_a_problem_is_reproducible_of_its_dtype_and_contiguous(name: str, dtype: str) -> None:
     workload = load.built_in_workloads()[name]
     once, again = make_problem(workload, dtype), make_problem(workload, dtype)
     m_0, m_L = workload.sizes[0], workload.sizes[-1]
@@ -262,7 +262,7 @@ def test_the_order_is_whole_epochs_each_a_shuffle_of_all_rows() -> None:
     assert (epochs[0] != epochs[1]).any()
 
 
-def test_a_problem_is_one_problem_in_both_dtypes() -> None:
+def test_a_problem_has_the_same_values_in_both_dtypes() -> None:
     workload = load.built_in_workloads()["wine-deep"]
     single, double = make_problem(workload, "float32"), make_problem(workload, "float64")
     assert single.order.tobytes() == double.order.tobytes()
@@ -270,13 +270,13 @@ def test_a_problem_is_one_problem_in_both_dtypes() -> None:
         np.testing.assert_allclose(getattr(single, field), getattr(double, field), rtol=1e-5, atol=1e-6)
 
 
-def test_a_dataset_of_other_shapes_than_the_workload_says_is_refused() -> None:
+def test_a_dataset_of_other_shapes_than_the_workload_is_refused() -> None:
     workload = load.built_in_workloads()["digits"].model_copy(update={"sizes": (63, 32, 10)})
     with pytest.raises(InvalidInput, match=r"digits has shapes .*64.* not .*63"):
         make_problem(workload, "float32")
 
 
-def test_an_unknown_dataset_is_answered_with_the_nearest() -> None:
+def test_an_unknown_dataset_is_an_error_with_the_nearest_match() -> None:
     assert "digits" in datasets.LOADERS
     workload = Workload.model_validate({**load.built_in_workloads()["digits"].model_dump(), "data": "digit"})
     with pytest.raises(UnknownName, match="did you mean 'digits'"):

@@ -1,6 +1,6 @@
-"""Each named workload is stable from its θ at its rate, and worth looking at: its loss falls and stays down.
+"""Claims about the named workloads: from their θ at their rate, the loss falls and stays down.
 
-Nor may values drift to subnormals, which would make a step's cost hang on more than its shapes.
+Values must not become subnormal either, because the cost of a step would then depend on more than its shapes.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from pyfnn.registry import load_backend
 from pyfnn.validation import Array
 
 WORKLOADS = load.built_in_workloads()
-# Epochs of the quick run; steps of the long one: a million, or what ten minutes allow.
+# Epochs of the quick run, and steps of the long run: a million, or as many as fit ten minutes.
 EPOCHS = {
     "wine-shallow": 40,
     "wine-deep": 40,
@@ -39,27 +39,27 @@ SWEPT = {
     for name, workload in workloads.items()
     if name in suite.workloads and name not in WORKLOADS
 }
-LONG = 2 * MIN_ORDER  # rows: more than any timed block walks
+LONG = 2 * MIN_ORDER  # rows: more than any timed block uses
 SMALL = 64  # rows of a minibatch
-WATCHED = 1024  # rows whose gradients and activations are looked at for subnormals
+WATCHED = 1024  # rows whose gradients and activations are searched for subnormals
 MARKS = 8
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a long training came to. losses: at the start, then after each of equal parts; theta: at the end."""
+    """The outcome of a long training. losses: at the start and after each of equal parts; theta: at the end."""
 
     losses: list[float]
     theta: Array
 
     @property
     def grew(self) -> bool:
-        """The loss ended well above its lowest; what is a millionth of the first loss counts as zero."""
+        """True if the loss ended well above its minimum; a millionth of the first loss counts as zero."""
         return not self.losses[-1] <= 1.2 * min(self.losses) + 1e-6 * self.losses[0]
 
 
 def model_of(problem: Problem) -> Model:
-    """The C backend; NumPy where its BLAS is worth more than freedom from Python."""
+    """Return a model of the C backend, or of NumPy for large networks, where its BLAS is faster."""
     large = problem.network.n_parameters > 10**5
     try:
         backend = load_backend("numpy" if large else "c")
@@ -72,7 +72,7 @@ def model_of(problem: Problem) -> Model:
 
 
 def train(workload: Workload, problem: Problem, epochs: int) -> Course:
-    """Train whole epochs, walking `order` again and again."""
+    """Train whole epochs; the order is repeated when it ends."""
     rows, held = workload.rows, len(problem.order) // workload.rows
     marks = {round(epochs * part / MARKS) for part in range(1, MARKS + 1)}
     with model_of(problem) as model:
@@ -85,12 +85,12 @@ def train(workload: Workload, problem: Problem, epochs: int) -> Course:
 
 
 def subnormals(values: Array) -> float:
-    """The share of values that are subnormal in their own dtype."""
+    """Return the share of values that are subnormal in their dtype."""
     return float(np.mean((values != 0) & (np.abs(values) < np.finfo(values.dtype).tiny)))
 
 
 def most_subnormals(workload: Workload, problem: Problem, theta: Array) -> float:
-    """The largest share among the parameters, and any activation or any minibatch's gradient at them."""
+    """Return the largest share of subnormals in the parameters, an activation or the gradient of a minibatch."""
     rows = min(workload.rows, WATCHED)
     run = oracle.forward(problem.network, theta, problem.x[:rows])
     starts = range(0, rows, max(workload.batch, rows // 32))
@@ -103,12 +103,12 @@ def problem_of(name: str, dtype: str) -> tuple[Workload, Problem]:
     return WORKLOADS[name], make_problem(WORKLOADS[name], dtype)
 
 
-def test_every_workload_is_tried() -> None:
+def test_every_workload_is_tested() -> None:
     assert EPOCHS.keys() == STEPS.keys() == WORKLOADS.keys()
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_the_loss_halves_within_the_training_curves_first_epochs_and_nothing_turns_subnormal(name: str) -> None:
+def test_the_loss_halves_within_the_epochs_of_a_training_curve_and_no_value_becomes_subnormal(name: str) -> None:
     workload, problem = problem_of(name, "float32")
     course = train(workload, problem, EPOCHS[name])
     assert course.losses[-1] < course.losses[0] / 2
@@ -117,11 +117,11 @@ def test_the_loss_halves_within_the_training_curves_first_epochs_and_nothing_tur
 
 
 @pytest.mark.parametrize("name", SWEPT)
-def test_at_every_value_of_a_sweep_the_loss_falls_and_nothing_turns_subnormal(name: str) -> None:
+def test_the_loss_falls_at_every_value_of_a_sweep_and_no_value_becomes_subnormal(name: str) -> None:
     workload = SWEPT[name]
     problem = make_problem(workload, "float32")
     course = train(workload, problem, EPOCHS[workload.name.split("@")[0]])
-    fallen = 0.8 if workload.batch > SMALL else 0.5  # of few large minibatches at the rate of many small ones
+    fallen = 0.8 if workload.batch > SMALL else 0.5  # large minibatches are few, at the rate of many small ones
     assert course.losses[-1] < fallen * course.losses[0]
     assert not course.grew
     assert most_subnormals(workload, problem, course.theta) < 1e-3
@@ -139,7 +139,7 @@ def test_a_workload_is_stable_over_a_long_run(name: str, dtype: str) -> None:
     assert most_subnormals(workload, problem, course.theta) < 1e-3
 
 
-def test_every_member_of_the_ensemble_learns_over_all_of_its_order() -> None:
+def test_every_member_of_the_ensemble_learns_over_its_whole_order() -> None:
     workload, problem = problem_of("ensemble", "float32")
     own, count = problem.members, problem.n_order
     assert own is not None
@@ -158,20 +158,20 @@ def test_every_member_of_the_ensemble_learns_over_all_of_its_order() -> None:
     assert subnormals(ends) < 1e-3
 
 
-def test_too_high_a_rate_is_noticed() -> None:
+def test_a_rate_that_is_too_high_is_found() -> None:
     workload, problem = problem_of("wine-deep", "float32")
     with pytest.raises(Diverged):
         train(workload.model_copy(update={"learning_rate": 5.0}), problem, 40)
 
 
-def test_a_loss_that_comes_back_up_is_noticed() -> None:
+def test_a_loss_that_rises_again_is_found() -> None:
     theta = np.ones(1, "float32")
     assert Course([1.0, 0.1, 0.2], theta).grew
     assert Course([1.0, 0.1, np.nan], theta).grew
     assert not Course([1.0, 0.1, 0.11], theta).grew
 
 
-def test_subnormal_parameters_are_noticed() -> None:
+def test_subnormal_parameters_are_found() -> None:
     workload, problem = problem_of("wine-deep", "float32")
     theta = problem.theta.copy()
     theta[::100] = 1e-40
@@ -181,7 +181,7 @@ def test_subnormal_parameters_are_noticed() -> None:
 
 def test_both_dtypes_of_a_workload_start_from_the_same_numbers() -> None:
     for workload in WORKLOADS.values():
-        if workload.name == "wide":  # its 8 million parameters, twice, prove nothing more
+        if workload.name == "wide":  # 8 million parameters would take long and show nothing new
             continue
         single, double = (make_problem(workload, dtype) for dtype in ("float32", "float64"))
         assert replace(double.network, dtype="float32") == single.network

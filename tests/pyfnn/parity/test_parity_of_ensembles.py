@@ -32,7 +32,9 @@ def test_each_planted_bug_between_members_is_rejected(bug: str, dtype: str) -> N
 
 
 @pytest.mark.parametrize("bug", [None, *BUGS])
-def test_of_more_members_than_are_walked_each_is_still_proven(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_member_is_proven_even_if_some_share_a_trajectory(
+    bug: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pyfnn.parity.ensembles._MANY_WALKED", 4)
     trials = ensemble_battery("float32")
     own = trials[0]
@@ -42,12 +44,12 @@ def test_of_more_members_than_are_walked_each_is_still_proven(bug: str | None, m
     assert evidence.passed == (bug is None)
 
 
-def test_who_does_not_claim_to_be_deterministic_is_not_held_to_it() -> None:
+def test_a_nondeterministic_ensemble_need_not_repeat_its_bits() -> None:
     make, trials = PlantedMany("nondeterministic").create_many, ensemble_battery("float32")
     assert parity.examine_many(make, trials, deterministic=False).passed
 
 
-def test_the_bound_on_a_member_is_far_below_what_its_neighbours_rate_or_l2_would_change() -> None:
+def test_the_bound_of_a_member_is_far_below_the_effect_of_its_neighbours_rate_or_l2() -> None:
     (own, _) = ensemble_battery("float32")
     x, y, walks = own.x, own.y, own.walks
     for k, walk in enumerate(walks):
@@ -56,5 +58,5 @@ def test_the_bound_on_a_member_is_far_below_what_its_neighbours_rate_or_l2_would
         theta = own.thetas[k].astype("longdouble")
         for l2, rate in ((own.l2[other], own.rates[k]), (own.l2[k], own.rates[other])):
             end = oracle.train(replace(own.network, l2=float(l2)), theta, x, y, order, walk.batch_size, float(rate))
-            strayed = np.linalg.norm((end - walk.theta).astype(float))
-            assert strayed > 3 * math.hypot(*walk.bound.values())
+            deviation = np.linalg.norm((end - walk.theta).astype(float))
+            assert deviation > 3 * math.hypot(*walk.bound.values())

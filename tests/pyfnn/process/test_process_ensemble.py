@@ -43,7 +43,7 @@ def _hand_over(folder: Path, members: int | None = K) -> None:
         protocol.write_array(folder / f"{name}.bin", array)
 
 
-def test_every_host_says_that_it_takes_many_and_a_program_that_says_nothing_does_not(host: Host) -> None:
+def test_every_host_reports_that_it_takes_many_networks_and_a_program_need_not(host: Host) -> None:
     fields = protocol.parse_reply(host.answer("hello"))[1]
     assert protocol.parse_description(fields).many
     assert not protocol.parse_description({key: value for key, value in fields.items() if key != "many"}).many
@@ -52,13 +52,13 @@ def test_every_host_says_that_it_takes_many_and_a_program_that_says_nothing_does
         protocol.parse_description({**fields, "many": "some"})
 
 
-def test_how_many_members_there_are_survives_network_txt() -> None:
+def test_the_number_of_members_is_read_from_network_txt_as_written() -> None:
     for members in (None, 1, 256):
         setup = protocol.Setup(NETWORK, 5, 7, 2, members)
         assert protocol.parse_setup(protocol.format_setup(setup)).members == members
 
 
-def test_the_host_answers_with_every_members_theta(host: Host, tmp_path: Path) -> None:
+def test_a_host_trains_and_returns_every_members_theta(host: Host, tmp_path: Path) -> None:
     _hand_over(tmp_path)
     assert host.answer("init_many").startswith("ok\tthreads=1")
     assert host.answer("train_many 0 15 4").startswith("ok\tseconds=")
@@ -82,7 +82,7 @@ def test_the_host_answers_with_every_members_theta(host: Host, tmp_path: Path) -
         ("hello", "reset", "no model yet"),
     ],
 )
-def test_a_command_out_of_place_is_answered_and_the_host_lives_on(
+def test_a_command_out_of_place_is_an_error_and_the_host_goes_on(
     before: str, line: str, words: str, host: Host, tmp_path: Path
 ) -> None:
     _hand_over(tmp_path)
@@ -93,7 +93,7 @@ def test_a_command_out_of_place_is_answered_and_the_host_lives_on(
     assert host.answer("hello").startswith("ok\t")
 
 
-def test_members_missing_from_network_txt_or_from_a_file_are_named(host: Host, tmp_path: Path) -> None:
+def test_a_missing_number_of_members_or_a_short_file_is_named(host: Host, tmp_path: Path) -> None:
     _hand_over(tmp_path, members=None)
     assert "network.txt has no line 'members'" in host.answer("init_many")
     _hand_over(tmp_path, members=K + 1)
@@ -125,7 +125,7 @@ for line in sys.stdin:
         ("trained\n", "starts with neither ok nor error"),
     ],
 )
-def test_a_worker_that_answers_train_many_with_rubbish_is_not_the_protocol(reply: str, words: str) -> None:
+def test_a_wrong_reply_to_train_many_violates_the_protocol(reply: str, words: str) -> None:
     script = ROGUE.format(hello=HELLO, reply=reply)
     with Worker([sys.executable, "-I", "-S", "-c", script], timeout=20.0) as rogue:
         many = open_ensemble(rogue, NETWORK, THETAS)
@@ -135,7 +135,7 @@ def test_a_worker_that_answers_train_many_with_rubbish_is_not_the_protocol(reply
             many.train(0, 1, 1, RATES)
 
 
-def test_a_worker_that_takes_many_only_by_its_word_costs_itself_alone() -> None:
+def test_a_worker_that_claims_many_and_refuses_init_many_is_an_error() -> None:
     script = ROGUE.format(hello=HELLO, reply="").replace('"ok\\tthreads=1\\n"', '"error\\tmessage=unknown command\\n"')
     with Worker([sys.executable, "-I", "-S", "-c", script], timeout=20.0) as rogue:
         many = open_ensemble(rogue, NETWORK, THETAS)
@@ -143,7 +143,7 @@ def test_a_worker_that_takes_many_only_by_its_word_costs_itself_alone() -> None:
             many.load(*data())
 
 
-def test_a_worker_holds_what_was_loaded_last(worker: Worker) -> None:
+def test_an_ensemble_whose_worker_was_loaded_again_is_an_error(worker: Worker) -> None:
     many = open_ensemble(worker, NETWORK, THETAS, L2)
     many.load(*data())
     x, y, orders = data()
@@ -160,7 +160,7 @@ def foreign() -> Backend:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_program_that_knows_of_one_network_only_trains_many_in_one_process(foreign: Backend, dtype: str) -> None:
+def test_a_program_without_many_networks_trains_them_one_after_the_other(foreign: Backend, dtype: str) -> None:
     assert not foreign.description.many
     with foreign.create_many(NETWORK, THETAS, L2) as many:
         assert isinstance(many, MemberByMember)
@@ -168,7 +168,7 @@ def test_a_program_that_knows_of_one_network_only_trains_many_in_one_process(for
     assert evidence.passed, evidence.worst
 
 
-def test_times_of_members_one_after_the_other_are_sums_over_their_training_alone(worker: Worker) -> None:
+def test_the_time_of_an_ensemble_run_member_by_member_is_that_of_its_training(worker: Worker) -> None:
     many = MemberByMember(worker, NETWORK, THETAS, L2)
     many.load(*data())
     seconds = many.train(0, N, 1, RATES)
