@@ -1,4 +1,4 @@
-"""What a report shows of each case and backend, decided once for tables and figures. Draws and computes nothing.
+"""Views of the cases and backends of a run: what a report shows of each. Draws and computes nothing.
 
 Every number comes from the results. A view withholds the step time of a backend that is not ok, and every ratio of a
 case without a noise floor.
