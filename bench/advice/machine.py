@@ -149,7 +149,7 @@ def _blas(facts: MachineFacts) -> Advice | None:
     setting = f"{blas.VARIABLE}={found.wanted}"
     remedy = f"export {setting} before the run; every OpenBLAS heeds it, cpp-blas's too"
     message = f"NumPy's {found.name} took {found.kernels} kernels, older than this CPU's instruction set"
-    now, mended = found.now, found.mended
+    now, mended = found.now, found.with_fix
     if now is None or mended is None:
         return Advice("blas", f"{message}; what that costs could not be measured", remedy)
     factor = mended.gflops / now.gflops
