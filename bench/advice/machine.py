@@ -152,16 +152,16 @@ def _blas(facts: MachineFacts) -> Advice | None:
     setting = f"{blas.VARIABLE}={found.wanted}"
     remedy = f"export {setting} before the run; it applies to every OpenBLAS, also to that of cpp-blas"
     message = f"NumPy's {found.name} uses {found.kernels} kernels, which are older than this CPU's instruction set"
-    now, mended = found.now, found.mended
-    if now is None or mended is None:
+    now, fixed = found.now, found.with_fix
+    if now is None or fixed is None:
         return Advice("blas", f"{message}; their cost could not be measured", remedy)
-    factor = mended.gflops / now.gflops
+    factor = fixed.gflops / now.gflops
     message += f": {_rate(now)} in float32 on one thread; with {setting} {number(factor)} times that, "
-    if mended.kernels != found.wanted:
+    if fixed.kernels != found.wanted:
         remedy = f"this BLAS ignores {blas.VARIABLE}: install NumPy from PyPI, whose OpenBLAS has kernels for every CPU"
     elif factor < WORTH_IT:
         remedy = "nothing: on this CPU newer kernels are hardly faster"
-    return Advice("blas", message + _rate(mended), remedy)
+    return Advice("blas", message + _rate(fixed), remedy)
 
 
 def _rate(it: blas.Throughput) -> str:

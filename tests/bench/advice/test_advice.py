@@ -91,19 +91,19 @@ def test_old_kernels_are_told_with_their_share_of_the_peak_the_factor_and_the_se
 
 
 def test_of_kernels_that_newer_ones_would_not_beat_that_is_what_is_said() -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, mended=Throughput("SkylakeX", 128.0, 256.0))))
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, with_fix=Throughput("SkylakeX", 128.0, 256.0))))
     assert "1.02 times that" in found.message
     assert found.remedy.startswith("nothing: ")
 
 
 def test_a_library_that_does_not_heed_the_setting_is_told_as_such() -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, mended=OLD.now)))
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, with_fix=OLD.now)))
     assert "does not heed OPENBLAS_CORETYPE" in found.remedy
 
 
 @pytest.mark.parametrize("now", [None, OLD.now])
 def test_old_kernels_that_could_not_be_measured_are_told_as_such(now: Throughput | None) -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, now=now, mended=None)))
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, now=now, with_fix=None)))
     assert "could not be measured" in found.message
     assert "times that" not in found.message
 
