@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reports import summary_of
 from support.requirements import require
 from support.sample_results import events, results_of, sample_results
 
 from bench.ceilings import main as command
 from bench.machine import ceilings, probe
 from bench.machine.cpus import choose_cpus
-from bench.report import summary, tables
+from bench.report import tables
 from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from pyfnn import compiled, isa
@@ -190,7 +191,7 @@ def test_a_backend_above_the_ceiling_is_implausible_and_has_no_time_and_no_ratio
     assert (backend.step_seconds, backend.ratio, backend.gflops, backend.ceiling_share) == (None,) * 4
     assert backend.samples, "raw samples are kept"
     assert by_name(outcome)["cpp"].status == "ok"
-    assert "implausible" in summary.text(outcome, [])
+    assert "implausible" in summary_of(outcome)
 
 
 def test_a_case_of_implausible_backends_has_no_reference() -> None:
@@ -216,7 +217,7 @@ def test_results_with_ceilings_load_as_saved_and_an_edit_is_detected(tmp_path: P
 
 
 def test_both_probes_are_in_the_summary_with_their_bandwidth() -> None:
-    text = summary.text(run_with(probe_event("before", 100.0), probe_event("after", 110.0)), [])
+    text = summary_of(run_with(probe_event("before", 100.0), probe_event("after", 110.0)))
     assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 | 110 |" in text
     assert "| memory, triad over 1024 MiB | 1 | GB/s | 12.5 | 12.5 |" in text
     assert "of peak" in text
@@ -224,7 +225,7 @@ def test_both_probes_are_in_the_summary_with_their_bandwidth() -> None:
 
 
 def test_a_run_cut_short_shows_only_the_first_probe() -> None:
-    text = summary.text(run_with(probe_event("before", 100.0)), [])
+    text = summary_of(run_with(probe_event("before", 100.0)))
     assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 |\n" in text
 
 
@@ -235,7 +236,7 @@ def test_a_run_without_probes_shows_the_reason_and_has_no_share() -> None:
     outcome = results_of([run, why, *bare])
     assert outcome.cases[0].ceiling_gflops is None
     assert {b.ceiling_share for b in outcome.cases[0].backends} == {None}
-    assert "Not probed before the measurement: nothing is compiled" in summary.text(outcome, [])
+    assert "Not probed before the measurement: nothing is compiled" in summary_of(outcome)
     assert tables.ceilings_table(outcome.ceilings) is None
 
 
@@ -245,7 +246,7 @@ def test_known_facts_of_the_machines_state_are_kept_and_shown() -> None:
     after = {"event": "host_state", "when": "after", "busy_cpus": 1.5, "memory_available_bytes": 2**30}
     outcome = results_of([run, before, *rest, after])
     assert [(state.when, state.steal) for state in outcome.host_states] == [("before", 0.011), ("after", None)]
-    text = summary.text(outcome, [])
+    text = summary_of(outcome)
     assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.52 |  |\n" in text
     assert "| available memory, MiB |  | 1024 |" in text
     assert "temperature" not in text
