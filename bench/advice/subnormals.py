@@ -52,7 +52,7 @@ def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> 
     with model:
         model.load(problem.x, problem.y, order)
         end = time.monotonic() + seconds
-        with suppress(Diverged):  # the parity check reports it
+        with suppress(Diverged):  # the status of the backends reports it
             for first in range(0, rows, piece):
                 model.train(first, min(piece, rows - first), batch, key.workload.learning_rate)
                 found = max(found, share(model.theta()))

@@ -119,7 +119,7 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
         return None
     case = cases[0].case
     workloads = ", ".join(dict.fromkeys(view.case.workload for view in cases))
-    mean = "geometric mean over" if len(cases) > 1 else "on"
+    mean = "geometric mean of the ratios on" if len(cases) > 1 else "ratio on"
     without = [backend.label for backend, _, y in points if y is None]
     notes = [
         f"Speed: {mean} {workloads}.",

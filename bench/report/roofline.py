@@ -44,7 +44,7 @@ def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Seque
     )
     foot = wrapped(
         [
-            f"Roofs: {'; '.join(lines)}. Hollow: on another device than the CPU.",
+            f"Roof of {'; '.join(lines)}. Hollow marks: not on the CPU.",
             "Bytes: the least a step can move (θ read and written, its rows read). Points above a bandwidth line: data "
             "stays in a cache from step to step.",
             *footnotes,
