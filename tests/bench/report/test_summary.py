@@ -1,7 +1,10 @@
 """Claims about the tables and the summary of a run: complete, equal in both renderings, linked to its figures."""
 
+import io
 from pathlib import Path
 
+import pytest
+from rich.console import Console
 from support.reports import ALL_BACKENDS, QUICK, STATUS_OF, edited, only_case, printed, summary_of
 from support.sample_results import FAILURES, sample_results
 
@@ -9,9 +12,9 @@ from bench import report
 from bench.report import render, tables
 from bench.report.render import Table
 from bench.report.tables import processes_table
-from bench.report.views import case_view
+from bench.report.views import CaseView, case_view
 from bench.results.derive import with_statistics
-from bench.results.schema import Pool
+from bench.results.schema import Case, Pool
 
 
 def test_terminal_and_markdown_show_the_same_cells() -> None:
@@ -44,6 +47,21 @@ def test_the_table_of_processes_shows_totals_and_rates_over_the_samples() -> Non
     assert line[:4] == ("numpy", "1.5", "4.0", "0-2, 5")
     assert line[5:] == ("1", "openblas 0.3 SkylakeX, 1 thread; openmp, 2 threads")
     assert "Processes while timed" in summary_of(results)
+
+
+def test_the_views_of_a_run_are_built_once_for_all_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def counted(case: Case, requested: str) -> CaseView:
+        built.append(case.title)
+        return case_view(case, requested)
+
+    monkeypatch.setattr("bench.report.views.case_view", counted)
+    results = sample_results(QUICK, ["wine-deep", "digits"])
+    view = report.run_view(results)
+    tables.show(view, Console(file=io.StringIO()))
+    report.write(view, tmp_path)
+    assert built == [case.title for case in results.cases]
 
 
 def test_reasons_that_look_like_markup_are_shown_literally() -> None:
