@@ -48,7 +48,7 @@ def _extrema(errors: Sequence[Real], grid: Sequence[Real], n: int) -> list[Real]
 
 
 def expm1_polynomial(degree: int) -> list[Real]:
-    """p in exp(r) - 1 = r + r^2 p(r), |r| <= log(2) / 2."""
+    """P in exp(r) - 1 = r + r^2 p(r), |r| <= log(2) / 2."""
 
     def f(r: Real) -> Real:
         return (mp.expm1(r) - r) / r**2 if r else mp.mpf(1) / 2
@@ -58,7 +58,7 @@ def expm1_polynomial(degree: int) -> list[Real]:
 
 
 def atanh_polynomial(degree: int) -> list[Real]:
-    """p in 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3; log1p(e) = 2 atanh(e / (2 + e))."""
+    """P in 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3; log1p(e) = 2 atanh(e / (2 + e))."""
 
     def f(u: Real) -> Real:
         s = mp.sqrt(u)

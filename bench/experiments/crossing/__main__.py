@@ -40,7 +40,7 @@ from bench.experiments.crossing.drivers import (
     cpus,
     drivers,
 )
-from bench.format import Quantity, number, with_interval
+from bench.format import number, with_interval
 from bench.machine.description import describe_machine
 from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
 from bench.report.render import Table, rich_table
@@ -211,7 +211,7 @@ def _name(route: Route, routes: Mapping[Route, str]) -> str:
 def _caption(estimate: Estimate) -> str:
     """In nanoseconds; only a bound of what cannot be told from nothing."""
     if estimate.low > 0:
-        return with_interval(Quantity(estimate.median, (estimate.low, estimate.high)), 1e-9)
+        return with_interval(estimate, 1e-9)
     return f"below {number(estimate.high / 1e-9, 2)}" if estimate.high > 0 else "none shown"
 
 

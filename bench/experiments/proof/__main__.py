@@ -39,7 +39,7 @@ from bench.experiments.proof.trials import (
     Trial,
     prove,
 )
-from bench.format import Quantity, with_interval
+from bench.format import with_interval
 from bench.machine.cpus import choose_cpus
 from bench.machine.description import describe_machine
 from bench.measure.arm import Settings
@@ -119,7 +119,7 @@ def _slowed_line(trial: Trial) -> tuple[str, ...]:
     found = trial.estimate()
     assert found is not None
     floor = "none" if trial.floor is None else f"{100 * trial.floor:.2f} %"
-    ratio = with_interval(Quantity(found.median, (found.low, found.high)))
+    ratio = with_interval(found)
     return trial.title, str(trial.launches), floor, ratio, intervals.verdict(found, trial.floor)
 
 

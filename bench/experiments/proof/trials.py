@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, get_args
 from scipy.stats import ttest_ind
 
 from bench.experiments.proof.load import Load
-from bench.format import Quantity, with_interval
+from bench.format import with_interval
 from bench.machine.cpus import choose_cpus
 from bench.measure.arm import Arm, Settings
 from bench.measure.case import CaseRun
@@ -290,7 +290,7 @@ class Prover:
 
     def _told(self, number: int, trial: Trial) -> Trial:
         found = trial.estimate()
-        said = with_interval(Quantity(found.median, (found.low, found.high))) if found else trial.lost or "no interval"
+        said = with_interval(found) if found else trial.lost or "no interval"
         where = f"{trial.experiment} {number + 1} of {self._plan.counts[trial.experiment]}, {trial.title}"
         self._tell(f"{where}, {trial.method}: {trial.other} against {trial.reference}: {said}")
         return trial
