@@ -75,7 +75,7 @@ public:
         At_below = below.At.data();
         small_product<Layout::rows>(layer.inputs, padded<Real>(B), layer.outputs, {layer.W.data(), layer.stride},
                                     {layer.delta_t.data(), stride}, Result<Real>{delta_below, stride});
-        below.multiply_by_derivative({delta_below, size, {0, 1}, {0, size}}, At_below);
+        below.f.derivative({delta_below, size, {0, 1}, {0, size}}, At_below, below.parameter);
         transpose(delta_below, stride, below.outputs, B, below.delta.data(), below.stride);
       }
       small_product<Layout::rows>(layer.inputs, layer.columns, B, {At_below, stride},

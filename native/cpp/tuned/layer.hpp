@@ -47,17 +47,20 @@ template <class Real> struct Layer {
     std::copy_n(flat + at + inputs * outputs, outputs, b.data());
   }
 
-  // Z <- f(Z)
-  void activate(Part<Real> Z) const {
-    f.value(Z, outputs, parameter);
+  // Z <- f(Z) in these rows and columns.   Z: (B, columns)
+  void activate(Real *Z, Range rows, Range of) const {
+    f.value({Z, stride, rows, of}, outputs, parameter);
   }
-  // delta <- delta * f'(Z)
-  void multiply_by_derivative(Part<Real> delta_part, const Real *A_of) const {
-    f.derivative(delta_part, A_of, parameter);
+  void activate(Real *Z, std::size_t B) const {
+    activate(Z, {0, B}, {0, columns});
   }
-  // The first B rows of a matrix with a column an output.
-  Part<Real> rows(Real *matrix, std::size_t B) const {
-    return {matrix, stride, {0, B}, {0, columns}};
+
+  // delta <- delta * f'(Z) in these rows and columns, from A.
+  void multiply_by_derivative(Range rows, Range of, const Real *a) const {
+    f.derivative({delta.data(), stride, rows, of}, a, parameter);
+  }
+  void multiply_by_derivative(std::size_t B, const Real *a) const {
+    multiply_by_derivative({0, B}, {0, columns}, a);
   }
 
   // Compute delta of the last layer: scale (Y - T) * f'(Z), without f' if the loss is fused with f.   Y, T: (B, m_L)
@@ -68,7 +71,7 @@ template <class Real> struct Layer {
         store(delta.data() + i, scale * (load(Y + i) - load(T.data + n * T.stride + j)));
       }
     if (loss.fuses.empty())
-      multiply_by_derivative(rows(delta.data(), B), Y);
+      multiply_by_derivative(B, Y);
   }
 
   // The destination of the product that is the gradient of W: W itself with Epilogue::update, otherwise dW.

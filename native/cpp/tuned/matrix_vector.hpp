@@ -49,7 +49,7 @@ template <class Real> struct PendingUpdate {
 // Zeros follow both up to a multiple of row_multiple.
 template <class F, bool l2, class Real>
 void forward_one(Real *W, std::size_t n, std::size_t stride, std::size_t vectors, Real *b, const Real *a_below, Real *a,
-                 std::size_t outputs, Real parameter, PendingUpdate<Real> pending) {
+                 std::size_t outputs, Real parameter, const PendingUpdate<Real> &pending) {
   constexpr std::size_t V = lanes<Real>;
   for_strips(vectors, [=](std::size_t first, auto width) FNN_LAMBDA {
     constexpr std::size_t N = decltype(width)::value,

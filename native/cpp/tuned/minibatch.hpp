@@ -47,7 +47,7 @@ public:
         product<Layout::rows>(blocking_, workspaces_[part], rows, columns, layer.inputs, A_below,
                               Factor<Real>{{layer.W.data(), layer.stride}}, Z, [&](Range n, Range m) {
                                 if (!last)
-                                  layer.activate({layer.A.data(), layer.stride, n, m});
+                                  layer.activate(layer.A.data(), n, m);
                               });
       });
       A_below = {layer.A.data(), layer.stride};
@@ -70,10 +70,8 @@ public:
         if (below)
           product<Layout::rows>(blocking_, workspaces_[part], {0, B}, inputs, layer.outputs, delta,
                                 Factor<Real>{{layer.W.data(), layer.stride}, true, layer.inputs},
-                                Result<Real>{below->delta.data(), below->stride}, [&](Range n, Range m) {
-                                  below->multiply_by_derivative({below->delta.data(), below->stride, n, m},
-                                                                below->A.data());
-                                });
+                                Result<Real>{below->delta.data(), below->stride},
+                                [&](Range n, Range m) { below->multiply_by_derivative(n, m, below->A.data()); });
         product<Layout::transposed>(blocking_, workspaces_[part], {inputs.begin, std::min(inputs.end, layer.inputs)},
                                     {0, layer.columns}, B, A_below, Factor<Real>{delta},
                                     layer.weight_gradient(epilogue, scale), [](Range, Range) {});

@@ -192,7 +192,7 @@ private:
   // A_L = f_L(Z_L), apart from `forward` because the loss may need Z_L.
   void activate_outputs(std::size_t B) {
     const Layer<Real> &last = layers_.back();
-    last.activate(last.rows(last.A.data(), B));
+    last.activate(last.A.data(), B);
   }
 
   // delta_L = scale (A_L - T) * f_L'(Z_L), without f_L' if the loss is fused with f_L.   T: (B, m_L)

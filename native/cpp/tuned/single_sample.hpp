@@ -68,7 +68,7 @@ private:
                               a_below, a, layer.outputs, layer.parameter,
                               PendingUpdate<Real>{before, layer.delta.data(), shrink});
       if (!layer.f.fused)
-        layer.activate(layer.rows(a, 1));
+        layer.activate(a, 1);
       a_below = a;
       before = layer.one[1].data();
     }
@@ -81,7 +81,7 @@ private:
       below.f.backward_one[l2](layer.Wt.data(), layer.outputs, layer.below, layer.columns_below / lanes<Real>,
                                layer.delta.data(), below.one[0].data(), below.delta.data(), below.parameter, shrink);
       if (!below.f.fused)
-        below.multiply_by_derivative(below.rows(below.delta.data(), 1), below.one[0].data());
+        below.multiply_by_derivative(1, below.one[0].data());
     }
   }
 
