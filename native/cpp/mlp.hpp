@@ -218,7 +218,7 @@ template <class Row, std::size_t size> const Row &find(const std::array<Row, siz
 // ---- Products ----
 
 // C += A B for m rows.   A: (m, k)   B: (k, n)   C: (m, n)
-// Each pass over C takes four rows of B, and each row of B serves all m rows of C: less memory traffic a sum.
+// Each pass over C takes four rows of B, and each row of B serves all m rows of C: less memory traffic per sum.
 template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<Real> A, Matrix<const Real> B) {
   const std::size_t n = B.columns;
   std::size_t p = 0;
@@ -241,8 +241,8 @@ template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<R
     }
 }
 
-// sum_j a[j] b[j], in partial sums that the compiler can keep in one vector register. It may not reorder a single sum
-// without fast-math, so that one would take an addition an element.   a, b: (n)
+// sum_j a[j] b[j], in partial sums that the compiler can keep in one vector register. Without fast-math it may not
+// reorder a single sum, which would then take one addition per element.   a, b: (n)
 template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
   constexpr std::size_t lanes = 32 / sizeof(Real);
   Real sums[lanes] = {};

@@ -40,7 +40,7 @@ template <class Vector> void keep_in_register(Vector &value) {
 #endif
 }
 
-// Run `rounds` of one multiply-add a lane on every chain. The sums converge to 1, so none becomes large or subnormal.
+// Run `rounds` of one multiply-add per lane on every chain. The sums converge to 1, so none becomes large or subnormal.
 // The fold replaces a loop over the chains, because GCC keeps an array that a loop indexes in memory.
 template <class Real, std::size_t... chain> void multiply_add(std::size_t rounds, std::index_sequence<chain...>) {
   typedef Real Vector __attribute__((vector_size(vector_bytes)));

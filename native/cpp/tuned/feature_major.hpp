@@ -1,5 +1,5 @@
-// feature_major.hpp: the forward and backward pass of a minibatch with a row a feature, so that samples fill the
-// vectors. This is faster for narrow networks, whose features would leave most lanes empty. It runs on one thread.
+// feature_major.hpp: the forward and backward pass of a minibatch with one row per feature, so that samples fill the
+// vectors. It is faster for narrow networks, whose features would leave most lanes empty, and runs on one thread.
 #pragma once
 
 #include "layer.hpp"

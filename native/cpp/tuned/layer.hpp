@@ -11,14 +11,14 @@ namespace fnn::tuned {
 template <class Real> struct Layer {
   std::size_t inputs, outputs;
   std::size_t at;                   // index of W in theta; b follows it
-  std::size_t columns, stride;      // of matrices with a column an output: padded outputs, elements from row to row
-  std::size_t columns_below, below; // of matrices with a column an input: the same
+  std::size_t columns, stride;      // padded outputs, and row stride of matrices with one column per output
+  std::size_t columns_below, below; // padded inputs, and row stride of matrices with one column per input
   const Activation<Real> &f;
   Real parameter;           // of f
   Buffer<Real> W, b;        // (inputs, zero-padded to row_multiple, columns), (columns)
   Buffer<Real> dW, db;      // as W and b
   Buffer<Real> Wt;          // W transposed: (outputs, columns_below); for single samples
-  Buffer<Real> A, delta;    // (B, columns)
+  Buffer<Real> A, delta;    // (B, columns), rows `stride` apart
   Buffer<Real> At, delta_t; // transposed: (outputs, row_stride of B); for feature-major minibatches
   Buffer<Real> one[2];      // A of a single sample and of the previous one: (columns)
 
@@ -48,19 +48,19 @@ template <class Real> struct Layer {
   }
 
   // Z <- f(Z) in these rows and columns.   Z: (B, columns)
-  void activate(Real *Z, Range rows, Range of) const {
-    f.value({Z, stride, rows, of}, outputs, parameter);
+  void activate(Real *Z, Range row_range, Range column_range) const {
+    f.value({Z, stride, row_range, column_range}, outputs, parameter);
   }
   void activate(Real *Z, std::size_t B) const {
     activate(Z, {0, B}, {0, columns});
   }
 
-  // delta <- delta * f'(Z) in these rows and columns, from A.
-  void multiply_by_derivative(Range rows, Range of, const Real *a) const {
-    f.derivative({delta.data(), stride, rows, of}, a, parameter);
+  // delta <- delta * f'(Z) in these rows and columns, from values = f(Z): A, or that of a single sample.
+  void multiply_by_derivative(Range row_range, Range column_range, const Real *values) const {
+    f.derivative({delta.data(), stride, row_range, column_range}, values, parameter);
   }
-  void multiply_by_derivative(std::size_t B, const Real *a) const {
-    multiply_by_derivative({0, B}, {0, columns}, a);
+  void multiply_by_derivative(std::size_t B, const Real *values) const {
+    multiply_by_derivative({0, B}, {0, columns}, values);
   }
 
   // Compute delta of the last layer: scale (Y - T) * f'(Z), without f' if the loss is fused with f.   Y, T: (B, m_L)

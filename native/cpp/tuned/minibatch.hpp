@@ -1,5 +1,5 @@
-// minibatch.hpp: the forward and backward pass of a minibatch in the layout of the data, a row a sample: one product a
-// pass and layer, shared by the threads. feature_major.hpp has the passes of small networks.
+// minibatch.hpp: the forward and backward pass of a minibatch with one row per sample, the layout of the data. The
+// threads share each product. feature_major.hpp has the passes of narrow networks.
 #pragma once
 
 #include "layer.hpp"
