@@ -150,14 +150,6 @@ func losses[Real Float]() []loss[Real] {
 
 // ---- The two products of a step ----
 
-// C += A B. A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i*row+p*column], so the strides also describe a transposed A.
-// One row of C at a time: the Go compiler does not vectorize these loops, and two rows at a time were no faster.
-func addProduct[Real Float](m, k, n int, A []Real, row, column int, B, C []Real) {
-	for i := 0; i < m; i++ {
-		addRow(k, n, A[i*row:], column, B, C[i*n:(i+1)*n])
-	}
-}
-
 // c += a B for one row of C, four rows of B at a time. a: (k), its elements `column` apart; c: (n).
 // Each b is cut to the length of c, which removes the bounds checks on j. a and B are resliced instead of indexed: with
 // fewer counters, the variables of the inner loop stay in registers.
@@ -178,6 +170,14 @@ func addRow[Real Float](k, n int, a []Real, column int, B, c []Real) {
 		for j := range c {
 			c[j] += ap * b[j]
 		}
+	}
+}
+
+// C += A B. A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i*row+p*column], so the strides also describe a transposed A.
+// One row of C at a time: the Go compiler does not vectorize these loops, and two rows at a time were no faster.
+func addProduct[Real Float](m, k, n int, A []Real, row, column int, B, C []Real) {
+	for i := 0; i < m; i++ {
+		addRow(k, n, A[i*row:], column, B, C[i*n:(i+1)*n])
 	}
 }
 

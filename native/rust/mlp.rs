@@ -190,20 +190,6 @@ impl<Real: Float> Strided<'_, Real> {
     }
 }
 
-/// C += A B. A: (m, k), B: (k, n), C: (m, n).
-fn add_product<Real: Float>(A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
-    let mut i = 0;
-    let mut fours = C.chunks_exact_mut(4 * n);
-    for rows in &mut fours {
-        add_rows::<4, Real>(i, A, B, rows, n);
-        i += 4;
-    }
-    for row in fours.into_remainder().chunks_exact_mut(n) {
-        add_rows::<1, Real>(i, A, B, row, n);
-        i += 1;
-    }
-}
-
 /// C += A B for M rows of A from row i on, C: (M, n): each of four rows of B is loaded once for M rows of C.
 fn add_rows<const M: usize, Real: Float>(i: usize, A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
     let mut rows = C.chunks_exact_mut(n);
@@ -228,6 +214,20 @@ fn add_rows<const M: usize, Real: Float>(i: usize, A: Strided<Real>, B: &[Real],
             }
         }
         p += 1;
+    }
+}
+
+/// C += A B. A: (m, k), B: (k, n), C: (m, n).
+fn add_product<Real: Float>(A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
+    let mut i = 0;
+    let mut fours = C.chunks_exact_mut(4 * n);
+    for rows in &mut fours {
+        add_rows::<4, Real>(i, A, B, rows, n);
+        i += 4;
+    }
+    for row in fours.into_remainder().chunks_exact_mut(n) {
+        add_rows::<1, Real>(i, A, B, row, n);
+        i += 1;
     }
 }
 
