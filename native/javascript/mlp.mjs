@@ -1,6 +1,6 @@
 // mlp.mjs: the network for both dtypes: activations, losses, forward, output delta, backward, update. Nothing here
-// checks an argument or reads a clock, and a step allocates nothing. z, a, delta, y, t are single rows of m numbers at an
-// offset `at` of their array: a view of each row (subarray) would be a new object in every step.
+// checks an argument or reads a clock, and a step allocates nothing. z, a, delta, y, t are single rows of m numbers at
+// an offset `at` of their array: a view of each row (subarray) would be a new object in every step.
 //
 // Arrays have the network's dtype. Arithmetic is in double, and each result is rounded when it is stored in an array.
 // Math.fround around each operation would make the arithmetic float32; on wine-deep, a step would take a sixth longer.
@@ -253,7 +253,6 @@ export class Mlp {
   }
 
   // ---- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ------------------------------
-
   // X and T start at the offsets atX and atT of their arrays, so that rows of the data are used without a copy.
 
   // Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L.
@@ -320,7 +319,6 @@ export class Mlp {
     this.forward(this.x, first * this.layers[0].inputs, count);
   }
 
-  // Return R of rows [first, first + count), and compute its gradient.
   // Return R of rows [first, first + count), and compute its gradient.
   lossAndGradient(first, count) {
     const atX = first * this.layers[0].inputs, atT = first * this.last.outputs;
