@@ -162,13 +162,15 @@ contains
     character(*), intent(in) :: line
     type(string), allocatable :: words(:)
     character(*), parameter :: gaps = ' ' // achar(9) // achar(13)
-    integer :: start, length
-    allocate (words(0))
+    character(:), allocatable :: text
+    integer :: start, length, i
+    text = ' ' // line // ' '
+    allocate (words(count([(scan(text(i:i), gaps) > 0 .and. scan(text(i+1:i+1), gaps) == 0, i = 1, len(line))])))
     start = 1
-    do while (verify(line(start:), gaps) > 0)
-      start = start + verify(line(start:), gaps) - 1
-      length = scan(line(start:) // ' ', gaps) - 1
-      words = [words, string(line(start : start + length - 1))]
+    do i = 1, size(words)
+      start = start + verify(text(start:), gaps) - 1
+      length = scan(text(start:), gaps) - 1
+      words(i) = string(text(start : start + length - 1))
       start = start + length
     end do
   end function words_of
