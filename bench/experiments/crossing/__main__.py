@@ -58,7 +58,7 @@ _OVERHEAD = 1.6  # time of a turn relative to its single calls: the batched call
 NOTES = (
     "A crossing: (N steps in N calls - the same steps in one call) / (N - 1). Every pair ended at the same bits of θ.",
     "Binding: a method of the pybind11 extension, a function of the C library, or a line down a pipe and one back. "
-    "Contract: the cost of pyfnn's Model around the binding, which checks the arguments and, after each call, all of θ. "
+    "Contract: cost of pyfnn's Model around the binding, which checks the arguments and, after each call, all of θ. "
     "Over a pipe the check fetches θ, by another line and a file.",
     "x, y: each call gets its minibatch first. Over a pipe the minibatch goes by files, and θ with it, both ways.",
     "Native step: time of the one call / N, its one crossing included.",
@@ -104,7 +104,7 @@ def call_costs(plan: CrossingPlan) -> dict[Route, float]:
 
 
 def run_launch(plan: CrossingPlan, number: int) -> list[TimedPair]:
-    """Run the rounds of one launch, each with every route in random order; at least one round, even past the time limit."""
+    """Run the rounds of one launch, each with every route in random order; the first round has no time limit."""
     held = scattered_heap()
     shuffle, start, samples = random.Random(f"{plan.seed} {number}"), time.perf_counter(), []
     with drivers(plan) as routes:
