@@ -1,4 +1,4 @@
-"""The command line of `bench.run`: options, the suite and backends they choose, `--list`."""
+"""The command line of `bench.run`: its options, the suite and backends that they select, and `--list`."""
 
 import argparse
 import math
@@ -21,35 +21,59 @@ from pyfnn.network import DTYPES
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(
         prog="python -m bench.run",
-        description="Prove that backends compute the same training step, then time them against each other.",
-        epilog="Lists are separated by commas. Results go to DIR: results.json, summary.md, figures.",
+        description="Check that backends compute the same training step, then time them against each other.",
+        epilog="Separate the items of a LIST by commas. The run writes results.json, summary.md and figures to --out.",
     )
     built_in = ", ".join(load.built_in_suites())
-    p.add_argument("--suite", default="quick", metavar="NAME|FILE.toml", help=f"{built_in}, or a file (quick)")
-    p.add_argument("--workloads", metavar="LIST", help="instead of the suite's")
-    p.add_argument("--backends", metavar="LIST", help="instead of those of the suite's divisions")
-    p.add_argument("--backend", action="append", default=[], type=Path, metavar="PATH", help="a further backend.toml")
-    p.add_argument("--operations", metavar="LIST", help="of train, forward, gradient")
-    p.add_argument("--dtype", metavar="LIST", help="of float32, float64")
-    p.add_argument("--threads", metavar="LIST", help="thread counts, or all")
-    p.add_argument("--reference", metavar="NAME", help="the backend that ratios are to (numpy)")
+    p.add_argument(
+        "--suite",
+        default="quick",
+        metavar="NAME|FILE.toml",
+        help=f"suite to run: {built_in}, or a file (default: quick)",
+    )
+    p.add_argument("--workloads", metavar="LIST", help="workloads to run instead of the suite's")
+    p.add_argument("--backends", metavar="LIST", help="backends to run instead of the suite's")
+    p.add_argument(
+        "--backend",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="backend.toml of an additional backend",
+    )
+    p.add_argument("--operations", metavar="LIST", help="operations to time: train, forward, gradient")
+    p.add_argument("--dtype", metavar="LIST", help="float32, float64")
+    p.add_argument("--threads", metavar="LIST", help="thread counts; all is every CPU that may be used")
+    p.add_argument("--reference", metavar="NAME", help="backend that the ratios are to (default: numpy)")
     p.add_argument(
         "--budget",
         type=_positive,
         metavar="SECONDS",
-        help="for the measuring, divided over the cases; five launches of each, probes and figures are always made",
+        help="time for measuring, shared by the cases; five launches of each case, probes and figures are always made",
     )
     p.add_argument(
-        "--precision", type=_positive, default=0.02, metavar="SHARE", help="half-width of a ratio to stop at (0.02)"
+        "--precision",
+        type=_positive,
+        default=0.02,
+        metavar="SHARE",
+        help="stop a case once the half-width of every ratio is at most this share (default: 0.02)",
     )
-    p.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="for one reply of a worker (60)")
-    p.add_argument("--seed", type=int, metavar="N", help="of the shuffles; drawn and recorded if not given")
-    p.add_argument("--out", type=_folder, metavar="DIR", help="results/<timestamp> if not given")
-    p.add_argument("--rebuild", action="store_true", help="build programs again that are in the cache already")
-    p.add_argument("--list", action="store_true", help="show suites, workloads and backends, and stop")
+    p.add_argument(
+        "--timeout",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="limit for one reply of a worker (default: 60)",
+    )
+    p.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the shuffles (default: random; the results record it)"
+    )
+    p.add_argument("--out", type=_folder, metavar="DIR", help="folder for the results (default: results/<timestamp>)")
+    p.add_argument("--rebuild", action="store_true", help="build all programs again, also those in the cache")
+    p.add_argument("--list", action="store_true", help="show suites, workloads and backends, then exit")
     return p
 
 
@@ -65,17 +89,17 @@ def _positive(text: str) -> float:
 
 def _folder(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("the empty name: must be a folder's")
+        raise argparse.ArgumentTypeError("an empty name: must be the name of a folder")
     return Path(text)
 
 
 def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Workload]]:
-    """The suite named, with whatever the command line puts in place of its own."""
+    """Return the suite that the options select, with the parts that they replace, and all workloads by name."""
     suite, workloads = load_suite(arguments.suite)
     if suite.sweep and arguments.workloads is not None:
         raise InvalidInput(
-            f"--workloads {arguments.workloads}: suite {arguments.suite} sweeps {suite.summary}, and has no others; "
-            f"a file with a table [suite.sweep] sweeps a workload of your own"
+            f"--workloads {arguments.workloads}: suite {arguments.suite} sweeps {suite.summary} and has no other "
+            f"workloads. To sweep your own workload, write a suite file with a table [suite.sweep]"
         )
     given = {
         "workloads": _words("workloads", arguments.workloads),
@@ -114,12 +138,18 @@ def _thread_counts(text: str | None) -> tuple[int | str, ...] | None:
 
 
 def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
-    """The backends named; or the suite's, by name or division, and all of --backend. A reference must be among them."""
+    """Return the backends to run: those of --backends, or the suite's together with all of --backend.
+
+    Raises
+    ------
+    InvalidInput
+        A backend is unknown, or --reference is not among the backends.
+    """
     table = registry.rows(arguments.backend)
     own = {path.resolve() for path in arguments.backend}
-    theirs = suite.backends or tuple(row.name for row in table.values() if _by_division(row, suite))
-    further = (row.name for row in table.values() if row.manifest.resolve() in own)
-    names = _words("backends", arguments.backends) or (*theirs, *further)
+    of_suite = suite.backends or tuple(row.name for row in table.values() if _in_divisions(row, suite))
+    additional = (row.name for row in table.values() if row.manifest.resolve() in own)
+    names = _words("backends", arguments.backends) or (*of_suite, *additional)
     rows = [registry.find(name, arguments.backend) for name in dict.fromkeys(names)]
     if arguments.reference is not None:
         registry.find(arguments.reference, arguments.backend)
@@ -128,18 +158,21 @@ def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
     return rows
 
 
-def _by_division(row: Row, suite: Suite) -> bool:
-    """A suite takes those for a device only by name: others are about this machine's CPU."""
+def _in_divisions(row: Row, suite: Suite) -> bool:
+    """Return True where a suite includes a backend by its division. Backends of a device must be named."""
     return row.division in suite.divisions and row.device == "cpu" and (suite.programs or row.host is not None)
 
 
 def print_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """Print the backends that the suite leaves out, unless --backends names its own."""
     left = [row for row in registry.rows(arguments.backend).values() if row not in rows]
     if left and arguments.backends is None:
         kinds = sorted({_kind(row) for row in left})
         names = ", ".join(row.name for row in left)
-        told = f"not in suite {arguments.suite}: {names} ({', '.join(kinds)}). See --list; --backends names others"
-        console.print(told, highlight=False, soft_wrap=True)
+        hint = "Select backends with --backends; --list shows all"
+        console.print(
+            f"not in suite {arguments.suite}: {names} ({', '.join(kinds)}). {hint}", highlight=False, soft_wrap=True
+        )
 
 
 def _kind(row: Row) -> str:
@@ -149,14 +182,14 @@ def _kind(row: Row) -> str:
 
 
 def show_list(console: Console, arguments: argparse.Namespace) -> None:
-    """Suites, workloads and backends, each backend with whether it can run here."""
+    """Print suites, workloads and backends, each backend with its availability on this machine."""
     _, workloads = load_suite(arguments.suite)
     table = Table("suite", "workloads", "cases", "backends", "seconds", title="Suites", title_justify="left")
     for name in load.built_in_suites():
         suite, known = load_suite(name)
         count = str(len(cases_of(suite, known)))
-        who = ", ".join(suite.backends or suite.divisions)
-        table.add_row(name, suite.summary, count, who, f"{suite.budget:g}")
+        backends = ", ".join(suite.backends or suite.divisions)
+        table.add_row(name, suite.summary, count, backends, f"{suite.budget:g}")
     console.print(table)
     folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
     table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")
@@ -173,14 +206,14 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         try:
             here = _here(row)
         except PyfnnError as error:
-            here = escape(f"unavailable: {error}")  # a remedy may name an extra in brackets
+            here = escape(f"unavailable: {error}")  # a remedy may have an extra in brackets, which Rich reads as markup
         division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
         table.add_row(row.name, row.language, division, here)
     console.print(table)
 
 
 def _here(row: Row) -> str:
-    """That a backend is available, or is once built; raises what it lacks."""
+    """Return the availability of a backend in words; raises an error with the reason where it is not available."""
     if row.host is None and not programs.is_built(row):
         return "available, built at first use"
     registry.load(row)

@@ -1,7 +1,7 @@
-"""What this machine could do: multiply-adds and memory traffic a second. python -m bench.ceilings prints a table.
+"""The command `python -m bench.ceilings`: prints the peak rates of this machine, arithmetic and memory.
 
-The probes are native (native/cpp/peak.hpp; native/c_cuda/probe.h of a CUDA device) and run in a process of their own
-(bench/probe.py), on the CPUs of the workers. What follows from them for a case is the results' business.
+The probes are native code (native/cpp/peak.hpp; native/c_cuda/probe.h for a CUDA device) and run in a separate process
+(bench/machine/probe.py) on the CPUs of the workers.
 """
 
 import argparse
@@ -18,8 +18,11 @@ from pyfnn.network import DTYPES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table. Exit status 0, or 1 where there is no probe."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ceilings", description="What this machine could do.")
+    """Run the command. Exit status 0; 1 where there is no probe."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.ceilings",
+        description="Print the peak rates of this machine: multiply-adds and memory traffic per second.",
+    )
     parser.parse_args(argv)
     console = Console()
     found = measure_ceilings("before", DTYPES, dict.fromkeys((1, all_threads())), devices=("cuda",))

@@ -1,6 +1,7 @@
-"""What stands in the way of good measurements here, and what to do about it. python -m bench.doctor [--backend PATH]
+"""The command `python -m bench.doctor [--backend PATH]`: checks whether this machine is fit for measurements.
 
-Prints the machine, its warnings, and each backend with what it lacks; within ten seconds. Changes and builds nothing.
+Prints the machine, warnings with remedies, and the availability of each backend, within ten seconds. Changes and builds
+nothing.
 """
 
 import argparse
@@ -45,13 +46,18 @@ _SHOWN = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print all of it. Exit status 0 whatever is found; 2 for a manifest that cannot be used."""
+    """Run the command. Exit status 0, with warnings or without; 2 for a manifest that cannot be read."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.doctor",
-        description="What stands in the way of good measurements here, and what to do. Changes nothing.",
+        description="Check whether this machine is fit for measurements, and print remedies. Changes nothing.",
     )
     parser.add_argument(
-        "--backend", action="append", default=[], type=Path, metavar="PATH", help="a further backend.toml"
+        "--backend",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="backend.toml of an additional backend",
     )
     given = parser.parse_args(argv)
     try:
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Look at everything, then print it. Backends are tried first: they would be others' load to the warnings."""
+    """Check everything, then print it. Backends are tried first, because they would count as load in the warnings."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         described = pool.submit(describe_machine)
         tried = availability.try_all(rows, PATIENCE)
@@ -79,14 +85,14 @@ def _show_machine(host: Mapping[str, Any], console: Console) -> None:
     for key in _SHOWN:
         value = host[key]
         shown = ", ".join(value) if isinstance(value, list) else value
-        table.add_row(Text(key.replace("_", " "), style="dim"), Text("not told" if shown in (None, "") else str(shown)))
+        table.add_row(Text(key.replace("_", " "), style="dim"), Text("unknown" if shown in (None, "") else str(shown)))
     console.print(table)
 
 
 def _show_warnings(found: Sequence[advice.Advice], console: Console) -> None:
     console.print()
     if not found:
-        console.print("no warning: nothing of what is looked at stands in the way", highlight=False)
+        console.print("no warnings: no check found a problem", highlight=False)
     for one in found:
         console.print(Text.assemble((f"warning: {one.name}", "yellow"), f": {one.message}"), soft_wrap=True)
         console.print(Text(f"  to do: {one.remedy}"), soft_wrap=True)

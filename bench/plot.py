@@ -1,6 +1,6 @@
-"""The command that redraws a run's figures and summary from its results file. Measures nothing.
+"""The command `python -m bench.plot DIR [--out DIR]`: writes the figures and the summary of a run again.
 
-Usage: python -m bench.plot DIR [--out DIR]
+Reads results.json or the journal of the run. Measures nothing.
 """
 
 import argparse
@@ -14,13 +14,15 @@ from bench.results.store import load_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Redraw; returns the exit status: 0, or 2 where the results cannot be used or the figures cannot be written."""
-    parser = argparse.ArgumentParser(prog="python -m bench.plot", description="Redraw a run's figures and summary.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="holds results.json or journal.jsonl")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write; default: DIR itself")
+    """Run the command. Exit status 0; 2 where the results cannot be read or the figures cannot be written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.plot", description="Write the figures and the summary of a run again, from its results."
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder with results.json or journal.jsonl")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write to (default: DIR)")
     given = parser.parse_args(arguments)
     try:
-        for path in report.write(load_results(given.folder), given.out or given.folder):
+        for path in report.write(report.run_view(load_results(given.folder)), given.out or given.folder):
             print(path)
     except (ResultsError, OSError) as error:
         print(f"bench.plot: {' '.join(str(error).split())}", file=sys.stderr)

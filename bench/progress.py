@@ -1,4 +1,4 @@
-"""How a run goes, told to a person: a bar on a terminal, plain lines elsewhere. Redrawn between turns only."""
+"""The progress of a run on the console: a bar on a terminal, plain lines elsewhere. Redrawn between turns only."""
 
 import time
 from types import TracebackType
@@ -13,13 +13,13 @@ _PLAIN_INTERVAL = 5.0  # seconds between plain lines
 
 
 class ProgressDisplay:
-    """Tells of cases, turns and verdicts. A context manager.
+    """Displays cases, turns and failures. A context manager.
 
     Parameters
     ----------
     console : rich.console.Console
     cases : int
-        How many cases the run has.
+        Number of cases in the run.
     """
 
     def __init__(self, console: Console, cases: int) -> None:
@@ -33,7 +33,7 @@ class ProgressDisplay:
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[text]}"),
             console=console,
-            auto_refresh=False,  # no thread of ours runs while a sample does
+            auto_refresh=False,  # so that no thread of the display runs while a sample is taken
             transient=True,
         )
 
@@ -49,29 +49,29 @@ class ProgressDisplay:
             self._bar.stop()
 
     def begin(self, title: str) -> None:
-        """A case begins."""
+        """Display the start of a case."""
         self._done += 1
         self._title = f"[{self._done}/{self._cases}] {title}"
         if self._console.is_terminal:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(escape(self._title), total=1.0, text="the oracle computes")
+            self._task = self._bar.add_task(escape(self._title), total=1.0, text="computing the oracle")
             self._bar.refresh()
         else:
-            self._say(self._title)
+            self._print(self._title)
 
     def progress(self, text: str, share: float) -> None:
-        """So much of the case's least work is done."""
+        """Display the share of the case's least work that is done."""
         if self._console.is_terminal and self._task is not None:
             self._bar.update(self._task, completed=min(1.0, share), text=escape(text))
             self._bar.refresh()
         elif time.monotonic() - self._last_line >= _PLAIN_INTERVAL:
-            self._say(f"  {text}")
+            self._print(f"  {text}")
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
-        """A backend is out, and why."""
-        self._say(f"  {instance}: {status}: {reason}", style="red" if status != "unavailable" else "yellow")
+        """Display that a backend failed, with the reason."""
+        self._print(f"  {instance}: {status}: {reason}", style="red" if status != "unavailable" else "yellow")
 
-    def _say(self, text: str, style: str | None = None) -> None:
+    def _print(self, text: str, style: str | None = None) -> None:
         self._last_line = time.monotonic()
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

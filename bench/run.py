@@ -1,6 +1,6 @@
-"""The headline command: proves and times backends, writes the results and the report. python -m bench.run --help
+"""The command `python -m bench.run`: checks and times backends, then writes results and report.
 
-Parses, checks, and hands each stage's value to the next; measures and draws nothing itself.
+Connects the stages and passes the value of each to the next. Measures and draws nothing itself.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
 from bench.progress import ProgressDisplay
 from bench.report import tables
-from bench.report.rows import device_warnings
+from bench.report.views import device_warnings
 from bench.results.build import build_results
 from bench.results.events import (
     CeilingsEvent,
@@ -51,21 +51,28 @@ from pyfnn import compiled, programs
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 
-
-def ceilings_of_cases(when: When, keys: Sequence[CaseKey], devices: Iterable[str] = ()) -> Ceilings:
-    """What the cases of a run are held against, on the CPU and on the devices of its backends."""
-    dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
-    return measure_ceilings(when, dtypes, counts, devices=devices)
-
-
-NOTHING_TIMED = 1
+NOTHING_TIMED = 1  # exit statuses
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
+def ceilings_of_cases(when: When, keys: Sequence[CaseKey], devices: Iterable[str] = ()) -> Ceilings:
+    """Return the peak rates of the CPU, for the dtypes and thread counts of the cases, and of the devices."""
+    dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
+    return measure_ceilings(when, dtypes, counts, devices=devices)
+
+
 def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, PyfnnError]:
-    """Build the programs that are not built yet, outside every budget and clock; who cannot be, by name, and why."""
-    lost: dict[str, PyfnnError] = {}
+    """Build the programs that are not in the cache, before any clock starts, and return the errors by backend.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    again : bool
+        True to build programs that are in the cache again.
+    console : Console
+    """
+    failed: dict[str, PyfnnError] = {}
     for row in rows:
         if row.host is not None:
             continue
@@ -74,8 +81,8 @@ def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, Pyf
                 console.print(f"building {row.name}", highlight=False)
                 programs.build(row, again=again)
         except PyfnnError as error:
-            lost[row.name] = error
-    return lost
+            failed[row.name] = error
+    return failed
 
 
 def measure(
@@ -86,22 +93,22 @@ def measure(
     journal: Journal,
     console: Console,
     sensor: Sensor | None = None,
-    lost: Mapping[str, PyfnnError] | None = None,
+    failed: Mapping[str, PyfnnError] | None = None,
 ) -> None:
-    """Run every case with its equal share of the budget, and with what earlier ones left of theirs."""
+    """Run all cases. Each has an equal share of the budget and what earlier cases left of theirs."""
     start = time.perf_counter()
-    with ProgressDisplay(console, len(keys)) as teller:
+    with ProgressDisplay(console, len(keys)) as display:
         for number, key in enumerate(keys):
             left = max(0.0, budget - (time.perf_counter() - start))
             w = key.workload
-            teller.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
+            display.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
             problem = make_problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), budget / len(keys))
-            CaseRun(number, key, problem, rows, settings, share, journal, teller, sensor, lost).run()
+            CaseRun(number, key, problem, rows, settings, share, journal, display, sensor, failed).run()
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Everything the command does, but for turning errors into exit statuses."""
+    """Run the command for parsed arguments and return its exit status. Errors are the caller's to handle."""
     if arguments.list:
         show_list(console, arguments)
         return 0
@@ -114,16 +121,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
         raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
     for workload, dtype in dict.fromkeys((key.workload, key.dtype) for key in keys):
-        make_problem(workload, dtype)  # what is wrong with its data is said before anything is written
+        make_problem(workload, dtype)  # raises an error of the data before anything is written
     _warn_where_nothing_is_compiled(console)
     print_left_out(console, arguments, rows)
 
-    said = {**vars(settings), "suite": arguments.suite, "budget": suite.budget, "backends": [row.name for row in rows]}
-    lost = prepare(rows, arguments.rebuild, console)
+    kept_settings = {
+        **vars(settings),
+        "suite": arguments.suite,
+        "budget": suite.budget,
+        "backends": [row.name for row in rows],
+    }
+    failed = prepare(rows, arguments.rebuild, console)
     status = 0
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**describe_machine(), **device}
-        journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=said))
+        journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=kept_settings))
         start = description.cpu_times()
         try:
             facts = machine.read_machine(host, machine.try_frameworks(rows))
@@ -131,60 +143,60 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             _warn("before", advice_on_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
-            measure(keys, rows, settings, suite.budget, journal, console, sensor, lost)
+            measure(keys, rows, settings, suite.budget, journal, console, sensor, failed)
             _sense(sensor, journal)
             _probe("after", keys, rows, journal, console)
             journal.write(FinishEvent(finished=now()))
         except KeyboardInterrupt:
             status = INTERRUPTED
-            console.print("interrupted: what was finished is kept", style="yellow")
+            console.print("interrupted: finished measurements are kept", style="yellow")
         try:
-            _look_back(folder, () if status else keys, start, journal, console)
+            _check_run(folder, () if status else keys, start, journal, console)
         except KeyboardInterrupt:
             status = INTERRUPTED
-            console.print("interrupted: what is wrong with this run was not looked for to its end", style="yellow")
+            console.print("interrupted: the checks of this run are incomplete", style="yellow")
     timed = _write_report(folder, console)
     return status or (0 if timed else NOTHING_TIMED)
 
 
 def _warn(when: When, found: Sequence[Advice], journal: Journal, console: Console) -> None:
-    """Say what can be acted on, and keep it with the results."""
+    """Print warnings and add them to the results."""
     for one in found:
         journal.write(WarningEvent(when=when, **one._asdict()))
         console.print(f"warning: {one}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _note(when: When, use: CpuUse, journal: Journal) -> None:
-    """Keep what the machine was doing."""
+    """Add the load of the machine to the results."""
     journal.write(HostStateEvent(when=when, **use._asdict(), **description.momentary()))
 
 
-def _look_back(folder: Path, keys: Sequence[CaseKey], start: CpuTimes, journal: Journal, console: Console) -> None:
-    """What the machine did meanwhile, and of what in this run its reader should be warned."""
+def _check_run(folder: Path, keys: Sequence[CaseKey], start: CpuTimes, journal: Journal, console: Console) -> None:
+    """Record the load of the machine during the run, and warn of problems in the results so far."""
     use = description.cpu_times().since(start)
     _note("after", use, journal)
     so_far = build_results(read_journal(folder / "journal.jsonl"))
-    walked = _subnormals(keys, so_far, console)
-    _warn("after", advice_on_run(RunFacts(so_far, use.steal, walked)), journal, console)
+    shares = _subnormal_shares(keys, so_far, console)
+    _warn("after", advice_on_run(RunFacts(so_far, use.steal, shares)), journal, console)
 
 
-def _subnormals(keys: Sequence[CaseKey], so_far: Results, console: Console) -> dict[str, float]:
-    """Their share on θ's way, by a case's title: walked again as far as its longest block went."""
-    walked = {}
-    for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: then there is no time for walks
+def _subnormal_shares(keys: Sequence[CaseKey], so_far: Results, console: Console) -> dict[str, float]:
+    """Return the greatest share of subnormals in θ by title of a case, over as many steps as its longest block."""
+    shares = {}
+    for key, case in zip(keys, so_far.cases, strict=False):  # after Ctrl-C there are no keys, to end at once
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
         try:
             if longest:
-                walked[case.title] = greatest_subnormal_share(key, max(longest))
-        except PyfnnError as error:  # no reason to lose what was measured
-            warning = f"warning: {case.title}: not looked for denormals: {error}"
+                shares[case.title] = greatest_subnormal_share(key, max(longest))
+        except PyfnnError as error:  # the measurements are valid without this check
+            warning = f"warning: {case.title}: θ was not checked for subnormals: {error}"
             console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    return walked
+    return shares
 
 
 @contextlib.contextmanager
 def _sensor(rows: Sequence[Row]) -> Iterator[tuple[Sensor | None, dict[str, Any]]]:
-    """The sensors of the device that any of these backends computes on, and what the results say of it."""
+    """Open the sensors of the device, if a backend computes on one, and describe the device for the results."""
     if all(row.device == "cpu" for row in rows):
         yield None, {}
         return
@@ -205,7 +217,7 @@ def _sense(sensor: Sensor | None, journal: Journal) -> None:
 
 
 def _probe(when: When, keys: Sequence[CaseKey], rows: Sequence[Row], journal: Journal, console: Console) -> None:
-    """What the machine could do, outside the budget: a few seconds for each thread count, and for a device."""
+    """Measure the peak rates, outside the budget: a few seconds for each thread count and each device."""
     devices = [device for device in dict.fromkeys(row.device for row in rows) if device != "cpu"]
     found = ceilings_of_cases(when, keys, devices)
     journal.write(CeilingsEvent(**found.model_dump()))
@@ -215,15 +227,16 @@ def _probe(when: When, keys: Sequence[CaseKey], rows: Sequence[Row], journal: Jo
 
 
 def _write_report(folder: Path, console: Console) -> bool:
-    """Build the results from the journal; write results.json and the report; print the table. Whether any was timed."""
-    outcome = build_results(read_journal(folder / "journal.jsonl"))
-    save_results(outcome, folder)
-    tables.show(outcome, console)
-    for warning in device_warnings(outcome):
+    """Write results.json and the report, and print the tables. Return True where a backend was timed."""
+    results = build_results(read_journal(folder / "journal.jsonl"))
+    save_results(results, folder)
+    view = report.run_view(results)
+    tables.show(view, console)
+    for warning in device_warnings(results):
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-    report.write(outcome, folder)
+    report.write(view, folder)
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)
-    return any(backend.status == "ok" for case in outcome.cases for backend in case.backends)
+    return any(backend.status == "ok" for case in results.cases for backend in case.backends)
 
 
 def _warn_where_nothing_is_compiled(console: Console) -> None:
@@ -235,8 +248,13 @@ def _warn_where_nothing_is_compiled(console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0; 1 where nothing was timed or results cannot be written; 2 for bad arguments;
-    130 after Ctrl-C.
+    """Run the command.
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 where no backend was timed or the results cannot be written; 2 for wrong arguments; 130 after
+        Ctrl-C.
     """
     arguments = parser().parse_args(argv)
     console = Console()

@@ -1,1 +1,1 @@
-"""Warnings, each with a remedy."""
+"""Warnings about the machine and about a finished run, each with a remedy."""

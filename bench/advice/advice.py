@@ -1,15 +1,15 @@
-"""The form of a warning, and helpers that machine and run warnings share."""
+"""The form of a warning, and the parts that warnings about machines and runs share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from bench.format import number
 
-_NAMED = 3  # cases or backends in a message; the others are counted
+_NAMED = 3  # cases or backends named in a message; it counts the others
 
 
 class Advice(NamedTuple):
-    """What is wrong, in a word and in a sentence, and what to do about it."""
+    """A warning: the problem in a word and in a sentence, and its remedy."""
 
     name: str
     message: str
@@ -19,38 +19,40 @@ class Advice(NamedTuple):
         return f"{self.name}: {self.message}. To do: {self.remedy}"
 
 
-def stolen_time(share: float | None, bearable: float, when: str) -> Advice | None:
-    if share is None or share <= bearable:
+def stolen_time(share: float | None, limit: float, when: str) -> Advice | None:
+    """Warn where a hypervisor gave more than `limit` of this machine's time to others."""
+    if share is None or share <= limit:
         return None
     return Advice(
         "steal",
-        f"the hypervisor gives {number(100 * share, 2)} % of this virtual machine's time to others ({when})",
-        "measure at another hour, or on a machine with CPUs of its own; within this one nothing mends it",
+        f"the hypervisor gave {number(100 * share, 2)} % of this virtual machine's time to other machines ({when})",
+        "measure at another time or on a machine with dedicated CPUs; no setting inside this machine helps",
     )
 
 
 def several_openmp(runtimes: Mapping[str, Sequence[str]]) -> Advice | None:
+    """Warn of processes with several OpenMP runtimes. `runtimes` has the library files by name of a backend."""
     several = {name: files for name, files in runtimes.items() if len(files) > 1}
     if not several:
         return None
-    told = some_of([f"{name}: {', '.join(files)}" for name, files in several.items()])
+    listed = some_of([f"{name}: {', '.join(files)}" for name, files in several.items()])
     return Advice(
         "openmp",
-        f"several OpenMP runtimes in one process, each with threads that may wait spinning in another's time ({told})",
-        "install what brings them from one source (all from PyPI, or all from conda-forge), and set "
-        "OMP_WAIT_POLICY=passive until then",
+        f"one process has several OpenMP runtimes, whose waiting threads can take CPU time from each other ({listed})",
+        "install all packages from one source (all from PyPI or all from conda-forge); until then set "
+        "OMP_WAIT_POLICY=passive",
     )
 
 
-def some_of(told: Sequence[str]) -> str:
-    more = len(told) - _NAMED
-    return "; ".join([*told[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
+def some_of(texts: Sequence[str]) -> str:
+    """Join the first texts and count the others."""
+    more = len(texts) - _NAMED
+    return "; ".join([*texts[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
-
-# The tables ----------------------------------------------------------------------------------------------------------
 
 Facts = TypeVar("Facts")
 
 
 def advice_from(rows: Sequence[Callable[[Facts], Advice | None]], facts: Facts) -> tuple[Advice, ...]:
+    """Return the warnings of a table of checks."""
     return tuple(advice for row in rows if (advice := row(facts)))

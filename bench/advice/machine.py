@@ -1,6 +1,6 @@
-"""Warnings that one can act on: each a row, from facts to what is wrong and what to do. Changes nothing, drops nothing.
+"""Warnings about the machine before a run: load, frequency, build, BLAS, OpenMP, memory. Changes nothing.
 
-Facts are read once, into a value; the rows look at that alone. `of_machine` speaks before a run, `of_run` after it.
+`read_machine` reads the facts once; each check is a function of them in the table `MACHINE_ROWS`.
 """
 
 import time
@@ -16,40 +16,40 @@ from bench.machine.availability import Availability
 from bench.machine.blas import Blas
 from pyfnn.manifest import Row
 
-OTHERS = 0.25  # CPUs' worth of work by others; less than that is a desktop at rest
-STEAL_NOW = 0.05  # of the moment that is listened to, in which the system counts a few dozen ticks
-FREE = 0.1  # of the memory
-WORTH_IT = 1.05  # times as fast, with other kernels
-_LISTENING = 0.3  # seconds, for the load
-_IMPORTING = 5.0  # seconds, for the frameworks of a run
+OTHERS = 0.25  # CPUs' worth of work by other processes; an idle desktop stays below
+STEAL_NOW = 0.05  # share of the listening time, in which the system counts only a few dozen ticks
+FREE = 0.1  # share of the memory
+WORTH_IT = 1.05  # speedup by other kernels
+_LISTENING = 0.3  # seconds, to measure the load
+_IMPORTING = 5.0  # seconds, to import the frameworks of a run
 
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """What is looked at before a run; what cannot be read is None or empty, and has no warning.
+    """Facts about the machine. A fact that cannot be read is None or empty and causes no warning.
 
     Attributes
     ----------
     governors : tuple of str
-        Of the CPUs that may be used.
+        Frequency governors of the CPUs that this process may use.
     others : float or None
-        CPUs' worth of work that others did while this process slept.
+        CPUs' worth of work that other processes did while this one slept.
     steal : float or None
-        The share of that time which a hypervisor gave to others.
+        Share of that time that a hypervisor gave to other machines.
     build_type : str or None
-        CMake's, of the native parts.
+        CMake's build type of the native code.
     python_debug : bool
-        Whether the interpreter is a debug build.
+        True where the interpreter is a debug build.
     blas : Blas or None
-        NumPy's, if it is an OpenBLAS.
+        BLAS of NumPy, if it is an OpenBLAS.
     openmp : mapping of str to tuple of str
-        The OpenMP runtimes in a backend's process, by its name.
+        Files of the OpenMP runtimes in a backend's process, by name of the backend.
     memory_bytes, memory_available_bytes : int or None
-        What the machine or its control group has, and what of that is free.
+        Memory of the machine or of its control group: all of it, and the free part.
     cpus : int or None
-        That may be used.
+        Number of CPUs that this process may use.
     quota : float or None
-        The control group's limit of CPU time, in CPUs.
+        CPU time limit of the control group, in CPUs.
     """
 
     governors: tuple[str, ...] = ()
@@ -66,8 +66,14 @@ class MachineFacts:
 
 
 def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> MachineFacts:
-    """The facts, some of them from a description (`bench.machine.describe`); takes a third of a second, and one or two
-    more where NumPy's BLAS is worth measuring.
+    """Read the facts about this machine. Takes 0.3 s, and 1 to 2 s more where NumPy's BLAS has to be measured.
+
+    Parameters
+    ----------
+    host : mapping
+        Description of the machine: see `bench.machine.description.describe_machine`.
+    tried : sequence of Availability
+        Backends that were loaded, with the OpenMP runtimes of each.
     """
     before = description.cpu_times()
     time.sleep(_LISTENING)
@@ -89,11 +95,8 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> Mach
 
 
 def try_frameworks(rows: Sequence[Row]) -> list[Availability]:
-    """Those of a run's backends that bring runtimes of their own, each in a process, within a few seconds."""
+    """Load the frameworks among a run's backends, each in a process, within a few seconds: they bring own runtimes."""
     return availability.try_all([row for row in rows if row.division == "framework"], _IMPORTING)
-
-
-# Before --------------------------------------------------------------------------------------------------------------
 
 
 def _governor(facts: MachineFacts) -> Advice | None:
@@ -102,8 +105,8 @@ def _governor(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "governor",
-        f"the CPU's frequency governor is {', '.join(slow)}: clocks follow the load, and a sample its predecessors",
-        "as root, cpupower frequency-set -g performance; note the old one, to go back to it afterwards",
+        f"the CPU frequency governor is {', '.join(slow)}: the clock rate depends on the load before a sample",
+        "run cpupower frequency-set -g performance as root; note the old governor to restore it afterwards",
     )
 
 
@@ -112,13 +115,13 @@ def _others(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "load",
-        f"others keep {number(facts.others, 2)} CPUs busy, of those that are measured on",
-        "end or wait for what runs beside (top shows it), or give the run CPUs of its own: taskset -c LIST",
+        f"other processes keep {number(facts.others, 2)} CPUs busy, among those used for measuring",
+        "stop them (top shows them), or give the run its own CPUs: taskset -c LIST; else expect wider intervals",
     )
 
 
 def _steal(facts: MachineFacts) -> Advice | None:
-    return stolen_time(facts.steal, STEAL_NOW, "at the moment")
+    return stolen_time(facts.steal, STEAL_NOW, "just before measuring")
 
 
 def _build(facts: MachineFacts) -> Advice | None:
@@ -126,8 +129,8 @@ def _build(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "build",
-        f"the native parts are a {facts.build_type or 'nameless'} build, not Release: their times say nothing",
-        "pip install -e . -C cmake.build-type=Release",
+        f"the native code is a {facts.build_type or 'nameless'} build, not Release: its step times are meaningless",
+        "pip install -e . --config-settings cmake.build-type=Release",
     )
 
 
@@ -136,32 +139,32 @@ def _interpreter(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "interpreter",
-        "this Python is a debug build, slower at every call: what Python hosts is slower than it need be",
-        "make the virtual environment with a release build of Python",
+        "this Python is a debug build with slower calls: backends that Python hosts are slower than necessary",
+        "create the virtual environment with a release build of Python",
     )
 
 
 def _blas(facts: MachineFacts) -> Advice | None:
-    """Told even where newer kernels would win nothing; then so is that."""
+    """Warn of kernels older than the CPU, also where newer kernels would not be faster; the remedy then says so."""
     found = facts.blas
     if found is None or found.wanted is None:
         return None
     setting = f"{blas.VARIABLE}={found.wanted}"
-    remedy = f"export {setting} before the run; every OpenBLAS heeds it, cpp-blas's too"
-    message = f"NumPy's {found.name} took {found.kernels} kernels, older than this CPU's instruction set"
-    now, mended = found.now, found.mended
-    if now is None or mended is None:
-        return Advice("blas", f"{message}; what that costs could not be measured", remedy)
-    factor = mended.gflops / now.gflops
-    message += f": {_reached(now)} in float32 on one thread; with {setting} {number(factor)} times that, "
-    if mended.kernels != found.wanted:
-        remedy = f"it does not heed {blas.VARIABLE}: install NumPy from PyPI, whose OpenBLAS has kernels for every CPU"
+    remedy = f"export {setting} before the run; it applies to every OpenBLAS, also to that of cpp-blas"
+    message = f"NumPy's {found.name} uses {found.kernels} kernels, which are older than this CPU's instruction set"
+    now, fixed = found.now, found.with_fix
+    if now is None or fixed is None:
+        return Advice("blas", f"{message}; their cost could not be measured", remedy)
+    factor = fixed.gflops / now.gflops
+    message += f": {_rate(now)} in float32 on one thread; with {setting} {number(factor)} times that, "
+    if fixed.kernels != found.wanted:
+        remedy = f"this BLAS ignores {blas.VARIABLE}: install NumPy from PyPI, whose OpenBLAS has kernels for every CPU"
     elif factor < WORTH_IT:
-        remedy = "nothing: on this CPU newer kernels win next to nothing"
-    return Advice("blas", message + _reached(mended), remedy)
+        remedy = "nothing: on this CPU newer kernels are hardly faster"
+    return Advice("blas", message + _rate(fixed), remedy)
 
 
-def _reached(it: blas.Throughput) -> str:
+def _rate(it: blas.Throughput) -> str:
     share = f" ({number(100 * it.gflops / it.peak, 2)} % of the multiply-add peak)" if it.peak else ""
     return f"{number(it.gflops)} GFLOP/s{share}"
 
@@ -176,8 +179,8 @@ def _memory(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "memory",
-        f"{free / 2**20:.0f} MiB of memory are free, of {size / 2**20:.0f}: what is measured may be swapped out or end",
-        "end what takes it, or leave out the largest workloads (--workloads)",
+        f"only {free / 2**20:.0f} of {size / 2**20:.0f} MiB of memory are free: the system may swap or end a worker",
+        "stop processes that take much memory, or leave out the largest workloads (--workloads)",
     )
 
 
@@ -186,9 +189,9 @@ def _quota(facts: MachineFacts) -> Advice | None:
         return None
     return Advice(
         "cpu quota",
-        f"the control group may use {number(facts.quota)} CPUs' time on {facts.cpus} CPUs: whoever uses more is halted "
-        "for the rest of a period, in the middle of a sample",
-        "give the container CPUs instead of a share of their time (docker run --cpuset-cpus), or measure outside it",
+        f"the control group may use the time of {number(facts.quota)} CPUs on {facts.cpus} CPUs: the system halts a "
+        "process that uses more, possibly within a sample",
+        "give the container whole CPUs instead of a share of their time (docker run --cpuset-cpus), or measure outside",
     )
 
 
@@ -206,5 +209,5 @@ MACHINE_ROWS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
 
 
 def advice_on_machine(facts: MachineFacts) -> tuple[Advice, ...]:
-    """What a run on this machine should be warned of."""
+    """Return the warnings about this machine."""
     return advice_from(MACHINE_ROWS, facts)

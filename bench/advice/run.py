@@ -11,66 +11,64 @@ from bench.measure.networks import MANY_BLOCKS
 from bench.results.schema import BackendResult, Case, Results
 from bench.terms import When
 
-STEAL = 0.01  # of the time of a run
-FLOOR = 0.03
-SHORT = 0.9  # of the length that was asked for; a block may come out a little shorter than it was calibrated
-AWAY = 0.1  # of the wall time of timed blocks, in which the process was not on a CPU
-TAKEN = 0.8  # of the memory, by the processes of a case together
-SUBNORMAL = 1e-3  # of θ's values
-DRIFT = 0.05  # of a ceiling, from before the run to after it
+STEAL = 0.01  # share of a run's time
+FLOOR = 0.03  # noise floor, as a fraction
+SHORT = 0.9  # share of the requested block length; a block may be a little shorter than calibrated
+AWAY = 0.1  # share of the timed blocks' wall time without the process on a CPU
+TAKEN = 0.8  # share of the memory, of all processes of a case together
+SUBNORMAL = 1e-3  # share of θ's values
+DRIFT = 0.05  # change of a ceiling over the run, as a fraction
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is looked at after a run.
+    """Facts about a finished run.
 
     Attributes
     ----------
     results : Results
     steal : float or None
-        The share of the run's time which a hypervisor gave to others.
-    denormals : mapping of str to float
-        The greatest share of denormals on θ's way, by the title of a case.
+        Share of the run's time that a hypervisor gave to other machines.
+    subnormals : mapping of str to float
+        Greatest share of subnormal values in θ during training, by title of a case.
     """
 
     results: Results
     steal: float | None = None
-    denormals: Mapping[str, float] = field(default_factory=dict)
-
-
-# After ---------------------------------------------------------------------------------------------------------------
+    subnormals: Mapping[str, float] = field(default_factory=dict)
 
 
 def _floor(facts: RunFacts) -> Advice | None:
     high = {case.title: case.noise_floor for case in facts.results.cases if (case.noise_floor or 0.0) > FLOOR}
     if not high:
         return None
-    told = some_of([f"{title}: {number(100 * floor, 2)} %" for title, floor in high.items() if floor is not None])
+    listed = some_of([f"{title}: {number(100 * floor, 2)} %" for title, floor in high.items() if floor is not None])
     return Advice(
         "noise floor",
-        f"a backend came apart from itself by more than {100 * FLOOR:g} % ({told}): smaller differences were not seen",
-        "see to the other warnings, then measure again, with a higher --budget and a lower --precision: more launches",
+        f"two instances of one backend differ by more than {100 * FLOOR:g} % ({listed}): smaller differences cannot be "
+        "detected",
+        "resolve the other warnings, then measure again with more launches: a higher --budget and a lower --precision",
     )
 
 
 def _drift(facts: RunFacts) -> Advice | None:
-    """Of every ceiling that was probed both before and after."""
+    """Warn of ceilings that changed between the probes before and after the run."""
     before, after = (_probed(facts.results, when) for when in get_args(When))
     changes = {name: after[name] / before[name] - 1 for name in before.keys() & after.keys()}
     moved = sorted((c for c in changes.items() if abs(c[1]) > DRIFT), key=lambda item: -abs(item[1]))
     if not moved:
         return None
-    told = some_of([f"{name}: {100 * change:+.2g} %" for name, change in moved])
+    listed = some_of([f"{name}: {100 * change:+.2g} %" for name, change in moved])
     return Advice(
         "drift",
-        f"what the machine can do changed by more than {100 * DRIFT:g} % over the run ({told}): step times of its "
-        "cases are of a faster and a slower machine; ratios, paired within rounds, suffer less",
-        "let the machine cool down and come to rest, see to the other warnings, and measure again",
+        f"peak rates of the machine changed by more than {100 * DRIFT:g} % over the run ({listed}): step times of "
+        "early and late cases are not comparable; ratios, which are paired within rounds, suffer less",
+        "let the machine cool down, resolve the other warnings, and measure again",
     )
 
 
 def _probed(results: Results, when: When) -> dict[str, float]:
-    """Every ceiling of that time, by a name: the best level of a dtype, since a case is held against that."""
+    """Return the ceilings of one time by name; of a dtype's levels the best, which shares of the peak refer to."""
     found: dict[str, float] = {}
     for probed in (one for one in results.ceilings if one.when == when):
         for p in probed.peaks:
@@ -86,27 +84,30 @@ def _where(device: str, threads: int) -> str:
 
 
 def _short(facts: RunFacts) -> Advice | None:
-    wanted = float(facts.results.settings.get("block_seconds", 0.05))
+    requested = float(facts.results.settings.get("block_seconds", 0.05))
     short = []
     for case, backend in _timed(facts.results):
         block = median(sample.seconds for sample in backend.samples)
-        if block < SHORT * wanted * (1 if case.members == 1 else MANY_BLOCKS):
+        if block < SHORT * requested * (1 if case.members == 1 else MANY_BLOCKS):
             short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} ms")
     if not short:
         return None
     many = any(case.members > 1 for case in facts.results.cases)
-    longer = f", of many networks {1000 * MANY_BLOCKS * wanted:g} ms" if many else ""
+    longer = f", of many networks {1000 * MANY_BLOCKS * requested:g} ms" if many else ""
     return Advice(
         "samples too short",
-        f"timed blocks shorter than {1000 * wanted:g} ms{longer} ({some_of(short)}): "
-        "clocks and interrupts weigh more in them",
-        "where a block ends with the workload's order of rows, more rows (in a suite file) make it longer; else "
-        "measure again while the machine is idle",
+        f"timed blocks shorter than {1000 * requested:g} ms{longer} ({some_of(short)}): "
+        "clock resolution and interrupts have more weight in them",
+        "give the workload more rows in a suite file, because a block ends with the sample order; else measure again "
+        "while the machine is idle",
     )
 
 
 def _away(facts: RunFacts) -> Advice | None:
-    """Of a single thread, which has nobody to wait for; several may, and many networks may be trained call by call."""
+    """Warn of processes that were kept off the CPU. Only single threads count: several threads may wait for each other.
+
+    Many networks do not count either, because some backends train them call by call.
+    """
     away = []
     for case, backend in _timed(facts.results):
         wall = sum(sample.wall_seconds for sample in backend.samples)
@@ -117,16 +118,16 @@ def _away(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "load",
-        f"others had the CPU for more than {100 * AWAY:g} % of the timed blocks' time ({some_of(away)})",
-        "end what runs beside, or give the run CPUs of its own (taskset -c LIST), and measure again",
+        f"other processes had the CPU for more than {100 * AWAY:g} % of the timed blocks' time ({some_of(away)})",
+        "stop other processes, or give the run its own CPUs (taskset -c LIST), and measure again",
     )
 
 
 def _openmp_of_run(facts: RunFacts) -> Advice | None:
-    """As read back from the processes that were timed; whoever was named before the run need not be again."""
-    told = " ".join(warning.message for warning in facts.results.warnings if warning.name == "openmp")
+    """Warn of the timed processes, except for backends in a warning from before the run."""
+    named = " ".join(warning.message for warning in facts.results.warnings if warning.name == "openmp")
     runtimes = [(b.name, [p.file for p in b.pools or () if p.kind == "openmp"]) for _, b in _timed(facts.results)]
-    return several_openmp({name: files for name, files in runtimes if len(files) > 1 and f"{name}: " not in told})
+    return several_openmp({name: files for name, files in runtimes if len(files) > 1 and f"{name}: " not in named})
 
 
 def _steal_of_run(facts: RunFacts) -> Advice | None:
@@ -134,19 +135,20 @@ def _steal_of_run(facts: RunFacts) -> Advice | None:
 
 
 def _subnormals(facts: RunFacts) -> Advice | None:
-    found = {title: share for title, share in facts.denormals.items() if share > SUBNORMAL}
+    found = {title: share for title, share in facts.subnormals.items() if share > SUBNORMAL}
     if not found:
         return None
-    told = some_of([f"{title}: {number(100 * share, 2)} %" for title, share in found.items()])
+    listed = some_of([f"{title}: {number(100 * share, 2)} %" for title, share in found.items()])
     return Advice(
-        "denormals",
-        f"θ holds denormals ({told}), on which a CPU may take a hundred times as long: the times hang on values",
-        "a smaller l2 or learning_rate, another seed, or fewer rows in a suite file keep θ away from them",
+        "subnormals",
+        f"θ holds subnormal values ({listed}), with which a CPU can be a hundred times slower: step times "
+        "depend on values",
+        "in a suite file, use a smaller l2 or learning_rate, another seed, or fewer rows",
     )
 
 
 def _memory_of_run(facts: RunFacts) -> Advice | None:
-    """The processes of a launch are alive together."""
+    """Warn where the processes of a launch, which are alive together, nearly fill the memory."""
     host = facts.results.host
     limits = [size for key in ("memory_bytes", "memory_limit_bytes") if (size := host.get(key))]
     taken = {case.title: sum(b.peak_rss_bytes or 0 for b in case.backends) for case in facts.results.cases}
@@ -157,8 +159,8 @@ def _memory_of_run(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "memory",
-        f"the processes of {title} had {most / 2**20:.0f} MiB together, of {min(limits) / 2**20:.0f}: near the limit, "
-        "where the system may swap or end them",
+        f"the processes of {title} used {most / 2**20:.0f} of {min(limits) / 2**20:.0f} MiB of memory together: near "
+        "the limit the system may swap or end them",
         "measure fewer backends at once (--backends), or smaller workloads",
     )
 
@@ -180,5 +182,5 @@ RUN_ROWS: tuple[Callable[[RunFacts], Advice | None], ...] = (
 
 
 def advice_on_run(facts: RunFacts) -> tuple[Advice, ...]:
-    """What a reader of this run should be warned of."""
+    """Return the warnings about a finished run."""
     return advice_from(RUN_ROWS, facts)

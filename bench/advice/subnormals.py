@@ -1,6 +1,7 @@
-"""Whether a workload's θ drifts into denormals, on which a CPU may take a hundred times as long. Times nothing.
+"""Measures the share of subnormal values in a workload's θ during training. Times nothing.
 
-All backends that are timed walk one trajectory: one of them, walked again, tells of all.
+A CPU can be a hundred times slower with subnormal values. One backend stands for all, because all backends compute the
+same trajectory.
 """
 
 import time
@@ -16,20 +17,28 @@ from pyfnn import registry
 from pyfnn.errors import Diverged, PyfnnError
 from pyfnn.model import Model
 
-_WALKERS = ("cpp-tuned", "numpy")  # the first that can
-_PIECES = 20
+_BACKENDS = ("cpp-tuned", "numpy")  # the first that is available trains the workload
+_PIECES = 20  # number of inspections of θ
 
 
 def share(theta: NDArray[Any]) -> float:
-    """The share of its values that are denormal: not 0, and nearer to it than the least normal number."""
-    few = (theta != 0) & (np.abs(theta) < np.finfo(theta.dtype).tiny)
-    return np.count_nonzero(few) / max(theta.size, 1)
+    """Return the share of values that are subnormal: not 0, but smaller than the smallest normal number."""
+    subnormal = (theta != 0) & (np.abs(theta) < np.finfo(theta.dtype).tiny)
+    return np.count_nonzero(subnormal) / max(theta.size, 1)
 
 
 def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> float:
-    """The greatest share in θ at the start and on the way, over so many steps or as many as that time allows.
+    """Return the greatest share of subnormals in θ, at the start and during training.
 
-    Of many networks at once, the way of the first is walked.
+    Of many networks at once only the first is trained.
+
+    Parameters
+    ----------
+    key : CaseKey
+    steps : int
+        Number of steps to train; fewer where the sample order ends or the time is over.
+    seconds : float
+        Limit of the training time.
     """
     problem = make_problem(key.workload, key.dtype)
     found = share(problem.thetas)
@@ -43,7 +52,7 @@ def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> 
     with model:
         model.load(problem.x, problem.y, order)
         end = time.monotonic() + seconds
-        with suppress(Diverged):  # told elsewhere
+        with suppress(Diverged):  # the status of the backends reports it
             for first in range(0, rows, piece):
                 model.train(first, min(piece, rows - first), batch, key.workload.learning_rate)
                 found = max(found, share(model.theta()))
@@ -53,8 +62,8 @@ def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> 
 
 
 def _model(key: CaseKey, problem: Problem) -> Model | None:
-    """A model of the workload; None where no walker is here, or can compute it."""
-    for name in _WALKERS:
+    """Return a model of the workload; None where no backend is available that can compute it."""
+    for name in _BACKENDS:
         try:
             return registry.load_backend(name).create(problem.network, problem.theta, key.threads)
         except PyfnnError:

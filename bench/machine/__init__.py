@@ -1,1 +1,1 @@
-"""What this machine is and could do."""
+"""The machine: its description, CPUs, backends, ceilings and sensors. Judges no result."""

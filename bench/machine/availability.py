@@ -1,7 +1,7 @@
-"""Whether each backend can run here, tried side by side and within a time; and which runtimes its process holds.
+"""The availability of backends on this machine, tried in parallel within a time limit, and their OpenMP runtimes.
 
-Each is tried in a process of its own, forked from one that has imported what all need: python -m bench.availability
-MANIFEST=NAME ... prints a line of JSON for each. Builds nothing, measures nothing.
+Each backend is tried in its own process, forked from one that has imported the common modules: python -m
+bench.machine.availability MANIFEST=NAME ... prints a line of JSON a backend. Builds nothing, measures nothing.
 """
 
 import json
@@ -28,23 +28,23 @@ from pyfnn.process import launch
 
 Here = Literal["available", "available, built at first use", "unavailable", "not tried"]
 _ROOT = str(Path(__file__).parents[2])
-# It must be the one beside this file, whatever folder it starts in.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.availability import main; main()"
+# The process imports the module beside this file, independent of its working folder.
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.availability import main; main()"
 
 
 @dataclass(frozen=True)
 class Availability:
-    """What came of a backend.
+    """The availability of one backend.
 
     Attributes
     ----------
     name : str
     here : str
-        ``not tried`` where the time was up first.
+        ``not tried`` if the time limit came first.
     reason, remedy : str
-        Of what is unavailable or was not tried.
+        Empty unless the backend is unavailable or was not tried.
     openmp : tuple of str
-        The OpenMP runtimes in the process of a backend that Python hosts, by their files.
+        The files of the OpenMP runtimes in the process of a backend that Python hosts.
     """
 
     name: str
@@ -55,14 +55,19 @@ class Availability:
 
 
 def try_all(rows: Sequence[Row], seconds: float) -> list[Availability]:
-    """Try every row; who has not answered after so many seconds is told as not tried. Whatever was started is ended."""
+    """Try every row within a time limit in seconds; end all processes started.
+
+    Returns
+    -------
+    list of Availability
+        In the order of `rows`; ``not tried`` for backends without an answer at the time limit.
+    """
     if not rows:
         return []
     words = [f"{row.manifest}={row.name}" for row in sorted(rows, key=_cost)]
     # One thread each: a process that has threads should not fork. The affinity stays as it is.
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "", "1"]
     process = subprocess.Popen(
-        [*launcher, sys.executable, "-c", _START, _ROOT, *words],
+        [*launch.command(), sys.executable, "-c", _START, _ROOT, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -71,22 +76,22 @@ def try_all(rows: Sequence[Row], seconds: float) -> list[Availability]:
     )
     why = f"no answer within {seconds:g} s"
     try:
-        said, complaint = process.communicate(timeout=seconds)
+        output, errors = process.communicate(timeout=seconds)
         if process.returncode:
-            why = (complaint.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
+            why = (errors.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
     except subprocess.TimeoutExpired:
         _end(process)
-        said, _ = process.communicate()
+        output, _ = process.communicate()
     except BaseException:
         _end(process)
         process.communicate()
         raise
-    answers = {tried.name: tried for tried in _answers(said)}
+    answers = {found.name: found for found in _answers(output)}
     return [answers.get(row.name, Availability(row.name, "not tried", why)) for row in rows]
 
 
 def _cost(row: Row) -> int:
-    """Who is tried first: what starts at once, then programs, then frameworks."""
+    """Return a row's rank in the order of trying: hosted backends first, then programs, then frameworks."""
     return 2 if row.division == "framework" else int(row.host is None)
 
 
@@ -95,15 +100,15 @@ def _end(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _answers(said: str) -> Iterator[Availability]:
-    for line in said.splitlines():
-        with suppress(ValueError, TypeError, KeyError):  # a library's stray words, or a line cut short
+def _answers(output: str) -> Iterator[Availability]:
+    for line in output.splitlines():
+        with suppress(ValueError, TypeError, KeyError):  # output of a library, or a truncated line
             fields = json.loads(line)
             yield Availability(**{**fields, "openmp": tuple(fields["openmp"])})
 
 
 def attempt(row: Row) -> Availability:
-    """Try one, in this process."""
+    """Try one backend in this process."""
     try:
         if row.host is None and not programs.is_built(row):
             return Availability(row.name, "available, built at first use")
@@ -121,7 +126,7 @@ def _openmp() -> tuple[str, ...]:
 
 
 def _serve(rows: Iterable[Row]) -> None:
-    """Try each in a fork, a few at once; print what came of it as soon as it is known."""
+    """Try each row in a fork, one a CPU at a time (at least two); print each result as soon as it is known."""
     fork = multiprocessing.get_context("fork")
     waiting = deque(rows)
     running: dict[int, tuple[ForkProcess, Connection, Row]] = {}
@@ -139,20 +144,20 @@ def _serve(rows: Iterable[Row]) -> None:
             process, ours, row = running.pop(sentinel)
             process.join()
             try:
-                tried = ours.recv()
+                found = ours.recv()
             except EOFError:
                 reason = f"trying it ended its process with status {process.exitcode}"
-                tried = Availability(row.name, "unavailable", reason, row.remedy)
-            print(json.dumps(asdict(tried)), flush=True)
+                found = Availability(row.name, "unavailable", reason, row.remedy)
+            print(json.dumps(asdict(found)), flush=True)
 
 
 def _send(row: Row, to: Connection) -> None:
-    os.dup2(2, 1)  # a library's stray words
+    os.dup2(2, 1)  # a library's output on stdout would mix with the answers
     to.send(attempt(row))
 
 
 def main() -> None:
-    """Try those that the arguments name."""
+    """Try the backends that the arguments name as MANIFEST=NAME."""
     chosen = [word.rpartition("=") for word in sys.argv[1:]]
     _serve(registry.find(name, [Path(manifest)]) for manifest, _, name in chosen)
 

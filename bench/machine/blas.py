@@ -1,7 +1,7 @@
-"""The BLAS that NumPy calls: whether its kernels are as new as the CPU, and what others would reach.
+"""The BLAS that NumPy calls: the age of its kernels compared with the CPU, and the throughput of newer kernels.
 
-OpenBLAS alone tells its kernels and takes an order of them. Measured in processes of their own, by bench/blas_here.py.
-Whether that is worth a warning: see bench/advice.py.
+Only OpenBLAS names its kernels and lets a variable choose them. Each measurement runs in its own process, by
+bench/machine/blas_probe.py; bench/advice/machine.py decides on a warning.
 """
 
 import json
@@ -17,26 +17,26 @@ from bench.machine.cpus import choose_cpus
 from pyfnn.process import launch
 
 VARIABLE = "OPENBLAS_CORETYPE"
-KERNELS = {  # of OpenBLAS, by the x86-64 level they are for; the first is what to ask for
+KERNELS = {  # of OpenBLAS, by x86-64 level; the first of each is the one to ask for
     "v4": ("SkylakeX", "Cooperlake", "SapphireRapids"),
     "v3": ("Haswell", "Zen"),
 }
-PATIENCE = 2.2  # seconds, for one process: the doctor has ten for everything
+PATIENCE = 2.2  # seconds, time limit of one process: bench.doctor has 10 s for all its checks
 _ROOT = str(Path(__file__).parents[2])
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What one process measured: GFLOP/s of float32 products and of multiply-adds in registers, on one thread."""
+    """Throughput of one process: GFLOP/s of float32 products and of multiply-adds in registers, on one thread."""
 
     kernels: str
     gflops: float
-    peak: float | None  # None where no probe is compiled
+    peak: float | None  # None if no probe is compiled
 
 
 @dataclass(frozen=True)
 class Blas:
-    """NumPy's BLAS, and what was measured of it.
+    """NumPy's BLAS and its throughput.
 
     Attributes
     ----------
@@ -44,20 +44,20 @@ class Blas:
         For instance ``OpenBLAS 0.3.30``.
     kernels : str
     wanted : str or None
-        The kernels to ask for, where these are older than the CPU's instruction set.
-    now, mended : Reached or None
-        As it is, and with the kernels wanted; None where that was not measured.
+        The kernels to ask for, if `kernels` are older than the CPU's instruction set.
+    now, with_fix : Throughput or None
+        Throughput with the present kernels and with the wanted ones; None if not measured.
     """
 
     name: str
     kernels: str
     wanted: str | None = None
     now: Throughput | None = None
-    mended: Throughput | None = None
+    with_fix: Throughput | None = None
 
 
 def wanted(kernels: str, level: str | None) -> str | None:
-    """The kernels to ask for on a CPU of that level; None where these are as new, or the level has none."""
+    """Return the kernels to ask for on a CPU of this level; None if these are as new, or the level has none."""
     if level not in KERNELS:
         return None
     levels = list(KERNELS)
@@ -67,7 +67,7 @@ def wanted(kernels: str, level: str | None) -> str | None:
 
 @cache
 def examine(level: str | None) -> Blas | None:
-    """NumPy's BLAS on a CPU of that level; measured where its kernels are older than that. None: no OpenBLAS."""
+    """Return NumPy's BLAS, measured if its kernels are older than the CPU's level; None if it is no OpenBLAS."""
     found = blas_probe.of_numpy()
     if found is None:
         return None
@@ -79,12 +79,10 @@ def examine(level: str | None) -> Blas | None:
 
 
 def measure(kernels: str | None = None, patience: float = PATIENCE) -> Throughput | None:
-    """What a fresh process reaches on one CPU, with the kernels named or with those that it takes; None if it fails."""
-    cpus = ",".join(map(str, choose_cpus(1)))
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.blas_here import main; main()"
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, "1"]
+    """Measure a fresh process on one CPU, with the named kernels or its default ones; None if the process fails."""
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.blas_probe import main; main()"
     environment = {**os.environ, VARIABLE: kernels} if kernels else None
-    command = [*launcher, sys.executable, "-c", start, _ROOT]
+    command = [*launch.command(choose_cpus(1)), sys.executable, "-c", start, _ROOT]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=patience)
         return Throughput(**json.loads(done.stdout))

@@ -1,6 +1,6 @@
-"""What NumPy's BLAS reaches in this process, and the multiply-add peak: python -m bench.blas_here prints both.
+"""The throughput of NumPy's BLAS in this process and the multiply-add peak: python -m bench.machine.blas_probe.
 
-Whose kernels to try is bench/blas.py's. Loads little: a doctor waits for it.
+bench/machine/blas.py chooses the kernels. Imports little, because bench.doctor waits for it.
 """
 
 import importlib
@@ -15,19 +15,19 @@ from threadpoolctl import ThreadpoolController
 from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
 
-SECONDS = 0.2  # of products, and of multiply-adds
-_SIZE = 384  # of square float32 matrices: a millisecond each, so that some fall between two of others' turns
+SECONDS = 0.2  # duration of the products, and of the multiply-adds
+_SIZE = 384  # of square float32 matrices: a product takes about 1 ms, so that some run undisturbed by other processes
 
 
 def of_numpy() -> tuple[str, str] | None:
-    """Name with version, and kernels; None where NumPy's BLAS is no OpenBLAS."""
+    """Return the name with the version, and the kernels; None if NumPy's BLAS is no OpenBLAS."""
     found = ThreadpoolController().select(internal_api="openblas").lib_controllers
     own = [lib for lib in found if "numpy" in str(Path(lib.filepath).parent)] or found
     return next(((f"OpenBLAS {lib.version}", str(lib.architecture)) for lib in own), None)
 
 
 def answer() -> dict[str, Any]:
-    """The fields of a `bench.blas.Reached`, of this process."""
+    """Measure this process; return the fields of a `bench.machine.blas.Throughput`."""
     found = of_numpy()
     return {"kernels": found[1] if found else "", "gflops": _products(), "peak": _peak()}
 
@@ -55,7 +55,7 @@ def _peak() -> float | None:
 
 
 def main() -> None:
-    """Print it as a line of JSON."""
+    """Print the answer as a line of JSON."""
     print(json.dumps(answer()))
 
 

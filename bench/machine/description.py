@@ -1,4 +1,4 @@
-"""What this machine is, and what it is doing, as far as a reader of the results must know. Changes nothing."""
+"""The description of this machine in the results: hardware, system, versions, limits and load. Changes nothing."""
 
 import os
 import platform
@@ -16,19 +16,19 @@ from pyfnn import compiled
 from pyfnn.errors import BackendUnavailable
 
 _INSTRUCTION_SETS = ("sse4", "avx", "fma", "asimd", "sve")
-_LEVELS = {  # of x86-64, the highest first: what a CPU must have
+_LEVELS = {  # the instruction sets that each x86-64 level requires, the highest level first
     "v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "v3": {"avx2", "fma"},
 }
 _CACHES = ("l1_data_cache_size", "l2_cache_size", "l3_cache_size")  # py-cpuinfo's names
-_SYS = Path("/sys")  # Linux; elsewhere what is in it stays unknown
+_SYS = Path("/sys")  # Linux only; on other systems these facts are unknown
 _ROOT = Path("/")
-_DROPPED = ("inactive_file", "active_file", "slab_reclaimable")  # of a control group's memory, before it runs out
-_IN_CONTAINER = ("docker", "containerd", "kubepods", "lxc", "libpod")  # in the cgroup of process 1
+_DROPPED = ("inactive_file", "active_file", "slab_reclaimable")  # parts of a control group's memory that can be freed
+_IN_CONTAINER = ("docker", "containerd", "kubepods", "lxc", "libpod")  # names in the cgroup of process 1
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU, clock, memory, load, system, versions, and how the native parts were built. JSON-ready; None: unknown."""
+    """Return CPU, memory, system, versions, build of the native parts and load, JSON-ready; None for unknown values."""
     cpu = cpuinfo.get_cpu_info()
     flags = cpu.get("flags", [])
     sizes = caches() or {str(n): cpu.get(name) for n, name in enumerate(_CACHES, 1)}
@@ -63,7 +63,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def momentary() -> dict[str, Any]:
-    """Of that what changes while a run lasts."""
+    """Return the values that change during a run: load, temperature in °C and available bytes."""
     return {
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "celsius": celsius(),
@@ -72,7 +72,7 @@ def momentary() -> dict[str, Any]:
 
 
 def build_info() -> dict[str, Any]:
-    """How the native parts were built, or why there are none."""
+    """Return the build settings of the native parts, or the reason and remedy if they are absent."""
     try:
         info = compiled.build_info()
     except BackendUnavailable as error:
@@ -81,20 +81,20 @@ def build_info() -> dict[str, Any]:
 
 
 def level(instruction_sets: Iterable[str]) -> str | None:
-    """The x86-64 level of a CPU with these, ``v4`` (AVX-512) or ``v3`` (AVX2 and FMA); None below that."""
-    return next((name for name, wanted in _LEVELS.items() if wanted <= set(instruction_sets)), None)
+    """Return the x86-64 level of a CPU with these: ``v4`` (AVX-512), ``v3`` (AVX2 and FMA) or None below that."""
+    return next((name for name, required in _LEVELS.items() if required <= set(instruction_sets)), None)
 
 
 def usable_cpus() -> set[int]:
-    """The CPUs that this process may use; empty where the system does not tell."""
+    """Return the CPUs that this process may use; empty if the system has no affinity."""
     return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set()
 
 
-# Linux tells by files ------------------------------------------------------------------------------------------------
+# Facts from Linux's files --------------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> str | None:
-    """What a file of the kernel says; None where there is none, or it is not for us."""
+    """Return the text of a kernel file; None if it is missing or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -102,7 +102,7 @@ def _read(path: Path) -> str | None:
 
 
 def caches() -> dict[str, int]:
-    """Bytes of the first CPU's data and unified caches, by level; py-cpuinfo may take one level for another."""
+    """Return the bytes of the first CPU's data and unified caches, by level (py-cpuinfo may mix up the levels)."""
     found = {}
     for folder in sorted(_SYS.glob("devices/system/cpu/cpu0/cache/index*")):
         level, kind, size = (_read(folder / name) or "" for name in ("level", "type", "size"))
@@ -112,22 +112,22 @@ def caches() -> dict[str, int]:
 
 
 def smt(physical: int | None, logical: int | None) -> bool | None:
-    """Whether two hardware threads share a core."""
-    said = _read(_SYS / "devices/system/cpu/smt/active")
-    if said in ("0", "1"):
-        return said == "1"
+    """Return True if two hardware threads share a core; None if unknown."""
+    active = _read(_SYS / "devices/system/cpu/smt/active")
+    if active in ("0", "1"):
+        return active == "1"
     return logical > physical if physical and logical else None
 
 
 def governors() -> list[str]:
-    """The frequency governors of the CPUs that may be used, each once; empty where none can be read."""
+    """Return the frequency governors of the usable CPUs, each once; empty if none can be read."""
     numbers = usable_cpus() or set(range(psutil.cpu_count() or 0))
     files = (_SYS / f"devices/system/cpu/cpu{number}/cpufreq/scaling_governor" for number in numbers)
-    return sorted({said for file in files if (said := _read(file))})
+    return sorted({name for file in files if (name := _read(file))})
 
 
 def turbo() -> bool | None:
-    """Whether clocks may rise above the nominal one."""
+    """Return True if clocks may rise above the nominal frequency; None if unknown."""
     boost = _read(_SYS / "devices/system/cpu/cpufreq/boost")
     no_turbo = _read(_SYS / "devices/system/cpu/intel_pstate/no_turbo")
     if no_turbo in ("0", "1"):
@@ -136,34 +136,34 @@ def turbo() -> bool | None:
 
 
 def celsius() -> float | None:
-    """The highest temperature that any sensor of the machine tells."""
+    """Return the highest temperature of all the machine's sensors, in °C; None if it has none."""
     read: Callable[[], dict[str, list[Any]]] | None = getattr(psutil, "sensors_temperatures", None)
     found = [sensor.current for sensors in (read() if read else {}).values() for sensor in sensors if sensor.current]
     return max(found, default=None)
 
 
 def memory_limit() -> int | None:
-    """The control group's limit of memory, in bytes; None where there is none below what the machine has."""
+    """Return the control group's memory limit in bytes; None if there is none below the machine's memory."""
     files = (_SYS / "fs/cgroup/memory.max", _SYS / "fs/cgroup/memory/memory.limit_in_bytes")
-    said = next((text for file in files if (text := _read(file))), "")
-    return int(said) if said.isdecimal() and int(said) < psutil.virtual_memory().total else None
+    limit = next((text for file in files if (text := _read(file))), "")
+    return int(limit) if limit.isdecimal() and int(limit) < psutil.virtual_memory().total else None
 
 
 def available_memory() -> int:
-    """Bytes that may be taken, of the machine's and of its control group's; what files take that can be dropped too."""
+    """Return the available bytes of the machine or its control group, whichever has fewer; freeable caches included."""
     free, limit = int(psutil.virtual_memory().available), memory_limit()
     group = _SYS / "fs/cgroup"
-    for used in (group / "memory.current", group / "memory/memory.usage_in_bytes"):
-        said = _read(used) or ""
-        if limit is not None and said.isdecimal():
-            counted = dict(line.split() for line in (_read(used.parent / "memory.stat") or "").splitlines())
+    for file in (group / "memory.current", group / "memory/memory.usage_in_bytes"):
+        used = _read(file) or ""
+        if limit is not None and used.isdecimal():
+            counted = dict(line.split() for line in (_read(file.parent / "memory.stat") or "").splitlines())
             dropped = sum(int(counted.get(f"total_{name}", counted.get(name, 0))) for name in _DROPPED)
-            return max(0, min(free, limit - int(said) + dropped))
+            return max(0, min(free, limit - int(used) + dropped))
     return free
 
 
 def cpu_quota() -> float | None:
-    """The control group's limit of CPU time, in CPUs; None where there is none."""
+    """Return the control group's limit of CPU time, in CPUs; None if there is none."""
     group = _SYS / "fs/cgroup"
     quota, _, period = (_read(group / "cpu.max") or "").partition(" ")
     if not period:
@@ -172,13 +172,13 @@ def cpu_quota() -> float | None:
 
 
 def container() -> str | None:
-    """What kind of container this runs in; None where there is no sign of one."""
+    """Return the kind of container that this process runs in; None if there is no sign of one."""
     if (_ROOT / ".dockerenv").exists():
         return "docker"
     if (_ROOT / "run/.containerenv").exists():
         return "podman"
-    if said := os.environ.get("container"):  # noqa: SIM112  # systemd-nspawn, LXC and podman name it so
-        return said
+    if name := os.environ.get("container"):  # noqa: SIM112  # set by systemd-nspawn, LXC and podman
+        return name
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "kubernetes"
     group = _read(_ROOT / "proc/1/cgroup") or ""
@@ -186,25 +186,25 @@ def container() -> str | None:
 
 
 def virtual_machine(flags: Iterable[str]) -> str | None:
-    """The product's name, or ``yes`` where only the CPU's flag tells; None where there is no sign of one."""
+    """Return the product's name, ``yes`` if only the CPU's flag shows one, or None if there is no sign of one."""
     if "hypervisor" not in flags:
         return None
     return _read(_SYS / "class/dmi/id/product_name") or _read(_SYS / "hypervisor/type") or "yes"
 
 
-# What it is doing ----------------------------------------------------------------------------------------------------
+# CPU use --------------------------------------------------------------------------------------------------------------
 
 
 class CpuTimes(NamedTuple):
-    """Seconds since some time ago, of the CPUs that may be used, all together."""
+    """Seconds since an arbitrary start, summed over the usable CPUs."""
 
     total: float
     busy: float  # steal excluded
-    steal: float | None  # None where the system does not count it
+    steal: float | None  # None if the system does not count it
     cpus: int
 
     def since(self, before: "CpuTimes") -> "CpuUse":
-        """What happened between the two; unknown where nothing was counted."""
+        """Return the CPU use between two readings; None in both fields if no time was counted."""
         total = self.total - before.total
         if total <= 0:
             return CpuUse(None, None)
@@ -213,18 +213,18 @@ class CpuTimes(NamedTuple):
 
 
 class CpuUse(NamedTuple):
-    """How many CPUs' worth of work was done, and the share of time that a hypervisor gave to others. None: unknown."""
+    """The number of busy CPUs on average, and the share of time that the hypervisor gave to others; None: unknown."""
 
     busy_cpus: float | None
     steal: float | None
 
 
 def cpu_times() -> CpuTimes:
-    """What the system has counted until now."""
+    """Read the system's CPU time counters."""
     counted, usable = psutil.cpu_times(percpu=True), usable_cpus()
     if usable and max(usable) < len(counted):
         counted = [times for number, times in enumerate(counted) if number in usable]
-    # Guests' time is in user's already; waiting for a disk is idle.
+    # User time includes guest time; waiting for a disk counts as idle.
     idle = sum(times.idle + getattr(times, "iowait", 0.0) for times in counted)
     steal = sum(times.steal for times in counted) if hasattr(counted[0], "steal") else None
     guests = sum(getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0) for times in counted)

@@ -1,6 +1,6 @@
-"""What a CUDA device could do: bursts of libfnn_cuda_probe.so (native/c_cuda/probe.h), of which the best counts.
+"""The ceilings of a CUDA device: the best of several bursts of libfnn_cuda_probe.so (native/c_cuda/probe.h).
 
-Runs in the process that bench/ceilings.py starts. Judges nothing.
+Runs in the process that bench/machine/ceilings.py starts.
 """
 
 import re
@@ -17,25 +17,25 @@ from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import native_folder
 
 UNITS = {"float32": ("FNN_PROBE_FLOAT32",), "float64": ("FNN_PROBE_FLOAT64", "FNN_PROBE_MATRIX64")}
-"""What multiplies and adds numbers of a dtype without rounding them to a lower one: all that a library may use."""
-_BURST = 5e-3  # seconds, at least, of what counts
-_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25  # as of the CPU's sweeps
-_CLOCKS = 1.01, 1e-4  # device time is within the wall's, but for two clocks' drift: a factor, and seconds
+"""The units that multiply and add numbers of a dtype without rounding them to a lower one, as a library may."""
+_BURST = 5e-3  # seconds; shorter bursts do not count
+_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25  # as in bench.machine.ceilings.sweep_bytes
+_CLOCKS = 1.01, 1e-4  # device time may exceed wall time by this factor plus these seconds: the clocks drift
 
 
 class Burst(NamedTuple):
-    """One burst.
+    """One burst of work on the device.
 
     Attributes
     ----------
     amount : float
-        Floating-point operations, a multiply-add being two; or bytes read and written.
+        Floating-point operations, two for a multiply-add; or bytes read and written.
     device_seconds, wall_seconds : float
-        By the device's events, and around them.
+        Time by the device's events, and by the host's clock around them.
     chains, steps : int
-        Of multiply-adds: so many chains of so many each.
+        The number of chains of multiply-adds, and of multiply-adds in each.
     sum : float
-        Of what all chains hold in the end.
+        The sum of the final values of all chains.
     """
 
     amount: float
@@ -47,12 +47,12 @@ class Burst(NamedTuple):
 
 
 class Probe:
-    """The library, asked for bursts on one device.
+    """The probe library on one device.
 
     Parameters
     ----------
     path : Path, optional
-        The library's file; the one compiled with pyfnn, if not given.
+        The library's file; the one compiled with pyfnn by default.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Probe:
     Raises
     ------
     BackendUnavailable
-        It was not built, or there is no such device.
+        The library was not built, or there is no such device.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class Probe:
     def multiply_adds(
         self, unit: str, rounds: int, blocks: int = 0, factor: float = 0.5, addend: float = 0.5
     ) -> Burst | None:
-        """Chains of x ← x · factor + addend; None where the device has no such unit. See probe.h."""
+        """Run chains of x ← x · factor + addend; return None if the device has no such unit (see probe.h)."""
         burst = _ffi().new("fnn_probe_burst *")
         code = getattr(self._lib, unit)
         status = self._lib.fnn_probe_multiply_adds(self._number, code, blocks, rounds, factor, addend, burst)
@@ -88,7 +88,14 @@ class Probe:
     def copy(
         self, size: int, passes: int, source: NDArray[Any] | None = None
     ) -> tuple[Burst, NDArray[np.uint8] | None]:
-        """Copies of `size` bytes from array to array; and, of a `source` of that size, what arrived."""
+        """Copy `size` bytes from array to array, `passes` times.
+
+        Returns
+        -------
+        Burst
+        ndarray or None, shape (size,)
+            The copy of `source`, if one was given.
+        """
         burst, null = _ffi().new("fnn_probe_burst *"), _ffi().NULL
         arrived = None if source is None else np.zeros(size, np.uint8)
         given = null if source is None else _ffi().from_buffer(source)
@@ -100,10 +107,10 @@ class Probe:
         self._check(status, burst)
         return Burst(*(getattr(burst, name) for name in Burst._fields))
 
-    def _check(self, status: int, said: Any) -> None:
+    def _check(self, status: int, reply: Any) -> None:
         if status == self._lib.FNN_PROBE_OK:
             return
-        message = _ffi().string(said.message).decode("utf-8", "replace")
+        message = _ffi().string(reply.message).decode("utf-8", "replace")
         if status == self._lib.FNN_PROBE_NO_DEVICE:
             raise BackendUnavailable(message, "an NVIDIA GPU and its driver")
         raise PyfnnError(message)
@@ -111,7 +118,7 @@ class Probe:
 
 @cache
 def _ffi() -> Any:
-    """The declarations of probe.h, less what cffi does not read: comments, guards, directives but numeric #defines."""
+    """Return the declarations of probe.h, without the comments, guards and directives that cffi cannot parse."""
     text = (native_folder() / "c_cuda" / "probe.h").read_text(encoding="utf-8")
     text = re.sub(r"/\*.*?\*/|#ifdef __cplusplus.*?#endif", "", text, flags=re.DOTALL)
     ffi = cffi.FFI()
@@ -120,12 +127,20 @@ def _ffi() -> Any:
 
 
 def answer(dtypes: list[str], seconds: float, path: Path | None = None) -> dict[str, Any]:
-    """Peaks of every unit that computes in a dtype, and the bandwidth of copies: `seconds` each.
+    """Measure the peaks of every unit that computes in one of the dtypes, and the bandwidth of copies.
+
+    Parameters
+    ----------
+    dtypes : list of str
+    seconds : float
+        Duration of each probe.
+    path : Path, optional
+        The library's file; the one compiled with pyfnn by default.
 
     Returns
     -------
     dict
-        ``peaks`` and ``bandwidths``, as in `bench.results.Ceilings`; or ``absent``, the reason why there are none.
+        ``peaks`` and ``bandwidths`` as in `bench.results.schema.Ceilings`, or ``absent`` with the reason.
     """
     try:
         probe = Probe(path)
@@ -146,13 +161,13 @@ def answer(dtypes: list[str], seconds: float, path: Path | None = None) -> dict[
 
 
 def sweep_bytes(about: dict[str, Any]) -> int:
-    """How long each of the two arrays is: four caches, 256 MiB at least, 1 GiB or a quarter of what is free at most."""
+    """Return the bytes of each of the two arrays: four caches, 256 MiB to 1 GiB, at most a quarter of free memory."""
     size: int = min(max(_CACHES * about["cache"], _LEAST), _MOST, int(_OF_FREE * about["free_memory"]))
     return max(16, size // 16 * 16)
 
 
 def _best(burst_of: Any, seconds: float) -> float | None:
-    """The best rate, by the device's clock, of bursts of at least `_BURST` within `seconds`; None: no such unit."""
+    """Return the best rate by the device's clock of bursts within `seconds`; None if the device has no such unit."""
     length, best, spent = 1, 0.0, 0.0
     factor, grace = _CLOCKS
     while best == 0 or spent < seconds:
@@ -160,8 +175,8 @@ def _best(burst_of: Any, seconds: float) -> float | None:
         if burst is None:
             return None
         if burst.device_seconds > burst.wall_seconds * factor + grace:
-            said = f"{burst.device_seconds:.4g} s by the device's clock in {burst.wall_seconds:.4g} s"
-            raise PyfnnError(f"the device's clock contradicts ours: {said}")
+            times = f"{burst.device_seconds:.4g} s by the device's clock in {burst.wall_seconds:.4g} s"
+            raise PyfnnError(f"the device's clock contradicts the host's: {times}")
         spent += burst.wall_seconds
         if burst.device_seconds >= _BURST:
             best = max(best, burst.amount / burst.device_seconds)

@@ -1,7 +1,7 @@
-"""The process that probes this machine, alone and pinned: see bench/ceilings.py, which starts it. Judges nothing.
+"""The process that probes this machine, alone and pinned; bench/machine/ceilings.py starts it.
 
-One argument, a request in JSON, of the CPU or, with "device": "cuda", of that (see bench/device_probe.py); one line of
-JSON on stdout. A module of a level is loaded only where the CPU runs it.
+Its argument is a request in JSON for the CPU or, with "device": "cuda", for the GPU (bench/machine/device_probe.py). It
+prints one line of JSON. The native module of an x86-64 level is loaded only if the CPU has that level.
 """
 
 import importlib
@@ -18,12 +18,21 @@ TRAFFICS = ("read", "copy", "triad")
 
 
 def answer(dtypes: list[str], threads: int, seconds: float, size: int) -> dict[str, Any]:
-    """Peaks of every level and dtype, bandwidths by the best level: `seconds` each, `size` bytes in all.
+    """Measure the peaks of every level and dtype, and the bandwidths by the best level.
+
+    Parameters
+    ----------
+    dtypes : list of str
+    threads : int
+    seconds : float
+        Duration of each probe.
+    size : int
+        Bytes of memory to sweep, in all.
 
     Returns
     -------
     dict
-        ``peaks`` and ``bandwidths``, as in `bench.results.Ceilings`; or ``absent``, the reason why there are none.
+        ``peaks`` and ``bandwidths`` as in `bench.results.schema.Ceilings`, or ``absent`` with the reason.
     """
     try:
         modules = {level: _module(level) for level in isa.levels()}
@@ -53,7 +62,12 @@ def _module(level: str) -> Any:
     return importlib.import_module(f"pyfnn._probe_{level}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer the request in the first argument with a line of JSON."""
     request = json.loads(sys.argv[1])
     answers: dict[str, Callable[..., dict[str, Any]]] = {"cpu": answer, "cuda": device_probe.answer}
     print(json.dumps(answers[request.pop("device", "cpu")](**request)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
-"""Clocks, power and temperature of a CUDA device, by nvidia-ml-py: read between timed blocks, never within one.
+"""Clocks, power and temperature of a CUDA device, from nvidia-ml-py: read between timed blocks, never within one.
 
-Sets nothing. What the readings mean for a reader is the report's business.
+Changes no setting of the device. The report explains the readings.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from pyfnn.device import device_number
 from pyfnn.errors import PyfnnError
 
-# What holds clocks down, of NVML's clocksEventReasons (nvml.h); being idle or set so by the user is none of it.
+# NVML's clocksEventReasons (nvml.h) that lower the clocks, except for an idle device and the user's own settings.
 HELD_DOWN = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -25,19 +25,19 @@ _TEMPERATURE = 0  # NVML_TEMPERATURE_GPU
 
 
 class NoSensor(PyfnnError):
-    """There is nothing to read: the library, the driver or the device is absent."""
+    """The library, the driver or the device is absent."""
 
 
 class Sensor:
     """The sensors of the device that PYFNN_CUDA_DEVICE names.
 
-    NVML counts devices along the bus, CUDA the fastest first unless CUDA_DEVICE_ORDER says otherwise: where a machine
-    has unlike ones, the name tells whether it is the one meant. CUDA_VISIBLE_DEVICES is honoured.
+    NVML numbers devices along the bus; CUDA puts the fastest first unless CUDA_DEVICE_ORDER is set. On a machine with
+    different devices, compare the name to see that it is the right one. CUDA_VISIBLE_DEVICES is honoured.
 
     Parameters
     ----------
     nvml : module, optional
-        pynvml, if not given.
+        pynvml by default.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Sensor:
         return self._nvml.nvmlDeviceGetHandleByUUID(name)
 
     def describe(self) -> dict[str, Any]:
-        """Name, driver, memory, greatest clocks and power limit. JSON-ready; None for what it does not tell."""
+        """Return name, driver, memory, highest clocks and power limit, JSON-ready; None for unknown values."""
         ask, device, nvml = self._ask, self._device, self._nvml
         limit = ask(nvml.nvmlDeviceGetEnforcedPowerLimit, device)
         memory = ask(nvml.nvmlDeviceGetMemoryInfo, device)
@@ -86,8 +86,9 @@ class Sensor:
         }
 
     def read(self) -> dict[str, Any]:
-        """What the sensors say now, as in `bench.results.DeviceState`: `held_down` is what held the clocks down, now or
-        (as far as the driver counts it) at any time since the reading before.
+        """Read the sensors; return the fields of a `bench.results.schema.DeviceState`.
+
+        `held_down` lists the reasons that lower the clocks now, and those that the driver counted since the last call.
         """
         ask, device, nvml = self._ask, self._device, self._nvml
         power = ask(nvml.nvmlDeviceGetPowerUsage, device)
@@ -105,7 +106,7 @@ class Sensor:
         return [name for bit, name in HELD_DOWN.items() if bits & bit]
 
     def _violated(self) -> list[str]:
-        """Policies whose counters of time have moved on since they were last looked at."""
+        """Return the policies whose time counters have increased since the last call."""
         found = []
         for policy, name in _POLICIES.items():
             status = self._ask(self._nvml.nvmlDeviceGetViolationStatus, self._device, policy)
@@ -116,14 +117,14 @@ class Sensor:
         return found
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        """The answer, or None where this device or driver has none to it."""
+        """Return NVML's answer, or None if this device or driver has none."""
         try:
             return question(*arguments)
         except self._nvml.NVMLError:
             return None
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Release the driver."""
         self._nvml.nvmlShutdown()
 
 

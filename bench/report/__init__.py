@@ -1,26 +1,27 @@
-"""Results -> tables, figures, summary. Never measures, and never changes the results."""
+"""Results -> tables, figures, summary. Never measures and never changes the results."""
 
 from pathlib import Path
 
 from bench.report import figures, summary
-from bench.results.schema import Results
+from bench.report.run_view import RunView
+from bench.report.run_view import run_view as run_view  # part of this package's interface
 
 
-def write(results: Results, folder: Path) -> list[Path]:
+def write(view: RunView, folder: Path) -> list[Path]:
     """Write summary.md and every figure, as PNG and SVG, into `folder`.
 
     Returns
     -------
     list of Path
-        What was written, the summary first.
+        The files written, the summary first.
 
     Raises
     ------
     OSError
-        The folder will not take them.
+        The folder cannot be created or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = figures.draw(results, folder)
+    drawn = figures.draw(view, folder)
     path = folder / "summary.md"
-    path.write_text(summary.text(results, drawn), encoding="utf-8")
+    path.write_text(summary.text(view, drawn), encoding="utf-8")
     return [path, *drawn]

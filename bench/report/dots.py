@@ -1,4 +1,4 @@
-"""Dot plots: step time, ratio and share of the peak, one row a backend, with intervals."""
+"""Dot plots: step time, ratio and share of the peak, one line per backend, with intervals."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.format import Quantity, number
+from bench.format import bounds_of, centre_of, interval_of, number
 from bench.report.drawing import (
     AXIS,
+    BARS,
     BLACK,
     EDGE,
     FAINT,
@@ -23,70 +24,70 @@ from bench.report.drawing import (
     PAGE,
     ROW,
     SHADE,
+    SINGLE_LAUNCH,
     WIDTH,
     WORD,
     division_handle,
     log_axis,
     marker_of,
-    ordered,
     put_footnotes,
     shortened,
     width_of,
     wrapped,
 )
 from bench.report.overview import relative
-from bench.report.rows import BackendView, CaseView
+from bench.report.views import BackendView, CaseView, in_division_order
+from bench.results.schema import Estimate
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of dot figure.
+    """A kind of dot plot.
 
     Attributes
     ----------
     stem : str
-        Begins the file's name.
+        First part of the file's name.
     quantity : callable
-        What of a row is drawn: seconds, a ratio, or percent of the peak; None where there is nothing to draw.
+        Function that returns the value to draw: seconds, a ratio, or percent of the peak; None where there is none.
     unit : {"seconds", "ratio", "percent"}
     """
 
     stem: str
-    quantity: Callable[[BackendView], Quantity | None]
+    quantity: Callable[[BackendView], Estimate | float | None]
     unit: Literal["seconds", "ratio", "percent"]
 
     @property
     def relative(self) -> bool:
-        """To the reference, and so under a noise floor."""
+        """True where the values are ratios to the reference; the plot then shows the noise floor."""
         return self.unit == "ratio"
 
 
-def _share(row: BackendView) -> Quantity | None:
-    """As wide an interval as the step time's: the peak is taken for what the probes found."""
-    share = row.backend.ceiling_share
-    if share is None or row.step is None or row.step.interval is None:
+def _share(backend: BackendView) -> Estimate | None:
+    """Return the share of the peak in percent. Its interval is that of the step time: the peak counts as exact."""
+    share, step = backend.result.ceiling_share, backend.step
+    if share is None or not isinstance(step, Estimate):
         return None
-    low, high = row.step.interval
-    at_once = 100 * share * row.step.value
-    return Quantity(100 * share, (at_once / high, at_once / low))
+    product = 100 * share * step.median
+    return Estimate(100 * share, product / step.high, product / step.low)
 
 
-STEP_TIME = Kind("step_time", lambda row: row.step, "seconds")
+STEP_TIME = Kind("step_time", lambda backend: backend.step, "seconds")
 RATIO = Kind("ratio", relative, "ratio")
 SHARE = Kind("share", _share, "percent")
-NEEDS: Mapping[str, Callable[[BackendView], object]] = {"ratio": lambda row: row.ratio, "share": _share}
+NEEDS: Mapping[str, Callable[[BackendView], object]] = {"ratio": lambda backend: backend.ratio, "share": _share}
 
 
 def dots(kind: Kind, panels: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
-    """Dots with interval whiskers on a log axis, a panel a case, a row a backend, grouped by division.
+    """Draw values with intervals on a log axis: one panel per case, one line per backend, grouped by division.
 
-    A backend without a value has, in place of its dot, its status.
+    A backend without a value has its status in place of the dot.
     """
-    rows = [row for panel in panels for row in panel.rows]
-    left = max((width_of(shortened(row.label)) for row in rows), default=0.0) + 2 * EDGE
-    values = [_value_text(kind, row, panel) for panel in panels for row in panel.rows]
+    backends = [backend for panel in panels for backend in panel.backends]
+    left = max((width_of(shortened(backend.label)) for backend in backends), default=0.0) + 2 * EDGE
+    values = [_value_text(kind, backend, panel) for panel in panels for backend in panel.backends]
     right = max(map(width_of, values), default=0.0) + 2 * EDGE
-    foot = wrapped([_bars_note(kind, rows), *footnotes])
+    foot = wrapped([_bars_note(kind, backends), *footnotes])
     height = 1.5 * LINE + sum(map(_height, panels)) + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     figure.legend(handles=_legend(kind, panels), loc="upper left", ncols=5, **LEGEND)
@@ -105,9 +106,9 @@ def dots(kind: Kind, panels: Sequence[CaseView], footnotes: Sequence[str]) -> Fi
 def _dot_panel(axes: Axes, kind: Kind, panel: CaseView) -> None:
     scale = panel.unit.seconds if kind.unit == "seconds" else 1.0
     at = _places(panel)
-    across = axes.get_yaxis_transform()  # x in fractions of the axes, y in rows
-    drawn = [quantity for row in panel.rows if (quantity := kind.quantity(row))]
-    bounds = [b / scale for q in drawn for b in (q.interval or (q.value, q.value))]
+    across = axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
+    drawn = [quantity for backend in panel.backends if (quantity := kind.quantity(backend))]
+    bounds = [b / scale for q in drawn for b in bounds_of(q)]
     if kind.relative and panel.floor is not None:
         floor = 1 + panel.floor
         bounds += [1 / floor, floor]
@@ -117,44 +118,45 @@ def _dot_panel(axes: Axes, kind: Kind, panel: CaseView) -> None:
         bounds.append(100)
         axes.axvline(100, color=BLACK, linewidth=0.4, zorder=1)
     log_axis(axes, "x", bounds)
-    for row, y in zip(panel.rows, at, strict=True):
-        quantity = kind.quantity(row)
+    for backend, y in zip(panel.backends, at, strict=True):
+        quantity = kind.quantity(backend)
         if quantity:
-            _dot(axes, row, quantity, y, scale)
+            _dot(axes, backend, quantity, y, scale)
         else:
-            word = f"no {kind.stem}" if row.step else row.status
+            word = f"no {kind.stem}" if backend.step else backend.status
             axes.text(0.5, y, word, transform=across, ha="center", **WORD)
-        text = _value_text(kind, row, panel)
+        text = _value_text(kind, backend, panel)
         axes.text(1 + EDGE / 2, y, text, transform=across, va="center_baseline")
     axes.set_ylim(_span(panel) - 0.5, -0.5)
-    axes.set_yticks(at, [shortened(row.label) for row in panel.rows])
+    axes.set_yticks(at, [shortened(backend.label) for backend in panel.backends])
     axes.tick_params(axis="y", length=0)
-    for label, row in zip(axes.get_yticklabels(), panel.rows, strict=True):
-        label.set_color(BLACK if row.step else MUTED)
+    for label, backend in zip(axes.get_yticklabels(), panel.backends, strict=True):
+        label.set_color(BLACK if backend.step else MUTED)
     axes.set_xlabel(_axis_label(kind, panel) if drawn else "No backend was timed", labelpad=1)
 
 
-def _dot(axes: Axes, row: BackendView, quantity: Quantity, y: float, scale: float) -> None:
-    marker, colour = marker_of(row)
+def _dot(axes: Axes, backend: BackendView, quantity: Estimate | float, y: float, scale: float) -> None:
+    marker, colour = marker_of(backend)
     axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
-    value = quantity.value / scale
-    if quantity.interval:
-        low, high = (bound / scale for bound in quantity.interval)
+    value = centre_of(quantity) / scale
+    interval = interval_of(quantity)
+    if interval:
+        low, high = (bound / scale for bound in interval)
         axes.plot([low, high], [y, y], color=colour, linewidth=1.1, marker="|", markersize=4, zorder=2)
-    face = colour if quantity.interval else "white"
+    face = colour if interval else "white"
     axes.plot([value], [y], marker=marker, markersize=3.8, markerfacecolor=face, markeredgecolor=colour, zorder=3)
 
 
-def _value_text(kind: Kind, row: BackendView, panel: CaseView) -> str:
-    quantity = kind.quantity(row)
+def _value_text(kind: Kind, backend: BackendView, panel: CaseView) -> str:
+    quantity = kind.quantity(backend)
     if quantity is None:
         return ""
     if kind.relative:
-        return f"{number(quantity.value)}×" if row.ratio else row.verdict
+        return f"{number(centre_of(quantity))}×" if backend.ratio else backend.verdict
     if kind.unit == "percent":
-        return f"{number(quantity.value, 2)} %"
-    rate = f", {row.rate}/s" if row.rate else ""
-    return f"{number(quantity.value / panel.unit.seconds)} {panel.unit.name}{rate}"
+        return f"{number(centre_of(quantity), 2)} %"
+    rate = f", {backend.rate}/s" if backend.rate else ""
+    return f"{number(centre_of(quantity) / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
 def _axis_label(kind: Kind, panel: CaseView) -> str:
@@ -170,8 +172,8 @@ def _axis_label(kind: Kind, panel: CaseView) -> str:
 
 
 def _peaks(panel: CaseView) -> str:
-    """What 100 % is, of each device in a panel."""
-    devices = dict.fromkeys(row.backend.device for row in panel.rows if _share(row)) or {"cpu": None}
+    """Return the peak rate of each device in a panel."""
+    devices = dict.fromkeys(backend.result.device for backend in panel.backends if _share(backend)) or {"cpu": None}
     peaks = ((device, panel.case.ceiling_of(device)) for device in devices)
     return ", ".join(f"{number(peak)} GFLOP/s{_on(device)}" for device, peak in peaks if peak)
 
@@ -182,13 +184,14 @@ def _on(device: str) -> str:
 
 def _legend(kind: Kind, panels: Sequence[CaseView]) -> list[Line2D | Patch]:
     divisions = {division for panel in panels for division, _ in panel.groups}
-    handles: list[Line2D | Patch] = [division_handle(division) for division in ordered(divisions)]
+    handles: list[Line2D | Patch] = [division_handle(division) for division in in_division_order(divisions)]
     if kind.relative:
         handles.append(Patch(facecolor=SHADE, label="noise floor"))
     return handles
 
 
 def paginate(panels: Sequence[CaseView]) -> Iterator[list[CaseView]]:
+    """Yield the panels in groups that fit on a page."""
     page: list[CaseView] = []
     for panel in panels:
         if page and sum(map(_height, [*page, panel])) > PAGE:
@@ -199,25 +202,19 @@ def paginate(panels: Sequence[CaseView]) -> Iterator[list[CaseView]]:
 
 
 def _places(panel: CaseView) -> list[float]:
-    """The y of each row, in rows, a gap between divisions."""
-    return [i + GAP * g for i, g in enumerate(g for g, (_, rows) in enumerate(panel.groups) for _ in rows)]
+    """Return the y of each backend in lines, with a gap between divisions."""
+    return [i + GAP * g for i, g in enumerate(g for g, (_, group) in enumerate(panel.groups) for _ in group)]
 
 
 def _span(panel: CaseView) -> float:
-    return max(1.0, len(panel.rows) + GAP * (len(panel.groups) - 1))
+    return max(1.0, len(panel.backends) + GAP * (len(panel.groups) - 1))
 
 
 def _height(panel: CaseView) -> float:
     return ROW * _span(panel) + 1.8 * LINE + AXIS
 
 
-def _bars_note(kind: Kind, rows: Sequence[BackendView]) -> str:
-    drawn = [quantity for row in rows if (quantity := row.ratio if kind.relative else row.step)]
-    notes = (
-        ["Bars: 95\N{NO-BREAK SPACE}% intervals over launches, where wider than the mark."]
-        if any(q.interval for q in drawn)
-        else []
-    )
-    if not all(q.interval for q in drawn):
-        notes.append("Hollow: a single launch, no interval.")
-    return " ".join(notes)
+def _bars_note(kind: Kind, backends: Sequence[BackendView]) -> str:
+    values = [backend.ratio if kind.relative else backend.step for backend in backends]
+    intervals = [interval_of(value) for value in values if value]
+    return " ".join([*([BARS] if any(intervals) else []), *([] if all(intervals) else [SINGLE_LAUNCH])])

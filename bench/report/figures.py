@@ -1,7 +1,4 @@
-"""The figures of a run, for a journal's column: sweeps, step times, ratios, shares of the peak, rooflines, curves.
-
-What they share is in `drawing`; what they may say is decided in `rows`.
-"""
+"""Chooses the figures of a run, names their files and saves them. Draws none itself; `views` decides what they show."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,29 +10,35 @@ from matplotlib.figure import Figure
 
 from bench.report.dots import NEEDS, RATIO, SHARE, STEP_TIME, dots, paginate
 from bench.report.drawing import DPI, STYLE
-from bench.report.loss_curves import curves, has_curve
+from bench.report.loss_curves import curve_of, loss_curves
 from bench.report.overview import PANELS, effort, overview
 from bench.report.roofline import roofline
-from bench.report.rows import CaseView, case_views, roofs_of
+from bench.report.run_view import RunView
 from bench.report.scaling import scaling
-from bench.report.sweeps import SweepView, sweeps_of
+from bench.report.sweeps import SweepView
+from bench.report.views import CaseView, roofs_of
 from bench.results.schema import Results
 
 Key = tuple[str, str, int]
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw and save every figure, as PNG and SVG; the files written.
+def draw(view: RunView, folder: Path) -> list[Path]:
+    """Draw every figure, save it as PNG and SVG, and return the files.
 
-    The files are ``sweep_<along>_<workload>_<operation>_<dtype>_<threads>t`` for each sweep (along threads without the
-    last part), whose cases are in no other figure. Of the others they are ``overview_<operation>_<threads>t`` and
-    ``effort_<operation>_<dtype>_<threads>t``, ``step_time_<operation>_<dtype>_<threads>t``, ``ratio_…`` and ``share_…``
-    likewise (where there are any), each going on in ``…_2`` where it outgrows a page, ``roofline_…`` likewise where the
-    machine was probed, and ``curve_<workload>_<dtype>_<threads>t`` for each training curve.
+    A sweep has one file, ``sweep_<along>_<workload>_<operation>_<dtype>_<threads>t`` (along threads without the last
+    part), and its cases are in no other figure. Files of the other cases:
+
+    - ``overview_<operation>_<threads>t``
+    - ``effort_<operation>_<dtype>_<threads>t``
+    - ``step_time_<operation>_<dtype>_<threads>t``, and ``ratio_…`` and ``share_…`` where there are any
+    - ``roofline_<operation>_<dtype>_<threads>t`` where the machine was probed
+    - ``curve_<workload>_<dtype>_<threads>t`` for each workload with training curves
+
+    A figure that is too tall for a page continues in ``…_2``.
     """
     written = []
     with style.context(["default", STYLE]):
-        for stem, figure in figures(results):
+        for stem, figure in figures(view):
             for suffix in (".png", ".svg"):
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
                 metadata = {"Date": None} if suffix == ".svg" else None
@@ -44,34 +47,36 @@ def draw(results: Results, folder: Path) -> list[Path]:
     return written
 
 
-def figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    """Every figure of a run by the stem of its file's name."""
-    sweeps, cases = sweeps_of(case_views(results))
-    source = _source(results)
-    yield from _swept(sweeps, source)
-    yield from _at_a_glance(cases, source)
+def figures(run: RunView) -> Iterator[tuple[str, Figure]]:
+    """Yield each figure of a run with the stem of its file's name."""
+    source, cases = _source(run.results), run.cases_of_no_sweep
+    yield from _sweep_figures(run.sweeps, source)
+    yield from _overview_figures(cases, source)
     for (operation, dtype, threads), group in groupby(sorted(cases, key=_key), key=_key):
         panels = list(group)
         name = f"{operation}_{dtype}_{threads}t"
         for kind in (STEP_TIME, RATIO, SHARE):
             needed = NEEDS.get(kind.stem)
-            if needed and not any(needed(row) for rows in panels for row in rows.rows):
+            if needed and not any(needed(backend) for view in panels for backend in view.backends):
                 continue
             for page, some in enumerate(paginate(panels), 1):
                 stem = f"{kind.stem}_{name}" + (f"_{page}" if page > 1 else "")
                 yield stem, dots(kind, some, [source, *_data_notes(some)])
-        roofs = roofs_of(results, dtype, threads)
-        if roofs and any(rows.intensity and row.backend.gflops for rows in panels for row in rows.rows):
+        roofs = roofs_of(run.results, dtype, threads)
+        if roofs and any(view.intensity and backend.result.gflops for view in panels for backend in view.backends):
             yield f"roofline_{name}", roofline(panels, roofs, [source])
-    for rows in cases:
-        if any(has_curve(row) for row in rows.rows):
-            case = rows.case
-            yield f"curve_{case.workload}_{case.dtype}_{case.threads}t", curves(rows, [source, *_data_notes([rows])])
+    for view in cases:
+        if any(curve_of(backend) for backend in view.backends):
+            case = view.case
+            yield (
+                f"curve_{case.workload}_{case.dtype}_{case.threads}t",
+                loss_curves(view, [source, *_data_notes([view])]),
+            )
 
 
-def _swept(sweeps: Sequence[SweepView], source: str) -> Iterator[tuple[str, Figure]]:
+def _sweep_figures(sweeps: Sequence[SweepView], source: str) -> Iterator[tuple[str, Figure]]:
     for sweep in sweeps:
-        case = sweep.points[0].rows.case
+        case = sweep.points[0].view.case
         data = [f"Data: {case.data.rstrip('.')}."] if case.data else []
         figure = scaling(sweep, [source, *data])
         threads = "" if sweep.along == "threads" else f"_{case.threads}t"
@@ -79,40 +84,42 @@ def _swept(sweeps: Sequence[SweepView], source: str) -> Iterator[tuple[str, Figu
             yield f"sweep_{sweep.along}_{sweep.workload}_{case.operation}_{case.dtype}{threads}", figure
 
 
-def _at_a_glance(cases: Sequence[CaseView], source: str) -> Iterator[tuple[str, Figure]]:
-    """All workloads together, of those that have ratios."""
-    compared = [rows for rows in cases if any(row.ratio for row in rows.rows)]
-    for (operation, threads), group in groupby(sorted(compared, key=_together), key=_together):
+def _overview_figures(cases: Sequence[CaseView], source: str) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of all workloads together, over the cases that have ratios."""
+    compared = [view for view in cases if any(backend.ratio for backend in view.backends)]
+    for (operation, threads), group in groupby(
+        sorted(compared, key=_operation_and_threads), key=_operation_and_threads
+    ):
         some = list(group)
-        names = list(dict.fromkeys(rows.case.workload for rows in some))
+        names = list(dict.fromkeys(view.case.workload for view in some))
         for page, first in enumerate(range(0, len(names), PANELS), 1):
-            shown = [rows for rows in some if rows.case.workload in names[first : first + PANELS]]
+            shown = [view for view in some if view.case.workload in names[first : first + PANELS]]
             stem = f"overview_{operation}_{threads}t" + (f"_{page}" if page > 1 else "")
             yield stem, overview(shown, [source, *_data_notes(shown)])
-        for dtype in dict.fromkeys(rows.case.dtype for rows in some):
-            figure = effort([rows for rows in some if rows.case.dtype == dtype], [source])
+        for dtype in dict.fromkeys(view.case.dtype for view in some):
+            figure = effort([view for view in some if view.case.dtype == dtype], [source])
             if figure:
                 yield f"effort_{operation}_{dtype}_{threads}t", figure
 
 
-def _key(rows: CaseView) -> Key:
-    return rows.case.operation, rows.case.dtype, rows.case.threads
+def _key(view: CaseView) -> Key:
+    return view.case.operation, view.case.dtype, view.case.threads
 
 
-def _together(rows: CaseView) -> tuple[str, int]:
-    return rows.case.operation, rows.case.threads
+def _operation_and_threads(view: CaseView) -> tuple[str, int]:
+    return view.case.operation, view.case.threads
 
 
 def _source(results: Results) -> str:
-    """Machine and version in a line; says so where either is not recorded."""
+    """Return the CPU and the version of pyfnn, or that they were not recorded."""
     cpu = results.host.get("cpu_model") or "CPU not recorded"
     version = results.host.get("pyfnn")
     return f"{cpu}; pyfnn {version or '(version not recorded)'}."
 
 
 def _data_notes(panels: Sequence[CaseView]) -> list[str]:
-    told: dict[str, dict[str, None]] = {}
+    workloads: dict[str, dict[str, None]] = {}  # workloads by data
     for panel in panels:
         if panel.case.data:
-            told.setdefault(panel.case.data.rstrip("."), {})[panel.case.workload] = None
-    return [f"Data of {', '.join(workloads)}: {sentence}." for sentence, workloads in told.items()]
+            workloads.setdefault(panel.case.data.rstrip("."), {})[panel.case.workload] = None
+    return [f"Data of {', '.join(names)}: {data}." for data, names in workloads.items()]

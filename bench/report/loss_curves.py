@@ -18,34 +18,34 @@ from bench.report.drawing import (
     division_handle,
     log_axis,
     marker_of,
-    ordered,
     put_footnotes,
     shortened,
     spread,
     width_of,
     wrapped,
 )
-from bench.report.rows import BackendView, CaseView
+from bench.report.views import BackendView, CaseView, in_division_order
 from bench.results.schema import Curve
 
 
-def curves(rows: CaseView, footnotes: Sequence[str]) -> Figure:
-    """Loss at the ends of epochs against wall time, a line a backend, each named above its first epoch.
+def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
+    """Draw the loss at the ends of epochs against wall time: one line per backend, named above its first epoch.
 
-    The start, at 0 seconds, has no place on a log axis: it is the dotted line.
+    A log axis cannot show the start, at 0 seconds: the dotted line is the loss there.
     """
     drawn = sorted(
-        ((row, curve) for row in rows.rows if (curve := has_curve(row))), key=lambda pair: pair[1].seconds[1]
+        ((backend, curve) for backend in view.backends if (curve := curve_of(backend))),
+        key=lambda pair: pair[1].seconds[1],
     )
-    absent = [f"{row.label} ({_without_curve(row)})" for row in rows.rows if not has_curve(row)]
+    absent = [f"{backend.label} ({_without_curve(backend)})" for backend in view.backends if not curve_of(backend)]
     foot = wrapped([*([f"No curve: {', '.join(absent)}."] if absent else []), *footnotes])
-    names = max(width_of(shortened(row.label)) for row, _ in drawn) + EDGE
+    names = max(width_of(shortened(backend.label)) for backend, _ in drawn) + EDGE
     plot, left, right = 2.0, 0.55, 0.12
     height = 3.2 * LINE + names + 0.1 + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
-    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, rows.case.title, weight="bold", va="baseline")
-    divisions = {row.backend.division for row, _ in drawn}
-    handles = [division_handle(division, MUTED) for division in ordered(divisions)]
+    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, view.case.title, weight="bold", va="baseline")
+    divisions = {backend.division for backend, _ in drawn}
+    handles = [division_handle(division, MUTED) for division in in_division_order(divisions)]
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
@@ -64,26 +64,26 @@ def _curve_panel(axes: Axes, drawn: Sequence[tuple[BackendView, Curve]], inches:
     else:
         margin = 0.05 * (max(losses) - min(losses) or 1.0)
         axes.set_ylim(min(losses) - margin, max(losses) + margin)
-    for i, ((row, _), (x, y)) in enumerate(zip(drawn, lines, strict=True)):
+    for i, ((backend, _), (x, y)) in enumerate(zip(drawn, lines, strict=True)):
         axes.plot(
             x,
             y,
             color=LINE_COLOURS[i % len(LINE_COLOURS)],
             linestyle=LINE_STYLES[i // len(LINE_COLOURS) % len(LINE_STYLES)],
             linewidth=1.0,
-            marker=marker_of(row)[0],
+            marker=marker_of(backend)[0],
             markersize=2.8,
             markevery=max(1, len(x) // 5),
-            label=row.label,
+            label=backend.label,
         )
     axes.axhline(drawn[0][1].losses[0], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
     axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
     axes.set_ylabel("Training loss (dotted: at the start)")
-    _names_above(axes, [shortened(row.label) for row, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
+    _names_above(axes, [shortened(backend.label) for backend, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
 
 
 def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], inches: float) -> None:
-    """A name above the axes for each point, joined to it by a thin line; names keep a line's distance."""
+    """Write a name above the axes for each point and join them by a thin line; names do not overlap."""
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = [to_fraction.transform(point) for point in points]
     distance = min(LINE, inches / len(points))
@@ -95,10 +95,11 @@ def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float,
         axes.text(place, 1.04, name, transform=axes.transAxes, rotation=90, ha="center", va="bottom")
 
 
-def has_curve(row: BackendView) -> Curve | None:
-    curve = row.backend.curve
-    return curve if row.status == "ok" and curve and len(curve.seconds) > 1 else None
+def curve_of(backend: BackendView) -> Curve | None:
+    """Return the loss curve of a backend that is ok, if it has an epoch."""
+    curve = backend.result.curve
+    return curve if backend.status == "ok" and curve and len(curve.seconds) > 1 else None
 
 
-def _without_curve(row: BackendView) -> str:
-    return "not recorded" if row.status == "ok" else row.status
+def _without_curve(backend: BackendView) -> str:
+    return "not recorded" if backend.status == "ok" else backend.status

@@ -1,4 +1,4 @@
-"""A table and its renderings: Markdown and terminal."""
+"""A table, and its rendering as Markdown and for the terminal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table in sections; a section has a name, or none, and rows of cells."""
+    """A table with a title, columns, sections and notes. A section has a name, possibly empty, and lines of cells."""
 
     title: str
     columns: tuple[str, ...]
@@ -19,7 +19,7 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """A table as GitHub-flavoured Markdown, notes below it."""
+    """Return a table as GitHub-flavoured Markdown with its notes below, without its title."""
     lines = [_line(table.columns), _line(["---"] * len(table.columns))]
     for name, rows in table.sections:
         if name:
@@ -30,7 +30,7 @@ def markdown(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Text in which Markdown finds nothing to act on, on one line; commands stay fit to be copied."""
+    """Return `text` on one line with Markdown's markup escaped; a command in it can still be copied."""
     for character in "|<*":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())
@@ -41,7 +41,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def rich_table(table: Table) -> Group:
-    """A table for the terminal, notes below it."""
+    """Return a table for the terminal with its notes below."""
     grid = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
     for column in table.columns:
         grid.add_column(Text(column), overflow="fold", header_style="dim")

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.format import number
+from bench.format import number, threads_text
 from bench.report.drawing import (
     AXIS,
     BLACK,
@@ -20,35 +20,33 @@ from bench.report.drawing import (
     ROOF,
     WIDTH,
     log_axis,
-    ordered,
     put_footnotes,
     shortened,
     width_of,
     wrapped,
 )
-from bench.report.rows import CaseView, Roof
+from bench.report.views import CaseView, Roof, in_division_order
 
 SHAPES: Mapping[str, tuple[str, ...]] = {"plain": ("o", "^", "v", "<"), "tuned": ("s", "P"), "framework": ("D", "X")}
 OTHER_SHAPES = ("*", "p")
 
 
 def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Sequence[str]) -> Figure:
-    """Speed against arithmetic intensity under each device's roof: the slope of its best bandwidth, then its peak.
+    """Draw speed against arithmetic intensity under the roof of each device: its bandwidth line, then its peak.
 
-    A point a backend and workload: the shape is its division's, shape and colour together the backend's, and where it
-    stands the workload's, which is named at the foot.
-
-    A point may lie above the slope: what stays in a cache or on the chip from step to step does not come from memory.
+    There is one point per backend and workload. The shape gives the division, shape and colour together the backend,
+    and the x position the workload, whose name stands at the foot. A point may lie above the bandwidth line, because
+    data that stays in a cache from step to step does not come from memory.
     """
-    drawn = [rows for rows in panels if rows.intensity and any(row.backend.gflops for row in rows.rows)]
+    drawn = [view for view in panels if view.intensity and any(backend.result.gflops for backend in view.backends)]
     lines = (
         f"{roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s" for roof in roofs
     )
     foot = wrapped(
         [
-            f"Roofs: {'; '.join(lines)}. Hollow: not on the CPU.",
-            "Bytes: those a step cannot do without (θ read and written, its rows read). Above a slope: what stays near "
-            "from step to step does not come from memory.",
+            f"Roof of {'; '.join(lines)}. Hollow marks: not on the CPU.",
+            "Bytes: the least a step can move (θ read and written, its rows read). Points above a bandwidth line: data "
+            "stays in a cache from step to step.",
             *footnotes,
         ]
     )
@@ -61,7 +59,7 @@ def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Seque
     height = 2.2 * LINE + legend + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     case = panels[0].case
-    title = f"Roofline · {case.operation} · {case.dtype} · {case.threads} thread{'s' * (case.threads != 1)}"
+    title = f"Roofline · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
     figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
     place = (0, 1 - 1.4 * LINE / height)
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=columns, labelspacing=0.25, **LEGEND)
@@ -73,12 +71,12 @@ def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Seque
 
 
 def _looks(panels: Sequence[CaseView]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Marker and colour of each backend with a point, by its division and label: no two alike, up to 28 a division."""
+    """Return marker and colour of each backend with a point, by division and label; unique up to 28 per division."""
     present = dict.fromkeys(
-        (row.backend.division, row.label) for rows in panels for row in rows.rows if row.backend.gflops
+        (backend.division, backend.label) for view in panels for backend in view.backends if backend.result.gflops
     )
     looks: dict[tuple[str, str], tuple[str, str]] = {}
-    for division in ordered({division for division, _ in present}):
+    for division in in_division_order({division for division, _ in present}):
         labels = [label for of, label in present if of == division]
         shapes = SHAPES.get(division, OTHER_SHAPES)
         for i, label in enumerate(labels):
@@ -102,10 +100,10 @@ def _roofline_panel(
     axes: Axes, panels: Sequence[CaseView], roofs: Sequence[Roof], looks: Mapping[tuple[str, str], tuple[str, str]]
 ) -> None:
     points = [
-        (rows.intensity, row.backend.gflops, row)
-        for rows in panels
-        for row in rows.rows
-        if rows.intensity and row.backend.gflops
+        (view.intensity, backend.result.gflops, backend)
+        for view in panels
+        for backend in view.backends
+        if view.intensity and backend.result.gflops
     ]
     across = [intensity for intensity, _, _ in points]
     low, high = min([*across, *(roof.ridge for roof in roofs)]) / 2, max([*across, *(roof.ridge for roof in roofs)]) * 2
@@ -113,18 +111,18 @@ def _roofline_panel(
         corners = [low, roof.ridge, high]
         height = [roof.at(intensity) for intensity in corners]
         axes.plot(corners, height, color=BLACK, linestyle=line, linewidth=0.9, zorder=1, label=roof.device, gid=ROOF)
-    for intensity, speed, row in points:
-        marker, colour = looks[row.backend.division, row.label]
-        face = colour if row.backend.device == "cpu" else "white"
+    for intensity, speed, backend in points:
+        marker, colour = looks[backend.division, backend.label]
+        face = colour if backend.result.device == "cpu" else "white"
         axes.plot(
             [intensity], [speed], marker=marker, markersize=3.8, markerfacecolor=face,
-            markeredgecolor=colour, linestyle="none", zorder=3, label=row.label,
+            markeredgecolor=colour, linestyle="none", zorder=3, label=backend.label,
         )  # fmt: skip
     heights = [speed for _, speed, _ in points]
     log_axis(axes, "x", [low, high])
     log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
-    at_foot = axes.get_xaxis_transform()  # x in the data's units, y in fractions of the axes
-    for intensity, names in _named(panels).items():
+    at_foot = axes.get_xaxis_transform()  # x in data units, y in fractions of the axes
+    for intensity, names in _workloads_by_intensity(panels).items():
         axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)
         axes.annotate(
             ", ".join(names), (intensity, 0.01), xycoords=at_foot, xytext=(-3, 0), textcoords="offset points",
@@ -134,10 +132,10 @@ def _roofline_panel(
     axes.set_ylabel("Attained (GFLOP/s)")
 
 
-def _named(panels: Sequence[CaseView]) -> dict[float, list[str]]:
-    """Workloads by their intensity: one line and one text each."""
+def _workloads_by_intensity(panels: Sequence[CaseView]) -> dict[float, list[str]]:
+    """Return the workloads by intensity."""
     names: dict[float, list[str]] = {}
-    for rows in panels:
-        if rows.intensity:
-            names.setdefault(rows.intensity, []).append(rows.case.workload)
+    for view in panels:
+        if view.intensity:
+            names.setdefault(view.intensity, []).append(view.case.workload)
     return names

@@ -1,7 +1,4 @@
-"""The figure of a sweep: cost against batch, width, depth or threads, a line a backend, a panel a division.
-
-What it may say is decided in `rows` and `sweeps`.
-"""
+"""The figure of a sweep: cost against batch, width, depth or threads; one panel per division, one line per backend."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from bench.format import Quantity, Unit, unit_of
+from bench.format import Unit, bounds_of, centre_of, interval_of, unit_of
 from bench.report.drawing import (
     AXIS,
+    BARS,
     DIVISION_STYLE,
     EDGE,
     LINE,
@@ -23,6 +21,7 @@ from bench.report.drawing import (
     LINE_STYLES,
     OTHER_STYLE,
     SHADE,
+    SINGLE_LAUNCH,
     WIDTH,
     log_axis,
     put_footnotes,
@@ -32,47 +31,44 @@ from bench.report.drawing import (
     wrapped,
 )
 from bench.report.sweeps import SweepView
+from bench.results.schema import Estimate
 
-IDEAL = "ideal"  # the line's group in the SVG
+IDEAL = "ideal"  # id of the line's group in an SVG file
 ACROSS = {
-    "batch": "Batch (rows)",
+    "batch": "Batch size (rows)",
     "width": "Width of the hidden layers",
     "depth": "Hidden layers",
     "threads": "Threads",
 }
-_LEFT, _LEAST, _APART = 0.62, 1.1, 0.36  # inches: for the y axis; a panel's height, at least; between panels
-_NAME = 1.4 * LINE  # inches of a panel's height for each name, so that lines that are close can be told apart
+_LEFT, _LEAST, _APART = 0.62, 1.1, 0.36  # inches: room for the y axis; least height of a panel; gap between panels
+_NAME = 1.4 * LINE  # inches of a panel's height per name, so that the names of close lines stay apart
 _LEADER = 0.16  # inches from a panel to its names
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A backend's costs by value, and how they are drawn."""
+class CostLine:
+    """The costs of a backend by value on the axis, and the looks of their line."""
 
     name: str
     label: str
     marker: str
     colour: str
     dashes: str
-    costs: dict[int, Quantity]
+    costs: dict[int, Estimate | float]
 
 
 def scaling(sweep: SweepView, footnotes: Sequence[str]) -> Figure | None:
-    """Cost against what is varied, both on log axes, with 95 % bars; None where no backend has two times.
+    """Draw cost against the axis of the sweep, both on log axes, with intervals; None where no backend has two costs.
 
-    Along batch the cost is a row's, the step's over the batch; else a step's. Every line is named beside its end.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    footnotes : sequence of str
+    Along batch the cost is the step time over the batch size, along other axes the step time. Each line has its name at
+    its end.
     """
-    panels = [(division, found) for division, found in curves(sweep).items() if found]
-    if not any(len(curve.costs) > 1 for _, found in panels for curve in found):
+    panels = [(division, found) for division, found in cost_lines(sweep).items() if found]
+    if not any(len(line.costs) > 1 for _, found in panels for line in found):
         return None
-    unit = unit_of(cost.value for _, found in panels for curve in found for cost in curve.costs.values())
+    unit = unit_of(centre_of(cost) for _, found in panels for line in found for cost in line.costs.values())
     foot = wrapped([*_notes(sweep, panels), *footnotes])
-    right = max(width_of(shortened(curve.label)) for _, found in panels for curve in found) + _LEADER + 2 * EDGE
+    right = max(width_of(shortened(line.label)) for _, found in panels for line in found) + _LEADER + 2 * EDGE
     heights = [max(_LEAST, _NAME * len(found)) for _, found in panels]
     height = LINE + sum(heights) + _APART * len(panels) + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
@@ -89,16 +85,14 @@ def scaling(sweep: SweepView, footnotes: Sequence[str]) -> Figure | None:
     return figure
 
 
-def curves(sweep: SweepView) -> dict[str, list[Curve]]:
-    """Every backend that has a time, by division and name. Colours go by the name, so that they are the same where the
-    same backends take part.
-    """
+def cost_lines(sweep: SweepView) -> dict[str, list[CostLine]]:
+    """Return the lines of the timed backends by division. Looks depend only on the names of the sweep's backends."""
     found = {}
     for division, names in sweep.divisions.items():
         marker = DIVISION_STYLE.get(division, OTHER_STYLE)[0]
         costs = {name: _costs(sweep, name) for name in sorted(names)}
         found[division] = [
-            Curve(
+            CostLine(
                 name,
                 sweep.labels[name],
                 marker,
@@ -112,32 +106,32 @@ def curves(sweep: SweepView) -> dict[str, list[Curve]]:
     return found
 
 
-def _costs(sweep: SweepView, name: str) -> dict[int, Quantity]:
-    """Seconds a step, along batch a row, by value."""
-    rows = {point.value: row for point in sweep.points for row in point.rows.rows if row.backend.name == name}
-    found = {}
-    for value, row in rows.items():
-        shared = value if sweep.along == "batch" else 1
-        if row.step:
-            low, high = row.step.interval or (0.0, 0.0)
-            interval = (low / shared, high / shared) if row.step.interval else None
-            found[value] = Quantity(row.step.value / shared, interval)
+def _costs(sweep: SweepView, name: str) -> dict[int, Estimate | float]:
+    """Return the seconds per step, along batch per row, by value on the axis."""
+    backends = {
+        point.value: backend for point in sweep.points for backend in point.view.backends if backend.name == name
+    }
+    found: dict[int, Estimate | float] = {}
+    for value, backend in backends.items():
+        rows, step = (value if sweep.along == "batch" else 1), backend.step
+        if isinstance(step, Estimate):
+            found[value] = Estimate(step.median / rows, step.low / rows, step.high / rows)
+        elif step:
+            found[value] = step / rows
     return found
 
 
-def _bounds(sweep: SweepView, panels: Sequence[tuple[str, Sequence[Curve]]], unit: Unit) -> list[float]:
-    """Of the y axis, the same in all panels: cost in one division may be held against that in another."""
-    costs = [cost for _, found in panels for curve in found for cost in curve.costs.values()]
+def _bounds(sweep: SweepView, panels: Sequence[tuple[str, Sequence[CostLine]]], unit: Unit) -> list[float]:
+    """Return the bounds of the y axis, the same in all panels so that divisions can be compared."""
+    costs = [cost for _, found in panels for line in found for cost in line.costs.values()]
     ideal = [y for _, found in panels for y in _ideal(sweep, found).values()]
-    return [bound / unit.seconds for cost in costs for bound in (cost.interval or (cost.value,))] + [
-        y / unit.seconds for y in ideal
-    ]
+    return [bound / unit.seconds for cost in costs for bound in bounds_of(cost)] + [y / unit.seconds for y in ideal]
 
 
-def _ideal(sweep: SweepView, found: Sequence[Curve]) -> dict[int, float]:
-    """Along threads: the fastest at the fewest, were its time shared evenly by more; by value. Else nothing."""
+def _ideal(sweep: SweepView, found: Sequence[CostLine]) -> dict[int, float]:
+    """Return, along threads, the fastest time at the fewest threads divided evenly among more; else nothing."""
     first = sweep.points[0].value
-    times = [curve.costs[first].value for curve in found if first in curve.costs]
+    times = [centre_of(line.costs[first]) for line in found if first in line.costs]
     if sweep.along != "threads" or not times:
         return {}
     return {point.value: min(times) * first / point.value for point in sweep.points}
@@ -146,7 +140,7 @@ def _ideal(sweep: SweepView, found: Sequence[Curve]) -> dict[int, float]:
 def _panel(
     axes: Axes,
     sweep: SweepView,
-    found: Sequence[Curve],
+    found: Sequence[CostLine],
     unit: Unit,
     bounds: Sequence[float],
     inches: tuple[float, float],
@@ -161,30 +155,31 @@ def _panel(
     if ideal:
         times = [y / unit.seconds for y in ideal.values()]
         axes.plot(list(ideal), times, color=SHADE, linewidth=1.6, zorder=0, gid=IDEAL)
-    for curve in found:
-        _draw(axes, curve, values, unit)
-    a_row = " a row" if sweep.along == "batch" else ""
-    step = "Network-step time" if sweep.points[0].rows.case.members > 1 else "Step time"
-    axes.set_ylabel(f"{step}{a_row} ({unit.name})")
+    for line in found:
+        _draw(axes, line, values, unit)
+    per_row = " per row" if sweep.along == "batch" else ""
+    step = "Network-step time" if sweep.points[0].view.case.members > 1 else "Step time"
+    axes.set_ylabel(f"{step}{per_row} ({unit.name})")
     _names_beside(axes, found, values[-1], unit, inches)
 
 
-def _draw(axes: Axes, curve: Curve, values: Sequence[int], unit: Unit) -> None:
-    """Its line, broken where it has no time, and its bars and marks."""
-    costs = [curve.costs[value].value / unit.seconds if value in curve.costs else math.nan for value in values]
-    axes.plot(values, costs, color=curve.colour, linestyle=curve.dashes, linewidth=0.9, zorder=2, label=curve.label)
-    for value, cost in curve.costs.items():
-        if cost.interval:
-            ends = [bound / unit.seconds for bound in cost.interval]
-            axes.plot([value, value], ends, color=curve.colour, linewidth=0.9, marker="_", markersize=3.5, zorder=2)
+def _draw(axes: Axes, line: CostLine, values: Sequence[int], unit: Unit) -> None:
+    """Draw the line of a backend, broken where it has no time, with its intervals and marks."""
+    costs = [centre_of(line.costs[value]) / unit.seconds if value in line.costs else math.nan for value in values]
+    axes.plot(values, costs, color=line.colour, linestyle=line.dashes, linewidth=0.9, zorder=2, label=line.label)
+    for value, cost in line.costs.items():
+        interval = interval_of(cost)
+        if interval:
+            ends = [bound / unit.seconds for bound in interval]
+            axes.plot([value, value], ends, color=line.colour, linewidth=0.9, marker="_", markersize=3.5, zorder=2)
         axes.plot(
-            [value], [cost.value / unit.seconds], marker=curve.marker, markersize=2.6, markeredgewidth=0.7,
-            markerfacecolor=curve.colour if cost.interval else "white", markeredgecolor=curve.colour, zorder=3,
+            [value], [centre_of(cost) / unit.seconds], marker=line.marker, markersize=2.6, markeredgewidth=0.7,
+            markerfacecolor=line.colour if interval else "white", markeredgecolor=line.colour, zorder=3,
         )  # fmt: skip
 
 
 def _ticks(axes: Axes, values: Sequence[int], inches: float) -> list[int]:
-    """All the values where their numbers have room, else every second, third and so on."""
+    """Return all values where their numbers fit on the axis, else every second, third and so on."""
     to_fraction = axes.transData + axes.transAxes.inverted()
     places = {value: inches * to_fraction.transform((value, 1.0))[0] for value in values}
     for every in range(1, len(values)):
@@ -195,48 +190,46 @@ def _ticks(axes: Axes, values: Sequence[int], inches: float) -> list[int]:
     return [values[0]]
 
 
-def _names_beside(axes: Axes, found: Sequence[Curve], last: int, unit: Unit, inches: tuple[float, float]) -> None:
-    """A name to the right of each line, joined to its last point; names keep a line's distance.
+def _names_beside(axes: Axes, found: Sequence[CostLine], last: int, unit: Unit, inches: tuple[float, float]) -> None:
+    """Write the name of each line to the right of the panel and join it to the line's last point; no names overlap.
 
-    What joins is dotted where a line ends before the last value, and so cannot be taken for a measurement.
+    The joining line is dotted where the cost line ends before the last value, so that it does not look like a
+    measurement.
     """
     wide, high = inches
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = {}
-    for curve in found:
-        value, cost = max(curve.costs.items())
-        ends[curve.name] = to_fraction.transform((value, cost.value / unit.seconds))
-    rising = sorted(found, key=lambda curve: float(ends[curve.name][1]))
-    places = spread([high * float(ends[curve.name][1]) for curve in rising], LINE, high)
-    for curve, inch in zip(rising, places, strict=True):
-        x, y = ends[curve.name]
+    for line in found:
+        value, cost = max(line.costs.items())
+        ends[line.name] = to_fraction.transform((value, centre_of(cost) / unit.seconds))
+    rising = sorted(found, key=lambda line: float(ends[line.name][1]))
+    places = spread([high * float(ends[line.name][1]) for line in rising], LINE, high)
+    for line, inch in zip(rising, places, strict=True):
+        x, y = ends[line.name]
         leader = Line2D([x, 1.0, 1 + _LEADER / wide], [y, y, inch / high], transform=axes.transAxes, zorder=1)
-        leader.set(color=curve.colour, linewidth=0.5, linestyle="-" if last in curve.costs else ":", clip_on=False)
+        leader.set(color=line.colour, linewidth=0.5, linestyle="-" if last in line.costs else ":", clip_on=False)
         axes.add_line(leader)
         at = 1 + (_LEADER + EDGE / 2) / wide
-        axes.text(at, inch / high, shortened(curve.label), transform=axes.transAxes, va="center_baseline")
+        axes.text(at, inch / high, shortened(line.label), transform=axes.transAxes, va="center_baseline")
 
 
-def _notes(sweep: SweepView, panels: Sequence[tuple[str, Sequence[Curve]]]) -> list[str]:
-    costs = [cost for _, found in panels for curve in found for cost in curve.costs.values()]
-    notes = []
-    if any(cost.interval for cost in costs):
-        notes.append("Bars: 95\N{NO-BREAK SPACE}% intervals over launches, where wider than the mark.")
-    if not all(cost.interval for cost in costs):
-        notes.append("Hollow: a single launch, no interval.")
+def _notes(sweep: SweepView, panels: Sequence[tuple[str, Sequence[CostLine]]]) -> list[str]:
+    costs = [cost for _, found in panels for line in found for cost in line.costs.values()]
+    intervals = list(map(interval_of, costs))
+    notes = [*([BARS] if any(intervals) else []), *([] if all(intervals) else [SINGLE_LAUNCH])]
     if sweep.along == "threads":
-        notes.append("Grey: the time of a division's fastest at the fewest threads, were it shared evenly by more.")
-    absent = _absent(sweep)
+        notes.append("Grey: linear speedup of the division's fastest time at the fewest threads.")
+    absent = _not_timed(sweep)
     return [" ".join(notes), *([f"No time: {'; '.join(absent)}."] if absent else [])]
 
 
-def _absent(sweep: SweepView) -> list[str]:
-    """Who has no time, at which values, and why."""
+def _not_timed(sweep: SweepView) -> list[str]:
+    """Return the backends without a time, with the values and the status."""
     missing: dict[tuple[str, str], list[int]] = {}
     for point in sweep.points:
-        for row in point.rows.rows:
-            if row.step is None:
-                missing.setdefault((row.label, row.status), []).append(point.value)
+        for backend in point.view.backends:
+            if backend.step is None:
+                missing.setdefault((backend.label, backend.status), []).append(point.value)
     everywhere = len(sweep.points)
     return [
         f"{label} ({status})" if len(values) == everywhere else f"{label} at {', '.join(map(str, values))} ({status})"

@@ -1,12 +1,11 @@
-"""summary.md: a run told in one page of text, with its tables and links to its figures. Decides nothing: see `rows`."""
+"""summary.md: the run as one page of text with its tables and links to its figures. Computes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.report.render import Table, escape, markdown
-from bench.report.rows import case_views, device_warnings, not_timed
-from bench.report.sweeps import sweeps_of
+from bench.report.run_view import RunView
 from bench.report.tables import (
     PAIRS,
     READING,
@@ -16,26 +15,28 @@ from bench.report.tables import (
     costs_table,
     device_table,
     host_table,
-    matrix_tables,
+    pair_tables,
     processes_table,
     sweep_tables,
     where,
 )
+from bench.report.views import device_warnings
 from bench.results.schema import Results
 
-REASON_LINES = 20  # of a compiler's words; the rest is in results.json
+REASON_LINES = 20  # of a compiler's output; results.json has all of it
 
 
-def text(results: Results, figures: Sequence[Path]) -> str:
-    """The whole summary, in Markdown.
+def text(view: RunView, figures: Sequence[Path]) -> str:
+    """Return the whole summary in Markdown.
 
     Parameters
     ----------
-    results : Results
+    view : RunView
     figures : sequence of Path
-        Files beside the summary; the PNG ones are shown, each with its SVG linked.
+        Files beside the summary. It shows the PNG files and links the SVG file of each.
     """
-    parts = [_head(results), *_warnings(results), *_sweeps(results), *_cases(results), *_absences(results)]
+    results = view.results
+    parts = [_head(view), *_warnings(results), *_sweeps(view), *_cases(view), *_not_timed(view)]
     parts += _figures(figures)
     if results.cases:
         parts += ["## Backends", markdown(backends_table(results))]
@@ -51,22 +52,23 @@ def text(results: Results, figures: Sequence[Path]) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _head(results: Results) -> str:
-    finished = f"finished {results.finished}" if results.finished else "**not finished**: what was measured until then"
-    timed = sum(row.step is not None for rows in case_views(results) for row in rows.rows)
+def _head(view: RunView) -> str:
+    results = view.results
+    finished = f"finished {results.finished}" if results.finished else "**not finished**: some results may be missing"
+    timed = sum(backend.step is not None for case in view.cases for backend in case.backends)
     count = len(results.cases)
     outcome = f"{count} case{'s' * (count != 1)}, {timed} step time{'s' * (timed != 1)}"
     if not count:
         outcome = "No case was measured"
     elif not timed:
-        outcome += ": **no backend was timed**; why is told below"
-    told = [*READING, *([PAIRS] if any(matrix_tables(rows) for rows in case_views(results)) else [])]
-    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
+        outcome += ": **no backend was timed**; see the reasons under Not timed"
+    sentences = [*READING, *([PAIRS] if any(pair_tables(case) for case in view.cases) else [])]
+    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1))
     return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
 
 
 def _warnings(results: Results) -> Iterator[str]:
-    """What stood in the way, told before any number is."""
+    """Yield the warnings of the run; they stand before the first number."""
     if results.warnings:
         yield "## Warnings"
         yield "\n".join(
@@ -75,37 +77,36 @@ def _warnings(results: Results) -> Iterator[str]:
         )
 
 
-def _sweeps(results: Results) -> Iterator[str]:
-    """What the cases of a sweep say together, before each says its own."""
-    for sweep in sweeps_of(case_views(results))[0]:
+def _sweeps(view: RunView) -> Iterator[str]:
+    for sweep in view.sweeps:
         for table in sweep_tables(sweep):
             yield f"## {escape(table.title)}"
             yield markdown(table)
 
 
-def _cases(results: Results) -> Iterator[str]:
-    for rows in case_views(results):
-        yield f"## {escape(rows.case.title)}"
-        yield markdown(case_table(rows))
-        for table in (costs_table(rows), processes_table(rows), *matrix_tables(rows)):
+def _cases(view: RunView) -> Iterator[str]:
+    for case in view.cases:
+        yield f"## {escape(case.case.title)}"
+        yield markdown(case_table(case))
+        for table in (costs_table(case), processes_table(case), *pair_tables(case)):
             if table:
                 yield f"{table.title}:"
                 yield markdown(table)
 
 
-def _absences(results: Results) -> Iterator[str]:
-    absences = not_timed(results)
-    if absences:
+def _not_timed(view: RunView) -> Iterator[str]:
+    if view.not_timed:
         yield "## Not timed"
-    for absence in absences:
-        first, *more = absence.reason.splitlines() or ["no reason was recorded"]
-        parts = [f"- **{absence.instance}**: {absence.status} {escape(where(absence, results))}: {escape(first)}"]
+    for backend in view.not_timed:
+        first, *more = backend.reason.splitlines() or ["no reason was recorded"]
+        place = escape(where(backend, view.results))
+        parts = [f"- **{backend.instance}**: {backend.status} {place}: {escape(first)}"]
         if more:
             cut = len(more) - REASON_LINES
             shown = [*more[:REASON_LINES], *([f"({cut} more lines in results.json)"] if cut > 0 else [])]
             parts.append("\n\n" + "\n".join(f"      {line}" for line in shown))
-        if absence.remedy:
-            parts.append(f"\n\n  Remedy: {escape(absence.remedy)}")
+        if backend.remedy:
+            parts.append(f"\n\n  Remedy: {escape(backend.remedy)}")
         yield "".join(parts)
 
 
@@ -120,7 +121,7 @@ def _figures(figures: Sequence[Path]) -> Iterator[str]:
 def _ceilings(results: Results) -> Iterator[str]:
     table = ceilings_table(results.ceilings)
     if table:
-        yield "What it could do, by probes before and after all measurement:"
+        yield "Peak rates by probes before and after all measurement:"
         yield markdown(table)
     for probed in results.ceilings:
         if probed.absent:
@@ -130,14 +131,14 @@ def _ceilings(results: Results) -> Iterator[str]:
 def _host(results: Results) -> Iterator[str]:
     table = host_table(results.host_states)
     if table:
-        yield "What it was doing (before: others, at the moment; after: everybody, over the run):"
+        yield "Load (before: other processes, just before measuring; after: all processes, over the whole run):"
         yield markdown(table)
 
 
 def _device(results: Results) -> Iterator[str]:
     table = device_table(results)
     if table:
-        yield "What the device's sensors said:"
+        yield "Readings of the device's sensors:"
         yield markdown(table)
     for warning in device_warnings(results):
         yield f"**Warning**: {escape(warning)}."

@@ -1,29 +1,31 @@
-"""Sweeps as they are told: their cases in order, who leads at each value, where two backends change places.
+"""Views of sweeps: the cases in order, the fastest backend at each value, and the crossings of two backends.
 
-Pure functions on what `rows` says of cases. Draws nothing, and makes no table.
+Pure functions of case views. Draws nothing and builds no table.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from bench.format import Quantity
-from bench.report.rows import BackendView, CaseView, ratios_of
-from bench.statistics import intervals
+from bench.format import threads_text
+from bench.report.views import BackendView, CaseView, inverse, ratios_of
+from bench.results.schema import Estimate, Verdict
 from bench.terms import SweepPoint
+
+Ratios = Mapping[tuple[str, str], tuple[Estimate, Verdict]]
 
 
 @dataclass(frozen=True)
 class SweepCase:
-    """One case of a sweep, and the value at which it is."""
+    """One case of a sweep and its value on the axis of the sweep."""
 
     value: int
-    rows: CaseView
+    view: CaseView
 
 
 @dataclass(frozen=True)
 class SweepView:
-    """The cases of one workload that differ in one thing alone, at two values or more, ascending."""
+    """The cases of one workload that differ in one axis only, at two or more values, ascending."""
 
     along: str
     workload: str
@@ -31,52 +33,51 @@ class SweepView:
 
     @property
     def title(self) -> str:
-        """For instance ``wine-deep along batch · train · float32 · 1 thread``."""
-        case = self.points[0].rows.case
-        threads = f" · {case.threads} thread{'s' * (case.threads != 1)}" if self.along != "threads" else ""
+        """Title, for example ``wine-deep along batch · train · float32 · 1 thread``."""
+        case = self.points[0].view.case
+        threads = f" · {threads_text(case.threads)}" if self.along != "threads" else ""
         many = f" · {case.members} networks" if case.members > 1 else ""
         return f"{self.workload} along {self.along} · {case.operation} · {case.dtype}{threads}{many}"
 
     @property
     def divisions(self) -> dict[str, list[str]]:
-        """Names of its backends by division, as the cases have them."""
+        """Names of the backends by division, in the order of the cases."""
         found: dict[str, dict[str, None]] = {}
         for point in self.points:
-            for division, rows in point.rows.groups:
-                found.setdefault(division, {}).update(dict.fromkeys(row.backend.name for row in rows))
+            for division, group in point.view.groups:
+                found.setdefault(division, {}).update(dict.fromkeys(backend.name for backend in group))
         return {division: list(names) for division, names in found.items()}
 
     @property
     def labels(self) -> dict[str, str]:
-        """How each backend, by name, is labelled."""
-        return {row.backend.name: row.label for point in self.points for row in point.rows.rows}
+        """Label of each backend by name."""
+        return {backend.name: backend.label for point in self.points for backend in point.view.backends}
 
 
 @dataclass(frozen=True)
 class Lead:
-    """The fastest of a division at one value.
+    """The fastest backend of a division at one value.
 
-    `level` are those of whom it is not shown that they are slower; None where no noise floor lets anything be shown.
+    `level` holds the labels of the backends that are not significantly slower; None where the case has no noise floor.
     """
 
     value: int
     division: str
     leader: BackendView
-    point: SweepCase
     level: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two backends of a division that change places: slower at `before` is who is faster at `after`.
+    """Two backends of a division of which one is significantly slower at `before` and significantly faster at `after`.
 
     Attributes
     ----------
     division, overtaker, overtaken : str
     before, after : int
-        Neighbours among the values at which a difference is shown.
-    behind, ahead : Quantity
-        How many times faster the overtaker is at each: below 1, then above.
+        Neighbours among the values at which the difference is significant.
+    behind, ahead : Estimate
+        How many times faster the overtaker is at `before` (below 1) and at `after` (above 1).
     """
 
     division: str
@@ -84,105 +85,96 @@ class Crossing:
     overtaken: str
     before: int
     after: int
-    behind: Quantity
-    ahead: Quantity
+    behind: Estimate
+    ahead: Estimate
 
 
 def sweeps_of(cases: Iterable[CaseView]) -> tuple[tuple[SweepView, ...], tuple[CaseView, ...]]:
-    """The sweeps of a run; and the cases that are of none, a single point among them."""
-    every = list(cases)
+    """Return the sweeps of a run, and the cases of no sweep. A sweep with a single value is no sweep."""
+    views = list(cases)
     groups: dict[tuple[object, ...], list[tuple[SweepPoint, CaseView]]] = {}
-    for rows in every:
-        case = rows.case
+    for view in views:
+        case = view.case
         if case.sweep:
             threads = None if case.sweep.along == "threads" else case.threads
             key = (case.sweep.along, case.sweep.workload, case.operation, case.dtype, threads, case.members)
-            groups.setdefault(key, []).append((case.sweep, rows))
-    found = []
+            groups.setdefault(key, []).append((case.sweep, view))
+    sweeps = []
     for group in groups.values():
-        if len({swept.value for swept, _ in group}) > 1:
-            points = sorted((SweepCase(swept.value, rows) for swept, rows in group), key=lambda point: point.value)
-            found.append(SweepView(group[0][0].along, group[0][0].workload, tuple(points)))
-    swept_cases = {id(point.rows) for sweep in found for point in sweep.points}
-    return tuple(found), tuple(rows for rows in every if id(rows) not in swept_cases)
+        if len({place.value for place, _ in group}) > 1:
+            points = sorted((SweepCase(place.value, view) for place, view in group), key=lambda point: point.value)
+            sweeps.append(SweepView(group[0][0].along, group[0][0].workload, tuple(points)))
+    in_a_sweep = {id(point.view) for sweep in sweeps for point in sweep.points}
+    return tuple(sweeps), tuple(view for view in views if id(view) not in in_a_sweep)
 
 
 def leads(sweep: SweepView) -> list[Lead]:
-    """Who is fastest in each division, value by value; none where nobody has a time."""
+    """Return the fastest backend of each division at each value that has a timed backend of the division."""
     return [
-        Lead(point.value, division, timed[0], point, _level(point.rows, timed))
+        Lead(point.value, division, timed[0], _level(point.view, timed))
         for division in sweep.divisions
         for point in sweep.points
-        if (timed := _timed(point.rows, division))
+        if (timed := _timed(point.view, division))
     ]
 
 
-def _timed(rows: CaseView, division: str) -> list[BackendView]:
-    """The division's backends with a time, the fastest first."""
-    return [row for name, group in rows.groups if name == division for row in group if row.step]
+def _timed(view: CaseView, division: str) -> list[BackendView]:
+    """Return the timed backends of a division, fastest first."""
+    return [backend for name, group in view.groups if name == division for backend in group if backend.step]
 
 
-def _level(rows: CaseView, timed: Sequence[BackendView]) -> tuple[str, ...] | None:
-    if rows.floor is None:
+def _level(view: CaseView, timed: Sequence[BackendView]) -> tuple[str, ...] | None:
+    if view.floor is None:
         return None
-    ratios = ratios_of(rows.case)
-    leader = timed[0].backend.name
+    ratios, leader = ratios_of(view.case), timed[0].name
 
-    def slower(row: BackendView) -> bool:
-        ratio = ratios.get((leader, row.backend.name))
-        return ratio is not None and intervals.verdict(ratio, rows.floor) == "faster"
+    def slower(backend: BackendView) -> bool:
+        _, verdict = ratios.get((leader, backend.name), (None, None))
+        return verdict == "faster"
 
-    return tuple(row.label for row in timed[1:] if not slower(row))
+    return tuple(backend.label for backend in timed[1:] if not slower(backend))
 
 
 def crossings(sweep: SweepView) -> list[Crossing]:
-    """Where one backend overtakes another of its division, each side clear of 1 and of the noise floor there.
+    """Return the crossings of every two backends of a division, sorted by division and then by value.
 
-    Sorted by division, then by where; at values between the two no difference need be shown.
+    Between the two values of a crossing there may be values at which the difference is not significant.
     """
-    ratios = {point.value: ratios_of(point.rows.case) for point in sweep.points if point.rows.floor is not None}
-    floors = {point.value: point.rows.floor for point in sweep.points}
+    ratios = {point.value: ratios_of(point.view.case) for point in sweep.points}
     found: list[Crossing] = []
     for division, names in sweep.divisions.items():
-        own: list[Crossing] = []
-        for one, other in combinations(names, 2):
-            shown = [
-                (value, ratio, verdict)
-                for value, known in ratios.items()
-                if (ratio := known.get((one, other)))
-                and (verdict := intervals.verdict(ratio, floors[value])) != "no difference shown"
-            ]
-            own += _changes(division, one, other, shown)
+        own = [
+            crossing
+            for one, other in combinations(names, 2)
+            for crossing in _changes(division, one, other, _significant(ratios, one, other))
+        ]
         found += sorted(own, key=lambda crossing: (crossing.after, crossing.before))
     return found
 
 
+def _significant(ratios: Mapping[int, Ratios], one: str, other: str) -> list[tuple[int, Estimate, Verdict]]:
+    """Return value, ratio and verdict wherever the difference between two backends is significant."""
+    known = ((value, *pair) for value, pairs in ratios.items() if (pair := pairs.get((one, other))))
+    return [(value, ratio, verdict) for value, ratio, verdict in known if verdict != "no difference shown"]
+
+
 def _changes(
-    division: str, one: str, other: str, shown: Sequence[tuple[int, intervals.Estimate, str]]
+    division: str, one: str, other: str, significant: Sequence[tuple[int, Estimate, Verdict]]
 ) -> Iterator[Crossing]:
-    """Each change of verdict between neighbours, told from the overtaker's side."""
-    for (before, first, was), (after, then, is_now) in pairwise(shown):
+    """Yield each change of verdict between neighbouring values, with the ratios of the overtaker."""
+    for (before, first, was), (after, then, is_now) in pairwise(significant):
         if (was, is_now) == ("slower", "faster"):
-            yield Crossing(division, one, other, before, after, _quantity(first), _quantity(then))
+            yield Crossing(division, one, other, before, after, first, then)
         elif (was, is_now) == ("faster", "slower"):
-            yield Crossing(division, other, one, before, after, _inverse(first), _inverse(then))
+            yield Crossing(division, other, one, before, after, inverse(first), inverse(then))
 
 
-def intervals_seen(sweep: SweepView) -> int:
-    """How many ratios `crossings` looks at."""
+def intervals_compared(sweep: SweepView) -> int:
+    """Return the number of ratios that `crossings` compares."""
     return sum(
         (one, other) in ratios
         for point in sweep.points
-        if point.rows.floor is not None
-        for ratios in [ratios_of(point.rows.case)]
+        for ratios in [ratios_of(point.view.case)]
         for names in sweep.divisions.values()
         for one, other in combinations(names, 2)
     )
-
-
-def _quantity(ratio: intervals.Estimate) -> Quantity:
-    return Quantity(ratio.median, (ratio.low, ratio.high))
-
-
-def _inverse(ratio: intervals.Estimate) -> Quantity:
-    return Quantity(1 / ratio.median, (1 / ratio.high, 1 / ratio.low))

@@ -1,4 +1,4 @@
-"""The tables of a run, for the terminal and as Markdown: one model, two renderers. Decides nothing: see `rows`."""
+"""The tables of a run, for the terminal and as Markdown. Show what `views` decides; compute nothing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
@@ -6,88 +6,87 @@ from typing import get_args
 from rich.console import Console
 from rich.text import Text
 
-from bench.format import Quantity, number, unit_of, with_interval, with_margin
+from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
 from bench.report.render import Table, rich_table
-from bench.report.rows import Absence, BackendView, CaseView, Matrix, case_views, matrices, not_timed
-from bench.report.sweeps import SweepView, crossings, intervals_seen, leads, sweeps_of
-from bench.results.schema import BackendResult, Ceilings, HostState, Pool, Results
+from bench.report.run_view import RunView
+from bench.report.sweeps import SweepView, crossings, intervals_compared, leads
+from bench.report.views import BackendView, CaseView, NotTimed, PairMatrix, pair_matrices
+from bench.results.schema import BackendResult, Ceilings, Estimate, HostState, Pool, Results, Verdict
 from bench.terms import When
 
 READING = (
-    "A step time is the centre of the launches' means with its 95 % interval; a ratio is the reference's step time "
-    "over the backend's, paired round by round, and above 1 is faster.",
-    "Faster or slower is said only where the whole interval clears 1 and the noise floor, which is how far two "
-    "instances of one backend came apart.",
-    "Ranks hold within a division alone: plain compares languages, tuned what each can be brought to, framework what a "
-    "user would pick instead; a ratio of a tuned or framework backend to a plain reference tells what leaving plain "
-    "buys, not which language is faster.",
+    "Step time: the centre of the launch means with its 95 % interval. Ratio: the step time of the reference over that "
+    "of the backend, paired round by round; above 1 is faster.",
+    "The verdict is faster or slower only where the whole interval lies beyond 1 and the noise floor. The noise floor "
+    "is how far two instances of the same backend differ.",
+    "Ranks hold only within a division. Plain compares languages, tuned compares what each language can reach, and "
+    "framework compares what users would choose instead. The ratio of a tuned or framework backend to a plain "
+    "reference shows the gain over plain code, not which language is faster.",
 )
-
 
 COSTS = (
-    "Build: of a program, once for these sources and this compiler. The rest are medians over launches. To first step: "
-    "from the launch of the process to the end of its first step, reading the data and compiling included. Warm-up: "
-    "untimed blocks until they had stopped getting faster."
+    "Build: compiling the program, once for these sources and this compiler. Other times are medians over launches. "
+    "Start: from launching the process to its first reply. To first step: from launching the process to the end of its "
+    "first step, including reading the data and compiling. Warm-up: untimed blocks until the steady state."
 )
-
 
 PROCESSES = (
-    "Over the timed blocks, all launches. CPU per wall second: of all threads, by the system's clocks. Switches: how "
-    "often the system took a CPU away from it, a second. CPUs: those it was kept to, by number. Turns taken again: "
-    "refused once, since its clock or its CPU time did not fit ours. Pools: the BLAS and OpenMP that its process has "
-    "loaded, each with the kernels it chose and its threads; known of what Python hosts, others tell theirs under "
-    "Backends."
+    "Over all timed blocks of all launches. CPU per wall second: CPU time of all threads, by the system's clocks. "
+    "Switches: how often the system took a CPU away from the process. CPUs: those that the process may run on. Turns "
+    "repeated: rejected once, because the clock or the CPU time of the worker did not match the driver's. Pools: BLAS "
+    "and OpenMP libraries in the process with their kernels and threads, known only for backends that Python hosts; "
+    "for others see their build in the table of backends."
 )
-
 
 PAIRS = (
-    "In a table of any two, the row is so many times faster than the column; ± is the 95 % interval, by which to "
-    "multiply and to divide. ≈: no difference shown, since the interval does not clear 1 and the noise floor. Pairs of "
-    "different divisions are not shown; results.json has them."
+    "In a table of pairs, each cell says how many times faster the row is than the column. ± is the 95 % interval as a "
+    "factor, to multiply and to divide by. ≈ marks a difference that is not significant: the interval does not lie "
+    "beyond 1 and the noise floor. Pairs of different divisions are only in results.json."
 )
 
 
-def case_table(rows: CaseView) -> Table:
-    """Times, ratios and verdicts of one case, a section a division."""
-    many = rows.case.members > 1
-    shares = any(row.backend.ceiling_share is not None for row in rows.rows)
+def case_table(view: CaseView) -> Table:
+    """Return the step times, ratios and verdicts of one case, one section per division."""
+    many = view.case.members > 1
+    shares = any(backend.result.ceiling_share is not None for backend in view.backends)
     columns = (
         "backend",
-        f"{'network-step' if many else 'step'} time, {rows.unit.name} [95 %]",
-        *((f"by its device's clock, {rows.unit.name}",) if rows.by_device else ()),
+        f"{'network-step' if many else 'step'} time, {view.unit.name} [95 %]",
+        *((f"by the device's clock, {view.unit.name}",) if view.by_device else ()),
         *(("network-steps/s",) if many else ()),
-        f"ratio to {rows.case.reference} [95 %]" if rows.case.reference else "ratio",
+        f"ratio to {view.case.reference} [95 %]" if view.case.reference else "ratio",
         "verdict",
         "GFLOP/s",
         *(("of peak",) if shares else ()),
         "threads",
     )
     sections = tuple(
-        (division, tuple(_cells(row, rows, shares, len(columns)) for row in group)) for division, group in rows.groups
+        (division, tuple(_cells(backend, view, shares, len(columns)) for backend in group))
+        for division, group in view.groups
     )
-    return Table(rows.case.title, columns, sections, rows.notes)
+    return Table(view.case.title, columns, sections, view.notes)
 
 
-def _cells(row: BackendView, rows: CaseView, shares: bool, width: int) -> tuple[str, ...]:
-    if row.step is None:
-        return (row.label, row.status, *[""] * (width - 2))
-    b = row.backend
+def _cells(backend: BackendView, view: CaseView, shares: bool, width: int) -> tuple[str, ...]:
+    if backend.step is None:
+        return (backend.label, backend.status, *[""] * (width - 2))
+    b, scale = backend.result, view.unit.seconds
     share = "" if b.ceiling_share is None else f"{number(100 * b.ceiling_share, 2)} %"
     return (
-        row.label,
-        with_interval(row.step, rows.unit.seconds),
-        *((with_interval(row.on_device, rows.unit.seconds) if row.on_device else "",) if rows.by_device else ()),
-        *((row.rate,) if row.rate else ()),
-        with_interval(row.ratio) if row.ratio else "",
-        row.verdict,
+        backend.label,
+        with_interval(backend.step, scale),
+        *((with_interval(backend.on_device, scale) if backend.on_device else "",) if view.by_device else ()),
+        *((backend.rate,) if backend.rate else ()),
+        with_interval(backend.ratio) if backend.ratio else "",
+        backend.verdict,
         "" if b.gflops is None else number(b.gflops),
         *((share,) if shares else ()),
         "not read" if b.threads_seen is None else str(b.threads_seen),
     )
 
 
-def costs_table(rows: CaseView) -> Table | None:
-    """What each backend cost beside its steps; None where nothing of it was recorded."""
+def costs_table(view: CaseView) -> Table | None:
+    """Return what each backend costs besides its steps; None where nothing was recorded."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
         seconds = (b.build_seconds, b.startup_seconds, b.first_step_seconds, b.warmup_seconds)
@@ -95,45 +94,45 @@ def costs_table(rows: CaseView) -> Table | None:
         return *("" if value is None else number(value) for value in seconds), memory
 
     columns = ("backend", "build, s", "start, s", "to first step, s", "warm-up, s", "peak memory, MiB")
-    return _of_timed(rows, "Beside the steps", columns, cells, COSTS)
+    return _of_timed(view, "Costs besides the steps", columns, cells, COSTS)
 
 
-def processes_table(rows: CaseView) -> Table | None:
-    """How each backend's process ran while it was timed; None where nothing was."""
+def processes_table(view: CaseView) -> Table | None:
+    """Return how the process of each backend ran while it was timed; None where no backend was timed."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
-        wall = sum(sample.wall_seconds for sample in b.samples)
-        switches = [s.involuntary_switches for s in b.samples if s.involuntary_switches is not None]
-        retries = sum(sample.retries for sample in b.samples)
+        summary = b.timing_summary
+        if summary is None:
+            return ("", "", _ranges(b.cpus or ()), "", "", "")
         return (
-            number(sum(sample.cpu_seconds for sample in b.samples) / wall, 2) if wall else "",
-            number(sum(switches) / wall, 2) if switches and wall else "",
+            "" if summary.cpu_per_wall_second is None else number(summary.cpu_per_wall_second, 2),
+            "" if summary.switches_per_second is None else number(summary.switches_per_second, 2),
             _ranges(b.cpus or ()),
-            f"{sum(sample.outlier for sample in b.samples)} of {len(b.samples)}" if b.samples else "",
-            str(retries) if b.samples else "",
+            f"{summary.outliers} of {summary.blocks}",
+            str(summary.retries),
             "; ".join(map(_pool_text, b.pools or ())),
         )
 
-    columns = ("backend", "CPU per wall second", "switches/s", "CPUs", "outliers (kept)", "turns taken again", "pools")
-    return _of_timed(rows, "While it was timed", columns, cells, PROCESSES)
+    columns = ("backend", "CPU per wall second", "switches/s", "CPUs", "outliers (kept)", "turns repeated", "pools")
+    return _of_timed(view, "Processes while timed", columns, cells, PROCESSES)
 
 
 def _of_timed(
-    rows: CaseView, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
+    view: CaseView, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
 ) -> Table | None:
-    """A line a backend that was timed, of those with anything to say."""
-    found = [(row.label, cells(row.backend)) for row in rows.rows if row.step]
-    lines = tuple((label, *said) for label, said in found if any(said))
+    """Return a table with one line per timed backend, without the lines that would be empty."""
+    found = [(backend.label, cells(backend.result)) for backend in view.backends if backend.step]
+    lines = tuple((label, *texts) for label, texts in found if any(texts))
     return Table(title, columns, (("", lines),), (note,)) if lines else None
 
 
 def _pool_text(pool: Pool) -> str:
     kernels = f" {pool.kernels}" if pool.kernels else ""
-    return f"{pool.library}{kernels}, {pool.threads} thread{'s' * (pool.threads != 1)}"
+    return f"{pool.library}{kernels}, {threads_text(pool.threads)}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """``0-3, 6``: what is next to each other together."""
+    """Format whole numbers as ranges: ``0-3, 6``."""
     runs: list[list[int]] = []
     for n in sorted(numbers):
         if runs and n == runs[-1][-1] + 1:
@@ -143,34 +142,35 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def matrix_tables(rows: CaseView) -> tuple[Table, ...]:
-    """Any two backends of a division, a table a division."""
-    return tuple(_matrix_table(matrix) for matrix in matrices(rows))
+def pair_tables(view: CaseView) -> tuple[Table, ...]:
+    """Return the ratios of every two backends of a division, one table per division."""
+    return tuple(_pair_table(matrix) for matrix in pair_matrices(view))
 
 
-def _matrix_table(matrix: Matrix) -> Table:
+def _pair_table(matrix: PairMatrix) -> Table:
     lines = tuple(
-        (label, *(_pair_text(cell) if cell else "" for cell in line))
+        (label, *(_pair_text(*cell) if cell else "" for cell in line))
         for label, line in zip(matrix.labels, matrix.cells, strict=True)
     )
-    missed = f"about {round(matrix.pairs / 20)}" if matrix.pairs >= 30 else "one"
-    notes = (f"{matrix.pairs} intervals, each right 19 times of 20, not all at once: {missed} may well miss.",)
-    title, columns = f"Any two of {matrix.division}", ("row over column", *matrix.labels)
+    missed = (
+        f"expect about {round(matrix.pairs / 20)} of them to miss" if matrix.pairs >= 30 else "one of them may miss"
+    )
+    notes = (f"{matrix.pairs} intervals, each with 95 % confidence on its own: {missed} the true ratio.",)
+    title, columns = f"Pairs of {matrix.division}", ("row over column", *matrix.labels)
     return Table(title, columns, (("", lines),), notes if matrix.pairs > 1 else ())
 
 
-def _pair_text(cell: tuple[Quantity, str]) -> str:
-    quantity, verdict = cell
-    return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(quantity)}"
+def _pair_text(ratio: Estimate, verdict: Verdict) -> str:
+    return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(ratio)}"
 
 
 def sweep_tables(sweep: SweepView) -> tuple[Table, ...]:
-    """Who leads at each value, and where two backends change places."""
+    """Return the table of the fastest backends at each value, and the table of crossings."""
     return _leads_table(sweep), _crossings_table(sweep)
 
 
 def _leads_table(sweep: SweepView) -> Table:
-    every = leads(sweep)
+    found = leads(sweep)
     sections = []
     for division in sweep.divisions:
         lines = tuple(
@@ -178,16 +178,16 @@ def _leads_table(sweep: SweepView) -> Table:
                 f"{lead.value}",
                 lead.leader.label,
                 f"{with_interval(lead.leader.step, unit.seconds)} {unit.name}",
-                "no noise floor" if lead.level is None else ", ".join(lead.level) or "nobody",
+                "no noise floor" if lead.level is None else ", ".join(lead.level) or "none",
             )
-            for lead in every
+            for lead in found
             if lead.division == division and lead.leader.step
-            for unit in [unit_of([lead.leader.step.value])]
+            for unit in [unit_of([centre_of(lead.leader.step)])]
         )
         sections.append((division, lines))
-    time = "network-step time" if sweep.points[0].rows.case.members > 1 else "step time"
-    columns = (sweep.along, "fastest", f"{time} [95 %]", "not shown to be slower")
-    return Table(f"Who leads: {sweep.title}", columns, tuple(section for section in sections if section[1]))
+    time = "network-step time" if sweep.points[0].view.case.members > 1 else "step time"
+    columns = (sweep.along, "fastest", f"{time} [95 %]", "not significantly slower")
+    return Table(f"Fastest: {sweep.title}", columns, tuple(section for section in sections if section[1]))
 
 
 def _crossings_table(sweep: SweepView) -> Table:
@@ -201,16 +201,18 @@ def _crossings_table(sweep: SweepView) -> Table:
                 with_margin(found.ahead),
             )
         )
-    columns = ("who", f"between {sweep.along}", "times as fast before", "and after")
-    told = tuple((division, tuple(lines)) for division, lines in sections.items())
-    seen = f"{intervals_seen(sweep)} intervals were looked at, each right 19 times of 20, not all at once."
-    sides = "Each is faster on its side, the whole interval clear of 1 and of the noise floor there."
-    nobody = (("", (("nobody is shown to overtake anybody", "", "", ""),)),)
-    return Table(f"Where they cross: {sweep.title}", columns, told or nobody, (sides, seen) if told else (seen,))
+    columns = ("crossing", f"between {sweep.along}", "times as fast before", "times as fast after")
+    compared = f"{intervals_compared(sweep)} intervals were compared, each with 95 % confidence on its own."
+    if not sections:
+        none = (("", (("no significant crossing", "", "", ""),)),)
+        return Table(f"Crossings: {sweep.title}", columns, none, (compared,))
+    lines = tuple((division, tuple(lines)) for division, lines in sections.items())
+    sides = "At both values the whole interval lies beyond 1 and the noise floor."
+    return Table(f"Crossings: {sweep.title}", columns, lines, (sides, compared))
 
 
 def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
-    """What the machine could do, before and after the measurement; None where nothing was probed."""
+    """Return the peak rates of the machine before and after all measurement; None where nothing was probed."""
     peaks: dict[tuple[str, ...], dict[str, str]] = {}
     traffic: dict[tuple[str, ...], dict[str, str]] = {}
     for probed in ceilings:
@@ -231,7 +233,7 @@ def _available(state: HostState) -> float | None:
 
 
 def host_table(states: Sequence[HostState]) -> Table | None:
-    """What the machine was doing before and after the measurement; None where nobody looked."""
+    """Return the load of the machine before and over the measurement; None where it was not recorded."""
     quantities: dict[str, Callable[[HostState], float | None]] = {
         "busy CPUs": lambda state: state.busy_cpus,
         "steal, %": lambda state: None if state.steal is None else 100 * state.steal,
@@ -249,7 +251,7 @@ def host_table(states: Sequence[HostState]) -> Table | None:
 
 
 def device_table(results: Results) -> Table | None:
-    """What the device's sensors said; None where nobody asked them."""
+    """Return the readings of the device's sensors; None where there is none."""
     quantities = {
         "SM clock, MHz": "sm_mhz",
         "memory clock, MHz": "memory_mhz",
@@ -261,7 +263,7 @@ def device_table(results: Results) -> Table | None:
         values = [value for state in results.device_states if (value := getattr(state, name)) is not None]
         if values:
             lines.append((title, *(number(value) for value in (values[0], min(values), max(values), values[-1]))))
-    columns = ("between timed blocks (idle)", "at first", "least", "greatest", "at last")
+    columns = ("between timed blocks (idle)", "first", "least", "greatest", "last")
     return Table("Device", columns, (("", tuple(lines)),)) if lines else None
 
 
@@ -270,7 +272,7 @@ def _on(device: str, threads: int) -> str:
 
 
 def backends_table(results: Results) -> Table:
-    """Who took part: language, division, lines of source, and how it was built."""
+    """Return language, division, lines of code and build of each backend of the run."""
     seen: dict[str, tuple[str, ...]] = {}
     for b in (b for case in results.cases for b in case.backends):
         build = "; ".join(f"{key}: {value}" for key, value in b.build.items())
@@ -283,26 +285,26 @@ def backends_table(results: Results) -> Table:
     )
 
 
-def where(absence: Absence, results: Results) -> str:
-    """The cases of an absence in words."""
-    if len(absence.cases) == len(results.cases):
-        return "in every case" if len(results.cases) > 1 else f"in {absence.cases[0]}"
-    return f"in {', '.join(absence.cases)}"
+def where(backend: NotTimed, results: Results) -> str:
+    """Format the cases in which a backend was not timed."""
+    if len(backend.cases) == len(results.cases):
+        return "in every case" if len(results.cases) > 1 else f"in {backend.cases[0]}"
+    return f"in {', '.join(backend.cases)}"
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the run's last word: every case, then who was not timed, why, and what to do about it."""
-    if not results.cases:
+def show(view: RunView, console: Console) -> None:
+    """Print every case, every sweep, and the backends that were not timed with reason and remedy."""
+    if not view.cases:
         console.print(Text("No case was measured."))
-    cases = case_views(results)
-    for rows in cases:
-        console.print(rich_table(case_table(rows)))
-    for sweep in sweeps_of(cases)[0]:
+    for case in view.cases:
+        console.print(rich_table(case_table(case)))
+    for sweep in view.sweeps:
         for table in sweep_tables(sweep):
             console.print(rich_table(table))
-    for absence in not_timed(results):
-        console.print(Text.assemble((absence.instance, "bold"), f": {absence.status} {where(absence, results)}"))
-        for line in [*absence.reason.splitlines()[:3], *([f"remedy: {absence.remedy}"] if absence.remedy else [])]:
+    for backend in view.not_timed:
+        place = where(backend, view.results)
+        console.print(Text.assemble((backend.instance, "bold"), f": {backend.status} {place}"))
+        for line in [*backend.reason.splitlines()[:3], *([f"remedy: {backend.remedy}"] if backend.remedy else [])]:
             console.print(Text(f"  {line}"))
-    if results.cases:
+    if view.cases:
         console.print(Text("\n".join(["", *READING]), style="dim"))

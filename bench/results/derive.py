@@ -1,18 +1,38 @@
-"""Derives statistics, ratios and shares from samples; the only place that does."""
+"""Derives every statistic of a case from its samples: step times, ratios, verdicts, shares, the noise floor, totals.
+
+The only place that does: reports read the fields that these functions fill. Reads no file.
+"""
 
 from collections.abc import Mapping
 from itertools import combinations
 from statistics import median
 from typing import Any, Final
 
-from bench.results.schema import BackendResult, Case, Ceilings, Estimate, Pair, Sample
+from bench.results.schema import (
+    BackendResult,
+    Case,
+    Ceilings,
+    Estimate,
+    Pair,
+    Sample,
+    TimingSummary,
+    Verdict,
+)
 from bench.statistics import intervals
 
-IMPLAUSIBLE: Final = 1.05  # times the best probe: nobody multiplies faster than the machine does
+IMPLAUSIBLE: Final = 1.05  # times the best multiply-add probe; no program multiplies faster than the machine
+PROVISIONAL: Final = intervals.MIN_LAUNCHES  # launches; intervals over fewer are wide and provisional
+COST_FIELDS: Final = ("startup_seconds", "first_step_seconds", "warmup_seconds")
+STATISTIC_FIELDS: Final = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")
+LATER_FIELDS: Final = ("verdict", "gain_within_launches", "timing_summary")  # absent from the first files of schema 1
+LATER_CASE_FIELDS: Final = ("pairs", "a_a_pairs")  # likewise, of a case
 
 
 def best_ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
-    """The best probes for a case, of any level, before or after; what the case itself says where nothing was probed."""
+    """Return the fields of `Case` with the best probe of the CPU and of each device, over all levels and both times.
+
+    Where nothing was probed, the fields keep the case's own values.
+    """
     peaks = [peak for probed in ceilings for peak in probed.peaks if peak.dtype == case.dtype]
     cpu = (peak.gflops for peak in peaks if (peak.device, peak.threads) == ("cpu", case.threads))
     devices = dict.fromkeys(peak.device for peak in peaks if peak.device != "cpu")
@@ -21,68 +41,118 @@ def best_ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
 
 
 def stand_in(case: Case, reference: str) -> str | None:
-    """Who the ratios are to: `reference` if it is ok, else the first ok plain backend, else nobody."""
-    ok = (b for b in case.backends if b.status == "ok" and b.samples and b.instance == b.name)
-    return reference_among({b.name: b.division for b in ok}, reference)
+    """Return the backend that the ratios are to: `reference` if it was timed, else the first timed plain backend."""
+    timed = (b for b in case.backends if b.status == "ok" and b.samples and b.instance == b.name)
+    return reference_among({b.name: b.division for b in timed}, reference)
 
 
-def reference_among(divisions: Mapping[str, str], wanted: str) -> str | None:
-    """Who of those, by name, ratios are to: who is wanted, else the first plain one, else nobody."""
-    if wanted in divisions:
-        return wanted
+def reference_among(divisions: Mapping[str, str], requested: str) -> str | None:
+    """Return `requested` if it is among these backends, else the first plain one; None where there is none.
+
+    Parameters
+    ----------
+    divisions : mapping of str to str
+        Division by name of a backend.
+    requested : str
+    """
+    if requested in divisions:
+        return requested
     return next((name for name, division in divisions.items() if division == "plain"), None)
 
 
-def with_statistics(case: Case, wanted: str) -> Case:
-    case = case.model_copy(update={"backends": [_held_against_ceiling(case, b) for b in case.backends]})
-    reference = stand_in(case, wanted)
-    by_instance = {b.instance: b for b in case.backends}
-    base = by_instance[reference].samples if reference else []
-    backends = []
-    for backend in case.backends:
-        update: dict[str, Any] = {**dict.fromkeys(STATISTIC_FIELDS), **_costs(backend)}
-        labels = intervals.outliers(backend.samples)
-        update["samples"] = [
-            sample.model_copy(update={"outlier": label}) for sample, label in zip(backend.samples, labels, strict=True)
-        ]
-        if backend.status == "ok":
-            step = intervals.step_seconds(backend.samples)
-            on_device = intervals.step_seconds(_by_device(backend.samples))
-            ceiling = case.ceiling_of(backend.device)
-            ratio = _ratio(case, base, backend.samples) if backend.instance != reference else None
-            if step:
-                update["step_seconds"] = step
-                update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
-                update["ceiling_share"] = gflops / ceiling if ceiling else None
-            update["device_step_seconds"] = on_device
-            update["ratio"] = ratio
-        backends.append(backend.model_copy(update=update))
-    floor = _noise_floor(case, by_instance)
-    return case.model_copy(
-        update={"backends": backends, "reference": reference, "noise_floor": floor, "pairs": pairs_of(case)}
-    )
+def with_statistics(case: Case, requested: str) -> Case:
+    """Return the case with all statistics of its samples. `requested` is the reference that the settings name."""
+    case = case.model_copy(update={"backends": [_checked_against_ceiling(case, b) for b in case.backends]})
+    reference = stand_in(case, requested)
+    base = next((b.samples for b in case.backends if b.instance == reference), [])
+    backends = [b.model_copy(update=_statistics(case, b, reference, base)) for b in case.backends]
+    pairs, a_a_pairs = _pairs(case), _a_a_pairs(case)
+    floor = max((intervals.noise_floor(pair.ratio) for pair in a_a_pairs), default=None)
+    update = {"reference": reference, "noise_floor": floor, "pairs": pairs, "a_a_pairs": a_a_pairs}
+    return with_verdicts(case.model_copy(update={**update, "backends": backends}))
+
+
+def _statistics(case: Case, backend: BackendResult, reference: str | None, base: list[Sample]) -> dict[str, Any]:
+    """Return the derived fields of one backend, without the verdict. `base` holds the samples of the reference."""
+    labels = intervals.outliers(backend.samples)
+    samples = [s.model_copy(update={"outlier": label}) for s, label in zip(backend.samples, labels, strict=True)]
+    update = {**dict.fromkeys((*STATISTIC_FIELDS, *LATER_FIELDS)), **_costs(backend), "samples": samples}
+    if backend.status != "ok":
+        return update
+    step = intervals.step_seconds(samples)
+    if step:
+        ceiling = case.ceiling_of(backend.device)
+        update["step_seconds"] = step
+        update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
+        update["ceiling_share"] = gflops / ceiling if ceiling else None
+    update["device_step_seconds"] = intervals.step_seconds(_on_device_clock(samples))
+    update["ratio"] = _ratio(case, base, samples) if backend.instance != reference else None
+    update["gain_within_launches"] = intervals.gain_within_launches(samples)
+    update["timing_summary"] = _summary(samples)
+    return update
+
+
+def with_verdicts(case: Case) -> Case:
+    """Return the case with the verdict on each of its ratios; None where the case has no noise floor."""
+
+    def verdict(ratio: Estimate | None) -> Verdict | None:
+        return intervals.verdict(ratio, case.noise_floor) if ratio and case.noise_floor is not None else None
+
+    backends = [b.model_copy(update={"verdict": verdict(b.ratio)}) for b in case.backends]
+    pairs = [pair.model_copy(update={"verdict": verdict(pair.ratio)}) for pair in case.pairs or []]
+    return case.model_copy(update={"backends": backends, "pairs": pairs})
+
+
+def not_warm(case: Case, backend: BackendResult) -> bool:
+    """Return True where the last round of a launch was significantly faster than its first round."""
+    gain = backend.gain_within_launches
+    return gain is not None and intervals.verdict(gain, case.noise_floor) == "faster"
 
 
 def _ratio(case: Case, reference: list[Sample], other: list[Sample]) -> Estimate | None:
     return intervals.ratio(reference, other, chosen=case.launches_chosen)
 
 
-def pairs_of(case: Case) -> list[Pair]:
-    """Every two backends that are ok, once; none of a backend and its second instance, which are the noise floor's."""
+def _pairs(case: Case) -> list[Pair]:
+    """Return every two backends that are ok once, without second instances: these give the noise floor."""
     ok = [b for b in case.backends if b.status == "ok" and b.instance == b.name]
     ratios = ((b, than, _ratio(case, than.samples, b.samples)) for than, b in combinations(ok, 2))
     return [Pair(backend=b.name, than=than.name, ratio=ratio) for b, than, ratio in ratios if ratio]
 
 
+def _a_a_pairs(case: Case) -> list[Pair]:
+    """Return each second instance with the first instance of the same backend, where both are ok."""
+    ok = {b.instance: b for b in case.backends if b.status == "ok"}
+    both = ((ok[b.name], b) for b in ok.values() if b.instance != b.name and b.name in ok)
+    ratios = ((first, second, _ratio(case, first.samples, second.samples)) for first, second in both)
+    return [Pair(backend=two.instance, than=one.instance, ratio=ratio) for one, two, ratio in ratios if ratio]
+
+
 def _costs(backend: BackendResult) -> dict[str, float | None]:
-    """The medians over launches; of what has no launches (results of before they were kept), what it says itself."""
+    """Return the medians over launches; a backend without recorded launches keeps the values that it has."""
     if not backend.launches:
         return {name: getattr(backend, name) for name in COST_FIELDS}
     return {name: median(getattr(launch, name) for launch in backend.launches) for name in COST_FIELDS}
 
 
-def _held_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
-    """A backend as it is, or as `implausible` where it computes faster than the machine can."""
+def _summary(samples: list[Sample]) -> TimingSummary | None:
+    if not samples:
+        return None
+    wall = sum(s.wall_seconds for s in samples)
+    switches = [s.involuntary_switches for s in samples if s.involuntary_switches is not None]
+    return TimingSummary(
+        launches=len({s.launch for s in samples}),
+        blocks=len(samples),
+        median_step_seconds=median(s.seconds / s.steps for s in samples),
+        cpu_per_wall_second=sum(s.cpu_seconds for s in samples) / wall if wall else None,
+        switches_per_second=sum(switches) / wall if switches and wall else None,
+        outliers=sum(s.outlier for s in samples),
+        retries=sum(s.retries for s in samples),
+    )
+
+
+def _checked_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
+    """Return the backend, marked `implausible` where it computes faster than the machine can."""
     ceiling = case.ceiling_of(backend.device)
     step = intervals.step_seconds(backend.samples) if backend.status == "ok" and ceiling else None
     share = case.flops_per_step / step.median / 1e9 / ceiling if step and ceiling else 0.0
@@ -93,23 +163,7 @@ def _held_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
     return backend.model_copy(update={"status": "implausible", "reason": reason})
 
 
-def _by_device(samples: list[Sample]) -> list[Sample]:
-    """The samples by the device's clock; none where it did not keep the time of all."""
+def _on_device_clock(samples: list[Sample]) -> list[Sample]:
+    """Return the samples with the device's seconds; none where one lacks them."""
     timed = [s.model_copy(update={"seconds": s.device_seconds}) for s in samples if s.device_seconds]
     return timed if len(timed) == len(samples) else []
-
-
-def _noise_floor(case: Case, by_instance: dict[str, BackendResult]) -> float | None:
-    bounds = []
-    for second in by_instance.values():
-        first = by_instance.get(second.name)
-        if second.instance == second.name or first is None or {first.status, second.status} != {"ok"}:
-            continue
-        a_a = intervals.ratio(first.samples, second.samples, chosen=case.launches_chosen)
-        if a_a:
-            bounds.append(intervals.noise_floor(a_a))
-    return max(bounds, default=None)
-
-
-COST_FIELDS = ("startup_seconds", "first_step_seconds", "warmup_seconds")
-STATISTIC_FIELDS = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")

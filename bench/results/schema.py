@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
+from bench.statistics.intervals import Verdict as Verdict  # likewise
 from bench.terms import Status, SweepPoint, Value, When, case_title
 from pyfnn.errors import PyfnnError
 
@@ -70,6 +71,32 @@ class Pool(Value):
     file: str
 
 
+class TimingSummary(Value):
+    """Totals and rates over all timed blocks of one backend.
+
+    Attributes
+    ----------
+    launches, blocks : int
+        Number of launches with a timed block, and of timed blocks.
+    median_step_seconds : float
+        Median over the blocks, without regard to launches: the only step time of a run with one launch.
+    cpu_per_wall_second : float or None
+        CPU seconds of all threads per second of the driver's clock.
+    switches_per_second : float or None
+        Involuntary context switches; None where the system does not count them.
+    outliers, retries : int
+        Sums over the blocks of what `Sample` has of each.
+    """
+
+    launches: int = Field(ge=1)
+    blocks: int = Field(ge=1)
+    median_step_seconds: float = Field(gt=0)
+    cpu_per_wall_second: float | None = None
+    switches_per_second: float | None = None
+    outliers: int = Field(ge=0)
+    retries: int = Field(ge=0)
+
+
 class BackendIdentity(Value):
     """The names of a backend. `instance` is the name, or name@2 for the second instance of an A/A pair."""
 
@@ -115,7 +142,17 @@ class BackendReport(Value):
 
 
 class BackendResult(BackendReport, BackendIdentity):
-    """One instance of a backend in one case: its facts, its samples and the statistics of the samples."""
+    """One instance of a backend in one case: its facts, its samples and the statistics of the samples.
+
+    Statistics are None where the status is not ok.
+
+    Attributes
+    ----------
+    verdict : Verdict or None
+        Verdict on `ratio`; None where there is no ratio or the case has no noise floor.
+    gain_within_launches : Estimate or None
+        How many times faster the last round of a launch is than its first.
+    """
 
     launches: list[Launch] = []
     samples: list[Sample] = []
@@ -123,8 +160,11 @@ class BackendResult(BackendReport, BackendIdentity):
     step_seconds: Estimate | None = None
     device_step_seconds: Estimate | None = None
     ratio: Estimate | None = None
+    verdict: Verdict | None = None
     gflops: float | None = None
     ceiling_share: float | None = None
+    gain_within_launches: Estimate | None = None
+    timing_summary: TimingSummary | None = None
 
 
 class Peak(Value):
@@ -195,11 +235,15 @@ class Warned(Value):
 
 
 class Pair(Value):
-    """The ratio of two backends, above 1 where `backend` is faster than `than`; from rounds with a sample of both."""
+    """The ratio of two backends, above 1 where `backend` is faster than `than`; from rounds with a sample of both.
+
+    `verdict` is None where the case has no noise floor, and of the two instances of an A/A pair.
+    """
 
     backend: str
     than: str
     ratio: Estimate
+    verdict: Verdict | None = None
 
 
 class CaseHead(Value):
@@ -243,6 +287,8 @@ class Case(CaseHead):
         See `bench.statistics.stopping.Stop`.
     pairs : list of Pair or None
         The ratio of every two backends, of any divisions, once.
+    a_a_pairs : list of Pair or None
+        The ratio of each second instance to the first instance of the same backend; the noise floor follows from them.
     """
 
     ceiling_gflops: float | None = None
@@ -252,6 +298,7 @@ class Case(CaseHead):
     stopped: str = ""
     launches_chosen: bool = False
     pairs: list[Pair] | None = None
+    a_a_pairs: list[Pair] | None = None
     backends: list[BackendResult] = []
 
     @property

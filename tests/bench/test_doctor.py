@@ -1,6 +1,6 @@
-"""Claims about the doctor: it looks, within its time, at this machine and every backend, and leaves nothing behind.
+"""Claims about the doctor: it checks this machine and every backend within its time limit and leaves nothing behind.
 
-What it makes of made-up facts is test_advice.py's.
+Tests of warnings from made-up facts are in advice/test_advice.py.
 """
 
 import os
@@ -36,7 +36,7 @@ def Chatty(row): print('{"name": "numpy", "here": "unavailable", "openmp": []}',
 
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A backend.toml of one that is absent, one that ends its process, one that hangs, one that prints."""
+    """Write a backend.toml of backends that are absent, end their process, print, or hang."""
     (tmp_path / "doctored.py").write_text(DOCTORED)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(TESTS)]))
     hosts = {"absent": ABSENT, "dying": DYING, "chatty": CHATTY, "hanging": HANGING}
@@ -49,7 +49,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_who_is_absent_dies_or_hangs_costs_only_itself_and_nothing_is_left_running(manifest: Path) -> None:
+def test_a_backend_that_is_absent_dies_or_hangs_affects_no_other_and_leaves_no_process(manifest: Path) -> None:
     rows = [registry.find(name, [manifest]) for name in ("hanging", "numpy", "dying", "absent", "chatty")]
     start = time.perf_counter()
     hanging, numpy, dying, absent, chatty = try_all(rows, 8.0)
@@ -59,12 +59,12 @@ def test_who_is_absent_dies_or_hangs_costs_only_itself_and_nothing_is_left_runni
     assert (dying.here, "status 7" in dying.reason) == ("unavailable", True)
     assert (absent.here, absent.remedy) == ("unavailable", "write it")
     assert "no_such_module" in absent.reason
-    assert chatty.here == "available"  # what a library prints is no answer
+    assert chatty.here == "available"  # output of a library is not an answer
     assert not workers()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(manifest) in " ".join(p.info["cmdline"] or ())]
 
 
-def test_nobody_is_tried_where_nobody_is_named() -> None:
+def test_no_backend_is_tried_where_none_is_named() -> None:
     assert try_all([], 0.0) == []
     assert machine.try_frameworks([registry.find("numpy")]) == []
 
@@ -93,30 +93,32 @@ def test_the_openmp_runtimes_of_a_backends_process_are_found(manifest: Path) -> 
         ("neoversen1", None, None),
     ],
 )
-def test_kernels_are_old_where_the_cpus_level_has_newer(kernels: str, level: str | None, better: str | None) -> None:
+def test_kernels_are_old_where_the_instruction_set_of_the_cpu_has_newer_ones(
+    kernels: str, level: str | None, better: str | None
+) -> None:
     assert blas.wanted(kernels, level) == better
 
 
-def test_kernels_older_than_the_cpu_are_told_with_the_factor_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process that OpenBLAS was told to take AVX2's in, on a CPU that has AVX-512."""
+def test_a_warning_of_old_kernels_has_the_measured_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checked in a process whose OpenBLAS is set to AVX2 kernels, on a CPU with AVX-512."""
     level = description.level(describe_machine()["instruction_sets"])
     require("AVX-512", level == "v4", "a CPU that has it")
     require("an OpenBLAS in NumPy", blas_probe.of_numpy() is not None, "PyPI's NumPy")
     code = (
-        "import functools; from bench import advice, blas\n"
+        "import functools; from bench.advice.machine import MachineFacts, advice_on_machine\n"
+        "from bench.machine import blas\n"
         "blas.measure = functools.partial(blas.measure, patience=120.0)\n"
-        "facts = advice.MachineFacts(blas=blas.examine('v4'))\n"
-        "print(*advice.of_machine(facts))"
+        "print(*advice_on_machine(MachineFacts(blas=blas.examine('v4'))))"
     )
     monkeypatch.setenv(blas.VARIABLE, "Haswell")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "took Haswell kernels, older than this CPU's instruction set" in done.stdout
+    assert "uses Haswell kernels, which are older than this CPU's instruction set" in done.stdout
     assert "with OPENBLAS_CORETYPE=SkylakeX" in done.stdout
     assert "times that" in done.stdout
     assert "of the multiply-add peak" in done.stdout
 
 
-def test_a_measurement_takes_the_kernels_it_is_told_and_stays_below_the_peak() -> None:
+def test_a_measurement_uses_the_requested_kernels_and_stays_below_the_peak() -> None:
     level = description.level(describe_machine()["instruction_sets"])
     require(
         "an OpenBLAS in NumPy on a CPU with AVX2", blas_probe.of_numpy() is not None and level is not None, "x86-64"
@@ -128,13 +130,13 @@ def test_a_measurement_takes_the_kernels_it_is_told_and_stays_below_the_peak() -
     assert 0.02 * reached.peak < reached.gflops < 1.05 * reached.peak
 
 
-def test_a_measurement_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blas.measure(patience=0.01) is None
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert blas.measure() is None
 
 
-def test_the_facts_of_this_machine_are_read_and_warned_of() -> None:
+def test_the_facts_of_this_machine_are_read_and_every_warning_has_a_remedy() -> None:
     facts = machine.read_machine(describe_machine(), [])
     assert facts.memory_bytes
     assert facts.memory_available_bytes
@@ -146,26 +148,26 @@ def test_the_facts_of_this_machine_are_read_and_warned_of() -> None:
 def test_the_doctor_prints_machine_warnings_and_every_backend_with_its_remedy(
     manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "PATIENCE", 30.0)  # others may keep this machine busy
+    monkeypatch.setattr(doctor, "PATIENCE", 30.0)  # the machine may be busy
     loaded = advice.Advice("load", "others are [busy]", "wait")
     monkeypatch.setattr("bench.doctor.advice_on_machine", lambda _: (loaded,))
     (manifest.parent / "doctored.py").write_text(DOCTORED.replace('subprocess.run(["sleep", "60"])', "pass"))
     assert doctor.main(["--backend", str(manifest)]) == 0
-    said = capsys.readouterr().out
-    assert str(describe_machine()["cpu_model"]) in said
-    assert "warning: load: others are [busy]\n  to do: wait\n" in said
-    assert all(f"\n{name} (" in said for name in registry.rows([manifest]))
-    assert "absent (Python, plain): unavailable: absent cannot be imported: No module named 'no_such_module'" in said
-    assert "\n  to do: write it\n" in said
-    assert "numpy (Python, plain): available\n" in said
+    printed = capsys.readouterr().out
+    assert str(describe_machine()["cpu_model"]) in printed
+    assert "warning: load: others are [busy]\n  to do: wait\n" in printed
+    assert all(f"\n{name} (" in printed for name in registry.rows([manifest]))
+    assert "absent (Python, plain): unavailable: absent cannot be imported: No module named 'no_such_module'" in printed
+    assert "\n  to do: write it\n" in printed
+    assert "numpy (Python, plain): available\n" in printed
 
 
-def test_a_manifest_that_is_none_is_refused_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_manifest_ends_the_doctor_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.toml").write_text("[[backend]]\nname = 3\n")
     assert doctor.main(["--backend", str(tmp_path / "bad.toml")]) == 2
     assert "bad.toml" in capsys.readouterr().err
 
 
-def test_its_patience_leaves_time_for_the_rest_of_ten_seconds() -> None:
+def test_the_time_limit_of_backends_leaves_time_for_the_rest_within_ten_seconds() -> None:
     assert doctor.PATIENCE + 2 * blas.PATIENCE < 9.5
     assert availability.try_all([registry.find("numpy")], 0.0)[0].here == "not tried"

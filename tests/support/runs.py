@@ -1,8 +1,29 @@
-"""Settings of runs that are over in seconds."""
+"""Settings, options and a folder for runs that end within seconds."""
 
 import functools
+from pathlib import Path
 
+import misbehaving
+import pytest
+
+from bench import run
 from bench.measure.arm import Settings
 
-# Less of everything: two launches and short blocks, which are still long enough to catch who lies about them.
+# Two launches and short blocks, which are long enough to detect a worker with a wrong clock.
 SHORT = functools.partial(Settings, min_launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
+
+# Options of bench.run in the folder of `enter_folder`.
+TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision", "1000"]
+
+
+def enter_folder(parent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make runs short and change to an empty folder beside a suite and a manifest; return the folder."""
+    misbehaving.suite(parent / "tiny.toml")
+    deeds = {"steady": misbehaving.STEADY, "exiting": "exits hello 1"}
+    misbehaving.manifest(parent / "backend.toml", deeds)
+    monkeypatch.setattr(run, "Settings", SHORT)
+    monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)
+    here = parent / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here

@@ -1,6 +1,6 @@
-"""Claims about the warnings: each speaks of what it is for, says what to do, and is silent otherwise.
+"""Claims about the warnings: each appears for its own cause only, and has a remedy.
 
-Facts are made up here; how they are read is test_doctor.py's.
+The facts are made up; tests of reading facts are in test_doctor.py.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any
 import misbehaving
 import numpy as np
 import pytest
+from support.reports import summary_of
 from support.runs import SHORT
 from support.sample_results import events, results_of, sample_results
 
@@ -21,7 +22,6 @@ from bench.advice.machine import MACHINE_ROWS, MachineFacts, advice_on_machine
 from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.machine.blas import Blas, Throughput
-from bench.report import summary
 from bench.results.schema import Ceilings, Pool, Results, Warned
 from bench.results.store import load_results
 from bench.suites.load import load_suite
@@ -45,29 +45,29 @@ WELL = MachineFacts(
 OLD = Blas(
     "OpenBLAS 0.3.30", "Haswell", "SkylakeX", Throughput("Haswell", 125.0, 256.0), Throughput("SkylakeX", 232.0, 256.0)
 )
-WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (what is changed, words of the message)
+WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (changed facts, words of the message)
     "governor": ({"governors": ("performance", "powersave")}, "governor is powersave"),
     "load": ({"others": 1.4}, "1.4 CPUs busy"),
     "steal": ({"steal": 0.062}, "6.2 %"),
     "build": ({"build_type": "Debug"}, "a Debug build"),
     "interpreter": ({"python_debug": True}, "debug build"),
-    "blas": ({"blas": OLD}, "took Haswell kernels"),
+    "blas": ({"blas": OLD}, "uses Haswell kernels"),
     "openmp": ({"openmp": {"torch": ("/a/libgomp.so.1", "/b/libiomp5.so")}}, "torch: libgomp.so.1, libiomp5.so"),
-    "memory": ({"memory_available_bytes": GIB}, "1024 MiB of memory are free, of 16384"),
-    "cpu quota": ({"quota": 1.5}, "1.50 CPUs' time on 8 CPUs"),
+    "memory": ({"memory_available_bytes": GIB}, "only 1024 of 16384 MiB of memory are free"),
+    "cpu quota": ({"quota": 1.5}, "the time of 1.50 CPUs on 8 CPUs"),
 }
 
 
-def test_a_machine_that_is_well_has_no_warning() -> None:
+def test_a_fit_machine_has_no_warning() -> None:
     assert advice_on_machine(WELL) == ()
 
 
-def test_what_cannot_be_read_is_not_warned_of() -> None:
+def test_facts_that_cannot_be_read_cause_no_warning() -> None:
     assert advice_on_machine(MachineFacts()) == ()
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_one_thing_wrong_is_named_alone_with_what_to_do(name: str) -> None:
+def test_a_single_problem_is_named_alone_with_its_remedy(name: str) -> None:
     changes, words = WRONG[name]
     (found,) = advice_on_machine(replace(WELL, **changes))
     assert found.name == name
@@ -75,13 +75,13 @@ def test_one_thing_wrong_is_named_alone_with_what_to_do(name: str) -> None:
     assert found.remedy
 
 
-def test_every_row_of_the_machine_is_tried_here() -> None:
+def test_every_check_of_the_machine_is_tested_here() -> None:
     worst = replace(WELL, **{key: value for changes, _ in WRONG.values() for key, value in changes.items()})
     assert [one.name for one in advice_on_machine(worst)] == list(WRONG)
     assert len(MACHINE_ROWS) == len(WRONG)
 
 
-def test_old_kernels_are_told_with_their_share_of_the_peak_the_factor_and_the_setting() -> None:
+def test_a_warning_of_old_kernels_has_their_share_of_the_peak_the_factor_and_the_setting() -> None:
     (found,) = advice_on_machine(replace(WELL, blas=OLD))
     assert found.message.endswith(
         ": 125 GFLOP/s (49 % of the multiply-add peak) in float32 on one thread; "
@@ -90,20 +90,20 @@ def test_old_kernels_are_told_with_their_share_of_the_peak_the_factor_and_the_se
     assert found.remedy.startswith("export OPENBLAS_CORETYPE=SkylakeX")
 
 
-def test_of_kernels_that_newer_ones_would_not_beat_that_is_what_is_said() -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, mended=Throughput("SkylakeX", 128.0, 256.0))))
+def test_a_warning_of_old_kernels_says_where_newer_ones_are_not_faster() -> None:
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, with_fix=Throughput("SkylakeX", 128.0, 256.0))))
     assert "1.02 times that" in found.message
     assert found.remedy.startswith("nothing: ")
 
 
-def test_a_library_that_does_not_heed_the_setting_is_told_as_such() -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, mended=OLD.now)))
-    assert "does not heed OPENBLAS_CORETYPE" in found.remedy
+def test_a_warning_of_old_kernels_says_where_the_library_ignores_the_setting() -> None:
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, with_fix=OLD.now)))
+    assert "ignores OPENBLAS_CORETYPE" in found.remedy
 
 
 @pytest.mark.parametrize("now", [None, OLD.now])
-def test_old_kernels_that_could_not_be_measured_are_told_as_such(now: Throughput | None) -> None:
-    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, now=now, mended=None)))
+def test_a_warning_of_old_kernels_says_where_they_could_not_be_measured(now: Throughput | None) -> None:
+    (found,) = advice_on_machine(replace(WELL, blas=replace(OLD, now=now, with_fix=None)))
     assert "could not be measured" in found.message
     assert "times that" not in found.message
 
@@ -112,12 +112,12 @@ def test_old_kernels_that_could_not_be_measured_are_told_as_such(now: Throughput
 
 
 def changed(results: Results, **fields: Any) -> Results:
-    """The results with other fields in every case."""
+    """Return the results with changed fields in every case."""
     return results.model_copy(update={"cases": [case.model_copy(update=fields) for case in results.cases]})
 
 
 def resampled(results: Results, factor: float, **of_wall: float) -> Results:
-    """The results with samples so many times as long, and with fields that are so much of the wall time."""
+    """Return the results with blocks longer by a factor, and with fields that are shares of the wall time."""
     cases = []
     for case in results.cases:
         backends = []
@@ -138,7 +138,7 @@ def resampled(results: Results, factor: float, **of_wall: float) -> Results:
 
 @pytest.fixture(scope="module")
 def quiet() -> Results:
-    """A run of which nothing is to be said."""
+    """Return a run without any cause for a warning."""
     made = sample_results(("numpy", "cpp"), ("wine-deep", "mlp"), noise=0.001)
     host = {**made.host, "memory_bytes": 16 * GIB}
     return resampled(changed(made, noise_floor=0.02), 1.2).model_copy(update={"host": host})
@@ -149,10 +149,10 @@ def names(facts: RunFacts) -> list[str]:
 
 
 def test_a_quiet_run_has_no_warning(quiet: Results) -> None:
-    assert advice_on_run(RunFacts(quiet, steal=0.001, denormals={"wine-deep": 0.0})) == ()
+    assert advice_on_run(RunFacts(quiet, steal=0.001, subnormals={"wine-deep": 0.0})) == ()
 
 
-def test_a_noise_floor_over_3_percent_is_told_with_its_case(quiet: Results) -> None:
+def test_a_noise_floor_over_3_percent_is_reported_with_its_case(quiet: Results) -> None:
     (found,) = advice_on_run(RunFacts(changed(quiet, noise_floor=0.047)))
     assert found.name == "noise floor"
     assert f"{quiet.cases[0].title}: 4.7 %" in found.message
@@ -161,7 +161,7 @@ def test_a_noise_floor_over_3_percent_is_told_with_its_case(quiet: Results) -> N
     assert names(RunFacts(changed(quiet, noise_floor=None))) == []
 
 
-def test_a_ceiling_that_moved_by_more_than_5_percent_is_told_with_how_far(quiet: Results) -> None:
+def test_a_ceiling_that_changed_by_more_than_5_percent_is_reported_with_the_change(quiet: Results) -> None:
     def probed(when: str, v4: float, v3: float, copy: float) -> Ceilings:
         peaks = [
             {"level": level, "dtype": "float32", "threads": 1, "gflops": gflops}
@@ -178,40 +178,44 @@ def test_a_ceiling_that_moved_by_more_than_5_percent_is_told_with_how_far(quiet:
     (found,) = advice_on_run(after(180, 178, 21.2))
     assert found.name == "drift"
     assert "(multiply-adds, float32, 1 thread: -10 %; memory, copy, 2 threads: +6 %)" in found.message
-    assert names(after(192, 10, 19.2)) == []  # the level that decides is the best one
+    assert names(after(192, 10, 19.2)) == []  # only the best level counts
     assert names(RunFacts(quiet.model_copy(update={"ceilings": [probed("before", 200, 100, 20)]}))) == []
 
 
-def test_samples_shorter_than_a_block_should_be_are_told_with_their_length(quiet: Results) -> None:
+def test_samples_shorter_than_a_block_are_reported_with_their_length(quiet: Results) -> None:
     (found,) = advice_on_run(RunFacts(resampled(quiet, 0.5)))
     assert found.name == "samples too short"
     assert "numpy in wine-deep" in found.message
     assert "shorter than 50 ms" in found.message
-    assert "and 3 more" in found.message  # six arms, three of them named
+    assert "and 3 more" in found.message  # six instances, of which the message names three
 
 
-def test_a_run_that_asked_for_shorter_blocks_is_held_to_those(quiet: Results) -> None:
-    asked = quiet.model_copy(update={"settings": {**quiet.settings, "block_seconds": 0.01}})
-    assert names(RunFacts(resampled(asked, 0.5))) == []
+def test_blocks_are_compared_with_the_length_in_the_settings(quiet: Results) -> None:
+    shorter = quiet.model_copy(update={"settings": {**quiet.settings, "block_seconds": 0.01}})
+    assert names(RunFacts(resampled(shorter, 0.5))) == []
 
 
-def test_blocks_whose_process_was_kept_from_the_cpu_are_told(quiet: Results) -> None:
+def test_blocks_whose_process_was_kept_off_the_cpu_are_reported(quiet: Results) -> None:
     kept_waiting = resampled(quiet, 1.0, cpu_seconds=0.8)
     (found,) = advice_on_run(RunFacts(kept_waiting))
     assert found.name == "load"
     assert "20 %" in found.message
     assert names(RunFacts(changed(kept_waiting, threads=2))) == []
-    assert "load" not in names(RunFacts(changed(kept_waiting, members=8)))  # a call each, and a way between them
+    assert "load" not in names(
+        RunFacts(changed(kept_waiting, members=8))
+    )  # one call per network, with gaps between calls
 
 
-def test_blocks_of_many_networks_are_longer(quiet: Results) -> None:
+def test_blocks_of_many_networks_must_be_longer(quiet: Results) -> None:
     (found,) = advice_on_run(RunFacts(changed(quiet, members=8)))
     assert found.name == "samples too short"
     assert "shorter than 50 ms, of many networks 200 ms" in found.message
     assert names(RunFacts(changed(resampled(quiet, 4.0), members=8))) == []
 
 
-def test_several_openmp_runtimes_in_a_timed_process_are_told_unless_they_were_before(quiet: Results) -> None:
+def test_several_openmp_runtimes_in_a_timed_process_are_reported_unless_an_earlier_warning_names_them(
+    quiet: Results,
+) -> None:
     pools = [
         Pool(kind="openmp", library="openmp", threads=1, file="libgomp.so.1"),
         Pool(kind="openmp", library="openmp", threads=1, file="libiomp5.so"),
@@ -228,58 +232,58 @@ def test_several_openmp_runtimes_in_a_timed_process_are_told_unless_they_were_be
         assert (names(RunFacts(both.model_copy(update={"warnings": [before]}))) == []) == silent
 
 
-def test_steal_over_the_run_is_told(quiet: Results) -> None:
+def test_steal_over_the_run_is_reported(quiet: Results) -> None:
     (found,) = advice_on_run(RunFacts(quiet, steal=0.03))
     assert (found.name, "over the whole run" in found.message) == ("steal", True)
 
 
-def test_denormals_are_told_with_their_share(quiet: Results) -> None:
-    (found,) = advice_on_run(RunFacts(quiet, denormals={"wine-deep · train": 0.25, "mlp · train": 0.0}))
-    assert found.name == "denormals"
+def test_subnormals_are_reported_with_their_share(quiet: Results) -> None:
+    (found,) = advice_on_run(RunFacts(quiet, subnormals={"wine-deep · train": 0.25, "mlp · train": 0.0}))
+    assert found.name == "subnormals"
     assert "wine-deep · train: 25 %" in found.message
     assert "mlp" not in found.message
 
 
-def test_memory_near_the_limit_is_told_by_the_tighter_of_two_limits(quiet: Results) -> None:
+def test_memory_near_the_smaller_of_two_limits_is_reported(quiet: Results) -> None:
     assert names(RunFacts(quiet)) == []
     tight = quiet.model_copy(update={"host": {**quiet.host, "memory_limit_bytes": 300 * 2**20}})
     (found,) = advice_on_run(RunFacts(tight))
     assert found.name == "memory"
-    assert "270 MiB together, of 300" in found.message
+    assert "used 270 of 300 MiB of memory together" in found.message
 
 
-def test_no_sample_is_dropped_by_looking_at_it(quiet: Results) -> None:
+def test_checking_a_run_does_not_change_its_results(quiet: Results) -> None:
     before = quiet.model_dump_json()
     advice_on_run(RunFacts(resampled(quiet, 0.1), steal=1.0))
     assert quiet.model_dump_json() == before
 
 
-# Denormals, really counted -------------------------------------------------------------------------------------------
+# Subnormals, really counted ------------------------------------------------------------------------------------------
 
 
-def test_denormals_are_counted_and_zeros_are_none() -> None:
+def test_subnormals_are_counted_and_zeros_are_not() -> None:
     assert subnormals.share(np.array([0.0, 1e-40, -1e-39, 1.0], np.float32)) == 0.5
     assert subnormals.share(np.array([0.0, 1e-40, -1e-310, 1.0])) == 0.25
     assert subnormals.share(np.array([], np.float32)) == 0.0
 
 
-def test_a_theta_that_decays_into_denormals_on_its_way_is_found_and_a_sound_one_is_not(
+def test_a_theta_that_decays_into_subnormals_during_training_is_found_and_a_sound_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, workloads = load_suite("quick")
     sound = workloads["wine-shallow"].model_copy(update={"activation": "relu", "rows": 64})
-    decaying = sound.model_copy(update={"learning_rate": 0.01, "l2": 50.0})  # each step takes half of every W away
+    decaying = sound.model_copy(update={"learning_rate": 0.01, "l2": 50.0})  # each step halves W
     assert greatest_subnormal_share(CaseKey(sound, "train", "float32", 1), 500) == 0.0
 
     problem = make_problem(decaying, "float32")
     (_, b_1), _ = problem.network.layers(problem.theta)
-    b_1[:] = -100.0  # no unit is ever active: nothing but λ moves a W
+    b_1[:] = -100.0  # no unit is ever active, so only λ changes W
     monkeypatch.setattr("bench.advice.subnormals.make_problem", lambda *_: problem)
     assert greatest_subnormal_share(CaseKey(decaying, "train", "float32", 1), 500, seconds=60.0) > 0.5
-    assert greatest_subnormal_share(CaseKey(decaying, "forward", "float32", 1), 500) == 0.0  # θ stays where it is
+    assert greatest_subnormal_share(CaseKey(decaying, "forward", "float32", 1), 500) == 0.0  # θ does not change
 
 
-# Kept and shown ------------------------------------------------------------------------------------------------------
+# Stored and shown ----------------------------------------------------------------------------------------------------
 
 WARNED: Mapping[str, str] = {
     "when": "before",
@@ -290,17 +294,17 @@ WARNED: Mapping[str, str] = {
 
 
 def test_warnings_are_built_from_the_journal_and_the_summary_shows_them_before_the_numbers() -> None:
-    told = list(events(("numpy",), ("wine-deep",), {}))
-    told.insert(1, {"event": "warning", **WARNED})
-    results = results_of(told)
+    lines = list(events(("numpy",), ("wine-deep",), {}))
+    lines.insert(1, {"event": "warning", **WARNED})
+    results = results_of(lines)
     assert [one.model_dump() for one in results.warnings] == [WARNED]
-    text = summary.text(results, ())
+    text = summary_of(results)
     assert "- **governor**, before measuring: it is powersave \\| slow. To do: use cpupower" in text
     assert text.index("## Warnings") < text.index("wine-deep · train")
 
 
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a short run of numpy."""
+    """Run numpy briefly and return the folder of the results."""
     monkeypatch.setattr(run, "Settings", SHORT)
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 13)
     suite = misbehaving.suite(folder / "tiny.toml", budget=30.0)
@@ -309,13 +313,13 @@ def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return out
 
 
-def test_a_run_prints_what_it_found_before_and_after_and_keeps_it_with_the_results(
+def test_a_run_prints_warnings_before_and_after_measuring_and_adds_them_to_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said: list[RunFacts] = []
+    checked: list[RunFacts] = []
 
     def of_run(facts: RunFacts) -> tuple[Advice, ...]:
-        said.append(facts)
+        checked.append(facts)
         return (Advice("noise floor", "it was [high]", "measure again"),)
 
     monkeypatch.setattr("bench.run.advice_on_machine", lambda _: (Advice("governor", "it is slow", "use cpupower"),))
@@ -326,31 +330,31 @@ def test_a_run_prints_what_it_found_before_and_after_and_keeps_it_with_the_resul
     assert before < printed.index("tiny · train") < printed.index("warning: noise floor: it was [high].")
     kept = load_results(out)
     assert [(one.when, one.name) for one in kept.warnings] == [("before", "governor"), ("after", "noise floor")]
-    (facts,) = said
+    (facts,) = checked
     assert facts.results.cases[0].backends[0].samples
-    assert facts.denormals == {kept.cases[0].title: 0.0}
+    assert facts.subnormals == {kept.cases[0].title: 0.0}
     assert "## Warnings" in (out / "summary.md").read_text()
     assert [state.when for state in kept.host_states] == ["before", "after"]
 
 
-def test_what_cannot_be_looked_for_afterwards_costs_no_result(
+def test_a_failed_check_after_a_run_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> float:
-        raise InvalidInput("no memory for θ's way")
+        raise InvalidInput("no memory for θ")
 
     monkeypatch.setattr("bench.run.greatest_subnormal_share", fails)
     out = measured(tmp_path, monkeypatch)
-    assert "not looked for denormals: no memory for θ's way" in capsys.readouterr().out
+    assert "θ was not checked for subnormals: no memory for θ" in capsys.readouterr().out
     assert load_results(out).cases[0].backends[0].samples
 
 
-def test_results_of_before_there_were_warnings_can_be_read_and_show_no_such_section() -> None:
+def test_results_without_the_field_warnings_can_be_read_and_show_no_such_section() -> None:
     old = sample_results().model_dump(by_alias=True)
     del old["warnings"]
     assert Results.model_validate(old).warnings == []
-    assert "## Warnings" not in summary.text(Results.model_validate(old), ())
+    assert "## Warnings" not in summary_of(Results.model_validate(old))
 
 
-def test_an_advice_reads_as_a_sentence_and_what_to_do() -> None:
+def test_a_warning_reads_as_a_sentence_and_a_remedy() -> None:
     assert str(Advice("x", "it is so", "mend it")) == "x: it is so. To do: mend it"

@@ -1,4 +1,4 @@
-"""Claims about ceilings: what the probes say holds together, what they mean for a case, what is said without them."""
+"""Claims about ceilings: the probes' figures are plausible, a case has its share of them, an absence has its reason."""
 
 import json
 import os
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reports import summary_of
 from support.requirements import require
 from support.sample_results import events, results_of, sample_results
 
 from bench.ceilings import main as command
 from bench.machine import ceilings, probe
 from bench.machine.cpus import choose_cpus
-from bench.report import summary, tables
+from bench.report import tables
 from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from pyfnn import compiled, isa
@@ -26,7 +27,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(scope="module")
 def probed() -> Ceilings:
-    """Every level, dtype and traffic on one thread, as the harness probes them."""
+    """Ceilings of every level, dtype and traffic on one thread, measured as the harness does."""
     found = ceilings.measure_ceilings("before", ("float32", "float64"), [1], SECONDS)
     require("probe", not found.absent, found.absent)
     return found
@@ -36,14 +37,14 @@ def gflops(probed: Ceilings) -> dict[tuple[str, str], float]:
     return {(peak.level, peak.dtype): peak.gflops for peak in probed.peaks}
 
 
-def test_every_level_that_the_cpu_runs_is_probed_in_every_dtype(probed: Ceilings) -> None:
+def test_every_level_of_the_cpu_is_probed_in_every_dtype(probed: Ceilings) -> None:
     assert list(gflops(probed)) == [(level, dtype) for level in isa.levels() for dtype in ("float32", "float64")]
     assert [b.traffic for b in probed.bandwidths] == list(probe.TRAFFICS)
     assert all(0 < b.bytes <= 2**30 for b in probed.bandwidths)
 
 
-# The levels differ by a factor of 2 to 4 where nothing else runs; the margins leave room for a busy machine.
-def test_twice_the_lanes_do_more(probed: Ceilings) -> None:
+# On an idle machine the levels differ by a factor of 2 to 4; the margins leave room for a busy one.
+def test_twice_the_vector_lanes_do_more_operations(probed: Ceilings) -> None:
     found = gflops(probed)
     for level in isa.levels():
         assert found[level, "float32"] > 1.3 * found[level, "float64"]
@@ -51,15 +52,15 @@ def test_twice_the_lanes_do_more(probed: Ceilings) -> None:
         assert found["v3", "float32"] > 1.3 * found["v2", "float32"]
 
 
-def test_the_peak_is_that_of_registers_not_of_a_chain_that_waits_for_itself(probed: Ceilings) -> None:
-    """A single chain of scalar additions does about one operation a nanosecond; memory gives even less."""
+def test_the_peak_is_limited_by_throughput_not_by_latency_or_memory(probed: Ceilings) -> None:
+    """A single chain of scalar additions does about one operation a nanosecond; memory gives even fewer."""
     assert max(gflops(probed).values()) > 4
     fastest = max(b.gigabytes_per_second for b in probed.bandwidths)
     assert max(gflops(probed).values()) > fastest / 8, "more operations than numbers come from memory"
 
 
 @pytest.mark.usefixtures("probed")
-def test_the_probe_runs_on_the_cpus_of_the_workers_and_on_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_runs_only_on_the_cpus_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     require("affinity", hasattr(os, "sched_getaffinity"), "pinning is Linux's")
     code = "import json, os; print(json.dumps({'absent': str(sorted(os.sched_getaffinity(0)))}))"
     monkeypatch.setattr(ceilings, "_START", code)
@@ -67,8 +68,7 @@ def test_the_probe_runs_on_the_cpus_of_the_workers_and_on_no_others(monkeypatch:
     assert ceilings.measure_ceilings("after", ("float32",), [1]).absent == f"[{cpu}]"
 
 
-def test_what_a_level_was_not_compiled_for_is_not_in_its_loop() -> None:
-    """The loops' own instructions: packed multiply-adds on registers alone, as many as there are chains."""
+def test_the_loop_of_a_level_has_one_packed_multiply_add_a_chain_on_registers_alone() -> None:
     objdump = subprocess.run(["which", "objdump"], capture_output=True, text=True, check=False).stdout.strip()
     require("objdump", bool(objdump), "install binutils")
     require("x86-64-v3", "v3" in compiled.build_info().LEVELS, "a compiler for x86-64-v3")
@@ -83,7 +83,7 @@ def test_what_a_level_was_not_compiled_for_is_not_in_its_loop() -> None:
         for kind in ("ps", "pd"):
             fused = [line for line in lines if "vfmadd" in line and f"{kind} " in line and register in line]
             assert len(fused) == chains
-            assert not any("(" in line for line in fused), "a sum is in memory"
+            assert not any("(" in line for line in fused), "an operand is in memory"
 
 
 @pytest.mark.parametrize(
@@ -95,19 +95,19 @@ def test_what_a_level_was_not_compiled_for_is_not_in_its_loop() -> None:
         (lambda m: m.bandwidth("read", 0, MEBIBYTE, 0.01), "threads = 0: must be at least 1"),
     ],
 )
-def test_a_probe_refuses_what_it_cannot_measure(probed: Ceilings, call: Any, words: str) -> None:
+def test_a_probe_refuses_invalid_arguments(probed: Ceilings, call: Any, words: str) -> None:
     del probed
     with pytest.raises(ValueError, match=words):
         call(probe._module(isa.best()))
 
 
-def test_more_threads_than_cpus_still_end(probed: Ceilings) -> None:
+def test_a_probe_with_more_threads_than_cpus_ends(probed: Ceilings) -> None:
     del probed
     assert probe._module(isa.best()).peak("float32", 4, 0.01) > 0
     assert probe._module(isa.best()).bandwidth("triad", 3, MEBIBYTE, 0.01) > 0
 
 
-def test_without_compiled_parts_the_probe_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_native_parts_the_probe_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> tuple[str, ...]:
         raise BackendUnavailable("nothing is compiled", "compile it")
 
@@ -119,14 +119,12 @@ def test_without_compiled_parts_the_probe_says_why(monkeypatch: pytest.MonkeyPat
     ("code", "words"),
     [
         ("import sys; sys.exit('no such thing')", "the probe ended with status 1: no such thing"),
-        ("import os; os.abort()", "the probe ended with status -6: it said nothing"),
-        ("import time; time.sleep(60)", "the probe was silent for 1 s"),
-        ('print(\'{"peaks": [{}], "bandwidths": []}\')', "the probe measured nonsense: Field required"),
+        ("import os; os.abort()", "the probe ended with status -6: no output"),
+        ("import time; time.sleep(60)", "the probe gave no answer within 1 s"),
+        ('print(\'{"peaks": [{}], "bandwidths": []}\')', "the probe gave an invalid answer: Field required"),
     ],
 )
-def test_a_probe_that_fails_is_told_and_costs_nothing_else(
-    code: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_probe_is_reported_and_raises_no_error(code: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "_START", code)
     monkeypatch.setattr(ceilings, "_PATIENCE", 1.0)
     found = ceilings.measure_ceilings("before", ("float32",), [1])
@@ -134,7 +132,7 @@ def test_a_probe_that_fails_is_told_and_costs_nothing_else(
 
 
 def test_the_command_prints_every_probe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    made_up = Ceilings.model_validate(said("before", 250.0))
+    made_up = Ceilings.model_validate(probe_event("before", 250.0))
     monkeypatch.setattr("bench.ceilings.measure_ceilings", lambda *_, **__: made_up)
     assert command([]) == 0
     assert "multiply-adds, float32, v4" in capsys.readouterr().out
@@ -145,10 +143,10 @@ def test_the_command_prints_every_probe(capsys: pytest.CaptureFixture[str], monk
     assert "no probe: no compiler" in capsys.readouterr().out
 
 
-# What follows for a run -----------------------------------------------------------------------------------------------
+# Shares of the ceiling in results -------------------------------------------------------------------------------------
 
 
-def said(when: str, gflops: float, dtype: str = "float32", threads: int = 1) -> dict[str, Any]:
+def probe_event(when: str, gflops: float, dtype: str = "float32", threads: int = 1) -> dict[str, Any]:
     return {
         "when": when,
         "peaks": [
@@ -160,7 +158,7 @@ def said(when: str, gflops: float, dtype: str = "float32", threads: int = 1) -> 
 
 
 def run_with(*probes: dict[str, Any]) -> Results:
-    """A made-up run with these probes."""
+    """Return the results of a simulated run with these probes."""
     run, *rest = events(("numpy", "cpp", "cpp-tuned"), ("wine-deep",), {})
     return results_of([run, *({"event": "ceilings", **probe} for probe in probes), *rest])
 
@@ -169,41 +167,41 @@ def by_name(outcome: Results) -> dict[str, BackendResult]:
     return {b.instance: b for b in outcome.cases[0].backends}
 
 
-def test_the_ceiling_of_a_case_is_the_better_of_before_and_after_of_its_dtype_and_threads() -> None:
-    others = (said("before", 900.0, dtype="float64"), said("after", 800.0, threads=2))
-    assert run_with(said("before", 100.0), said("after", 120.0), *others).cases[0].ceiling_gflops == 120
-    assert run_with(said("before", 130.0), said("after", 120.0), *others).cases[0].ceiling_gflops == 130
+def test_the_ceiling_of_a_case_is_the_higher_of_before_and_after_for_its_dtype_and_threads() -> None:
+    others = (probe_event("before", 900.0, dtype="float64"), probe_event("after", 800.0, threads=2))
+    assert run_with(probe_event("before", 100.0), probe_event("after", 120.0), *others).cases[0].ceiling_gflops == 120
+    assert run_with(probe_event("before", 130.0), probe_event("after", 120.0), *others).cases[0].ceiling_gflops == 130
 
 
 def test_the_share_is_the_steps_operations_over_time_and_ceiling() -> None:
-    outcome = run_with(said("before", 100.0))
+    outcome = run_with(probe_event("before", 100.0))
     for b in outcome.cases[0].backends:
         assert b.gflops is not None
         assert b.ceiling_share == pytest.approx(b.gflops / 100)
 
 
-def test_who_is_faster_than_the_machine_is_implausible_and_has_no_time_nor_ratio() -> None:
-    fast = by_name(run_with(said("before", 1000.0)))["cpp-tuned"].gflops
+def test_a_backend_above_the_ceiling_is_implausible_and_has_no_time_and_no_ratio() -> None:
+    fast = by_name(run_with(probe_event("before", 1000.0)))["cpp-tuned"].gflops
     assert fast is not None
-    assert by_name(run_with(said("before", fast / 1.04)))["cpp-tuned"].status == "ok"
-    outcome = run_with(said("before", fast / 1.2))
+    assert by_name(run_with(probe_event("before", fast / 1.04)))["cpp-tuned"].status == "ok"
+    outcome = run_with(probe_event("before", fast / 1.2))
     backend = by_name(outcome)["cpp-tuned"]
     assert backend.status == "implausible"
     assert "1.20 of the best multiply-add probe" in backend.reason
     assert (backend.step_seconds, backend.ratio, backend.gflops, backend.ceiling_share) == (None,) * 4
     assert backend.samples, "raw samples are kept"
     assert by_name(outcome)["cpp"].status == "ok"
-    assert "implausible" in summary.text(outcome, [])
+    assert "implausible" in summary_of(outcome)
 
 
-def test_an_implausible_reference_is_stood_in_for() -> None:
-    outcome = run_with(said("before", 1e-3))
+def test_a_case_of_implausible_backends_has_no_reference() -> None:
+    outcome = run_with(probe_event("before", 1e-3))
     assert {b.status for b in outcome.cases[0].backends} == {"implausible"}
     assert outcome.cases[0].reference is None
 
 
-def test_results_with_ceilings_survive_the_disk_and_an_edit_is_seen(tmp_path: Path) -> None:
-    outcome = run_with(said("before", 100.0), said("after", 110.0))
+def test_results_with_ceilings_load_as_saved_and_an_edit_is_detected(tmp_path: Path) -> None:
+    outcome = run_with(probe_event("before", 100.0), probe_event("after", 110.0))
     path = save_results(outcome, tmp_path)
     assert load_results(tmp_path) == outcome
     data = json.loads(path.read_text())
@@ -219,45 +217,45 @@ def test_results_with_ceilings_survive_the_disk_and_an_edit_is_seen(tmp_path: Pa
 
 
 def test_both_probes_are_in_the_summary_with_their_bandwidth() -> None:
-    text = summary.text(run_with(said("before", 100.0), said("after", 110.0)), [])
+    text = summary_of(run_with(probe_event("before", 100.0), probe_event("after", 110.0)))
     assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 | 110 |" in text
     assert "| memory, triad over 1024 MiB | 1 | GB/s | 12.5 | 12.5 |" in text
     assert "of peak" in text
     assert "Peak: 110 GFLOP/s, the best multiply-add probe of float32 on 1 thread." in text
 
 
-def test_a_run_cut_short_has_the_first_probe_alone() -> None:
-    text = summary.text(run_with(said("before", 100.0)), [])
+def test_a_run_cut_short_shows_only_the_first_probe() -> None:
+    text = summary_of(run_with(probe_event("before", 100.0)))
     assert "| multiply-adds, float32, v4 | 1 | GFLOP/s | 100 |\n" in text
 
 
-def test_a_run_without_probes_says_why_and_has_no_share() -> None:
+def test_a_run_without_probes_shows_the_reason_and_has_no_share() -> None:
     run, *rest = (e for e in events(("numpy", "cpp"), ("wine-deep",), {}))
     bare = [{k: v for k, v in event.items() if k != "ceiling_gflops"} for event in rest]
     why = {"event": "ceilings", "when": "before", "absent": "nothing is compiled"}
     outcome = results_of([run, why, *bare])
     assert outcome.cases[0].ceiling_gflops is None
     assert {b.ceiling_share for b in outcome.cases[0].backends} == {None}
-    assert "Not probed before the measurement: nothing is compiled" in summary.text(outcome, [])
+    assert "Not probed before the measurement: nothing is compiled" in summary_of(outcome)
     assert tables.ceilings_table(outcome.ceilings) is None
 
 
-def test_what_the_machine_was_doing_is_kept_and_shown_as_far_as_it_is_known() -> None:
+def test_known_facts_of_the_machines_state_are_kept_and_shown() -> None:
     run, *rest = events(("numpy", "cpp"), ("wine-deep",), {})
     before = {"event": "host_state", "when": "before", "busy_cpus": 0.25, "steal": 0.011, "load_1min": 0.52}
     after = {"event": "host_state", "when": "after", "busy_cpus": 1.5, "memory_available_bytes": 2**30}
     outcome = results_of([run, before, *rest, after])
     assert [(state.when, state.steal) for state in outcome.host_states] == [("before", 0.011), ("after", None)]
-    text = summary.text(outcome, [])
+    text = summary_of(outcome)
     assert "| busy CPUs | 0.25 | 1.5 |\n| steal, % | 1.1 |  |\n| load, 1 minute | 0.52 |  |\n" in text
     assert "| available memory, MiB |  | 1024 |" in text
     assert "temperature" not in text
 
 
-def test_a_made_up_run_has_no_probes() -> None:
+def test_the_sample_results_have_no_probes() -> None:
     assert sample_results().ceilings == []
 
 
-def test_the_probe_of_a_level_is_not_loaded_with_the_harness() -> None:
-    code = "import sys, bench.run; sys.exit(any('_probe' in name for name in sys.modules))"
+def test_importing_the_harness_loads_no_probe() -> None:
+    code = "import sys, bench.run; sys.exit(any('._probe_' in name for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

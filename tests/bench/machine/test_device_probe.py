@@ -1,6 +1,6 @@
-"""Claims about the probe of CUDA devices, run on the CPU (tests/cuda_on_cpu): it does what it counts.
+"""Claims about the probe of CUDA devices, run on the CPU (tests/cuda_on_cpu): it does the work that it counts.
 
-Its speed, and the matrix units' own instructions, which are only compiled here, are test_gpu.py's.
+test_gpu.py tests its speed on a GPU, and the instructions of the matrix units, which are only compiled here.
 """
 
 import re
@@ -50,7 +50,7 @@ def burst_of(probe: Probe, unit: str, rounds: int, blocks: int = 2) -> Burst:
 
 @pytest.mark.parametrize("unit", EVERY_UNIT)
 def test_a_chain_that_adds_1_in_each_step_counts_the_steps(probe: Probe, device: Device, unit: str) -> None:
-    """Chains start at 0 to 7; x <- x * 1 + 1 makes of them what the closed form says, exactly, in either type."""
+    """Chains start at 0 to 7; x <- x * 1 + 1 gives the exact sum of the closed form in either dtype."""
     for rounds, blocks in ((1, 1), (3, 2)):
         burst = burst_of(probe, unit, rounds, blocks)
         assert burst.sum == burst.chains * (3.5 + burst.steps)
@@ -67,14 +67,14 @@ def test_twice_the_rounds_are_twice_the_operations(probe: Probe, unit: str) -> N
 
 
 @pytest.mark.parametrize("unit", ["FNN_PROBE_FLOAT32", "FNN_PROBE_FLOAT64"])
-def test_chains_as_they_are_timed_stay_near_1(probe: Probe, unit: str) -> None:
+def test_chains_with_the_timed_factors_stay_near_1(probe: Probe, unit: str) -> None:
     burst = probe.multiply_adds(unit, 4, 1)
     assert burst is not None
     assert burst.sum == pytest.approx(burst.chains, rel=1e-6)
 
 
-def test_a_copy_arrives_whole_at_any_length(probe: Probe, device: Device) -> None:
-    for packs in (1, 255, 256 * 3 + 1, 256 * 64 + 17):  # within a block, beyond one, in fours and what is left of them
+def test_a_copy_is_complete_at_any_length(probe: Probe, device: Device) -> None:
+    for packs in (1, 255, 256 * 3 + 1, 256 * 64 + 17):  # within a block, beyond one, in fours and the rest
         source = np.random.default_rng(packs).integers(0, 256, 16 * packs).astype(np.uint8)
         burst, arrived = probe.copy(source.nbytes, 2, source)
         assert arrived is not None
@@ -104,11 +104,11 @@ CALLS: tuple[Callable[[Probe], object], ...] = (
 )
 
 
-FREED = 4  # at most, in a call: two arrays and two events
+FREED = 4  # at most, in a call: two arrays and two events; errors of freeing are not reported
 
 
 def words_of(call: Callable[[], object]) -> str | None:
-    """Of the error that it raises; None where it raises none."""
+    """Return the message of the error that the call raises; None if it raises none."""
     try:
         call()
     except PyfnnError as error:
@@ -117,7 +117,7 @@ def words_of(call: Callable[[], object]) -> str | None:
 
 
 @pytest.mark.parametrize("call", range(len(CALLS)))
-def test_every_call_of_cuda_that_fails_is_told_and_leaves_nothing_behind(
+def test_every_failed_cuda_call_is_reported_and_leaves_no_memory_behind(
     call: int, probe: Probe, device: Device
 ) -> None:
     CALLS[call](probe)
@@ -126,12 +126,12 @@ def test_every_call_of_cuda_that_fails_is_told_and_leaves_nothing_behind(
     silent = 0
     for number in range(1, device.calls + 1):
         device.fail_at(number)
-        told = words_of(lambda: CALLS[call](probe))
+        message = words_of(lambda: CALLS[call](probe))
         device.fail_at(0)
-        assert told is None or ": " in told
+        assert message is None or ": " in message
         assert device.left == []
-        silent += told is None
-    assert silent <= FREED, "who frees has nobody to tell; all others have"
+        silent += message is None
+    assert silent <= FREED, "only errors of freeing may go unreported"
     CALLS[call](probe)
 
 
@@ -144,12 +144,12 @@ def test_every_call_of_cuda_that_fails_is_told_and_leaves_nothing_behind(
         (lambda probe: probe.copy(16, 0), "passes at least 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_by_name(call: Callable[[Probe], object], words: str, probe: Probe) -> None:
+def test_invalid_arguments_are_refused_by_name(call: Callable[[Probe], object], words: str, probe: Probe) -> None:
     with pytest.raises(PyfnnError, match=words):
         call(probe)
 
 
-def test_without_a_device_the_reason_is_told(library: Path, device: Device) -> None:
+def test_without_a_device_the_reason_is_given(library: Path, device: Device) -> None:
     device.devices(0)
     with pytest.raises(BackendUnavailable, match="no CUDA device"):
         Probe(library)
@@ -164,20 +164,20 @@ def test_an_answer_has_every_unit_of_every_dtype_and_the_memory(
     monkeypatch.setattr(device_probe, "_BURST", 1e-4)
     monkeypatch.setattr(device_probe, "_LEAST", 2**14)
     monkeypatch.setattr(device_probe, "_CACHES", 0)
-    said = device_probe.answer(["float32", "float64"], 1e-3, library)
-    found = [(peak["dtype"], peak["level"]) for peak in said["peaks"]]
+    answer = device_probe.answer(["float32", "float64"], 1e-3, library)
+    found = [(peak["dtype"], peak["level"]) for peak in answer["peaks"]]
     assert found == [("float32", "sm_90"), ("float64", "sm_90"), ("float64", "sm_90 matrix units")]
-    assert all(peak["gflops"] > 0 and peak["device"] == "cuda" for peak in said["peaks"])
-    (memory,) = said["bandwidths"]
+    assert all(peak["gflops"] > 0 and peak["device"] == "cuda" for peak in answer["peaks"])
+    (memory,) = answer["bandwidths"]
     assert (memory["traffic"], memory["bytes"]) == ("copy", 2**15)
     assert memory["gigabytes_per_second"] > 0
 
 
-PRODUCTS = {75: [], 80: ["m8n8k4"] * 8, 90: ["m16n8k16"]}  # of 16 x 16 by 16 x 8, on the matrix units of each
+PRODUCTS = {75: [], 80: ["m8n8k4"] * 8, 90: ["m16n8k16"]}  # instructions of a 16 x 16 by 16 x 8 product, by capability
 
 
 @pytest.mark.parametrize("capability", PRODUCTS)
-def test_what_is_only_compiled_has_its_instructions_in_the_loop_and_nothing_in_memory(
+def test_compiled_kernels_have_their_instructions_in_the_loop_and_no_local_memory(
     capability: int, tmp_path: Path
 ) -> None:
     nvcc = shutil.which("nvcc")
@@ -194,4 +194,4 @@ def test_what_is_only_compiled_has_its_instructions_in_the_loop_and_nothing_in_m
     (copied,) = (body for name, body in kernels.items() if "copied" in name)
     assert len(re.findall(r"ld\.global\.nc\.v4|ld\.global\.v4", copied)) >= 5
     assert len(re.findall(r"st\.global\.v4", copied)) >= 5
-    assert not any(".local" in body for body in kernels.values()), "something is kept in memory"
+    assert not any(".local" in body for body in kernels.values()), "registers are spilled to memory"

@@ -1,4 +1,4 @@
-"""Claims about the description of the machine that every result carries."""
+"""Claims about the description of the machine in every result."""
 
 import json
 import os
@@ -16,22 +16,22 @@ from pyfnn.errors import BackendUnavailable
 
 
 def test_the_machine_is_described_in_json() -> None:
-    said = describe_machine()
-    assert json.loads(json.dumps(said, allow_nan=False)) == said
-    assert said["memory_bytes"] > 2**20
-    assert said["logical_cpus"] >= 1
-    assert all(said[key] for key in ("cpu_model", "architecture", "system", "python", "numpy", "pyfnn"))
+    machine = describe_machine()
+    assert json.loads(json.dumps(machine, allow_nan=False)) == machine
+    assert machine["memory_bytes"] > 2**20
+    assert machine["logical_cpus"] >= 1
+    assert all(machine[key] for key in ("cpu_model", "architecture", "system", "python", "numpy", "pyfnn"))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
-def test_the_cpus_counted_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_usable_cpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert describe_machine()["usable_cpus"] == 1
 
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A made-up root of a Linux without any file in it."""
+    """Root folder of a simulated Linux, without any file."""
     monkeypatch.setattr(description, "_SYS", tmp_path / "sys")
     monkeypatch.setattr(description, "_ROOT", tmp_path)
     monkeypatch.setattr(description, "usable_cpus", lambda: {0, 1})
@@ -46,7 +46,7 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.mark.usefixtures("system")
-def test_what_no_file_tells_is_unknown_and_not_guessed() -> None:
+def test_facts_without_a_file_are_unknown_and_not_guessed() -> None:
     assert (description.governors(), description.turbo(), description.container(), description.memory_limit()) == (
         [],
         None,
@@ -56,7 +56,7 @@ def test_what_no_file_tells_is_unknown_and_not_guessed() -> None:
     assert (description.caches(), description.smt(None, 4), description.virtual_machine([])) == ({}, None, None)
 
 
-def test_governors_are_those_of_the_usable_cpus_each_once(system: Path) -> None:
+def test_governors_of_usable_cpus_are_listed_once(system: Path) -> None:
     for number, name in enumerate(("powersave", "powersave", "performance")):
         write(system / f"sys/devices/system/cpu/cpu{number}/cpufreq/scaling_governor", name)
     assert description.governors() == ["powersave"]
@@ -76,20 +76,20 @@ def test_turbo_is_read_from_either_driver(file: str, text: str, on: bool, system
     assert description.turbo() is on
 
 
-def test_caches_are_by_level_without_that_of_instructions(system: Path) -> None:
-    for index, said in enumerate((("1", "Data", "32K"), ("1", "Instruction", "64K"), ("3", "Unified", "32768K"))):
-        for name, text in zip(("level", "type", "size"), said, strict=True):
+def test_caches_are_listed_by_level_without_instruction_caches(system: Path) -> None:
+    for index, cache in enumerate((("1", "Data", "32K"), ("1", "Instruction", "64K"), ("3", "Unified", "32768K"))):
+        for name, text in zip(("level", "type", "size"), cache, strict=True):
             write(system / f"sys/devices/system/cpu/cpu0/cache/index{index}/{name}", text)
     assert description.caches() == {"1": 2**15, "3": 2**25}
 
 
-def test_smt_is_what_the_kernel_says_or_more_cpus_than_cores(system: Path) -> None:
+def test_smt_is_read_from_the_kernel_or_follows_from_more_cpus_than_cores(system: Path) -> None:
     assert (description.smt(4, 8), description.smt(4, 4)) == (True, False)
     write(system / "sys/devices/system/cpu/smt/active", "0")
     assert description.smt(4, 8) is False
 
 
-def test_a_container_and_its_limit_of_memory_are_told(system: Path) -> None:
+def test_a_container_and_its_memory_limit_are_recognised(system: Path) -> None:
     write(system / "proc/1/cgroup", "0::/kubepods/pod1")
     assert description.container() == "kubepods"
     write(system / ".dockerenv", "")
@@ -100,13 +100,13 @@ def test_a_container_and_its_limit_of_memory_are_told(system: Path) -> None:
     assert description.memory_limit() is None
 
 
-def test_a_virtual_machine_is_told_by_the_cpus_flag_and_named_where_it_has_a_name(system: Path) -> None:
+def test_a_virtual_machine_is_recognised_by_the_cpus_flag_and_named_if_it_has_a_name(system: Path) -> None:
     assert description.virtual_machine(["hypervisor"]) == "yes"
     write(system / "sys/class/dmi/id/product_name", "KVM")
     assert description.virtual_machine(["hypervisor"]) == "KVM"
 
 
-def test_memory_that_is_free_is_the_tighter_of_the_machines_and_the_groups(
+def test_available_memory_is_the_lesser_of_the_machines_and_the_control_groups(
     system: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has = SimpleNamespace(total=2**34, available=2**33)
@@ -123,7 +123,7 @@ def test_memory_that_is_free_is_the_tighter_of_the_machines_and_the_groups(
     assert description.available_memory() == 2**20
 
 
-def test_memory_of_an_older_control_group_is_read_too(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_version_1_control_group_is_read(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=2**34, available=2**33))
     group = system / "sys/fs/cgroup/memory"
     write(group / "memory.limit_in_bytes", str(2**31))
@@ -132,7 +132,7 @@ def test_memory_of_an_older_control_group_is_read_too(system: Path, monkeypatch:
     assert description.available_memory() == 2**30 + 2**28 + 5
 
 
-def test_a_quota_of_cpu_time_is_told_in_cpus(system: Path) -> None:
+def test_a_quota_of_cpu_time_is_given_in_cpus(system: Path) -> None:
     assert description.cpu_quota() is None
     write(system / "sys/fs/cgroup/cpu.max", "max 100000")
     assert description.cpu_quota() is None
@@ -140,7 +140,7 @@ def test_a_quota_of_cpu_time_is_told_in_cpus(system: Path) -> None:
     assert description.cpu_quota() == 1.5
 
 
-def test_an_older_control_groups_quota_is_read_too(system: Path) -> None:
+def test_the_quota_of_a_version_1_control_group_is_read(system: Path) -> None:
     write(system / "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1")
     write(system / "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")
     assert description.cpu_quota() is None
@@ -148,34 +148,34 @@ def test_an_older_control_groups_quota_is_read_too(system: Path) -> None:
     assert description.cpu_quota() == 0.5
 
 
-def test_levels_need_all_of_their_instruction_sets() -> None:
+def test_a_level_needs_all_its_instruction_sets() -> None:
     avx512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
     assert description.level({*avx512, "avx2", "fma"}) == "v4"
     assert description.level({"avx512f", "avx2", "fma"}) == "v3"
     assert description.level({"sse4_2"}) is None
 
 
-def test_use_is_what_was_counted_between_two_times_and_steal_no_work_of_ours() -> None:
+def test_cpu_use_is_the_difference_of_two_readings_and_steal_is_not_busy() -> None:
     before, after = CpuTimes(100.0, 40.0, 1.0, 2), CpuTimes(110.0, 45.0, 2.0, 2)
     assert after.since(before) == (1.0, 0.1)
     assert after._replace(steal=None).since(before).steal is None
     assert before.since(before) == (None, None)
 
 
-def test_a_busy_cpu_is_counted_as_one() -> None:
+def test_a_busy_process_counts_as_one_busy_cpu() -> None:
     before, end = description.cpu_times(), time.perf_counter() + 0.4
     while time.perf_counter() < end:
         pass
-    assert (description.cpu_times().since(before).busy_cpus or 0.0) > 0.3  # others may have had a part of it
+    assert (description.cpu_times().since(before).busy_cpus or 0.0) > 0.3  # other processes may take part of the time
 
 
-def test_it_says_how_the_native_parts_were_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_build_settings_of_the_native_parts_are_included(monkeypatch: pytest.MonkeyPatch) -> None:
     built = SimpleNamespace(C_FLAGS="-O3", C_COMPILER="GNU 12", SOURCES={"x": {}}, __name__="pyfnn._build_info")
     monkeypatch.setattr(compiled, "build_info", lambda: built)
     assert description.build_info() == {"c_flags": "-O3", "c_compiler": "GNU 12"}
 
 
-def test_it_says_why_there_are_no_native_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_absent_native_parts_is_included(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise BackendUnavailable("nothing is compiled", "compile it")
 

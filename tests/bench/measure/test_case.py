@@ -26,7 +26,7 @@ from bench.measure.errors import (
     status_of,
 )
 from bench.measure.session import Block, Session
-from bench.report.rows import case_rows
+from bench.report.views import case_view
 from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Case
@@ -298,7 +298,7 @@ def test_a_backend_that_keeps_getting_faster_is_marked_as_not_steady(
     restless = case.backends[1]
     assert restless.status == "ok"
     assert not all(launch.settled for launch in restless.launches)
-    assert any("Had not settled" in note and "restless" in note for note in case_rows(case, "steady").notes)
+    assert any("No steady state" in note and "restless" in note for note in case_view(case, "steady").notes)
 
 
 def test_every_launch_records_the_time_of_its_start_and_of_its_first_step(measure: Measure) -> None:

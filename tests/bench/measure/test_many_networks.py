@@ -16,7 +16,8 @@ from bench.measure.case import CaseRun
 from bench.measure.errors import Implausible, ParityFailed
 from bench.measure.networks import ManyNetworks, networks_of
 from bench.measure.session import Block, Session
-from bench.report import figures, rows, tables
+from bench.report import figures, tables, views
+from bench.report.run_view import run_view
 from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, Case, Results
@@ -203,21 +204,21 @@ def results_with(members: int) -> Results:
 
 def test_a_report_shows_steps_a_second_for_many_networks_only() -> None:
     for members in (1, 256):
-        (shown,) = rows.case_views(results_with(members))
+        (shown,) = views.case_views(results_with(members))
         table = tables.case_table(shown)
         drawn = [
             text.get_text()
-            for _, figure in figures.figures(results_with(members))
+            for _, figure in figures.figures(run_view(results_with(members)))
             for text in figure.findobj(match=None)
             if hasattr(text, "get_text")
         ]
         assert ("network-steps/s" in table.columns) == (members > 1)
-        assert any("256 networks at once" in note for note in table.notes) == (members > 1)
+        assert any("256 networks are trained at once" in note for note in table.notes) == (members > 1)
         assert any(text.endswith("M/s") for text in drawn) == (members > 1)
         assert any(text.startswith("Network-step time") for text in drawn) == (members > 1)
-        for row in shown.rows:
-            assert row.step is not None
-            assert row.rate == (format.rate_text(1 / row.step.value) if members > 1 else "")
+        for backend in shown.backends:
+            assert backend.step is not None
+            assert backend.rate == (format.rate_text(1 / format.centre_of(backend.step)) if members > 1 else "")
         assert {len(cells) for _, section in table.sections for cells in section} == {len(table.columns)}
 
 

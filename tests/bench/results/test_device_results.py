@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.reports import summary_of
 from support.sample_results import ceilings_line, events, results_of
 
 from bench import format
 from bench.arguments import chosen_rows, chosen_suite, parser
-from bench.report import figures, rows, summary, tables
+from bench.report import figures, tables, views
 from bench.report.drawing import ROOF
+from bench.report.run_view import run_view
 from bench.results import derive
 from bench.results.schema import BackendResult, Results, ResultsError
 from bench.results.store import load_results, save_results
@@ -67,13 +69,13 @@ def test_without_a_probe_of_the_device_there_is_no_share_of_the_peak_and_a_note_
     outcome = results_with_device(ceilings_line(None))
     assert backend(outcome).ceiling_share is None
     assert backend(outcome, "numpy").ceiling_share is not None
-    assert "cuda was not probed, so its backends have no share of a peak" in summary.text(outcome, [])
+    assert "cuda was not probed, so its backends have no share of a peak" in summary_of(outcome)
 
 
 def test_the_table_shows_the_devices_time_beside_the_wall_time_where_there_is_one() -> None:
-    (case, _) = rows.case_views(results_with_device(share=0.99))
+    (case, _) = views.case_views(results_with_device(share=0.99))
     table = tables.case_table(case)
-    column = table.columns.index(f"by its device's clock, {case.unit.name}")
+    column = table.columns.index(f"by the device's clock, {case.unit.name}")
     cells = {row[0]: row[column] for _, group in table.sections for row in group}
     assert cells["numpy"] == ""
     step, on_device = (
@@ -85,21 +87,21 @@ def test_the_table_shows_the_devices_time_beside_the_wall_time_where_there_is_on
     assert on_device.median == pytest.approx(0.99 * step.median)
     assert cells["cpp-tuned"].startswith(format.number(on_device.median / case.unit.seconds)[:3])
     assert not any(
-        "device" in column for column in tables.case_table(rows.case_views(results_with_device())[0]).columns
+        "device" in column for column in tables.case_table(views.case_views(results_with_device())[0]).columns
     )
 
 
 def test_a_note_names_backends_whose_device_time_is_far_below_the_wall_time() -> None:
-    words = "By its device's clock less passed than 95 % of the step time of cpp-tuned (90 %)"
-    assert words in summary.text(results_with_device(share=0.9), [])
-    assert "By its device's clock less" not in summary.text(results_with_device(share=0.96), [])
+    words = "cpp-tuned kept its device busy for only 90 % of its step time."
+    assert words in summary_of(results_with_device(share=0.9))
+    assert "busy for only" not in summary_of(results_with_device(share=0.96))
 
 
 def test_a_backend_has_no_device_time_if_one_sample_lacks_it() -> None:
     outcome = results_with_device(share=0.9)
     samples = backend(outcome).samples
-    assert derive._by_device(samples) != []
-    assert derive._by_device([*samples[1:], samples[0].model_copy(update={"device_seconds": None})]) == []
+    assert derive._on_device_clock(samples) != []
+    assert derive._on_device_clock([*samples[1:], samples[0].model_copy(update={"device_seconds": None})]) == []
 
 
 def test_the_results_of_a_device_are_read_as_saved_and_an_edit_is_found(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_the_results_of_a_device_are_read_as_saved_and_an_edit_is_found(tmp_path
 
 def test_the_roofline_has_a_roof_for_each_device_and_a_point_for_each_backend() -> None:
     outcome = results_with_device(ceilings_line(9e4))
-    drawn = dict(figures.figures(outcome))
+    drawn = dict(figures.figures(run_view(outcome)))
     (axes,) = drawn["roofline_train_float32_1t"].axes
     roofs = [line for line in axes.lines if line.get_gid() == ROOF]
     assert [line.get_label() for line in roofs] == ["cpu", "cuda"]
@@ -134,12 +136,14 @@ def test_the_roofline_has_a_roof_for_each_device_and_a_point_for_each_backend() 
     hollow = [line for line in points if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 2
     assert {float(np.asarray(line.get_xdata())[0]) for line in points} == {2.0}
-    assert "roofline_train_float32_1t" not in dict(figures.figures(results_with_device()))
+    assert "roofline_train_float32_1t" not in dict(figures.figures(run_view(results_with_device())))
 
 
 def test_every_point_of_the_roofline_is_in_the_legend_with_its_own_look() -> None:
     (figure,) = (
-        drawn for stem, drawn in figures.figures(results_with_device(ceilings_line(9e4))) if stem.startswith("roofline")
+        drawn
+        for stem, drawn in figures.figures(run_view(results_with_device(ceilings_line(9e4))))
+        if stem.startswith("roofline")
     )
     (axes,) = figure.axes
     points = {str(line.get_label()): line for line in axes.lines if line.get_marker() not in ("None", "")}
@@ -163,17 +167,17 @@ def test_the_intensity_is_operations_over_the_bytes_of_theta_and_rows() -> None:
 def test_a_warning_counts_the_readings_with_a_limited_clock() -> None:
     state = {"event": "device_state", "sm_mhz": 1980.0, "watts": 650.0, "celsius": 60}
     outcome = results_with_device(state, {**state, "held_down": ["power cap"], "sm_mhz": 1500.0})
-    text = summary.text(outcome, [])
-    assert "the device's clocks were held down (power cap) in 1 of 2 readings" in text
+    text = summary_of(outcome)
+    assert "the clocks of the device were limited (power cap) in 1 of 2 readings" in text
     assert "| SM clock, MHz | 1980 | 1500 | 1980 | 1500 |" in text
-    assert rows.device_warnings(results_with_device(state)) == ()
+    assert views.device_warnings(results_with_device(state)) == ()
 
 
 def test_a_warning_says_that_a_device_was_timed_without_readings() -> None:
-    assert rows.device_warnings(results_with_device()) == (
-        "the device's clocks, power and temperature were not noted: no reading",
+    assert views.device_warnings(results_with_device()) == (
+        "the clocks, power and temperature of the device were not recorded: no reading",
     )
-    assert rows.device_warnings(results_with_device(device="cpu")) == ()
+    assert views.device_warnings(results_with_device(device="cpu")) == ()
 
 
 def test_only_the_gpu_suite_names_backends_on_a_device() -> None:

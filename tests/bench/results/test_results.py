@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -187,6 +188,19 @@ CHANGES: Mapping[str, tuple[Change, str]] = {
     "a lower floor": (lambda d: d["cases"][0].update(noise_floor=0.0), "cases.0.noise_floor"),
     "another reference": (lambda d: d["cases"][0].update(reference="cpp"), "cases.0.reference"),
     "an edited pair": (lambda d: d["cases"][0]["pairs"][0]["ratio"].update(low=2.0), "cases.0.pairs"),
+    "an edited verdict": (
+        lambda d: d["cases"][0]["backends"][2].update(verdict="slower"), "cases.0.backends.2.verdict"
+    ),
+    "an edited verdict on a pair": (lambda d: d["cases"][0]["pairs"][0].update(verdict="slower"), "cases.0.pairs"),
+    "fewer outliers": (
+        lambda d: d["cases"][0]["backends"][0]["timing_summary"].update(outliers=50),
+        "cases.0.backends.0.timing_summary",
+    ),
+    "a smaller gain": (
+        lambda d: d["cases"][0]["backends"][0]["gain_within_launches"].update(low=0.5),
+        "cases.0.backends.0.gain_within_launches",
+    ),
+    "an edited A/A pair": (lambda d: d["cases"][0]["a_a_pairs"][0]["ratio"].update(low=0.5), "cases.0.a_a_pairs"),
     "a pair left out": (lambda d: d["cases"][0]["pairs"].clear(), "cases.0.pairs"),
     "an interval marked as wider": (lambda d: d["cases"][0].update(launches_chosen=True), "cases.0."),
     "cases of a wrong type": (lambda d: d.update(cases={}), "cases"),
@@ -328,13 +342,52 @@ def test_every_ratio_is_wider_where_the_samples_chose_the_number_of_launches() -
         assert math.log(other.high / other.low) == pytest.approx(intervals.WIDENED * math.log(one.high / one.low))
 
 
-def test_results_from_before_there_were_pairs_are_read(tmp_path: Path) -> None:
-    path = save_results(sample_results(("numpy", "cpp")), tmp_path)
+@pytest.mark.parametrize("launches", [1, 5])
+def test_statistics_that_an_earlier_file_lacks_are_filled_in(launches: int, tmp_path: Path) -> None:
+    results = sample_results(("numpy", "cpp", "cpp-tuned"), launches=launches)
+    path = save_results(results, tmp_path)
     data = json.loads(path.read_text())
-    for name in ("pairs", "launches_chosen"):
-        del data["cases"][0][name]
+    for case in data["cases"]:
+        for name in ("pairs", "a_a_pairs", "launches_chosen"):
+            del case[name]
+        for backend in case["backends"]:
+            for name in ("verdict", "gain_within_launches", "timing_summary"):
+                del backend[name]
     path.write_text(json.dumps(data))
-    assert load_results(tmp_path).cases[0].pairs is None
+    assert load_results(tmp_path) == results
+
+
+def test_pairs_without_verdicts_are_read(tmp_path: Path) -> None:
+    results = sample_results(("numpy", "cpp"))
+    path = save_results(results, tmp_path)
+    data = json.loads(path.read_text())
+    for pair in data["cases"][0]["pairs"]:
+        del pair["verdict"]
+    path.write_text(json.dumps(data))
+    assert load_results(tmp_path) == results
+
+
+def test_totals_and_rates_are_those_of_the_samples() -> None:
+    case = sample_results(("numpy", "cpp"), launches=3).cases[0]
+    for backend in case.backends:
+        summary, samples = backend.timing_summary, backend.samples
+        assert summary is not None
+        assert (summary.launches, summary.blocks) == (3, len(samples))
+        assert summary.cpu_per_wall_second == pytest.approx(1 / 1.01)
+        assert summary.switches_per_second is None
+        assert summary.outliers == sum(sample.outlier for sample in samples)
+        assert summary.median_step_seconds == pytest.approx(median(s.seconds / s.steps for s in samples))
+        assert backend.gain_within_launches == intervals.gain_within_launches(samples)
+
+
+def test_verdicts_follow_from_ratios_and_the_noise_floor() -> None:
+    case = sample_results(("numpy", "cpp", "c", "go")).cases[0]
+    verdicts = {backend.instance: backend.verdict for backend in case.backends}
+    assert verdicts == {"numpy": None, "numpy@2": "no difference shown", "cpp": "faster", "c": "faster", "go": "faster"}
+    assert {(pair.backend, pair.than): pair.verdict for pair in case.pairs or []}["go", "cpp"] == "slower"
+    assert [(pair.backend, pair.than, pair.verdict) for pair in case.a_a_pairs or []] == [("numpy@2", "numpy", None)]
+    bare = sample_results(("numpy", "cpp"), a_a=False).cases[0]
+    assert {backend.verdict for backend in bare.backends} == {pair.verdict for pair in bare.pairs or []} == {None}
 
 
 def test_the_place_in_a_sweep_is_read_again_and_is_none_in_results_from_before_there_were_sweeps(

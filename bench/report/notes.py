@@ -1,0 +1,131 @@
+"""The notes under the table of a case: reference, noise floor, peaks, warm-up, launches, data. Computes nothing."""
+
+from collections.abc import Sequence
+
+from bench.format import number, threads_text, with_interval, words
+from bench.results.derive import PROVISIONAL, not_warm
+from bench.results.schema import BackendResult, Case
+
+BUSY = 0.95  # share of the step time by the device's clock; a note names the backends below it
+
+Timed = Sequence[tuple[str, BackendResult]]  # label and result of each timed backend
+
+
+def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
+    """Return the notes under the table of a case.
+
+    Parameters
+    ----------
+    case : Case
+    timed : sequence of (str, BackendResult)
+        Label and result of each backend with a step time, in the order of the table.
+    requested : str
+        Reference that the settings name.
+    """
+    notes = (
+        _reference_note(case, requested),
+        _floor_note(case),
+        _peak_note(case),
+        _device_peak_note(case, timed),
+        _idle_note(timed),
+        _unsteady_note(timed),
+        _warming_note(case, timed),
+        _launches_note(timed),
+        _members_note(case),
+        f"Data: {case.data.rstrip('.')}." if case.data else "",
+        f"Stopped: {case.stopped.rstrip('.')}." if case.stopped else "",
+    )
+    return tuple(note for note in notes if note)
+
+
+def _members_note(case: Case) -> str:
+    if case.members == 1:
+        return ""
+    return (
+        f"{case.members} networks are trained at once, each with its own θ, sample order, learning rate and λ. A step "
+        "is a step of one network."
+    )
+
+
+def _reference_note(case: Case, requested: str) -> str:
+    if case.reference == requested:
+        return ""
+    why = next((words(b.status) for b in case.backends if b.instance == requested), "not in this case")
+    if case.reference is None:
+        return f"No ratios: the reference {requested} has no step time ({why}), and no plain backend can replace it."
+    return f"The reference {requested} has no step time ({why}). The ratios are to {case.reference} instead."
+
+
+def _floor_note(case: Case) -> str:
+    """Return the noise floor with the A/A ratios that it follows from."""
+    if case.reference is None:
+        return ""
+    if case.noise_floor is None:
+        return "No noise floor was measured, because no second instance has an interval. So no ratio is shown."
+    pairs = [f"{pair.than} against itself {with_interval(pair.ratio)}" for pair in case.a_a_pairs or ()]
+    evidence = f" ({'; '.join(pairs)})" if pairs else ""
+    return f"Noise floor: {number(100 * case.noise_floor, 2)} %{evidence}. A smaller difference is not significant."
+
+
+def _peak_note(case: Case) -> str:
+    if case.ceiling_gflops is None:
+        return ""
+    return (
+        f"Peak: {number(case.ceiling_gflops)} GFLOP/s, the best multiply-add probe of {case.dtype} on "
+        f"{threads_text(case.threads)}."
+    )
+
+
+def _device_peak_note(case: Case, timed: Timed) -> str:
+    devices = dict.fromkeys(result.device for _, result in timed if result.device != "cpu")
+    peaks = [(device, case.ceiling_of(device)) for device in devices]
+    known = [
+        f"Peak of {device}: {number(peak)} GFLOP/s, the best multiply-add probe of {case.dtype}."
+        for device, peak in peaks
+        if peak
+    ]
+    unknown = [
+        f"{device} was not probed, so its backends have no share of a peak." for device, peak in peaks if not peak
+    ]
+    return " ".join(known + unknown)
+
+
+def _idle_note(timed: Timed) -> str:
+    """Return which backends leave their device idle for a part of the step time."""
+    shares = [
+        (label, result.device_step_seconds.median / result.step_seconds.median)
+        for label, result in timed
+        if result.step_seconds and result.device_step_seconds
+    ]
+    notes = [
+        f"{label} kept its device busy for only {number(100 * share, 2)} % of its step time."
+        for label, share in shares
+        if share < BUSY
+    ]
+    return " ".join(notes)
+
+
+def _unsteady_note(timed: Timed) -> str:
+    labels = [label for label, result in timed if any(not launch.settled for launch in result.launches)]
+    return f"No steady state within the limit of the warm-up: {', '.join(labels)}." if labels else ""
+
+
+def _warming_note(case: Case, timed: Timed) -> str:
+    gains = [
+        f"{label} ({with_interval(result.gain_within_launches)}×)"
+        for label, result in timed
+        if result.gain_within_launches and not_warm(case, result)
+    ]
+    return f"Still warming up while timed (last round of a launch over first): {', '.join(gains)}." if gains else ""
+
+
+def _launches_note(timed: Timed) -> str:
+    launches = {result.timing_summary.launches for _, result in timed if result.timing_summary}
+    if not launches:
+        return "No backend was timed."
+    fewest, most = min(launches), max(launches)
+    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    if most == 1:
+        return "One launch: there is no interval and so no ratio."
+    few = f" With fewer than {PROVISIONAL} launches they are wide and provisional." if fewest < PROVISIONAL else ""
+    return f"Intervals: 95 %, over {count} launches.{few}"

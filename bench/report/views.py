@@ -1,0 +1,290 @@
+"""Views of the cases and backends of a run: what a report shows of each. Draws and computes nothing.
+
+Every number comes from the results. A view withholds the step time of a backend that is not ok, and every ratio of a
+case without a noise floor.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from bench.format import Unit, centre_of, rate_text, unit_of, words
+from bench.report.notes import case_notes
+from bench.results.schema import BackendResult, Case, Estimate, Results, Verdict
+
+DIVISIONS = ("plain", "tuned", "framework")
+_OPPOSITE: dict[Verdict, Verdict] = {"faster": "slower", "slower": "faster"}
+
+
+@dataclass(frozen=True)
+class BackendView:
+    """One backend in one case.
+
+    Attributes
+    ----------
+    result : BackendResult
+    label : str
+        Name, with the arithmetic in brackets where it differs from the case's dtype.
+    status : str
+        Status in words: ``ok``, ``parity failed``, ...
+    step : Estimate or float or None
+        Seconds a step takes; a plain number, the median over blocks, where there was a single launch.
+    ratio : Estimate or None
+        Step time of the reference over the step time of this backend.
+    verdict : str
+        Verdict on the ratio, ``reference``, or an empty text.
+    on_device : Estimate or None
+        Seconds a step takes by the device's own clock, where the device has one.
+    rate : str
+        Steps per second of all networks together, for example ``1.10 M``; empty for a single network.
+    """
+
+    result: BackendResult
+    label: str
+    status: str
+    step: Estimate | float | None
+    ratio: Estimate | None
+    verdict: str
+    on_device: Estimate | None = None
+    rate: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+        return self.result.name
+
+    @property
+    def division(self) -> str:
+        """Division of the backend."""
+        return self.result.division
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case as tables and figures show it.
+
+    Attributes
+    ----------
+    case : Case
+    groups : tuple of (str, tuple of BackendView)
+        One group per division: the timed backends from fastest to slowest, then those without a step time.
+    unit : Unit
+        Unit of the step times.
+    notes : tuple of str
+        Notes under the table of the case.
+    """
+
+    case: Case
+    groups: tuple[tuple[str, tuple[BackendView, ...]], ...]
+    unit: Unit
+    notes: tuple[str, ...]
+
+    @property
+    def backends(self) -> tuple[BackendView, ...]:
+        """All backends, in the order of the groups."""
+        return tuple(backend for _, group in self.groups for backend in group)
+
+    @property
+    def floor(self) -> float | None:
+        """Noise floor, as a fraction."""
+        return self.case.noise_floor
+
+    @property
+    def intensity(self) -> float | None:
+        """Arithmetic intensity in FLOP per byte of least memory traffic; None where that is not recorded."""
+        case = self.case
+        return case.flops_per_step / case.bytes_per_step if case.bytes_per_step and case.flops_per_step else None
+
+    @property
+    def by_device(self) -> bool:
+        """True where a backend has a time by the clock of its device."""
+        return any(backend.on_device for backend in self.backends)
+
+
+@dataclass(frozen=True)
+class PairMatrix:
+    """The ratios of every two backends of a division.
+
+    Attributes
+    ----------
+    division : str
+    labels : tuple of str
+        Labels of the backends, from fastest to slowest.
+    cells : tuple of tuple of (Estimate, Verdict) or None
+        How many times faster the backend of the row is than that of the column, and the verdict.
+    """
+
+    division: str
+    labels: tuple[str, ...]
+    cells: tuple[tuple[tuple[Estimate, Verdict] | None, ...], ...]
+
+    @property
+    def pairs(self) -> int:
+        """Number of intervals; a cell and its mirror image share one."""
+        return sum(cell is not None for line in self.cells for cell in line) // 2
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Peak rate and memory bandwidth of a device, by its best probes."""
+
+    device: str
+    gflops: float
+    gigabytes_per_second: float
+
+    @property
+    def ridge(self) -> float:
+        """Arithmetic intensity at which the bandwidth line meets the peak, in FLOP per byte."""
+        return self.gflops / self.gigabytes_per_second
+
+    def at(self, intensity: float) -> float:
+        """Return the roof at an intensity in GFLOP/s (Williams, Waterman and Patterson 2009, "Roofline")."""
+        return min(self.gflops, intensity * self.gigabytes_per_second)
+
+
+@dataclass(frozen=True)
+class NotTimed:
+    """An instance of a backend that has no step time, its reason, and the titles of the cases in which."""
+
+    instance: str
+    status: str
+    reason: str
+    remedy: str
+    cases: tuple[str, ...]
+
+
+def case_views(results: Results) -> tuple[CaseView, ...]:
+    """Return the view of every case of a run, in the order of the run."""
+    requested = str(results.settings.get("reference", "numpy"))
+    return tuple(case_view(case, requested) for case in results.cases)
+
+
+def case_view(case: Case, requested: str) -> CaseView:
+    """Return the view of one case.
+
+    Parameters
+    ----------
+    case : Case
+    requested : str
+        Reference that the settings name.
+    """
+    first_instances = (b for b in case.backends if b.instance == b.name)
+    backends = sorted((_backend_view(case, b) for b in first_instances), key=_place)
+    groups = tuple((name, tuple(group)) for name, group in groupby(backends, key=lambda backend: backend.division))
+    unit = unit_of(centre_of(backend.step) for backend in backends if backend.step)
+    timed = [(backend.label, backend.result) for backend in backends if backend.step]
+    return CaseView(case, groups, unit, case_notes(case, timed, requested))
+
+
+def ratios_of(case: Case) -> dict[tuple[str, str], tuple[Estimate, Verdict]]:
+    """Return how many times faster one backend is than another, and the verdict, by (one, other), both ways round.
+
+    Empty where the case has no noise floor: then nothing can be concluded from a ratio.
+    """
+    ratios: dict[tuple[str, str], tuple[Estimate, Verdict]] = {}
+    for pair in case.pairs or ():
+        if pair.verdict is not None:
+            opposite = _OPPOSITE.get(pair.verdict, pair.verdict)
+            ratios[pair.backend, pair.than] = pair.ratio, pair.verdict
+            ratios[pair.than, pair.backend] = inverse(pair.ratio), opposite
+    return ratios
+
+
+def inverse(ratio: Estimate) -> Estimate:
+    """Return the ratio the other way round."""
+    return Estimate(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
+
+
+def pair_matrices(view: CaseView) -> tuple[PairMatrix, ...]:
+    """Return the matrix of each division that has two timed backends; none where the case has no noise floor."""
+    ratios = ratios_of(view.case)
+    matrices = []
+    for division, group in view.groups:
+        timed = [backend for backend in group if backend.step]
+        cells = tuple(tuple(ratios.get((one.name, other.name)) for other in timed) for one in timed)
+        matrices.append(PairMatrix(division, tuple(backend.label for backend in timed), cells))
+    return tuple(matrix for matrix in matrices if matrix.pairs)
+
+
+def roofs_of(results: Results, dtype: str, threads: int) -> tuple[Roof, ...]:
+    """Return the roof of each device whose peak and bandwidth were both probed; the CPU's with `threads` threads."""
+    peaks: dict[str, float] = {}
+    speeds: dict[str, float] = {}
+    for probed in results.ceilings:
+        for p in probed.peaks:
+            if p.dtype == dtype and (p.device != "cpu" or p.threads == threads):
+                peaks[p.device] = max(p.gflops, peaks.get(p.device, 0.0))
+        for b in probed.bandwidths:
+            if b.device != "cpu" or b.threads == threads:
+                speeds[b.device] = max(b.gigabytes_per_second, speeds.get(b.device, 0.0))
+    return tuple(Roof(device, peak, speeds[device]) for device, peak in peaks.items() if device in speeds)
+
+
+def device_warnings(results: Results) -> tuple[str, ...]:
+    """Return warnings about the clocks of a device: causes that limited them, or that they were not read."""
+    timed = any(b.status == "ok" and b.device != "cpu" for case in results.cases for b in case.backends)
+    states = results.device_states
+    if not states:
+        device = results.host.get("cuda")
+        why = device.get("absent") if isinstance(device, dict) else None
+        reason = why or "no reading"
+        return (f"the clocks, power and temperature of the device were not recorded: {reason}",) if timed else ()
+    counts = Counter(reason for state in states for reason in state.held_down)
+    return tuple(
+        f"the clocks of the device were limited ({reason}) in {count} of {len(states)} readings"
+        for reason, count in counts.items()
+    )
+
+
+def not_timed(results: Results) -> tuple[NotTimed, ...]:
+    """Return the backends without a step time, grouped by reason. A second instance counts only if the first is ok."""
+    cases_by_reason: dict[tuple[str, str, str, str], list[str]] = {}
+    for case in results.cases:
+        ok = {b.name for b in case.backends if b.instance == b.name and b.status == "ok"}
+        for b in case.backends:
+            if b.status != "ok" and (b.instance == b.name or b.name in ok):
+                cases_by_reason.setdefault((b.instance, words(b.status), b.reason, b.remedy), []).append(case.title)
+    return tuple(NotTimed(*key, tuple(cases)) for key, cases in cases_by_reason.items())
+
+
+def division_place(division: str) -> tuple[int, str]:
+    """Return the sort key of a division: plain, tuned, framework, then others by name."""
+    return (DIVISIONS.index(division) if division in DIVISIONS else len(DIVISIONS)), division
+
+
+def in_division_order(divisions: Sequence[str] | set[str]) -> list[str]:
+    """Return the divisions in the order of reports."""
+    return sorted(divisions, key=division_place)
+
+
+def _place(backend: BackendView) -> tuple[tuple[int, str], float]:
+    return division_place(backend.division), centre_of(backend.step) if backend.step else math.inf
+
+
+def _backend_view(case: Case, result: BackendResult) -> BackendView:
+    ok = result.status == "ok"
+    step = _step(result) if ok else None
+    ratio = result.ratio if ok and case.reference and case.noise_floor is not None else None
+    return BackendView(
+        result=result,
+        label=_label(case, result),
+        status=words(result.status) if step or not ok else "no sample",
+        step=step,
+        ratio=ratio,
+        verdict=(result.verdict or "") if ratio else "reference" if result.name == case.reference else "",
+        on_device=result.device_step_seconds if ok else None,
+        rate=rate_text(1 / centre_of(step)) if step and case.members > 1 else "",
+    )
+
+
+def _label(case: Case, result: BackendResult) -> str:
+    native = result.arithmetic in (None, "native", case.dtype)
+    return result.name if native else f"{result.name} ({result.arithmetic})"
+
+
+def _step(result: BackendResult) -> Estimate | float | None:
+    if result.step_seconds is None and result.timing_summary:
+        return result.timing_summary.median_step_seconds
+    return result.step_seconds

@@ -1,0 +1,203 @@
+"""Claims about what the figures draw: the values, intervals and names of the results, and nothing else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from support.reports import ALL_BACKENDS, EFFORT, OVERVIEW, QUICK, data, drawn, edited, only_case, panel, texts
+from support.sample_results import SYNTHETIC, WORKLOADS, sample_results
+
+from bench.report import overview
+from bench.report.drawing import DIVISION_STYLE, FLOOR, OTHER_STYLE
+from bench.report.views import case_views
+
+
+def test_a_panel_without_ratios_shows_none_beside_one_that_has_them() -> None:
+    results = sample_results(QUICK, ["wine-deep", "digits"])
+    bare = results.cases[1].model_copy(update={"noise_floor": None})
+    results = results.model_copy(update={"cases": [results.cases[0], bare]})
+    first, second = drawn(results)["ratio_train_float32_1t"].axes
+    assert any(text.get_text().endswith("×") for text in first.texts)
+    assert not any(text.get_text().endswith("×") for text in second.texts)
+    assert second.get_xlabel() == "No ratio: no noise floor"
+
+
+def test_the_shaded_band_is_the_noise_floor() -> None:
+    results = sample_results(QUICK)
+    floor = results.cases[0].noise_floor
+    assert floor
+    (band,) = panel(results, "ratio_train_float32_1t").findobj(lambda artist: artist.get_gid() == FLOOR)
+    extent = band.get_window_extent().transformed(band.axes.transData.inverted())  # type: ignore[union-attr]
+    assert extent.x0 == pytest.approx(1 / (1 + floor))
+    assert extent.x1 == pytest.approx(1 + floor)
+
+
+def test_shares_of_the_peak_are_drawn_against_the_peak_as_wide_as_the_step_times() -> None:
+    results = sample_results(QUICK)
+    axes = panel(results, "share_train_float32_1t")
+    assert axes.get_xlabel() == "Share of the peak (%); line: 250 GFLOP/s"
+    assert axes.get_xlim()[1] > 100
+    lines = [data(line)[0] for line in axes.lines]
+    assert any(line == [100, 100] for line in lines)
+    for b in results.cases[0].backends:
+        if b.instance == b.name and b.step_seconds and b.ceiling_share:
+            factors = [b.step_seconds.median / bound for bound in (b.step_seconds.high, b.step_seconds.low)]
+            assert any(line == pytest.approx([100 * b.ceiling_share * factor for factor in factors]) for line in lines)
+
+
+def test_without_a_peak_there_is_no_figure_of_shares() -> None:
+    bare = edited(sample_results(QUICK), {name: {"ceiling_share": None} for name in ALL_BACKENDS})
+    assert not any(stem.startswith("share") for stem in drawn(bare))
+
+
+def test_dots_and_whiskers_are_the_estimates() -> None:
+    results = sample_results(QUICK)
+    axes = panel(results, "step_time_train_float32_1t")
+    assert axes.get_xlabel() == "Step time (µs)"
+    lines = [data(line)[0] for line in axes.lines]
+    for backend in results.cases[0].backends:
+        if backend.instance == backend.name and backend.step_seconds:
+            step = backend.step_seconds
+            assert any(line == pytest.approx([1e6 * step.low, 1e6 * step.high]) for line in lines)
+            assert any(line == pytest.approx([1e6 * step.median]) for line in lines if len(line) == 1)
+
+
+def test_a_curve_is_drawn_over_its_own_seconds_and_named() -> None:
+    results = sample_results(QUICK)
+    axes = panel(results, "curve_wine-deep_float32_1t")
+    lines = {str(line.get_label()): line for line in axes.lines}
+    assert axes.get_xlabel() == "Wall time (ms)"
+    for backend in results.cases[0].backends:
+        if backend.curve and backend.instance == backend.name:
+            x, y = data(lines[backend.name])
+            assert x == pytest.approx([1e3 * second for second in backend.curve.seconds[1:]])
+            assert y == backend.curve.losses[1:]
+            assert backend.name in [text.get_text() for text in axes.texts]
+
+
+def test_no_two_curves_look_alike() -> None:
+    results = sample_results(ALL_BACKENDS)
+    axes = panel(results, "curve_wine-deep_float32_1t")
+    labels = {backend.label for backend in only_case(results).backends}
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines if line.get_label() in labels]
+    assert len(looks) == len(ALL_BACKENDS)
+    assert len(set(looks)) == len(looks)
+
+
+def test_the_overview_has_a_panel_per_workload_and_a_mark_per_dtype_at_the_ratio() -> None:
+    results = sample_results(QUICK, ("wine-deep", "digits"), dtypes=("float32", "float64"))
+    figure = drawn(results)[OVERVIEW]
+    assert [axes.get_title() for axes in figure.axes] == ["wine-deep", "digits"]
+    for axes, workload in zip(figure.axes, ("wine-deep", "digits"), strict=True):
+        marks = [data(line)[0][0] for line in axes.lines if line.get_marker() in ("o", "s", "D")]
+        ratios = [b.ratio.median for c in results.cases if c.workload == workload for b in c.backends
+                  if b.ratio and b.instance == b.name]  # fmt: skip
+        assert sorted(marks) == pytest.approx(sorted([*ratios, 1.0, 1.0]))
+    assert any(
+        "Filled marks (above) and numbers: float32; open marks (below): float64." in " ".join(t.get_text().split())
+        for t in texts(figure)
+    )
+
+
+def test_the_overview_puts_the_fastest_of_a_division_first_and_names_backends_without_a_ratio() -> None:
+    figure = drawn(sample_results((*QUICK, "go"), failures={"go": "unavailable"}))[OVERVIEW]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["cpp", "c", "numpy", "go", "cpp-tuned", "torch"]
+    assert "unavailable" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_dtype_that_failed_is_named_in_the_overview_and_keeps_its_place() -> None:
+    results = sample_results(QUICK, ("wine-deep",), dtypes=("float32", "float64"))
+    broken: dict[str, Any] = {"status": "parity_failed", "samples": [], "ratio": None, "step_seconds": None}
+
+    def overview_without(dtype: str) -> Figure:
+        cases = [
+            c.model_copy(
+                update={
+                    "backends": [
+                        b.model_copy(update=broken if (b.name, c.dtype) == ("cpp", dtype) else {}) for b in c.backends
+                    ]
+                }
+            )
+            for c in results.cases
+        ]
+        return drawn(results.model_copy(update={"cases": cases}))[OVERVIEW]
+
+    above = overview_without("float32").axes[0]
+    assert "parity failed" in [text.get_text() for text in above.texts]
+    assert len([text for text in above.texts if "×" in text.get_text()]) == len(QUICK) - 1
+    below = texts(overview_without("float64"))
+    assert any("No mark in float64: cpp on wine-deep (parity failed)." in t.get_text() for t in below)
+
+
+def test_workloads_that_do_not_fit_side_by_side_continue_in_another_file() -> None:
+    workloads = ("wine-deep", "wine-batch", "digits", "mlp")
+    extra = sample_results(QUICK, workloads)
+    further = [c.model_copy(update={"workload": f"{c.workload}-2"}) for c in extra.cases]
+    figures = drawn(extra.model_copy(update={"cases": [*extra.cases, *further]}))
+    assert [len(figures[stem].axes) for stem in (OVERVIEW, f"{OVERVIEW}_2")] == [4, 4]
+
+
+def test_effort_is_lines_of_code_against_the_geometric_mean_of_the_ratios() -> None:
+    results = sample_results(QUICK, ("wine-deep", "digits"))
+    cases = case_views(results)
+    figure = drawn(results)[EFFORT]
+    points = {
+        data(line)[0][0]: data(line)[1][0] for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")
+    }
+    for name in QUICK:
+        ratios = [b.ratio.median for c in results.cases for b in c.backends if b.instance == name and b.ratio] or [1.0]
+        expected = float(np.exp(np.mean(np.log(ratios))))
+        assert overview.standing(name, cases) == pytest.approx(expected)
+        assert points[200 + 7 * len(name)] == pytest.approx(expected) or name in (
+            "cpp",
+            "numpy",
+            "torch",
+        )  # names of equal length
+    assert any(
+        "geometric mean of the ratios on wine-deep, digits" in " ".join(text.get_text().split())
+        for text in texts(figure)
+    )
+
+
+def test_effort_names_the_backends_that_it_leaves_out_and_needs_two_backends() -> None:
+    figures = drawn(sample_results(QUICK, failures={"cpp": "crashed"}))
+    assert any("No ratio in some case: cpp." in " ".join(t.get_text().split()) for t in texts(figures[EFFORT]))
+    alone = {name: "crashed" for name in QUICK if name not in ("numpy", "c")}
+    assert EFFORT in drawn(sample_results(QUICK, failures=alone))
+    bare = edited(sample_results(QUICK), {"c": {"source_lines": None}, **{n: {"source_lines": None} for n in alone}})
+    assert EFFORT not in drawn(bare)
+
+
+def test_without_a_ratio_there_is_neither_overview_nor_effort() -> None:
+    figures = drawn(sample_results(launches=1))
+    assert OVERVIEW not in figures
+    assert EFFORT not in figures
+
+
+def test_divisions_differ_in_marker_as_well_as_colour() -> None:
+    markers, colours = zip(*[*DIVISION_STYLE.values(), OTHER_STYLE], strict=True)
+    assert len(set(markers)) == len(markers)
+    assert len(set(colours)) == len(colours)
+
+
+def test_a_footnote_names_machine_version_and_data() -> None:
+    figure = drawn(sample_results())["step_time_train_float32_1t"]
+    text = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert SYNTHETIC in text
+    assert "pyfnn 0.1.0" in text
+    assert "Data of wine-deep: drawn in wine's shape by a seeded teacher." in text
+    bare = sample_results().model_copy(update={"host": {}})
+    text = " ".join(text.get_text() for text in drawn(bare)["step_time_train_float32_1t"].texts)
+    assert "CPU not recorded; pyfnn (version not recorded)" in text
+
+
+def test_figures_too_tall_for_a_page_continue_in_another_file() -> None:
+    pages = [
+        f for stem, f in drawn(sample_results(ALL_BACKENDS, list(WORKLOADS))).items() if stem.startswith("step_time")
+    ]
+    assert len(pages) == 2
+    titles = [text.get_text() for page in pages for text in page.texts]
+    assert all(any(title.startswith(f"{workload} ·") for title in titles) for workload in WORKLOADS)
+    assert all(page.get_figheight() < 10 for page in pages)

@@ -1,0 +1,115 @@
+"""Claims about legibility and reproducibility of figures: no text is cut, and equal results give equal files."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from support.places import TESTS
+from support.reports import ALL_BACKENDS, OVERVIEW, QUICK, STATUS_OF, drawn, edited, environment, texts
+from support.sample_results import BACKENDS, WORKLOADS, sample_results, swept_results
+
+from bench import report
+from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread
+from bench.results.schema import Results
+
+
+def all_backends_swept(along: str, values: tuple[int, ...]) -> Results:
+    """Return a sweep in which a step costs a constant and a part that grows with the value; two times are missing."""
+    costs = {name: lambda value, s=s: 5e-6 + s * value**0.9 for name, (*_, s) in BACKENDS.items()}
+    too_slow = [("lua", values[-1]), ("go", values[1])]
+    return swept_results(costs, values, along, absent=too_slow, data="drawn in wine's shape by a seeded teacher")
+
+
+LEGIBLE = {
+    "a sweep": all_backends_swept("batch", (1, 4, 16, 64, 256, 1024)),
+    "a fine sweep": all_backends_swept("width", tuple(range(500, 520))),
+    "a sweep of two": all_backends_swept("threads", (1, 2)),
+    "three backends": sample_results(),
+    "five, noisy": sample_results(QUICK, ["wine-deep", "digits"], noise=0.2),
+    "fifteen": sample_results(ALL_BACKENDS, list(WORKLOADS)),
+    "failures": sample_results(ALL_BACKENDS, ["wine-deep", "mlp"], STATUS_OF),
+    "two that are close": sample_results(["numpy", "numpy-skylakex"]),
+    "all failed": sample_results(QUICK, failures=dict.fromkeys(QUICK, "crashed")),
+}
+
+
+def _boxes(figure: Figure) -> Iterator[tuple[str, Any]]:
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()
+    figure.draw(renderer)
+    for text in texts(figure):
+        yield text.get_text(), text.get_window_extent(renderer)
+
+
+@pytest.mark.parametrize("name", LEGIBLE)
+def test_every_text_is_legible_at_column_width(name: str) -> None:
+    for stem, figure in drawn(LEGIBLE[name]).items():
+        assert figure.get_figwidth() == (WIDE if len(figure.axes) > 1 and OVERVIEW in stem else WIDTH)
+        assert all(float(text.get_fontsize()) >= TYPE >= 7 for text in texts(figure)), stem
+        boxes = list(_boxes(figure))
+        for text, box in boxes:
+            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+            assert inside, f"{stem}: {text!r} is cut"
+        for (one, a), (other, b) in combinations(boxes, 2):
+            wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert min(wide, high) <= 1.5, f"{stem}: {one!r} lies over {other!r}"
+
+
+@given(st.lists(st.floats(0, 2.8), min_size=1, max_size=20).map(sorted))
+def test_names_do_not_overlap_and_stay_over_the_axes(ideal: list[float]) -> None:
+    places = spread(ideal, LINE, 2.8)
+    assert all(b - a >= LINE - 1e-9 for a, b in pairwise(places))
+    assert all(-1e-9 <= place <= 2.8 + 1e-9 for place in places)
+
+
+def test_names_with_enough_room_keep_their_places() -> None:
+    assert spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
+    assert spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
+
+
+@given(st.floats(-9, 6), st.floats(0.04, 9))
+def test_a_log_axis_always_has_ticks(low: float, decades: float) -> None:
+    ticks = round_ticks(10**low, 10 ** (low + decades))
+    assert 2 <= len(ticks) <= 7
+    assert all(10**low <= tick <= 10 ** (low + decades) for tick in ticks)
+
+
+def files(results: Results, folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in report.write(report.run_view(results), folder)}
+
+
+def test_a_second_draw_is_identical(tmp_path: Path) -> None:
+    results = sample_results(QUICK)
+    first, second = files(results, tmp_path / "one"), files(results, tmp_path / "two")
+    assert {Path(name).suffix for name in first} == {".md", ".png", ".svg"}
+    assert first == second
+
+
+def test_drawing_keeps_matplotlibs_settings_and_does_not_import_pyplot() -> None:
+    code = (
+        "import pathlib, sys, tempfile; from matplotlib import rcParams;"
+        "read = lambda: {k: rcParams[k] for k in rcParams if not k.startswith('backend')};"
+        "before = read();"
+        "from bench import report;"
+        "from support.sample_results import sample_results;"
+        "report.write(report.run_view(sample_results()), pathlib.Path(tempfile.mkdtemp()));"
+        "assert read() == before; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=TESTS.parent, env=environment(TESTS), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_workload_name_cannot_lead_a_file_out_of_the_folder(tmp_path: Path) -> None:
+    view = report.run_view(edited(sample_results(), {}, workload="../../evil $x$"))
+    written = report.write(view, tmp_path / "in")
+    assert all(path.parent == tmp_path / "in" for path in written)
+    assert {path.parent for path in tmp_path.rglob("*.*")} == {tmp_path / "in"}

@@ -1,0 +1,35 @@
+"""Claims about numbers, units and intervals as readers see them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import format
+from bench.statistics.intervals import Estimate
+
+
+@given(st.floats(1e-3, 1e4), st.floats(1e-4, 0.5))
+def test_a_margin_gives_the_bounds_of_the_interval(value: float, margin: float) -> None:
+    shown = format.with_margin(Estimate(value, value / (1 + margin), value * (1 + margin)))
+    centre, percent = shown.removesuffix(" %").split(" ±")
+    assert float(centre) == pytest.approx(value, rel=0.006)
+    assert float(percent) == pytest.approx(100 * margin, rel=0.06)
+
+
+@given(st.floats(1e-9, 1e6))
+def test_a_number_keeps_three_digits(value: float) -> None:
+    assert float(format.number(value)) == pytest.approx(value, rel=0.006)
+    assert "e" not in format.number(value)
+
+
+@given(st.floats(1e-3, 1e5), st.floats(1e-4, 0.5))
+def test_rounding_moves_a_bound_by_less_than_half_of_what_it_bounds(value: float, spread: float) -> None:
+    low, high = value * (1 - spread), value * (1 + spread)
+    shown = format.with_interval(Estimate(value, low, high))
+    for got, exact in zip(shown.replace("[", "").replace("]", "").split(), (value, low, high), strict=False):
+        assert float(got.rstrip(",")) == pytest.approx(exact, abs=0.5 * value * spread + 0.00005 * value)
+
+
+@pytest.mark.parametrize(("seconds", "unit"), [(3.0, "s"), (2e-3, "ms"), (40e-6, "µs"), (5e-9, "ns"), (1e-11, "ns")])
+def test_times_are_given_in_a_unit_that_fits(seconds: float, unit: str) -> None:
+    assert format.unit_of([seconds]).name == unit
