@@ -18,6 +18,7 @@ import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
 from support.requirements import workers
+from support.sample_results import results_of
 
 from bench.experiments.proof import __main__ as proof
 from bench.experiments.proof import trials
