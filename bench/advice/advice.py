@@ -53,6 +53,6 @@ def some_of(texts: Sequence[str]) -> str:
 Facts = TypeVar("Facts")
 
 
-def advice_from(rows: Sequence[Callable[[Facts], Advice | None]], facts: Facts) -> tuple[Advice, ...]:
+def advice_from(checks: Sequence[Callable[[Facts], Advice | None]], facts: Facts) -> tuple[Advice, ...]:
     """Return the warnings of a table of checks."""
-    return tuple(advice for row in rows if (advice := row(facts)))
+    return tuple(advice for check in checks if (advice := check(facts)))

@@ -1,6 +1,6 @@
 """Warnings about the machine before a run: load, frequency, build, BLAS, OpenMP, memory. Changes nothing.
 
-`read_machine` reads the facts once; each check is a function of them in the table `MACHINE_ROWS`.
+`read_machine` reads the facts once; each check is a function of them in the table `MACHINE_CHECKS`.
 """
 
 import time
@@ -195,7 +195,7 @@ def _quota(facts: MachineFacts) -> Advice | None:
     )
 
 
-MACHINE_ROWS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
+MACHINE_CHECKS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
     _governor,
     _others,
     _steal,
@@ -210,4 +210,4 @@ MACHINE_ROWS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
 
 def advice_on_machine(facts: MachineFacts) -> tuple[Advice, ...]:
     """Return the warnings about this machine."""
-    return advice_from(MACHINE_ROWS, facts)
+    return advice_from(MACHINE_CHECKS, facts)

@@ -6,7 +6,7 @@ from statistics import median
 from typing import get_args
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
-from bench.format import number
+from bench.format import number, threads_text
 from bench.measure.networks import MANY_BLOCKS
 from bench.results.schema import BackendResult, Case, Results
 from bench.terms import When
@@ -80,7 +80,7 @@ def _probed(results: Results, when: When) -> dict[str, float]:
 
 
 def _where(device: str, threads: int) -> str:
-    return device if device != "cpu" else f"{threads} thread{'s' * (threads != 1)}"
+    return device if device != "cpu" else threads_text(threads)
 
 
 def _short(facts: RunFacts) -> Advice | None:
@@ -98,8 +98,8 @@ def _short(facts: RunFacts) -> Advice | None:
         "samples too short",
         f"timed blocks shorter than {1000 * requested:g} ms{longer} ({some_of(short)}): "
         "clock resolution and interrupts have more weight in them",
-        "give the workload more rows in a suite file, because a block ends with the sample order; else measure again "
-        "while the machine is idle",
+        "give the workload more rows in a suite file, because a block ends where the sample order ends; else measure "
+        "again while the machine is idle",
     )
 
 
@@ -169,7 +169,7 @@ def _timed(results: Results) -> list[tuple[Case, BackendResult]]:
     return [(case, b) for case in results.cases for b in case.backends if b.status == "ok" and b.samples]
 
 
-RUN_ROWS: tuple[Callable[[RunFacts], Advice | None], ...] = (
+RUN_CHECKS: tuple[Callable[[RunFacts], Advice | None], ...] = (
     _floor,
     _drift,
     _short,
@@ -183,4 +183,4 @@ RUN_ROWS: tuple[Callable[[RunFacts], Advice | None], ...] = (
 
 def advice_on_run(facts: RunFacts) -> tuple[Advice, ...]:
     """Return the warnings about a finished run."""
-    return advice_from(RUN_ROWS, facts)
+    return advice_from(RUN_CHECKS, facts)

@@ -18,7 +18,7 @@ from support.sample_results import events, results_of, sample_results
 from bench import run
 from bench.advice import subnormals
 from bench.advice.advice import Advice
-from bench.advice.machine import MACHINE_ROWS, MachineFacts, advice_on_machine
+from bench.advice.machine import MACHINE_CHECKS, MachineFacts, advice_on_machine
 from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.machine.blas import Blas, Throughput
@@ -78,7 +78,7 @@ def test_a_single_problem_is_named_alone_with_its_remedy(name: str) -> None:
 def test_every_check_of_the_machine_is_tested_here() -> None:
     worst = replace(WELL, **{key: value for changes, _ in WRONG.values() for key, value in changes.items()})
     assert [one.name for one in advice_on_machine(worst)] == list(WRONG)
-    assert len(MACHINE_ROWS) == len(WRONG)
+    assert len(MACHINE_CHECKS) == len(WRONG)
 
 
 def test_a_warning_of_old_kernels_has_their_share_of_the_peak_the_factor_and_the_setting() -> None:
