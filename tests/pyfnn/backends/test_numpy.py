@@ -210,7 +210,7 @@ def test_threads_are_held_during_a_call_and_given_back_after() -> None:
             pytest.skip("this BLAS does not take two threads")
         model = loaded(Network((5, 3), "tanh", "squared_error"), 9, threads=1)
         seen: list[int] = []
-        model._pass(3).forward = lambda _: seen.append(model._blas.threads())  # type: ignore[attr-defined]
+        model._step(3).forward = lambda _: seen.append(model._blas.threads())  # type: ignore[attr-defined]
         model.forward(0, 3)
         assert (model.threads, seen, blas_threads()) == (1, [1], {2})
 
