@@ -104,7 +104,7 @@ class _Handle:
         self.threads = int(lib.fnn_threads(self.model))
         self._device_clock = getattr(
             lib, "fnn_device_seconds", None
-        )  # looked up once: a failed look-up takes microseconds
+        )  # a failed look-up takes microseconds
         self._device_seconds = _ffi().new("double *")
 
     def check(self, status: int) -> None:
@@ -125,7 +125,7 @@ class _Handle:
 
 
 class LibraryModel(Model):
-    """A model in a library. Calls pass pointers to NumPy arrays without copies; cffi releases the GIL during each call."""
+    """A model in a library. Calls pass pointers to NumPy arrays, without copies; cffi releases the GIL meanwhile."""
 
     def __init__(self, lib: Any, network: Network, theta: Array, threads: int) -> None:
         super().__init__(network, theta, threads)

@@ -42,7 +42,7 @@ class Cuda(Library):
 class CudaBlas(Cuda):
     """CUDA kernels with their matrix products through cuBLAS.
 
-    The library is the file that `PYFNN_CUBLAS` names, or the wheel nvidia-cublas (or nvidia-cublas-cu12), or the system's.
+    The library is the file that `PYFNN_CUBLAS` names, the wheel nvidia-cublas or nvidia-cublas-cu12, or the system's.
 
     Parameters
     ----------
