@@ -1,1 +1,1 @@
-"""The harness: proves and times pyfnn's backends, and tells what came of it. Imports pyfnn; never the reverse."""
+"""The harness: it proves and times pyfnn's backends, and reports the results. Imports pyfnn; never the reverse."""

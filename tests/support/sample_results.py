@@ -50,7 +50,7 @@ FAILURES: dict[str, dict[str, str]] = {
         "remedy": "report it: the source does not fit go 1.17; go 1.21 or later is needed",
     },
     "protocol_error": {"reason": "answered 'hello world' to hello"},
-    "parity_failed": {"reason": "dW_2 of the small sibling is off: ‖g−ĝ‖ = 3.1e-02, allowed 4.0e-06"},
+    "parity_failed": {"reason": "dW_2 of the small variant is off: ‖g−ĝ‖ = 3.1e-02, allowed 4.0e-06"},
     "diverged": {"reason": "theta is not finite after 412 steps at learning_rate = 0.05"},
     "threads_mismatch": {
         "reason": "asked for 1 thread, cpu / wall = 1.97",
