@@ -1,4 +1,4 @@
-# Writes pyfnn/_build_info.py: what compiled the native parts, how, for which CPU, from which sources.
+# Writes pyfnn/_build_info.py: the compilers, flags, CPU level and sources of the native parts.
 set(PYFNN_SOURCE_TABLE "")
 get_property(targets GLOBAL PROPERTY PYFNN_TARGETS)
 foreach(target ${targets})

@@ -1,4 +1,4 @@
-# What all native targets are compiled with: one place, so that the build info can quote it.
+# The compiler options of all native targets, in one place so that the build info can quote them.
 include(CheckCCompilerFlag)
 
 set(CMAKE_C_STANDARD 11)
@@ -11,7 +11,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 
-# -march=native is spelt -mcpu=native by some compilers for ARM. The answers are cached, one a level.
+# Some compilers for ARM spell -march=native as -mcpu=native. CMake caches one answer per level.
 foreach(spelling -march -mcpu)
   string(MAKE_C_IDENTIFIER "PYFNN_HAS${spelling}=${PYFNN_MARCH}" taken)
   check_c_compiler_flag("${spelling}=${PYFNN_MARCH}" ${taken})
@@ -24,9 +24,9 @@ if(NOT PYFNN_TUNING)
   message(FATAL_ERROR "PYFNN_MARCH=${PYFNN_MARCH}: the C compiler takes it neither as -march nor as -mcpu")
 endif()
 
-# What a level that is not a name of one stands for, asked of the compiler's own macros: "native" is another on each CPU,
-# and the CPU that GCC calls it by may be an older one.
-set(PYFNN_TUNING_TOLD "${PYFNN_TUNING}")
+# The instruction sets behind PYFNN_MARCH, from the compiler's own macros: "native" differs from CPU to CPU, and GCC may
+# report an older CPU name for it.
+set(PYFNN_TUNING_DESCRIPTION "${PYFNN_TUNING}")
 execute_process(
   COMMAND ${CMAKE_C_COMPILER} ${PYFNN_TUNING} -dM -E -x c -
   INPUT_FILE /dev/null
@@ -42,11 +42,11 @@ foreach(name AVX512F AVX2 FMA ARM_FEATURE_SVE2 ARM_FEATURE_SVE ARM_NEON)
 endforeach()
 if(instructions)
   list(JOIN instructions " " instructions)
-  string(APPEND PYFNN_TUNING_TOLD " (${instructions})")
+  string(APPEND PYFNN_TUNING_DESCRIPTION " (${instructions})")
 endif()
 
-# Instruction-set levels: some sources are compiled for each of them, and pyfnn/isa.py chooses at run time. `baseline` is
-# what every CPU of the architecture runs; PYFNN_TUNING_<level> is the flag.
+# Instruction-set levels. Some sources are compiled for each level, and pyfnn/isa.py chooses one at run time. Every CPU
+# of the architecture runs `baseline`. PYFNN_TUNING_<level> is the compiler flag.
 set(PYFNN_LEVELS "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(PYFNN_TUNING_baseline "-march=x86-64")
@@ -62,8 +62,8 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(PYFNN_TUNING_aarch64 "-march=armv8-a")
 endif()
 
-# No fast-math: the plain division computes what the source says. Contraction of a*b+c into one fused operation is not
-# part of it (it drops a rounding, and both languages' standards allow it), but -std=c11 would switch it off.
+# No fast-math: the plain division computes as the source is written. -ffp-contract=fast only fuses a*b+c into one
+# operation, which drops a rounding; both languages' standards allow it, but -std=c11 would switch it off.
 set(PYFNN_COMMON "-O3 -ffp-contract=fast")
 if(CMAKE_BUILD_TYPE STREQUAL "Debug")
   set(PYFNN_COMMON "-O0 -g")
@@ -78,7 +78,7 @@ if(PYFNN_SANITIZE)
 endif()
 set(PYFNN_FLAGS "${PYFNN_COMMON} ${PYFNN_TUNING}")
 
-# All that a compiler is given, whoever asked for it: CFLAGS and CXXFLAGS of the environment are in CMAKE_<LANG>_FLAGS.
+# All flags of a compiler: CMAKE_<LANG>_FLAGS includes CFLAGS and CXXFLAGS of the environment.
 set(CMAKE_C_FLAGS_RELEASE "-DNDEBUG")
 set(CMAKE_CXX_FLAGS_RELEASE "-DNDEBUG")
 string(TOUPPER "${CMAKE_BUILD_TYPE}" build)
@@ -89,14 +89,14 @@ foreach(language C CXX)
   if(flags MATCHES "-Ofast|-ffast-math|-funsafe-math-optimizations|-fassociative-math|-ffinite-math-only")
     message(FATAL_ERROR "${CMAKE_MATCH_0} is set for ${language} (CFLAGS or CXXFLAGS?): nothing here may be compiled so")
   endif()
-  set(PYFNN_${language}_FLAGS "${flags} ${PYFNN_TUNING_TOLD}")
+  set(PYFNN_${language}_FLAGS "${flags} ${PYFNN_TUNING_DESCRIPTION}")
   foreach(level ${PYFNN_LEVELS})
     set(PYFNN_${language}_FLAGS_${level} "${flags} ${PYFNN_TUNING_${level}}")
   endforeach()
 endforeach()
 
-# pyfnn_target(<target> [LEVEL <level>] <source>...): flags, warnings, and a word in the build info for one native
-# target, compiled for PYFNN_MARCH or, where a level is given, for that one.
+# pyfnn_target(<target> [LEVEL <level>] <source>...): set the flags and warnings of a native target, and record its
+# sources in the build info. It is compiled for LEVEL if given, otherwise for PYFNN_MARCH.
 function(pyfnn_target target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LEVEL" "")
   set(flags "${PYFNN_FLAGS}")
@@ -108,7 +108,7 @@ function(pyfnn_target target)
   pyfnn_record(${target} ${arg_UNPARSED_ARGUMENTS})
 endfunction()
 
-# pyfnn_record(<target> <source>...): that word in the build info alone.
+# pyfnn_record(<target> <source>...): record the sources of a target in the build info.
 function(pyfnn_record target)
   set_property(GLOBAL APPEND PROPERTY PYFNN_TARGETS ${target})
   set(sources)
@@ -116,7 +116,7 @@ function(pyfnn_record target)
     file(SHA256 ${CMAKE_CURRENT_SOURCE_DIR}/${source} digest)
     file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR}/native ${CMAKE_CURRENT_SOURCE_DIR}/${source})
     list(APPEND sources "        \"${path}\": \"${digest}\",")
-    # A change of a source must reach the digests too.
+    # Configure again after a change of a source, so that its digest is updated.
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
   endforeach()
   list(JOIN sources "\n" text)

@@ -1,6 +1,6 @@
-"""pyfnn: the same feed-forward network in many languages, proven equal, then timed.
+"""pyfnn: the same feed-forward network in many languages, checked for equal results, then timed.
 
-This file only says where each public name lives; nothing is loaded until it is asked for.
+This file lists the module of each public name; a module is imported when one of its names is first used.
 """
 
 import importlib

@@ -1,3 +1,3 @@
-# The extension module compiled from native/cpp/cpu_module.cpp.
+# The extension module compiled from native/cpp/python/cpu_module.cpp.
 
 def levels() -> list[str]: ...

@@ -1,6 +1,7 @@
-"""The activation functions of the oracle: one row each. Backends have their own; nothing here is fast.
+"""Table of the oracle's activation functions, one row each, and the parser of their spellings.
 
-A name may carry a parameter in parentheses, ``leaky_relu(0.05)``; without one the row's default holds.
+A spelling may carry a parameter in parentheses, as in ``leaky_relu(0.05)``; without one, the row's default applies.
+Backends have their own implementations; nothing here is fast.
 """
 
 import math
@@ -18,30 +19,46 @@ Array = NDArray[Any]  # any float dtype, up to longdouble
 
 
 @dataclass(frozen=True)
-class Row:
-    """One elementwise activation. Functions take (Z, parameter) and keep the shape and dtype of Z."""
+class ActivationRow:
+    """One elementwise activation. Functions take (Z, parameter) and keep the shape and dtype of Z.
 
-    function: Callable[[Array, float], Array]
+    Attributes
+    ----------
+    value, derivative, second_derivative : callable
+        f(Z), f'(Z) and f''(Z); f'' is correct away from the kinks only.
+    kinks : callable
+        parameter -> the points where f' jumps.
+    piecewise_linear : bool
+        f' is computed without rounding error.
+    default : float or None
+        Parameter used where a spelling gives none; None where the activation takes no parameter.
+    he_initialization : bool
+        W before this activation starts as He et al. 2015 propose, else as Glorot and Bengio 2010 do.
+    """
+
+    value: Callable[[Array, float], Array]
     derivative: Callable[[Array, float], Array]
-    curvature: Callable[[Array, float], Array]  # the second derivative, away from the kinks
-    kinks: Callable[[float], tuple[float, ...]] = lambda _: ()  # where the derivative jumps
+    second_derivative: Callable[[Array, float], Array]
+    kinks: Callable[[float], tuple[float, ...]] = lambda _: ()
     piecewise_linear: bool = False
-    default: float | None = None  # None: the activation takes no parameter
+    default: float | None = None
+    he_initialization: bool = False
 
 
 def sigmoid(Z: Array) -> Array:
-    """1 / (1 + exp(-Z)), without overflow at either end."""
+    """Return 1 / (1 + exp(-Z)), without overflow at either end."""
     e = np.exp(-np.abs(Z))
     positive: Array = np.where(Z >= 0, 1, e) / (1 + e)
     return positive
 
 
+def sigmoid_derivative(Z: Array) -> Array:
+    """Return sigmoid'(Z) = sigmoid(Z) sigmoid(-Z), without cancellation at either end."""
+    return sigmoid(Z) * sigmoid(-Z)
+
+
 def _softplus(Z: Array) -> Array:
     return np.maximum(Z, 0) + np.log1p(np.exp(-np.abs(Z)))
-
-
-def _sigmoid_slope(Z: Array) -> Array:
-    return sigmoid(Z) * sigmoid(-Z)
 
 
 def _inside(Z: Array, bound: float) -> Array:
@@ -52,61 +69,65 @@ def _zero(Z: Array, _: float) -> Array:
     return np.zeros_like(Z)
 
 
-TABLE: dict[str, Row] = {
-    "identity": Row(
-        function=lambda Z, _: Z.copy(),
+TABLE: dict[str, ActivationRow] = {
+    "identity": ActivationRow(
+        value=lambda Z, _: Z.copy(),
         derivative=lambda Z, _: np.ones_like(Z),
-        curvature=_zero,
+        second_derivative=_zero,
         piecewise_linear=True,
     ),
-    "sigmoid": Row(
-        function=lambda Z, _: sigmoid(Z),
-        derivative=lambda Z, _: _sigmoid_slope(Z),
-        curvature=lambda Z, _: _sigmoid_slope(Z) * (1 - 2 * sigmoid(Z)),
+    "sigmoid": ActivationRow(
+        value=lambda Z, _: sigmoid(Z),
+        derivative=lambda Z, _: sigmoid_derivative(Z),
+        second_derivative=lambda Z, _: sigmoid_derivative(Z) * (1 - 2 * sigmoid(Z)),
     ),
-    "tanh": Row(
-        function=lambda Z, _: np.tanh(Z),
+    "tanh": ActivationRow(
+        value=lambda Z, _: np.tanh(Z),
         derivative=lambda Z, _: 1 - np.tanh(Z) ** 2,
-        curvature=lambda Z, _: -2 * np.tanh(Z) * (1 - np.tanh(Z) ** 2),
+        second_derivative=lambda Z, _: -2 * np.tanh(Z) * (1 - np.tanh(Z) ** 2),
     ),
-    "relu": Row(
-        function=lambda Z, _: np.maximum(Z, 0),
+    "relu": ActivationRow(
+        value=lambda Z, _: np.maximum(Z, 0),
         derivative=lambda Z, _: (Z > 0).astype(Z.dtype),
-        curvature=_zero,
+        second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (0.0,),
+        he_initialization=True,
     ),
-    "leaky_relu": Row(
-        function=lambda Z, a: np.where(Z > 0, Z, a * Z),
+    "leaky_relu": ActivationRow(
+        value=lambda Z, a: np.where(Z > 0, Z, a * Z),
         derivative=lambda Z, a: np.where(Z > 0, np.ones_like(Z), np.full_like(Z, a)),
-        curvature=_zero,
+        second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda a: (0.0,) if a != 1 else (),
         default=0.01,
+        he_initialization=True,
     ),
-    "elu": Row(
-        function=lambda Z, a: np.where(Z > 0, Z, a * np.expm1(np.minimum(Z, 0))),
+    "elu": ActivationRow(
+        value=lambda Z, a: np.where(Z > 0, Z, a * np.expm1(np.minimum(Z, 0))),
         derivative=lambda Z, a: np.where(Z > 0, np.ones_like(Z), a * np.exp(np.minimum(Z, 0))),
-        curvature=lambda Z, a: np.where(Z > 0, np.zeros_like(Z), a * np.exp(np.minimum(Z, 0))),
+        second_derivative=lambda Z, a: np.where(Z > 0, np.zeros_like(Z), a * np.exp(np.minimum(Z, 0))),
         kinks=lambda a: (0.0,) if a != 1 else (),
         default=1.0,
+        he_initialization=True,
     ),
-    "softplus": Row(
-        function=lambda Z, _: _softplus(Z),
+    "softplus": ActivationRow(
+        value=lambda Z, _: _softplus(Z),
         derivative=lambda Z, _: sigmoid(Z),
-        curvature=lambda Z, _: _sigmoid_slope(Z),
+        second_derivative=lambda Z, _: sigmoid_derivative(Z),
+        he_initialization=True,
     ),
-    "hard_sigmoid": Row(
-        function=lambda Z, _: np.clip(Z / 4 + Z.dtype.type(0.5), 0, 1),
+    "hard_sigmoid": ActivationRow(
+        value=lambda Z, _: np.clip(Z / 4 + Z.dtype.type(0.5), 0, 1),
         derivative=lambda Z, _: _inside(Z, 2) / 4,
-        curvature=_zero,
+        second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (-2.0, 2.0),
     ),
-    "hard_tanh": Row(
-        function=lambda Z, _: np.clip(Z, -1, 1),
+    "hard_tanh": ActivationRow(
+        value=lambda Z, _: np.clip(Z, -1, 1),
         derivative=lambda Z, _: _inside(Z, 1),
-        curvature=_zero,
+        second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (-1.0, 1.0),
     ),
@@ -117,42 +138,47 @@ _SPELLING = re.compile(r"(?P<name>[a-z_0-9]+)(\((?P<parameter>[^()]*)\))?")
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation with its parameter bound; `name` is the canonical spelling.
+    """An activation with its parameter bound.
 
     Attributes
     ----------
     name : str
-        As every backend is told it, for instance ``tanh`` or ``leaky_relu(0.01)``.
-    row : Row
-        Its functions.
+        The canonical spelling, which every backend receives: ``tanh``, ``leaky_relu(0.01)``.
+    row : ActivationRow
+        The row of the table, with the functions.
     parameter : float
         The bound parameter; 0 where the row takes none.
     """
 
     name: str
-    row: Row
+    row: ActivationRow
     parameter: float
 
+    @property
+    def key(self) -> str:
+        """Name without the parameter, a key of `TABLE`."""
+        return self.name.split("(")[0]
+
     def __call__(self, Z: Array) -> Array:
-        """f(Z), elementwise."""
-        return self.row.function(Z, self.parameter)
+        """Return f(Z), elementwise."""
+        return self.row.value(Z, self.parameter)
 
     def derivative(self, Z: Array) -> Array:
-        """f'(Z), elementwise; at a kink, the value its row gives: relu'(0) = 0."""
+        """Return f'(Z), elementwise; at a kink, the value that the row gives: relu'(0) = 0."""
         return self.row.derivative(Z, self.parameter)
 
-    def curvature(self, Z: Array) -> Array:
-        """f''(Z), elementwise."""
-        return self.row.curvature(Z, self.parameter)
+    def second_derivative(self, Z: Array) -> Array:
+        """Return f''(Z), elementwise; correct away from the kinks."""
+        return self.row.second_derivative(Z, self.parameter)
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """The points where f' jumps."""
+        """Points where f' jumps."""
         return self.row.kinks(self.parameter)
 
 
 def parse(text: str) -> Activation:
-    """The activation that a spelling names.
+    """Return the activation that a spelling names.
 
     Parameters
     ----------
@@ -162,9 +188,9 @@ def parse(text: str) -> Activation:
     Raises
     ------
     UnknownName
-        No such activation.
+        The table has no such activation.
     InvalidInput
-        A parameter that is no finite number, or one for an activation that takes none.
+        The parameter is not a finite number, or the activation takes none.
     """
     match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
     if match is None or match["name"] not in TABLE:

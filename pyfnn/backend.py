@@ -1,12 +1,14 @@
-"""The one contract: what a backend and its models are to everyone above them, and the checks at that boundary.
+"""The contract of a backend: its description, and the models and ensembles that it makes.
 
-Validation happens here, once; the hooks of a subclass (`_load`, `_train`, ...) may trust what they are handed.
-Many networks at once are `pyfnn.ensemble`'s; which backends exist is the registry's business.
+A backend validates here, once; the hooks of a subclass (`_create`, `_create_many`) may trust their arguments. The
+contract of a model is in `model`, that of an ensemble in `ensemble`; `registry` lists the backends.
 """
 
+import platform
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,32 +20,40 @@ from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
 from pyfnn.validation import Array
 
+if TYPE_CHECKING:
+    from pyfnn.manifest import Row
+
 __all__ = ["CORE_ACTIVATIONS", "CORE_LOSSES", "OPERATIONS", "Backend", "Description", "Model", "check_support"]
 
-CORE_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")
+CORE_ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # of every plain backend
 CORE_LOSSES = tuple(losses.TABLE)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What an implementation says of itself, word for word what the protocol's `hello` carries.
+    """Properties of an implementation, exactly as the protocol's `hello` carries them.
 
     Attributes
     ----------
     name, language : str
     compiler, flags : str
-        What built it; for an interpreter, its name and version.
+        Compiler and flags of the build; for an interpreter, its name and version and those of its libraries.
+    clock : str
+        The monotonic clock that measures `seconds`.
     activations, losses : tuple of str
         Names without parameters.
     arithmetic : {"native", "float64"}
-        ``native``: computes in the network's dtype. ``float64``: in double whatever the data.
+        ``native``: computes in the network's dtype. ``float64``: in double precision for both dtypes.
     deterministic : bool
         The same call twice gives the same bits.
-    clock : str
-        The monotonic clock behind `seconds`.
     many : bool
-        It trains many networks by one call. If not, `Backend.create_many` trains them one after the other.
+        One call trains many networks. Without it, `Backend.create_many` trains them one after the other.
     """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "name", "language", "compiler", "flags", "activations", "losses", "arithmetic", "deterministic", "clock",
+    )  # fmt: skip
+    """Keys that every `hello` and every `fnn_about` must have; `many` is optional."""
 
     name: str
     language: str
@@ -58,7 +68,7 @@ class Description:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> "Description":
-        """From the words of a `hello` or an `fnn_about`: every key but `many` must be there; others are ignored."""
+        """Read the fields of a `hello` or an `fnn_about`: all of `FIELDS`, and `many`; other keys are ignored."""
         return cls(
             name=fields["name"],
             language=fields["language"],
@@ -72,17 +82,63 @@ class Description:
             many=fields.get("many", "no") == "yes",
         )
 
+    @classmethod
+    def in_python(
+        cls,
+        row: "Row",
+        libraries: Mapping[str, str],
+        flags: str,
+        activations: Iterable[str] = CORE_ACTIVATIONS,
+        losses: Iterable[str] = CORE_LOSSES,
+    ) -> "Description":
+        """Describe a backend that is written in Python and timed by `time.perf_counter`.
+
+        Parameters
+        ----------
+        row : Row
+            The backend's row in backend.toml.
+        libraries : dict of str to str
+            Version of each library that computes, by its name.
+        flags : str
+            Settings of the libraries that matter for speed.
+        activations, losses : iterable of str
+            Names without parameters.
+        """
+        parts = [("CPython", platform.python_version()), *libraries.items()]
+        return cls(
+            name=row.name,
+            language=row.language,
+            compiler=", ".join(f"{part} {version}" for part, version in parts),
+            flags=flags,
+            clock="time.perf_counter",
+            activations=tuple(activations),
+            losses=tuple(losses),
+        )
+
 
 class Backend(ABC):
-    """One implementation, ready to make models. Making it raises `BackendUnavailable` where it can't run."""
+    """One implementation, which makes models and ensembles.
+
+    Parameters
+    ----------
+    description : Description
+
+    Notes
+    -----
+    The constructor of a subclass takes a row of backend.toml, and raises `BackendUnavailable` where the backend cannot
+    run.
+    """
+
+    def __init__(self, description: Description) -> None:
+        self._description = description
 
     @property
-    @abstractmethod
     def description(self) -> Description:
-        """What it says of itself."""
+        """Properties of this implementation."""
+        return self._description
 
     def create(self, network: Network, theta: Array, threads: int = 1) -> Model:
-        """A model of `network` that starts at `theta`.
+        """Make a model of `network` with initial parameters `theta`.
 
         Parameters
         ----------
@@ -90,14 +146,18 @@ class Backend(ABC):
         theta : ndarray, shape (n_parameters,), C-contiguous, of the network's dtype
             Copied.
         threads : int
-            How many threads it may use.
+            Number of threads that the model may use, at least 1.
+
+        Returns
+        -------
+        Model
 
         Raises
         ------
         Unsupported
-            The network asks for a function this backend does not have; the message names it.
+            The backend lacks a function of the network; the message names it.
         InvalidInput
-            A θ of wrong shape, dtype or contiguity, or one that is not finite.
+            θ has another shape, dtype or memory layout, or a value that is not finite.
         """
         check_support(self.description, network)
         return self._create(network, theta, threads)
@@ -108,18 +168,22 @@ class Backend(ABC):
     def create_many(
         self, network: Network, thetas: Array, l2: NDArray[np.float64] | None = None, threads: int = 1
     ) -> Ensemble:
-        """K networks of one shape, each with its own θ and λ, trained by one call.
+        """Make an ensemble: K networks of one shape, each with its own θ and λ, trained by one call.
 
         Parameters
         ----------
         network : Network
-            What all have in common.
+            Sizes, functions, loss and dtype of all members.
         thetas : ndarray, shape (K, n_parameters), C-contiguous, of the network's dtype
             Copied.
         l2 : ndarray of float64, shape (K,), optional
-            λ of each; the network's for all, if not given.
+            λ of each member; by default the network's for all.
         threads : int
-            How many threads it may use for all of them together.
+            Number of threads that the whole ensemble may use, at least 1.
+
+        Returns
+        -------
+        Ensemble
 
         Raises
         ------
@@ -130,17 +194,14 @@ class Backend(ABC):
         return self._create_many(network, thetas, l2, threads)
 
     def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
-        """One after the other. Who can do better overrides it, and says `many` in its description."""
+        """Make K models, trained one after the other. A backend whose description has `many` overrides this."""
         return OneByOne(self._create, network, thetas, l2, threads)
 
 
 def check_support(description: Description, network: Network) -> None:
-    """Raise `Unsupported`, by name, where a network asks for what an implementation does not have."""
-    wanted = [f.name.split("(")[0] for f in network.hidden_activations]
-    if not network.fused:
-        wanted.append(str(network.output_activation).split("(")[0])
-    for name in wanted:
-        if name not in description.activations:
-            raise Unsupported(f"{description.name} has no activation {name!r}")
+    """Raise `Unsupported` where the implementation lacks an activation or the loss of a network; name it."""
+    for activation in network.elementwise_activations:
+        if activation.key not in description.activations:
+            raise Unsupported(f"{description.name} has no activation {activation.key!r}")
     if network.loss not in description.losses:
         raise Unsupported(f"{description.name} has no loss {network.loss!r}")

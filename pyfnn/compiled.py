@@ -1,4 +1,4 @@
-"""Finds the compiled parts of pyfnn and says, where they are absent or stale, what to do. Loads none of them."""
+"""Finds the compiled parts of pyfnn, and checks that they match their sources. Loads none of them."""
 
 import hashlib
 import importlib.metadata
@@ -12,7 +12,12 @@ REINSTALL = "in the checkout: pip install -e ."
 
 
 def build_info() -> ModuleType:
-    """The generated module that says how the native parts were built; its folder holds them.
+    """Import `pyfnn._build_info`, which the build generates beside the compiled parts.
+
+    Returns
+    -------
+    module
+        Compilers, flags, instruction-set levels, and the sha256 of every source.
 
     Raises
     ------
@@ -38,13 +43,18 @@ def _why_absent() -> tuple[str, str]:
 
 
 def folder(target: str) -> Path:
-    """The folder that holds the compiled parts, after checking that `target` was built from the sources at hand.
+    """Check that `target` was built from the present sources, and return the folder of the compiled parts.
+
+    Parameters
+    ----------
+    target : str
+        Name of an extension module or library, as in CMake.
 
     Raises
     ------
     BackendUnavailable
-        No compiled parts, none of that name, or a source has changed since they were built: a result must name the
-        source it measured.
+        There are no compiled parts or none of that name, or a source has changed since the build: a result must name
+        the source that it measured.
     """
     info = build_info()
     if target not in info.SOURCES:

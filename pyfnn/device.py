@@ -1,4 +1,4 @@
-"""Which CUDA device is meant, said in one place: PYFNN_CUDA_DEVICE. Talks to no driver and loads no library."""
+"""Selection of the CUDA device by PYFNN_CUDA_DEVICE, for all backends. Calls no driver and loads no library."""
 
 import os
 
@@ -8,12 +8,12 @@ VARIABLE = "PYFNN_CUDA_DEVICE"
 
 
 def device_number() -> int:
-    """The number in PYFNN_CUDA_DEVICE, as the CUDA runtime counts devices; 0 where it is not set.
+    """Return the number in PYFNN_CUDA_DEVICE, in the CUDA runtime's order of devices; 0 where it is not set.
 
     Raises
     ------
     BackendUnavailable
-        It is no such number.
+        The value is not a whole number of at least 0.
     """
     text = os.environ.get(VARIABLE) or "0"
     if not (text.isascii() and text.isdecimal()):
@@ -22,7 +22,7 @@ def device_number() -> int:
 
 
 def check_number(number: int, count: int) -> None:
-    """Raise `BackendUnavailable` where there are only so many devices."""
+    """Raise `BackendUnavailable` where there is no device of that number among `count`."""
     if number >= count:
         found = f"{count} CUDA device{'s' * (count != 1)}"
         raise BackendUnavailable(f"{VARIABLE} = {number}: there {'is' if count == 1 else 'are'} {found}")

@@ -1,44 +1,56 @@
-"""Many networks at once: K of one shape, each with its own θ, order, rate and λ, over shared data.
+"""Many networks at once: K networks of one shape, each with its own θ, order, rate and λ, on shared data.
 
-The contract and its checks, and the ensemble that any backend gets: K models, one after the other.
+This file has the contract with its checks, and `OneByOne`, which trains K models of any backend one after the other.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.errors import Diverged, InvalidInput
-from pyfnn.model import Loadable
+from pyfnn.model import Loadable, Model
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
 
-if TYPE_CHECKING:
-    from pyfnn.model import Model
-
-_NAMED = 5  # of the members that diverged
+_NAMED = 5  # diverged members that a message names
 
 
 class Ensemble(Loadable):
-    """K networks of one shape on one backend. A context manager: leaving it closes it.
+    """K networks of one shape on one backend. A context manager: leaving it closes the ensemble.
 
-    Member k ends, whatever the others do, where a `Model` of the same θ, λ, order and rate would.
+    Each member trains independently of the others: it ends where a `Model` of the same θ, λ, order and rate ends.
+
+    Parameters
+    ----------
+    network : Network
+    thetas : ndarray, shape (K, n_parameters), C-contiguous, of the network's dtype
+    l2 : ndarray of float64, shape (K,), optional
+        λ of each member; by default the network's for all.
+    threads : int
+        Number of threads that the whole ensemble may use, at least 1.
 
     Attributes
     ----------
     network : Network
-        What all have in common; `l2` has each one's λ.
+        Sizes, functions, loss and dtype of all members; its own λ is not used.
     members : int
         K.
     l2 : ndarray of float64, shape (K,)
+        λ of each member.
     threads : int
-        How many threads it computes with, for all members together.
+        Number of threads that the whole ensemble uses.
     device_seconds : float or None
-        What the last `train` took by the device's own clock; None where there is no such clock.
+        Duration of the last `train` on the device's own clock; None where there is no such clock.
+
+    Raises
+    ------
+    InvalidInput
+        An argument breaks its rule; the message names the field, the value and the rule.
     """
 
     kind: ClassVar[str] = "ensemble"
@@ -56,19 +68,19 @@ class Ensemble(Loadable):
         self.l2 = np.full(self.members, network.l2) if l2 is None else l2.copy()
 
     def load(self, x: Array, y: Array, orders: Order) -> None:
-        """Copy data in, shared by all members. Untimed.
+        """Copy the data that all members share. Not timed.
 
         Parameters
         ----------
         x : ndarray, shape (rows, m_0), C-contiguous, of the network's dtype
-        y : ndarray, shape (rows, m_L), likewise
+        y : ndarray, shape (rows, m_L), C-contiguous, of the network's dtype
         orders : ndarray of int64, shape (K, n)
-            Row numbers that `train` walks, a member a row; repeats are fine.
+            For each member the row numbers that `train` uses, in order; they may repeat.
 
         Raises
         ------
         InvalidInput
-            Naming what was got and what was wanted; the ensemble is unchanged.
+            An argument breaks its rule; the message names the field, the value and the rule. The ensemble is unchanged.
         """
         self._check_open()
         rows = self._check_data(x, y)
@@ -77,22 +89,28 @@ class Ensemble(Loadable):
         self._n_rows, self._n_order = rows, length
 
     def train(self, first: int, count: int, batch_size: int, learning_rates: float | NDArray[np.float64]) -> float:
-        """Each member k over orders[k, first : first+count] at learning_rates[k], as `Model.train` does.
+        """Train each member k over orders[k, first : first+count] at learning_rates[k], as `Model.train` does.
 
         Parameters
         ----------
+        first, count : int
+            Columns of the orders.
+        batch_size : int
         learning_rates : float, or ndarray of float64, shape (K,)
-            One number serves all.
+            One number applies to all members.
 
         Returns
         -------
         float
-            Seconds for all of them, on the implementation's own clock.
+            Seconds for all members together, on the implementation's own clock.
 
         Raises
         ------
         Diverged
-            Naming the members whose θ is no longer finite; all were trained, and stay as they became until `reset`.
+            θ of some members is no longer finite; the message names them. All members were trained, and keep their θ
+            until `reset`.
+        InvalidInput
+            An argument breaks its rule; nothing was trained.
         """
         self._check_range(first, count, self._n_order, "entries of each order")
         check_count("batch_size", batch_size)
@@ -114,12 +132,12 @@ class Ensemble(Loadable):
         return np.full(self.members, float(learning_rates))
 
     def thetas(self) -> Array:
-        """A copy of the parameters: (K, n_parameters)."""
+        """Return a copy of the parameters: (K, n_parameters)."""
         self._check_open()
         return self._thetas()
 
     def reset(self) -> None:
-        """Each member back to the θ it was made with."""
+        """Restore the initial θ of each member."""
         self._check_open()
         self._reset()
 
@@ -137,23 +155,25 @@ class Ensemble(Loadable):
 
 
 def summed(spans: Iterable[float | None]) -> float | None:
-    """The sum of device times; None where any is not known."""
+    """Return the sum of device times; None where one of them is None."""
     known = list(spans)
     return None if None in known else sum(span for span in known if span is not None)
 
 
 class OneByOne(Ensemble):
-    """A model a member, trained one after the other; seconds are the sum of theirs.
+    """An ensemble of one model per member, trained one after the other; seconds are sums over the models.
 
     Parameters
     ----------
     create : callable
         (network, theta, threads) -> Model.
+    network, thetas, l2, threads
+        As for any `Ensemble`.
     """
 
     def __init__(
         self,
-        create: "Callable[[Network, Array, int], Model]",
+        create: Callable[[Network, Array, int], Model],
         network: Network,
         thetas: Array,
         l2: NDArray[np.float64] | None,
@@ -172,7 +192,7 @@ class OneByOne(Ensemble):
             model.load(x, y, order)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
-        # `_train`, not `train`: a member that diverges must not keep the others from their steps.
+        # `_train`, not `train`, which would raise at the first member that diverges and leave the others untrained.
         pairs = zip(self._models, learning_rates.tolist(), strict=True)
         seconds = sum(model._train(first, count, batch_size, rate) for model, rate in pairs)
         self.device_seconds = summed(model.device_seconds for model in self._models)

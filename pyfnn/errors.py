@@ -1,11 +1,11 @@
-"""Every error that pyfnn raises on purpose. Each message names the field, the value and the rule, or the way out."""
+"""Exceptions of pyfnn. Each message names the field, the value and the rule, or the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class PyfnnError(Exception):
-    """The root of every error that pyfnn raises on purpose."""
+    """Base class of all exceptions that pyfnn raises on purpose."""
 
 
 class InvalidInput(PyfnnError, ValueError):
@@ -18,11 +18,11 @@ class UnknownName(PyfnnError, LookupError):
     Parameters
     ----------
     kind : str
-        What was looked up: "activation", "backend", ...
+        Kind of the name: "activation", "backend", ...
     name : str
-        The name as given.
+        The unknown name.
     known : iterable of str
-        Every name in the table.
+        All names in the table.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -39,9 +39,9 @@ class BackendUnavailable(PyfnnError, RuntimeError):
     Parameters
     ----------
     reason : str
-        What is missing.
+        The missing part.
     remedy : str
-        What the user can do about it.
+        Instruction for the user, such as an install command.
     """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -50,11 +50,11 @@ class BackendUnavailable(PyfnnError, RuntimeError):
 
 
 class BuildFailed(BackendUnavailable):
-    """A backend whose program did not build; `reason` carries the compiler's words."""
+    """A backend whose program did not build; `reason` contains the compiler's messages."""
 
 
 class Unsupported(PyfnnError):
-    """A network that this backend, by its own word, cannot compute."""
+    """A network that a backend does not support."""
 
 
 class Diverged(PyfnnError, ArithmeticError):
@@ -62,15 +62,15 @@ class Diverged(PyfnnError, ArithmeticError):
 
 
 class DatasetError(PyfnnError):
-    """A dataset's file cannot be had, or is not what it should be; the message says how to get it again."""
+    """A dataset's file is missing or altered; the message explains how to get it again."""
 
 
 class WorkerError(PyfnnError):
-    """Something is wrong with the process at the other end."""
+    """A failure of a worker process."""
 
 
 class WorkerDied(WorkerError):
-    """The worker process ended without being asked to."""
+    """The worker process ended unexpectedly."""
 
 
 class WorkerTimeout(WorkerError):
@@ -78,4 +78,4 @@ class WorkerTimeout(WorkerError):
 
 
 class ProtocolError(WorkerError):
-    """The worker process answered something that is not in the protocol."""
+    """The worker process sent output that the protocol does not allow."""

@@ -1,6 +1,7 @@
-"""Instruction-set levels: what the native code was compiled for, what this CPU runs, what is used. Loads no kernel.
+"""Instruction-set levels of the native code: those compiled, those this CPU supports, and the one to use.
 
-Levels are ``v2``, ``v3``, ``v4`` (x86-64-v2, with AVX2 and FMA, with AVX-512) and ``aarch64``. `PYFNN_ISA` forces one.
+The levels are ``v2`` (x86-64-v2), ``v3`` (with AVX2 and FMA), ``v4`` (with AVX-512) and ``aarch64``. The environment
+variable `PYFNN_ISA` selects one. This module loads no kernel.
 """
 
 import os
@@ -12,7 +13,7 @@ VARIABLE = "PYFNN_ISA"
 
 
 def levels() -> tuple[str, ...]:
-    """The levels that were compiled and that this CPU, under this system, runs; the lowest first.
+    """Return the compiled levels that this CPU and operating system support, the lowest first.
 
     Raises
     ------
@@ -33,22 +34,22 @@ def levels() -> tuple[str, ...]:
 
 
 def best() -> str:
-    """The highest of `levels`."""
+    """Return the highest of `levels`."""
     return levels()[-1]
 
 
 def chosen() -> str:
-    """The level to use: the one that `PYFNN_ISA` names, or else the best.
+    """Return the level to use: that of `PYFNN_ISA`, by default the highest.
 
     Raises
     ------
     BackendUnavailable
-        It names none of `levels`.
+        `PYFNN_ISA` names none of `levels`.
     """
     found = levels()
-    wanted = os.environ.get(VARIABLE) or found[-1]
-    if wanted not in found:
+    level = os.environ.get(VARIABLE) or found[-1]
+    if level not in found:
         raise BackendUnavailable(
-            f"{VARIABLE}={wanted}: this build and this CPU have {', '.join(found)}", f"unset {VARIABLE}"
+            f"{VARIABLE}={level}: this build and this CPU have {', '.join(found)}", f"unset {VARIABLE}"
         )
-    return wanted
+    return level

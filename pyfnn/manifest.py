@@ -1,6 +1,6 @@
-"""What a backend.toml says: its rows, read and checked, and where such files are. Loads no backend.
+"""Manifests: reads and checks the rows of a backend.toml. Loads no backend.
 
-`docs/add-a-language.md` tells what each key is for.
+docs/add-a-language.md explains each key.
 """
 
 import shlex
@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parent
 class Row(BaseModel):
     """One `[[backend]]` table of a backend.toml.
 
-    A row has either `host`, for a backend that Python hosts, or `run`, for a program that speaks the protocol.
+    A row has either `host`, for a backend hosted by a Python process, or `run`, for a program that speaks the protocol.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,7 +33,7 @@ class Row(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
     language: str
     division: Division
-    device: Device = "cpu"  # what it computes on, and so whose ceilings it is held against
+    device: Device = "cpu"  # its ceilings are the ones to compare the backend with
     host: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     library: str | None = None
     build: str | None = None
@@ -45,7 +45,7 @@ class Row(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """Where the row's relative paths start: the folder of its manifest."""
+        """Folder of the manifest, the base of the row's relative paths."""
         return self.manifest.parent
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Row(BaseModel):
     @field_validator("run", "probe", "build")
     @classmethod
     def _a_command(cls, line: str | None) -> str | None:
-        if line is not None and not shlex.split(line):  # which raises a ValueError for a quote left open
+        if line is not None and not shlex.split(line):  # raises ValueError for an open quote
             raise ValueError("must be a command, not nothing")
         return line
 
@@ -70,7 +70,7 @@ class Row(BaseModel):
         return patterns
 
     def source_files(self) -> list[Path]:
-        """The files that `sources` names and that are there."""
+        """Return the existing files that match `sources`."""
         return [path for pattern in self.sources for path in self._matches(pattern) if path.is_file()]
 
     def _matches(self, pattern: str) -> list[Path]:
@@ -85,18 +85,18 @@ class _Manifest(BaseModel):
 
 
 def native_folder() -> Path:
-    """Where the sources of the native implementations are: in the checkout, or in the installed package."""
+    """Return the folder of the native sources: in the checkout if there is one, else in the installed package."""
     checkout = PACKAGE.parent / "native"
     return checkout if (PACKAGE.parent / "pyproject.toml").exists() and checkout.exists() else PACKAGE / "native"
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """The rows of one backend.toml.
+    """Read the rows of one backend.toml.
 
     Raises
     ------
     InvalidInput
-        Naming the file, the place in it and what is wrong there.
+        The file cannot be read or breaks a rule; the message names the file, the place in it and the rule.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))

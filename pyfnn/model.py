@@ -1,4 +1,7 @@
-"""The contract of a model: one network's parameters, its loaded rows, and the calls on them."""
+"""The contract of a model, one network with its parameters and data, and its checks at the public boundary.
+
+`Loadable` is the part that models and ensembles share. Nothing here computes a network.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,16 +21,18 @@ Self = TypeVar("Self", bound="Loadable")
 
 
 class Loadable(ABC):
-    """Takes data, once or again, and is closed in the end. A context manager: leaving it closes it.
+    """Common part of models and ensembles: data that can be loaded repeatedly, and closing. A context manager.
 
     Attributes
     ----------
+    kind : str
+        "model" or "ensemble", for messages.
     network : Network
     threads : int
-        How many threads it computes with; at most what was asked for.
+        Number of threads that compute; at most the number given to the constructor.
     device_seconds : float or None
-        Of the last timed call, by the device's own clock, from before the first step until after the last; None where
-        there is no such clock.
+        Duration of the last timed call on the device's own clock, from before its first step to after its last; None
+        where there is no such clock.
     """
 
     kind: ClassVar[str]
@@ -43,7 +48,7 @@ class Loadable(ABC):
         self._closed = False
 
     def close(self) -> None:
-        """Let go of everything. Twice is fine."""
+        """Release all resources. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self._close()
@@ -61,7 +66,7 @@ class Loadable(ABC):
             raise PyfnnError(f"this {self.kind} is closed")
 
     def _check_data(self, x: Any, y: Any) -> int:
-        """How many rows there are."""
+        """Check x and y, and return the number of rows."""
         rows = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else -1
         if rows == 0:
             raise InvalidInput("x is empty: at least one row is needed")
@@ -70,33 +75,45 @@ class Loadable(ABC):
         losses.TABLE[self.network.loss].check_targets(y)
         return rows
 
-    def _check_range(self, first: int, count: int, length: int, what: str) -> None:
+    def _check_range(self, first: int, count: int, length: int, entries: str) -> None:
         self._check_open()
         if length == 0:
             raise PyfnnError(f"this {self.kind} has no data yet: call load first")
         check_count("count", count)
         whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
         if not whole or first < 0 or first + count > length:
-            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {what}")
+            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {entries}")
 
     @abstractmethod
     def _close(self) -> None: ...
 
 
 class Model(Loadable):
-    """One network with its parameters and data, on one backend. A context manager: leaving it closes it.
+    """One network with its parameters and data, on one backend. A context manager: leaving it closes the model.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,), C-contiguous, of the network's dtype
+        Initial parameters.
+    threads : int
+        Number of threads that the model may use, at least 1.
 
     Attributes
     ----------
     network : Network
     threads : int
-        How many threads this model computes with; at most what was asked for.
+        Number of threads that compute; at most the number given.
     device_seconds : float or None
-        What the last `train` or `time` took by the device's own clock, beside the seconds returned; None where there is
-        no such clock.
+        Duration of the last `train` or `time` on the device's own clock; None where there is no such clock.
     checksum : float
-        Of the last `time` call: the sum over its repeats of the first output of the first row and the last of the
-        last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
+        Checksum of the last `time` call: the sum, over its repeats, of the first output of the first row and the last
+        output of the last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
+
+    Raises
+    ------
+    InvalidInput
+        An argument breaks its rule; the message names the field, the value and the rule.
     """
 
     kind: ClassVar[str] = "model"
@@ -107,19 +124,19 @@ class Model(Loadable):
         self.checksum = math.nan
 
     def load(self, x: Array, y: Array, order: Order) -> None:
-        """Copy data in. Untimed.
+        """Copy the data. Not timed.
 
         Parameters
         ----------
         x : ndarray, shape (rows, m_0), C-contiguous, of the network's dtype
-        y : ndarray, shape (rows, m_L), likewise
+        y : ndarray, shape (rows, m_L), C-contiguous, of the network's dtype
         order : ndarray of int64, shape (n,)
-            Row numbers that `train` walks; repeats are fine.
+            Row numbers that `train` uses, in order; they may repeat.
 
         Raises
         ------
         InvalidInput
-            Naming what was got and what was wanted; the model is unchanged.
+            An argument breaks its rule; the message names the field, the value and the rule. The model is unchanged.
         """
         self._check_open()
         rows = self._check_data(x, y)
@@ -128,17 +145,25 @@ class Model(Loadable):
         self._n_rows, self._n_order = rows, length
 
     def forward(self, first: int, count: int) -> Array:
-        """Outputs of rows [first, first+count): (count, m_L); probabilities where the loss is a cross-entropy."""
+        """Return the outputs of rows [first, first+count): (count, m_L); probabilities under a cross-entropy."""
         self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
 
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
-        """Mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
+        """Return the mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
         self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
     def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        """Gradient descent over order[first : first+count], minibatch by minibatch, the last as short as it comes.
+        """Train by gradient descent over order[first : first+count] in minibatches; the last may be shorter.
+
+        Parameters
+        ----------
+        first, count : int
+            Entries of the order.
+        batch_size : int
+        learning_rate : float
+            Finite and above 0.
 
         Returns
         -------
@@ -148,7 +173,9 @@ class Model(Loadable):
         Raises
         ------
         Diverged
-            θ is no longer finite; it stays as it became, until `reset`.
+            θ is no longer finite; it keeps its value until `reset`.
+        InvalidInput
+            An argument breaks its rule; nothing was trained.
         """
         self._check_range(first, count, self._n_order, "entries of order")
         check_count("batch_size", batch_size)
@@ -161,10 +188,22 @@ class Model(Loadable):
         return seconds
 
     def time(self, operation: Operation, first: int, count: int, repeats: int) -> float:
-        """Seconds for `repeats` passes of `count` rows each, on the implementation's own clock.
+        """Return the seconds of `repeats` passes of `count` rows each, on the implementation's own clock.
 
-        Repeat r works on rows [s, s+count) with s = (first + r·count) mod (rows − count + 1), so that nothing can be
-        hoisted out of the loop. `checksum` takes in what each pass ends with, so that no pass can be left out.
+        Repeat r works on rows [s, s+count) with s = (first + r·count) mod (rows − count + 1), so that no compiler can
+        move work out of the loop. `checksum` includes results of each pass, so that no pass can be left out.
+
+        Parameters
+        ----------
+        operation : {"forward", "gradient"}
+        first, count : int
+            Rows of the first pass.
+        repeats : int
+
+        Raises
+        ------
+        InvalidInput
+            An argument breaks its rule.
         """
         if operation not in OPERATIONS:
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
@@ -175,12 +214,12 @@ class Model(Loadable):
         return seconds
 
     def theta(self) -> Array:
-        """A copy of the parameters: (n_parameters,)."""
+        """Return a copy of the parameters: (n_parameters,)."""
         self._check_open()
         return self._theta()
 
     def reset(self) -> None:
-        """Back to the θ the model was made with."""
+        """Restore the initial θ."""
         self._check_open()
         self._reset()
 

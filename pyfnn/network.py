@@ -1,4 +1,4 @@
-"""The frozen description of a network: sizes, functions, loss, dtype; where each parameter lies; how it starts.
+"""Frozen description of a network: sizes, functions, loss, dtype; layout and initialization of its parameters.
 
 Nothing here computes a network: the oracle and the backends do.
 """
@@ -19,11 +19,10 @@ from pyfnn.errors import InvalidInput, UnknownName
 
 DTYPES = ("float32", "float64")
 INITIALIZATION_SCHEMES = ("fan_in", "uniform01")
-_HE_FAMILY = ("relu", "leaky_relu", "elu", "softplus")
 
 
 class Layer(NamedTuple):
-    """Views of one layer's parameters. W: (inputs, outputs); b: (outputs,)."""
+    """Views of one layer's parameters. W: (m_{l-1}, m_l); b: (m_l,)."""
 
     W: NDArray[Any]
     b: NDArray[Any]
@@ -31,32 +30,33 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """A feed-forward network and its risk.
+    """A feed-forward network and its regularized loss.
 
     Parameters
     ----------
     sizes : sequence of int
         m_0 inputs, the hidden widths, m_L outputs; at least two entries, each positive.
     activation : str or sequence of str
-        One name for all hidden layers, or one a hidden layer; see `pyfnn.activations.TABLE`.
+        One name for all hidden layers, or one name per hidden layer; see `pyfnn.activations.TABLE`.
     loss : str
-        See `pyfnn.losses.TABLE`. The cross-entropies fuse their output activation.
+        Name in `pyfnn.losses.TABLE`. The cross-entropies fuse their output activation.
     l2 : float
         λ of (λ/2) Σ_l ‖W_l‖²_F; biases are not penalized.
     output_activation : str, optional
-        For the squared errors, any elementwise activation, ``identity`` by default. For the cross-entropies only
-        the one they fuse may be named.
-    dtype : str
-        ``float32`` or ``float64``.
+        For the squared errors, any elementwise activation, ``identity`` by default. For the cross-entropies, the
+        activation that they fuse or None.
+    dtype : {"float32", "float64"}
 
     Raises
     ------
-    InvalidInput, UnknownName
-        When made, naming the field, the value and the rule.
+    InvalidInput
+        A field breaks its rule; the message names the field, the value and the rule.
+    UnknownName
+        An activation, loss or dtype is not in its table.
 
     Notes
     -----
-    Parameters are one flat vector θ: for each layer W_l, row-major, (m_{l-1}, m_l), then b_l, (m_l,).
+    Parameters form one flat vector θ: for each layer W_l, row-major, (m_{l-1}, m_l), then b_l, (m_l,).
     """
 
     sizes: tuple[int, ...]
@@ -85,7 +85,9 @@ class Network:
         if isinstance(self.activation, str):
             return activations.parse(self.activation).name
         if not isinstance(self.activation, Iterable):
-            raise InvalidInput(f"activation = {self.activation!r}: must be a name, or a sequence of one a hidden layer")
+            raise InvalidInput(
+                f"activation = {self.activation!r}: must be a name, or a sequence with one name per hidden layer"
+            )
         names = tuple(activations.parse(name).name for name in self.activation)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:
@@ -104,40 +106,54 @@ class Network:
 
     @property
     def n_layers(self) -> int:
-        """L: how many weight layers."""
+        """Number of weight layers, L."""
         return len(self.sizes) - 1
 
     @cached_property
     def hidden_activations(self) -> tuple[Activation, ...]:
-        """f_1 .. f_{L-1}."""
+        """Activations f_1 .. f_{L-1}."""
         names = self.activation if isinstance(self.activation, tuple) else (self.activation,) * (self.n_layers - 1)
         return tuple(activations.parse(name) for name in names)
 
+    @cached_property
+    def elementwise_activations(self) -> tuple[Activation, ...]:
+        """Activations f_1 .. f_L; without f_L where the loss fuses it."""
+        last = () if self.fused else (activations.parse(str(self.output_activation)),)
+        return self.hidden_activations + last
+
     @property
     def fused(self) -> bool:
-        """Whether the loss brings its own output activation (softmax or sigmoid)."""
+        """True where the loss fuses its output activation (softmax or sigmoid)."""
         return losses.TABLE[self.loss].fuses is not None
 
     @cached_property
     def n_parameters(self) -> int:
-        """Length of θ."""
+        """Number of parameters, the length of θ."""
         return sum(m_in * m_out + m_out for m_in, m_out in pairwise(self.sizes))
 
     @property
     def flops_per_row(self) -> int:
-        """Multiply-adds of one row's training step, times two: 2(2Σ_l P_l + Σ_{l≥2} P_l), P_l = m_{l-1} m_l."""
+        """Floating-point operations of a training step per row: 2(2Σ_l P_l + Σ_{l≥2} P_l), P_l = m_{l-1} m_l.
+
+        The count takes each multiply-add of a matrix product as two operations, and nothing else.
+        """
         weights = [m_in * m_out for m_in, m_out in pairwise(self.sizes)]
         return 2 * (2 * sum(weights) + sum(weights[1:]))
 
     def layers(self, theta: NDArray[Any]) -> list[Layer]:
-        """Views of each layer's parameters (or of their gradients: anything laid out as θ).
+        """Return views of each layer's parameters, or of anything else laid out as θ, such as the gradient.
 
         Parameters
         ----------
         theta : ndarray, shape (n_parameters,)
+
+        Raises
+        ------
+        InvalidInput
+            theta has another shape.
         """
         if theta.shape != (self.n_parameters,):
-            raise InvalidInput(f"theta has shape {theta.shape}: this network wants ({self.n_parameters},)")
+            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
         views, at = [], 0
         for m_in, m_out in pairwise(self.sizes):
             W = theta[at : at + m_in * m_out].reshape(m_in, m_out)
@@ -147,7 +163,7 @@ class Network:
         return views
 
     def tensor_names(self) -> list[str]:
-        """Names of θ's tensors in their order: W_1, b_1, W_2, ..."""
+        """Return the names of θ's tensors in their order: W_1, b_1, W_2, ..."""
         return [f"{letter}_{layer}" for layer in range(1, self.n_layers + 1) for letter in "Wb"]
 
 
@@ -167,21 +183,28 @@ def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[Any]:
-    """Starting parameters, reproducible from the seed.
+    """Draw initial parameters, reproducible from the seed.
 
     Parameters
     ----------
     network : Network
     seed : int
-        Of NumPy's PCG64 generator.
+        Seed of NumPy's PCG64 generator, at least 0.
     scheme : {"fan_in", "uniform01"}
         ``fan_in``: W_l ~ N(0, 2/m_{l-1}) before an activation of the relu family (He et al. 2015, eq. 10), else
-        W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0. ``uniform01``: everything U(0, 1),
-        as the article that pyfnn comes from has it.
+        W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0. ``uniform01``: all parameters
+        U(0, 1), as in the article on which pyfnn is based.
 
     Returns
     -------
     ndarray, shape (n_parameters,), of the network's dtype
+
+    Raises
+    ------
+    UnknownName
+        There is no such scheme.
+    InvalidInput
+        The seed is not a whole number, or is negative.
     """
     if scheme not in INITIALIZATION_SCHEMES:
         raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
@@ -192,10 +215,10 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     if scheme == "uniform01":
         theta[:] = rng.random(theta.size)
         return theta.astype(network.dtype)
-    names = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
-    for name, (W, _) in zip(names, network.layers(theta), strict=True):
+    he = [f.row.he_initialization for f in network.elementwise_activations] + [False] * network.fused
+    for is_he, (W, _) in zip(he, network.layers(theta), strict=True):
         fan_in, fan_out = W.shape
-        if name.split("(")[0] in _HE_FAMILY:
+        if is_he:
             W[:] = rng.normal(0.0, math.sqrt(2 / fan_in), W.shape)
         else:
             bound = math.sqrt(6 / (fan_in + fan_out))

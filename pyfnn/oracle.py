@@ -1,6 +1,6 @@
-"""The NumPy reference that every backend is held to: plain, complete, in any float dtype up to longdouble.
+"""NumPy reference implementation against which parity checks every backend, in any float dtype up to longdouble.
 
-It computes in the dtype of the θ it is given and is never timed. It does nothing in place and keeps nothing.
+The oracle computes in the dtype of the given θ. It changes nothing in place, keeps no state and is never timed.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,25 @@ from pyfnn.network import Network
 
 @dataclass(frozen=True)
 class Pass:
-    """A forward pass. Z[l-1]: (batch, m_l); A[l]: (batch, m_l), A[0] the inputs and A[L] the outputs."""
+    """Values of a forward pass. Z[l-1]: (batch, m_l); A[l]: (batch, m_l); A[0] are the inputs, A[L] the outputs."""
 
     Z: list[Array]
     A: list[Array]
 
 
 def forward(network: Network, theta: Array, x: Array) -> Pass:
-    """Z_l = A_{l-1} W_l + b_l and A_l = f_l(Z_l), layer by layer.
+    """Compute Z_l = A_{l-1} W_l + b_l and A_l = f_l(Z_l), layer by layer.
 
     Parameters
     ----------
     network : Network
     theta : ndarray, shape (n_parameters,)
-        Its dtype is the dtype of the whole computation.
+        Parameters; their dtype is that of the whole computation.
     x : ndarray, shape (batch, m_0)
+
+    Returns
+    -------
+    Pass
     """
     Z: list[Array] = []
     A: list[Array] = [x.astype(theta.dtype)]
@@ -44,12 +48,12 @@ def forward(network: Network, theta: Array, x: Array) -> Pass:
 
 
 def _outputs(network: Network, Z: Array) -> Array:
-    name = str(network.output_activation)
-    return losses.FUSED[name](Z) if network.fused else parse(name)(Z)
+    fused = losses.TABLE[network.loss].output_function
+    return fused(Z) if fused else parse(str(network.output_activation))(Z)
 
 
 def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[Any, Array]:
-    """The regularized mean loss R of a batch and ∂R/∂θ, by backpropagation.
+    """Compute the regularized mean loss R of a batch and ∂R/∂θ, by backpropagation.
 
     Parameters
     ----------
@@ -63,13 +67,13 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     loss : scalar of theta's dtype
         (1/B) Σ_n L(y_n, t_n) + (λ/2) Σ_l ‖W_l‖²_F.
     gradient : ndarray, shape (n_parameters,)
-        Laid out as θ.
+        ∂R/∂θ, laid out as θ.
     """
     row = losses.TABLE[network.loss]
     batch, T, lam = x.shape[0], y.astype(theta.dtype), theta.dtype.type(network.l2)
     run = forward(network, theta, x)
-    loss = row.per_row(run.Z[-1], run.A[-1], T).sum() / batch
-    delta = row.slope(run.A[-1], T) / batch
+    loss = row.value(run.Z[-1], run.A[-1], T).sum() / batch
+    delta = row.derivative(run.A[-1], T) / batch
     if not network.fused:
         delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
 
@@ -94,13 +98,23 @@ def train(
     batch_size: int,
     learning_rate: float,
 ) -> Array:
-    """θ after minibatch gradient descent over the rows that `order` names, the last batch as short as it comes.
+    """Train by minibatch gradient descent over the rows that `order` names; the last batch may be shorter.
 
     Parameters
     ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+        Initial parameters; unchanged.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
-    order : ndarray of int64
+    order : ndarray of int64, shape (n,)
         Row numbers, in the order of use.
+    batch_size : int
+    learning_rate : float
+
+    Returns
+    -------
+    ndarray, shape (n_parameters,)
+        θ after the last batch.
     """
     rate = theta.dtype.type(learning_rate)
     for at in range(0, len(order), batch_size):

@@ -1,4 +1,4 @@
-"""Builds the programs of foreign-language backends at first use, into the user's cache. Runs none of them."""
+"""Builds the programs of backends in other languages at first use, in the user's cache. Runs none of them."""
 
 import hashlib
 import json
@@ -20,32 +20,39 @@ import platformdirs
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row
 
-_WORDS_SHOWN = 20  # lines of a compiler's complaint
+_LINES_SHOWN = 20  # of a compiler's messages
 _PROBE_PATIENCE = 60.0  # seconds
 _BUILD_PATIENCE = 900.0  # seconds
-_RECORD = ".pyfnn-build.json"  # beside what was built: what building it took
+_RECORD = ".pyfnn-build.json"  # in the folder of a built program: duration of its build
 
 
 @dataclass(frozen=True)
 class Built:
-    """Where a row's program is, and the seconds that building it took, then; None where it needs no building."""
+    """A program that is ready to run.
+
+    Attributes
+    ----------
+    folder : Path
+    seconds : float or None
+        Duration of its build; None where it needs none, or the duration is not recorded.
+    """
 
     folder: Path
     seconds: float | None = None
 
 
 def cache_folder() -> Path:
-    """Where built programs are kept."""
+    """Return the folder of built programs."""
     return Path(platformdirs.user_cache_dir("pyfnn")) / "programs"
 
 
 def fill_in(text: str, folder: object, build: object) -> str:
-    """A line of a manifest with its {folder} and {build} in place; other braces are the line's own."""
+    """Replace {folder} and {build} in a line of a manifest; other braces stay."""
     return text.replace("{folder}", str(folder)).replace("{build}", str(build))
 
 
 def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run to the end, or until patience is over: then it is ended, and whatever it has started."""
+    """Run a command; after `patience` seconds, kill it with its children and raise `subprocess.TimeoutExpired`."""
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -53,7 +60,7 @@ def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        errors="replace",  # a compiler's words are shown in whatever encoding they come
+        errors="replace",  # a compiler may write another encoding
         start_new_session=True,
     )
     with process:
@@ -67,12 +74,12 @@ def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subpr
 
 
 def probe(row: Row) -> str:
-    """What the row's toolchain says of its version; "" for a row that names no probe.
+    """Run the row's probe and return its output, the toolchain's version; "" for a row without a probe.
 
     Raises
     ------
     BackendUnavailable
-        It is not on PATH, or its probe fails.
+        The toolchain is not on PATH, or its probe fails.
     """
     if row.probe is None:
         return ""
@@ -83,10 +90,10 @@ def probe(row: Row) -> str:
 
 
 class _ProbeFailed(Exception):
-    """Why there is no answer."""
+    """A probe that gave no version; the message is the reason."""
 
 
-@cache  # asked before each launch; only an answer is kept
+@cache  # the probe precedes every launch; a failure is not cached
 def _answer(probe: str, _path: str) -> str:
     command = shlex.split(probe)
     if shutil.which(command[0]) is None:
@@ -103,27 +110,31 @@ def _answer(probe: str, _path: str) -> str:
 
 
 def is_built(row: Row) -> bool:
-    """Whether a row's program is there, or needs no building; `BackendUnavailable` as `build` raises it."""
+    """Report if a row's program is built or needs no build; raise `BackendUnavailable` without its toolchain."""
     version = probe(row)
     return row.build is None or _target(row, version).exists()
 
 
 def build(row: Row, *, again: bool = False) -> Built:
-    """A row's program, built where that has not been done for these sources, this build line and this compiler.
+    """Build a row's program, unless the cache has it for the same sources, build line, compiler and CPU.
 
     Parameters
     ----------
     row : Row
-        With a `run` line. One without a `build` line is its own folder.
+        A row with a `run` line. Without a `build` line, the program is in the row's own folder.
     again : bool
-        Build it even so.
+        Build even if the cache has the program.
+
+    Returns
+    -------
+    Built
 
     Raises
     ------
     BackendUnavailable
-        The toolchain is absent, or the cache takes no files.
+        The toolchain is absent, or the cache folder cannot be written.
     BuildFailed
-        With the compiler's words.
+        The build failed; `reason` contains the compiler's messages.
     """
     version = probe(row)
     if row.build is None:
@@ -151,7 +162,7 @@ def _build_into(target: Path, row: Row, again: bool) -> None:
         _compile(row, new)
         (new / _RECORD).write_text(json.dumps({"seconds": time.perf_counter() - start}), encoding="utf-8")
         if again:
-            with suppress(FileNotFoundError):  # it was never built; or somebody else builds it again, too
+            with suppress(FileNotFoundError):  # there is no earlier build, or another process is replacing it too
                 target.rename(Path(scratch) / "old")
         _move_into_place(new, target)
 
@@ -159,7 +170,7 @@ def _build_into(target: Path, row: Row, again: bool) -> None:
 def _recorded_seconds(target: Path) -> float | None:
     try:
         return float(json.loads((target / _RECORD).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):  # lost or altered: the program may well be whole
+    except (OSError, ValueError, KeyError, TypeError):  # a lost or altered record does not make the program unusable
         return None
 
 
@@ -170,12 +181,12 @@ def _compile(row: Row, scratch: Path) -> None:
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{line!r} was not done in {_BUILD_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:
-        words = (done.stderr + done.stdout).strip().splitlines()[:_WORDS_SHOWN]
+        words = (done.stderr + done.stdout).strip().splitlines()[:_LINES_SHOWN]
         raise BuildFailed(f"{line!r} failed:\n" + "\n".join(words), row.remedy)
 
 
 def _move_into_place(scratch: Path, target: Path) -> None:
-    """Whoever builds the same program at the same time builds the same thing: the first one in wins."""
+    """Rename the build to its place, or keep the one that a concurrent process has put there: they are the same."""
     try:
         scratch.rename(target)
     except OSError:
@@ -185,7 +196,7 @@ def _move_into_place(scratch: Path, target: Path) -> None:
 
 @cache
 def _cpu() -> str:
-    """What distinguishes this CPU, since programs are compiled for it; "" where the system does not tell."""
+    """Return text that identifies this CPU, for which programs are compiled; "" where the system has none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

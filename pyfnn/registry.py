@@ -1,7 +1,7 @@
-"""Which backends exist, by name, and how a row becomes a `Backend`.
+"""Registry of the backends by name, and the loader that turns a row into a `Backend`.
 
-Rows come from `pyfnn/backends/backend.toml`, `native/*/backend.toml` and whatever files the caller adds; nothing else
-knows an implementation by name.
+Rows come from `pyfnn/backends/backend.toml`, `native/*/backend.toml` and the files that the caller adds. No other
+module names an implementation.
 """
 
 import importlib
@@ -21,12 +21,17 @@ def _built_in() -> tuple[Row, ...]:
 
 
 def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
-    """Every known backend by name, in the order of the manifests.
+    """Return the rows of all known backends by name, in the order of the manifests.
 
     Parameters
     ----------
     manifests : iterable of Path
         Further backend.toml files.
+
+    Raises
+    ------
+    InvalidInput
+        A manifest is not valid, or two different backends have the same name.
     """
     table: dict[str, Row] = {}
     for row in [*_built_in(), *(row for path in manifests for row in read_manifest(path))]:
@@ -38,7 +43,7 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
 
 
 def find(name: str, manifests: Iterable[Path] = ()) -> Row:
-    """The row of that name; `UnknownName`, with the nearest match, where there is none."""
+    """Return the row of that name; raise `UnknownName`, with the nearest match, where there is none."""
     table = rows(manifests)
     if name not in table:
         raise UnknownName("backend", name, table)
@@ -46,12 +51,12 @@ def find(name: str, manifests: Iterable[Path] = ()) -> Row:
 
 
 def load(row: Row) -> Backend:
-    """The backend of a row: hosted in this process, or a program run beside it.
+    """Make the backend of a row: hosted in this process, or a program in a worker process.
 
     Raises
     ------
     BackendUnavailable
-        It cannot run here; carries the reason and the remedy.
+        The backend cannot run here; `reason` and `remedy` explain why and what to do.
     """
     if row.host is None:
         from pyfnn.process import ProgramBackend
@@ -72,20 +77,24 @@ def load(row: Row) -> Backend:
 
 
 def load_backend(name: str, manifests: Iterable[Path] = ()) -> Backend:
-    """The backend of that name, ready to make models.
+    """Make the backend of that name.
 
     Parameters
     ----------
     name : str
-        As in a backend.toml.
+        Name in a backend.toml.
     manifests : iterable of Path
-        Further backend.toml files to look in.
+        Further backend.toml files.
+
+    Returns
+    -------
+    Backend
 
     Raises
     ------
     UnknownName
-        No such backend.
+        There is no such backend.
     BackendUnavailable
-        It cannot run here; carries the reason and the remedy.
+        The backend cannot run here; `reason` and `remedy` explain why and what to do.
     """
     return load(find(name, manifests))

@@ -1,6 +1,6 @@
-"""Training as a user does it: epochs, seeded shuffles, early stopping, on any `Model`.
+"""Training of any `Model` as a user does it: epochs, seeded shuffles, early stopping.
 
-Nothing here knows how a network is computed, nor whose model it is.
+Nothing here computes a network or names a backend.
 """
 
 import math
@@ -16,24 +16,24 @@ from pyfnn.validation import Array
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What a training was. Entry 0 of the losses is from before the first step, entry e from the end of epoch e.
+    """Record of a training. Entry 0 of the losses is from before the first step, entry e from the end of epoch e.
 
     Attributes
     ----------
     losses : tuple of float
-        Over the training rows, the l2 term included.
+        Mean loss of the training rows, l2 term included.
     validation_losses : tuple of float
-        Likewise over the validation rows; empty where there were none.
+        Mean loss of the validation rows, l2 term included; empty where there were none.
     seconds : tuple of float
-        Of each epoch's steps, on the model's own clock.
+        Duration of each epoch's steps, on the model's own clock.
     best_epoch : int
-        Where the validation loss (without one, the training loss) was lowest; the first such epoch.
+        First epoch with the lowest validation loss (training loss where there are no validation rows).
     theta : ndarray, shape (n_parameters,)
-        At the end of the best epoch.
+        Parameters at the end of the best epoch.
     last_theta : ndarray, shape (n_parameters,)
-        At the end of the last epoch here, and always finite.
+        Parameters at the end of the last recorded epoch; always finite.
     stopped : {"epochs", "patience", "diverged"}
-        Why it ended.
+        Reason for the end.
     """
 
     losses: tuple[float, ...]
@@ -46,14 +46,14 @@ class History:
 
 
 class FitDiverged(Diverged):
-    """θ turned non-finite in `fit`.
+    """θ became non-finite in `fit`.
 
     Attributes
     ----------
     history : History
-        Up to the end of the last epoch that θ survived.
+        Record up to the end of the last epoch in which θ stayed finite.
     step : int or None
-        The step, counted from 1 over all epochs, that made θ non-finite; None where a replay did not repeat it.
+        Step, counted from 1 over all epochs, that made θ non-finite; None where a replay did not repeat it.
     """
 
     def __init__(self, message: str, history: History, step: int | None) -> None:
@@ -73,28 +73,32 @@ def fit(
     validation: tuple[Array, Array] | None = None,
     patience: int | None = None,
 ) -> History:
-    """Train a model from its first θ; every epoch walks all rows in a fresh order.
+    """Train a model from its initial θ; each epoch uses all rows in a new random order.
 
     Parameters
     ----------
     model : Model
-        Reset first; what it had loaded is replaced. It ends at the last epoch's θ, not at the best one's.
+        Its data are replaced and its θ is reset first. It ends with the last epoch's θ, not with the best epoch's.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L), of the network's dtype
     epochs, batch_size : int
     learning_rate : float
     seed : int
-        Of the orders.
+        Seed of the orders.
     validation : (x, y), optional
-        Rows to watch, never trained on.
+        Rows whose loss is recorded, and which are not used in training.
     patience : int, optional
-        Stop after that many epochs in a row without a new lowest validation loss.
+        Stop after that many consecutive epochs without a new lowest validation loss.
+
+    Returns
+    -------
+    History
 
     Raises
     ------
     InvalidInput
-        Naming the field, the value and the rule.
+        An argument breaks its rule; the message names the field, the value and the rule.
     FitDiverged
-        With the history so far and the step at which it happened, found by a replay.
+        θ became non-finite; the exception has the history so far and the step, found by a replay.
     """
     _check(epochs, validation, patience)
     rows = len(x)
@@ -121,7 +125,7 @@ def fit(
 
 
 class _Run:
-    """What `History` is made of, as it grows."""
+    """The record of a training in progress, from which `history` makes a `History`."""
 
     def __init__(self, model: Model, rows: int, validation_rows: int) -> None:
         self.model, self.rows, self.validation_rows = model, rows, validation_rows
@@ -132,16 +136,17 @@ class _Run:
         self.theta = self.last_theta = model.theta()
 
     def record(self) -> None:
-        """Note the losses and θ at the end of an epoch; θ is only looked at."""
+        """Record the losses and θ at the end of an epoch; θ does not change."""
         self.losses.append(self.model.loss_and_gradient(0, self.rows)[0])
         if self.validation_rows:
             self.validation_losses.append(self.model.loss_and_gradient(self.rows, self.validation_rows)[0])
         self.last_theta = self.model.theta()
-        watched = self.validation_losses or self.losses
-        if watched[-1] < watched[self.best] or math.isnan(watched[self.best]):
-            self.best, self.theta = len(watched) - 1, self.last_theta
+        judged = self.validation_losses or self.losses
+        if judged[-1] < judged[self.best] or math.isnan(judged[self.best]):
+            self.best, self.theta = len(judged) - 1, self.last_theta
 
     def history(self, stopped: Literal["epochs", "patience", "diverged"]) -> History:
+        """Return the record so far."""
         losses, validation_losses, seconds = (tuple(v) for v in (self.losses, self.validation_losses, self.seconds))
         return History(losses, validation_losses, seconds, self.best, self.theta, self.last_theta, stopped)
 
@@ -155,7 +160,7 @@ def _check(epochs: int, validation: tuple[Array, Array] | None, patience: int | 
 
 
 def _load(model: Model, x: Array, y: Array, validation: tuple[Array, Array] | None, order: Array) -> None:
-    """Training rows first, validation rows after them; `order` names the former only."""
+    """Load the training rows, and after them the validation rows, which `order` does not name."""
     if validation is not None:
         for field, ours, theirs in (("x", x, validation[0]), ("y", y, validation[1])):
             if ours.shape[1:] != theirs.shape[1:]:
@@ -165,7 +170,10 @@ def _load(model: Model, x: Array, y: Array, validation: tuple[Array, Array] | No
 
 
 def _diverging_step(model: Model, epoch: int, rows: int, batch_size: int, learning_rate: float) -> int | None:
-    """The step, from 1 over all epochs, whose θ is not finite: whole epochs again, then the last one step by step."""
+    """Return the step, from 1 over all epochs, that makes θ non-finite; None where the replay does not diverge.
+
+    The replay repeats the earlier epochs whole, and `epoch` step by step.
+    """
     model.reset()
     steps_before = epoch * -(-rows // batch_size)
     try:

@@ -1,6 +1,6 @@
-"""What models and ensembles share at the public boundary: the checks of what is handed in, and being open or closed.
+"""Checks of arguments at the public boundary, shared by models and ensembles.
 
-Nothing here computes. The messages name the field, the value and the rule.
+Each raises `InvalidInput`, whose message names the field, the value and the rule.
 """
 
 import math
@@ -16,26 +16,29 @@ Order = NDArray[np.int64]
 
 
 def check_count(field: str, value: Any) -> None:
-    """A whole number, at least 1."""
+    """Require a whole number, at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1")
 
 
 def check_rate(field: str, value: Any) -> None:
-    """A finite number above 0."""
+    """Require a finite number above 0."""
     number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
     if not number or not 0 < value < math.inf:
         raise InvalidInput(f"{field} = {value!r}: must be finite and above 0")
 
 
 def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
-    """A contiguous array of that shape and dtype, every value finite. -1 in `shape` stands for a number not known."""
-    wanted = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
+    """Require a C-contiguous array of that shape and dtype with finite values. -1 in `shape` fits no array.
+
+    The message writes "rows" in place of -1.
+    """
+    needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
     if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {wanted}")
+        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {needed}")
     if array.shape != shape or array.dtype != np.dtype(dtype):
         got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
-        raise InvalidInput(f"{field} is {got}: wanted {wanted}")
+        raise InvalidInput(f"{field} is {got}: wanted {needed}")
     if not array.flags.c_contiguous:
         raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -43,7 +46,7 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
 
 
 def check_order(field: str, order: Any, rows: int, *shape: int) -> int:
-    """Row numbers of [0, rows), in that shape with one axis more; the length of that axis."""
+    """Require row numbers in [0, rows), int64, of shape (*shape, n) with n at least 1; return n."""
     length = order.shape[-1] if isinstance(order, np.ndarray) and order.ndim == len(shape) + 1 else -1
     check_array(field, order, (*shape, length), "int64")
     if length < 1:
@@ -54,7 +57,7 @@ def check_order(field: str, order: Any, rows: int, *shape: int) -> int:
 
 
 def check_each(field: str, values: Any, members: int, bad: str, rule: str) -> None:
-    """One float64 for each member, none of them `bad`: "negative", or "not positive"."""
+    """Require one float64 per member, shape (members,), none of them `bad`: "negative" or "not positive"."""
     check_array(field, values, (members,), "float64")
     wrong = values < 0 if bad == "negative" else values <= 0
     if wrong.any():
@@ -62,6 +65,6 @@ def check_each(field: str, values: Any, members: int, bad: str, rule: str) -> No
 
 
 def _entry(field: str, array: Array, where: Array) -> str:
-    """The first entry marked, as ``field[1, 2] = value``."""
+    """Return the first marked entry as text: ``field[1, 2] = value``."""
     at = tuple(int(i) for i in np.argwhere(where)[0])
     return f"{field}[{', '.join(map(str, at))}] = {array[at]}"

@@ -1,6 +1,7 @@
-"""Hosts a Python backend behind the worker protocol: python -m pyfnn.worker [--backend PATH] NAME WORKDIR.
+"""Child process that hosts a Python backend: python -m pyfnn.worker [--backend PATH] NAME WORKDIR.
 
-Speaks on the stdout it was given; whatever else in the process prints to stdout ends up on stderr.
+It speaks the worker protocol on stdin and stdout; other output of the process to stdout goes to stderr. The driver side
+is `pyfnn.process.worker`.
 """
 
 import argparse
@@ -29,13 +30,13 @@ Held = TypeVar("Held", Model, Ensemble)
 
 
 class Host:
-    """Answers the protocol's commands with one backend and one model (after `init`) or ensemble (`init_many`).
+    """Executes the protocol's commands on one backend, with one model (after `init`) or ensemble (`init_many`).
 
     Parameters
     ----------
     backend : Backend
     workdir : Path
-        Where arrays are exchanged.
+        Folder for the arrays of the protocol.
     """
 
     def __init__(self, backend: Backend, workdir: Path) -> None:
@@ -43,12 +44,12 @@ class Host:
         self._held: Model | Ensemble | None = None
 
     def answer(self, line: str) -> str:
-        """The reply line to one command line."""
+        """Execute one command line and return the reply line."""
         try:
             name, arguments = protocol.parse_command(line)
             fields: Fields = getattr(self, f"_{name}")(*arguments)
             return protocol.format_reply("ok", fields)
-        except Exception as error:  # noqa: BLE001 - an error is answered, whatever it is; the process lives on
+        except Exception as error:  # noqa: BLE001 - every error becomes a reply, and the process continues
             return protocol.format_reply("error", error_fields(error))
 
     @property
@@ -64,7 +65,7 @@ class Host:
         return self._held
 
     def _hello(self) -> Fields:
-        return {**protocol.describe(replace(self._backend.description, many=True))}  # `create_many` is everyone's
+        return {**protocol.describe(replace(self._backend.description, many=True))}  # every Backend has `create_many`
 
     def _init(self) -> Fields:
         setup = self._setup()
@@ -90,7 +91,7 @@ class Host:
         return protocol.read_array(self._workdir / name, shape, dtype)
 
     def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
-        """Load the data, then let go of what was held before."""
+        """Load the data into a new model or ensemble, then close the previous one."""
         network = setup.network
         try:
             x = self._read(protocol.X, (setup.rows, network.sizes[0]), network.dtype)
@@ -131,7 +132,7 @@ class Host:
         return {}
 
     def _pools(self) -> Fields:
-        """The BLAS and the thread pools that this process has loaded, each with its kernels and threads, as JSON."""
+        """Return the BLAS libraries and thread pools of this process, with their kernels and threads, as JSON."""
         found = [
             {
                 "kind": pool["user_api"],
@@ -164,7 +165,7 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def error_fields(error: Exception) -> Fields:
-    """What an error reply carries: its kind, where it has one, and its message."""
+    """Return the fields of an error reply: kind and message, and the remedy where there is one."""
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
     if isinstance(error, BackendUnavailable):
         return {"kind": kind, "message": error.reason, "remedy": error.remedy}
@@ -173,7 +174,14 @@ def error_fields(error: Exception) -> Fields:
 
 
 def serve(answer: Callable[[str], str], commands: IO[str], replies: IO[str]) -> None:
-    """Answer commands until `quit` or the end of input."""
+    """Answer commands until `quit` or the end of input.
+
+    Parameters
+    ----------
+    answer : callable
+        Command line -> reply line.
+    commands, replies : text file
+    """
     for line in commands:
         if not line.strip():
             continue
@@ -186,34 +194,34 @@ def serve(answer: Callable[[str], str], commands: IO[str], replies: IO[str]) -> 
 
 
 def scattered_heap() -> list[bytes]:
-    """Blocks of random sizes, as many others let go again: what the heap gives from now on lies elsewhere each time.
-    (Arrays of more than some hundred KiB are no part of the heap: the system maps them, at any page.)
+    """Allocate blocks of random sizes and free half of them, so that later allocations have random addresses.
 
-    The layout of memory alone can make a program faster or slower by more than what is compared (Mytkowicz et al. 2009,
-    "Producing wrong data without doing anything obviously wrong!"), and fresh processes given the same commands lay out
-    their heaps alike, page offsets included: no number of launches would show it. With a layout drawn anew in each, as
-    by Curtsinger and Berger 2013 ("Stabilizer"), it is part of what differs between launches and so of every interval.
+    Memory layout alone can make a program faster or slower by more than the difference under comparison (Mytkowicz et
+    al. 2009, "Producing wrong data without doing anything obviously wrong!"). Fresh processes with the same commands
+    have the same heap layout, page offsets included, so no number of launches would show the effect. A random layout
+    per launch, as in Curtsinger and Berger 2013 ("Stabilizer"), makes it part of the variation between launches, and
+    so of every interval. Arrays above some hundred KiB are not affected: the system maps them outside the heap.
 
     Returns
     -------
     list of bytes
-        About a megabyte, to be kept for the life of the process.
+        About 1 MB in 128 blocks; keep them for the life of the process.
     """
     blocks = [bytes(random.randint(1, 16384)) for _ in range(256)]
     return random.sample(blocks, 128)
 
 
 def _private_stdout() -> IO[str]:
-    """The stdout we were given, for us alone; file descriptor 1 becomes stderr, for native code too."""
+    """Return the process's stdout for the protocol alone; file descriptor 1 becomes stderr, for native code too."""
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "w", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Host one backend until told to quit."""
+    """Host one backend until `quit` or the end of input; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pyfnn.worker", description=__doc__)
-    parser.add_argument("--backend", action="append", default=[], type=Path, help="a further backend.toml")
+    parser.add_argument("--backend", action="append", default=[], type=Path, help="read a further backend.toml")
     parser.add_argument("name")
     parser.add_argument("workdir", type=Path)
     arguments = parser.parse_args(argv)
@@ -225,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _answerer(name: str, manifests: list[Path], workdir: Path) -> Callable[[str], str]:
-    """What answers the commands: a host, or, where there is no backend, the reason why."""
+    """Return the function that answers commands: a host's or, without a backend, one that replies with the error."""
     try:
         return Host(load_backend(name, manifests), workdir).answer
     except PyfnnError as error:

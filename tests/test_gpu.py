@@ -1,6 +1,6 @@
-"""Claims that only a CUDA device can show, of every backend on one: pytest -m gpu. Skipped, with the reason, without.
+"""Claims that need a CUDA device, about every backend on one: pytest -m gpu. Without a device they are skipped.
 
-`compute-sanitizer` runs over these too (nox -s gpu_sanitize). What holds on any machine is in test_device.py.
+`compute-sanitizer` runs them too (nox -s gpu_sanitize). Claims that hold on any machine are in test_device.py.
 """
 
 import math
@@ -32,8 +32,8 @@ SHAPES = [
 ]
 
 
-def present() -> str:
-    """Why there is no device to be had; "" where there is one."""
+def reason_for_none() -> str:
+    """Return the reason why there is no device; "" where there is one."""
     try:
         device_probe.Probe()
     except BackendUnavailable as error:
@@ -43,12 +43,12 @@ def present() -> str:
 
 @pytest.fixture(autouse=True)
 def device() -> None:
-    reason = present()
+    reason = reason_for_none()
     require("gpu", not reason, reason)
 
 
 def load(name: str) -> Backend:
-    """A backend of this project must be there where a device is; a library's need not be installed."""
+    """Load a backend. With a device, this project's must load; those of a framework may be absent."""
     try:
         return pyfnn.load_backend(name)
     except BackendUnavailable as error:
@@ -93,7 +93,7 @@ def test_ours_pass_on_random_networks(name: str, dtype: str) -> None:
     for seed in range(60):
         try:
             evidence = parity.examine(backend.create, random_case(seed, dtype, wide=seed % 10 == 0).battery())
-        except Unsupported:  # too few rows clear of kinks, or a function it lacks
+        except Unsupported:  # too few rows without kinks, or an absent function
             continue
         assert evidence.passed, f"{evidence.worst}; seed {seed}"
         passed += 1
@@ -101,7 +101,7 @@ def test_ours_pass_on_random_networks(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_steps_end_at_the_same_bits_whole_or_in_pieces(name: str) -> None:
+def test_the_same_steps_give_the_same_bits_in_one_call_or_several(name: str) -> None:
     for network in SHAPES:
         model = loaded(name, network)
         if not load(name).description.deterministic:
@@ -117,7 +117,7 @@ def test_the_same_steps_end_at_the_same_bits_whole_or_in_pieces(name: str) -> No
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_many_networks_at_once_are_each_proven(name: str, dtype: str) -> None:
+def test_each_of_many_networks_at_once_passes_the_battery(name: str, dtype: str) -> None:
     backend = load(name)
     members = 600 if name in OURS else 8  # more than a device has multiprocessors
     network = Network((11, 20, 10, 1), "tanh", "squared_error", dtype=dtype)
@@ -130,7 +130,7 @@ def test_many_networks_at_once_are_each_proven(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_several_models_at_once_do_not_touch_each_other(name: str) -> None:
+def test_several_models_at_once_are_independent(name: str) -> None:
     ends = []
     for seed, network in enumerate(SHAPES):
         with loaded(name, network, seed=seed) as alone:
@@ -146,7 +146,7 @@ def test_several_models_at_once_do_not_touch_each_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_devices_time_is_within_the_wall_time_and_near_it_in_long_calls(name: str) -> None:
+def test_the_device_time_is_within_the_wall_time_and_near_it_in_long_calls(name: str) -> None:
     model = loaded(name, SHAPES[2], rows=4096)
     model.train(0, 4096, 32, 1e-4)
     if model.device_seconds is None:
@@ -165,8 +165,8 @@ def test_ours_have_a_clock_of_the_device(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_it_multiplies_is_not_rounded_to_tf32(name: str) -> None:
-    """TF32 keeps ten bits after the leading one: the twelfth must count."""
+def test_products_are_not_rounded_to_tf32(name: str) -> None:
+    """Multiply by 1 + 2^-12, which TF32, with ten bits after the leading one, rounds to 1."""
     network = Network((64, 64), (), "squared_error")
     theta = np.zeros(network.n_parameters, "f4")
     for W, _ in network.layers(theta):
@@ -177,13 +177,13 @@ def test_what_it_multiplies_is_not_rounded_to_tf32(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_device_that_there_is_not_is_refused_with_the_way_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_device_is_refused_with_a_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "4096")
     with pytest.raises((BackendUnavailable, pyfnn.PyfnnError), match="4096"):
         pyfnn.load_backend(name).create(SHAPES[0], initialize(SHAPES[0], 0))
 
 
-def test_the_ceilings_are_above_what_one_finds_on_any_device_and_hang_together() -> None:
+def test_the_ceilings_are_plausible_and_consistent() -> None:
     found = ceilings.measure_ceilings("before", DTYPES, [1], devices=("cuda",))
     assert found.absent == ""
     peaks = {(peak.dtype, peak.level): peak.gflops for peak in found.peaks if peak.device == "cuda"}
@@ -195,7 +195,7 @@ def test_the_ceilings_are_above_what_one_finds_on_any_device_and_hang_together()
     assert 1000 < single < at_most
     assert double < IMPLAUSIBLE * single * 1.2
     assert 50 < memory < 20_000
-    assert single / memory > 1, "a copy is faster than what is in registers"
+    assert single / memory > 1, "copies are faster than arithmetic in registers"
 
 
 def test_two_probes_in_a_row_agree() -> None:
@@ -207,26 +207,26 @@ def test_the_matrix_units_compute_in_full_float64() -> None:
     burst = device_probe.Probe().multiply_adds("FNN_PROBE_MATRIX64", 3, 2, 1 + 2.0**-40, 0.0)
     if burst is None:
         pytest.skip("this device has none")
-    wanted = burst.chains * 3.5 + burst.chains * burst.steps * (1 + 2.0**-40)
-    assert burst.sum == pytest.approx(wanted, rel=2.0**-47)
+    expected = burst.chains * 3.5 + burst.chains * burst.steps * (1 + 2.0**-40)
+    assert burst.sum == pytest.approx(expected, rel=2.0**-47)
 
 
 @pytest.mark.parametrize("unit", ["FNN_PROBE_FLOAT32", "FNN_PROBE_FLOAT64", "FNN_PROBE_MATRIX64"])
-def test_the_probe_counts_what_it_does(unit: str) -> None:
+def test_the_probe_counts_its_multiply_adds(unit: str) -> None:
     burst = device_probe.Probe().multiply_adds(unit, 3, 2, 1.0, 1.0)
     if burst is None:
         pytest.skip("this device has none")
     assert burst.sum == burst.chains * (3.5 + burst.steps) == burst.chains * 3.5 + burst.amount / 2
 
 
-def test_a_copy_on_the_device_arrives_whole() -> None:
+def test_a_copy_on_the_device_is_complete() -> None:
     source = np.random.default_rng(0).integers(0, 256, 16 * 1_000_003).astype(np.uint8)
     _, arrived = device_probe.Probe().copy(source.nbytes, 2, source)
     assert arrived is not None
     assert arrived.tobytes() == source.tobytes()
 
 
-def test_the_sensors_tell_of_the_device() -> None:
+def test_the_sensors_describe_the_device() -> None:
     try:
         sensor = sensors.Sensor()
     except sensors.NoSensor as error:

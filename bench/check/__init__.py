@@ -1,6 +1,6 @@
-"""The conformance kit: whether an implementation keeps the contract of docs/add-a-language.md, claim by claim.
+"""The conformance kit: checks that an implementation keeps the contract of docs/add-a-language.md, claim by claim.
 
     python -m bench.check PATH/backend.toml
 
-It proves nothing that is then timed: that is the gate's business, in every run. It tells an author what to mend.
+The kit shows an author what to fix. It does not replace the parity gate, which checks every backend in every run.
 """

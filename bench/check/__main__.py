@@ -1,4 +1,4 @@
-"""The command: python -m bench.check PATH/backend.toml. Tries every claim on every row, and tells."""
+"""The command: python -m bench.check PATH/backend.toml. Checks every claim on every row and prints the outcomes."""
 
 import argparse
 import contextlib
@@ -16,18 +16,18 @@ from rich.padding import Padding
 from rich.table import Column, Table
 
 from bench.check.commands import COMMANDS
-from bench.check.determinism import REPEATING
-from bench.check.ensembles import MANY
+from bench.check.determinism import DETERMINISM
+from bench.check.ensembles import ENSEMBLES
 from bench.check.files import FILES
 from bench.check.kit import Candidate, Claim, Outcome, examine
-from bench.check.lifecycle import MANIFEST, STARTING
+from bench.check.lifecycle import LIFECYCLE, MANIFEST
 from bench.check.mathematics import MATHEMATICS
 from bench.check.timing import TIMING
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 
-TOPICS = (MANIFEST, STARTING, COMMANDS, FILES, MATHEMATICS, REPEATING, TIMING, MANY)
+TOPICS = (MANIFEST, LIFECYCLE, COMMANDS, FILES, MATHEMATICS, DETERMINISM, TIMING, ENSEMBLES)
 DOCUMENT = "docs/add-a-language.md"
 FAILURES, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 _HEAD = len("skipped")
@@ -35,22 +35,30 @@ _STYLES = {"pass": "green", "FAIL": "bold red", "skipped": "yellow"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(
         prog="python -m bench.check",
-        description=f"Try every claim of {DOCUMENT} on implementations, and say what to mend.",
-        epilog="Exit status: 0 where no claim failed, 1 where any did or a backend cannot run, 2 for bad arguments.",
+        description=f"Check every claim of {DOCUMENT} on implementations, and show how to fix what fails.",
+        epilog="Exit status: 0 if no claim failed, 1 if one failed or a backend cannot run, 2 for bad arguments.",
     )
     p.add_argument("manifest", nargs="*", type=Path, metavar="PATH", help="a backend.toml; each of its rows is checked")
-    p.add_argument("--backends", metavar="LIST", help="instead of all rows of PATH; built-in ones too")
-    p.add_argument("--topics", metavar="LIST", help=f"of {', '.join(topic.name for topic in TOPICS)}")
-    p.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for one reply (30)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
+    p.add_argument(
+        "--backends", metavar="LIST", help="backends to check instead of all rows of PATH; built-in ones too"
+    )
+    p.add_argument("--topics", metavar="LIST", help=f"topics to check: {', '.join(topic.name for topic in TOPICS)}")
+    p.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="time limit of one reply (30)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes to this file, too")
     return p
 
 
 def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
-    """The rows named; else all of the manifests given."""
+    """Return the rows that --backends names, or else all rows of the given manifests.
+
+    Raises
+    ------
+    InvalidInput
+        Nothing is named, or a name is unknown.
+    """
     table = registry.rows(arguments.manifest)
     own = {path.resolve() for path in arguments.manifest}
     given = [row for row in table.values() if row.manifest.resolve() in own]
@@ -60,12 +68,18 @@ def chosen_rows(arguments: argparse.Namespace) -> list[Row]:
         return given
     names = [name.strip() for name in arguments.backends.split(",") if name.strip()]
     if not names:
-        raise InvalidInput(f"--backends {arguments.backends!r}: names nothing")
+        raise InvalidInput(f"--backends {arguments.backends!r}: names no backend")
     return [registry.find(name, arguments.manifest) for name in dict.fromkeys(names)]
 
 
 def chosen_claims(arguments: argparse.Namespace) -> list[Claim]:
-    """Those of the topics named; else all."""
+    """Return the claims of the topics that --topics names, or else all claims.
+
+    Raises
+    ------
+    InvalidInput
+        A topic is unknown.
+    """
     if arguments.topics is None:
         return [claim for topic in TOPICS for claim in topic.claims]
     table = {topic.name: topic for topic in TOPICS}
@@ -77,22 +91,22 @@ def chosen_claims(arguments: argparse.Namespace) -> list[Claim]:
 
 
 def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -> list[Outcome]:
-    """Try these claims on one row, telling each as it is known."""
+    """Check these claims on one row; print each outcome as soon as it is known."""
     begin = time.perf_counter()
     console.print(f"\n[bold]{escape(row.name)}[/] ({escape(row.language)}, {row.division})", highlight=False)
     try:
-        subject = Candidate(row, timeout)
+        candidate = Candidate(row, timeout)
     except PyfnnError as error:
         outcomes = [_not_started(error)]
-        _tell(outcomes[0], console)
+        _print_outcome(outcomes[0], console)
         return outcomes
     outcomes, topic = [], ""
-    with subject:
-        for outcome in examine(subject, claims):
+    with candidate:
+        for outcome in examine(candidate, claims):
             if outcome.topic != topic:
                 topic = outcome.topic
                 console.print(f"  [bold]{escape(topic)}[/]", highlight=False)
-            _tell(outcome, console)
+            _print_outcome(outcome, console)
             outcomes.append(outcome)
     counts = Counter(outcome.result for outcome in outcomes)
     seconds = time.perf_counter() - begin
@@ -102,7 +116,7 @@ def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -
 
 
 def _not_started(error: PyfnnError) -> Outcome:
-    """Where there is nothing to be tried: not built, not there, or no answer to hello."""
+    """Return the outcome for a candidate that failed to build, cannot run here or did not answer hello."""
     if isinstance(error, BuildFailed):
         return Outcome("", "it builds", "FAIL", seen=error.reason, mend=error.remedy, section="The manifest")
     if isinstance(error, BackendUnavailable):
@@ -113,46 +127,46 @@ def _not_started(error: PyfnnError) -> Outcome:
         "it starts and answers hello",
         "FAIL",
         seen=str(error),
-        wanted="within the time for one reply: ok, then protocol=1 and the other fields, separated by TABs",
-        mend="run its command line with a folder behind it, type hello, and look; all else comes after that",
+        wanted="within the time limit of one reply: ok, then protocol=1 and the other fields, separated by TABs",
+        mend="run its command line with a folder as the last argument, type hello, and look at the answer",
         section="A program",
     )
 
 
-def _tell(outcome: Outcome, console: Console) -> None:
+def _print_outcome(outcome: Outcome, console: Console) -> None:
     note = f"  [dim]({escape(outcome.note)})[/]" if outcome.note else ""
     _line(console, f"[{_STYLES[outcome.result]}]{outcome.result}[/]", f"{escape(outcome.claim)}{note}")
     if outcome.result != "FAIL":
         return
     section = f'{DOCUMENT}, "{outcome.section}"'
-    told = {"seen": outcome.seen, "wanted": outcome.wanted, "to mend": outcome.mend, "see": section}
-    for key, text in told.items():
+    details = {"seen": outcome.seen, "expected": outcome.wanted, "fix": outcome.mend, "see": section}
+    for key, text in details.items():
         if text:
             _line(console, "", f"[bold]{key}:[/] {escape(text)}")
 
 
 def _line(console: Console, head: str, text: str) -> None:
-    """What is too long for a line goes on below itself."""
+    """Print a hanging indent: text that is longer than the line continues below itself."""
     grid = Table.grid(Column(width=_HEAD), Column(overflow="fold"), padding=(0, 1, 0, 0))
     grid.add_row(head, text)
     console.print(Padding(grid, (0, 0, 0, 4)), highlight=False)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Everything the command does, but for turning errors into exit statuses."""
+    """Run the command; return its exit status, or raise `PyfnnError` or `OSError`."""
     if not 0 < arguments.timeout < float("inf"):
         raise InvalidInput(f"--timeout {arguments.timeout}: must be a finite number above 0")
     claims = chosen_claims(arguments)
     outcomes = {row.name: check(row, claims, arguments.timeout, console) for row in chosen_rows(arguments)}
     if arguments.json:
-        told = {name: [asdict(outcome) for outcome in those] for name, those in outcomes.items()}
-        arguments.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    failed = any(outcome.result == "FAIL" for those in outcomes.values() for outcome in those)
+        found = {name: [asdict(outcome) for outcome in own] for name, own in outcomes.items()}
+        arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    failed = any(outcome.result == "FAIL" for own in outcomes.values() for outcome in own)
     return FAILURES if failed else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0; 1 where a claim failed; 2 for bad arguments; 130 after Ctrl-C."""
+    """Run the command. Return exit status 0; 1 if a claim failed; 2 for bad arguments; 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
     errors = Console(stderr=True)
     try:

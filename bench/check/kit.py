@@ -1,12 +1,11 @@
-"""What a claim is, how it is tried, what comes of it; and the subject: a row of a manifest with processes of it.
+"""The parts of every check: claims, topics, outcomes, and the candidate (a manifest's row and processes running it).
 
-The claims themselves are in the modules beside this one, a topic each.
+The claims themselves are in the modules beside this one, one module a topic or two.
 """
 
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -35,9 +34,9 @@ from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
 Result = Literal["pass", "FAIL", "skipped"]
-PREFERRED = ("tanh", "relu", "sigmoid", "identity")  # activations of the exercises, where the subject has them
-_PATIENCE = 3.0  # seconds for what takes no time: refusing a command
-_STARTS = 3.0  # and for a whole conversation, so many times what starting took
+PREFERRED = ("tanh", "relu", "sigmoid", "identity")  # activations of the exercises, in order of preference
+_PATIENCE = 3.0  # seconds for the reply to a command that needs no computation, such as a refused one
+_STARTS = 3.0  # a whole transcript may take this many times the start-up time, on top of _PATIENCE
 
 
 class Failed(Exception):
@@ -46,11 +45,11 @@ class Failed(Exception):
     Parameters
     ----------
     seen : str
-        What the subject did.
+        The candidate's behaviour.
     wanted : str, optional
-        What the contract asks for, where the claim's own words are not enough.
+        The behaviour that the contract asks for, if the claim's own text is not enough.
     mend : str, optional
-        What to do about it, where that is known better than the claim's own advice.
+        Advice on the fix, if it is more specific than the claim's own.
     """
 
     def __init__(self, seen: str, wanted: str = "", mend: str = "") -> None:
@@ -59,14 +58,22 @@ class Failed(Exception):
 
 
 class Skipped(Exception):
-    """A claim that says nothing about this subject; why."""
+    """A claim does not apply to this candidate; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that the contract asks for. `attempt` returns a note, raises `Failed` or `Skipped`.
+    """One requirement of the contract.
 
-    section: of docs/add-a-language.md, where it says so.
+    Attributes
+    ----------
+    topic, text : str
+    mend : str
+        Advice on the fix, if the claim fails.
+    section : str
+        The section of docs/add-a-language.md that states the requirement.
+    attempt : callable
+        Checks the claim on a candidate. Returns a note or None; raises `Failed` or `Skipped`.
     """
 
     topic: str
@@ -78,7 +85,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one claim. note: a figure, of a claim that passed; the reason, of one that was skipped."""
+    """The result of checking one claim.
+
+    Attributes
+    ----------
+    topic, claim : str
+    result : str
+        ``pass``, ``FAIL`` or ``skipped``.
+    note : str
+        A figure, if the claim passed; the reason, if it was skipped.
+    seen, wanted, mend, section : str
+        The behaviour seen and expected, advice on the fix and the section that states the claim, if it failed.
+    """
 
     topic: str
     claim: str
@@ -91,13 +109,13 @@ class Outcome:
 
 
 class Topic:
-    """Claims that belong together, in the order in which they are tried.
+    """Claims that belong together, in the order in which they are checked.
 
     Parameters
     ----------
     name : str
     section : str
-        Of docs/add-a-language.md, for claims that name none.
+        The section of docs/add-a-language.md that states those claims that name no section of their own.
     """
 
     def __init__(self, name: str, section: str) -> None:
@@ -107,7 +125,7 @@ class Topic:
     def claim(
         self, text: str, mend: str, section: str = ""
     ) -> "Callable[[Callable[[Candidate], str | None]], Callable[[Candidate], str | None]]":
-        """Put the decorated function on the list."""
+        """Add the decorated function to the topic's claims."""
 
         def put(attempt: "Callable[[Candidate], str | None]") -> "Callable[[Candidate], str | None]":
             self.claims.append(Claim(self.name, text, mend, section or self._section, attempt))
@@ -130,7 +148,7 @@ class Exercise:
     order: NDArray[np.int64]
 
     def files(self, threads: int = 1) -> dict[str, bytes]:
-        """What lies in WORKDIR for `init`, by name."""
+        """Return the contents of the files that `init` reads from WORKDIR, by name."""
         setup = protocol.Setup(self.network, len(self.x), len(self.order), threads)
         little = {protocol.THETA: self.theta, protocol.X: self.x, protocol.Y: self.y, protocol.ORDER: self.order}
         arrays = {name: array.astype(array.dtype.newbyteorder("<")).tobytes() for name, array in little.items()}
@@ -138,7 +156,7 @@ class Exercise:
 
 
 def exercise(network: Network, rows: int = 40, entries: int = 120, seed: int = 0) -> Exercise:
-    """Data drawn for a network: inputs around 0, targets as its loss wants them, biases that are not zero."""
+    """Draw random data for a network: inputs around 0, targets valid for its loss, biases other than 0."""
     rng = np.random.default_rng(seed)
     theta = initialize(network, seed)
     for _, b in network.layers(theta):
@@ -147,79 +165,77 @@ def exercise(network: Network, rows: int = 40, entries: int = 120, seed: int = 0
     return Exercise(network, theta, x, parity.targets(network, rows, rng), rng.integers(rows, size=entries))
 
 
-# The subject ----------------------------------------------------------------------------------------------------------
+# The candidate --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A whole conversation. status: the exit status, None where it did not end in time."""
+    """All lines that one process printed. status: its exit status; None if it did not end in time."""
 
     lines: tuple[str, ...]
     status: int | None
 
 
 class Candidate:
-    """A row under examination. A context manager: leaving it ends its processes.
+    """A manifest's row under examination. A context manager: leaving it ends its processes.
 
-    One process serves claim after claim; where one dies of a claim or falls out of step, the next claim gets a new one.
+    One process serves claim after claim. After a failed claim the next claim gets a new process.
 
     Parameters
     ----------
     row : Row
     timeout : float
-        Seconds that a good command may take.
+        Time limit of a valid command, in seconds.
 
     Attributes
     ----------
-    said : Description
-        What it answered to `hello`.
+    description : Description
+        Its answer to `hello`.
     """
 
     def __init__(self, row: Row, timeout: float) -> None:
         self.row, self.timeout = row, timeout
         self.command = command_of(row)
-        self._talks: dict[tuple[str, ...], Transcript] = {}
-        self._seats: dict[Operation, Session] = {}
+        self._transcripts: dict[tuple[str, ...], Transcript] = {}
+        self._sessions: dict[Operation, Session] = {}
         self._worker: Worker | None = None
         worker = self.worker
-        self.said: Description = worker.description
+        self.description: Description = worker.description
         self.startup_seconds = worker.startup_seconds
 
     @property
     def worker(self) -> Worker:
-        """The process, as some earlier claim left it."""
+        """The shared process, in the state that earlier claims left it in."""
         if self._worker is None:
             self._worker = self.start()
         return self._worker
 
     def start(self) -> Worker:
-        """A process of one's own."""
+        """Start another process; the caller closes it."""
         return Worker(self.command, cpus=choose_cpus(1), threads=1, timeout=self.timeout)
 
     def drop(self) -> None:
-        """Do not ask these processes again."""
-        for worker in (self._worker, *self._seats.values()):
+        """End all processes; the next claim starts new ones."""
+        for worker in (self._worker, *self._sessions.values()):
             if worker is not None:
                 worker.close()
-        self._worker, self._seats = None, {}
+        self._worker, self._sessions = None, {}
 
     @property
     def patience(self) -> float:
-        """Seconds for what takes no time."""
+        """Time limit of a command that needs no computation, in seconds."""
         return _PATIENCE + self.startup_seconds
 
-    def talk(self, *commands: str) -> Transcript:
-        """What a process of its own answers to these lines, and to the end of input after them; asked once only."""
-        if commands not in self._talks:
-            self._talks[commands] = self._converse("".join(f"{line}\n" for line in commands).encode())
-        return self._talks[commands]
+    def transcript(self, *commands: str) -> Transcript:
+        """Return the answers of a separate process to these lines and the end of input after them (cached)."""
+        if commands not in self._transcripts:
+            self._transcripts[commands] = self._record("".join(f"{line}\n" for line in commands).encode())
+        return self._transcripts[commands]
 
-    def _converse(self, words: bytes) -> Transcript:
-        launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
-        setting = [",".join(map(str, choose_cpus(1))), "1"]
+    def _record(self, words: bytes) -> Transcript:
         with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
-                [*launcher, *setting, *self.command, folder],
+                [*launch.command(choose_cpus(1)), *self.command, folder],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -232,43 +248,43 @@ class Candidate:
             except subprocess.TimeoutExpired:
                 _kill(process.pid)
                 out, _ = process.communicate()
-            _kill(process.pid)  # its children too
+            _kill(process.pid)  # its children, too
         return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
-    # What it can be asked to compute ----------------------------------------------------------------------------------
+    # Exercises that it has the functions for --------------------------------------------------------------------------
 
     def activation(self) -> str:
-        """A hidden activation that it has, tanh where it can be."""
-        names = [name for name in (*PREFERRED, *activations.TABLE) if name in self.said.activations]
+        """Return a hidden activation that it has, tanh if possible."""
+        names = [name for name in (*PREFERRED, *activations.TABLE) if name in self.description.activations]
         if not names:
             raise Skipped("hello lists no activation that pyfnn knows")
         return names[0]
 
     def loss(self) -> str:
-        """A loss that it has, the squared error where it can be."""
-        names = [name for name in losses.TABLE if name in self.said.losses]
+        """Return a loss that it has, the squared error if possible."""
+        names = [name for name in losses.TABLE if name in self.description.losses]
         if not names:
             raise Skipped("hello lists no loss that pyfnn knows")
         return names[0]
 
     def network(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", l2: float = 0.01) -> Network:
-        """One that it has the functions for; with another output activation where it lacks the usual one."""
+        """Return a network that it has the functions for, if need be with an unusual output activation."""
         loss, hidden = self.loss(), self.activation()
-        output = None if losses.TABLE[loss].fuses or "identity" in self.said.activations else hidden
+        output = None if losses.TABLE[loss].fuses or "identity" in self.description.activations else hidden
         return Network(tuple(sizes), hidden, loss, l2, output, dtype)
 
     def exercise(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", seed: int = 0) -> Exercise:
-        """A small one that it has the functions for."""
+        """Return a small exercise that it has the functions for."""
         return exercise(self.network(sizes, dtype), seed=seed)
 
     def load(self, task: Exercise, worker: Worker | None = None) -> ProcessModel:
-        """The model after an `init` with this exercise."""
+        """Return the model after an `init` with this exercise."""
         model = ProcessModel(worker or self.worker, task.network, task.theta)
         model.load(task.x, task.y, task.order)
         return model
 
-    def lay(self, files: dict[str, bytes]) -> Path:
-        """Put exactly these files into WORKDIR."""
+    def write_files(self, files: dict[str, bytes]) -> Path:
+        """Write these files to WORKDIR and remove all others; return the folder."""
         folder = self.worker.workdir
         for path in folder.iterdir():
             if path.is_file():
@@ -277,13 +293,13 @@ class Candidate:
             (folder / name).write_bytes(data)
         return folder
 
-    def seat(self, operation: Operation, workload: Workload, problem: Problem) -> Session:
-        """A process with a workload, as the harness measures one; kept for the next claim about this operation."""
-        if operation not in self._seats:
+    def session(self, operation: Operation, workload: Workload, problem: Problem) -> Session:
+        """Return a process with a workload loaded, as the harness measures it; cached by operation."""
+        if operation not in self._sessions:
             case = CaseKey(workload, operation, problem.network.dtype, 1)
-            self._seats[operation] = seat = Session(self.row, case, problem, self.timeout)
-            seat.load_workload()
-        return self._seats[operation]
+            self._sessions[operation] = session = Session(self.row, case, problem, self.timeout)
+            session.load_workload()
+        return self._sessions[operation]
 
     def __enter__(self) -> "Candidate":
         return self
@@ -297,22 +313,22 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-# Questions that several topics ask ------------------------------------------------------------------------------------
+# Checks that several topics use ---------------------------------------------------------------------------------------
 
 
-def refused(subject: Candidate, lines: Iterable[str], wanted: str) -> None:
-    """Each of these lines is answered with an error, in a process that lives on."""
+def refused(candidate: Candidate, lines: Iterable[str], wanted: str) -> None:
+    """Send each of these lines; raise `Failed` if one is accepted or ends the process."""
     accepted = []
     for line in lines:
         try:
-            subject.worker.call(line, timeout=subject.patience)
+            candidate.worker.call(line, timeout=candidate.patience)
         except WorkerError as error:
-            raise Failed(_shortened(str(error), 300), "an error, and life after it") from None
+            raise Failed(_shortened(str(error), 300), "an error, from a process that keeps running") from None
         except PyfnnError:
             continue
         accepted.append(f"'{_shortened(line, 60)}'")
     if accepted:
-        raise Failed(f"ok, to {', '.join(accepted)}", wanted)
+        raise Failed(f"ok, in reply to {', '.join(accepted)}", wanted)
 
 
 def _shortened(text: str, most: int) -> str:
@@ -320,12 +336,12 @@ def _shortened(text: str, most: int) -> str:
 
 
 def same_bits(got: Array, wanted: Array) -> bool:
-    """Whether two arrays are equal bit for bit."""
+    """Return True if two arrays are equal bit for bit."""
     return got.shape == wanted.shape and got.tobytes() == wanted.tobytes()
 
 
 def close_to(got: Array, wanted: Array) -> bool:
-    """Whether a result is the right one, rounding aside; what rounding may do is the battery's business."""
+    """Return True if a result is within 1e-3 of the expected one in norm; the battery has the strict bounds."""
     difference = np.linalg.norm(got.astype(np.float64) - wanted.astype(np.float64))
     return bool(difference <= 1e-3 * np.linalg.norm(wanted.astype(np.float64)))
 
@@ -333,22 +349,22 @@ def close_to(got: Array, wanted: Array) -> bool:
 # The examination ------------------------------------------------------------------------------------------------------
 
 
-def examine(subject: Candidate, claims: Iterable[Claim]) -> Iterator[Outcome]:
-    """Try one claim after the other; whatever a subject does costs it that claim alone."""
+def examine(candidate: Candidate, claims: Iterable[Claim]) -> Iterator[Outcome]:
+    """Check one claim after the other; a crash or a hang fails only the claim at hand."""
     for claim in claims:
-        yield _try(subject, claim)
+        yield _check(candidate, claim)
 
 
-@np.errstate(all="ignore")  # what a subject computes may be anything
-def _try(subject: Candidate, claim: Claim) -> Outcome:
+@np.errstate(all="ignore")  # a faulty candidate may return any numbers
+def _check(candidate: Candidate, claim: Claim) -> Outcome:
     try:
-        note = claim.attempt(subject)
+        note = claim.attempt(candidate)
     except Skipped as reason:
         return Outcome(claim.topic, claim.text, "skipped", note=str(reason))
     except Unsupported as error:
         return Outcome(claim.topic, claim.text, "skipped", note=f"unsupported: {error}")
     except (Failed, PyfnnError, OSError, psutil.Error) as error:
-        subject.drop()
+        candidate.drop()
         return _failed(claim, error if isinstance(error, Failed) else Failed(str(error)))
     return Outcome(claim.topic, claim.text, "pass", note=note or "")
 

@@ -1,4 +1,4 @@
-"""Claims about the manifest, and about how a process starts, introduces itself and ends."""
+"""Claims about the manifest, and about a process: its start, its answer to hello, its errors and its end."""
 
 import shutil
 import tempfile
@@ -13,39 +13,41 @@ from pyfnn.manifest import Row
 from pyfnn.process import protocol
 
 MANIFEST = Topic("manifest", "The manifest")
-STARTING = Topic("start and end", "A program")
+LIFECYCLE = Topic("start and end", "A program")
 
-_FUSED = tuple(losses.FUSED)  # which hello may list, or not
-_BUSY = 0.1  # of a busy second is CPU time of the process itself, at least: others may want that CPU too
+_FUSED = tuple(losses.FUSED)  # output activations that hello may list, but need not
+_BUSY = 0.1  # least share of CPU time in the time of a call; low, because other processes may share the CPU
+_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1", "time gradient 0 1 1")
+_EARLY = (*_BEFORE_INIT, "theta", "reset")
 
 
 # The manifest ---------------------------------------------------------------------------------------------------------
 
 
 @MANIFEST.claim(
-    "the manifest says how to get what it needs",
-    'add remedy = "…": what a user without the toolchain should do; with a build line also probe = "… --version"',
+    "the manifest says how to get the toolchain",
+    'add remedy = "…" with the steps for a user without the toolchain; beside a build line also probe = "… --version"',
 )
-def _remedy(subject: Candidate) -> None:
-    row = subject.row
+def _remedy(candidate: Candidate) -> None:
+    row = candidate.row
     if row.host is not None:
-        raise Skipped("Python hosts it; the class says what it lacks")
+        raise Skipped("Python hosts it; its class raises BackendUnavailable with the remedy")
     if not row.remedy.strip():
         raise Failed("no remedy")
     if row.build is not None and row.probe is None:
         raise Failed(
-            "a build line without a probe", "the compiler's version, so that a new compiler has the program built anew"
+            "a build line without a probe", "a probe of the compiler's version, so that a new compiler causes a rebuild"
         )
 
 
 @MANIFEST.claim(
     "every pattern of sources names a file",
-    "mend the pattern: it is relative to the manifest's folder",
+    "correct the pattern: it is relative to the manifest's folder",
 )
-def _sources(subject: Candidate) -> str:
-    row = subject.row
+def _sources(candidate: Candidate) -> str:
+    row = candidate.row
     if not row.sources:
-        raise Skipped("it names none: its lines are not counted")
+        raise Skipped("the manifest has no sources: their lines are not counted")
     lost = [pattern for pattern in row.sources if not _files(row, pattern)]
     if lost:
         raise Failed(f"no file matches {', '.join(map(repr, lost))} in {row.folder}")
@@ -57,11 +59,11 @@ def _files(row: Row, pattern: str) -> list[Path]:
 
 
 @MANIFEST.claim(
-    "it builds from a folder that cannot be written to, and leaves that as it was",
-    "build in {build}, the current folder of the build line; have the tool put what it makes there, caches included",
+    "it builds from a read-only folder, and leaves the folder unchanged",
+    "build in {build}, the current folder of the build line; let the tool write all its output there, caches included",
 )
-def _builds_elsewhere(subject: Candidate) -> None:
-    row = subject.row
+def _builds_elsewhere(candidate: Candidate) -> None:
+    row = candidate.row
     if row.build is None:
         raise Skipped("nothing is built")
     with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as scratch:
@@ -71,7 +73,7 @@ def _builds_elsewhere(subject: Candidate) -> None:
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             path.chmod(0o555)
         try:
-            line = f"{row.build}\n# {scratch}"  # a comment, which makes it another program: nothing built before serves
+            line = f"{row.build}\n# {scratch}"  # the comment changes the cache key, so that the program is built again
             built = programs.build(row.model_copy(update={"manifest": folder / row.manifest.name, "build": line}))
             shutil.rmtree(built.folder, ignore_errors=True)
             after = _contents(folder)
@@ -82,21 +84,21 @@ def _builds_elsewhere(subject: Candidate) -> None:
 
 
 @MANIFEST.claim(
-    "its folder is as it was after running",
-    "write nothing beside the program: a file that comes or goes there has it built again at every run",
+    "its folder is unchanged after running",
+    "write nothing beside the program: a file that comes or goes there causes a rebuild at every run",
 )
-def _runs_elsewhere(subject: Candidate) -> None:
-    if subject.row.host is not None:
+def _runs_elsewhere(candidate: Candidate) -> None:
+    if candidate.row.host is not None:
         raise Skipped("Python hosts it")
-    before = _contents(subject.row.folder)
-    subject.drop()
-    subject.load(subject.exercise()).forward(0, 1)
-    subject.drop()
-    _unchanged(before, _contents(subject.row.folder), "running")
+    before = _contents(candidate.row.folder)
+    candidate.drop()
+    candidate.load(candidate.exercise()).forward(0, 1)
+    candidate.drop()
+    _unchanged(before, _contents(candidate.row.folder), "running")
 
 
 def _contents(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file."""
+    """Return (size in bytes, modification time in ns) of each file, by its path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
@@ -107,26 +109,26 @@ def _unchanged(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, i
         raise Failed(f"{what} made, changed or removed {', '.join(changed[:5])}")
 
 
-@MANIFEST.claim("hello's name is the manifest's", "answer name= with the name in the manifest: tables have one name")
-def _name(subject: Candidate) -> None:
-    if subject.said.name != subject.row.name:
-        raise Failed(f"hello says {subject.said.name!r}, the manifest {subject.row.name!r}")
+@MANIFEST.claim("hello's name is the manifest's", "answer name= with the name in the manifest")
+def _name(candidate: Candidate) -> None:
+    if candidate.description.name != candidate.row.name:
+        raise Failed(f"hello says {candidate.description.name!r}, the manifest {candidate.row.name!r}")
 
 
 @MANIFEST.claim("hello's language is the manifest's", "write the language the same way in both places")
-def _language(subject: Candidate) -> None:
-    if subject.said.language != subject.row.language:
-        raise Failed(f"hello says {subject.said.language!r}, the manifest {subject.row.language!r}")
+def _language(candidate: Candidate) -> None:
+    if candidate.description.language != candidate.row.language:
+        raise Failed(f"hello says {candidate.description.language!r}, the manifest {candidate.row.language!r}")
 
 
 @MANIFEST.claim(
-    "the process that was started does the work itself",
-    "let a wrapper script exec the real program; CPU time and signals are those of the process that was started",
+    "the started process does the work itself",
+    "let a wrapper script exec the real program: the harness reads the CPU time of the process that it started",
 )
-def _execs(subject: Candidate) -> str:
-    if subject.row.device != "cpu":
+def _execs(candidate: Candidate) -> str:
+    if candidate.row.device != "cpu":
         raise Skipped("a device does the work")
-    model = subject.load(subject.exercise((24, 48, 24)))
+    model = candidate.load(candidate.exercise((24, 48, 24)))
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 0.05 and model.call_wall_seconds < 0.2:
         repeats *= 2
@@ -135,9 +137,9 @@ def _execs(subject: Candidate) -> str:
         model.time("gradient", 0, 20, repeats)
         share = max(share, model.call_cpu_seconds / model.call_wall_seconds)
     if share < _BUSY:
-        children = len(psutil.Process(subject.worker.pid).children(recursive=True))
+        children = len(psutil.Process(candidate.worker.pid).children(recursive=True))
         raise Failed(
-            f"busy for {model.call_wall_seconds:.2g} s, it used {model.call_cpu_seconds:.2g} s of CPU itself; "
+            f"a call of {model.call_wall_seconds:.2g} s took {model.call_cpu_seconds:.2g} s of its own CPU time; "
             f"it has {children} child processes"
         )
     return f"{share:.0%} of the time on the CPU"
@@ -146,89 +148,88 @@ def _execs(subject: Candidate) -> str:
 # Start and end --------------------------------------------------------------------------------------------------------
 
 
-@STARTING.claim(
+@LIFECYCLE.claim(
     "stdout carries one reply a command, and nothing else",
     "print nothing but replies, flush each; send what a library prints to stderr",
 )
-def _only_replies(subject: Candidate) -> None:
-    talk = subject.talk("hello", "hello")
-    if talk.lines[2:] not in ((), ("ok",)) or len(talk.lines) < 2:  # the end of input may be answered as quit is
-        raise Failed(f"{len(talk.lines)} lines to two commands: {_quoted(talk.lines)}")
-    if talk.lines[0] != talk.lines[1]:
+def _only_replies(candidate: Candidate) -> None:
+    transcript = candidate.transcript("hello", "hello")
+    if (
+        transcript.lines[2:] not in ((), ("ok",)) or len(transcript.lines) < 2
+    ):  # the end of input may be answered like quit
+        raise Failed(f"{len(transcript.lines)} lines to two commands: {_quoted(transcript.lines)}")
+    if transcript.lines[0] != transcript.lines[1]:
         raise Failed("two replies to hello that differ", "the same words each time")
 
 
-@STARTING.claim("hello's fields are filled in", "say what a reader would quote: compiler, version, clock")
-def _filled_in(subject: Candidate) -> str:
-    said = subject.said
-    empty = [key for key in ("language", "compiler", "clock") if not getattr(said, key).strip()]
+@LIFECYCLE.claim("hello's fields are filled in", "answer the compiler with its version, and the name of the clock")
+def _filled_in(candidate: Candidate) -> str:
+    hello = candidate.description
+    empty = [key for key in ("language", "compiler", "clock") if not getattr(hello, key).strip()]
     if empty:
         raise Failed(f"nothing after {', '.join(f'{key}=' for key in empty)}")
-    return f"{said.compiler}; {said.clock}"
+    return f"{hello.compiler}; {hello.clock}"
 
 
-@STARTING.claim(
+@LIFECYCLE.claim(
     "activations and losses are names that pyfnn knows",
     "separate them by commas alone, without spaces and parameters: leaky_relu, not leaky_relu(0.01)",
 )
-def _known_names(subject: Candidate) -> str:
-    said = subject.said
-    strange = [name for name in said.activations if name not in activations.TABLE and name not in _FUSED]
-    strange += [name for name in said.losses if name not in losses.TABLE]
-    if strange:
+def _known_names(candidate: Candidate) -> str:
+    hello = candidate.description
+    unknown = [name for name in hello.activations if name not in activations.TABLE and name not in _FUSED]
+    unknown += [name for name in hello.losses if name not in losses.TABLE]
+    if unknown:
         known = ", ".join([*activations.TABLE, *losses.TABLE])
-        raise Failed(f"{', '.join(map(repr, strange))}", f"of {known}")
-    return ", ".join(said.activations)
+        raise Failed(f"{', '.join(map(repr, unknown))}", f"names out of {known}")
+    return ", ".join(hello.activations)
 
 
-@STARTING.claim("a blank line is no command, and no harm", "skip lines without words, or answer them with an error")
-def _blank_line(subject: Candidate) -> None:
-    talk = subject.talk("", "hello", "quit")
-    good = [line for line in talk.lines if "\tprotocol=" in line]
-    if not good or talk.status != 0:
-        raise Failed(f"after it, to hello and quit: {_quoted(talk.lines)}, {_end(talk.status)}")
+@LIFECYCLE.claim("a blank line does no harm", "skip lines without words, or answer them with an error")
+def _blank_line(candidate: Candidate) -> None:
+    transcript = candidate.transcript("", "hello", "quit")
+    good = [line for line in transcript.lines if "\tprotocol=" in line]
+    if not good or transcript.status != 0:
+        raise Failed(f"after it, in reply to hello and quit: {_quoted(transcript.lines)}, {_end(transcript.status)}")
 
 
-@STARTING.claim("quit is answered ok and ends with status 0", "answer ok, flush, and exit with status 0")
-def _quit(subject: Candidate) -> None:
-    talk = subject.talk("hello", "quit")
-    if talk.lines[1:] != ("ok",) or talk.status != 0:
-        raise Failed(f"{_quoted(talk.lines[1:])}, {_end(talk.status)}", "ok, exit status 0")
+@LIFECYCLE.claim("quit is answered ok and ends with status 0", "answer ok, flush, and exit with status 0")
+def _quit(candidate: Candidate) -> None:
+    transcript = candidate.transcript("hello", "quit")
+    if transcript.lines[1:] != ("ok",) or transcript.status != 0:
+        raise Failed(f"{_quoted(transcript.lines[1:])}, {_end(transcript.status)}", "ok, exit status 0")
 
 
-@STARTING.claim("the end of input ends it with status 0", "take the end of stdin for quit; exit with status 0")
-def _end_of_input(subject: Candidate) -> None:
-    status = subject.talk("hello", "hello").status
+@LIFECYCLE.claim("the end of input ends it with status 0", "treat the end of stdin like quit; exit with status 0")
+def _end_of_input(candidate: Candidate) -> None:
+    status = candidate.transcript("hello", "hello").status
     if status != 0:
         raise Failed(_end(status), "exit status 0")
 
 
-# Errors in general: here since they take a process that has seen no init.
-
-_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1", "time gradient 0 1 1")
-_EARLY = (*_BEFORE_INIT, "theta", "reset")
+# Errors: here rather than in commands.py, because they need a process before its first init --------------------------
 
 
-@STARTING.claim(
+@LIFECYCLE.claim(
     "a command before init is answered with an error",
-    "keep whether there is a model, and answer an error where there is none",
+    "remember whether a model is loaded, and answer an error if none is",
     "What to refuse",
 )
-def _before_init(subject: Candidate) -> None:
-    lines = subject.talk("hello", *_EARLY, "frobnicate%41", "quit").lines[1:]
+def _before_init(candidate: Candidate) -> None:
+    lines = candidate.transcript("hello", *_EARLY, "frobnicate%41", "quit").lines[1:]
     for command, line in zip(_EARLY, lines, strict=False):
         if not line.startswith("error"):
-            raise Failed(f"to '{command}': {_quoted([line])}")
+            raise Failed(f"in reply to '{command}': {_quoted([line])}")
     if len(lines) < len(_EARLY):
         raise Failed(f"no answer to '{_EARLY[len(lines)]}'")
 
 
-@STARTING.claim(
+@LIFECYCLE.claim(
     "every error has a message, encoded as values are",
-    "answer error, TAB, message= with what is wrong; in it % is %25, TAB %09, newline %0A",
+    "answer error, TAB, message= with the reason; encode % as %25, TAB as %09 and newline as %0A",
 )
-def _messages(subject: Candidate) -> str:
-    lines = subject.talk("hello", *_EARLY, "frobnicate%41", "quit").lines[1 : len(_EARLY) + 2]
+def _messages(candidate: Candidate) -> str:
+    lines = candidate.transcript("hello", *_EARLY, "frobnicate%41", "quit").lines[1 : len(_EARLY) + 2]
     message = ""
     for line in lines:
         try:
@@ -239,7 +240,7 @@ def _messages(subject: Candidate) -> str:
         if status == "error" and not message.strip():
             raise Failed(f"{_quoted([line])}", "message=…")
         if "frobnicateA" in message:
-            raise Failed("a % that is not written %25", mend="write every % of a value as %25")
+            raise Failed("a % that is not written as %25", mend="write every % of a value as %25")
     if len(lines) <= len(_EARLY):
         raise Failed("no answer to 'frobnicate%41'")
     return f"for instance: {message}"
@@ -250,4 +251,4 @@ def _quoted(lines: "tuple[str, ...] | list[str]") -> str:
 
 
 def _end(status: int | None) -> str:
-    return "still there when time was up" if status is None else f"exit status {status}"
+    return "still running at the time limit" if status is None else f"exit status {status}"

@@ -1,4 +1,4 @@
-"""Claims about the clock, CPU time and memory: what makes a sample honest."""
+"""Claims about the clock, CPU time and memory, on which the validity of a sample depends."""
 
 import math
 import signal
@@ -21,39 +21,39 @@ TIMING = Topic("timing and memory", "A program")
 
 _ROWS, _BATCH, _RATE = 256, 4, 1e-3
 _ENTRIES = 1 << 18
-_BLOCK = 0.06  # seconds of a block, at least: the harness holds those above 0.05 s to more
-_LONG = 10  # blocks by the driver's clock: enough, whatever the subject says
-_TRIES = 3  # noise gets as many
-_RESOLUTION = 1e-3  # seconds: a clock that knows nothing finer is of no use for microseconds
+_BLOCK = 0.06  # seconds, at least: the harness checks blocks above 0.05 s more strictly
+_LONG = 10  # the search for a block's length ends after this many _BLOCKs by the driver's clock
+_TRIES = 3  # repetitions, against noise
+_RESOLUTION = 1e-3  # seconds: a clock this coarse cannot time microseconds
 _MIB = 1 << 20
-_PREPARED = 0.25  # of what prepared minibatches would take: more memory than that, and they were prepared
-_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # of each stretch, whichever is over first
-_STRETCHES, _GROWTH = 40, _MIB  # grows by so much in each of so many stretches: no collector ever came, and it leaks
+_PREPARED = 0.25  # share of the minibatches' size; init prepared them if it takes more memory than that
+_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the two
+_STRETCHES, _GROWTH = 40, _MIB  # a leak: more than _GROWTH bytes in each of _STRETCHES; a collector acts in between
 _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
 
 
-def _seat(subject: Candidate, operation: Operation) -> tuple[Session, int]:
-    """A process with a middling network loaded, as the harness has it; and how many steps of this make a block."""
-    network = subject.network((48, 96, 48), l2=1e-4)
+def _loaded_session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
+    """Load a network of medium size as the harness does; return the session and the number of steps in a block."""
+    network = candidate.network((48, 96, 48), l2=1e-4)
     workload = Workload(
         name="check", sizes=network.sizes, activation=network.activation, loss=network.loss, rows=_ROWS, batch=_BATCH,
         l2=network.l2, learning_rate=_RATE, output_activation=network.output_activation,
     )  # fmt: skip
     task = _data(network)
-    seat = subject.seat(operation, workload, task)
+    session = candidate.session(operation, workload, task)
     most = _ENTRIES // _BATCH if operation == "train" else 1 << 30
     steps, seconds, wall = 1, 0.0, 0.0
     while seconds < _BLOCK and wall < _LONG * _BLOCK and steps < most:
         steps = min(most, 2 * steps if seconds > _BLOCK / 4 else 4 * steps)
-        seconds = min(_seconds(seat, steps) for _ in range(_TRIES))  # the first ones may compile
-        wall = seat.model.call_wall_seconds
-    return seat, steps
+        seconds = min(_seconds(session, steps) for _ in range(_TRIES))  # the first ones may compile
+        wall = session.model.call_wall_seconds
+    return session, steps
 
 
-def _seconds(seat: Session, steps: int) -> float:
-    seat.reset()
-    return seat.run(steps).seconds
+def _seconds(session: Session, steps: int) -> float:
+    session.reset()
+    return session.run(steps).seconds
 
 
 @lru_cache(maxsize=2)
@@ -62,36 +62,36 @@ def _data(network: Network) -> Problem:
     return Problem(network, task.theta, task.x, task.y, task.order)
 
 
-def _honest(operation: Operation) -> None:
+def _claims_about_clock(operation: Operation) -> None:
     @TIMING.claim(
-        f"seconds of {operation}: at most what passed, at least 0.8 of it; no more CPU time than one thread has",
-        "start a monotonic clock before the first step, stop it when all work is done; seconds, not milliseconds",
+        f"seconds of {operation}: 0.8 to 1 of the driver's time; no more CPU time than one thread has",
+        "start a monotonic clock before the first step and stop it after the last; answer seconds, not milliseconds",
         "A program",
     )
-    def attempt(subject: Candidate) -> str:
-        seat, steps = _seat(subject, operation)
-        block = seat.turn(min(steps, 10), steps)
+    def attempt(candidate: Candidate) -> str:
+        session, steps = _loaded_session(candidate, operation)
+        block = session.turn(min(steps, 10), steps)
         if not block.seconds > 0:
             raise Failed(f"{block.seconds} s for {steps} steps")
         return f"{block.seconds / block.wall_seconds:.1%} of {block.wall_seconds * 1e3:.0f} ms, {steps} steps"
 
     @TIMING.claim(
         f"twice the work of {operation} takes about twice the time",
-        "let REPEATS (or COUNT) be what the loop does, each repeat on rows of its own; hoist nothing out of it",
+        "run the loop REPEATS (or COUNT) times, each repeat on its own rows; hoist no computation out of it",
         "A program",
     )
-    def linear(subject: Candidate) -> str:
-        seat, steps = _seat(subject, operation)
+    def linear(candidate: Candidate) -> str:
+        session, steps = _loaded_session(candidate, operation)
         if operation == "train":
             steps = min(steps, _ENTRIES // _BATCH // 2)
         low, high = SIGN_OF_LINEARITY
         seen, once, twice = [], math.inf, math.inf
         for _ in range(_TRIES):
-            spans = _seconds(seat, steps), _seconds(seat, 2 * steps)
+            spans = _seconds(session, steps), _seconds(session, 2 * steps)
             if min(spans) <= 0:
                 raise Failed(f"{min(spans)} s for {steps} steps")
             once, twice = min(once, spans[0]), min(twice, spans[1])
-            seen += [spans[1] / spans[0], twice / once]  # the shortest of each are least disturbed
+            seen += [spans[1] / spans[0], twice / once]  # the shortest of each have the least noise
             if any(low <= ratio <= high for ratio in seen):
                 return f"{seen[-1]:.2f} times"
         tries = ", ".join(f"{ratio:.2f}" for ratio in seen[::2])
@@ -100,54 +100,54 @@ def _honest(operation: Operation) -> None:
     del attempt, linear
 
 
-_honest("train")
-_honest("forward")
-_honest("gradient")
+_claims_about_clock("train")
+_claims_about_clock("forward")
+_claims_about_clock("gradient")
 
 
 @TIMING.claim(
-    "the clock knows times below a millisecond",
-    "take a finer clock: CLOCK_MONOTONIC, perf_counter, nanoTime; print seconds with 9 digits",
+    "the clock resolves times below a millisecond",
+    "use a finer clock, such as CLOCK_MONOTONIC, perf_counter or nanoTime; print seconds with 9 digits",
 )
-def _resolution(subject: Candidate) -> str:
-    model, repeats = subject.load(subject.exercise()), 1
+def _resolution(candidate: Candidate) -> str:
+    model, repeats = candidate.load(candidate.exercise()), 1
     while model.time("gradient", 0, 7, repeats) < 3 * _RESOLUTION and model.call_wall_seconds < 0.1:
         repeats *= 2
     spans = [model.time("gradient", 0, 7, repeats + more) for more in range(20)]
     if all(abs(span / _RESOLUTION - round(span / _RESOLUTION)) < 1e-6 for span in spans):
-        raise Failed(f"whole milliseconds, twenty times: {', '.join(f'{span:g}' for span in spans[:5])}, …")
+        raise Failed(f"whole milliseconds in all of 20 calls: {', '.join(f'{span:g}' for span in spans[:5])}, …")
     return f"{spans[0] * 1e3:.6g} ms, for instance"
 
 
 @TIMING.claim(
     "minibatches are not prepared in init",
-    "copy order; gather the rows that it names in each step, inside the clock",
+    "copy order; gather the rows of each step inside the timed loop",
 )
-def _not_prepared(subject: Candidate) -> str:
-    network, rows, entries = subject.network((1024, 2)), 64, 100_000
+def _not_prepared(candidate: Candidate) -> str:
+    network, rows, entries = candidate.network((1024, 2)), 64, 100_000
     short, long = exercise(network, rows, rows), exercise(network, rows, entries)
-    subject.drop()
-    subject.load(short)
-    before = _resident(subject)
-    subject.load(long)
-    grown = _resident(subject) - before
+    candidate.drop()
+    candidate.load(short)
+    before = _resident(candidate)
+    candidate.load(long)
+    grown = _resident(candidate) - before
     prepared = entries * (sum(network.sizes)) * np.dtype(network.dtype).itemsize
     if grown > _PREPARED * prepared:
         raise Failed(
             f"init of {rows} rows with {entries} entries of order takes {grown / _MIB:.0f} MiB more than with {rows}; "
             f"the minibatches are {prepared / _MIB:.0f} MiB"
         )
-    return f"{max(0, grown) / _MIB:.0f} MiB for {entries} entries; prepared they were {prepared / _MIB:.0f}"
+    return f"{max(0, grown) / _MIB:.0f} MiB for {entries} entries; the minibatches would be {prepared / _MIB:.0f} MiB"
 
 
 @TIMING.claim(
     "memory does not grow from call to call",
-    "free what a call allocates, and what the earlier init did; better, allocate in init",
+    "free the memory of each call and of the earlier init; better, allocate only in init",
 )
-def _no_leak(subject: Candidate) -> str:
-    task = exercise(subject.network((64, 64, 10)), rows=64, entries=640)
-    model = subject.load(task)
-    sizes = [_resident(subject)]
+def _no_leak(candidate: Candidate) -> str:
+    task = exercise(candidate.network((64, 64, 10)), rows=64, entries=640)
+    model = candidate.load(task)
+    sizes = [_resident(candidate)]
     for _ in range(_STRETCHES + 1):
         until = time.perf_counter() + _LEAK_SECONDS
         for _ in range(_LEAK_CALLS):
@@ -158,30 +158,30 @@ def _no_leak(subject: Candidate) -> str:
                 break
         model.reset()
         model.load(task.x, task.y, task.order)
-        sizes.append(_resident(subject))
+        sizes.append(_resident(candidate))
         if len(sizes) > _LEAST_STRETCHES and sizes[-1] - sizes[-2] <= _GROWTH:
             return f"{sizes[-1] / _MIB:.0f} MiB resident"
-    steps = ", ".join(f"{size / _MIB:.0f}" for size in sizes[1:])  # the first may compile and fill pools
+    steps = ", ".join(f"{size / _MIB:.0f}" for size in sizes[1:])  # the first one may compile and fill pools
     raise Failed(f"resident MiB, stretch by stretch: {steps}")
 
 
-def _resident(subject: Candidate) -> int:
-    """Bytes of the process and its children."""
-    process = psutil.Process(subject.worker.pid)
+def _resident(candidate: Candidate) -> int:
+    """Return the resident memory of the process and its children, in bytes."""
+    process = psutil.Process(candidate.worker.pid)
     return sum(int(each.memory_info().rss) for each in (process, *process.children(recursive=True)))
 
 
 @TIMING.claim(
-    "stopped in the middle of a step, and continued, it goes on",
-    "start interrupted calls again (EINTR); a helper process must not take silence for death",
+    "stopped in the middle of a step and continued, the process finishes the step",
+    "restart interrupted system calls (EINTR); let no helper process take silence for death",
 )
-def _stopped(subject: Candidate) -> str:
-    task = subject.exercise((24, 48, 24))
-    model = subject.load(task)
+def _stopped(candidate: Candidate) -> str:
+    task = candidate.exercise((24, 48, 24))
+    model = candidate.load(task)
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 2 * _STOPPED and model.call_wall_seconds < 1:
         repeats *= 2
-    worker, wanted = subject.worker, model.checksum
+    worker, wanted = candidate.worker, model.checksum
     timers = [
         threading.Timer(_STOPPED / 3, worker.signal_group, (signal.SIGSTOP,)),
         threading.Timer(_STOPPED * 4 / 3, worker.signal_group, (signal.SIGCONT,)),
@@ -194,8 +194,8 @@ def _stopped(subject: Candidate) -> str:
         for timer in timers:
             timer.join()
     if model.call_wall_seconds < _STOPPED:
-        raise Skipped("its passes were over before it could be stopped")
+        raise Skipped("the call ended before the process could be stopped")
     same = np.asarray([model.checksum]), np.asarray([wanted])
-    if not (same_bits(*same) if subject.said.deterministic else close_to(*same)):
-        raise Failed("it went on, and came to another checksum")
+    if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
+        raise Failed("it finished with another checksum")
     return f"for {_STOPPED} s"

@@ -1,1 +1,4 @@
-"""Experiments that need only a `Model`: each a command, `python -m bench.experiments.NAME`. None of them is timed."""
+"""Experiments on the harness, on backends and on the mathematics; each is a command, python -m bench.experiments.NAME.
+
+No experiment writes the results of `bench.run`.
+"""

@@ -1,7 +1,7 @@
-"""How wrong is the gradient that the article printed? python -m bench.experiments.article_gradient
+"""The error of the gradient that the original article printed: python -m bench.experiments.article_gradient.
 
-The article that pyfnn comes from multiplies the delta of a layer with the *pre-activation* of the layer below, where
-backpropagation wants its activation. This prints, layer by layer, how far that is from ∂R/∂W_l.
+The article that pyfnn comes from multiplies the delta of a layer by the *pre-activation* of the layer below, in place
+of its activation. This experiment prints the relative error of the result, layer by layer.
 """
 
 import sys
@@ -19,14 +19,19 @@ from pyfnn.network import Network, initialize
 
 
 def article_gradient(network: Network, theta: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """The article's dW_l = Z_{l-1}ᵀ δ_l (Z_0 = X), laid out as θ; its δ_l and db_l are right.
+    """Return the article's gradient, dW_l = Z_{l-1}ᵀ δ_l with Z_0 = X; its δ_l and db_l are right.
 
     Parameters
     ----------
     network : Network
-        With a squared error and the identity as output activation.
+        Has the squared error as loss and the identity as output activation.
     theta : ndarray, shape (n_parameters,)
     x, y : ndarray, shapes (batch, m_0) and (batch, m_L)
+
+    Returns
+    -------
+    ndarray, shape (n_parameters,)
+        In the order of θ.
     """
     run = oracle.forward(network, theta, x)
     below = [run.A[0], *run.Z[:-1]]
@@ -41,14 +46,14 @@ def article_gradient(network: Network, theta: NDArray[Any], x: NDArray[Any], y: 
 
 
 def relative_errors(network: Network, theta: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> list[float]:
-    """‖article's dW_l − dW_l‖ ÷ ‖dW_l‖ for l = 1..L."""
+    """Return ‖article's dW_l − dW_l‖ / ‖dW_l‖ for l = 1..L."""
     right = network.layers(oracle.loss_and_gradient(network, theta, x, y)[1])
     wrong = network.layers(article_gradient(network, theta, x, y))
     return [float(np.linalg.norm(a.W - b.W) / np.linalg.norm(b.W)) for a, b in zip(wrong, right, strict=True)]
 
 
 def main() -> int:
-    """Print the table for wine-deep, at both starting schemes."""
+    """Print the table for wine-deep, with both initializations and after five epochs."""
     problem = make_problem(load.built_in_workloads()["wine-deep"], "float64")
     table = Table("θ", *(f"dW_{layer}" for layer in range(1, problem.network.n_layers + 1)))
     table.title = "The article's gradient on wine-deep: relative error in norm"

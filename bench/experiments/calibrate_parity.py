@@ -1,9 +1,9 @@
-"""How large the constant `pyfnn.parity.C` must be: rounding errors of correct implementations on random networks.
+"""The calibration of `pyfnn.parity.C`: rounding errors of correct implementations on random networks.
 
     python -m bench.experiments.calibrate_parity [--networks N] [--seed S]
 
-Prints, for every kind of tensor, error / (u k ‖M‖): its median, 99th percentile and maximum, and the network that gave
-the largest. C is about twice the largest ever seen. Judges nothing and times nothing: that is `pyfnn.parity`'s.
+Prints the median, 99th percentile and maximum of error / (u k ‖M‖) for every kind of tensor, and the network of the
+maximum. C is about twice the largest value seen.
 """
 
 import argparse
@@ -28,17 +28,17 @@ _LARGEST_BATCH = 40
 
 
 class Sequential(np.ndarray[Any, Any]):
-    """An array whose sums and products add one term after the other: the worst order that a correct program takes."""
+    """An array whose sums and products add one term after the other, the worst order of a correct program."""
 
     def __matmul__(self, other: Any) -> Any:
-        """(n, k) @ (k, m), the k products of each entry added in order."""
+        """Return (n, k) @ (k, m), with the k products of each entry added in order."""
         total = np.zeros((self.shape[0], other.shape[1]), self.dtype)
         for at in range(self.shape[1]):
             total += np.asarray(self[:, at, None]) * np.asarray(other[None, at])
         return total.view(Sequential)
 
     def sum(self, axis: Any = None, keepdims: Any = False, **_: Any) -> Any:  # type: ignore[override]
-        """As ndarray.sum; along the axis, or over everything, in order."""
+        """Return the sum over the axis, or over all entries, added in order."""
         terms = np.asarray(self) if axis is not None else np.asarray(self).reshape(-1)
         along = axis or 0
         total = np.cumsum(terms, axis=along, dtype=self.dtype).take([-1], along)
@@ -46,7 +46,7 @@ class Sequential(np.ndarray[Any, Any]):
 
 
 class OracleBackend(Backend):
-    """The oracle run in the network's own dtype, with pairwise and BLAS sums or with sequential ones."""
+    """The oracle computed in the network's own dtype, with pairwise and BLAS sums or with sequential ones."""
 
     def __init__(self, *, sequential: bool) -> None:
         self._kind: type[Any] = Sequential if sequential else np.ndarray
@@ -54,7 +54,7 @@ class OracleBackend(Backend):
 
     @property
     def description(self) -> Description:
-        """What it says of itself."""
+        """The backend's description."""
         return Description(name=self._name, language="Python", compiler="", flags="", clock="none")
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
@@ -107,8 +107,8 @@ class _OracleModel(Model):
 
 
 @dataclass(frozen=True)
-class Case:
-    """A random network with data. x: (rows, m_0), y: (rows, m_L)."""
+class RandomCase:
+    """A random network with data. theta: (n_parameters,); x: (rows, m_0); y: (rows, m_L)."""
 
     network: Network
     theta: Array
@@ -118,20 +118,20 @@ class Case:
     seed: int
 
     def battery(self) -> list[parity.Trial]:
-        """Its trials; `Unsupported` where too few rows are clear of kinks."""
+        """Return its trials; raise `Unsupported` if too few rows are clear of kinks."""
         return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed)
 
 
-def random_case(seed: int, dtype: str, *, wide: bool = False) -> Case:
-    """A random network: depth 1 to 5, any core activation a layer, any loss, weights and data of many sizes and signs.
+def random_case(seed: int, dtype: str, *, wide: bool = False) -> RandomCase:
+    """Draw a random network with data: depth 1 to 5, random activations and loss, magnitudes over a wide range.
 
     Parameters
     ----------
     seed : int
-        Of everything about it.
+        Determines the network and the data.
     dtype : str
     wide : bool
-        One layer of up to 2048 inputs and few rows, in place of widths up to 60 and batches up to 40.
+        Draw one layer of up to 2048 inputs and few rows, in place of widths up to 60 and batches up to 40.
     """
     rng = np.random.default_rng(seed)
     depth = 1 if wide else int(rng.integers(1, 6))
@@ -155,7 +155,7 @@ def random_case(seed: int, dtype: str, *, wide: bool = False) -> Case:
     shape = (8 * batch + 20, sizes[0])
     x = rng.random(shape) if rng.random() < 0.3 else rng.normal(size=shape) * rng.choice([0.1, 1.0, 10.0])
     y = _targets(loss, (len(x), sizes[-1]), rng)
-    return Case(network, theta.astype(dtype), x.astype(dtype), y.astype(dtype), batch, seed)
+    return RandomCase(network, theta.astype(dtype), x.astype(dtype), y.astype(dtype), batch, seed)
 
 
 def _targets(loss: str, shape: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -167,18 +167,18 @@ def _targets(loss: str, shape: tuple[int, int], rng: np.random.Generator) -> Arr
 
 
 def implementations() -> Iterator[Backend]:
-    """Every correct implementation at hand."""
+    """Yield every correct implementation that can run here."""
     yield OracleBackend(sequential=False)
     yield OracleBackend(sequential=True)
     for name in ("numpy", "c", "cpp"):
         try:
             yield pyfnn.load_backend(name)
         except BackendUnavailable as error:
-            print(f"without {name}: {error}")
+            print(f"{name} left out: {error}")
 
 
 def ratios(backend: Backend, battery: list[parity.Trial]) -> Iterator[tuple[str, float]]:
-    """Kind of tensor and error / (u k ‖M‖) of every check whose bound is not 0."""
+    """Yield (kind of tensor, error / (u k ‖M‖)) of every check whose bound is not 0."""
     evidence = parity.examine(backend.create, battery)
     for check in evidence.checks:
         if check.bound > 0:
@@ -196,8 +196,8 @@ def _kind(what: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run the experiment and print its table."""
     parser = argparse.ArgumentParser(prog="python -m bench.experiments.calibrate_parity", description=__doc__)
-    parser.add_argument("--networks", type=int, default=4000, help="how many a dtype (default 4000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the first network (default 1)")
+    parser.add_argument("--networks", type=int, default=4000, help="number of networks for each dtype (4000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first network (1)")
     arguments = parser.parse_args(argv)
     backends = list(implementations())
     for dtype in DTYPES:
@@ -213,9 +213,8 @@ def main(argv: list[str] | None = None) -> None:
             for backend in backends:
                 for kind, ratio in ratios(backend, battery):
                     seen[kind][backend.description.name].append((ratio, seed))
-        print(
-            f"\n{dtype}: {arguments.networks - kinked} networks; {kinked} more have too few rows clear of their kinks"
-        )
+        counted = arguments.networks - kinked
+        print(f"\n{dtype}: {counted} networks; {kinked} others left out: too few rows clear of kinks")
         print(f"{'':24}{'':26}{'median':>9}{'99 %':>9}{'max':>9}  seed of the max")
         for kind, by_backend in sorted(seen.items()):
             for name, found in by_backend.items():

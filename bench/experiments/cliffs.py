@@ -1,7 +1,7 @@
-"""Is cost smooth in size? python -m bench.experiments.sweep times a training step over widths and batches, and marks
-cliffs. Writes sweep.csv, sweep.json and a figure a backend: shares of the multiply-add ceiling.
+"""The cost of a training step over widths and batches: python -m bench.experiments.cliffs finds sizes that are slow.
 
-A survey of many small measurements, the best of each: for ratios with intervals between backends there is `bench.run`.
+Writes sweep.csv, sweep.json and a figure for each backend, with shares of the multiply-add ceiling. Each size counts
+with its best time; ratios between backends with intervals are the task of `bench.run`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from rich.console import Console
 
 from bench.experiments.command import run_command
-from bench.machine import ceilings
+from bench.machine.ceilings import measure_ceilings
 from bench.machine.cpus import all_threads, choose_cpus
 from bench.machine.description import describe_machine
 from bench.report.drawing import DPI, STYLE
@@ -42,22 +42,22 @@ from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
 
 WIDTHS, BATCHES = (4, 2048), (1, 512)  # least and most
-CLIFF = 1.5  # times, between neighbours
-SHOWN_BATCHES = (1, 4, 16, 64, 512)  # as lines
-_LOOKS = 8  # at what seems to be a cliff
-_TOLD = 20  # cliffs that are printed
-_CALLS, _LONG_CALLS = 6, 3  # in a visit, and where one step is a call; the best counts
-_CALL_SECONDS = 0.002  # of each, where `order` is long enough for so many steps
-_LEAST_STEP = 5e-8  # seconds; what the number of steps is reckoned with where the products are next to nothing
-_ORDER = 1 << 17  # entries, at most, where that is more than a step
-_RATE = 1e-3  # ÷ width: θ stays where it is, as far as a timing is concerned
+CLIFF = 1.5  # ratio of GFLOP/s between neighbours
+SHOWN_BATCHES = (1, 4, 16, 64, 512)  # lines of the figure
+_REPEATS = 8  # further visits to the sizes beside an apparent cliff
+_PRINTED = 20  # cliffs, at most
+_CALLS, _LONG_CALLS = 6, 3  # calls in a visit, of several steps and of one step; the best counts
+_CALL_SECONDS = 0.002  # duration of a call, if `order` is long enough
+_LEAST_STEP = 5e-8  # seconds; assumed for steps whose products take less
+_ORDER = 1 << 17  # entries of order, at most, unless one step needs more
+_RATE = 1e-3  # ÷ width: so small that θ, and with it the time of a step, does not change
 
-Place = tuple[int, int]  # width, batch
+Size = tuple[int, int]  # width, batch
 
 
 @dataclass(frozen=True)
-class Point:
-    """The best of a size's timings: seconds a step, the products' GFLOP/s, their share of the ceiling."""
+class SizeTiming:
+    """The best time of a size: seconds a step, GFLOP/s of the products, their share of the ceiling."""
 
     backend: str
     width: int
@@ -69,11 +69,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Cliff:
-    """Two neighbours in size, the smaller first, and how many times one has the GFLOP/s of the other."""
+    """Two neighbours in size, the smaller first, and the ratio of their GFLOP/s (above 1)."""
 
     backend: str
-    smaller: Place
-    larger: Place
+    smaller: Size
+    larger: Size
     factor: float
 
     def __str__(self) -> str:
@@ -82,13 +82,13 @@ class Cliff:
 
 
 def widths(most: int = WIDTHS[1]) -> list[int]:
-    """The powers of two up to `most`, their neighbours 2^k ± 1, and what lies halfway, 3·2^k."""
+    """Return the powers of two up to `most`, their neighbours 2^k ± 1 and the midpoints 3·2^k."""
     every = {near for p in _powers(most) for near in (p - 1, p, p + 1, 3 * p)}
     return sorted(width for width in every if WIDTHS[0] <= width <= most)
 
 
 def batches() -> list[int]:
-    """The powers of two and 2^k + 1, which brings a minibatch's odd row."""
+    """Return the powers of two, and 2^k + 1, whose last row is odd."""
     every = {near for p in _powers(BATCHES[1]) for near in (p, p + 1)}
     return sorted(batch for batch in every if BATCHES[0] <= batch <= BATCHES[1])
 
@@ -98,17 +98,17 @@ def _powers(most: int) -> list[int]:
 
 
 def network_of(width: int, dtype: str) -> Network:
-    """Two square layers. relu costs next to nothing, so that what is seen are the products."""
+    """Return a network of two square layers with relu, whose cost is negligible beside the products."""
     return Network((width, width, width), "relu", "half_squared_error", dtype=dtype)
 
 
 def flops_of(width: int, batch: int) -> int:
-    """Of a training step's products: five of (batch, width) by (width, width)."""
+    """Return the operations of a training step's products: five of (batch, width) by (width, width)."""
     return 10 * batch * width**2
 
 
 class CliffSearch:
-    """One backend's process, and the best that it has shown at each size.
+    """A search for cliffs in one backend's process; keeps the best seconds of each size.
 
     Parameters
     ----------
@@ -117,18 +117,18 @@ class CliffSearch:
     dtype : str
     threads : int
     ceiling : float
-        GFLOP/s that steps are reckoned to reach at most: it decides how many make a call, no more.
+        Assumed GFLOP/s of a step; used only to choose the number of steps in a call.
     """
 
     def __init__(self, name: str, worker: Worker, dtype: str, threads: int, ceiling: float) -> None:
         self.name = name
-        self.seconds: dict[Place, float] = {}
+        self.seconds: dict[Size, float] = {}
         self._worker, self._dtype, self._threads, self._ceiling = worker, dtype, threads, ceiling
 
     def prove(self) -> None:
-        """The battery's small sibling, once. Raises `PyfnnError` where the backend computes something else."""
-        sibling = parity.small_variant(network_of(8, self._dtype), np.random.default_rng(0))
-        evidence = parity.examine(self._model, [sibling])
+        """Run the small variant of the parity battery; raise `PyfnnError` if the backend fails it."""
+        small = parity.small_variant(network_of(8, self._dtype), np.random.default_rng(0))
+        evidence = parity.examine(self._model, [small])
         if not evidence.passed:
             raise PyfnnError(f"{self.name}: {evidence.worst}")
 
@@ -136,13 +136,13 @@ class CliffSearch:
         return ProcessModel(self._worker, network, theta, self._threads)
 
     def visit(self, width: int, batch: int) -> None:
-        """Time one size; the first time, only after a step of it has ended where the oracle's does."""
+        """Time one size. The first visit compares a step with the oracle before any timing."""
         network = network_of(width, self._dtype)
         rng = np.random.default_rng((width, batch))
         theta = initialize(network, width)
         x, y = self._rows(network, theta, batch, rng)
-        reckoned = max(flops_of(width, batch) / (1e9 * self._ceiling), _LEAST_STEP)
-        most = max(1, min(round(_CALL_SECONDS / reckoned), _ORDER // batch))
+        estimated = max(flops_of(width, batch) / (1e9 * self._ceiling), _LEAST_STEP)
+        most = max(1, min(round(_CALL_SECONDS / estimated), _ORDER // batch))
         order = np.concatenate([np.arange(batch), rng.integers(len(x), size=(most - 1) * batch)])
         rate = _RATE / width
         with self._model(network, theta) as model:
@@ -150,18 +150,18 @@ class CliffSearch:
             if (width, batch) not in self.seconds:
                 self._check(model, theta, x[:batch], y[:batch])
             steps, seconds = 1, 0.0
-            while seconds < _CALL_SECONDS / 2 and steps < most:  # this warms up, too
+            while seconds < _CALL_SECONDS / 2 and steps < most:  # also the warm-up
                 seconds = model.train(0, steps * batch, batch, rate)
                 longer = math.ceil(steps * _CALL_SECONDS / max(seconds, 1e-9))
                 steps = min(most, max(steps, min(longer, 16 * steps)))
             calls = _CALLS if steps > 1 else _LONG_CALLS
             best = min(model.train(0, steps * batch, batch, rate) for _ in range(calls)) / steps
         if best <= 0:
-            raise PyfnnError(f"{self.name}: claims {best} s for a step of width {width}, batch {batch}")
+            raise PyfnnError(f"{self.name}: reports {best} s for a step of width {width}, batch {batch}")
         self.seconds[width, batch] = min(best, self.seconds.get((width, batch), best))
 
     def _rows(self, network: Network, theta: Any, batch: int, rng: np.random.Generator) -> tuple[Any, Any]:
-        """x, y: (rows, width). The first `batch` rows are clear of relu's kink."""
+        """Return x and y, each (rows, width) with at least `batch` rows, all clear of relu's kink."""
         unit, clear = C * UNIT_ROUNDOFF[self._dtype], np.empty((0, network.sizes[0]), self._dtype)
         while len(clear) < batch:
             drawn = rng.normal(size=(batch + 8, network.sizes[0])).astype(self._dtype)
@@ -169,24 +169,24 @@ class CliffSearch:
         return clear, rng.normal(size=(len(clear), network.sizes[-1])).astype(self._dtype)
 
     def _check(self, model: ProcessModel, theta: Any, x: Any, y: Any) -> None:
-        """One step that moves θ visibly, held to the parity bound; the oracle in float64 has twice that."""
+        """Compare one step that clearly moves θ with the oracle in float64, within twice the parity bound."""
         network = model.network
         gradient = oracle.loss_and_gradient(network, theta.astype(np.float64), x, y)[1]
         rate = 0.1 * float(np.linalg.norm(theta) / np.linalg.norm(gradient))
         model.train(0, len(x), len(x), rate)
-        strayed = tensor_norms(network, model.theta() - (theta - rate * gradient))
+        deviations = tensor_norms(network, model.theta() - (theta - rate * gradient))
         model.reset()
         allowed = tensor_norms(network, rate * scale(network, theta, x, y).gradient + np.abs(theta))
-        for tensor, error in strayed.items():
+        for tensor, error in deviations.items():
             bound = 2 * C * UNIT_ROUNDOFF[self._dtype] * allowed[tensor]
             check = Check(f"{network.sizes[0]} wide, batch {len(x)}", f"displacement of {tensor}", error, bound)
             if not check.passed:
                 raise PyfnnError(f"{self.name}: {check}")
 
     def cliffs(self) -> list[Cliff]:
-        """Where neighbours' GFLOP/s differ by more than `CLIFF`, for another reason than size (see `is_cliff`)."""
-        places = sorted(self.seconds)
-        across, up = sorted({n for n, _ in places}), sorted({B for _, B in places})
+        """Return the pairs of neighbours that are cliffs (see `is_cliff`), the highest ratio first."""
+        sizes = sorted(self.seconds)
+        across, up = sorted({n for n, _ in sizes}), sorted({B for _, B in sizes})
         pairs = [((a, B), (b, B)) for a, b in pairwise(across) for B in up]
         pairs += [((n, a), (n, b)) for a, b in pairwise(up) for n in across]
         found = []
@@ -197,37 +197,41 @@ class CliffSearch:
                     found.append(Cliff(self.name, a, b, factor if factor > 1 else 1 / factor))
         return sorted(found, key=lambda cliff: -cliff.factor)
 
-    def points(self, ceiling: float) -> list[Point]:
-        """What was found, in order of size."""
-        rated = [(place, flops_of(*place) / s / 1e9, s) for place, s in sorted(self.seconds.items())]
-        return [Point(self.name, n, B, s, gflops, gflops / ceiling) for (n, B), gflops, s in rated]
+    def points(self, ceiling: float) -> list[SizeTiming]:
+        """Return the timings in order of size, with shares of this ceiling in GFLOP/s."""
+        rated = [(size, flops_of(*size) / s / 1e9, s) for size, s in sorted(self.seconds.items())]
+        return [SizeTiming(self.name, n, B, s, gflops, gflops / ceiling) for (n, B), gflops, s in rated]
 
 
 def is_cliff(factor: float, smaller_seconds: float, larger_seconds: float) -> bool:
-    """Whether the smaller has `factor` times the larger's GFLOP/s, above `CLIFF`; or below 1 / `CLIFF` where it even
-    takes longer. (That small steps have fewer GFLOP/s is no cliff: a step costs something however small.)
+    """Return True if two neighbours are a cliff.
+
+    `factor` is the ratio of the smaller's GFLOP/s to the larger's. It is a cliff above `CLIFF`, and below 1 / `CLIFF`
+    if the smaller step even takes longer. Fewer GFLOP/s alone are no cliff, because every step has a fixed cost.
     """
     return factor > CLIFF or (factor < 1 / CLIFF and smaller_seconds > larger_seconds)
 
 
-def survey(sweep: CliffSearch, places: Sequence[Place], seconds: float, seed: int = 0) -> None:
-    """Visit all places, shuffled, but powers of two first; then, while `seconds` last, those of cliffs again, `_LOOKS`
-    times: what was noise vanishes. Where time runs out before, the rest stays unvisited.
+def survey(search: CliffSearch, sizes: Sequence[Size], seconds: float, seed: int = 0) -> None:
+    """Visit all sizes in random order, powers of two first; then revisit those beside cliffs, `_REPEATS` times.
+
+    The repetitions remove cliffs that are noise. After `seconds` the remaining sizes stay without a time.
     """
     shuffle, end = random.Random(seed), time.perf_counter() + seconds
-    todo = sorted(shuffle.sample(places, len(places)), key=lambda place: sum(size & (size - 1) > 0 for size in place))
-    for _ in range(1 + _LOOKS):
+    todo = sorted(shuffle.sample(sizes, len(sizes)), key=lambda size: sum(number & (number - 1) > 0 for number in size))
+    for _ in range(1 + _REPEATS):
         for width, batch in todo:
             if time.perf_counter() > end:
                 return
-            sweep.visit(width, batch)
-        doubtful = dict.fromkeys(place for cliff in sweep.cliffs() for place in (cliff.smaller, cliff.larger))
+            search.visit(width, batch)
+        doubtful = dict.fromkeys(size for cliff in search.cliffs() for size in (cliff.smaller, cliff.larger))
         todo = shuffle.sample([*doubtful], len(doubtful))
 
 
-def draw(points: Sequence[Point], cliffs: Sequence[Cliff], title: str) -> Figure:
-    """A map of the ceiling's shares, width across and batch up, cliffs as lines between its cells; and some batches'
-    shares against width.
+def draw(points: Sequence[SizeTiming], cliffs: Sequence[Cliff], title: str) -> Figure:
+    """Draw a map of the shares of the ceiling over width and batch, and lines of the shares of some batches.
+
+    Cliffs are lines between the map's cells.
     """
     across, up = sorted({p.width for p in points}), sorted({p.batch for p in points})
     shares = np.full((len(up), len(across)), np.nan)
@@ -262,12 +266,12 @@ def draw(points: Sequence[Point], cliffs: Sequence[Cliff], title: str) -> Figure
 
 
 def write(
-    folder: Path, points: Sequence[Point], cliffs: Sequence[Cliff], settings: Mapping[str, Any]
+    folder: Path, points: Sequence[SizeTiming], cliffs: Sequence[Cliff], settings: Mapping[str, Any]
 ) -> Iterator[Path]:
-    """Save table, facts and figures; their paths."""
+    """Write the table, the facts and the figures to `folder`; yield their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(Point.__dataclass_fields__))
+        table = csv.DictWriter(file, list(SizeTiming.__dataclass_fields__))
         table.writeheader()
         table.writerows(asdict(point) for point in points)
     yield folder / "sweep.csv"
@@ -286,54 +290,57 @@ def write(
 def _ceiling(probed: Sequence[Ceilings]) -> float:
     for found in probed:
         if found.absent:
-            raise PyfnnError(f"no ceiling to hold it against: {found.absent}")
+            raise PyfnnError(f"no ceiling to compare with: {found.absent}")
     return max(peak.gflops for found in probed for peak in found.peaks)
 
 
 def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m bench.experiments.sweep", description="Cost against size.")
-    p.add_argument("--backend", default="cpp-tuned", metavar="NAME[,NAME]", help="cpp-tuned by default")
+    description = "Time a training step over widths and batches, and find cliffs: sizes much slower than a neighbour."
+    p = argparse.ArgumentParser(prog="python -m bench.experiments.cliffs", description=description)
+    p.add_argument("--backend", default="cpp-tuned", metavar="NAME[,NAME]", help="backends to time (cpp-tuned)")
     p.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
     p.add_argument("--threads", type=int, default=1, metavar="N")
     p.add_argument("--widest", type=int, default=WIDTHS[1], metavar="N", help=f"the largest width ({WIDTHS[1]})")
-    p.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="shared by the backends (300)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="results/sweep-<timestamp> if not given")
+    p.add_argument(
+        "--budget", type=float, default=300.0, metavar="SECONDS", help="time for all backends together (300)"
+    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="output folder (results/sweep-<timestamp>)")
     return p
 
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
-    """Measure, print the cliffs, write."""
+    """Measure, print the cliffs and write the files."""
     for name, least, most in (("threads", 1, all_threads()), ("widest", WIDTHS[0], WIDTHS[1]), ("budget", 1, 86400)):
         if not least <= getattr(arguments, name) <= most:
             raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
     dtype, threads = arguments.dtype, arguments.threads
     rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
-    places = [(n, B) for n in widths(arguments.widest) for B in batches()]
-    probed = [ceilings.measure_ceilings("before", [dtype], [threads])]
-    sweeps: list[CliffSearch] = []
+    sizes = [(n, B) for n in widths(arguments.widest) for B in batches()]
+    probed = [measure_ceilings("before", [dtype], [threads])]
+    searches: list[CliffSearch] = []
     for row in rows:
         with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
-            sweep = CliffSearch(row.name, worker, dtype, threads, _ceiling(probed))
-            sweep.prove()
-            survey(sweep, places, arguments.budget / len(rows))
-            sweeps.append(sweep)
-    probed.append(ceilings.measure_ceilings("after", [dtype], [threads]))
+            search = CliffSearch(row.name, worker, dtype, threads, _ceiling(probed))
+            search.prove()
+            survey(search, sizes, arguments.budget / len(rows))
+            searches.append(search)
+    probed.append(measure_ceilings("after", [dtype], [threads]))
     ceiling = _ceiling(probed)
-    points = [point for sweep in sweeps for point in sweep.points(ceiling)]
-    cliffs = [cliff for sweep in sweeps for cliff in sweep.cliffs()]
-    for sweep in sweeps:
-        if len(sweep.seconds) < len(places):
-            left = f"{len(places) - len(sweep.seconds)} of {len(places)} sizes not measured: --budget was too short"
-            console.print(f"{sweep.name}: {left}", style="yellow", highlight=False)
+    points = [point for search in searches for point in search.points(ceiling)]
+    cliffs = [cliff for search in searches for cliff in search.cliffs()]
+    for search in searches:
+        if len(search.seconds) < len(sizes):
+            left = f"{len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; raise --budget"
+            console.print(f"{search.name}: {left}", style="yellow", highlight=False)
     above = sum(point.share > IMPLAUSIBLE for point in points)
     if above:
-        why = "the probe was disturbed, or a clock is wrong"
+        why = "other processes disturbed the probe, or a clock is wrong"
         console.print(f"{above} sizes are above {IMPLAUSIBLE} of the ceiling: {why}", style="yellow", highlight=False)
     console.print(f"{len(cliffs) or 'no'} cliffs over {CLIFF}× between neighbours", highlight=False)
-    for cliff in cliffs[:_TOLD]:
+    for cliff in cliffs[:_PRINTED]:
         console.print(f"  {cliff}", highlight=False)
-    if len(cliffs) > _TOLD:
-        console.print("  and less high ones: see sweep.json", highlight=False)
+    if len(cliffs) > _PRINTED:
+        console.print("  lower ones: see sweep.json", highlight=False)
     folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
     settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
     for path in write(folder, points, cliffs, settings):
@@ -341,8 +348,8 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or another and the reason: see `perform`."""
-    return run_command("sweep", _parser(), run, argv)
+    """Run the command; return its exit status (see `run_command`)."""
+    return run_command("cliffs", _parser(), run, argv)
 
 
 if __name__ == "__main__":

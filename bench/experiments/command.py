@@ -1,4 +1,4 @@
-"""How an experiment is a command: arguments in, an exit status out, an error said in a line. Measures nothing."""
+"""The common command of all experiments: parse arguments, run, turn errors into a line on stderr and an exit status."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -14,21 +14,26 @@ def run_command(
     run: Callable[[argparse.Namespace, Console], None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run the experiment `name`. Exit status 0; 2 where it cannot be done, 1 where the system refuses something (as to
-    write), each with the reason; 130 after Ctrl-C.
+    """Run the experiment `name`; print the reason of a failure.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 2 after a `PyfnnError`, such as a bad argument; 1 after an `OSError`, such as a file that
+        cannot be written; 130 after Ctrl-C.
     """
     arguments = parser.parse_args(argv)
     try:
         run(arguments, Console())
     except PyfnnError as error:
-        return _say(f"{name}: {error}", 2)
+        return _fail(f"{name}: {error}", 2)
     except OSError as error:
-        return _say(f"{name}: {error}", 1)
+        return _fail(f"{name}: {error}", 1)
     except KeyboardInterrupt:
-        return _say(f"{name}: interrupted", 130)
+        return _fail(f"{name}: interrupted", 130)
     return 0
 
 
-def _say(words: str, status: int) -> int:
-    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
+def _fail(message: str, status: int) -> int:
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
     return status

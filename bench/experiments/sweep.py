@@ -1,4 +1,4 @@
-"""The earlier name of `bench.experiments.cliffs`, kept as an alias."""
+"""An alias of `bench.experiments.cliffs`, under its earlier name."""
 
 import sys
 

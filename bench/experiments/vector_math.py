@@ -1,7 +1,7 @@
-"""Fits the polynomials that native/cpp/tuned/vector_math.hpp computes with, and prints them as C++.
+"""Fits of the polynomials in native/cpp/tuned/vector_math.hpp: python -m bench.experiments.vector_math prints them.
 
-Each is the best in relative error on its interval (Remez's exchange: Muller, Elementary Functions, 3rd ed., ch. 3),
-found in 60 digits. Needs mpmath, which nothing else here does: pip install mpmath
+Each polynomial minimises the relative error on its interval, by Remez's exchange algorithm (Muller, Elementary
+Functions, 3rd ed., ch. 3) in 60 digits. Needs mpmath, which is no dependency of pyfnn: pip install mpmath
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ mp.mp.dps = 60
 Real = Any  # mpmath's numbers have no types
 Function = Callable[[Real], Real]
 
-ROUNDS = 12  # of the exchange; three or four are enough
-GRID = 400  # points at which the error is looked at between exchanges
+ROUNDS = 12  # of the exchange; it converges in three or four
+GRID = 400  # points at which the error is evaluated between exchanges
 
 
 def fit(f: Function, weight: Function, low: Real, high: Real, degree: int) -> list[Real]:
-    """Coefficients, constant first, of the polynomial p that minimises max |p - f| weight over [low, high]."""
+    """Return the coefficients, constant first, of the polynomial p that minimises max |p - f| weight on [low, high]."""
     n = degree + 2
     middle, half = (low + high) / 2, (high - low) / 2
     points = [middle - half * mp.cos(mp.pi * (k + mp.mpf(1) / 2) / n) for k in range(n)]
@@ -33,7 +33,7 @@ def fit(f: Function, weight: Function, low: Real, high: Real, degree: int) -> li
 
 
 def _extrema(errors: Sequence[Real], grid: Sequence[Real], n: int) -> list[Real]:
-    """The n points between which the error changes its sign, each the worst of its stretch."""
+    """Return n grid points of alternating error sign, each the largest error between two sign changes."""
     stretches: list[list[int]] = [[0]]
     for k in range(1, len(grid)):
         if errors[k] * errors[stretches[-1][-1]] < 0:
@@ -43,12 +43,12 @@ def _extrema(errors: Sequence[Real], grid: Sequence[Real], n: int) -> list[Real]
     while len(worst) > n:
         worst.pop(0 if abs(errors[worst[0]]) < abs(errors[worst[-1]]) else -1)
     if len(worst) < n:
-        raise ArithmeticError("the error alternates too seldom: the degree is more than the precision carries")
+        raise ArithmeticError("the error has too few sign changes: the degree is too high for the precision")
     return [grid[k] for k in worst]
 
 
 def expm1_polynomial(degree: int) -> list[Real]:
-    """P in exp(r) - 1 = r + r^2 p(r), |r| <= log(2) / 2."""
+    """Return the coefficients of p in exp(r) - 1 = r + r^2 p(r), |r| <= log(2) / 2."""
 
     def f(r: Real) -> Real:
         return (mp.expm1(r) - r) / r**2 if r else mp.mpf(1) / 2
@@ -58,7 +58,10 @@ def expm1_polynomial(degree: int) -> list[Real]:
 
 
 def atanh_polynomial(degree: int) -> list[Real]:
-    """P in 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3; log1p(e) = 2 atanh(e / (2 + e))."""
+    """Return the coefficients of p in 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3.
+
+    log1p(e) = 2 atanh(e / (2 + e)).
+    """
 
     def f(u: Real) -> Real:
         s = mp.sqrt(u)
@@ -80,9 +83,9 @@ def _coth_from(centre: Real, t: Real) -> Real:
 
 
 def tanh_pieces() -> list[tuple[Real, list[Real]]]:
-    """(centre, coefficients) of tanh on each of 32 pieces: quarters of the octaves from 1/16 to 16.
+    """Return (centre, coefficients) of tanh on each of 32 pieces: quarters of the octaves from 1/16 to 16.
 
-    The first reaches down to 0 and is odd; those above 9.02, where tanh rounds to 1 in single precision, are 1.
+    The first piece starts at 0 and is odd. Those above 9.02, where tanh rounds to 1 in single precision, are 1.
     """
     pieces: list[tuple[Real, list[Real]]] = []
     for k in range(32):
@@ -112,7 +115,7 @@ def main() -> None:
             polynomial = expm1_polynomial(degree) if name == "expm1" else atanh_polynomial(degree)
             print(f"{name}, {dtype}: {_cpp(polynomial, digits)}")
     pieces = tanh_pieces()
-    first = (123 * 4) % 32  # where the piece that starts at 1/16 stands: bits 21 to 25 of its floating-point word
+    first = (123 * 4) % 32  # index of the piece that starts at 1/16: bits 21 to 25 of its floating-point word
     turned = pieces[32 - first :] + pieces[: 32 - first]
     print("tanh, centres:", _cpp([centre for centre, _ in turned], 10))
     for i in range(6):

@@ -66,9 +66,8 @@ def try_all(rows: Sequence[Row], seconds: float) -> list[Availability]:
         return []
     words = [f"{row.manifest}={row.name}" for row in sorted(rows, key=_cost)]
     # One thread each: a process that has threads should not fork. The affinity stays as it is.
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "", "1"]
     process = subprocess.Popen(
-        [*launcher, sys.executable, "-c", _START, _ROOT, *words],
+        [*launch.command(), sys.executable, "-c", _START, _ROOT, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,

@@ -80,11 +80,9 @@ def examine(level: str | None) -> Blas | None:
 
 def measure(kernels: str | None = None, patience: float = PATIENCE) -> Throughput | None:
     """Measure a fresh process on one CPU, with the named kernels or its default ones; None if the process fails."""
-    cpus = ",".join(map(str, choose_cpus(1)))
     start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.blas_probe import main; main()"
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, "1"]
     environment = {**os.environ, VARIABLE: kernels} if kernels else None
-    command = [*launcher, sys.executable, "-c", start, _ROOT]
+    command = [*launch.command(choose_cpus(1)), sys.executable, "-c", start, _ROOT]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=patience)
         return Throughput(**json.loads(done.stdout))

@@ -1,7 +1,6 @@
 """The machine's ceilings: multiply-add peak and memory bandwidth, measured by bench/machine/probe.py in a process."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -81,8 +80,7 @@ def measure_ceilings(
 
 
 def _probe(request: dict[str, Any], threads: int) -> dict[str, Any]:
-    cpus = ",".join(map(str, choose_cpus(threads)))
-    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), cpus, str(threads)]
+    launcher = launch.command(choose_cpus(threads), threads)
     command = [*launcher, sys.executable, "-c", _START, _ROOT, json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)

@@ -1,9 +1,10 @@
-/* description.hpp: what a model is made of: the device that PYFNN_CUDA_DEVICE names (0 if it names none), and the
- * network that fnn_create is given, checked. Nothing here is computed or allocated on a device.
+/* description.hpp: what fnn_create receives, checked: the device that PYFNN_CUDA_DEVICE names (0 by default), and the
+ * network. Nothing here is computed or allocated on a device.
  */
 #pragma once
 #include "device.hpp"
 #include "functions.cuh"
+#include "matrix.cuh"
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -11,13 +12,13 @@
 
 namespace fnn {
 
-constexpr int oldest = 75; /* the compute capability that the kernels are compiled for at least, in tenths */
+constexpr int oldest = 75; /* the lowest compute capability that the kernels are compiled for, in tenths */
 
 /* --- The device. -------------------------------------------------------------------------------------------------- */
 
 struct Device {
   int ordinal, multiprocessors;
-  int64_t shared_bytes; /* that a block may have */
+  int64_t shared_bytes; /* the most that a block may have */
 };
 
 inline int attribute(cudaDeviceAttr which, int ordinal) {
@@ -36,8 +37,8 @@ inline std::string list_devices(int count) {
   return list;
 }
 
-/* 12040 is CUDA 12.4. */
-inline std::string version_words(int version) {
+/* Return CUDA's version as text: 12040 is 12.4. */
+inline std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
@@ -47,38 +48,40 @@ inline int count_devices() {
   if (error == cudaSuccess && count > 0)
     return count;
   cudaGetLastError();
-  int driver = 0; /* what "insufficient" means where there is none at all */
-  const bool bare = cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0;
-  if (error == cudaErrorInsufficientDriver && !bare)
-    throw Unusable{"the driver is for CUDA " + version_words(driver) + ", older than these kernels' " +
-                       version_words(CUDART_VERSION),
-                   "update NVIDIA's driver, or reinstall with an nvcc of a CUDA that it knows"};
-  const std::string said =
-      (bare ? "there is no NVIDIA driver; " : "") + (error == cudaSuccess ? "none" : words_of(error));
-  throw Unusable{"no NVIDIA device can be used: " + said,
-                 "install NVIDIA's driver for a GPU of compute capability 7.5 or above, until nvidia-smi lists it"};
+  int driver = 0; /* CUDA calls a missing driver insufficient too */
+  const bool missing = cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0;
+  if (error == cudaErrorInsufficientDriver && !missing)
+    throw DeviceUnavailable{"the driver is for CUDA " + version_text(driver) + ", older than that of these kernels, " +
+                                version_text(CUDART_VERSION),
+                            "update NVIDIA's driver, or reinstall with an nvcc of a CUDA that the driver supports"};
+  const std::string found =
+      (missing ? "there is no NVIDIA driver; " : "") + (error == cudaSuccess ? "none" : message_of(error));
+  throw DeviceUnavailable{
+      "no NVIDIA device can be used: " + found,
+      "install NVIDIA's driver for a GPU of compute capability 7.5 or above, until nvidia-smi lists it"};
 }
 
-inline int wanted_ordinal(int count) {
+inline int chosen_ordinal(int count) {
   const char *named = std::getenv("PYFNN_CUDA_DEVICE");
   if (named == nullptr || *named == '\0')
     return 0;
   char *end;
   const long ordinal = std::strtol(named, &end, 10);
   if (*named < '0' || *named > '9' || *end != '\0' || ordinal < 0 || ordinal >= count)
-    throw Unusable{"PYFNN_CUDA_DEVICE=" + std::string(named) + ": there are the devices " + list_devices(count),
-                   "set PYFNN_CUDA_DEVICE to the number of one of them, or leave it out for 0"};
+    throw DeviceUnavailable{"PYFNN_CUDA_DEVICE=" + std::string(named) + ": the devices are " + list_devices(count),
+                            "set PYFNN_CUDA_DEVICE to the number of one of them, or unset it to use device 0"};
   return static_cast<int>(ordinal);
 }
 
 inline Device choose_device() {
-  const int count = count_devices(), ordinal = wanted_ordinal(count);
+  const int count = count_devices(), ordinal = chosen_ordinal(count);
   const int capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor, ordinal) +
                          attribute(cudaDevAttrComputeCapabilityMinor, ordinal);
   if (capability < oldest)
-    throw Unusable{"device " + std::to_string(ordinal) + " has compute capability " + std::to_string(capability / 10) +
-                       "." + std::to_string(capability % 10) + ", and 7.5 is the least",
-                   "set PYFNN_CUDA_DEVICE to another: there are " + list_devices(count)};
+    throw DeviceUnavailable{"device " + std::to_string(ordinal) + " has compute capability " +
+                                std::to_string(capability / 10) + "." + std::to_string(capability % 10) +
+                                ", and the kernels need 7.5",
+                            "set PYFNN_CUDA_DEVICE to another device: " + list_devices(count)};
   return {ordinal, attribute(cudaDevAttrMultiProcessorCount, ordinal),
           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal)};
 }
@@ -92,20 +95,20 @@ struct Layer {
   int64_t W, b;            /* where W_l and b_l start in a theta on the device */
 };
 
-/* A network as fnn_create gets it, checked. */
+/* A network as fnn_create receives it, checked. */
 struct Network {
   std::vector<Layer> layers;
-  int loss; /* row of the table of losses */
+  int loss_function; /* row of the table of losses */
   double l2;
-  int64_t n_parameters = 0, theta_size = 0; /* theta as the caller has it, and padded as the device has it */
+  int64_t n_parameters = 0, theta_size = 0; /* numbers in the caller's theta, and, padded, in the device's */
 
-  Network(const fnn_network &given, int64_t pack) : loss(find_loss(given.loss)), l2(given.l2) {
+  Network(const fnn_network &given, int64_t pack) : loss_function(find_loss(given.loss)), l2(given.l2) {
     take_sizes(given, pack);
     take_functions(given);
   }
 
-#ifndef FNN_BLAS
-  /* Operations of a step on one row: 2 (2 sum_l P_l + sum_{l>=2} P_l), P_l = m_{l-1} m_l. */
+#ifndef FNN_CUBLAS
+  /* Count the operations of a step on one row: 2 (2 sum_l P_l + sum_{l>=2} P_l), P_l = m_{l-1} m_l. */
   double operations() const {
     double sum = 0;
     for (const Layer &l : layers)
@@ -123,7 +126,7 @@ private:
   }
 
   void take_sizes(const fnn_network &given, int64_t pack) {
-    const int64_t most = INT64_MAX / 64; /* of parameters: keeps every later sum of sizes in range */
+    const int64_t most = INT64_MAX / 64; /* parameters: keeps every later sum of sizes in range */
     for (int64_t l = 0; l <= given.n_layers; l++)
       if (given.sizes[l] < 1)
         throw Failure(FNN_INVALID,
@@ -141,19 +144,19 @@ private:
   }
 
   void take_functions(const fnn_network &given) {
-    const int fused = losses[loss].fuses;
+    const int fused = losses[loss_function].fuses;
     for (std::size_t l = 0; l < layers.size(); l++) {
       const char *name = given.activations[l];
       if (name == nullptr)
         throw Failure(FNN_INVALID, "activations[" + std::to_string(l) + "] is NULL");
       const bool fuses = fused >= 0 && l + 1 == layers.size();
       if (fuses && std::strcmp(name, activations[fused]) != 0)
-        throw Failure(FNN_INVALID, std::string(losses[loss].name) + " fuses " + activations[fused] +
+        throw Failure(FNN_INVALID, std::string(losses[loss_function].name) + " fuses " + activations[fused] +
                                        ": its output activation cannot be '" + std::string(name).substr(0, 40) + "'");
       int row = 0;
       while (row < int(std::size(activations)) && std::strcmp(activations[row], name) != 0)
         row++;
-      if (row == int(std::size(activations)) || (row == softmax_row && !fuses))
+      if (row == int(std::size(activations)) || (!is_elementwise(row) && !fuses))
         throw Failure(FNN_UNSUPPORTED,
                       "no activation '" + std::string(name).substr(0, 40) + "' for layer " + std::to_string(l + 1));
       layers[l].activation = row;

@@ -1,6 +1,8 @@
-/* device.hpp: CUDA's runtime with owners for what it hands out, every call checked. Nothing of networks is here. */
+/* device.hpp: CUDA's runtime with RAII owners of its handles, every call checked; the clock. Nothing of networks. */
 #pragma once
 #include "fnn.h"
+#include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cuda_runtime.h>
 #include <stdexcept>
@@ -9,32 +11,32 @@
 
 namespace fnn {
 
-/* Why a call of fnn.h failed: its status and its words. */
+/* A call of fnn.h that failed: its status and its message. */
 struct Failure : std::runtime_error {
   int status;
-  Failure(int code, const std::string &words) : std::runtime_error(words), status(code) {}
+  Failure(int code, const std::string &message) : std::runtime_error(message), status(code) {}
 };
 
-/* Why there is nothing to work with, and what to do about it. */
-struct Unusable {
+/* No usable device, driver or cuBLAS: the reason, and the remedy. */
+struct DeviceUnavailable {
   std::string reason, remedy;
 };
 
-inline std::string words_of(cudaError_t error) {
+inline std::string message_of(cudaError_t error) {
   return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ")";
 }
 
 inline void check(cudaError_t error, const char *call) {
   if (error == cudaSuccess)
     return;
-  cudaGetLastError(); /* it is told here; the next call starts afresh */
+  cudaGetLastError(); /* clear the error: this exception reports it */
   throw Failure(error == cudaErrorMemoryAllocation ? FNN_NO_MEMORY : FNN_DEVICE,
-                std::string(call) + ": " + words_of(error));
+                std::string(call) + ": " + message_of(error));
 }
 
 #define CHECK(call, ...) ::fnn::check(call(__VA_ARGS__), #call)
 
-/* What one call makes and another one ends. */
+/* The owner of one handle, which `destroy` frees. */
 template <typename Handle, cudaError_t (*destroy)(Handle)> class Owner {
 public:
   Owner() = default;
@@ -62,7 +64,7 @@ using Graph = Owner<cudaGraph_t, cudaGraphDestroy>;
 using Executable = Owner<cudaGraphExec_t, cudaGraphExecDestroy>;
 
 /* cudaStreamDefault waits for copies and fills outside any stream; only cudaStreamNonBlocking can be captured while
- * those of other models go on. */
+ * other models copy and fill. */
 inline Stream make_stream(unsigned flags) {
   cudaStream_t stream;
   CHECK(cudaStreamCreateWithFlags, &stream, flags);
@@ -75,9 +77,35 @@ inline Event make_event() {
   return Event(event);
 }
 
-/* What `work` asks of the stream, as a graph. Relaxed: cuBLAS may load a kernel meanwhile; nobody else has the stream.
- */
-template <typename Work> Graph captured(cudaStream_t stream, Work work) {
+/* A stream, and a clock for the work on it. */
+struct Timer {
+  Stream stream = make_stream(cudaStreamDefault);
+  float milliseconds = NAN; /* between the device's events around the last work timed */
+
+  void synchronize() const {
+    CHECK(cudaStreamSynchronize, stream);
+  }
+
+  /* Time `work` by the host's clock, in seconds; the device is idle before and after. */
+  template <typename Work> double seconds(Work work) {
+    synchronize();
+    const auto before = std::chrono::steady_clock::now();
+    CHECK(cudaEventRecord, start_, stream);
+    work();
+    CHECK(cudaEventRecord, stop_, stream);
+    synchronize();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - before;
+    CHECK(cudaEventElapsedTime, &milliseconds, start_, stop_);
+    return seconds.count();
+  }
+
+private:
+  Event start_ = make_event(), stop_ = make_event();
+};
+
+/* Capture the work that `work` puts on the stream, as a graph. Relaxed mode lets cuBLAS load a kernel meanwhile; no
+ * other thread uses the stream. */
+template <typename Work> Graph capture(cudaStream_t stream, Work work) {
   CHECK(cudaStreamBeginCapture, stream, cudaStreamCaptureModeRelaxed);
   cudaGraph_t graph = nullptr;
   try {
@@ -85,20 +113,20 @@ template <typename Work> Graph captured(cudaStream_t stream, Work work) {
   } catch (...) {
     if (cudaStreamEndCapture(stream, &graph) == cudaSuccess)
       cudaGraphDestroy(graph);
-    cudaGetLastError(); /* what went wrong first is told */
+    cudaGetLastError(); /* clear the error: the first exception reports it */
     throw;
   }
   CHECK(cudaStreamEndCapture, stream, &graph);
   return Graph(graph);
 }
 
-/* Device memory for `size` numbers, zero at first. */
+/* Device memory for `size` numbers, initialized to zero. */
 template <typename Number> class Buffer {
 public:
   Buffer() = default;
   explicit Buffer(std::int64_t size) : size_(size) {
     if (size > INT64_MAX / 16 || size < 0)
-      throw Failure(FNN_NO_MEMORY, "no memory: there is no number for the size of this array");
+      throw Failure(FNN_NO_MEMORY, "no memory: the bytes of this array exceed 64 bits");
     void *memory = nullptr;
     CHECK(cudaMalloc, &memory, static_cast<std::size_t>(size) * sizeof(Number));
     memory_ = Owner<void *, cudaFree>(memory);
@@ -124,7 +152,7 @@ template <typename Number> void to_host(Number *to, const Number *from, std::int
   CHECK(cudaMemcpy, to, from, static_cast<std::size_t>(size) * sizeof(Number), cudaMemcpyDeviceToHost);
 }
 
-/* kernel(arguments) on a stream, its name in the error. */
+/* Launch kernel(arguments) on a stream; an error names it by `name`. */
 template <typename... Parameters, typename... Arguments>
 void launch(cudaStream_t stream, dim3 blocks, unsigned threads, std::int64_t shared_bytes, const char *name,
             void (*kernel)(Parameters...), Arguments... arguments) {
@@ -136,7 +164,7 @@ void launch(cudaStream_t stream, dim3 blocks, unsigned threads, std::int64_t sha
   check(cudaLaunchKernelEx(&configuration, kernel, Parameters(arguments)...), name);
 }
 
-/* Loads a kernel, which the runtime otherwise does at its first launch, and lets it have that much shared memory. */
+/* Load a kernel, which the runtime otherwise does at its first launch, and allow it this much shared memory. */
 template <typename... Parameters> void prepare(void (*kernel)(Parameters...), std::int64_t shared_bytes) {
   cudaFuncAttributes unused;
   const void *address = reinterpret_cast<const void *>(kernel);

@@ -1,9 +1,9 @@
 /* fnn.h: a feed-forward network behind a C interface, version 1.
  *
- * A library that exports these functions can be trained, checked against the oracle and timed by pyfnn, whatever it
- * is written in. This header is the whole contract: nothing else needs to be read to implement it.
+ * pyfnn can train, check against the oracle, and time any library that exports these functions, in any language. This
+ * header is the whole contract: an implementation needs to read nothing else.
  *
- * What this interface does not do: read files, print, exit, abort, keep state outside a model, or call back.
+ * A library does not read files, print, exit, abort, keep state outside a model, or call back.
  *
  * The network. Rows are samples. For l = 1 .. L, with m_0 inputs, m_L outputs and a batch of B rows:
  *
@@ -14,7 +14,7 @@
  *     dW_l = A_{l-1}^T delta_l + l2 W_l        db_l = sum_n delta_l        theta <- theta - rate * dtheta
  *
  * Parameters are one flat vector theta: W_1 row by row, b_1, W_2, b_2, ... Every array is dense, row-major and of the
- * network's dtype, but for row numbers, which are int64_t.
+ * network's dtype, except row numbers, which are int64_t.
  *
  * Losses, with y the outputs A_L and t the targets:
  *     squared_error          (y-t)^T (y-t)
@@ -23,13 +23,13 @@
  *     sigmoid_cross_entropy  -sum (t log y + (1-t) log(1-y)), y = sigmoid(Z_L); dL/dZ_L = y - t
  * The cross-entropies are computed from Z_L, and stay finite for |Z_L| up to 1000.
  *
- * Activations: identity, sigmoid, tanh and relu (relu'(0) = 0) are expected of everyone. Others may carry a parameter
- * in parentheses, "leaky_relu(0.01)"; an implementation lists in fnn_about what it has, and answers FNN_UNSUPPORTED to
- * the rest.
+ * Activations: every library has identity, sigmoid, tanh and relu (relu'(0) = 0). Others may carry a parameter in
+ * parentheses, as in "leaky_relu(0.01)". A library lists its activations in fnn_about, and returns FNN_UNSUPPORTED for
+ * all others.
  *
  * Ownership: the caller owns every array; a model copies what it must keep. A pointer is const unless written.
  * Threads: one model is used by one thread at a time; two models never share anything.
- * Arguments: a function that returns a status answers FNN_INVALID, and changes nothing, to a NULL model or array, a
+ * Arguments: a function that returns a status returns FNN_INVALID, and changes nothing, for a NULL model or array, a
  * handle whose fnn_create failed, a range outside the data, or data not yet loaded.
  */
 #ifndef FNN_H
@@ -43,7 +43,7 @@ extern "C" {
 
 #define FNN_VERSION 1
 
-/* What every function that can fail returns. */
+/* The status that every function that can fail returns. */
 enum fnn_status {
   FNN_OK = 0,
   FNN_INVALID = 1,     /* an argument breaks a rule of this header */
@@ -70,48 +70,48 @@ typedef struct fnn_network {
   int32_t threads; /* the most threads this model may use, >= 1 */
 } fnn_network;
 
-/* What this library implements: FNN_VERSION of the header it was compiled with. The host refuses another. */
+/* Return FNN_VERSION of the header that the library was compiled with. The host refuses any other version. */
 int32_t fnn_version(void);
 
-/* A sentence of facts about the library, "key=value" lines, valid for the life of the process. Keys: name, language,
+/* Return facts about the library, as "key=value" lines valid for the life of the process. Keys: name, language,
  * compiler, flags, clock (the monotonic clock behind `seconds`), activations and losses (names separated by commas),
  * arithmetic ("native", or "float64" where everything is computed in double), deterministic ("yes": the same call
  * twice gives the same bits). */
 const char *fnn_about(void);
 
-/* Make a model that starts at theta[n_parameters]. On success *model is its handle. On failure *model is a handle
- * that fnn_last_error explains and fnn_destroy frees, or NULL where there was no memory even for that. */
+/* Create a model that starts at theta[n_parameters]. On success *model is its handle. On failure *model is a handle
+ * that fnn_last_error explains and fnn_destroy frees, or NULL where there was no memory for a handle. */
 int fnn_create(const fnn_network *network, const void *theta, fnn_model **model);
 
-/* Free a model. NULL is fine. */
+/* Free a model, or do nothing for NULL. */
 void fnn_destroy(fnn_model *model);
 
-/* Why the last call on this model failed, in words, valid until its next call; "" if it did not. For NULL: "out of
- * memory". */
+/* Return the reason why the last call on this model failed, valid until its next call; "" if it succeeded. For NULL:
+ * "out of memory". */
 const char *fnn_last_error(const fnn_model *model);
 
-/* How many threads this model computes with, <= network.threads. */
+/* Return the number of threads that this model computes with, <= network.threads. */
 int32_t fnn_threads(const fnn_model *model);
 
 /* Copy data in: x[rows][m_0], y[rows][m_L], order[n_order] with every entry in [0, rows); rows >= 1, n_order >= 1.
- * Replaces earlier data; on failure the model keeps what it had. Minibatches are not to be prepared here: gathering the
- * rows that `order` names is part of fnn_train. */
+ * Earlier data is replaced; on failure the model keeps it. Minibatches must not be prepared here: gathering the rows
+ * that `order` names is part of fnn_train. */
 int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *order, int64_t n_order);
 
-/* outputs[count][m_L] of rows [first, first + count). */
+/* Compute outputs[count][m_L] of rows [first, first + count). */
 int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs);
 
-/* The loss R over rows [first, first + count) and gradient[n_parameters], laid out as theta. */
+/* Compute the loss R over rows [first, first + count), and gradient[n_parameters], laid out as theta. */
 int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient);
 
-/* Gradient descent over order[first .. first + count), batch_size >= 1 rows a step, the last step as short as it comes
- * and divided by its own size; learning_rate is finite and above 0. *seconds is the time of the steps alone, by a
- * monotonic clock: allocation and whatever else can be prepared without the rows happens before it starts, and all work
- * is done before it stops. */
+/* Do gradient descent over order[first .. first + count), batch_size >= 1 rows a step. The last step takes the rows
+ * that are left, and divides by their number. learning_rate is finite and above 0. *seconds is the time of the steps
+ * alone, by a monotonic clock: allocation, and all else that can be prepared without the rows, happens before the clock
+ * starts, and all work is done before it stops. */
 int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
               double *seconds);
 
-/* The time of `repeats` >= 1 passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
+/* Time `repeats` >= 1 passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
  *     s = (first + r * count) mod (rows - count + 1).
  * *checksum is the sum over the repeats of
  *     FNN_FORWARD     the first output of the first row + the last output of the last row
@@ -122,35 +122,37 @@ int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, 
 /* Copy out theta[n_parameters]. */
 int fnn_theta(fnn_model *model, void *theta);
 
-/* Back to the theta given to fnn_create. Data stays loaded. */
+/* Return to the theta given to fnn_create. Data stays loaded. */
 int fnn_reset(fnn_model *model);
 
-/* --- Optional: why it cannot run here. ----------------------------------------------------------------------------
+/* --- Optional: the reason why the library cannot run here. --------------------------------------------------------
  *
- * NULL where models can be made; else why not (no device, no driver), and on a second line what to do about it. Valid
- * until the thread's next call. The library must load all the same. */
+ * Return NULL where models can be created; otherwise the reason (no device, no driver), and on a second line a remedy,
+ * valid until the thread's next call. The library must load in either case. */
 const char *fnn_unavailable(void);
 
 /* --- Optional: many networks at once; all three or none. ----------------------------------------------------------
  *
- * `members` networks of one shape, each with its own theta, order, rate and l2, over the same rows; each ends where a
- * model of its own would. fnn_about says many=yes. The handle takes fnn_destroy, fnn_last_error, fnn_threads, fnn_reset
- * and fnn_theta (theta[members][n_parameters]) as a model's does; the other functions answer FNN_INVALID.
+ * `members` networks of one shape, each with its own theta, order, rate and l2, over the same rows. Each ends with the
+ * theta that a model of its own would have. fnn_about has the line many=yes. The handle works with fnn_destroy,
+ * fnn_last_error, fnn_threads, fnn_reset and fnn_theta (theta[members][n_parameters]) as a model's does; all other
+ * functions return FNN_INVALID for it.
  *
- * thetas[members][n_parameters], l2s[members]; network->l2 is not read. */
+ * Create `members` networks from thetas[members][n_parameters] and l2s[members]; network->l2 is not read. */
 int fnn_create_many(const fnn_network *network, int64_t members, const void *thetas, const double *l2s,
                     fnn_model **model);
 
-/* As fnn_load; orders[members][n_order]. */
+/* Do as fnn_load, with orders[members][n_order]. */
 int fnn_load_many(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order);
 
-/* As fnn_train, each member over its own order at learning_rates[member]; *seconds is for all of them. */
+/* Do as fnn_train, each member over its own order at learning_rates[member]; *seconds is the time of all of them. */
 int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, const double *learning_rates,
                    double *seconds);
 
 /* --- Optional: the device's own clock. ----------------------------------------------------------------------------
  *
- * What the last fnn_train, fnn_train_many or fnn_time took by the device's own events; FNN_INVALID before the first. */
+ * Return the time of the last fnn_train, fnn_train_many or fnn_time by the device's events, in *seconds; FNN_INVALID
+ * before the first of them. */
 int fnn_device_seconds(const fnn_model *model, double *seconds);
 
 #ifdef __cplusplus

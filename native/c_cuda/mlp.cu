@@ -1,8 +1,8 @@
-/* mlp.cu: fnn.h on an NVIDIA GPU: arguments checked, exceptions turned into a status and its words.
+/* mlp.cu: fnn.h on an NVIDIA GPU: checks arguments, and turns exceptions into a status and a message.
  *
- * The networks themselves are in networks.hpp. What this file does not do: keep anything outside a model, or print.
+ * The networks are in networks.hpp. Nothing is kept outside a model.
  */
-#pragma GCC visibility push(default) /* what fnn.h declares is all that this library exports */
+#pragma GCC visibility push(default) /* export what fnn.h declares, and nothing else */
 #include "fnn.h"
 #pragma GCC visibility pop
 
@@ -10,7 +10,7 @@
 
 #include <new>
 
-#ifndef FNN_COMPILER /* the build knows better */
+#ifndef FNN_COMPILER /* the build defines both */
 #define FNN_COMPILER __VERSION__
 #define FNN_FLAGS "unknown"
 #endif
@@ -21,18 +21,14 @@
 struct fnn_model {
   std::string error;
   bool many = false;
-  std::unique_ptr<fnn::Model> made; /* none where fnn_create failed */
+  std::unique_ptr<fnn::Model> networks; /* NULL where fnn_create failed */
 };
 
 namespace {
 
 using fnn::Failure;
 
-std::string said_twice(const fnn::Unusable &why) {
-  return why.reason + " (" + why.remedy + ")";
-}
-
-/* What `work` returns, or throws. */
+/* Run `work`, and turn an exception into a status and a message. */
 template <typename Work> int guarded(std::string &error, Work work) {
   try {
     error.clear();
@@ -41,8 +37,8 @@ template <typename Work> int guarded(std::string &error, Work work) {
   } catch (const Failure &failure) {
     error = failure.what();
     return failure.status;
-  } catch (const fnn::Unusable &why) {
-    error = said_twice(why);
+  } catch (const fnn::DeviceUnavailable &unavailable) {
+    error = unavailable.reason + " (" + unavailable.remedy + ")";
     return FNN_DEVICE;
   } catch (const std::bad_alloc &) {
     error = "no memory on the host";
@@ -53,17 +49,17 @@ template <typename Work> int guarded(std::string &error, Work work) {
   }
 }
 
-/* How every call on a model starts: its device is this thread's. */
+/* Start a call on a model: refuse a handle of the wrong kind, and select the model's device. */
 template <typename Work> int with(fnn_model *model, bool many, Work work) {
   if (model == nullptr)
     return FNN_INVALID;
   return guarded(model->error, [&] {
-    if (!model->made)
+    if (!model->networks)
       throw Failure(FNN_INVALID, "this model was never made: fnn_create failed");
     if (model->many != many)
       throw Failure(FNN_INVALID, many ? "this is one network, not many" : "these are many networks, not one");
-    CHECK(cudaSetDevice, model->made->device.ordinal);
-    work(*model->made);
+    CHECK(cudaSetDevice, model->networks->device.ordinal);
+    work(*model->networks);
   });
 }
 
@@ -73,9 +69,9 @@ void check_not_null(std::initializer_list<const void *> pointers, const char *ru
       throw Failure(FNN_INVALID, rule);
 }
 
-/* [first, first + count) must lie within the rows, or within the entries of order. */
-void check_range(const fnn::Model &made, int64_t first, int64_t count, bool of_order) {
-  const int64_t length = of_order ? made.n_order : made.rows;
+/* Check that [first, first + count) lies within the rows, or within the entries of order. */
+void check_range(const fnn::Model &networks, int64_t first, int64_t count, bool of_order) {
+  const int64_t length = of_order ? networks.n_order : networks.rows;
   if (length == 0)
     throw Failure(FNN_INVALID, "no data yet: call fnn_load first");
   if (first < 0 || count < 1 || count > length || first > length - count)
@@ -94,7 +90,7 @@ int create(const fnn_network *network, int64_t members, const void *thetas, cons
   model->many = many;
   return guarded(model->error, [&] {
     fnn::check_fields(network);
-    fnn::Network(*network, 1); /* its errors come before the device's */
+    fnn::Network(*network, 1); /* report errors of the network before those of the device */
     check_not_null({thetas}, "theta must not be NULL");
     const std::vector<double> same(many ? 0 : 1, network->l2);
     const double *each = many ? l2s : same.data();
@@ -108,48 +104,64 @@ int create(const fnn_network *network, int64_t members, const void *thetas, cons
     const fnn::Device device = fnn::choose_device();
     CHECK(cudaSetDevice, device.ordinal);
     if (network->dtype == FNN_FLOAT32)
-      model->made = std::make_unique<fnn::Networks<float>>(*network, device, members, thetas, each);
+      model->networks = std::make_unique<fnn::Networks<float>>(*network, device, members, thetas, each);
     else
-      model->made = std::make_unique<fnn::Networks<double>>(*network, device, members, thetas, each);
+      model->networks = std::make_unique<fnn::Networks<double>>(*network, device, members, thetas, each);
   });
 }
 
-void load(fnn::Model &made, const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order) {
+void load(fnn::Model &networks, const void *x, const void *y, int64_t rows, const int64_t *orders, int64_t n_order) {
   check_not_null({x, y, orders}, "x, y and order must not be NULL");
   if (rows < 1 || n_order < 1)
     throw Failure(FNN_INVALID,
                   "rows = " + std::to_string(rows) + ", n_order = " + std::to_string(n_order) + ": must be at least 1");
-  for (int64_t i = 0; i < made.members * n_order; i++)
+  for (int64_t i = 0; i < networks.members * n_order; i++)
     if (orders[i] < 0 || orders[i] >= rows)
       throw Failure(FNN_INVALID, "order[" + std::to_string(i) + "] = " + std::to_string(orders[i]) +
                                      ": row numbers lie in [0, " + std::to_string(rows) + ")");
-  made.load(x, y, rows, orders, n_order);
+  networks.load(x, y, rows, orders, n_order);
 }
 
-void train(fnn::Model &made, int64_t first, int64_t count, int64_t batch_size, const double *rates, double *seconds) {
-  check_range(made, first, count, true);
+void train(fnn::Model &networks, int64_t first, int64_t count, int64_t batch_size, const double *rates,
+           double *seconds) {
+  check_range(networks, first, count, true);
   check_not_null({rates, seconds}, "learning_rates and seconds must not be NULL");
   if (batch_size < 1)
     throw Failure(FNN_INVALID, "batch_size = " + std::to_string(batch_size) + ": must be at least 1");
-  for (int64_t k = 0; k < made.members; k++)
+  for (int64_t k = 0; k < networks.members; k++)
     if (!(rates[k] > 0 && rates[k] < INFINITY))
       throw Failure(FNN_INVALID, "learning_rate = " + std::to_string(rates[k]) + ": must be finite and above 0");
-  *seconds = made.train(first, count, std::min(batch_size, count), rates);
+  *seconds = networks.train(first, count, std::min(batch_size, count), rates);
 }
 
-/* The device's name, and cuBLAS's version, where there are such: a result without them could not be repeated. */
-std::string what_it_runs_on() {
+/* Return the names of the device and of cuBLAS, which a result needs to be repeatable. */
+std::string hardware() {
   try {
     cudaDeviceProp properties;
     CHECK(cudaGetDeviceProperties, &properties, fnn::choose_device().ordinal);
-    std::string words = std::string("; device ") + properties.name;
-#ifdef FNN_BLAS
-    words += "; cuBLAS " + fnn::Blas::version();
+    std::string text = std::string("; device ") + properties.name;
+#ifdef FNN_CUBLAS
+    text += "; cuBLAS " + fnn::Cublas::version();
 #endif
-    return words;
+    return text;
   } catch (...) {
-    return ""; /* fnn_unavailable says why */
+    return ""; /* fnn_unavailable gives the reason */
   }
+}
+
+std::string activation_names() {
+  std::string names;
+  for (int row = 0; row < int(std::size(fnn::activations)); row++)
+    if (fnn::is_elementwise(row))
+      names += (names.empty() ? "" : ",") + std::string(fnn::activations[row]);
+  return names;
+}
+
+std::string loss_names() {
+  std::string names;
+  for (const fnn::LossRow &loss : fnn::losses)
+    names += (names.empty() ? "" : ",") + std::string(loss.name);
+  return names;
 }
 
 } // namespace
@@ -163,12 +175,15 @@ const char *fnn_about(void) {
                                    "language=CUDA\n"
                                    "compiler=" FNN_COMPILER "\n"
                                    "flags=" FNN_FLAGS +
-                                   what_it_runs_on() +
+                                   hardware() +
                                    "\n"
                                    "clock=std::chrono::steady_clock\n"
-                                   "activations=identity,sigmoid,tanh,relu\n"
-                                   "losses=squared_error,half_squared_error,softmax_cross_entropy,"
-                                   "sigmoid_cross_entropy\n"
+                                   "activations=" +
+                                   activation_names() +
+                                   "\n"
+                                   "losses=" +
+                                   loss_names() +
+                                   "\n"
                                    "arithmetic=native\n"
                                    "deterministic=yes\n"
                                    "many=yes\n";
@@ -176,19 +191,19 @@ const char *fnn_about(void) {
 }
 
 const char *fnn_unavailable(void) {
-  thread_local std::string words;
+  thread_local std::string message;
   try {
     fnn::choose_device();
-#ifdef FNN_BLAS
-    fnn::Blas::open();
+#ifdef FNN_CUBLAS
+    fnn::Cublas::open();
 #endif
     return nullptr;
-  } catch (const fnn::Unusable &why) {
-    words = why.reason + "\n" + why.remedy;
+  } catch (const fnn::DeviceUnavailable &unavailable) {
+    message = unavailable.reason + "\n" + unavailable.remedy;
   } catch (const std::exception &other) {
-    words = other.what();
+    message = other.what();
   }
-  return words.c_str();
+  return message.c_str();
 }
 
 int fnn_create(const fnn_network *network, const void *theta, fnn_model **model) {
@@ -201,8 +216,8 @@ int fnn_create_many(const fnn_network *network, int64_t members, const void *the
 }
 
 void fnn_destroy(fnn_model *model) {
-  if (model != nullptr && model->made)
-    cudaSetDevice(model->made->device.ordinal);
+  if (model != nullptr && model->networks)
+    cudaSetDevice(model->networks->device.ordinal);
   delete model;
 }
 
@@ -215,67 +230,69 @@ int32_t fnn_threads(const fnn_model *) {
 }
 
 int fnn_load(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *order, int64_t n_order) {
-  return with(model, false, [&](fnn::Model &made) { load(made, x, y, rows, order, n_order); });
+  return with(model, false, [&](fnn::Model &networks) { load(networks, x, y, rows, order, n_order); });
 }
 
 int fnn_load_many(fnn_model *model, const void *x, const void *y, int64_t rows, const int64_t *orders,
                   int64_t n_order) {
-  return with(model, true, [&](fnn::Model &made) { load(made, x, y, rows, orders, n_order); });
+  return with(model, true, [&](fnn::Model &networks) { load(networks, x, y, rows, orders, n_order); });
 }
 
 int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs) {
-  return with(model, false, [&](fnn::Model &made) {
-    check_range(made, first, count, false);
+  return with(model, false, [&](fnn::Model &networks) {
+    check_range(networks, first, count, false);
     check_not_null({outputs}, "a pointer to write to is NULL");
-    made.forward(first, count, outputs);
+    networks.forward(first, count, outputs);
   });
 }
 
 int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient) {
-  return with(model, false, [&](fnn::Model &made) {
-    check_range(made, first, count, false);
+  return with(model, false, [&](fnn::Model &networks) {
+    check_range(networks, first, count, false);
     check_not_null({loss, gradient}, "a pointer to write to is NULL");
-    *loss = made.loss_and_gradient(first, count, gradient);
+    *loss = networks.loss_and_gradient(first, count, gradient);
   });
 }
 
 int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
               double *seconds) {
-  return with(model, false, [&](fnn::Model &made) { train(made, first, count, batch_size, &learning_rate, seconds); });
+  return with(model, false,
+              [&](fnn::Model &networks) { train(networks, first, count, batch_size, &learning_rate, seconds); });
 }
 
 int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, const double *learning_rates,
                    double *seconds) {
-  return with(model, true, [&](fnn::Model &made) { train(made, first, count, batch_size, learning_rates, seconds); });
+  return with(model, true,
+              [&](fnn::Model &networks) { train(networks, first, count, batch_size, learning_rates, seconds); });
 }
 
 int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
              double *checksum) {
-  return with(model, false, [&](fnn::Model &made) {
-    check_range(made, first, count, false);
+  return with(model, false, [&](fnn::Model &networks) {
+    check_range(networks, first, count, false);
     check_not_null({seconds, checksum}, "a pointer to write to is NULL");
     if (operation != FNN_FORWARD && operation != FNN_GRADIENT)
       throw Failure(FNN_INVALID, "operation = " + std::to_string(operation) + ": 0 is forward, 1 is gradient");
     if (repeats < 1)
       throw Failure(FNN_INVALID, "repeats = " + std::to_string(repeats) + ": must be at least 1");
-    *seconds = made.time(operation, first, count, repeats, checksum);
+    *seconds = networks.time(operation, first, count, repeats, checksum);
   });
 }
 
 int fnn_theta(fnn_model *model, void *theta) {
-  return with(model, model != nullptr && model->many, [&](fnn::Model &made) {
+  return with(model, model != nullptr && model->many, [&](fnn::Model &networks) {
     check_not_null({theta}, "theta must not be NULL");
-    made.theta(theta);
+    networks.theta(theta);
   });
 }
 
 int fnn_reset(fnn_model *model) {
-  return with(model, model != nullptr && model->many, [&](fnn::Model &made) { made.reset(); });
+  return with(model, model != nullptr && model->many, [&](fnn::Model &networks) { networks.reset(); });
 }
 
 int fnn_device_seconds(const fnn_model *model, double *seconds) {
-  if (model == nullptr || !model->made || seconds == nullptr || std::isnan(model->made->milliseconds))
+  if (model == nullptr || !model->networks || seconds == nullptr || std::isnan(model->networks->timer.milliseconds))
     return FNN_INVALID;
-  *seconds = 1e-3 * double(model->made->milliseconds);
+  *seconds = 1e-3 * double(model->networks->timer.milliseconds);
   return FNN_OK;
 }

@@ -1,10 +1,10 @@
-/* mlp_kernel.h: the training step in one dtype: activations, losses, forward, output delta, backward, update.
+/* mlp_kernel.h: the training step in one dtype: activations, losses, forward, output_delta, backward, update.
  *
- * mlp.c includes this file once a dtype, with REAL the type and NAME(x) the name x has for it. Nothing here checks an
- * argument, allocates or reads a clock. The letters are those of fnn.h; lower-case z, a, y, t are single rows.
+ * mlp.c includes this file once for each dtype: REAL is the type, NAME(x) is the name of x for that type. Nothing here
+ * checks an argument, allocates, or reads a clock. The letters are those of fnn.h; lower-case z, a, y, t are one row.
  */
 
-/* --- Activations: one row of m values a call, z = Z_l[n] and a = A_l[n]. ------------------------------------------ */
+/* --- Activations: a = f(z) for one row of m numbers, z = Z_l[n] and a = A_l[n]. ----------------------------------- */
 
 static void NAME(identity)(int64_t m, const REAL *z, REAL *a) {
   for (int64_t j = 0; j < m; j++)
@@ -23,7 +23,7 @@ static void NAME(tanh)(int64_t m, const REAL *z, REAL *a) {
 
 static void NAME(relu)(int64_t m, const REAL *z, REAL *a) {
   for (int64_t j = 0; j < m; j++)
-    a[j] = z[j] < 0 ? 0 : z[j]; /* this way round, NaN stays NaN */
+    a[j] = z[j] < 0 ? 0 : z[j]; /* in this order, NaN stays NaN */
 }
 
 static void NAME(softmax)(int64_t m, const REAL *z, REAL *a) {
@@ -36,40 +36,40 @@ static void NAME(softmax)(int64_t m, const REAL *z, REAL *a) {
     a[j] /= sum;
 }
 
-/* delta <- f'(z) delta, where a = f(z). */
+/* Derivatives: delta <- f'(z) delta, computed from a = f(z). */
 
-static void NAME(identity_slope)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(identity_derivative)(int64_t m, const REAL *a, REAL *delta) {
   (void)m, (void)a, (void)delta;
 }
 
-static void NAME(sigmoid_slope)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(sigmoid_derivative)(int64_t m, const REAL *a, REAL *delta) {
   for (int64_t j = 0; j < m; j++)
     delta[j] *= a[j] * (1 - a[j]);
 }
 
-static void NAME(tanh_slope)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(tanh_derivative)(int64_t m, const REAL *a, REAL *delta) {
   for (int64_t j = 0; j < m; j++)
     delta[j] *= 1 - a[j] * a[j];
 }
 
-static void NAME(relu_slope)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(relu_derivative)(int64_t m, const REAL *a, REAL *delta) {
   for (int64_t j = 0; j < m; j++)
     delta[j] = a[j] > 0 ? delta[j] : 0;
 }
 
 static const struct {
   const char *name;
-  void (*function)(int64_t m, const REAL *z, REAL *a);
-  void (*slope)(int64_t m, const REAL *a, REAL *delta); /* NULL: only a loss that fuses it can use it */
+  void (*value)(int64_t m, const REAL *z, REAL *a);
+  void (*derivative)(int64_t m, const REAL *a, REAL *delta); /* NULL: needs a loss that fuses it */
 } NAME(activations)[] = {
-    {"identity", NAME(identity), NAME(identity_slope)},
-    {"sigmoid", NAME(sigmoid), NAME(sigmoid_slope)},
-    {"tanh", NAME(tanh), NAME(tanh_slope)},
-    {"relu", NAME(relu), NAME(relu_slope)},
+    {"identity", NAME(identity), NAME(identity_derivative)},
+    {"sigmoid", NAME(sigmoid), NAME(sigmoid_derivative)},
+    {"tanh", NAME(tanh), NAME(tanh_derivative)},
+    {"relu", NAME(relu), NAME(relu_derivative)},
     {"softmax", NAME(softmax), NULL},
 };
 
-/* --- Losses: L of one row, z = Z_L[n], y = A_L[n] and t its targets. ---------------------------------------------- */
+/* --- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t. ----------------------------------------- */
 
 static double NAME(squared_error)(int64_t m, const REAL *z, const REAL *y, const REAL *t) {
   (void)z;
@@ -83,7 +83,7 @@ static double NAME(half_squared_error)(int64_t m, const REAL *z, const REAL *y, 
   return NAME(squared_error)(m, z, y, t) / 2;
 }
 
-/* -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials. */
+/* -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp. */
 static double NAME(softmax_cross_entropy)(int64_t m, const REAL *z, const REAL *y, const REAL *t) {
   (void)y;
   REAL top = z[0], sum = 0;
@@ -109,9 +109,9 @@ static double NAME(sigmoid_cross_entropy)(int64_t m, const REAL *z, const REAL *
 
 static const struct {
   const char *name;
-  const char *fuses; /* the output activation that belongs to it; NULL: any elementwise one */
+  const char *fuses; /* the only output activation it takes; NULL: it takes any elementwise one */
   double (*value)(int64_t m, const REAL *z, const REAL *y, const REAL *t);
-  REAL slope; /* dL/dy, or where fused dL/dz, is this times y - t */
+  REAL derivative; /* c in dL/dy = c (y - t); where an activation is fused, in dL/dz = c (y - t) */
 } NAME(losses)[] = {
     {"squared_error", NULL, NAME(squared_error), 2},
     {"half_squared_error", NULL, NAME(half_squared_error), 1},
@@ -119,10 +119,11 @@ static const struct {
     {"sigmoid_cross_entropy", "sigmoid", NAME(sigmoid_cross_entropy), 1},
 };
 
-/* --- The two products that a step is made of. --------------------------------------------------------------------- */
+/* --- The two products of a step. ---------------------------------------------------------------------------------- */
 
-/* C += A B for m rows of A and C, A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i * row + p * column]. m is a constant,
- * 4 or 1, at every call, so that its loops unroll: four rows of B at a time, each used for m rows of C. */
+/* C += A B for m rows of A and C. A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i * row + p * column]. Every call
+ * passes a constant m, 4 or 1, so that the loops over it unroll: each of four rows of B is loaded once for m rows of C.
+ */
 static inline void NAME(add_rows)(int m, int64_t k, int64_t n, const REAL *restrict A, int64_t row, int64_t column,
                                   const REAL *restrict B, REAL *restrict C) {
   for (; k >= 4; k -= 4, A += 4 * column, B += 4 * n) {
@@ -140,7 +141,7 @@ static inline void NAME(add_rows)(int m, int64_t k, int64_t n, const REAL *restr
         C[i * n + j] += A[i * row] * B[j];
 }
 
-/* C += A B for A: (m, k), B: (k, n), C: (m, n). The strides of A let the same loops read it transposed. */
+/* C += A B. A: (m, k), B: (k, n), C: (m, n). The strides `row` and `column` of A also describe a transposed A. */
 static void NAME(add_product)(int64_t m, int64_t k, int64_t n, const REAL *A, int64_t row, int64_t column,
                               const REAL *B, REAL *C) {
   for (; m >= 4; m -= 4, A += 4 * row, C += 4 * n)
@@ -149,7 +150,7 @@ static void NAME(add_product)(int64_t m, int64_t k, int64_t n, const REAL *A, in
     NAME(add_rows)(1, k, n, A, row, column, B, C);
 }
 
-/* sum_j a[j] b[j] in eight partial sums: one alone would wait for itself at every addition. */
+/* sum_j a[j] b[j] in eight partial sums: in a single sum, every addition would wait for the one before it. */
 static REAL NAME(dot)(int64_t m, const REAL *restrict a, const REAL *restrict b) {
   REAL part[8] = {0}, sum = 0;
   int64_t j = 0;
@@ -163,11 +164,12 @@ static REAL NAME(dot)(int64_t m, const REAL *restrict a, const REAL *restrict b)
   return sum;
 }
 
-/* --- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ---------------------------- */
+/* --- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ------------------------------ */
 
-static void NAME(forward)(const fnn_model *model, const REAL *X, int64_t B) {
-  const REAL *theta = model->theta, *A_below = X;
-  for (const layer *l = model->layers; l < model->layers + model->n_layers; l++) {
+/* Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L. */
+static void NAME(forward)(const mlp *network, const REAL *X, int64_t B) {
+  const REAL *theta = network->theta, *A_below = X;
+  for (const layer *l = network->layers; l < network->layers + network->n_layers; l++) {
     const int64_t m = l->outputs;
     const REAL *W = theta + l->W, *b = theta + l->b;
     REAL *Z = l->Z, *A = l->A;
@@ -175,53 +177,30 @@ static void NAME(forward)(const fnn_model *model, const REAL *X, int64_t B) {
       memcpy(Z + n * m, b, m * sizeof(REAL));
     NAME(add_product)(B, l->inputs, m, A_below, l->inputs, 1, W, Z);
     for (int64_t n = 0; n < B; n++)
-      NAME(activations)[l->activation].function(m, Z + n * m, A + n * m);
+      NAME(activations)[l->activation].value(m, Z + n * m, A + n * m);
     A_below = A;
   }
 }
 
-/* R over the rows that went forward. */
-static double NAME(mean_loss)(const fnn_model *model, const REAL *T, int64_t B) {
-  const layer *last = model->layers + model->n_layers - 1;
-  const int64_t m = last->outputs;
-  const REAL *theta = model->theta, *Z = last->Z, *Y = last->A;
-  double loss = 0, squares = 0;
-  for (int64_t n = 0; n < B; n++)
-    loss += NAME(losses)[model->loss].value(m, Z + n * m, Y + n * m, T + n * m);
-  for (const layer *l = model->layers; l <= last; l++)
-    for (int64_t i = l->W; i < l->b; i++)
-      squares += (double)theta[i] * theta[i];
-  return loss / B + model->l2 / 2 * squares;
-}
-
 /* delta_L = dR/dZ_L. */
-static void NAME(output_delta)(const fnn_model *model, const REAL *T, int64_t B) {
-  const layer *last = model->layers + model->n_layers - 1;
+static void NAME(output_delta)(const mlp *network, const REAL *T, int64_t B) {
+  const layer *last = network->layers + network->n_layers - 1;
   const int64_t size = B * last->outputs;
-  const REAL *Y = last->A, scale = NAME(losses)[model->loss].slope / B;
+  const REAL *Y = last->A, scale = NAME(losses)[network->loss_function].derivative / B;
   REAL *delta = last->delta;
   for (int64_t j = 0; j < size; j++)
     delta[j] = scale * (Y[j] - T[j]);
-  if (NAME(losses)[model->loss].fuses == NULL)
-    NAME(activations)[last->activation].slope(size, Y, delta);
+  if (NAME(losses)[network->loss_function].fuses == NULL)
+    NAME(activations)[last->activation].derivative(size, Y, delta);
 }
 
-/* delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l into the one below. */
-static void NAME(propagate)(const fnn_model *model, const layer *l, const layer *below, int64_t B) {
-  const int64_t m = l->outputs, inputs = l->inputs;
-  const REAL *W = (const REAL *)model->theta + l->W, *delta = l->delta;
-  REAL *delta_below = below->delta;
-  for (int64_t n = 0; n < B; n++)
-    for (int64_t i = 0; i < inputs; i++)
-      delta_below[n * inputs + i] = NAME(dot)(m, delta + n * m, W + i * m);
-  NAME(activations)[below->activation].slope(B * inputs, below->A, delta_below);
-}
+static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B);
 
-/* gradient[n_parameters], laid out as theta; theta itself stays as the forward pass found it. */
-static void NAME(backward)(const fnn_model *model, const REAL *X, int64_t B, REAL *gradient) {
-  const REAL *theta = model->theta, l2 = model->l2;
-  for (int64_t at = model->n_layers - 1; at >= 0; at--) {
-    const layer *l = &model->layers[at];
+/* Compute gradient[n_parameters] from delta_L down, laid out as theta. theta does not change. */
+static void NAME(backward)(const mlp *network, const REAL *X, int64_t B, REAL *gradient) {
+  const REAL *theta = network->theta, l2 = network->l2;
+  for (int64_t at = network->n_layers - 1; at >= 0; at--) {
+    const layer *l = &network->layers[at];
     const int64_t m = l->outputs, inputs = l->inputs;
     const REAL *W = theta + l->W, *delta = l->delta, *A_below = at > 0 ? l[-1].A : X;
     REAL *dW = gradient + l->W, *db = gradient + l->b;
@@ -236,66 +215,92 @@ static void NAME(backward)(const fnn_model *model, const REAL *X, int64_t B, REA
         db[j] += delta[n * m + j];
 
     if (at > 0)
-      NAME(propagate)(model, l, l - 1, B);
+      NAME(propagate)(network, l, l - 1, B);
   }
 }
 
-static void NAME(update)(const fnn_model *model, REAL rate) {
-  REAL *theta = model->theta;
-  const REAL *gradient = model->gradient;
-  for (int64_t i = 0; i < model->n_parameters; i++)
+/* delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l to the layer below. */
+static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B) {
+  const int64_t m = l->outputs, inputs = l->inputs;
+  const REAL *W = (const REAL *)network->theta + l->W, *delta = l->delta;
+  REAL *delta_below = below->delta;
+  for (int64_t n = 0; n < B; n++)
+    for (int64_t i = 0; i < inputs; i++)
+      delta_below[n * inputs + i] = NAME(dot)(m, delta + n * m, W + i * m);
+  NAME(activations)[below->activation].derivative(B * inputs, below->A, delta_below);
+}
+
+/* theta <- theta - rate * gradient. */
+static void NAME(update)(const mlp *network, REAL rate) {
+  REAL *theta = network->theta;
+  const REAL *gradient = network->gradient;
+  for (int64_t i = 0; i < network->n_parameters; i++)
     theta[i] -= rate * gradient[i];
 }
 
-/* --- What mlp.c calls. -------------------------------------------------------------------------------------------- */
-
-/* Outputs of rows [first, first + count), left in the last layer's A. */
-static void NAME(outputs)(const fnn_model *model, int64_t first, int64_t count) {
-  NAME(forward)(model, (const REAL *)model->x + first * model->layers[0].inputs, count);
+/* R of the last forward pass. */
+static double NAME(loss)(const mlp *network, const REAL *T, int64_t B) {
+  const layer *last = network->layers + network->n_layers - 1;
+  const int64_t m = last->outputs;
+  const REAL *theta = network->theta, *Z = last->Z, *Y = last->A;
+  double loss = 0, squares = 0;
+  for (int64_t n = 0; n < B; n++)
+    loss += NAME(losses)[network->loss_function].value(m, Z + n * m, Y + n * m, T + n * m);
+  for (const layer *l = network->layers; l <= last; l++)
+    for (int64_t i = l->W; i < l->b; i++)
+      squares += (double)theta[i] * theta[i];
+  return loss / B + network->l2 / 2 * squares;
 }
 
-static double NAME(loss_and_gradient)(const fnn_model *model, int64_t first, int64_t count, void *gradient) {
-  const REAL *X = (const REAL *)model->x + first * model->layers[0].inputs;
-  const REAL *T = (const REAL *)model->y + first * model->layers[model->n_layers - 1].outputs;
-  NAME(forward)(model, X, count);
-  NAME(output_delta)(model, T, count);
-  NAME(backward)(model, X, count, gradient);
-  return NAME(mean_loss)(model, T, count);
+/* --- The functions of `arithmetic`, and the minibatch. ------------------------------------------------------------ */
+
+/* Compute the outputs of rows [first, first + count) into A of the last layer. */
+static void NAME(outputs)(const mlp *network, int64_t first, int64_t count) {
+  NAME(forward)(network, (const REAL *)network->x + first * network->layers[0].inputs, count);
 }
 
-/* X and T of a minibatch: the rows that order[first .. first + B) names. */
-static void NAME(gather)(const fnn_model *model, int64_t first, int64_t B) {
-  const int64_t m_0 = model->layers[0].inputs, m_L = model->layers[model->n_layers - 1].outputs;
-  const REAL *x = model->x, *y = model->y;
-  REAL *X = model->X, *T = model->T;
+static double NAME(loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient) {
+  const REAL *X = (const REAL *)network->x + first * network->layers[0].inputs;
+  const REAL *T = (const REAL *)network->y + first * network->layers[network->n_layers - 1].outputs;
+  NAME(forward)(network, X, count);
+  NAME(output_delta)(network, T, count);
+  NAME(backward)(network, X, count, gradient);
+  return NAME(loss)(network, T, count);
+}
+
+/* Copy the rows that order[first .. first + B) names into X and T. */
+static void NAME(gather)(const mlp *network, int64_t first, int64_t B) {
+  const int64_t m_0 = network->layers[0].inputs, m_L = network->layers[network->n_layers - 1].outputs;
+  const REAL *x = network->x, *y = network->y;
+  REAL *X = network->X, *T = network->T;
   for (int64_t n = 0; n < B; n++) {
-    const int64_t row = model->order[first + n];
+    const int64_t row = network->order[first + n];
     memcpy(X + n * m_0, x + row * m_0, m_0 * sizeof(REAL));
     memcpy(T + n * m_L, y + row * m_L, m_L * sizeof(REAL));
   }
 }
 
-static void NAME(train)(const fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double rate) {
+static void NAME(train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate) {
   const int64_t end = first + count;
   for (int64_t at = first; at < end; at += batch_size) {
     const int64_t B = batch_size < end - at ? batch_size : end - at;
-    NAME(gather)(model, at, B);
-    NAME(forward)(model, model->X, B);
-    NAME(output_delta)(model, model->T, B);
-    NAME(backward)(model, model->X, B, model->gradient);
-    NAME(update)(model, rate);
+    NAME(gather)(network, at, B);
+    NAME(forward)(network, network->X, B);
+    NAME(output_delta)(network, network->T, B);
+    NAME(backward)(network, network->X, B, network->gradient);
+    NAME(update)(network, rate);
   }
 }
 
-/* One pass of fnn_time: what it adds to the checksum. */
-static double NAME(timed_pass)(const fnn_model *model, int32_t operation, int64_t first, int64_t count) {
+/* Do one pass of fnn_time; return its addend to the checksum. */
+static double NAME(timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count) {
   if (operation == FNN_FORWARD) {
-    NAME(outputs)(model, first, count);
-    const layer *last = &model->layers[model->n_layers - 1];
+    NAME(outputs)(network, first, count);
+    const layer *last = &network->layers[network->n_layers - 1];
     const REAL *Y = last->A;
     return (double)Y[0] + Y[count * last->outputs - 1];
   }
-  const REAL *dtheta = model->gradient;
-  const double loss = NAME(loss_and_gradient)(model, first, count, model->gradient);
+  const REAL *dtheta = network->gradient;
+  const double loss = NAME(loss_and_gradient)(network, first, count, network->gradient);
   return loss + dtheta[0];
 }

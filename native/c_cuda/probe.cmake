@@ -1,11 +1,11 @@
-# The probe of CUDA devices (probe.h) as libfnn_cuda_probe.so. Included where nvcc is; needs a driver only when called.
+# libfnn_cuda_probe.so: the probe of CUDA devices (probe.h). It needs nvcc to build, and a driver only when called.
 add_library(fnn_cuda_probe SHARED probe.cu)
 pyfnn_record(fnn_cuda_probe probe.cu probe.h)
 target_compile_options(fnn_cuda_probe PRIVATE -O3)
 if(PYFNN_WERROR)
   target_compile_options(fnn_cuda_probe PRIVATE -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror)
 endif()
-# The matrix units have other instructions from 8.0 and from 9.0 on; the last one also as PTX, for what comes after.
+# The instructions of the matrix units change with 8.0 and with 9.0. Later devices compile the PTX of 9.0.
 set_target_properties(
   fnn_cuda_probe
   PROPERTIES PREFIX lib

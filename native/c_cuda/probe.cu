@@ -1,5 +1,5 @@
-// probe.cu: the bursts of probe.h. Multiply-adds depend on nothing but registers, copies on nothing but memory.
-// It computes nothing of use, and decides neither how long a burst is nor what it means.
+// probe.cu: the bursts of probe.h: multiply-adds limited by the arithmetic units alone, copies by memory alone.
+// Not here: how long a burst lasts, and what its rate means (bench).
 #include "probe.h"
 
 #include <cuda_runtime.h>
@@ -22,10 +22,10 @@
 namespace {
 
 constexpr int threads = 256; // of a block
-// Independent sums of a thread. Four warps take turns on each scheduler, and a multiply-add takes four cycles or more.
+// Independent sums of a thread. A multiply-add takes four cycles or more; four warps take turns on each scheduler.
 constexpr int chains = 8, matrix_chains = 2;
-constexpr int unrolled = 32, matrix_unrolled = 8; // steps, or matrix products, between two looks at the loop's counter
-constexpr int matrix_sums = 4, matrix_depth = 16; // a product of 16 x 16 by 16 x 8: sums a thread, steps of each
+constexpr int unrolled = 32, matrix_unrolled = 8; // steps, or matrix products, in one pass of the loop
+constexpr int matrix_sums = 4, matrix_depth = 16; // of a product of 16 x 16 by 16 x 8: sums a thread, steps a sum
 constexpr int64_t most_blocks = 1 << 20;
 
 class Failure : public std::runtime_error {
@@ -39,7 +39,7 @@ void check(cudaError_t error, const char *what, int status = FNN_PROBE_FAILED) {
     throw Failure(status, std::string(what) + ": " + cudaGetErrorString(error));
 }
 
-// Device memory, freed in the end.
+// Device memory, freed by the destructor.
 template <class T> class Array {
 public:
   explicit Array(std::size_t count) {
@@ -61,7 +61,7 @@ private:
 class Event {
 public:
   Event() {
-    check(cudaEventCreate(&event_), "an event cannot be made");
+    check(cudaEventCreate(&event_), "an event cannot be created");
   }
   Event(const Event &) = delete;
   Event &operator=(const Event &) = delete;
@@ -83,7 +83,8 @@ __device__ __forceinline__ double multiply_add(double x, double factor, double a
   return fma(x, factor, addend);
 }
 
-// sums: (blocks * threads), what the chains of each thread hold together. Chains start apart, or one would do for all.
+// sums: (blocks * threads), the sum of each thread's chains. Chains start at different values, so that the compiler
+// cannot merge them.
 template <class Real>
 __global__ void __launch_bounds__(threads) chained(Real factor, Real addend, int64_t rounds, Real *sums) {
   Real x[chains];
@@ -106,7 +107,7 @@ __global__ void __launch_bounds__(threads) chained(Real factor, Real addend, int
   sums[static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x] = sum;
 }
 
-// C <- C + A B for a warp, A: (16, 16) all `factor`, B: (16, 8) all 1, C: (16, 8), 4 of it in each thread.
+// C <- C + A B by a warp. A: (16, 16), all `factor`; B: (16, 8), all 1; C: (16, 8), 4 numbers in each thread.
 __device__ __forceinline__ void product(double (&C)[matrix_sums], double factor) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm("mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %4, %4, %4, %4, %4, %4, %4}, "
@@ -123,7 +124,7 @@ __device__ __forceinline__ void product(double (&C)[matrix_sums], double factor)
         : "+d"(C[2]), "+d"(C[3])
         : "d"(factor), "d"(1.0));
   }
-#else // no such units: the same sums by the others
+#else // no matrix units: the same sums by multiply-adds
   for (int step = 0; step < matrix_depth; ++step)
     for (int sum = 0; sum < matrix_sums; ++sum)
       C[sum] = multiply_add(1.0, factor, C[sum]);
@@ -159,7 +160,7 @@ struct alignas(16) Pack {
   uint32_t words[4];
 };
 
-// from, to: (count). Four loads of a thread are on their way at once.
+// from, to: (count). Each thread has four loads in flight.
 __global__ void __launch_bounds__(threads) copied(const Pack *__restrict__ from, Pack *__restrict__ to, int64_t count) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * threads;
   int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -174,7 +175,7 @@ __global__ void __launch_bounds__(threads) copied(const Pack *__restrict__ from,
     to[i] = from[i];
 }
 
-void choose(int32_t device) {
+void select_device(int32_t device) {
   int count = 0;
   check(cudaGetDeviceCount(&count), "no CUDA device", FNN_PROBE_NO_DEVICE);
   if (device < 0 || device >= count)
@@ -184,7 +185,7 @@ void choose(int32_t device) {
 
 int attribute(cudaDeviceAttr which, int32_t device) {
   int value = 0;
-  check(cudaDeviceGetAttribute(&value, which, device), "the device does not tell of itself");
+  check(cudaDeviceGetAttribute(&value, which, device), "an attribute of the device cannot be read");
   return value;
 }
 
@@ -196,7 +197,7 @@ void launch(int64_t blocks, void (*kernel)(Parameters...), Arguments... argument
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "a kernel cannot be launched");
 }
 
-// Time of `work`, which launches: the device is idle before it and after it, on both clocks.
+// Time `work`, which launches kernels, by both clocks; the device is idle before and after.
 template <class Work> void time(Work work, fnn_probe_burst *burst) {
   using Clock = std::chrono::steady_clock;
   Event before, after;
@@ -208,7 +209,7 @@ template <class Work> void time(Work work, fnn_probe_burst *burst) {
   check(cudaEventSynchronize(after), "the burst failed");
   burst->wall_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, before, after), "events tell no time");
+  check(cudaEventElapsedTime(&milliseconds, before, after), "the time between events cannot be read");
   burst->device_seconds = milliseconds / 1e3;
 }
 
@@ -219,35 +220,36 @@ void multiply_adds(void (*kernel)(Real, Real, int64_t, Real *), int64_t blocks, 
   time([&] { launch(blocks, kernel, static_cast<Real>(factor), static_cast<Real>(addend), rounds, sums.data()); },
        burst);
   std::vector<Real> found(static_cast<std::size_t>(blocks * threads));
-  check(cudaMemcpy(found.data(), sums.data(), found.size() * sizeof(Real), cudaMemcpyDeviceToHost), "no way back");
+  check(cudaMemcpy(found.data(), sums.data(), found.size() * sizeof(Real), cudaMemcpyDeviceToHost),
+        "the result cannot be copied to the host");
   for (const Real sum : found)
     burst->sum += static_cast<double>(sum);
   burst->amount = 2.0 * static_cast<double>(burst->chains) * static_cast<double>(burst->steps);
 }
 
-// How many blocks fill the device.
-template <class Kernel> int64_t filling(Kernel kernel, int32_t device) {
+// Return how many blocks fill the device.
+template <class Kernel> int64_t blocks_to_fill(Kernel kernel, int32_t device) {
   int each = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, 0), "a kernel does not fit");
   return static_cast<int64_t>(std::max(each, 1)) * attribute(cudaDevAttrMultiProcessorCount, device);
 }
 
-// Runs `body`, whose failures become a status and a message. Nothing leaves this file but through here.
-template <class Said, class Body> int guarded(Said *said, Body body) {
-  if (!said)
+// Run `body`, and turn an exception into a status and a message.
+template <class Result, class Body> int guarded(Result *result, Body body) {
+  if (!result)
     return FNN_PROBE_INVALID;
-  std::memset(said, 0, sizeof *said);
+  std::memset(result, 0, sizeof *result);
   int status = FNN_PROBE_FAILED;
   try {
     body();
     return FNN_PROBE_OK;
   } catch (const Failure &failure) {
-    std::snprintf(said->message, sizeof said->message, "%s", failure.what());
+    std::snprintf(result->message, sizeof result->message, "%s", failure.what());
     status = failure.status;
   } catch (const std::exception &error) {
-    std::snprintf(said->message, sizeof said->message, "%s", error.what());
+    std::snprintf(result->message, sizeof result->message, "%s", error.what());
   }
-  cudaGetLastError(); // what failed is told; the next call starts afresh
+  cudaGetLastError(); // clear the error: the message reports it
   return status;
 }
 
@@ -255,18 +257,18 @@ template <class Said, class Body> int guarded(Said *said, Body body) {
 
 extern "C" FNN_PROBE_EXPORT int fnn_probe_about(int32_t device, fnn_probe_device *about) {
   return guarded(about, [&] {
-    choose(device);
+    select_device(device);
     cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, device), "the device does not tell of itself");
+    check(cudaGetDeviceProperties(&properties, device), "the properties of the device cannot be read");
     std::snprintf(about->name, sizeof about->name, "%s", properties.name);
     about->major = properties.major;
     about->minor = properties.minor;
     about->processors = properties.multiProcessorCount;
     about->cache = properties.l2CacheSize;
-    check(cudaDriverGetVersion(&about->driver), "the driver does not tell its version");
-    check(cudaRuntimeGetVersion(&about->runtime), "the runtime does not tell its version");
+    check(cudaDriverGetVersion(&about->driver), "the version of the driver cannot be read");
+    check(cudaRuntimeGetVersion(&about->runtime), "the version of the runtime cannot be read");
     std::size_t unused = 0, all = 0;
-    check(cudaMemGetInfo(&unused, &all), "the device does not tell its memory");
+    check(cudaMemGetInfo(&unused, &all), "the free memory of the device cannot be read");
     about->free_memory = static_cast<int64_t>(unused);
     about->memory = static_cast<int64_t>(all);
   });
@@ -279,14 +281,14 @@ extern "C" FNN_PROBE_EXPORT int fnn_probe_multiply_adds(int32_t device, int32_t 
       throw Failure(FNN_PROBE_INVALID, "blocks must lie in [0, 2^20], and rounds be at least 1");
     if (unit < FNN_PROBE_FLOAT32 || unit > FNN_PROBE_MATRIX64)
       throw Failure(FNN_PROBE_INVALID, "unit = " + std::to_string(unit) + ": there is no such unit");
-    choose(device);
+    select_device(device);
     const bool matrix = unit == FNN_PROBE_MATRIX64;
     if (matrix && attribute(cudaDevAttrComputeCapabilityMajor, device) < 8)
       throw Failure(FNN_PROBE_UNSUPPORTED, "this device has no matrix units for float64");
     if (blocks == 0)
-      blocks = matrix                      ? filling(multiplied, device)
-               : unit == FNN_PROBE_FLOAT32 ? filling(chained<float>, device)
-                                           : filling(chained<double>, device);
+      blocks = matrix                      ? blocks_to_fill(multiplied, device)
+               : unit == FNN_PROBE_FLOAT32 ? blocks_to_fill(chained<float>, device)
+                                           : blocks_to_fill(chained<double>, device);
     burst->chains = blocks * threads * (matrix ? matrix_chains * matrix_sums : chains);
     burst->steps = rounds * (matrix ? matrix_unrolled * matrix_depth : unrolled);
     if (matrix)
@@ -304,14 +306,15 @@ extern "C" FNN_PROBE_EXPORT int fnn_probe_copy(int32_t device, int64_t bytes, in
     const int64_t size = sizeof(Pack);
     if (bytes < size || bytes % size || passes < 1)
       throw Failure(FNN_PROBE_INVALID, "bytes must be a multiple of 16 and at least 16, and passes at least 1");
-    choose(device);
+    select_device(device);
     const std::size_t count = static_cast<std::size_t>(bytes / size);
     Array<Pack> from(count), to(count);
     if (source)
-      check(cudaMemcpy(from.data(), source, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice), "no way there");
+      check(cudaMemcpy(from.data(), source, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice),
+            "the source cannot be copied to the device");
     else
       check(cudaMemset(from.data(), 1, static_cast<std::size_t>(bytes)), "memory cannot be set");
-    const int64_t blocks = std::min<int64_t>(filling(copied, device), (bytes / size + threads - 1) / threads);
+    const int64_t blocks = std::min<int64_t>(blocks_to_fill(copied, device), (bytes / size + threads - 1) / threads);
     time(
         [&] {
           for (int64_t pass = 0; pass < passes; ++pass)
@@ -319,7 +322,8 @@ extern "C" FNN_PROBE_EXPORT int fnn_probe_copy(int32_t device, int64_t bytes, in
         },
         burst);
     if (destination)
-      check(cudaMemcpy(destination, to.data(), static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost), "no way back");
+      check(cudaMemcpy(destination, to.data(), static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost),
+            "the result cannot be copied to the host");
     burst->amount = 2.0 * static_cast<double>(bytes) * static_cast<double>(passes);
   });
 }

@@ -1,7 +1,7 @@
-/* probe.h: what a CUDA device can do, a burst at a time: multiply-adds in registers, and bytes to and from its memory.
+/* probe.h: the peak rates of a CUDA device, one burst a call: multiply-adds in registers, and copies in its memory.
  *
- * bench.device_probe reads this header and asks for bursts; how long they last and which counts is decided there.
- * Nothing here computes anything of use. Every array is the caller's. No state is kept between calls.
+ * The Python that reads this header decides how long the bursts last, and which of them counts. The caller owns every
+ * array. No state is kept between calls.
  */
 #ifndef FNN_PROBE_H
 #define FNN_PROBE_H
@@ -22,8 +22,8 @@ enum fnn_probe_status {
   FNN_PROBE_FAILED = 4       /* the device or its driver failed */
 };
 
-/* Which units multiply and add: those of either type, or the matrix units that compute float64 exactly as IEEE 754 has
- * it, which libraries use (compute capability 8.0 and up). Nothing of lower precision: no TF32. */
+/* The units that multiply and add: those of either type, or the matrix units for float64 in IEEE 754 arithmetic, which
+ * libraries use (compute capability 8.0 and up). No unit of lower precision: no TF32. */
 enum fnn_probe_unit { FNN_PROBE_FLOAT32 = 0, FNN_PROBE_FLOAT64 = 1, FNN_PROBE_MATRIX64 = 2 };
 
 typedef struct fnn_probe_device {
@@ -36,25 +36,25 @@ typedef struct fnn_probe_device {
 } fnn_probe_device;
 
 typedef struct fnn_probe_burst {
-  double amount;         /* floating-point operations, a multiply-add being two; or bytes read plus bytes written */
-  double device_seconds; /* between two events around the burst */
-  double wall_seconds;   /* from an idle device to an idle device */
-  int64_t chains, steps; /* multiply_adds: so many chains of so many multiply-adds each */
-  double sum;            /* multiply_adds: of what all chains hold in the end */
-  char message[FNN_PROBE_MESSAGE]; /* why the call failed; "" if it did not */
+  double amount;                   /* floating-point operations, two a multiply-add; or bytes read plus bytes written */
+  double device_seconds;           /* between two events around the burst */
+  double wall_seconds;             /* from an idle device to an idle device, by the host's clock */
+  int64_t chains, steps;           /* multiply_adds: the number of chains, and of multiply-adds in each */
+  double sum;                      /* multiply_adds: the sum of all chains at the end */
+  char message[FNN_PROBE_MESSAGE]; /* the reason of a failure; "" on success */
 } fnn_probe_burst;
 
-/* About device number `device`, as the CUDA runtime counts them. */
+/* Describe device number `device`, in the CUDA runtime's numbering. */
 int fnn_probe_about(int32_t device, fnn_probe_device *about);
 
-/* Chains of x <- x * factor + addend, the chains of a thread starting at 0, 1, 2, ...; on the matrix units
- * x <- x + factor * 1, whatever `addend` is. blocks: of threads; 0 for as many as fill the device. rounds >= 1: of a
- * few dozen steps each. */
+/* Compute chains of x <- x * factor + addend; the chains of a thread start at 0, 1, 2, ... The matrix units compute
+ * x <- x + factor * 1 and ignore `addend`. blocks: of threads; 0 takes as many as fill the device. rounds >= 1: each of
+ * a few dozen steps. */
 int fnn_probe_multiply_adds(int32_t device, int32_t unit, int64_t blocks, int64_t rounds, double factor, double addend,
                             fnn_probe_burst *burst);
 
-/* Copies from one array of the device's memory to another, `bytes` (a multiple of 16) each, `passes` times. Where
- * given, `source` is what the first array holds and `destination` gets what the second one holds in the end. */
+/* Copy one array of the device's memory to another, `bytes` each (a multiple of 16), `passes` times. `source` fills the
+ * first array, and `destination` receives the second one at the end; either may be NULL. */
 int fnn_probe_copy(int32_t device, int64_t bytes, int64_t passes, const void *source, void *destination,
                    fnn_probe_burst *burst);
 

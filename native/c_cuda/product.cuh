@@ -1,10 +1,11 @@
-/* product.cuh: the three matrix products of a step, each with what follows it fused: forward, propagate, update.
+/* product.cuh: the three matrix products of a step, each with its epilogue: forward, propagate, update.
  *
- * What this file does not do: launch, allocate, or know of layers. Every matrix is row-major, its rows padded with
- * zeros to whole packs of 16 bytes: loads need no edge cases, and stores keep the padding zero.
+ * Not here: launches, memory, layers. Every matrix is row-major, its rows padded with zeros to whole packs of 16 bytes:
+ * loads need no edge cases, and stores keep the padding zero.
  */
 #pragma once
 #include "functions.cuh"
+#include "matrix.cuh"
 #include <cuda_pipeline.h>
 
 namespace fnn {
@@ -13,12 +14,7 @@ enum Product {
   forward_product,   /* C = f(A B + b)                 A: (m, k)   B: (k, n) */
   propagate_product, /* C = f'(below) * (A B^T)        A: (m, k)   B: (n, k) */
   update_product,    /* W -= rate (A^T B + l2 W), or   A: (k, m)   B: (k, n)
-                        C = A^T B + l2 W without `move` */
-};
-
-template <typename Real> struct Matrix {
-  Real *data;
-  int64_t stride; /* of a row, in numbers: a multiple of a pack */
+                        C = A^T B + l2 W where not `in_place` */
 };
 
 template <typename Real> struct ProductArguments {
@@ -28,20 +24,20 @@ template <typename Real> struct ProductArguments {
   int activation;
   const Real *b;            /* forward: (n) */
   Matrix<const Real> below; /* propagate: A_{l-1}, (m, n); update: W */
-  bool move;                /* update: W changes, and not C becomes its gradient (a rate may be 0 in float) */
+  bool in_place;            /* update: C is W. A flag of its own, because a small rate is 0 in float */
   Real rate, l2;
 };
 
-/* How a block of 256 threads shares the work: Rows x Columns of C, Down x Across of them a thread, Depth of k at a
- * time. Slices > 1 gives each group of threads its share of every Depth; the groups' sums are added in order at the
- * end. */
+/* The work of a block of 256 threads: Rows x Columns of C, Down x Across of them a thread, Depth of k at a time. With
+ * Slices > 1, each of that many groups of threads takes its share of every Depth, and the groups' sums are added in
+ * order at the end. */
 template <typename Real_, int Rows_, int Columns_, int Down_, int Across_, int Depth_, int Slices_> struct Tile {
   using Real = Real_;
   static constexpr int rows = Rows_, columns = Columns_, down = Down_, across = Across_, depth = Depth_,
                        slices = Slices_;
   static constexpr int pack = Pack<Real>::length, stages = 3;
   static constexpr int blocks =
-      sizeof(Real) == 4 ? 2 : 1; /* a multiprocessor, at least: 128 or 255 registers a thread */
+      sizeof(Real) == 4 ? 2 : 1; /* the fewest a multiprocessor: 128 or 255 registers a thread */
   static constexpr int slice_threads = rows / down * (columns / across), threads = slice_threads * slices;
   static constexpr int A_stride = rows + pack, B_stride = columns + pack; /* spreads transposed stores over banks */
   static constexpr int stage = depth * (A_stride + B_stride);
@@ -51,13 +47,13 @@ template <typename Real_, int Rows_, int Columns_, int Down_, int Across_, int D
                 rows % (4 * down) == 0 && columns % (8 * across) == 0);
 };
 
-/* How many of `most` rows there are from `top` on. */
+/* Return how many of `most` rows a matrix has from row `top` on. */
 __device__ __forceinline__ int rows_left(int64_t height, int64_t top, int most) {
   return height - top < most ? int(height - top) : most;
 }
 
-/* to[i][j] = from[top + i][left + j] for i < Height, j < Width: 16 bytes a copy, zeros beyond the matrix's edges, of
- * which a whole tile has none. A thread walks down with one pointer: many would take registers from the sums. */
+/* to[i][j] = from[top + i][left + j] for i < Height, j < Width: 16 bytes a copy, and zeros beyond the matrix's edges,
+ * which a whole tile does not cross. A thread keeps one pointer and walks down: more would cost the sums registers. */
 template <int Height, int Width, int Threads, bool whole, typename Real>
 __device__ __forceinline__ void copy_rows(Real *to, int to_stride, Matrix<const Real> from, int64_t height, int64_t top,
                                           int64_t left) {
@@ -79,7 +75,7 @@ __device__ __forceinline__ void copy_rows(Real *to, int to_stride, Matrix<const 
   }
 }
 
-/* to[i][j] = from[top + j][left + i], a number a copy: the transposing one. Neighbours read neighbours. */
+/* to[i][j] = from[top + j][left + i]: transposes, one number a copy. Neighbouring threads read neighbouring numbers. */
 template <int Height, int Width, int Threads, bool whole, typename Real>
 __device__ __forceinline__ void copy_columns(Real *to, int to_stride, Matrix<const Real> from, int64_t height,
                                              int64_t top, int64_t left) {
@@ -99,7 +95,7 @@ __device__ __forceinline__ void copy_columns(Real *to, int to_stride, Matrix<con
   }
 }
 
-/* Tile number t of both operands, as (depth, rows) and (depth, columns), into one stage of shared memory. */
+/* Copy tile number t of both operands, as (depth, rows) and (depth, columns), into one stage of shared memory. */
 template <class T, Product product, bool whole>
 __device__ __forceinline__ void fetch(typename T::Real *stage, const ProductArguments<typename T::Real> &arguments,
                                       int64_t top, int64_t left, int t) {
@@ -115,7 +111,7 @@ __device__ __forceinline__ void fetch(typename T::Real *stage, const ProductArgu
     copy_rows<T::depth, T::columns, T::threads, whole>(stage, T::B_stride, arguments.B, arguments.k, k, left);
 }
 
-/* How many tiles, the first ones, lie within both operands. */
+/* Return how many of the first tiles lie within both operands. */
 template <class T, Product product>
 __device__ __forceinline__ int whole_tiles(const ProductArguments<typename T::Real> &arguments, int64_t top,
                                            int64_t left) {
@@ -124,8 +120,8 @@ __device__ __forceinline__ int whole_tiles(const ProductArguments<typename T::Re
   return inside ? int(arguments.k / T::depth) : 0;
 }
 
-/* Where a thread's part of the tile lies: packs of rows 4 packs apart, packs of columns 8 packs apart, so that the
- * loads of a warp are whole and without conflicts. */
+/* The place of a thread's part of the tile: packs of rows 4 packs apart, packs of columns 8 packs apart, so that a
+ * warp's loads are coalesced and free of bank conflicts. */
 template <class T> struct Place {
   int slice, row, column;
   __device__ __forceinline__ Place() {
@@ -149,7 +145,7 @@ __device__ __forceinline__ void load_packs(Real (&into)[Length], const Real *fro
   }
 }
 
-/* sums += this slice's share of one stage. */
+/* Add this slice's share of one stage to sums. */
 template <class T>
 __device__ __forceinline__ void multiply(typename T::Real (&sums)[T::down][T::across], const typename T::Real *stage,
                                          const Place<T> &place) {
@@ -169,13 +165,13 @@ __device__ __forceinline__ void multiply(typename T::Real (&sums)[T::down][T::ac
   }
 }
 
-/* The first slice's sums += those of the others, slice by slice. */
+/* Add the sums of the other slices to those of the first, slice by slice. */
 template <class T>
 __device__ __forceinline__ void add_slices(typename T::Real (&sums)[T::down][T::across], typename T::Real *shared,
                                            const Place<T> &place) {
   typename T::Real *own = shared + threadIdx.x % T::slice_threads;
   for (int slice = 1; slice < T::slices; slice++) {
-    __syncthreads(); /* what lay there has been read */
+    __syncthreads(); /* the earlier contents have been read */
     if (place.slice == slice)
 #pragma unroll
       for (int e = 0; e < T::down * T::across; e++)
@@ -188,10 +184,10 @@ __device__ __forceinline__ void add_slices(typename T::Real (&sums)[T::down][T::
   }
 }
 
-/* What becomes of a pack of sums at C[row][column]. */
+/* Turn a pack of sums into C[row][column ..]: bias and activation, derivative, or the step. */
 template <Product product, typename Real>
-__device__ __forceinline__ void finish(const ProductArguments<Real> &arguments, int64_t row, int64_t column,
-                                       Pack<Real> sums) {
+__device__ __forceinline__ void epilogue(const ProductArguments<Real> &arguments, int64_t row, int64_t column,
+                                         Pack<Real> sums) {
   constexpr int length = Pack<Real>::length;
   if (row >= arguments.m || column >= arguments.C.stride)
     return;
@@ -199,22 +195,22 @@ __device__ __forceinline__ void finish(const ProductArguments<Real> &arguments, 
     const Pack<Real> b = load(arguments.b + column);
 #pragma unroll
     for (int v = 0; v < length; v++)
-      sums.at[v] = column + v < arguments.n ? apply(arguments.activation, sums.at[v] + b.at[v]) : Real(0);
+      sums.at[v] = column + v < arguments.n ? activation_value(arguments.activation, sums.at[v] + b.at[v]) : Real(0);
   } else {
     const Pack<Real> below = load(arguments.below.data + row * arguments.below.stride + column);
 #pragma unroll
     for (int v = 0; v < length; v++)
       if (product == propagate_product)
-        sums.at[v] = through(arguments.activation, below.at[v], sums.at[v]);
+        sums.at[v] = activation_backward(arguments.activation, below.at[v], sums.at[v]);
       else {
         const Real dW = sums.at[v] + arguments.l2 * below.at[v];
-        sums.at[v] = arguments.move ? below.at[v] - arguments.rate * dW : dW;
+        sums.at[v] = arguments.in_place ? below.at[v] - arguments.rate * dW : dW;
       }
   }
   store(arguments.C.data + row * arguments.C.stride + column, sums);
 }
 
-/* A block computes one tile of C. */
+/* Compute C, one tile a block. */
 template <class T, Product product>
 __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tile(ProductArguments<typename T::Real> arguments) {
   using Real = typename T::Real;
@@ -230,12 +226,13 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tile(ProductAr
       fetch<T, product, false>(shared + t * T::stage, arguments, top, left, t);
     __pipeline_commit();
   }
-  int here = 0, next_place = (T::stages - 1) * T::stage; /* of tile t and of the one to come, in shared memory */
+  int here = 0,
+      next_place = (T::stages - 1) * T::stage; /* offsets of tile t and of the tile to fetch, in shared memory */
   for (int t = 0; t < tiles; t++) {
     __pipeline_wait_prior(T::stages - 2);
-    __syncthreads(); /* tile t has come for all, and all are done with the one before it */
+    __syncthreads(); /* all threads have tile t, and have finished with the tile before it */
     const int next = t + T::stages - 1;
-    if (next < whole) /* copies without edges: a tenth of the loop's instructions less */
+    if (next < whole) /* without edges the loop has a tenth fewer instructions */
       fetch<T, product, true>(shared + next_place, arguments, top, left, next);
     else if (next < tiles)
       fetch<T, product, false>(shared + next_place, arguments, top, left, next);
@@ -256,8 +253,8 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tile(ProductAr
 #pragma unroll
       for (int v = 0; v < T::pack; v++)
         pack.at[v] = sums[i][j + v];
-      finish<product>(arguments, top + place.row + i / T::pack * 4 * T::pack + i % T::pack,
-                      left + place.column + j / T::pack * 8 * T::pack, pack);
+      epilogue<product>(arguments, top + place.row + i / T::pack * 4 * T::pack + i % T::pack,
+                        left + place.column + j / T::pack * 8 * T::pack, pack);
     }
 }
 

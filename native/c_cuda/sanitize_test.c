@@ -1,25 +1,26 @@
-/* sanitize_test.c: drives every function of mlp.c at odd sizes, so that a build under -fsanitize has something to see.
+/* sanitize_test.c: calls every function of fnn.c at odd sizes, for builds under -fsanitize.
  *
- * Checks gradients against central differences and errors against their status; exits with 1 on a mismatch. It takes
- * mlp.c in whole, to make allocations fail and to move theta. Not installed; agreement with the oracle is tested
- * elsewhere.
+ * It checks gradients against central differences and errors against their status, and exits with 1 on a mismatch. It
+ * includes fnn.c and mlp.c, to make allocations fail and to change theta. Not installed; the parity battery, not this
+ * file, compares with the oracle.
  */
 #define _POSIX_C_SOURCE 199309L
 #include <stdint.h>
 #include <stdlib.h>
 
-static int64_t allocations_left = INT64_MAX; /* the one after these fails, and all later ones */
+static int64_t allocations_left = INT64_MAX; /* every later allocation fails */
 
-static void *scarce_aligned_alloc(size_t alignment, size_t size) {
+static void *limited_aligned_alloc(size_t alignment, size_t size) {
   return allocations_left-- > 0 ? aligned_alloc(alignment, size) : NULL;
 }
 
-static void *scarce_calloc(size_t count, size_t size) {
+static void *limited_calloc(size_t count, size_t size) {
   return allocations_left-- > 0 ? calloc(count, size) : NULL;
 }
 
-#define calloc scarce_calloc
-#define aligned_alloc scarce_aligned_alloc
+#define calloc limited_calloc
+#define aligned_alloc limited_aligned_alloc
+#include "fnn.c"
 #include "mlp.c"
 #undef calloc
 #undef aligned_alloc
@@ -34,19 +35,19 @@ static int mismatches = 0;
 
 static void check(bool holds, const char *claim, int line) {
   if (!holds) {
-    printf("line %d: not so: %s\n", line, claim);
+    printf("line %d: this does not hold: %s\n", line, claim);
     mismatches++;
   }
 }
 
-/* Numbers in [-1, 1), the same in every run (Knuth's MMIX generator). */
+/* Return the next number in [-1, 1), the same in every run (Knuth's MMIX generator). */
 static double draw(void) {
   static uint64_t state = 1;
   state = state * 6364136223846793005u + 1442695040888963407u;
   return (double)(state >> 11) / (1ull << 52) - 1;
 }
 
-/* One case: a network, and its theta and data in both dtypes. */
+/* One network, with its theta and data in both dtypes. */
 typedef struct {
   fnn_network network;
   int64_t n_parameters;
@@ -67,7 +68,7 @@ static void fill(sample *s) {
   for (int64_t i = 0; i < ROWS * m_0; i++)
     s->x[i] = s->x_float[i] = (float)draw();
   for (int64_t i = 0; i < ROWS * m_L; i++)
-    s->y[i] = s->y_float[i] = i % m_L == i / m_L % m_L; /* one target in each row */
+    s->y[i] = s->y_float[i] = i % m_L == i / m_L % m_L; /* one-hot targets */
 }
 
 static fnn_model *make(const sample *s, int32_t dtype) {
@@ -81,13 +82,13 @@ static fnn_model *make(const sample *s, int32_t dtype) {
   return model;
 }
 
-/* The gradient against (R(theta + h) - R(theta - h)) / 2h, parameter by parameter. */
+/* Compare the gradient with (R(theta + h) - R(theta - h)) / 2h, parameter by parameter. */
 static void check_gradient(fnn_model *model, int64_t first, int64_t count) {
   static double gradient[MOST_PARAMETERS], unused[MOST_PARAMETERS];
   const double h = 1e-6;
-  double loss, above, below, *theta = model->theta;
+  double loss, above, below, *theta = model->network.theta;
   CHECK(fnn_loss_and_gradient(model, first, count, &loss, gradient) == FNN_OK);
-  for (int64_t i = 0; i < model->n_parameters; i++) {
+  for (int64_t i = 0; i < model->network.n_parameters; i++) {
     const double kept = theta[i];
     theta[i] = kept + h;
     CHECK(fnn_loss_and_gradient(model, first, count, &above, unused) == FNN_OK);
@@ -105,15 +106,15 @@ static void check_float_beside_double(fnn_model *narrow, fnn_model *wide, int64_
   CHECK(fnn_loss_and_gradient(narrow, first, count, &loss_float, dtheta_float) == FNN_OK);
   CHECK(fnn_loss_and_gradient(wide, first, count, &loss, dtheta) == FNN_OK);
   CHECK(fabs(loss_float - loss) < 1e-4 * (1 + fabs(loss)));
-  for (int64_t i = 0; i < wide->n_parameters; i++)
+  for (int64_t i = 0; i < wide->network.n_parameters; i++)
     CHECK(fabs(dtheta_float[i] - dtheta[i]) < 1e-4 * (1 + fabs(dtheta[i])));
   CHECK(fnn_forward(narrow, first, count, outputs_float) == FNN_OK);
   CHECK(fnn_forward(wide, first, count, outputs) == FNN_OK);
-  for (int64_t i = 0; i < count * n_outputs(wide); i++)
+  for (int64_t i = 0; i < count * n_outputs(&wide->network); i++)
     CHECK(fabs(outputs_float[i] - outputs[i]) < 1e-4 * (1 + fabs(outputs[i])));
 }
 
-/* A step is theta - rate * gradient, for a minibatch that names rows 3 and 3; reset takes it back. */
+/* Check one step, theta - rate * gradient, on a minibatch of rows 3 and 3, and that reset undoes it. */
 static void check_step(fnn_model *model) {
   static double before[MOST_PARAMETERS], after[MOST_PARAMETERS], gradient[MOST_PARAMETERS];
   const double rate = 0.125;
@@ -122,10 +123,10 @@ static void check_step(fnn_model *model) {
   CHECK(fnn_loss_and_gradient(model, 3, 1, &loss, gradient) == FNN_OK);
   CHECK(fnn_train(model, 2, 2, 2, rate, &seconds) == FNN_OK && seconds >= 0);
   CHECK(fnn_theta(model, after) == FNN_OK);
-  for (int64_t i = 0; i < model->n_parameters; i++)
+  for (int64_t i = 0; i < model->network.n_parameters; i++)
     CHECK(fabs(after[i] - (before[i] - rate * gradient[i])) < 1e-12);
   CHECK(fnn_reset(model) == FNN_OK && fnn_theta(model, after) == FNN_OK);
-  CHECK(memcmp(before, after, model->n_parameters * sizeof(double)) == 0);
+  CHECK(memcmp(before, after, model->network.n_parameters * sizeof(double)) == 0);
 }
 
 static void check_train_and_time(fnn_model *model) {
@@ -141,7 +142,7 @@ static void check_train_and_time(fnn_model *model) {
 
 static void check_sample(sample *s) {
   fill(s);
-  fnn_model *wide = make(s, FNN_FLOAT64), *narrow = make(s, FNN_FLOAT32); /* both alive at once */
+  fnn_model *wide = make(s, FNN_FLOAT64), *narrow = make(s, FNN_FLOAT32); /* two models at once */
   for (int64_t count = 1; count <= ROWS; count += 3) {
     check_gradient(wide, ROWS - count, count);
     check_float_beside_double(narrow, wide, ROWS - count, count);
@@ -172,14 +173,14 @@ static void check_networks(void) {
       }
 }
 
-/* The status of fnn_create for a network that breaks one rule. */
+/* Return the status of fnn_create for this network and theta. */
 static int status_of(fnn_network network, const void *theta) {
   fnn_model *model;
   const int status = fnn_create(&network, theta, &model);
   double number = 0;
   int64_t row = 0;
   CHECK(status == FNN_OK || strlen(fnn_last_error(model)) > 0);
-  if (status != FNN_OK) { /* nothing works on such a handle, and nothing crashes */
+  if (status != FNN_OK) { /* calls on this handle fail, and do not crash */
     CHECK(fnn_load(model, &number, &number, 1, &row, 1) == FNN_INVALID);
     CHECK(fnn_forward(model, 0, 1, &number) == FNN_INVALID);
     CHECK(fnn_theta(model, &number) == FNN_INVALID && fnn_reset(model) == FNN_INVALID);
@@ -243,7 +244,7 @@ static void check_bad_calls(void) {
   CHECK(fnn_load(m, x, y, 3, beyond, 2) == FNN_INVALID && fnn_load(m, x, y, 3, below, 1) == FNN_INVALID);
   CHECK(fnn_load(m, NULL, y, 3, rows, 3) == FNN_INVALID && fnn_load(m, x, y, 0, rows, 3) == FNN_INVALID);
   CHECK(fnn_load(m, x, y, INT64_MAX, rows, 3) == FNN_NO_MEMORY);
-  CHECK(fnn_forward(m, 0, 3, outputs) == FNN_OK); /* the first data is still there */
+  CHECK(fnn_forward(m, 0, 3, outputs) == FNN_OK); /* the first data is kept */
   CHECK(fnn_forward(m, -1, 1, outputs) == FNN_INVALID && fnn_forward(m, 1, 3, outputs) == FNN_INVALID);
   CHECK(fnn_forward(m, INT64_MAX, INT64_MAX, outputs) == FNN_INVALID && fnn_forward(m, 0, 0, outputs) == FNN_INVALID);
   CHECK(fnn_forward(m, 0, INT64_MIN, outputs) == FNN_INVALID && fnn_forward(m, 0, 3, NULL) == FNN_INVALID);
@@ -259,8 +260,8 @@ static void check_bad_calls(void) {
   CHECK(strcmp(fnn_last_error(NULL), "out of memory") == 0);
 }
 
-/* Each allocation in turn fails: the call says so, what was there stays, and nothing leaks. */
-static void check_scarcity(void) {
+/* Let each allocation fail in turn: the call reports it, the model keeps its state, and nothing leaks. */
+static void check_failing_allocations(void) {
   const int64_t sizes[] = {2, 3, 1}, rows[] = {1, 0};
   const char *functions[] = {"relu", "identity"};
   const double theta[13] = {0.5, -1, 2}, x[4] = {1, 2, 3, 4}, y[2] = {1, 2};
@@ -280,7 +281,7 @@ static void check_scarcity(void) {
     allocations_left = INT64_MAX;
     CHECK(status == FNN_OK || (status == FNN_NO_MEMORY && strlen(fnn_last_error(m)) > 0));
     CHECK(enough < 20);
-    if (m != NULL && m->capacity > 0)
+    if (m != NULL && m->network.capacity > 0)
       CHECK(fnn_forward(m, 0, 1, outputs) == FNN_OK);
     fnn_destroy(m);
   }
@@ -291,7 +292,7 @@ int main(void) {
   check_networks();
   check_refusals();
   check_bad_calls();
-  check_scarcity();
+  check_failing_allocations();
   printf("%d mismatches\n", mismatches);
   return mismatches > 0;
 }

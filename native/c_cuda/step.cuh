@@ -1,6 +1,7 @@
-/* step.cuh: what a step needs besides its products: gather, output delta and losses, bias gradients, sums of squares.
+/* step.cuh: the kernels of a step besides its products: gather, output delta and losses, bias gradients, sums of
+ * squares.
  *
- * What this file does not do: launch or allocate. Sums over rows are taken in a fixed order; nothing here uses atomics.
+ * Not here: launches and memory. Every sum has a fixed order; no kernel uses atomics.
  */
 #pragma once
 #include "product.cuh"
@@ -9,7 +10,7 @@ namespace fnn {
 
 constexpr int block_threads = 256, block_warps = block_threads / warp_size;
 
-/* X, T = the rows of x, y that order[cursor ..] names: a block a row. */
+/* Copy the rows that order[cursor ..] names from x, y to X, T: one block a row. */
 template <typename Real> struct GatherArguments {
   Matrix<const Real> x, y;
   Matrix<Real> X, T;
@@ -29,46 +30,31 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) gather
   copy_row(arguments.T, n, arguments.y, row);
 }
 
-/* From the last layer, which holds Z_L of a fused activation and A_L of any other: A_L, and, where there are targets,
- * delta_L and each row's loss. A warp a row. */
+/* Compute A_L, delta_L and each row's loss, one warp a row. On entry A holds Z_L where the loss fuses the activation,
+ * and A_L otherwise. */
 template <typename Real> struct OutputArguments {
   int64_t rows, m;
   int loss, activation;
   Matrix<Real> A, delta;
-  Matrix<const Real> T; /* data NULL: A_L alone is wanted */
-  Real scale;           /* the loss's slope / B */
-  double *row_losses;   /* NULL: not wanted */
+  Matrix<const Real> T; /* data NULL: compute A_L alone */
+  Real scale;           /* the loss's derivative / B */
+  double *row_losses;   /* NULL: do not compute them */
 };
 
-/* The loss of one output: z before a fused activation, y after it. top and log_sum are the softmax's. */
-template <typename Real>
-__device__ __forceinline__ double output_loss(int loss, Real z, Real y, Real t, Real top, Real log_sum) {
-  switch (loss) {
-  case softmax_cross_entropy_row:
-    return t * (log_sum - (z - top));
-  case sigmoid_cross_entropy_row:
-    return (z > 0 ? z : Real(0)) - z * t + log1p(exp(-fabs(z)));
-  case half_squared_row:
-    return (y - t) * (y - t) / 2;
-  default:
-    return (y - t) * (y - t);
-  }
-}
-
-template <typename Real> __global__ void __launch_bounds__(block_threads) output(OutputArguments<Real> arguments) {
+template <typename Real> __global__ void __launch_bounds__(block_threads) output_rows(OutputArguments<Real> arguments) {
   const int64_t n = int64_t(blockIdx.x) * block_warps + threadIdx.x / warp_size;
   const int lane = threadIdx.x % warp_size;
   if (n >= arguments.rows)
     return;
   Real *a = arguments.A.data + n * arguments.A.stride;
-  Real top = 0, sum = 0;
+  Real max = 0, sum = 0;
   if (arguments.loss == softmax_cross_entropy_row) {
-    top = lane < arguments.m ? a[lane] : -Real(INFINITY);
+    max = lane < arguments.m ? a[lane] : -Real(INFINITY);
     for (int64_t j = lane; j < arguments.m; j += warp_size)
-      top = a[j] > top ? a[j] : top;
-    top = warp_largest(top);
+      max = a[j] > max ? a[j] : max;
+    max = warp_max(max);
     for (int64_t j = lane; j < arguments.m; j += warp_size)
-      sum += exp(a[j] - top);
+      sum += exp(a[j] - max);
     sum = warp_sum(sum);
   }
   const bool fused = arguments.activation == softmax_row || arguments.loss == sigmoid_cross_entropy_row;
@@ -76,16 +62,17 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) output
   double loss = 0;
   for (int64_t j = lane; j < arguments.m; j += warp_size) {
     const Real z = a[j];
-    const Real y = arguments.activation == softmax_row ? exp(z - top) / sum
-                   : fused                             ? apply(arguments.activation, z)
+    const Real y = arguments.activation == softmax_row ? exp(z - max) / sum
+                   : fused                             ? activation_value(arguments.activation, z)
                                                        : z;
     a[j] = y;
     if (arguments.T.data == nullptr)
       continue;
     const Real t = arguments.T.data[n * arguments.T.stride + j], delta = arguments.scale * (y - t);
-    arguments.delta.data[n * arguments.delta.stride + j] = fused ? delta : through(arguments.activation, y, delta);
+    arguments.delta.data[n * arguments.delta.stride + j] =
+        fused ? delta : activation_backward(arguments.activation, y, delta);
     if (arguments.row_losses != nullptr)
-      loss += output_loss(arguments.loss, z, y, t, top, log_sum);
+      loss += loss_value(arguments.loss, z, y, t, max, log_sum);
   }
   if (arguments.row_losses == nullptr)
     return;
@@ -94,15 +81,15 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) output
     arguments.row_losses[n] = loss;
 }
 
-/* b -= rate * sum_n delta[n], or db = that sum without `move`, of up to most_layers layers: blockIdx.y is the layer,
- * blockIdx.x its 32 columns. The first thread of all moves the cursor to the next minibatch. */
+/* b -= rate * sum_n delta[n], or, where not `in_place`, db = that sum, of up to most_layers layers: blockIdx.y is the
+ * layer, blockIdx.x its 32 columns. The first thread of all moves the cursor to the next minibatch. */
 constexpr int most_layers = 16; /* a launch */
 
 template <typename Real> struct BiasArguments {
   int64_t rows;
-  bool move;
+  bool in_place;
   Real rate;
-  int64_t *cursor; /* NULL: leave it */
+  int64_t *cursor; /* NULL: there is none */
   struct {
     int64_t m;
     Matrix<const Real> delta;
@@ -127,12 +114,12 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) biases
   for (int other = 1; other < block_warps; other++)
     sum += parts[other * warp_size + lane];
   if (j < layer.m)
-    layer.b[j] = arguments.move ? layer.b[j] - arguments.rate * sum : sum;
+    layer.b[j] = arguments.in_place ? layer.b[j] - arguments.rate * sum : sum;
   if (arguments.cursor != nullptr && blockIdx.x == 0 && blockIdx.y == 0 && lane == 0)
     *arguments.cursor += arguments.rows;
 }
 
-/* A block's numbers added in a fixed order; the sum is thread 0's. parts: (block_warps). */
+/* Add a number of each thread of a block, in a fixed order; thread 0 has the sum. parts: (block_warps). */
 __device__ __forceinline__ double block_sum(double number, double *parts) {
   number = warp_sum(number);
   if (threadIdx.x % warp_size == 0)
@@ -144,9 +131,9 @@ __device__ __forceinline__ double block_sum(double number, double *parts) {
   return sum;
 }
 
-/* part[block] of the sum of squares of W: (rows, stride), its padding zero. */
+/* part[block] = the block's part of the sum of squares of W: `size` numbers, the padding zero. */
 template <typename Real>
-__global__ void __launch_bounds__(block_threads) squares(const Real *W, int64_t size, double *part) {
+__global__ void __launch_bounds__(block_threads) sum_squares(const Real *W, int64_t size, double *part) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   double sum = 0;
   for (int64_t i = int64_t(blockIdx.x) * block_threads + threadIdx.x; i < size; i += int64_t(gridDim.x) * block_threads)
@@ -156,7 +143,7 @@ __global__ void __launch_bounds__(block_threads) squares(const Real *W, int64_t 
     part[blockIdx.x] = sum;
 }
 
-/* *loss = the mean of the rows' losses + l2/2 sum W^2; *checksum += *loss + dW_1[0][0]. One block. */
+/* *loss = the mean of the rows' losses + l2/2 sum W^2; *checksum += *loss + dW_1[0][0]. It takes one block. */
 template <typename Real>
 __global__ void __launch_bounds__(block_threads)
     total_loss(const double *row_losses, int64_t rows, const double *parts, int64_t n_parts, double l2,
@@ -174,8 +161,8 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-/* *checksum += the first output of the first row + the last of the last. */
-template <typename Real> __global__ void note_outputs(const Real *first, const Real *last, double *checksum) {
+/* *checksum += the first output of the first row + the last output of the last row. */
+template <typename Real> __global__ void add_to_checksum(const Real *first, const Real *last, double *checksum) {
   *checksum += double(*first) + double(*last);
 }
 

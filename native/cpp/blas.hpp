@@ -1,5 +1,5 @@
-// blas.hpp: the products of mlp.hpp through CBLAS: what linking a library gives. The rest of the step is mlp.hpp's.
-// The library is an OpenBLAS that is opened at run time: in a process there may be others, NumPy's for one.
+// blas.hpp: the products of mlp.hpp computed by CBLAS; mlp.hpp computes the rest of the step. It opens an OpenBLAS at
+// run time, because a process can hold several, NumPy's among them.
 #pragma once
 
 #include "mlp.hpp"
@@ -9,14 +9,14 @@
 
 namespace fnn {
 
-// An OpenBLAS with 32-bit sizes. Its threads are the library's own: one number for the whole process.
+// An OpenBLAS with 32-bit sizes. The library has one number of threads for the whole process.
 class OpenBlas {
 public:
-  // path: as for dlopen. Throws std::runtime_error where it is no such library.
+  // path: as for dlopen. Throws std::runtime_error if the file is not such a library.
   explicit OpenBlas(const std::string &path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose) {
     if (!handle_)
       throw std::runtime_error(dlerror());
-    // SciPy's build has a prefix, so as not to be taken for another.
+    // SciPy's build prefixes its symbols so that they do not collide with another BLAS.
     prefix_ = dlsym(handle_.get(), "scipy_cblas_sgemm") ? "scipy_" : "";
     set_threads_ = find<void(int)>("openblas_set_num_threads");
     get_threads_ = find<int()>("openblas_get_num_threads");
@@ -36,10 +36,10 @@ public:
   int threads() const {
     return get_threads_();
   }
-  std::string config() const { // its version and how it was built
+  std::string config() const { // version and build options
     return config_();
   }
-  std::string core() const { // the kernels that it chose for this CPU, or that OPENBLAS_CORETYPE did
+  std::string core() const { // the kernels in use: chosen for this CPU, or by OPENBLAS_CORETYPE
     return core_();
   }
 
@@ -51,7 +51,7 @@ private:
   char *(*config_)(), *(*core_)();
 };
 
-// Stands in for Loops. A product with a single row is a matrix times a vector, or an outer product.
+// Replaces Loops in Mlp. A product with one row becomes a matrix-vector product, one of rank 1 an outer product.
 template <class Real> class Blas {
 public:
   explicit Blas(std::shared_ptr<const OpenBlas> library) : library_(std::move(library)) {
@@ -61,31 +61,32 @@ public:
     ger_ = library_->template find<Ger>(cblas + "ger");
   }
 
-  // C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
+  // C += A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) const {
     const int m = size(C.rows), n = size(C.columns), k = size(B.rows);
-    const bool plain = A.across == 1; // else transposed; a single row or column may be taken for either
+    const bool plain = A.across == 1; // otherwise transposed; a single row or column matches both
     const int lda = size(plain ? std::max(A.down, A.columns) : std::max(A.across, A.rows));
     if (m == 1)
       gemv_(row_major, transposed, k, n, 1, B.data, n, A.data, size(A.across), 1, C.data, 1);
     else if (k == 1)
       ger_(row_major, m, n, 1, A.data, size(A.down), B.data, 1, C.data, n);
     else
-      gemm_(row_major, plain ? as_it_is : transposed, as_it_is, m, n, k, 1, A.data, lda, B.data, n, 1, C.data, n);
+      gemm_(row_major, plain ? not_transposed : transposed, not_transposed, m, n, k, 1, A.data, lda, B.data, n, 1,
+            C.data, n);
   }
 
   // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)
   void product_with_transposed(Matrix<Real> C, Matrix<const Real> A, Matrix<const Real> B) const {
     const int m = size(C.rows), n = size(C.columns), k = size(B.columns);
     if (m == 1)
-      gemv_(row_major, as_it_is, n, k, 1, B.data, k, A.data, 1, 0, C.data, 1);
+      gemv_(row_major, not_transposed, n, k, 1, B.data, k, A.data, 1, 0, C.data, 1);
     else
-      gemm_(row_major, as_it_is, transposed, m, n, k, 1, A.data, k, B.data, k, 0, C.data, n);
+      gemm_(row_major, not_transposed, transposed, m, n, k, 1, A.data, k, B.data, k, 0, C.data, n);
   }
 
 private:
-  // cblas.h's enums and prototypes, in its letters' order.
-  static constexpr int row_major = 101, as_it_is = 111, transposed = 112;
+  // The enums and prototypes of cblas.h.
+  static constexpr int row_major = 101, not_transposed = 111, transposed = 112;
   using Gemm = void(int layout, int trans_a, int trans_b, int m, int n, int k, Real alpha, const Real *a, int lda,
                     const Real *b, int ldb, Real beta, Real *c, int ldc);
   using Gemv = void(int layout, int trans, int m, int n, Real alpha, const Real *a, int lda, const Real *x, int incx,

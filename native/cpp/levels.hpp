@@ -1,5 +1,5 @@
-// levels.hpp: which of the instruction-set levels this CPU and this system run. What includes it is compiled for the
-// baseline of the architecture.
+// levels.hpp: the instruction-set levels that this CPU and this operating system run. Compile the file that includes it
+// for the architecture's baseline.
 #pragma once
 
 #include <string>
@@ -7,7 +7,8 @@
 
 namespace fnn {
 
-// The lowest first. GCC and Clang ask the system too (XGETBV): registers that it does not save cannot be used.
+// Return the levels, lowest first. GCC's and Clang's check includes the system's (XGETBV), which must save the
+// registers.
 inline std::vector<std::string> levels() {
   std::vector<std::string> found;
 #if defined(__x86_64__)
@@ -15,7 +16,7 @@ inline std::vector<std::string> levels() {
 #if (defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12)
   const bool v2 = __builtin_cpu_supports("x86-64-v2"), v3 = __builtin_cpu_supports("x86-64-v3"),
              v4 = __builtin_cpu_supports("x86-64-v4");
-#else // which know no levels by name: the features of each that they know and that came last
+#else // these compilers do not know levels by name: test the newest features of each
   const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
   const bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");

@@ -1,6 +1,6 @@
-// mlp.hpp: a feed-forward network in plain C++: forward, backpropagation, gradient descent, and the time they take.
-// The standard library and loops; no threads, no intrinsics, no fast-math. It does not validate (whoever calls it
-// has), knows nothing of Python, and allocates nothing in a step.
+// mlp.hpp: a feed-forward network in plain C++: forward, backpropagation, gradient descent, and their timing.
+// It uses the standard library and loops: no threads, no intrinsics, no fast-math. It does not validate arguments (the
+// caller does), knows nothing of Python, and allocates nothing in a step.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,8 @@
 
 namespace fnn {
 
-// Allocates from a cache line's start: elsewhere vectors straddle lines, and a step takes longer by up to half,
-// according to what the process allocated before.
+// Allocates at the start of a cache line. Otherwise vectors straddle lines, and a step takes up to 1.5 times as long,
+// depending on earlier allocations in the process.
 template <class T> struct LineAllocator {
   using value_type = T;
   static constexpr std::align_val_t line{64}; // bytes
@@ -44,7 +44,7 @@ template <class T> struct LineAllocator {
 
 template <class T> using Buffer = std::vector<T, LineAllocator<T>>;
 
-// Any matrix that something else owns, read element by element.
+// A read-only view of a matrix with any strides.
 template <class T> struct Strided {
   const T *data;
   std::size_t rows, columns, down, across; // element (i, j) is data[i * down + j * across]
@@ -57,7 +57,7 @@ template <class T> struct Strided {
   }
 };
 
-// A dense row-major matrix that something else owns.
+// A view of a dense row-major matrix.
 template <class T> struct Matrix {
   T *data;
   std::size_t rows, columns;
@@ -82,10 +82,143 @@ template <class T> struct Matrix {
   }
 };
 
-// ---- The two products that a step is made of ----
+// ---- Activations: A = f(Z), and f'(Z) computed from A, so that Z is not needed ----
+
+struct Identity {
+  template <class Real> static Real value(Real z) {
+    return z;
+  }
+  template <class Real> static Real derivative(Real) {
+    return 1;
+  }
+};
+
+struct Sigmoid {
+  template <class Real> static Real value(Real z) {
+    return 1 / (1 + std::exp(-z));
+  }
+  template <class Real> static Real derivative(Real a) {
+    return a * (1 - a);
+  }
+};
+
+struct Tanh {
+  template <class Real> static Real value(Real z) {
+    return std::tanh(z);
+  }
+  template <class Real> static Real derivative(Real a) {
+    return 1 - a * a;
+  }
+};
+
+struct Relu {
+  template <class Real> static Real value(Real z) {
+    return z < 0 ? 0 : z; // this comparison keeps NaN
+  }
+  template <class Real> static Real derivative(Real a) {
+    return a > 0 ? 1 : 0;
+  }
+};
+
+// A = f(Z), elementwise.   Z, A: (B, m); they may be the same matrix
+template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A) {
+  std::transform(Z.begin(), Z.end(), A.begin(), [](Real z) { return F::value(z); });
+}
+
+// delta *= f'(Z).   A, delta: (B, m)
+template <class F, class Real> void multiply_by_derivative(Matrix<const Real> A, Matrix<Real> delta) {
+  std::transform(A.begin(), A.end(), delta.begin(), delta.begin(), [](Real a, Real d) { return d * F::derivative(a); });
+}
+
+// A = exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.   Z, A: (B, m)
+template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A) {
+  for (std::size_t n = 0; n < Z.rows; ++n) {
+    const Real *z = Z[n];
+    Real *a = A[n];
+    const Real largest = *std::max_element(z, z + Z.columns);
+    Real sum = 0;
+    for (std::size_t j = 0; j < Z.columns; ++j)
+      sum += a[j] = std::exp(z[j] - largest);
+    for (std::size_t j = 0; j < Z.columns; ++j)
+      a[j] /= sum;
+  }
+}
+
+template <class Real> struct Activation {
+  std::string_view name;
+  void (*value)(Matrix<const Real> Z, Matrix<Real> A);          // A = f(Z)
+  void (*derivative)(Matrix<const Real> A, Matrix<Real> delta); // delta *= f'(Z); null: only fused with a loss
+};
+
+template <class Real>
+constexpr std::array<Activation<Real>, 5> activations{{
+    {"identity", map<Identity, Real>, multiply_by_derivative<Identity, Real>},
+    {"sigmoid", map<Sigmoid, Real>, multiply_by_derivative<Sigmoid, Real>},
+    {"tanh", map<Tanh, Real>, multiply_by_derivative<Tanh, Real>},
+    {"relu", map<Relu, Real>, multiply_by_derivative<Relu, Real>},
+    {"softmax", softmax<Real>, nullptr},
+}};
+
+// ---- Losses of one sample, from z (pre-activations), y (outputs) and t (targets): (m) each ----
+
+template <class Real> double squared_error(const Real *, const Real *y, const Real *t, std::size_t m) {
+  double sum = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    sum += (y[j] - t[j]) * (y[j] - t[j]);
+  return sum;
+}
+
+template <class Real> double half_squared_error(const Real *z, const Real *y, const Real *t, std::size_t m) {
+  return squared_error(z, y, t, m) / 2;
+}
+
+// -sum t log softmax(z) = sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
+template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
+  const Real largest = *std::max_element(z, z + m);
+  Real sum = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    sum += std::exp(z[j] - largest);
+  const Real log_sum = std::log(sum);
+  double loss = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    loss += t[j] * (log_sum - (z[j] - largest));
+  return loss;
+}
+
+// -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
+template <class Real> double sigmoid_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
+  double loss = 0;
+  for (std::size_t j = 0; j < m; ++j)
+    loss += std::max(z[j], Real(0)) - z[j] * t[j] + std::log1p(std::exp(-std::abs(z[j])));
+  return loss;
+}
+
+template <class Real> struct Loss {
+  std::string_view name;
+  std::string_view fuses; // the output activation that it is fused with; empty: any elementwise one
+  double (*value)(const Real *z, const Real *y, const Real *t, std::size_t m);
+  Real derivative; // c in dL/dy = c (y - t), or, fused, in dL/dz = c (y - t)
+};
+
+template <class Real>
+constexpr std::array<Loss<Real>, 4> losses{{
+    {"squared_error", "", squared_error<Real>, 2},
+    {"half_squared_error", "", half_squared_error<Real>, 1},
+    {"softmax_cross_entropy", "softmax", softmax_cross_entropy<Real>, 1},
+    {"sigmoid_cross_entropy", "sigmoid", sigmoid_cross_entropy<Real>, 1},
+}};
+
+template <class Row, std::size_t size> const Row &find(const std::array<Row, size> &table, std::string_view name) {
+  for (const Row &row : table)
+    if (row.name == name)
+      return row;
+  throw std::invalid_argument("mlp.hpp has no " + std::string(name));
+}
+
+// ---- Products ----
 
 // C += A B for m rows.   A: (m, k)   B: (k, n)   C: (m, n)
-// Four rows of B at a time, each used for all m rows of C: fewer trips to memory for the same sums.
+// Each pass over C takes four rows of B, and each row of B serves all m rows of C: less memory traffic per sum.
 template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<Real> A, Matrix<const Real> B) {
   const std::size_t n = B.columns;
   std::size_t p = 0;
@@ -108,8 +241,8 @@ template <std::size_t m, class Real> void add_rows(Real *__restrict C, Strided<R
     }
 }
 
-// sum_j a[j] b[j], in partial sums that a compiler can keep in one vector: a single one has to be added to in order,
-// one element at a time.
+// sum_j a[j] b[j], in partial sums that the compiler can keep in one vector register. Without fast-math it may not
+// reorder a single sum, which would then take one addition per element.   a, b: (n)
 template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
   constexpr std::size_t lanes = 32 / sizeof(Real);
   Real sums[lanes] = {};
@@ -126,9 +259,9 @@ template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
   return sums[0] + sum;
 }
 
-// The products, in loops. What else has these two functions may take their place in an Mlp: see blas.hpp.
+// The products as loops. Another class with the same two functions can take their place in Mlp: see blas.hpp.
 template <class Real> struct Loops {
-  // C += A B.   A: (m, k), perhaps transposed   B: (k, n)   C: (m, n)
+  // C += A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   static void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
     std::size_t i = 0;
     for (; i + 4 <= C.rows; i += 4)
@@ -145,139 +278,6 @@ template <class Real> struct Loops {
   }
 };
 
-// ---- Activations: A = f(Z), and f'(Z) written in A, so that Z need not be kept ----
-
-struct Identity {
-  template <class Real> static Real value(Real z) {
-    return z;
-  }
-  template <class Real> static Real slope(Real) {
-    return 1;
-  }
-};
-
-struct Sigmoid {
-  template <class Real> static Real value(Real z) {
-    return 1 / (1 + std::exp(-z));
-  }
-  template <class Real> static Real slope(Real a) {
-    return a * (1 - a);
-  }
-};
-
-struct Tanh {
-  template <class Real> static Real value(Real z) {
-    return std::tanh(z);
-  }
-  template <class Real> static Real slope(Real a) {
-    return 1 - a * a;
-  }
-};
-
-struct Relu {
-  template <class Real> static Real value(Real z) {
-    return z < 0 ? 0 : z; // this way round, NaN stays NaN
-  }
-  template <class Real> static Real slope(Real a) {
-    return a > 0 ? 1 : 0;
-  }
-};
-
-// A = f(Z), elementwise.   Z, A: (batch, m), and may be the same
-template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A) {
-  std::transform(Z.begin(), Z.end(), A.begin(), [](Real z) { return F::value(z); });
-}
-
-// delta *= f'(Z).   A, delta: (batch, m)
-template <class F, class Real> void times_slope(Matrix<const Real> A, Matrix<Real> delta) {
-  std::transform(A.begin(), A.end(), delta.begin(), delta.begin(), [](Real a, Real d) { return d * F::slope(a); });
-}
-
-// A = exp(Z) over its row sum, each row shifted so that its greatest exponent is 0.
-template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A) {
-  for (std::size_t n = 0; n < Z.rows; ++n) {
-    const Real *z = Z[n];
-    Real *a = A[n];
-    const Real top = *std::max_element(z, z + Z.columns);
-    Real sum = 0;
-    for (std::size_t j = 0; j < Z.columns; ++j)
-      sum += a[j] = std::exp(z[j] - top);
-    for (std::size_t j = 0; j < Z.columns; ++j)
-      a[j] /= sum;
-  }
-}
-
-template <class Real> struct Activation {
-  std::string_view name;
-  void (*apply)(Matrix<const Real> Z, Matrix<Real> A);
-  void (*times_slope)(Matrix<const Real> A, Matrix<Real> delta); // null: only fused with a loss
-};
-
-template <class Real>
-constexpr std::array<Activation<Real>, 5> activations{{
-    {"identity", map<Identity, Real>, times_slope<Identity, Real>},
-    {"sigmoid", map<Sigmoid, Real>, times_slope<Sigmoid, Real>},
-    {"tanh", map<Tanh, Real>, times_slope<Tanh, Real>},
-    {"relu", map<Relu, Real>, times_slope<Relu, Real>},
-    {"softmax", softmax<Real>, nullptr},
-}};
-
-// ---- Losses of one row, from z (pre-activations), y (outputs) and t (targets): (m) each ----
-
-template <class Real> double squared_error(const Real *, const Real *y, const Real *t, std::size_t m) {
-  double sum = 0;
-  for (std::size_t j = 0; j < m; ++j)
-    sum += (y[j] - t[j]) * (y[j] - t[j]);
-  return sum;
-}
-
-template <class Real> double half_squared_error(const Real *z, const Real *y, const Real *t, std::size_t m) {
-  return squared_error(z, y, t, m) / 2;
-}
-
-// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
-template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
-  const Real top = *std::max_element(z, z + m);
-  Real sum = 0;
-  for (std::size_t j = 0; j < m; ++j)
-    sum += std::exp(z[j] - top);
-  const Real log_sum = std::log(sum);
-  double loss = 0;
-  for (std::size_t j = 0; j < m; ++j)
-    loss += t[j] * (log_sum - (z[j] - top));
-  return loss;
-}
-
-// -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
-template <class Real> double sigmoid_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
-  double loss = 0;
-  for (std::size_t j = 0; j < m; ++j)
-    loss += std::max(z[j], Real(0)) - z[j] * t[j] + std::log1p(std::exp(-std::abs(z[j])));
-  return loss;
-}
-
-template <class Real> struct Loss {
-  std::string_view name;
-  double (*of_row)(const Real *z, const Real *y, const Real *t, std::size_t m);
-  Real slope; // dL/dy = slope (y - t); where fused, dL/dz
-  bool fused; // with the output activation: softmax or sigmoid
-};
-
-template <class Real>
-constexpr std::array<Loss<Real>, 4> losses{{
-    {"squared_error", squared_error<Real>, 2, false},
-    {"half_squared_error", half_squared_error<Real>, 1, false},
-    {"softmax_cross_entropy", softmax_cross_entropy<Real>, 1, true},
-    {"sigmoid_cross_entropy", sigmoid_cross_entropy<Real>, 1, true},
-}};
-
-template <class Row, std::size_t size> const Row &find(const std::array<Row, size> &table, std::string_view name) {
-  for (const Row &row : table)
-    if (row.name == name)
-      return row;
-  throw std::invalid_argument("mlp.hpp has no " + std::string(name));
-}
-
 // ---- The network ----
 
 enum class Operation { forward, gradient };
@@ -288,11 +288,11 @@ struct Timing {
 
 template <class Real, class Products = Loops<Real>> class Mlp {
 public:
-  // sizes: m_0 .. m_L   activations: f_1 .. f_L, the last of them softmax or sigmoid where the loss fuses it
+  // sizes: m_0 .. m_L   activations: f_1 .. f_L, where f_L is the one that the loss fuses, if any
   // theta: W_1 row by row, b_1, W_2, b_2, ...
   Mlp(const std::vector<std::size_t> &sizes, const std::vector<std::string> &activations, const std::string &loss,
       double l2, const Real *theta, Products products = {})
-      : products_(std::move(products)), loss_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
+      : products_(std::move(products)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
     std::size_t at = 0;
     for (std::size_t l = 1; l < sizes.size(); ++l) {
       layers_.push_back({sizes[l - 1], sizes[l], at, find(fnn::activations<Real>, activations.at(l - 1)), {}, {}, {}});
@@ -303,77 +303,28 @@ public:
     gradient_.resize(at);
   }
 
-  std::size_t inputs() const {
+  std::size_t n_inputs() const {
     return layers_.front().inputs;
   }
-  std::size_t outputs() const {
+  std::size_t n_outputs() const {
     return layers_.back().outputs;
   }
   const Buffer<Real> &theta() const {
     return theta_;
   }
-  void reset() {
-    theta_ = start_;
-  }
 
   // x: (rows, m_0)   y: (rows, m_L)   order: (n_order) row numbers
   void load(const Real *x, const Real *y, std::size_t rows, const std::int64_t *order, std::size_t n_order) {
-    Buffer<Real> new_x(x, x + rows * inputs()), new_y(y, y + rows * outputs());
+    Buffer<Real> new_x(x, x + rows * n_inputs()), new_y(y, y + rows * n_outputs());
     order_ = Buffer<std::int64_t>(order, order + n_order);
     x_ = std::move(new_x);
     y_ = std::move(new_y);
     rows_ = rows;
   }
 
-  // y: (count, m_L)
-  void forward(std::size_t first, std::size_t count, Real *y) {
-    reserve(count);
-    forward(inputs_of(first, count));
-    std::copy_n(layers_.back().A.data(), count * outputs(), y);
-  }
-
-  // gradient: as theta. Returns the loss R.
-  double loss_and_gradient(std::size_t first, std::size_t count, Real *gradient) {
-    reserve(count);
-    const double R = loss_and_gradient(first, count);
-    std::copy(gradient_.begin(), gradient_.end(), gradient);
-    return R;
-  }
-
-  // Gradient descent over order[first .. first + count), the last minibatch as short as it comes. Returns seconds.
-  double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
-    reserve(std::min(batch_size, count));
-    const auto start = Clock::now();
-    for (std::size_t done = 0; done < count; done += batch_size) {
-      const std::size_t batch = std::min(batch_size, count - done);
-      gather(first + done, batch);
-      const Matrix<const Real> X{X_.data(), batch, inputs()}, T{T_.data(), batch, outputs()};
-      forward(X);
-      output_delta(T);
-      backward(X);
-      update(static_cast<Real>(learning_rate));
-    }
-    return seconds_since(start);
-  }
-
-  // `repeats` passes of `count` rows each, over ranges that rotate through the data so that nothing can be hoisted.
-  // The checksum sums the first and the last output of each, or the loss and dW_1[0][0].
-  Timing time(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
-    reserve(count);
-    double checksum = 0;
-    const auto start = Clock::now();
-    for (std::size_t r = 0; r < repeats; ++r) {
-      const std::size_t s = (first + r * count) % (rows_ - count + 1);
-      if (operation == Operation::forward) {
-        forward(inputs_of(s, count));
-        checksum += layers_.back().A[0];
-        checksum += layers_.back().A[count * outputs() - 1];
-      } else {
-        checksum += loss_and_gradient(s, count);
-        checksum += gradient_[0];
-      }
-    }
-    return {seconds_since(start), checksum};
+  // Set theta to the values that the network was created with.
+  void reset() {
+    theta_ = start_;
   }
 
 private:
@@ -381,20 +332,20 @@ private:
 
   struct Layer {
     std::size_t inputs, outputs;
-    std::size_t at; // where W starts in theta; b follows it
+    std::size_t at; // index of W in theta; b follows it
     const Activation<Real> &f;
-    Buffer<Real> Z, A, delta; // (batch, outputs), with room for batch_ rows
+    Buffer<Real> Z, A, delta; // (capacity_, outputs)
 
-    // Views into anything laid out as theta.   W: (inputs, outputs)   b: (outputs)
+    // Views into a vector laid out as theta.   W: (inputs, outputs)   b: (outputs)
     template <class T> Matrix<T> W(T *flat) const {
       return {flat + at, inputs, outputs};
     }
     template <class T> T *b(T *flat) const {
       return flat + at + inputs * outputs;
     }
-    // The first `batch` rows of Z, A or delta.
-    Matrix<Real> rows(Buffer<Real> &of, std::size_t batch) const {
-      return {of.data(), batch, outputs};
+    // The first B rows of Z, A or delta.
+    Matrix<Real> rows(Buffer<Real> &of, std::size_t B) const {
+      return {of.data(), B, outputs};
     }
   };
 
@@ -403,34 +354,25 @@ private:
   }
 
   Matrix<const Real> inputs_of(std::size_t first, std::size_t count) const {
-    return {&x_[first * inputs()], count, inputs()};
+    return {&x_[first * n_inputs()], count, n_inputs()};
   }
   Matrix<const Real> targets_of(std::size_t first, std::size_t count) const {
-    return {&y_[first * outputs()], count, outputs()};
+    return {&y_[first * n_outputs()], count, n_outputs()};
   }
 
-  // Room for that many rows: all that a step works in is made here, and only here.
-  void reserve(std::size_t batch) {
-    if (batch <= batch_)
+  // Make room for steps on B rows. All other functions of a step allocate nothing.
+  void reserve(std::size_t B) {
+    if (B <= capacity_)
       return;
-    X_.resize(batch * inputs());
-    T_.resize(batch * outputs());
+    X_.resize(B * n_inputs());
+    T_.resize(B * n_outputs());
     for (Layer &layer : layers_)
       for (Buffer<Real> *buffer : {&layer.Z, &layer.A, &layer.delta})
-        buffer->resize(batch * layer.outputs);
-    batch_ = batch;
+        buffer->resize(B * layer.outputs);
+    capacity_ = B;
   }
 
-  // X and T of a minibatch: the rows that order[first .. first + batch) names.
-  void gather(std::size_t first, std::size_t batch) {
-    for (std::size_t n = 0; n < batch; ++n) {
-      const auto row = static_cast<std::size_t>(order_[first + n]);
-      std::copy_n(&x_[row * inputs()], inputs(), &X_[n * inputs()]);
-      std::copy_n(&y_[row * outputs()], outputs(), &T_[n * outputs()]);
-    }
-  }
-
-  // Z and A of every layer.   X: (batch, m_0)
+  // Compute Z and A of every layer.   X: (B, m_0)
   void forward(Matrix<const Real> X) {
     Matrix<const Real> A_below = X;
     for (Layer &layer : layers_) {
@@ -440,37 +382,22 @@ private:
       for (std::size_t n = 0; n < Z.rows; ++n)
         std::copy_n(b, Z.columns, Z[n]);
       products_.add_product(Z, A_below, W);
-      layer.f.apply(Z, A);
+      layer.f.value(Z, A);
       A_below = A;
     }
   }
 
-  // R over the rows that went forward.   T: (batch, m_L)
-  double mean_loss(Matrix<const Real> T) {
-    Layer &last = layers_.back();
-    const Matrix<const Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
-    double sum = 0, squares = 0;
-    for (std::size_t n = 0; n < T.rows; ++n)
-      sum += loss_.of_row(Z[n], Y[n], T[n], T.columns);
-    for (const Layer &layer : layers_) {
-      const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
-      for (std::size_t i = 0; i < W.rows; ++i)
-        squares += dot(W[i], W[i], W.columns);
-    }
-    return sum / static_cast<double>(T.rows) + l2_ / 2 * squares;
-  }
-
-  // delta_L = dR/dZ_L.   T: (batch, m_L)
+  // delta_L = dR/dZ_L.   T: (B, m_L)
   void output_delta(Matrix<const Real> T) {
     Layer &last = layers_.back();
     const Matrix<Real> Y = last.rows(last.A, T.rows), delta = last.rows(last.delta, T.rows);
-    const Real scale = loss_.slope / static_cast<Real>(T.rows);
+    const Real scale = loss_function_.derivative / static_cast<Real>(T.rows);
     std::transform(Y.begin(), Y.end(), T.begin(), delta.begin(), [scale](Real y, Real t) { return scale * (y - t); });
-    if (!loss_.fused)
-      last.f.times_slope(Y, delta);
+    if (loss_function_.fuses.empty())
+      last.f.derivative(Y, delta);
   }
 
-  // The gradient; theta itself stays as the forward pass found it.   X: (batch, m_0)
+  // Compute the gradient from delta_L; theta stays unchanged.   X: (B, m_0)
   void backward(Matrix<const Real> X) {
     for (std::size_t l = layers_.size(); l-- > 0;) {
       Layer &layer = layers_[l];
@@ -493,31 +420,109 @@ private:
     }
   }
 
-  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T).   delta: (batch, m_l)   W: (m_{l-1}, m_l)
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T).   delta: (B, m_l)   W: (m_{l-1}, m_l)
   void propagate(Matrix<const Real> delta, Matrix<const Real> W, Layer &below) {
     const Matrix<Real> delta_below = below.rows(below.delta, delta.rows);
     products_.product_with_transposed(delta_below, delta, W);
-    below.f.times_slope(below.rows(below.A, delta.rows), delta_below);
+    below.f.derivative(below.rows(below.A, delta.rows), delta_below);
   }
 
   // theta <- theta - rate dtheta
   void update(Real rate) {
     std::transform(theta_.begin(), theta_.end(), gradient_.begin(), theta_.begin(),
-                   [rate](Real value, Real slope) { return value - rate * slope; });
+                   [rate](Real value, Real gradient) { return value - rate * gradient; });
   }
 
-  // R over rows [first, first + count), and its gradient into gradient_.
+  // Return R over the B rows of the last forward pass.   T: (B, m_L)
+  double loss(Matrix<const Real> T) {
+    Layer &last = layers_.back();
+    const Matrix<const Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
+    double sum = 0, squares = 0;
+    for (std::size_t n = 0; n < T.rows; ++n)
+      sum += loss_function_.value(Z[n], Y[n], T[n], T.columns);
+    for (const Layer &layer : layers_) {
+      const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
+      for (std::size_t i = 0; i < W.rows; ++i)
+        squares += dot(W[i], W[i], W.columns);
+    }
+    return sum / static_cast<double>(T.rows) + l2_ / 2 * squares;
+  }
+
+  // Return R over rows [first, first + count), and leave its gradient in gradient_.
   double loss_and_gradient(std::size_t first, std::size_t count) {
     const Matrix<const Real> X = inputs_of(first, count), T = targets_of(first, count);
     forward(X);
     output_delta(T);
     backward(X);
-    return mean_loss(T);
+    return loss(T);
   }
 
+  // Copy the rows order[first .. first + B) to X_ and T_.
+  void gather(std::size_t first, std::size_t B) {
+    for (std::size_t n = 0; n < B; ++n) {
+      const auto row = static_cast<std::size_t>(order_[first + n]);
+      std::copy_n(&x_[row * n_inputs()], n_inputs(), &X_[n * n_inputs()]);
+      std::copy_n(&y_[row * n_outputs()], n_outputs(), &T_[n * n_outputs()]);
+    }
+  }
+
+public:
+  // Compute the outputs of rows [first, first + count).   y: (count, m_L)
+  void outputs(std::size_t first, std::size_t count, Real *y) {
+    reserve(count);
+    forward(inputs_of(first, count));
+    std::copy_n(layers_.back().A.data(), count * n_outputs(), y);
+  }
+
+  // Return R over rows [first, first + count), and write its gradient.   gradient: as theta
+  double loss_and_gradient(std::size_t first, std::size_t count, Real *gradient) {
+    reserve(count);
+    const double R = loss_and_gradient(first, count);
+    std::copy(gradient_.begin(), gradient_.end(), gradient);
+    return R;
+  }
+
+  // Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
+  // shorter. Returns seconds.
+  double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
+    reserve(std::min(batch_size, count));
+    const auto start = Clock::now();
+    for (std::size_t done = 0; done < count; done += batch_size) {
+      const std::size_t B = std::min(batch_size, count - done);
+      gather(first + done, B);
+      const Matrix<const Real> X{X_.data(), B, n_inputs()}, T{T_.data(), B, n_outputs()};
+      forward(X);
+      output_delta(T);
+      backward(X);
+      update(static_cast<Real>(learning_rate));
+    }
+    return seconds_since(start);
+  }
+
+  // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
+  // hoisted out of the loop. The checksum sums the first and the last output of each pass, or its loss and dW_1[0][0].
+  Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
+    reserve(count);
+    double checksum = 0;
+    const auto start = Clock::now();
+    for (std::size_t r = 0; r < repeats; ++r) {
+      const std::size_t s = (first + r * count) % (rows_ - count + 1);
+      if (operation == Operation::forward) {
+        forward(inputs_of(s, count));
+        checksum += layers_.back().A[0];
+        checksum += layers_.back().A[count * n_outputs() - 1];
+      } else {
+        checksum += loss_and_gradient(s, count);
+        checksum += gradient_[0];
+      }
+    }
+    return {seconds_since(start), checksum};
+  }
+
+private:
   std::vector<Layer> layers_;
   Products products_;
-  const Loss<Real> &loss_;
+  const Loss<Real> &loss_function_;
   Real l2_;
   Buffer<Real> start_, theta_, gradient_; // (n_parameters)
 
@@ -525,8 +530,8 @@ private:
   Buffer<std::int64_t> order_;
   std::size_t rows_ = 0;
 
-  Buffer<Real> X_, T_; // a minibatch: (batch, m_0), (batch, m_L), with room for batch_ rows
-  std::size_t batch_ = 0;
+  Buffer<Real> X_, T_; // a minibatch: (capacity_, m_0), (capacity_, m_L)
+  std::size_t capacity_ = 0;
 };
 
 } // namespace fnn

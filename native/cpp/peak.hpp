@@ -1,5 +1,5 @@
-// peak.hpp: what this machine could do: multiply-adds in registers, and bytes to and from memory, a second.
-// Compiled once for each instruction-set level. It computes nothing of use, and reads no clock but its own.
+// peak.hpp: the peak rates of this machine: multiply-adds in registers and memory bandwidth. Its results are rates
+// alone. It is compiled once for each instruction-set level.
 #pragma once
 
 #include <algorithm>
@@ -21,15 +21,15 @@ constexpr std::size_t vector_bytes = 32;
 constexpr std::size_t vector_bytes = 16;
 #endif
 
-// Independent sums, so that a multiply-add need not wait for the one before it: at least units times latency (2 x 5 on
-// x86-64, 4 x 4 on some ARM), and no more than there are registers for, the constant's included (16, or 32).
+// The number of independent sums. At least units times latency (2 x 5 on x86-64, 4 x 4 on some ARM) keeps the units
+// busy; with the constant they must fit the 16 or 32 vector registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr std::size_t chains = 24;
 #else
 constexpr std::size_t chains = 12;
 #endif
 
-// The value stays in a register and is, for all that the compiler knows, another one from here on.
+// Keep the value in a register, and make the compiler assume that it changes here.
 template <class Vector> void keep_in_register(Vector &value) {
 #if defined(__aarch64__)
   asm volatile("" : "+w"(value));
@@ -40,8 +40,8 @@ template <class Vector> void keep_in_register(Vector &value) {
 #endif
 }
 
-// `rounds` of one multiply-add a lane on every chain. The sums go to 1, which is neither large nor denormal. Written
-// out by the fold and not as a loop over the chains: GCC keeps an array that a loop has indexed in memory.
+// Run `rounds` of one multiply-add per lane on every chain. The sums converge to 1, so none becomes large or subnormal.
+// The fold replaces a loop over the chains, because GCC keeps an array that a loop indexes in memory.
 template <class Real, std::size_t... chain> void multiply_add(std::size_t rounds, std::index_sequence<chain...>) {
   typedef Real Vector __attribute__((vector_size(vector_bytes)));
   Vector half = Vector{} + Real(0.5), sums[] = {Vector{} + static_cast<Real>(chain)...};
@@ -50,7 +50,7 @@ template <class Real, std::size_t... chain> void multiply_add(std::size_t rounds
     ((sums[chain] = sums[chain] * half + half, keep_in_register(sums[chain])), ...);
 }
 
-// Spins, for a burst is shorter than a wake-up is prompt, but lets another thread have the CPU.
+// A barrier that spins, because a burst is shorter than a wake-up takes, and yields the CPU to other threads.
 class Barrier {
 public:
   explicit Barrier(std::size_t members) : members_(members) {}
@@ -69,16 +69,16 @@ private:
   std::atomic<std::size_t> arrived_{0}, turn_{0};
 };
 
-// The best rate, in passes a second of every thread, among bursts of at least 2 ms within `seconds`. Each thread makes
-// its own task, `make()`, and all run task(passes) at once. A burst counts from before the first starts until after the
-// last ends, so that no rate is overstated.
+// Return the best rate, in passes per second and thread, of bursts of at least 2 ms within `seconds`. Each thread
+// creates its own task with make(), and all run task(passes) at the same time. A burst lasts from before the first
+// thread starts until after the last one ends, so that no rate is overstated.
 template <class Make> double best_rate(std::size_t threads, double seconds, Make make) {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   Barrier barrier(threads);
-  std::size_t passes = 1; // written by the first thread alone, between two barriers that all pass
+  std::size_t passes = 1; // only the calling thread writes it, between two barriers
   bool done = false;
   std::vector<std::thread> others;
   for (std::size_t i = 1; i < threads; ++i)
@@ -109,7 +109,7 @@ template <class Make> double best_rate(std::size_t threads, double seconds, Make
   return best;
 }
 
-// Floating-point operations a second: a multiply-add is two.
+// Return floating-point operations per second; a multiply-add counts as two.
 template <class Real> double peak(std::size_t threads, double seconds) {
   constexpr std::size_t rounds = 1000;
   constexpr double operations = 2.0 * rounds * chains * (vector_bytes / sizeof(Real));
@@ -121,11 +121,11 @@ template <class Real> double peak(std::size_t threads, double seconds) {
 
 enum class Traffic { read, copy, triad };
 
-// Sweeps over arrays of its own, touched first by the thread that made it: sum b, a = b, or a = b + s c. (STREAM,
-// J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995.)
+// Sweeps over a thread's own arrays: sum b, a = b, or a = b + s c. The thread that uses the arrays touches them first.
+// (STREAM, J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995.)
 class Sweep {
 public:
-  // n: entries of each array
+  // n: elements of each array
   Sweep(Traffic traffic, std::size_t n)
       : traffic_(traffic), a_(traffic == Traffic::read ? 0 : n), b_(n, 1), c_(traffic == Traffic::triad ? n : 0, 1) {}
 
@@ -137,12 +137,12 @@ public:
         std::copy(b_.begin(), b_.end(), a_.begin());
       else
         triad();
-      asm volatile("" ::: "memory"); // what was written counts as read by someone
+      asm volatile("" ::: "memory"); // the compiler must assume that the result is read
     }
   }
 
 private:
-  void read() const { // whole numbers, whose sum the compiler may split over lanes
+  void read() const { // the compiler may reorder a sum of integers, so it uses vectors
     std::int64_t sum = 0;
     for (const std::int64_t b : b_)
       sum += b;
@@ -152,14 +152,15 @@ private:
     std::int64_t *__restrict a = a_.data();
     const std::int64_t *b = b_.data(), *c = c_.data();
     for (std::size_t i = 0; i < a_.size(); ++i)
-      a[i] = b[i] + 4 * c[i]; // any factor that costs nothing beside the memory
+      a[i] = b[i] + 4 * c[i]; // any factor that is cheap next to the memory traffic
   }
 
   Traffic traffic_;
   std::vector<std::int64_t> a_, b_, c_;
 };
 
-// Bytes a second, over arrays of `bytes` in all. Counted as STREAM does: each array once, whatever a store reads first.
+// Return bytes per second, for arrays of `bytes` in total. As in STREAM, each array counts once, although a store may
+// read its cache line first.
 inline double bandwidth(Traffic traffic, std::size_t threads, std::size_t bytes, double seconds) {
   const std::size_t arrays = static_cast<std::size_t>(traffic) + 1;
   const std::size_t n = std::max<std::size_t>(1, bytes / (threads * arrays * sizeof(std::int64_t)));

@@ -1,5 +1,6 @@
-// sanitize_test.cpp: every method of mlp.hpp at odd sizes, for sanitizers to watch, and its gradient against central
-// differences. Ends with 1 on a mismatch. Agreement with the oracle is tested from Python, speed nowhere here.
+// sanitize_test.cpp: calls every method of mlp.hpp under sanitizers, at odd sizes, and compares its gradient with
+// central differences. It exits with 1 on a mismatch. The Python tests compare with the oracle; this program measures
+// no speed.
 #include "mlp.hpp"
 
 #include <cstdio>
@@ -24,7 +25,7 @@ const std::vector<Case> cases{
 
 constexpr std::size_t rows = 11;
 
-// Everything a model is given, drawn from one seed. Targets: rows that sum to 1, which every loss takes.
+// The arguments of a model, drawn from one seed. Targets are rows that sum to 1, which every loss accepts.
 template <class Real> struct Problem {
   std::vector<Real> theta, x, y;
   std::vector<std::int64_t> order;
@@ -53,43 +54,43 @@ template <class Real> struct Problem {
   }
 };
 
-// Whether a model's numbers are those.
-template <class Real> bool is(const fnn::Buffer<Real> &found, const std::vector<Real> &wanted) {
-  return std::equal(found.begin(), found.end(), wanted.begin(), wanted.end());
+template <class Real> bool equal(const fnn::Buffer<Real> &found, const std::vector<Real> &expected) {
+  return std::equal(found.begin(), found.end(), expected.begin(), expected.end());
 }
 
 bool check(bool holds, const Case &c, const char *claim) {
   if (!holds)
-    std::fprintf(stderr, "%s, %zu layers: not true that %s\n", c.loss.c_str(), c.sizes.size() - 1, claim);
+    std::fprintf(stderr, "%s, %zu layers: failed: %s\n", c.loss.c_str(), c.sizes.size() - 1, claim);
   return holds;
 }
 
-// Every method, at batches that grow, shrink and end short; two models at once must not see each other.
-template <class Real> bool drive(const Case &c) {
+// Call every method at batch sizes that grow, shrink and leave a short last batch. A second model, trained in between,
+// must not change the results.
+template <class Real> bool every_method_works(const Case &c) {
   const Problem<Real> problem(c, 1), other_problem(c, 2);
   fnn::Mlp<Real> mlp = problem.model(c), other = other_problem.model(c);
-  std::vector<Real> outputs(rows * mlp.outputs()), gradient(problem.theta.size()), again(gradient.size());
+  std::vector<Real> outputs(rows * mlp.n_outputs()), gradient(problem.theta.size()), again(gradient.size());
   bool good = true;
   for (const std::size_t count : {std::size_t{1}, std::size_t{4}, rows, std::size_t{3}}) {
-    mlp.forward(rows - count, count, outputs.data());
+    mlp.outputs(rows - count, count, outputs.data());
     const double loss = mlp.loss_and_gradient(0, count, gradient.data());
     other.train(0, 2 * rows, count, 0.01);
     const double loss_again = mlp.loss_and_gradient(0, count, again.data());
     good &= check(loss == loss_again && gradient == again, c, "the same call twice gives the same bits");
-    const fnn::Timing forward = mlp.time(fnn::Operation::forward, 0, count, 5);
-    const fnn::Timing backward = mlp.time(fnn::Operation::gradient, rows - count, count, 5);
-    good &= check(std::isfinite(forward.checksum) && std::isfinite(backward.checksum), c, "checksums are finite");
-    good &= check(mlp.train(1, 2 * rows - 1, count, 0.01) >= 0, c, "train takes time");
-    good &= check(!is(mlp.theta(), problem.theta), c, "train moves theta");
+    const fnn::Timing forward = mlp.timed_pass(fnn::Operation::forward, 0, count, 5);
+    const fnn::Timing backward = mlp.timed_pass(fnn::Operation::gradient, rows - count, count, 5);
+    good &= check(std::isfinite(forward.checksum) && std::isfinite(backward.checksum), c, "the checksums are finite");
+    good &= check(mlp.train(1, 2 * rows - 1, count, 0.01) >= 0, c, "train returns a time");
+    good &= check(!equal(mlp.theta(), problem.theta), c, "train changes theta");
     mlp.load(problem.x.data(), problem.y.data(), rows, problem.order.data(), 2 * rows);
     mlp.reset();
-    good &= check(is(mlp.theta(), problem.theta), c, "reset goes back");
-    good &= check(reinterpret_cast<std::uintptr_t>(mlp.theta().data()) % 64 == 0, c, "arrays begin at a cache line");
+    good &= check(equal(mlp.theta(), problem.theta), c, "reset restores theta");
+    good &= check(reinterpret_cast<std::uintptr_t>(mlp.theta().data()) % 64 == 0, c, "arrays start at a cache line");
   }
   return good;
 }
 
-bool gradient_is_the_slope(const Case &c) {
+bool gradient_agrees_with_central_differences(const Case &c) {
   const Problem<double> problem(c, 3);
   const std::size_t n = problem.theta.size();
   std::vector<double> gradient(n), unused(n);
@@ -100,25 +101,25 @@ bool gradient_is_the_slope(const Case &c) {
     Problem<double> above = problem, below = problem;
     above.theta[i] += h;
     below.theta[i] -= h;
-    const double slope = (above.model(c).loss_and_gradient(0, rows, unused.data()) -
-                          below.model(c).loss_and_gradient(0, rows, unused.data())) /
-                         (2 * h);
-    worst = std::max(worst, std::abs(slope - gradient[i]));
+    const double difference = (above.model(c).loss_and_gradient(0, rows, unused.data()) -
+                               below.model(c).loss_and_gradient(0, rows, unused.data())) /
+                              (2 * h);
+    worst = std::max(worst, std::abs(difference - gradient[i]));
     norm = std::max(norm, std::abs(gradient[i]));
   }
-  std::printf("%-22s %zu layers: gradient off by %.1e of its greatest entry\n", c.loss.c_str(), c.sizes.size() - 1,
+  std::printf("%-22s %zu layers: gradient error %.1e of its largest entry\n", c.loss.c_str(), c.sizes.size() - 1,
               worst / norm);
-  return check(worst <= 1e-7 * norm, c, "the gradient is the slope of the loss");
+  return check(worst <= 1e-7 * norm, c, "the gradient agrees with central differences");
 }
 
-// Logits of +-1000, straight from the inputs of a network without hidden layers.
+// Check logits of +-1000. The network has no hidden layer and unit weights, so the logits are its inputs.
 template <class Real> bool extreme_logits_stay_finite(const Case &c) {
   const std::vector<Real> theta{1, 0, 0, 1, 0, 0}, x{1000, -1000, -1000, 1000}, y{0, 1, 0, 1};
   const std::vector<std::int64_t> order{0, 1};
   fnn::Mlp<Real> mlp(c.sizes, c.activations, c.loss, c.l2, theta.data());
   mlp.load(x.data(), y.data(), 2, order.data(), 2);
   std::vector<Real> outputs(4), gradient(6);
-  mlp.forward(0, 2, outputs.data());
+  mlp.outputs(0, 2, outputs.data());
   const bool finite = std::isfinite(mlp.loss_and_gradient(0, 2, gradient.data()));
   return check(finite && std::all_of(gradient.begin(), gradient.end(), [](Real g) { return std::isfinite(g); }), c,
                "logits of +-1000 give a finite loss and gradient");
@@ -131,7 +132,7 @@ bool unknown_names_are_refused() {
   } catch (const std::invalid_argument &) {
     return true;
   }
-  std::fprintf(stderr, "an unknown activation was taken\n");
+  std::fprintf(stderr, "an unknown activation was accepted\n");
   return false;
 }
 
@@ -140,9 +141,9 @@ bool unknown_names_are_refused() {
 int main() {
   bool good = unknown_names_are_refused();
   for (const Case &c : cases) {
-    good &= drive<float>(c);
-    good &= drive<double>(c);
-    good &= gradient_is_the_slope(c);
+    good &= every_method_works<float>(c);
+    good &= every_method_works<double>(c);
+    good &= gradient_agrees_with_central_differences(c);
   }
   for (const Case &c :
        {Case{{2, 2}, {"softmax"}, "softmax_cross_entropy", 0}, Case{{2, 2}, {"sigmoid"}, "sigmoid_cross_entropy", 0}}) {

@@ -1,4 +1,4 @@
-! mlp.f90: the network in both kinds of real, a module each. All of it is in mlp.inc, which knows its kind as rk.
+! mlp.f90: the network, one module for each kind of real. The code is in mlp.inc, where rk is the kind.
 
 module mlp_float32
   use, intrinsic :: iso_fortran_env, only: rk => real32, int64, real64

@@ -1,443 +1,5 @@
-! worker.f90: the worker protocol: lines on stdin, replies on stdout, arrays in files of WORKDIR. What depends on the
-! kind of real is in session.inc. Nothing of the mathematics is here.
-
-module protocol
-  use, intrinsic :: ieee_arithmetic, only: ieee_is_finite
-  use, intrinsic :: iso_fortran_env, only: int64, real64, output_unit
-  implicit none
-
-  type :: string
-    character(:), allocatable :: text
-  end type string
-
-  type :: problem_type ! none, as long as it has no message
-    character(:), allocatable :: message
-    character(:), allocatable :: kind
-  end type problem_type
-
-  type :: request_type ! a command line
-    character(:), allocatable :: name, operation
-    integer(int64) :: first = 0, count = 1, batch = 1, repeats = 1
-    real(real64) :: rate = 1
-  end type request_type
-
-  type :: setup_type ! what network.txt says
-    integer(int64), allocatable :: sizes(:)    ! m_0 .. m_L
-    type(string), allocatable :: activations(:) ! f_1 .. f_L
-    character(:), allocatable :: loss, dtype
-    real(real64) :: l2
-    integer(int64) :: rows, order, threads
-  end type setup_type
-
-  ! A network with its data, in some kind of real.
-  type, abstract :: session
-    integer(int64) :: rows = 0, n_order = 0
-  contains
-    procedure(loading), deferred :: load
-    procedure(performing), deferred :: perform
-  end type session
-
-  abstract interface
-    ! Reads the files of a folder into a new session.
-    subroutine loading(self, folder, setup, problem)
-      import :: session, setup_type, problem_type
-      class(session), intent(inout) :: self
-      character(*), intent(in) :: folder
-      type(setup_type), intent(in) :: setup
-      type(problem_type), intent(inout) :: problem
-    end subroutine loading
-
-    ! Does what was asked for and has been checked; the fields of the reply.
-    subroutine performing(self, folder, request, fields, problem)
-      import :: session, request_type, problem_type
-      class(session), intent(inout) :: self
-      character(*), intent(in) :: folder
-      type(request_type), intent(in) :: request
-      character(:), allocatable, intent(inout) :: fields
-      type(problem_type), intent(inout) :: problem
-    end subroutine performing
-  end interface
-
-  character(*), parameter :: tab = achar(9)
-  character(*), parameter :: usages(10) = [character(40) :: 'hello', 'init', 'quit', 'theta', 'reset', &
-      'forward FIRST COUNT', 'gradient FIRST COUNT', 'train FIRST COUNT BATCH RATE', &
-      'time forward FIRST COUNT REPEATS', 'time gradient FIRST COUNT REPEATS']
-
-contains
-
-  ! --- Problems and replies. ----------------------------------------------------------------------------------------
-
-  ! The first problem stays.
-  subroutine fail(problem, message, kind)
-    type(problem_type), intent(inout) :: problem
-    character(*), intent(in) :: message
-    character(*), intent(in), optional :: kind
-    if (failed(problem)) return
-    problem%message = message
-    problem%kind = 'invalid'
-    if (present(kind)) problem%kind = kind
-  end subroutine fail
-
-  pure function failed(problem)
-    type(problem_type), intent(in) :: problem
-    logical :: failed
-    failed = allocated(problem%message)
-  end function failed
-
-  pure function field(key, value)
-    character(*), intent(in) :: key, value
-    character(:), allocatable :: field
-    field = tab // key // '=' // encoded(value)
-  end function field
-
-  pure function encoded(text)
-    character(*), intent(in) :: text
-    character(:), allocatable :: encoded
-    integer :: i
-    encoded = ''
-    do i = 1, len(text)
-      select case (text(i:i))
-      case ('%')
-        encoded = encoded // '%25'
-      case (achar(9))
-        encoded = encoded // '%09'
-      case (achar(10))
-        encoded = encoded // '%0A'
-      case (achar(13))
-        encoded = encoded // '%0D'
-      case default
-        encoded = encoded // text(i:i)
-      end select
-    end do
-  end function encoded
-
-  subroutine answer(fields, problem)
-    character(*), intent(in) :: fields
-    type(problem_type), intent(in) :: problem
-    if (failed(problem)) then
-      write (output_unit, '(a)') 'error' // field('kind', problem%kind) // field('message', problem%message)
-    else
-      write (output_unit, '(a)') 'ok' // fields
-    end if
-    flush (output_unit)
-  end subroutine answer
-
-  pure function whole_text(value) result(text)
-    integer(int64), intent(in) :: value
-    character(:), allocatable :: text
-    character(20) :: buffer
-    write (buffer, '(i0)') value
-    text = trim(buffer)
-  end function whole_text
-
-  ! 17 digits.
-  pure function real_text(value) result(text)
-    real(real64), intent(in) :: value
-    character(:), allocatable :: text
-    character(25) :: buffer
-    write (buffer, '(es25.16e3)') value
-    text = trim(adjustl(buffer))
-  end function real_text
-
-  ! --- Lines and words. ---------------------------------------------------------------------------------------------
-
-  ! Whether there was another line.
-  function read_line(unit, line) result(found)
-    integer, intent(in) :: unit
-    character(:), allocatable, intent(out) :: line
-    logical :: found
-    character(1024) :: piece
-    integer :: length, status
-    line = ''
-    do
-      read (unit, '(a)', advance='no', size=length, iostat=status) piece
-      line = line // piece(:length)
-      if (status /= 0) exit
-    end do
-    found = is_iostat_eor(status) .or. len(line) > 0
-  end function read_line
-
-  ! The words of a line, which blanks, tabs and carriage returns separate.
-  function words_of(line) result(words)
-    character(*), intent(in) :: line
-    type(string), allocatable :: words(:)
-    character(*), parameter :: gaps = ' ' // achar(9) // achar(13)
-    integer :: start, length
-    allocate (words(0))
-    start = 1
-    do while (verify(line(start:), gaps) > 0)
-      start = start + verify(line(start:), gaps) - 1
-      length = scan(line(start:) // ' ', gaps) - 1
-      words = [words, string(line(start : start + length - 1))]
-      start = start + length
-    end do
-  end function words_of
-
-  ! Formatted reading takes more for a number than people do ("1-3", "", "5,"): what is read here is digits.
-  subroutine read_whole(text, value, valid)
-    character(*), intent(in) :: text
-    integer(int64), intent(out) :: value
-    logical, intent(out) :: valid
-    character(16) :: format
-    integer :: status
-    value = 0
-    valid = is_number(text, '')
-    if (.not. valid) return
-    write (format, '("(i", i0, ")")') len(text)
-    read (text, format, iostat=status) value
-    valid = status == 0
-  end subroutine read_whole
-
-  subroutine read_real(text, value, valid)
-    character(*), intent(in) :: text
-    real(real64), intent(out) :: value
-    logical, intent(out) :: valid
-    character(16) :: format
-    integer :: status, e
-    value = 0
-    e = scan(text // 'e', 'eE')
-    valid = is_number(text(: e - 1), '.')
-    if (valid .and. e <= len(text)) valid = is_number(text(e + 1 :), '')
-    if (.not. valid) return
-    write (format, '("(f", i0, ".0)")') len(text)
-    read (text, format, iostat=status) value
-    valid = status == 0
-  end subroutine read_real
-
-  ! A sign, perhaps, then at least one digit and at most one point.
-  pure function is_number(text, point)
-    character(*), intent(in) :: text, point
-    logical :: is_number
-    integer :: start, at
-    start = 1
-    if (len(text) > 0) then
-      if (scan(text(1:1), '+-') > 0) start = 2
-    end if
-    at = scan(text, point)
-    is_number = scan(text(start:), '0123456789') > 0 .and. verify(text(start:), '0123456789' // point) == 0
-    if (at > 0) is_number = is_number .and. scan(text(at + 1 :), point) == 0
-  end function is_number
-
-  ! --- Commands. ----------------------------------------------------------------------------------------------------
-
-  subroutine parse_request(line, request, problem)
-    character(*), intent(in) :: line
-    type(request_type), intent(out) :: request
-    type(problem_type), intent(inout) :: problem
-    type(string), allocatable :: words(:), usage(:)
-    integer :: row, i
-    logical :: known, valid, fits
-    allocate (words, source=words_of(line))
-    known = .false.
-    do row = 1, size(usages)
-      usage = words_of(usages(row))
-      if (usage(1)%text /= words(1)%text) cycle
-      known = .true.
-      if (size(usage) /= size(words)) cycle
-      valid = .true.
-      do i = 1, size(words)
-        call take(request, usage(i)%text, words(i)%text, fits)
-        valid = valid .and. fits
-      end do
-      if (valid) return
-    end do
-    if (.not. known) call fail(problem, "unknown command '" // words(1)%text // "'; known: hello, init, forward, " // &
-        'gradient, train, time, theta, reset, quit')
-    call fail(problem, "'" // line // "': the command is " // usage_of(words(1)%text))
-  end subroutine parse_request
-
-  function usage_of(name) result(text)
-    character(*), intent(in) :: name
-    character(:), allocatable :: text
-    integer :: row
-    text = ''
-    do row = 1, size(usages)
-      if (index(usages(row), name) /= 1) cycle
-      if (text /= '') text = text // ' or '
-      text = text // "'" // trim(usages(row)) // "'"
-    end do
-  end function usage_of
-
-  subroutine take(request, place, word, valid)
-    type(request_type), intent(inout) :: request
-    character(*), intent(in) :: place, word
-    logical, intent(out) :: valid
-    select case (place)
-    case ('FIRST')
-      call read_whole(word, request%first, valid)
-    case ('COUNT')
-      call read_whole(word, request%count, valid)
-    case ('BATCH')
-      call read_whole(word, request%batch, valid)
-    case ('REPEATS')
-      call read_whole(word, request%repeats, valid)
-    case ('RATE')
-      call read_real(word, request%rate, valid)
-    case default
-      valid = word == place
-      if (allocated(request%name)) request%operation = word
-      if (.not. allocated(request%name)) request%name = word
-    end select
-  end subroutine take
-
-  ! Samples, or for `train` entries of order, must be there; the other numbers have their rules.
-  subroutine check_request(request, rows, n_order, problem)
-    type(request_type), intent(in) :: request
-    integer(int64), intent(in) :: rows, n_order
-    type(problem_type), intent(inout) :: problem
-    integer(int64) :: length
-    character(:), allocatable :: what
-    length = rows
-    what = ' rows'
-    if (request%name == 'train') then
-      length = n_order
-      what = ' entries of order'
-    end if
-    if (request%first < 0 .or. request%count < 1 .or. request%count > length &
-        .or. request%first > length - request%count) &
-      call fail(problem, 'FIRST = ' // whole_text(request%first) // ', COUNT = ' // whole_text(request%count) // &
-          ': must lie within the ' // whole_text(length) // what)
-    if (request%batch < 1) &
-      call fail(problem, 'BATCH = ' // whole_text(request%batch) // ': must be at least 1')
-    if (request%repeats < 1) &
-      call fail(problem, 'REPEATS = ' // whole_text(request%repeats) // ': must be at least 1')
-    if (.not. (ieee_is_finite(request%rate) .and. request%rate > 0)) &
-      call fail(problem, 'RATE = ' // real_text(request%rate) // ': must be finite and above 0')
-  end subroutine check_request
-
-  ! --- network.txt. -------------------------------------------------------------------------------------------------
-
-  subroutine read_setup(folder, setup, problem)
-    character(*), intent(in) :: folder
-    type(setup_type), intent(out) :: setup
-    type(problem_type), intent(inout) :: problem
-    type(string), allocatable :: lines(:), hidden(:), last(:), one(:)
-    integer :: l
-    call read_lines(folder, 'network.txt', lines, problem)
-    if (failed(problem)) return
-    hidden = values_of(lines, 'sizes', -1, problem)
-    allocate (setup%sizes(size(hidden)))
-    do l = 1, size(hidden)
-      setup%sizes(l) = whole_of(hidden(l), 'sizes', problem)
-    end do
-    if (size(setup%sizes) < 2) call fail(problem, 'network.txt: sizes: at least two are needed')
-    hidden = values_of(lines, 'activations', max(size(setup%sizes) - 2, 0), problem)
-    last = values_of(lines, 'output_activation', 1, problem)
-    setup%activations = [hidden, last]
-    one = values_of(lines, 'loss', 1, problem)
-    setup%loss = one(1)%text
-    one = values_of(lines, 'dtype', 1, problem)
-    setup%dtype = one(1)%text
-    one = values_of(lines, 'l2', 1, problem)
-    setup%l2 = l2_of(one(1), problem)
-    one = values_of(lines, 'rows', 1, problem)
-    setup%rows = whole_of(one(1), 'rows', problem)
-    one = values_of(lines, 'order', 1, problem)
-    setup%order = whole_of(one(1), 'order', problem)
-    one = values_of(lines, 'threads', 1, problem)
-    setup%threads = whole_of(one(1), 'threads', problem)
-  end subroutine read_setup
-
-  subroutine read_lines(folder, name, lines, problem)
-    character(*), intent(in) :: folder, name
-    type(string), allocatable, intent(out) :: lines(:)
-    type(problem_type), intent(inout) :: problem
-    character(:), allocatable :: line
-    character(200) :: reason
-    integer :: unit, status
-    allocate (lines(0))
-    open (newunit=unit, file=folder // '/' // name, action='read', status='old', iostat=status, iomsg=reason)
-    if (status /= 0) then
-      call fail(problem, name // ': ' // trim(reason))
-      return
-    end if
-    do while (read_line(unit, line))
-      lines = [lines, string(line)]
-    end do
-    close (unit)
-  end subroutine read_lines
-
-  ! The words after a key, so many of them; any number for -1. After a problem, what is returned means nothing.
-  function values_of(lines, key, n, problem) result(values)
-    type(string), intent(in) :: lines(:)
-    character(*), intent(in) :: key
-    integer, intent(in) :: n
-    type(problem_type), intent(inout) :: problem
-    type(string), allocatable :: values(:), words(:)
-    integer :: i
-    do i = 1, size(lines)
-      words = words_of(lines(i)%text)
-      if (size(words) == 0) cycle
-      if (words(1)%text == key) values = words(2:)
-    end do
-    if (.not. allocated(values)) then
-      call fail(problem, 'network.txt has no line ' // key)
-    else if (n < 0 .or. size(values) == n) then
-      return
-    else
-      call fail(problem, 'network.txt: ' // key // ': has ' // whole_text(size(values, kind=int64)) // ' values, not ' &
-          // whole_text(int(n, int64)))
-    end if
-    values = [(string(''), i = 1, max(n, 0))]
-  end function values_of
-
-  function whole_of(word, key, problem) result(value)
-    type(string), intent(in) :: word
-    character(*), intent(in) :: key
-    type(problem_type), intent(inout) :: problem
-    integer(int64) :: value
-    logical :: valid
-    call read_whole(word%text, value, valid)
-    if (.not. valid .or. value < 1) &
-      call fail(problem, 'network.txt: ' // key // " = '" // word%text // "': must be a whole number, at least 1")
-  end function whole_of
-
-  function l2_of(word, problem) result(value)
-    type(string), intent(in) :: word
-    type(problem_type), intent(inout) :: problem
-    real(real64) :: value
-    logical :: valid
-    call read_real(word%text, value, valid)
-    if (.not. (valid .and. value >= 0 .and. ieee_is_finite(value))) &
-      call fail(problem, "network.txt: l2 = '" // word%text // "': must be finite, 0 or more")
-  end function l2_of
-
-  ! --- Files of numbers. --------------------------------------------------------------------------------------------
-
-  ! A file that must hold n numbers of so many bytes is opened; 0 stands for none.
-  subroutine open_numbers(folder, name, n, bytes, unit, problem)
-    character(*), intent(in) :: folder, name
-    integer(int64), intent(in) :: n
-    integer, intent(in) :: bytes
-    integer, intent(out) :: unit
-    type(problem_type), intent(inout) :: problem
-    character(200) :: reason
-    integer(int64) :: got
-    integer :: status
-    unit = 0
-    open (newunit=unit, file=folder // '/' // name, access='stream', form='unformatted', action='read', &
-          status='old', iostat=status, iomsg=reason)
-    if (status /= 0) then
-      call fail(problem, name // ': ' // trim(reason))
-      unit = 0
-      return
-    end if
-    inquire (unit=unit, size=got)
-    if (got == n * bytes) return
-    call fail(problem, name // ' has ' // whole_text(got) // ' bytes: ' // whole_text(n * bytes) // ' are wanted')
-    close (unit)
-    unit = 0
-  end subroutine open_numbers
-
-  ! CLOCK_MONOTONIC, in seconds.
-  function now() result(seconds)
-    real(real64) :: seconds
-    integer(int64) :: ticks, rate
-    call system_clock(ticks, rate)
-    seconds = real(ticks, real64) / rate
-  end function now
-
-end module protocol
+! worker.f90: the program: reads commands, runs them on the current session, and answers. Parsing and replies are in
+! protocol.f90, the code that depends on the kind of real is in session.inc, the network is in mlp.inc.
 
 module sessions_float32
   use mlp_float32
@@ -453,18 +15,19 @@ end module sessions_float64
 
 program worker
   use, intrinsic :: iso_fortran_env, only: compiler_version, input_unit
+  use mlp_float64, only: activation_type, activations, loss_type, losses ! both kinds have the same names
   use protocol
   use sessions_float32, only: session_float32 => session_of_kind
   use sessions_float64, only: session_float64 => session_of_kind
   implicit none
-  include 'flags.inc' ! the build writes it: character(*), parameter :: flags
+  include 'flags.inc' ! written by the build: character(*), parameter :: flags
   class(session), allocatable :: current
   character(:), allocatable :: folder, line
 
   folder = last_argument()
   do while (read_line(input_unit, line))
     if (size(words_of(line)) == 0) cycle
-    if (.not. goes_on(line)) exit
+    if (.not. answer_line(line)) exit
   end do
 
 contains
@@ -477,44 +40,68 @@ contains
     call get_command_argument(command_argument_count(), text)
   end function last_argument
 
-  ! Answers one line; false after `quit`.
-  function goes_on(line)
+  ! Answer one line; return false after `quit`.
+  function answer_line(line)
     character(*), intent(in) :: line
-    logical :: goes_on
+    logical :: answer_line
     type(request_type) :: request
     type(problem_type) :: problem
     character(:), allocatable :: fields
     fields = ''
     call parse_request(line, request, problem)
-    goes_on = failed(problem) .or. request%name /= 'quit'
+    answer_line = failed(problem) .or. request%name /= 'quit'
     if (.not. failed(problem)) then
       select case (request%name)
       case ('hello')
-        fields = greeting()
+        fields = hello()
       case ('init')
         call init(fields, problem)
       case ('quit')
       case default
-        call perform_it(request, fields, problem)
+        call run_on_session(request, fields, problem)
       end select
     end if
     call answer(fields, problem)
-  end function goes_on
+  end function answer_line
 
-  function greeting() result(fields)
+  function hello() result(fields)
     character(:), allocatable :: fields
     character(*), parameter :: gcc = 'GCC version '
     character(:), allocatable :: compiler
     compiler = compiler_version()
     if (index(compiler, gcc) == 1) compiler = 'GNU Fortran ' // compiler(len(gcc) + 1 :)
     fields = field('protocol', '1') // field('name', 'fortran') // field('language', 'Fortran') // &
-        field('compiler', compiler) // field('flags', flags) // field('activations', 'identity,sigmoid,tanh,relu') // &
-        field('losses', 'squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy') // &
-        field('arithmetic', 'native') // field('deterministic', 'yes') // &
+        field('compiler', compiler) // field('flags', flags) // field('activations', activation_names()) // &
+        field('losses', loss_names()) // field('arithmetic', 'native') // field('deterministic', 'yes') // &
         field('clock', 'system_clock (CLOCK_MONOTONIC)')
-  end function greeting
+  end function hello
 
-  ! The session that there was stays, unless all goes well.
+  ! List the elementwise activations: every layer takes them.
+  function activation_names() result(names)
+    character(:), allocatable :: names
+    type(activation_type) :: table(size(activations()))
+    integer :: row
+    table = activations()
+    names = ''
+    do row = 1, size(table)
+      if (associated(table(row)%derivative)) names = names // ',' // trim(table(row)%name)
+    end do
+    names = names(2:)
+  end function activation_names
+
+  function loss_names() result(names)
+    character(:), allocatable :: names
+    type(loss_type) :: table(size(losses()))
+    integer :: row
+    table = losses()
+    names = ''
+    do row = 1, size(table)
+      names = names // ',' // trim(table(row)%name)
+    end do
+    names = names(2:)
+  end function loss_names
+
+  ! Make a new session; after an error, the current one stays.
   subroutine init(fields, problem)
     character(:), allocatable, intent(inout) :: fields
     type(problem_type), intent(inout) :: problem
@@ -537,7 +124,7 @@ contains
     fields = field('threads', '1')
   end subroutine init
 
-  subroutine perform_it(request, fields, problem)
+  subroutine run_on_session(request, fields, problem)
     type(request_type), intent(in) :: request
     character(:), allocatable, intent(inout) :: fields
     type(problem_type), intent(inout) :: problem
@@ -547,7 +134,7 @@ contains
     end if
     if (request%name /= 'theta' .and. request%name /= 'reset') &
       call check_request(request, current%rows, current%n_order, problem)
-    if (.not. failed(problem)) call current%perform(folder, request, fields, problem)
-  end subroutine perform_it
+    if (.not. failed(problem)) call current%run_command(folder, request, fields, problem)
+  end subroutine run_on_session
 
 end program worker

@@ -1,14 +1,14 @@
-// mlp.go: a feed-forward network in plain Go: activations, losses, forward, output delta, backward, update.
-// Nothing here checks an argument or reads a clock, and a step allocates nothing; commands and files are worker.go's.
+// mlp.go: the network in plain Go: activations, losses, forward, output delta, backward, update.
+// Nothing here checks an argument or reads a clock, and a step allocates nothing. Commands and files are in worker.go.
 package main
 
 import "math"
 
-// Float is what a network computes in: the compiler makes everything below once for each. Lower-case z, a, y, t are
-// single rows; math knows float64 alone, so a float32 is widened for a function and rounded once afterwards.
+// The dtypes; the compiler generates the code below for each of them. Lower-case z, a, y, t are single rows. The
+// functions of package math take float64 only, so a float32 argument is widened and the result is rounded once.
 type Float interface{ float32 | float64 }
 
-// ---- Activations of one row, and delta <- f'(z) delta, where a = f(z) ----
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n] ----
 
 func identity[Real Float](z, a []Real) { copy(a, z) }
 
@@ -26,7 +26,7 @@ func tanh[Real Float](z, a []Real) {
 
 func relu[Real Float](z, a []Real) {
 	for j := range a {
-		if z[j] < 0 { // this way round, NaN stays NaN
+		if z[j] < 0 { // in this order, NaN stays NaN
 			a[j] = 0
 		} else {
 			a[j] = z[j]
@@ -45,21 +45,33 @@ func softmax[Real Float](z, a []Real) {
 	}
 }
 
-func identitySlope[Real Float](a, delta []Real) {}
+func largest[Real Float](z []Real) Real {
+	top := z[0]
+	for _, z := range z {
+		if z > top {
+			top = z
+		}
+	}
+	return top
+}
 
-func sigmoidSlope[Real Float](a, delta []Real) {
+// Derivatives: delta <- f'(z) delta, computed from a = f(z).
+
+func identityDerivative[Real Float](a, delta []Real) {}
+
+func sigmoidDerivative[Real Float](a, delta []Real) {
 	for j := range delta {
 		delta[j] *= a[j] * (1 - a[j])
 	}
 }
 
-func tanhSlope[Real Float](a, delta []Real) {
+func tanhDerivative[Real Float](a, delta []Real) {
 	for j := range delta {
 		delta[j] *= 1 - a[j]*a[j]
 	}
 }
 
-func reluSlope[Real Float](a, delta []Real) {
+func reluDerivative[Real Float](a, delta []Real) {
 	for j := range delta {
 		if !(a[j] > 0) {
 			delta[j] = 0
@@ -68,22 +80,22 @@ func reluSlope[Real Float](a, delta []Real) {
 }
 
 type activation[Real Float] struct {
-	name     string
-	function func(z, a []Real)
-	slope    func(a, delta []Real) // nil: only a loss that fuses it can use it
+	name       string
+	value      func(z, a []Real)
+	derivative func(a, delta []Real) // nil: needs a loss that fuses it
 }
 
 func activations[Real Float]() []activation[Real] {
 	return []activation[Real]{
-		{"identity", identity[Real], identitySlope[Real]},
-		{"sigmoid", sigmoid[Real], sigmoidSlope[Real]},
-		{"tanh", tanh[Real], tanhSlope[Real]},
-		{"relu", relu[Real], reluSlope[Real]},
+		{"identity", identity[Real], identityDerivative[Real]},
+		{"sigmoid", sigmoid[Real], sigmoidDerivative[Real]},
+		{"tanh", tanh[Real], tanhDerivative[Real]},
+		{"relu", relu[Real], reluDerivative[Real]},
 		{"softmax", softmax[Real], nil},
 	}
 }
 
-// ---- Losses of one row: z = Z_L[n], y = A_L[n] and t its targets ----
+// ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t ----
 
 func squaredError[Real Float](z, y, t []Real) float64 {
 	sum := 0.0
@@ -97,7 +109,7 @@ func halfSquaredError[Real Float](z, y, t []Real) float64 {
 	return squaredError(z, y, t) / 2
 }
 
-// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp.
 func softmaxCrossEntropy[Real Float](z, y, t []Real) float64 {
 	top, sum, loss := largest(z), 0.0, 0.0
 	for j := range z {
@@ -120,21 +132,11 @@ func sigmoidCrossEntropy[Real Float](z, y, t []Real) float64 {
 	return loss
 }
 
-func largest[Real Float](z []Real) Real {
-	top := z[0]
-	for _, z := range z {
-		if z > top {
-			top = z
-		}
-	}
-	return top
-}
-
 type loss[Real Float] struct {
-	name  string
-	fuses string // the output activation that belongs to it; "": any elementwise one
-	value func(z, y, t []Real) float64
-	slope Real // dL/dy, or where fused dL/dz, is this times y - t
+	name       string
+	fuses      string // the only output activation it takes; "": it takes any elementwise one
+	value      func(z, y, t []Real) float64
+	derivative Real // c in dL/dy = c (y - t); where an activation is fused, in dL/dz = c (y - t)
 }
 
 func losses[Real Float]() []loss[Real] {
@@ -146,19 +148,11 @@ func losses[Real Float]() []loss[Real] {
 	}
 }
 
-// ---- The two products that a step is made of ----
+// ---- The two products of a step ----
 
-// C += A B for A: (m, k), B: (k, n), C: (m, n). A[i*row+p*column] is its element (i, p): the strides let the same loops
-// read it transposed. One row of C at a time: nothing here becomes a vector, and two at a time were no faster.
-func addProduct[Real Float](m, k, n int, A []Real, row, column int, B, C []Real) {
-	for i := 0; i < m; i++ {
-		addRow(k, n, A[i*row:], column, B, C[i*n:(i+1)*n])
-	}
-}
-
-// c += a B for one row, four rows of B at a time.   a: (k), `column` apart   c: (n)
-// Every b is cut to the length of c, which spares the checks of j; and a and B move on, which spares counters, so that
-// what the inner loop needs stays in registers.
+// c += a B for one row of C, four rows of B at a time. a: (k), its elements `column` apart; c: (n).
+// Each b is cut to the length of c, which removes the bounds checks on j. a and B are resliced instead of indexed: with
+// fewer counters, the variables of the inner loop stay in registers.
 func addRow[Real Float](k, n int, a []Real, column int, B, c []Real) {
 	for ; k >= 4; k -= 4 {
 		a0, a1, a2, a3 := a[0], a[column], a[2*column], a[3*column]
@@ -179,12 +173,20 @@ func addRow[Real Float](k, n int, a []Real, column int, B, c []Real) {
 	}
 }
 
-// sum_j a[j] b[j] in four partial sums: one alone would wait for itself at every addition.
+// C += A B. A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i*row+p*column], so the strides also describe a transposed A.
+// One row of C at a time: the Go compiler does not vectorize these loops, and two rows at a time were no faster.
+func addProduct[Real Float](m, k, n int, A []Real, row, column int, B, C []Real) {
+	for i := 0; i < m; i++ {
+		addRow(k, n, A[i*row:], column, B, C[i*n:(i+1)*n])
+	}
+}
+
+// sum_j a[j] b[j] in four partial sums: in a single sum, every addition would wait for the one before it.
 func dot[Real Float](a, b []Real) Real {
 	var sum, s0, s1, s2, s3 Real
 	j := 0
 	for b = b[:len(a)]; j+4 <= len(a); j += 4 {
-		a, b := a[j:j+4:j+4], b[j:j+4:j+4] // a capacity of its own makes a slice cheaper to cut
+		a, b := a[j:j+4:j+4], b[j:j+4:j+4] // with an explicit capacity, a slice is cheaper to cut
 		s0 += a[0] * b[0]
 		s1 += a[1] * b[1]
 		s2 += a[2] * b[2]
@@ -196,7 +198,7 @@ func dot[Real Float](a, b []Real) Real {
 	return sum + (s0 + s1) + (s2 + s3)
 }
 
-// b = alpha a.
+// b <- alpha a.
 func scale[Real Float](alpha Real, a, b []Real) {
 	b = b[:len(a)]
 	for i := range a {
@@ -204,7 +206,7 @@ func scale[Real Float](alpha Real, a, b []Real) {
 	}
 }
 
-// sum = the sum of the rows of A: (any, len(sum)).
+// sum <- the sum of the rows of A: (any, len(sum)).
 func sumRows[Real Float](A, sum []Real) {
 	for j := range sum {
 		sum[j] = 0
@@ -221,28 +223,30 @@ func sumRows[Real Float](A, sum []Real) {
 type layer[Real Float] struct {
 	inputs, outputs int    // m_{l-1}, m_l
 	W, b            []Real // (inputs, outputs), (outputs): views of theta
-	dW, db          []Real // as W and b: views of the gradient
+	dW, db          []Real // (inputs, outputs), (outputs): views of the gradient
 	f               activation[Real]
-	Z, A, delta     []Real // (B, outputs), with room for `capacity` rows
+	Z, A, delta     []Real // (capacity, outputs)
 }
 
 type mlp[Real Float] struct {
 	layers                 []*layer[Real]
-	loss                   loss[Real]
+	lossFunction           loss[Real]
 	l2                     float64
-	theta, start, gradient []Real // (n_parameters): as it is, as it was given, and of the last step
+	theta, start, gradient []Real // (n_parameters): now, at init, and of the last step
 
 	rows  int
 	x, y  []Real  // (rows, m_0), (rows, m_L)
 	order []int64 // row numbers
 
-	capacity int    // rows that the workspace has room for
+	capacity int    // rows that fit in the workspace
 	X, T     []Real // (capacity, m_0), (capacity, m_L): the rows of a minibatch
 }
 
-// theta: W_1 row by row, b_1, W_2, ...; f: one activation a layer.
-func newMLP[Real Float](sizes []int, f []activation[Real], of loss[Real], l2 float64, theta []Real) *mlp[Real] {
-	net := &mlp[Real]{loss: of, l2: l2, theta: theta}
+// Make a network without data. sizes: m_0 .. m_L; f: f_1 .. f_L; theta: W_1 row by row, b_1, W_2, ...
+func newMLP[Real Float](
+	sizes []int, f []activation[Real], lossFunction loss[Real], l2 float64, theta []Real,
+) *mlp[Real] {
+	net := &mlp[Real]{lossFunction: lossFunction, l2: l2, theta: theta}
 	net.start = append([]Real(nil), theta...)
 	net.gradient = make([]Real, len(theta))
 	at := 0
@@ -262,7 +266,7 @@ func (net *mlp[Real]) first() *layer[Real] { return net.layers[0] }
 
 func (net *mlp[Real]) last() *layer[Real] { return net.layers[len(net.layers)-1] }
 
-// Room for B rows: all that a step works in is made here.
+// Make room for B rows: the only allocation of X, T, Z, A and delta.
 func (net *mlp[Real]) reserve(B int) {
 	if B <= net.capacity {
 		return
@@ -276,8 +280,9 @@ func (net *mlp[Real]) reserve(B int) {
 
 func (net *mlp[Real]) reset() { copy(net.theta, net.start) }
 
-// ---- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l) ----
+// ---- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l) ----
 
+// Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L.
 func (net *mlp[Real]) forward(X []Real, B int) {
 	ABelow := X
 	for _, l := range net.layers {
@@ -287,42 +292,26 @@ func (net *mlp[Real]) forward(X []Real, B int) {
 		}
 		addProduct(B, l.inputs, m, ABelow, l.inputs, 1, l.W, l.Z)
 		for n := 0; n < B; n++ {
-			l.f.function(l.Z[n*m:(n+1)*m], l.A[n*m:(n+1)*m])
+			l.f.value(l.Z[n*m:(n+1)*m], l.A[n*m:(n+1)*m])
 		}
 		ABelow = l.A
 	}
 }
 
-// R over the rows that went forward.
-func (net *mlp[Real]) meanLoss(T []Real, B int) float64 {
-	last, loss, squares := net.last(), 0.0, 0.0
-	m := last.outputs
-	for n := 0; n < B; n++ {
-		at, end := n*m, (n+1)*m
-		loss += net.loss.value(last.Z[at:end], last.A[at:end], T[at:end])
-	}
-	for _, l := range net.layers {
-		for _, w := range l.W {
-			squares += float64(w) * float64(w)
-		}
-	}
-	return loss/float64(B) + net.l2/2*squares
-}
-
 // delta_L = dR/dZ_L.
 func (net *mlp[Real]) outputDelta(T []Real, B int) {
 	last := net.last()
-	size, scale := B*last.outputs, net.loss.slope/Real(B)
+	size, scale := B*last.outputs, net.lossFunction.derivative/Real(B)
 	Y, delta := last.A[:size], last.delta[:size]
 	for j := range delta {
 		delta[j] = scale * (Y[j] - T[j])
 	}
-	if net.loss.fuses == "" {
-		last.f.slope(Y, delta)
+	if net.lossFunction.fuses == "" {
+		last.f.derivative(Y, delta)
 	}
 }
 
-// The gradient; theta itself stays as the forward pass found it.
+// From delta_L down: the gradient, laid out as theta. theta does not change.
 func (net *mlp[Real]) backward(X []Real, B int) {
 	for at := len(net.layers) - 1; at >= 0; at-- {
 		l, ABelow := net.layers[at], X
@@ -341,7 +330,7 @@ func (net *mlp[Real]) backward(X []Real, B int) {
 	}
 }
 
-// delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l into the one below.
+// delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l to the layer below.
 func propagate[Real Float](l, below *layer[Real], B int) {
 	m, inputs := l.outputs, l.inputs
 	for n := 0; n < B; n++ {
@@ -350,9 +339,10 @@ func propagate[Real Float](l, below *layer[Real], B int) {
 			deltaBelow[i] = dot(delta, l.W[i*m:(i+1)*m])
 		}
 	}
-	below.f.slope(below.A[:B*inputs], below.delta[:B*inputs])
+	below.f.derivative(below.A[:B*inputs], below.delta[:B*inputs])
 }
 
+// theta <- theta - rate * gradient.
 func (net *mlp[Real]) update(rate Real) {
 	theta, gradient := net.theta, net.gradient[:len(net.theta)]
 	for i := range theta {
@@ -360,22 +350,39 @@ func (net *mlp[Real]) update(rate Real) {
 	}
 }
 
-// ---- What worker.go calls ----
+// R of the last forward pass.
+func (net *mlp[Real]) loss(T []Real, B int) float64 {
+	last, loss, squares := net.last(), 0.0, 0.0
+	m := last.outputs
+	for n := 0; n < B; n++ {
+		at, end := n*m, (n+1)*m
+		loss += net.lossFunction.value(last.Z[at:end], last.A[at:end], T[at:end])
+	}
+	for _, l := range net.layers {
+		for _, w := range l.W {
+			squares += float64(w) * float64(w)
+		}
+	}
+	return loss/float64(B) + net.l2/2*squares
+}
 
-// Outputs of rows [first, first + count), left in the last layer's A.
+// ---- The functions that worker.go calls, and the minibatch ----
+
+// Compute the outputs of rows [first, first + count) into A of the last layer.
 func (net *mlp[Real]) outputs(first, count int) {
 	net.forward(net.x[first*net.first().inputs:], count)
 }
 
+// Return R of rows [first, first + count), and compute its gradient.
 func (net *mlp[Real]) lossAndGradient(first, count int) float64 {
 	X, T := net.x[first*net.first().inputs:], net.y[first*net.last().outputs:]
 	net.forward(X, count)
 	net.outputDelta(T, count)
 	net.backward(X, count)
-	return net.meanLoss(T, count)
+	return net.loss(T, count)
 }
 
-// X and T of a minibatch: the rows that order[first .. first + B) names.
+// Copy the rows that order[first .. first + B) names into X and T.
 func (net *mlp[Real]) gather(first, B int) {
 	m0, mL := net.first().inputs, net.last().outputs
 	for n, row := range net.order[first : first+B] {
@@ -384,6 +391,7 @@ func (net *mlp[Real]) gather(first, B int) {
 	}
 }
 
+// Take one step for each minibatch of order[first .. first + count).
 func (net *mlp[Real]) train(first, count, batchSize int, rate float64) {
 	for at, end := first, first+count; at < end; at += batchSize {
 		B := batchSize
@@ -398,7 +406,7 @@ func (net *mlp[Real]) train(first, count, batchSize int, rate float64) {
 	}
 }
 
-// One repeat of the command `time`: what it adds to the checksum.
+// Do one pass of the command `time`; return its addend to the checksum.
 func (net *mlp[Real]) timedPass(operation string, first, count int) float64 {
 	if operation == "forward" {
 		net.outputs(first, count)

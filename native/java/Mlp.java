@@ -1,9 +1,9 @@
-// Mlp.java: the training step in float: activations, losses, forward, output delta, backward, update. The build makes
-// DoubleMlp of it by sed, as the JDK makes its buffers of one template: generics take no primitives.
-// Nothing here checks an argument or reads a clock; a step allocates nothing. Lower-case z, a, y, t are single rows.
+// Mlp.java: the network in float: activations, losses, forward, output delta, backward, update. Nothing here checks an
+// argument or reads a clock, and a step allocates nothing. Lower-case z, a, y, t are single rows. The build generates
+// DoubleMlp.java from this file with sed, because Java's generics take no primitive types.
 //
-// A matrix is an array of rows, each an array of its own. HotSpot vectorises a loop over rows, where all are read at
-// the same j; over one flat array, with an offset for each row, it cannot tell that what is written is not read again.
+// A matrix is an array of row arrays. HotSpot vectorizes a loop that reads and writes several rows at the same j. With
+// one flat array and an offset for each row, it does not: it cannot prove that the rows do not overlap.
 
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
@@ -12,7 +12,7 @@ import java.util.List;
 
 final class Mlp implements Model {
 
-  // ---- Activations: one row of m values a call, z = Z_l[n] and a = A_l[n]. ------------------------------------------
+  // ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]. ------------------------------------------------
 
   private static void identity(float[] z, float[] a) {
     System.arraycopy(z, 0, a, 0, a.length);
@@ -27,7 +27,7 @@ final class Mlp implements Model {
   }
 
   private static void relu(float[] z, float[] a) {
-    for (int j = 0; j < a.length; j++) a[j] = z[j] < 0 ? 0 : z[j]; // this way round, NaN stays NaN
+    for (int j = 0; j < a.length; j++) a[j] = z[j] < 0 ? 0 : z[j]; // in this order, NaN stays NaN
   }
 
   private static void softmax(float[] z, float[] a) {
@@ -43,37 +43,37 @@ final class Mlp implements Model {
     return top;
   }
 
-  // delta <- f'(z) delta, where a = f(z).
+  // Derivatives: delta <- f'(z) delta, computed from a = f(z).
 
-  private static void identitySlope(float[] a, float[] delta) {}
+  private static void identityDerivative(float[] a, float[] delta) {}
 
-  private static void sigmoidSlope(float[] a, float[] delta) {
+  private static void sigmoidDerivative(float[] a, float[] delta) {
     for (int j = 0; j < a.length; j++) delta[j] *= a[j] * (1 - a[j]);
   }
 
-  private static void tanhSlope(float[] a, float[] delta) {
+  private static void tanhDerivative(float[] a, float[] delta) {
     for (int j = 0; j < a.length; j++) delta[j] *= 1 - a[j] * a[j];
   }
 
-  private static void reluSlope(float[] a, float[] delta) {
+  private static void reluDerivative(float[] a, float[] delta) {
     for (int j = 0; j < a.length; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
   }
 
   private interface RowFunction {
-    void of(float[] from, float[] to);
+    void apply(float[] from, float[] to);
   }
 
-  // slope: null where only a loss that fuses it can use it.
-  record Activation(String name, RowFunction function, RowFunction slope) implements Named {}
+  // derivative: null where the activation needs a loss that fuses it.
+  record Activation(String name, RowFunction value, RowFunction derivative) implements Named {}
 
   static final List<Activation> ACTIVATIONS = List.of(
-      new Activation("identity", Mlp::identity, Mlp::identitySlope),
-      new Activation("sigmoid", Mlp::sigmoid, Mlp::sigmoidSlope),
-      new Activation("tanh", Mlp::tanh, Mlp::tanhSlope),
-      new Activation("relu", Mlp::relu, Mlp::reluSlope),
+      new Activation("identity", Mlp::identity, Mlp::identityDerivative),
+      new Activation("sigmoid", Mlp::sigmoid, Mlp::sigmoidDerivative),
+      new Activation("tanh", Mlp::tanh, Mlp::tanhDerivative),
+      new Activation("relu", Mlp::relu, Mlp::reluDerivative),
       new Activation("softmax", Mlp::softmax, null));
 
-  // ---- Losses: L of one row, z = Z_L[n], y = A_L[n] and t its targets. ----------------------------------------------
+  // ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t. -----------------------------------------
 
   private static double squaredError(float[] z, float[] y, float[] t) {
     double sum = 0;
@@ -85,7 +85,7 @@ final class Mlp implements Model {
     return squaredError(z, y, t) / 2;
   }
 
-  // -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+  // -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp.
   private static double softmaxCrossEntropy(float[] z, float[] y, float[] t) {
     final float top = largest(z);
     float sum = 0;
@@ -105,12 +105,12 @@ final class Mlp implements Model {
   }
 
   private interface RowLoss {
-    double of(float[] z, float[] y, float[] t);
+    double apply(float[] z, float[] y, float[] t);
   }
 
-  // fuses: the output activation that belongs to it; null: any elementwise one.
-  // slope: dL/dy, or where fused dL/dz, is this times y - t.
-  record Loss(String name, String fuses, RowLoss value, float slope) implements Named {}
+  // fuses: the only output activation it takes; null: it takes any elementwise one.
+  // derivative: c in dL/dy = c (y - t); where an activation is fused, in dL/dz = c (y - t).
+  record Loss(String name, String fuses, RowLoss value, float derivative) implements Named {}
 
   static final List<Loss> LOSSES = List.of(
       new Loss("squared_error", null, Mlp::squaredError, 2),
@@ -118,10 +118,10 @@ final class Mlp implements Model {
       new Loss("softmax_cross_entropy", "softmax", Mlp::softmaxCrossEntropy, 1),
       new Loss("sigmoid_cross_entropy", "sigmoid", Mlp::sigmoidCrossEntropy, 1));
 
-  // ---- The two products that a step is made of. ---------------------------------------------------------------------
+  // ---- The two products of a step. ----------------------------------------------------------------------------------
 
-  // Row i of C += four rows of B, from row p on. One row of C, not four as in other languages: C2 vectorises this loop,
-  // but not one with a second row of C in it, which would unroll beyond its limit.
+  // Row i of C += A[i][p .. p + 4) B[p .. p + 4). One row of C, not four as in other languages: C2 vectorizes this
+  // loop, but not one with a second row of C, because the unrolled loop would exceed its size limit.
   private static void addRows(float[][] A, boolean transposed, int i, int p, float[][] B, float[][] C) {
     final float a0 = at(A, transposed, i, p), a1 = at(A, transposed, i, p + 1);
     final float a2 = at(A, transposed, i, p + 2), a3 = at(A, transposed, i, p + 3);
@@ -137,7 +137,7 @@ final class Mlp implements Model {
     return transposed ? A[p][i] : A[i][p];
   }
 
-  // C += A B for A: (m, k), or (k, m) if it is to be read transposed, B: (k, n), C: (m, n).
+  // C += A B. A: (m, k), or (k, m) and read transposed; B: (k, n), C: (m, n).
   private static void addProduct(int m, int k, float[][] A, boolean transposed, float[][] B, float[][] C) {
     int p = 0;
     for (; p + 4 <= k; p += 4)
@@ -146,7 +146,7 @@ final class Mlp implements Model {
       for (int i = 0; i < m; i++) addRow(at(A, transposed, i, p), B[p], C[i]);
   }
 
-  // sum_j a[j] b[j] in eight partial sums: one alone would wait for itself at every addition.
+  // sum_j a[j] b[j] in eight partial sums: in a single sum, every addition would wait for the one before it.
   private static float dot(float[] a, float[] b) {
     float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0, sum = 0;
     int j = 0;
@@ -164,7 +164,12 @@ final class Mlp implements Model {
     return sum + s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
   }
 
-  // ---- The model and its workspace. ---------------------------------------------------------------------------------
+  // b <- alpha a.
+  private static void scale(float alpha, float[] a, float[] b) {
+    for (int j = 0; j < b.length; j++) b[j] = alpha * a[j];
+  }
+
+  // ---- The network and its workspace. -------------------------------------------------------------------------------
 
   private static final class Layer {
     final int inputs, outputs; // m_{l-1}, m_l
@@ -192,13 +197,14 @@ final class Mlp implements Model {
 
   private final Layer[] layers;
   private final Layer last;
-  private final Loss loss;
+  private final Loss lossFunction;
   private final double l2;
-  private final FloatBuffer start; // theta as it was given
+  private final FloatBuffer start; // theta at init
   private final float[][] x, y; // (rows, m_0), (rows, m_L)
-  private final int[] order;
-  private float[][] X, T; // (capacity, m_0), (capacity, m_L): those rows of x and y that a step works on
+  private final int[] order; // row numbers
+  private float[][] X, T; // (capacity, m_0), (capacity, m_L): references to the rows of x and y that a step uses
 
+  // Make a network with its data. theta: W_1 row by row, b_1, W_2, ...
   Mlp(Setup setup, ByteBuffer theta, ByteBuffer x, ByteBuffer y, int[] order) {
     layers = new Layer[setup.activations().size()];
     for (int l = 0; l < layers.length; l++) {
@@ -206,7 +212,7 @@ final class Mlp implements Model {
       layers[l] = new Layer(setup.sizes()[l], setup.sizes()[l + 1], f);
     }
     last = layers[layers.length - 1];
-    loss = Named.find(LOSSES, setup.loss());
+    lossFunction = Named.find(LOSSES, setup.loss());
     l2 = setup.l2();
     start = theta.asFloatBuffer();
     reset();
@@ -218,6 +224,7 @@ final class Mlp implements Model {
     reserve(1);
   }
 
+  // Make room for `rows` rows: the only allocation of X, T, Z, A and delta.
   public void reserve(int rows) {
     if (X != null && rows <= X.length) return;
     for (Layer layer : layers) layer.reserve(rows);
@@ -261,49 +268,31 @@ final class Mlp implements Model {
     write(last.A, count, to.asFloatBuffer());
   }
 
-  // ---- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ----------------------------
+  // ---- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ------------------------------
 
+  // Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L.
   private void forward(int B) {
     float[][] A_below = X;
     for (Layer layer : layers) {
       final float[][] Z = layer.Z, A = layer.A;
       for (int n = 0; n < B; n++) System.arraycopy(layer.b, 0, Z[n], 0, layer.outputs);
       addProduct(B, layer.inputs, A_below, false, layer.W, Z);
-      for (int n = 0; n < B; n++) layer.f.function.of(Z[n], A[n]);
+      for (int n = 0; n < B; n++) layer.f.value.apply(Z[n], A[n]);
       A_below = A;
     }
   }
 
-  // R over the rows that went forward.
-  private double meanLoss(int B) {
-    double sum = 0, squares = 0;
-    for (int n = 0; n < B; n++) sum += loss.value.of(last.Z[n], last.A[n], T[n]);
-    for (Layer layer : layers)
-      for (float[] row : layer.W)
-        for (float w : row) squares += (double) w * w;
-    return sum / B + l2 / 2 * squares;
-  }
-
   // delta_L = dR/dZ_L.
   private void outputDelta(int B) {
-    final float scale = loss.slope / B;
+    final float scale = lossFunction.derivative / B;
     for (int n = 0; n < B; n++) {
       final float[] y = last.A[n], t = T[n], delta = last.delta[n];
       for (int j = 0; j < delta.length; j++) delta[j] = scale * (y[j] - t[j]);
-      if (loss.fuses == null) last.f.slope.of(y, delta);
+      if (lossFunction.fuses == null) last.f.derivative.apply(y, delta);
     }
   }
 
-  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
-  private static void propagate(Layer layer, Layer below, int B) {
-    for (int n = 0; n < B; n++) {
-      final float[] delta = layer.delta[n], delta_below = below.delta[n];
-      for (int i = 0; i < delta_below.length; i++) delta_below[i] = dot(delta, layer.W[i]);
-      below.f.slope.of(below.A[n], delta_below);
-    }
-  }
-
-  // dW and db of every layer; W and b stay as the forward pass found them.
+  // From delta_L down: dW and db of every layer. W and b do not change.
   private void backward(int B) {
     final float l2 = (float) this.l2;
     for (int l = layers.length - 1; l >= 0; l--) {
@@ -321,10 +310,16 @@ final class Mlp implements Model {
     }
   }
 
-  private static void scale(float factor, float[] from, float[] to) {
-    for (int j = 0; j < to.length; j++) to[j] = factor * from[j];
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer to the one below.
+  private static void propagate(Layer layer, Layer below, int B) {
+    for (int n = 0; n < B; n++) {
+      final float[] delta = layer.delta[n], delta_below = below.delta[n];
+      for (int i = 0; i < delta_below.length; i++) delta_below[i] = dot(delta, layer.W[i]);
+      below.f.derivative.apply(below.A[n], delta_below);
+    }
   }
 
+  // theta <- theta - rate * gradient.
   private void update(float rate) {
     for (Layer layer : layers) {
       for (int i = 0; i < layer.inputs; i++) addRow(-rate, layer.dW[i], layer.W[i]);
@@ -332,24 +327,35 @@ final class Mlp implements Model {
     }
   }
 
-  // ---- What the worker calls. ---------------------------------------------------------------------------------------
+  // R of the last forward pass.
+  private double loss(int B) {
+    double loss = 0, squares = 0;
+    for (int n = 0; n < B; n++) loss += lossFunction.value.apply(last.Z[n], last.A[n], T[n]);
+    for (Layer layer : layers)
+      for (float[] row : layer.W)
+        for (float w : row) squares += (double) w * w;
+    return loss / B + l2 / 2 * squares;
+  }
 
-  // Outputs of rows [first, first + count), left in the last layer's A.
+  // ---- The functions that Worker calls, and the minibatch. ----------------------------------------------------------
+
+  // Compute the outputs of rows [first, first + count) into A of the last layer.
   public void outputs(int first, int count) {
     System.arraycopy(x, first, X, 0, count);
     forward(count);
   }
 
+  // Return R of rows [first, first + count), and compute its gradient.
   public double lossAndGradient(int first, int count) {
     System.arraycopy(x, first, X, 0, count);
     System.arraycopy(y, first, T, 0, count);
     forward(count);
     outputDelta(count);
     backward(count);
-    return meanLoss(count);
+    return loss(count);
   }
 
-  // X and T of a minibatch: the rows that order[first .. first + B) names.
+  // Set X and T to the rows that order[first .. first + B) names.
   private void gather(int first, int B) {
     for (int n = 0; n < B; n++) {
       final int row = order[first + n];
@@ -358,6 +364,7 @@ final class Mlp implements Model {
     }
   }
 
+  // Take one step for each minibatch of order[first .. first + count).
   public void train(int first, int count, int batchSize, double rate) {
     final int end = first + count;
     for (int at = first; at < end; at += batchSize) {
@@ -370,7 +377,7 @@ final class Mlp implements Model {
     }
   }
 
-  // One pass of `time`: what it adds to the checksum.
+  // Do one pass of the command `time`; return its addend to the checksum.
   public double timedPass(boolean forward, int first, int count) {
     if (forward) {
       outputs(first, count);

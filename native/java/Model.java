@@ -1,9 +1,9 @@
-// Model.java: what Mlp and DoubleMlp have in common for the worker, and tables with a name in each row.
+// Model.java: the interface of Mlp and DoubleMlp to the worker, and the lookup of a row by name in their tables.
 
 import java.nio.ByteBuffer;
 import java.util.List;
 
-// A network with its parameters and data. Arguments have been checked; `reserve` comes before work on more rows.
+// A network with its parameters and data. The worker checks arguments, and calls `reserve` before work on more rows.
 interface Model {
   void reserve(int rows);
 
@@ -17,7 +17,7 @@ interface Model {
 
   void reset();
 
-  // Into a buffer of the right size and byte order: theta; the last gradient; the last outputs, (count, m_L).
+  // Write theta, the last gradient, or the last outputs, (count, m_L). The buffer has their size and byte order.
 
   void writeTheta(ByteBuffer to);
 
@@ -28,7 +28,7 @@ interface Model {
   interface Named {
     String name();
 
-    // The row of a name; null where there is none.
+    // Return the row with this name, or null.
     static <T extends Named> T find(List<T> table, String name) {
       return table.stream().filter(row -> row.name().equals(name)).findFirst().orElse(null);
     }

@@ -1,4 +1,4 @@
-// Refusal.java: what is answered to a command that cannot be done.
+// Refusal.java: the error reply to a command that cannot be carried out.
 
 import java.util.regex.Pattern;
 
@@ -20,7 +20,7 @@ final class Refusal extends RuntimeException {
     return new Refusal("unsupported", message);
   }
 
-  // NaN for what is no number; Java's own parser takes 1d and 0x1p3 too.
+  // Parse a number; return NaN for other words. Double.parseDouble alone would also accept 1d and 0x1p3.
   static double number(String word) {
     return NUMBER.matcher(word).matches() ? Double.parseDouble(word) : Double.NaN;
   }

@@ -1,4 +1,4 @@
-// Setup.java: what WORKDIR holds: network.txt, read and checked, and files of raw numbers. Computes nothing.
+// Setup.java: the files of WORKDIR: network.txt, parsed and checked, and arrays of raw numbers.
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -13,16 +13,16 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-// sizes: m_0 .. m_L; activations: one a layer, the output's included; order: how many entries it has.
+// The contents of network.txt. sizes: m_0 .. m_L; activations: f_1 .. f_L; order: the number of its entries.
 record Setup(int[] sizes, List<String> activations, String loss, double l2, boolean isDouble, int rows, int order) {
 
   static Setup read(Path workdir) throws IOException {
     final Lines lines = Lines.read(workdir);
     final int[] sizes = lines.words("sizes").stream().mapToInt(word -> positive("sizes", word)).toArray();
-    if (sizes.length < 2) throw bad("sizes", lines.words("sizes"), "needs two numbers or more");
+    if (sizes.length < 2) throw bad("sizes", lines.words("sizes"), "must be at least 2 numbers");
     final Setup setup = new Setup(sizes, lines.activations(sizes.length - 2), lines.word("loss"), l2(lines.word("l2")),
         isDouble(lines.word("dtype")), positive("rows", lines.word("rows")), positive("order", lines.word("order")));
-    positive("threads", lines.word("threads")); // one of them is enough
+    positive("threads", lines.word("threads")); // checked, then ignored: the network uses one thread
     setup.checkFunctions();
     return setup;
   }
@@ -50,18 +50,18 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
     }
   }
 
-  // `items` numbers of `width` bytes, which must be all that is in the file.
+  // Read a file that holds exactly `items` numbers of `width` bytes.
   static ByteBuffer readArray(Path workdir, String name, long items, int width) throws IOException {
     if (items > Integer.MAX_VALUE / width)
-      throw Refusal.unsupported(name + ": an array of " + items + " numbers is beyond Java's");
-    final long wanted = items * width, got;
+      throw Refusal.unsupported(name + ": " + items + " numbers do not fit in a Java array");
+    final long expected = items * width, got;
     final Path file = workdir.resolve(name);
     try {
       got = Files.size(file);
     } catch (NoSuchFileException missing) {
-      throw new Refusal(name + " is missing: wanted " + wanted + " bytes");
+      throw new Refusal(name + " is missing: must have " + expected + " bytes");
     }
-    if (got != wanted) throw new Refusal(name + " has " + got + " bytes: wanted " + wanted);
+    if (got != expected) throw new Refusal(name + " has " + got + " bytes: must be " + expected);
     return ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
   }
 
@@ -77,18 +77,18 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
     return order;
   }
 
-  // The tables of both dtypes have the same names.
+  // Check the names against the tables of Mlp; those of DoubleMlp have the same names.
   private void checkFunctions() {
-    final Mlp.Loss known = Model.Named.find(Mlp.LOSSES, loss);
-    if (known == null) throw Refusal.unsupported("no loss '" + loss + "'");
+    final Mlp.Loss lossFunction = Model.Named.find(Mlp.LOSSES, loss);
+    if (lossFunction == null) throw Refusal.unsupported("no loss '" + loss + "'");
     final int last = activations.size() - 1;
     for (int l = 0; l <= last; l++) {
       final String name = activations.get(l);
-      final boolean fuses = known.fuses() != null && l == last;
-      if (fuses && !name.equals(known.fuses()))
-        throw new Refusal("output_activation " + name + ": " + loss + " fuses " + known.fuses());
+      final boolean fuses = lossFunction.fuses() != null && l == last;
+      if (fuses && !name.equals(lossFunction.fuses()))
+        throw new Refusal("network.txt: output_activation = " + name + ": " + loss + " fuses " + lossFunction.fuses());
       final Mlp.Activation f = Model.Named.find(Mlp.ACTIVATIONS, name);
-      if (f == null || (!fuses && f.slope() == null))
+      if (f == null || (!fuses && f.derivative() == null))
         throw Refusal.unsupported("no activation '" + name + "' for layer " + (l + 1));
     }
   }
@@ -98,15 +98,15 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
       final int value = Integer.parseInt(word);
       if (value >= 1) return value;
     } catch (NumberFormatException tooLargeOrNone) {
-      // told below
+      // reported below
     }
-    throw bad(key, word, "must be a whole number from 1 to " + Integer.MAX_VALUE);
+    throw bad(key, word, "must be an integer from 1 to " + Integer.MAX_VALUE);
   }
 
   private static double l2(String word) {
     final double value = Refusal.number(word);
     if (value >= 0 && value < Double.POSITIVE_INFINITY) return value;
-    throw bad("l2", word, "must be finite, 0 or more");
+    throw bad("l2", word, "must be finite, at least 0");
   }
 
   private static boolean isDouble(String dtype) {
@@ -118,7 +118,7 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
     return new Refusal("network.txt: " + key + " = " + value + ": " + rule);
   }
 
-  // network.txt: a key and its words a line.
+  // The lines of network.txt: from each key to the words after it.
   private record Lines(Map<String, List<String>> byKey) {
 
     static Lines read(Path workdir) throws IOException {
@@ -131,7 +131,7 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
       } catch (NoSuchFileException missing) {
         throw new Refusal("network.txt is missing");
       } catch (CharacterCodingException wrong) {
-        throw new Refusal("network.txt is no UTF-8");
+        throw new Refusal("network.txt is not UTF-8");
       }
       return new Lines(byKey);
     }
@@ -148,10 +148,10 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
       return words.get(0);
     }
 
-    // One a layer, from the hidden ones and the output's.
+    // Return f_1 .. f_L: the activations of the hidden layers, then the output activation.
     List<String> activations(int hidden) {
       final List<String> names = new ArrayList<>(words("activations"));
-      if (names.size() != hidden) throw bad("activations", names, "must be " + hidden + ", one a hidden layer");
+      if (names.size() != hidden) throw bad("activations", names, "must be " + hidden + " names, one a hidden layer");
       names.add(word("output_activation"));
       return names;
     }

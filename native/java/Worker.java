@@ -1,5 +1,5 @@
-// Worker.java: the protocol: commands from stdin, replies to stdout, the clock. Nothing of the mathematics, which is in
-// Mlp.java, nor of how files are read: Setup.java.
+// Worker.java: the worker protocol: commands from stdin, replies to stdout, the clock. Setup.java reads the files,
+// Mlp.java has the network.
 
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
@@ -22,7 +22,7 @@ final class Worker {
     String answer(String[] words) throws IOException;
   }
 
-  // usage: the command's words, one for each that must come.
+  // usage: the name of the command, then one word for each argument.
   private record Row(String usage, Command command) {}
 
   private final Path workdir;
@@ -46,7 +46,7 @@ final class Worker {
 
   public static void main(String[] words) throws IOException {
     final PrintStream replies = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
-    System.setOut(System.err); // a stray print is no reply
+    System.setOut(System.err); // so that a stray print is not taken for a reply
     if (words.length != 1) {
       System.err.println("usage: java Worker WORKDIR");
       System.exit(2);
@@ -95,7 +95,7 @@ final class Worker {
     return fields("protocol", "1", "name", "java", "language", "Java",
         "compiler", System.getProperty("java.vm.name") + " " + System.getProperty("java.runtime.version"),
         "flags", String.join(" ", ManagementFactory.getRuntimeMXBean().getInputArguments()),
-        "activations", Mlp.ACTIVATIONS.stream().filter(f -> f.slope() != null).map(Model.Named::name)
+        "activations", Mlp.ACTIVATIONS.stream().filter(f -> f.derivative() != null).map(Model.Named::name)
             .collect(Collectors.joining(",")),
         "losses", Mlp.LOSSES.stream().map(Model.Named::name).collect(Collectors.joining(",")),
         "arithmetic", "native", "deterministic", "yes", "clock", "System.nanoTime");
@@ -135,7 +135,7 @@ final class Worker {
     final int batchSize = (int) Math.min(atLeastOne("BATCH", words[3]), count);
     final double rate = Refusal.number(words[4]);
     if (!(rate > 0 && rate < Double.POSITIVE_INFINITY))
-      throw new Refusal("RATE = " + words[4] + ": must be a number, finite and above 0");
+      throw new Refusal("RATE = " + words[4] + ": must be finite and above 0");
     model.reserve(batchSize);
     final long start = System.nanoTime();
     model.train(first, count, batchSize, rate);
@@ -145,7 +145,7 @@ final class Worker {
   private String time(String[] words) {
     final boolean forward = words[1].equals("forward");
     if (!forward && !words[1].equals("gradient"))
-      throw new Refusal("'" + words[1] + "': what is timed is forward or gradient");
+      throw new Refusal("'" + words[1] + "': must be forward or gradient");
     final int first = first(words[2], words[3], false), count = count(words[3]);
     final long repeats = atLeastOne("REPEATS", words[4]), places = setup.rows() - count + 1;
     model.reserve(count);
@@ -169,13 +169,13 @@ final class Worker {
     return "";
   }
 
-  // ---- What the commands share. -------------------------------------------------------------------------------------
+  // ---- Checks and replies that several commands share. --------------------------------------------------------------
 
   private void needModel() {
     if (model == null) throw new Refusal("no network yet: init comes first");
   }
 
-  // FIRST, where [FIRST, FIRST+COUNT) lies within the rows or the entries of order; COUNT is at least 1.
+  // Return FIRST, after a check that COUNT >= 1 and that [FIRST, FIRST+COUNT) lies within the rows or entries of order.
   private int first(String first, String count, boolean ofOrder) {
     needModel();
     final long from = whole("FIRST", first), length = atLeastOne("COUNT", count);
@@ -187,7 +187,7 @@ final class Worker {
   }
 
   private static int count(String word) {
-    return Integer.parseInt(word); // `first` has checked it
+    return Integer.parseInt(word); // `first` checked it
   }
 
   private static long atLeastOne(String what, String word) {
@@ -200,7 +200,7 @@ final class Worker {
     try {
       return Long.parseLong(word);
     } catch (NumberFormatException error) {
-      throw new Refusal(what + " = " + word + ": must be a whole number");
+      throw new Refusal(what + " = " + word + ": must be an integer");
     }
   }
 

@@ -1,11 +1,11 @@
-// mlp.mjs: the training step: activations, losses, forward, output delta, backward, update; one source for both dtypes.
-// Nothing here checks an argument or reads a clock; a step allocates nothing. z, a, delta, y, t are single rows of m
-// values that start at an offset `at`: a view of each row (subarray) would be an object made in every step.
+// mlp.mjs: the network for both dtypes: activations, losses, forward, output delta, backward, update. Nothing here
+// checks an argument or reads a clock, and a step allocates nothing. z, a, delta, y, t are single rows of m numbers at
+// an offset `at` of their array: a view of each row (subarray) would be a new object in every step.
 //
-// Arrays hold the network's dtype, arithmetic is JavaScript's own: in double, rounded where an element is stored. With
-// Math.fround around each operation it would be float32 throughout; on wine-deep that takes a sixth longer.
+// Arrays have the network's dtype. Arithmetic is in double, and each result is rounded when it is stored in an array.
+// Math.fround around each operation would make the arithmetic float32; on wine-deep, a step would take a sixth longer.
 
-// ---- Activations: a = f(z). -----------------------------------------------------------------------------------------
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]. --------------------------------------------------
 
 function identity(m, z, a, at) {
   for (let j = at; j < at + m; j++) a[j] = z[j];
@@ -20,7 +20,7 @@ function tanh(m, z, a, at) {
 }
 
 function relu(m, z, a, at) {
-  for (let j = at; j < at + m; j++) a[j] = z[j] < 0 ? 0 : z[j]; // this way round, NaN stays NaN
+  for (let j = at; j < at + m; j++) a[j] = z[j] < 0 ? 0 : z[j]; // in this order, NaN stays NaN
 }
 
 function softmax(m, z, a, at) {
@@ -36,32 +36,32 @@ function largest(m, z, at) {
   return top;
 }
 
-// delta <- f'(z) delta, where a = f(z).
+// Derivatives: delta <- f'(z) delta, computed from a = f(z).
 
-function identitySlope() {}
+function identityDerivative() {}
 
-function sigmoidSlope(m, a, delta) {
+function sigmoidDerivative(m, a, delta) {
   for (let j = 0; j < m; j++) delta[j] *= a[j] * (1 - a[j]);
 }
 
-function tanhSlope(m, a, delta) {
+function tanhDerivative(m, a, delta) {
   for (let j = 0; j < m; j++) delta[j] *= 1 - a[j] * a[j];
 }
 
-function reluSlope(m, a, delta) {
+function reluDerivative(m, a, delta) {
   for (let j = 0; j < m; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
 }
 
-// slope: null where only a loss that fuses it can use it.
+// derivative: null where the activation needs a loss that fuses it.
 export const activations = new Map([
-  ["identity", { apply: identity, slope: identitySlope }],
-  ["sigmoid", { apply: sigmoid, slope: sigmoidSlope }],
-  ["tanh", { apply: tanh, slope: tanhSlope }],
-  ["relu", { apply: relu, slope: reluSlope }],
-  ["softmax", { apply: softmax, slope: null }],
+  ["identity", { value: identity, derivative: identityDerivative }],
+  ["sigmoid", { value: sigmoid, derivative: sigmoidDerivative }],
+  ["tanh", { value: tanh, derivative: tanhDerivative }],
+  ["relu", { value: relu, derivative: reluDerivative }],
+  ["softmax", { value: softmax, derivative: null }],
 ]);
 
-// ---- Losses: L of one row, its targets in t. ------------------------------------------------------------------------
+// ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] at `at` and the targets t at `atT`. --------------------------
 
 function squaredError(m, z, y, t, at, atT) {
   let sum = 0;
@@ -73,7 +73,7 @@ function halfSquaredError(m, z, y, t, at, atT) {
   return squaredError(m, z, y, t, at, atT) / 2;
 }
 
-// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp.
 function softmaxCrossEntropy(m, z, y, t, at, atT) {
   const top = largest(m, z, at);
   let sum = 0, loss = 0;
@@ -93,52 +93,52 @@ function sigmoidCrossEntropy(m, z, y, t, at, atT) {
   return loss;
 }
 
-// fuses: the output activation that belongs to it; null: any elementwise one.
-// slope: dL/dy, or where fused dL/dz, is this times y - t.
+// fuses: the only output activation it takes; null: it takes any elementwise one.
+// derivative: c in dL/dy = c (y - t); where an activation is fused, in dL/dz = c (y - t).
 export const losses = new Map([
-  ["squared_error", { fuses: null, value: squaredError, slope: 2 }],
-  ["half_squared_error", { fuses: null, value: halfSquaredError, slope: 1 }],
-  ["softmax_cross_entropy", { fuses: "softmax", value: softmaxCrossEntropy, slope: 1 }],
-  ["sigmoid_cross_entropy", { fuses: "sigmoid", value: sigmoidCrossEntropy, slope: 1 }],
+  ["squared_error", { fuses: null, value: squaredError, derivative: 2 }],
+  ["half_squared_error", { fuses: null, value: halfSquaredError, derivative: 1 }],
+  ["softmax_cross_entropy", { fuses: "softmax", value: softmaxCrossEntropy, derivative: 1 }],
+  ["sigmoid_cross_entropy", { fuses: "sigmoid", value: sigmoidCrossEntropy, derivative: 1 }],
 ]);
 
-// ---- The two products that a step is made of. -----------------------------------------------------------------------
+// ---- The two products of a step. ------------------------------------------------------------------------------------
 
-// Four elements a turn, here and below: V8 vectorises nothing, and looks anew in each turn of a loop what kind of array
-// it has, where and how long.
+// These loops process four elements per iteration: V8 does not vectorize, and checks the type, address and length of
+// each array in every iteration.
 
-// b[to + j] <- factor a[from + j]
-function setScaled(m, factor, a, from, b, to) {
+// b[to + j] <- alpha a[from + j].
+function scale(m, alpha, a, from, b, to) {
   let j = 0;
   for (; j + 4 <= m; j += 4) {
-    b[to + j] = factor * a[from + j];
-    b[to + j + 1] = factor * a[from + j + 1];
-    b[to + j + 2] = factor * a[from + j + 2];
-    b[to + j + 3] = factor * a[from + j + 3];
+    b[to + j] = alpha * a[from + j];
+    b[to + j + 1] = alpha * a[from + j + 1];
+    b[to + j + 2] = alpha * a[from + j + 2];
+    b[to + j + 3] = alpha * a[from + j + 3];
   }
-  for (; j < m; j++) b[to + j] = factor * a[from + j];
+  for (; j < m; j++) b[to + j] = alpha * a[from + j];
 }
 
-// b[to + j] <- b[to + j] + factor a[from + j]
-function addScaled(m, factor, a, from, b, to) {
+// b[to + j] <- b[to + j] + alpha a[from + j].
+function addScaled(m, alpha, a, from, b, to) {
   let j = 0;
   for (; j + 4 <= m; j += 4) {
-    b[to + j] += factor * a[from + j];
-    b[to + j + 1] += factor * a[from + j + 1];
-    b[to + j + 2] += factor * a[from + j + 2];
-    b[to + j + 3] += factor * a[from + j + 3];
+    b[to + j] += alpha * a[from + j];
+    b[to + j + 1] += alpha * a[from + j + 1];
+    b[to + j + 2] += alpha * a[from + j + 2];
+    b[to + j + 3] += alpha * a[from + j + 3];
   }
-  for (; j < m; j++) b[to + j] += factor * a[from + j];
+  for (; j < m; j++) b[to + j] += alpha * a[from + j];
 }
 
-// Four rows of B, from b on, added to the row of C at c; A holds their factors at a, `column` apart.
+// Add a multiple of each of four rows of B, from b on, to the row of C at c. A has the factors at a, `column` apart.
 function addFourToOne(n, A, a, column, B, b, C, c) {
   const a0 = A[a], a1 = A[a + column], a2 = A[a + 2 * column], a3 = A[a + 3 * column];
   const b1 = b + n, b2 = b + 2 * n, b3 = b + 3 * n;
   for (let j = 0; j < n; j++) C[c + j] += a0 * B[b + j] + a1 * B[b1 + j] + a2 * B[b2 + j] + a3 * B[b3 + j];
 }
 
-// The same for two rows of C, where C takes four: more gain nothing here.
+// The same for two rows of C. More rows at a time, such as the four of C's mlp_kernel.h, are no faster here.
 function addFourToTwo(n, A, a, row, column, B, b, C, c) {
   const a0 = A[a], a1 = A[a + column], a2 = A[a + 2 * column], a3 = A[a + 3 * column];
   a += row;
@@ -151,7 +151,7 @@ function addFourToTwo(n, A, a, row, column, B, b, C, c) {
   }
 }
 
-// One row of B, at b, added to four rows of C.
+// Add a multiple of one row of B, at b, to each of four rows of C.
 function addOneToFour(n, A, a, row, B, b, C, c) {
   const a0 = A[a], a1 = A[a + row], a2 = A[a + 2 * row], a3 = A[a + 3 * row];
   const c1 = c + n, c2 = c + 2 * n, c3 = c + 3 * n;
@@ -164,7 +164,7 @@ function addOneToFour(n, A, a, row, B, b, C, c) {
   }
 }
 
-// C += A B for A: (m, k), B: (k, n), C: (m, n), from a, b, c on. A's strides let the same loops read it transposed.
+// C += A B. A: (m, k), B: (k, n), C: (m, n), from a, b, c on. The strides `row`, `column` also describe a transposed A.
 function addProduct(m, k, n, A, a, row, column, B, b, C, c) {
   let p = 0;
   for (; p + 4 <= k; p += 4, a += 4 * column, b += 4 * n) {
@@ -179,15 +179,15 @@ function addProduct(m, k, n, A, a, row, column, B, b, C, c) {
   }
 }
 
-// sum_j a[from + j] b[at + j]
+// sum_j a[from + j] b[at + j].
 function dot(m, a, from, b, at) {
   let sum = 0;
   for (let j = 0; j < m; j++) sum += a[from + j] * b[at + j];
   return sum;
 }
 
-// Into out[to .. to + 4), the dot products of one row of m values with four that follow each other: as many sums that
-// do not wait for each other, and each a[j] read once for all.
+// Write the dot products of one row of m numbers with four consecutive rows of b to out[to .. to + 4). The four sums do
+// not wait for each other, and each a[j] is read once for all of them.
 function dotFour(m, a, from, b, at, out, to) {
   const at1 = at + m, at2 = at + 2 * m, at3 = at + 3 * m;
   let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
@@ -204,7 +204,7 @@ function dotFour(m, a, from, b, at, out, to) {
   out[to + 3] = s3;
 }
 
-// C = A B^T for A: (m, k), B: (n, k) from b on, C: (m, n).
+// C = A B^T. A: (m, k), B: (n, k) from b on, C: (m, n).
 function productWithTransposed(m, k, n, A, B, b, C) {
   for (let i = 0; i < m; i++) {
     let j = 0;
@@ -213,21 +213,22 @@ function productWithTransposed(m, k, n, A, B, b, C) {
   }
 }
 
-// ---- The model. A step works on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). -----------------
+// ---- The network and its workspace. ---------------------------------------------------------------------------------
 
 export class Mlp {
-  // theta, x, y: of the network's dtype, Float32Array or Float64Array; order: Int32Array. It keeps them.
+  // Make a network with its data, which it keeps without a copy. theta: W_1 row by row, b_1, W_2, ...; theta, x, y:
+  // Float32Array or Float64Array, according to the dtype; order: Int32Array.
   constructor({ sizes, activations: names, loss, l2 }, theta, x, y, order) {
     this.Real = theta.constructor;
     let at = 0;
     this.layers = names.map((name, l) => {
       const [inputs, outputs] = [sizes[l], sizes[l + 1]]; // m_{l-1}, m_l
-      const W = at, b = W + inputs * outputs; // where W_l and b_l start in theta
+      const W = at, b = W + inputs * outputs; // the places of W_l and b_l in theta
       at = b + outputs;
       return { inputs, outputs, W, b, f: activations.get(name), Z: null, A: null, delta: null };
     });
     this.last = this.layers.at(-1);
-    this.loss = losses.get(loss);
+    this.lossFunction = losses.get(loss);
     this.l2 = l2;
     this.start = theta;
     this.theta = theta.slice();
@@ -236,7 +237,7 @@ export class Mlp {
     this.reserve(1);
   }
 
-  // Room for a batch of that many rows.
+  // Make room for `rows` rows: the only allocation of X, T, Z, A and delta.
   reserve(rows) {
     if (rows <= this.capacity) return;
     const room = (width) => new this.Real(rows * width);
@@ -251,49 +252,37 @@ export class Mlp {
     this.theta.set(this.start);
   }
 
-  // X starts at atX of its array, and below T at atT: rows of the data are worked on where they lie.
+  // ---- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ------------------------------
+  // X and T start at the offsets atX and atT of their arrays, so that rows of the data are used without a copy.
+
+  // Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L.
   forward(X, atX, B) {
     const theta = this.theta;
     let A_below = X, at = atX;
     for (const { inputs, outputs: m, W, b, f, Z, A } of this.layers) {
       for (let n = 0; n < B; n++) for (let j = 0; j < m; j++) Z[n * m + j] = theta[b + j];
       addProduct(B, inputs, m, A_below, at, inputs, 1, theta, W, Z, 0);
-      for (let n = 0; n < B; n++) f.apply(m, Z, A, n * m);
+      for (let n = 0; n < B; n++) f.value(m, Z, A, n * m);
       A_below = A;
       at = 0;
     }
   }
 
-  // R over the rows that went forward.
-  meanLoss(T, atT, B) {
-    const { outputs: m, Z, A: Y } = this.last, theta = this.theta;
-    let sum = 0, squares = 0;
-    for (let n = 0; n < B; n++) sum += this.loss.value(m, Z, Y, T, n * m, atT + n * m);
-    for (const { W, b } of this.layers) for (let i = W; i < b; i++) squares += theta[i] * theta[i];
-    return sum / B + (this.l2 / 2) * squares;
-  }
-
   // delta_L = dR/dZ_L.
   outputDelta(T, atT, B) {
-    const { outputs, f, A: Y, delta } = this.last, size = B * outputs, scale = this.loss.slope / B;
+    const { outputs, f, A: Y, delta } = this.last, size = B * outputs, scale = this.lossFunction.derivative / B;
     for (let j = 0; j < size; j++) delta[j] = scale * (Y[j] - T[atT + j]);
-    if (this.loss.fuses === null) f.slope(size, Y, delta);
+    if (this.lossFunction.fuses === null) f.derivative(size, Y, delta);
   }
 
-  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
-  propagate({ inputs, outputs: m, W, delta }, below, B) {
-    productWithTransposed(B, m, inputs, delta, this.theta, W, below.delta);
-    below.f.slope(B * inputs, below.A, below.delta);
-  }
-
-  // The gradient; theta stays as the forward pass found it.
+  // From delta_L down: the gradient, laid out as theta. theta does not change.
   backward(X, atX, B) {
     const { layers, theta, gradient, l2 } = this;
     for (let l = layers.length - 1; l >= 0; l--) {
       const { inputs, outputs: m, W, b, delta } = layers[l];
       const A_below = l > 0 ? layers[l - 1].A : X, at = l > 0 ? 0 : atX;
 
-      setScaled(b - W, l2, theta, W, gradient, W); // dW
+      scale(b - W, l2, theta, W, gradient, W); // dW
       addProduct(inputs, B, m, A_below, at, 1, inputs, delta, 0, gradient, W);
 
       gradient.fill(0, b, b + m); // db
@@ -303,26 +292,43 @@ export class Mlp {
     }
   }
 
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer to the one below.
+  propagate({ inputs, outputs: m, W, delta }, below, B) {
+    productWithTransposed(B, m, inputs, delta, this.theta, W, below.delta);
+    below.f.derivative(B * inputs, below.A, below.delta);
+  }
+
+  // theta <- theta - rate * gradient.
   update(rate) {
     addScaled(this.theta.length, -rate, this.gradient, 0, this.theta, 0);
   }
 
-  // ---- What the worker calls. -------------------------------------------------------------------------------------
+  // R of the last forward pass.
+  loss(T, atT, B) {
+    const { outputs: m, Z, A: Y } = this.last, theta = this.theta;
+    let loss = 0, squares = 0;
+    for (let n = 0; n < B; n++) loss += this.lossFunction.value(m, Z, Y, T, n * m, atT + n * m);
+    for (const { W, b } of this.layers) for (let i = W; i < b; i++) squares += theta[i] * theta[i];
+    return loss / B + (this.l2 / 2) * squares;
+  }
 
-  // Outputs of rows [first, first + count), left in the last layer's A.
+  // ---- The functions that worker.mjs calls, and the minibatch. ------------------------------------------------------
+
+  // Compute the outputs of rows [first, first + count) into A of the last layer.
   outputs(first, count) {
     this.forward(this.x, first * this.layers[0].inputs, count);
   }
 
+  // Return R of rows [first, first + count), and compute its gradient.
   lossAndGradient(first, count) {
     const atX = first * this.layers[0].inputs, atT = first * this.last.outputs;
     this.forward(this.x, atX, count);
     this.outputDelta(this.y, atT, count);
     this.backward(this.x, atX, count);
-    return this.meanLoss(this.y, atT, count);
+    return this.loss(this.y, atT, count);
   }
 
-  // X and T of a minibatch: the rows that order[first .. first + B) names.
+  // Copy the rows that order[first .. first + B) names into X and T.
   gather(first, B) {
     const { x, y, X, T, order } = this, m_0 = this.layers[0].inputs, m_L = this.last.outputs;
     for (let n = 0; n < B; n++) {
@@ -332,6 +338,7 @@ export class Mlp {
     }
   }
 
+  // Take one step for each minibatch of order[first .. first + count).
   train(first, count, batchSize, rate) {
     const end = first + count;
     for (let at = first; at < end; at += batchSize) {
@@ -344,7 +351,7 @@ export class Mlp {
     }
   }
 
-  // One pass of `time`: what it adds to the checksum.
+  // Do one pass of the command `time`; return its addend to the checksum.
   timedPass(operation, first, count) {
     if (operation === "forward") {
       this.outputs(first, count);

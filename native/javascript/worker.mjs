@@ -1,5 +1,5 @@
-// worker.mjs: the protocol: commands from stdin, replies to stdout, the files of WORKDIR, the clock. Nothing of the
-// mathematics, which is in mlp.mjs.
+// worker.mjs: the worker protocol: commands from stdin, replies to stdout, the files of WORKDIR, the clock. The network
+// is in mlp.mjs.
 
 import { Console } from "node:console";
 import fs from "node:fs";
@@ -9,13 +9,13 @@ import readline from "node:readline";
 
 import { Mlp, activations, losses } from "./mlp.mjs";
 
-globalThis.console = new Console(process.stderr); // a stray print is no reply
+globalThis.console = new Console(process.stderr); // so that a stray print is not taken for a reply
 
 const workdir = process.argv[2];
-let setup = null; // what network.txt says of the model
+let setup = null; // the contents of network.txt
 let model = null; // null until an init succeeds
 
-// What is answered to a command that cannot be done.
+// The error reply to a command that cannot be carried out.
 class Refusal extends Error {
   constructor(message, kind = "invalid") {
     super(message);
@@ -25,21 +25,21 @@ class Refusal extends Error {
 
 // ---- The files of WORKDIR. ------------------------------------------------------------------------------------------
 
-function readFile(name, wanted) {
+function readFile(name, rule) {
   try {
     return fs.readFileSync(path.join(workdir, name));
   } catch (error) {
-    if (error.code === "ENOENT") throw new Refusal(`${name} is missing${wanted}`);
+    if (error.code === "ENOENT") throw new Refusal(`${name} is missing${rule}`);
     throw error;
   }
 }
 
-// `items` numbers, which must be all that is in the file.
+// Read a file that holds exactly `items` numbers.
 function readArray(name, items, Kind) {
-  const wanted = items * Kind.BYTES_PER_ELEMENT;
-  const file = readFile(name, `: wanted ${wanted} bytes`);
-  if (file.length !== wanted) throw new Refusal(`${name} has ${file.length} bytes: wanted ${wanted}`);
-  const array = new Kind(items); // of its own memory: a small file's buffer lies anywhere in a shared one
+  const expected = items * Kind.BYTES_PER_ELEMENT;
+  const file = readFile(name, `: must have ${expected} bytes`);
+  if (file.length !== expected) throw new Refusal(`${name} has ${file.length} bytes: must be ${expected}`);
+  const array = new Kind(items); // copied, because a small file's buffer is an unaligned part of Node's shared pool
   new Uint8Array(array.buffer).set(file);
   return array;
 }
@@ -55,7 +55,7 @@ function readOrder({ order: length, rows }) {
   return Int32Array.from(wide, Number);
 }
 
-// network.txt, checked: sizes m_0 .. m_L; activations one a layer, the output's included; order: its number of entries.
+// Read and check network.txt. sizes: m_0 .. m_L; activations: f_1 .. f_L; order: the number of its entries.
 function readSetup() {
   const lines = readFile("network.txt", "").toString("utf8").split("\n").map((line) => line.trim().split(/\s+/));
   const byKey = new Map(lines.map(([key, ...words]) => [key, words]));
@@ -70,19 +70,19 @@ function readSetup() {
   };
   const positive = (key, text) => {
     const value = whole(text);
-    if (!(value >= 1 && value < 2 ** 31)) throw bad(key, "must be a whole number from 1 to 2147483647");
+    if (!(value >= 1 && value < 2 ** 31)) throw bad(key, "must be an integer from 1 to 2147483647");
     return value;
   };
 
   const sizes = words("sizes").map((text) => positive("sizes", text));
-  if (sizes.length < 2) throw bad("sizes", "needs two numbers or more");
+  if (sizes.length < 2) throw bad("sizes", "must be at least 2 numbers");
   if (words("activations").length !== sizes.length - 2)
-    throw bad("activations", `must be ${sizes.length - 2}, one a hidden layer`);
+    throw bad("activations", `must be ${sizes.length - 2} names, one a hidden layer`);
   const l2 = number(word("l2"));
-  if (!(l2 >= 0 && l2 < Infinity)) throw bad("l2", "must be finite, 0 or more");
+  if (!(l2 >= 0 && l2 < Infinity)) throw bad("l2", "must be finite, at least 0");
   const Real = { float32: Float32Array, float64: Float64Array }[word("dtype")];
   if (Real === undefined) throw new Refusal(`no dtype '${word("dtype")}'`, "unsupported");
-  positive("threads", word("threads")); // one of them is enough
+  positive("threads", word("threads")); // checked, then ignored: the network uses one thread
   const [rows, order] = ["rows", "order"].map((key) => positive(key, word(key)));
   const names = [...words("activations"), word("output_activation")];
   checkFunctions(names, word("loss"));
@@ -94,13 +94,13 @@ function checkFunctions(names, loss) {
   const { fuses } = losses.get(loss);
   names.forEach((name, l) => {
     const fused = fuses !== null && l === names.length - 1;
-    if (fused && name !== fuses) throw new Refusal(`output_activation ${name}: ${loss} fuses ${fuses}`);
-    if (!activations.has(name) || (!fused && activations.get(name).slope === null))
+    if (fused && name !== fuses) throw new Refusal(`network.txt: output_activation = ${name}: ${loss} fuses ${fuses}`);
+    if (!activations.has(name) || (!fused && activations.get(name).derivative === null))
       throw new Refusal(`no activation '${name}' for layer ${l + 1}`, "unsupported");
   });
 }
 
-// ---- Words that are numbers; NaN for the others. --------------------------------------------------------------------
+// ---- Numbers from words; NaN for a word that is not a number. -------------------------------------------------------
 
 function whole(word) {
   return /^[-+]?\d+$/.test(word) ? Number(word) : NaN;
@@ -112,17 +112,17 @@ function number(word) {
 
 function atLeastOne(what, word) {
   const value = whole(word);
-  if (!(value >= 1)) throw new Refusal(`${what} = ${word}: must be a whole number, at least 1`);
+  if (!(value >= 1)) throw new Refusal(`${what} = ${word}: must be an integer, at least 1`);
   return value;
 }
 
-// FIRST and COUNT, where [FIRST, FIRST+COUNT) lies within the rows or the entries of order.
+// Return FIRST and COUNT, after a check that [FIRST, FIRST+COUNT) lies within the rows or entries of order.
 function range(first, count, what) {
   needModel();
   const length = what === "rows" ? setup.rows : setup.order;
   const from = whole(first), size = atLeastOne("COUNT", count);
   if (!(from >= 0 && from + size <= length))
-    throw new Refusal(`FIRST = ${first}, COUNT = ${count}: must be whole numbers within the ${length} ${what}`);
+    throw new Refusal(`FIRST = ${first}, COUNT = ${count}: must be integers within the ${length} ${what}`);
   return [from, size];
 }
 
@@ -130,7 +130,7 @@ function needModel() {
   if (model === null) throw new Refusal("no network yet: init comes first");
 }
 
-// ---- The commands: their words, and what each answers. --------------------------------------------------------------
+// ---- The commands; each returns the fields of its reply. ------------------------------------------------------------
 
 function seconds(start) {
   return Number(process.hrtime.bigint() - start) * 1e-9;
@@ -143,9 +143,9 @@ function hello() {
     language: "JavaScript",
     compiler: `Node.js ${process.version}, V8 ${process.versions.v8}`,
     flags: process.execArgv.join(" "),
-    activations: [...activations.keys()].filter((name) => activations.get(name).slope !== null),
+    activations: [...activations.keys()].filter((name) => activations.get(name).derivative !== null),
     losses: [...losses.keys()],
-    arithmetic: "float64", // sums are in double, whatever the arrays hold
+    arithmetic: "float64", // the arithmetic is in double for both dtypes
     deterministic: "yes",
     clock: "process.hrtime.bigint",
   };
@@ -182,7 +182,7 @@ function train(first, count, batch, rate) {
   const [from, size] = range(first, count, "entries of order");
   const batchSize = Math.min(atLeastOne("BATCH", batch), size), learningRate = number(rate);
   if (!(learningRate > 0 && learningRate < Infinity))
-    throw new Refusal(`RATE = ${rate}: must be a number, finite and above 0`);
+    throw new Refusal(`RATE = ${rate}: must be finite and above 0`);
   model.reserve(batchSize);
   const start = process.hrtime.bigint();
   model.train(from, size, batchSize, learningRate);
@@ -192,7 +192,7 @@ function train(first, count, batch, rate) {
 function time(operation, first, count, repeats) {
   const [from, size] = range(first, count, "rows");
   if (operation !== "forward" && operation !== "gradient")
-    throw new Refusal(`'${operation}': what is timed is forward or gradient`);
+    throw new Refusal(`'${operation}': must be forward or gradient`);
   const times = atLeastOne("REPEATS", repeats), places = setup.rows - size + 1;
   model.reserve(size);
   let checksum = 0;

@@ -1,56 +1,77 @@
-# mlp.jl: the network: activations, losses, forward, output delta, backward, update, and the passes that are timed.
-# Nothing here checks an argument or reads a clock, and a step allocates nothing: `reserve!` has made room before.
+# mlp.jl: a feed-forward network in plain Julia: activations, losses, forward, output delta, backward, update.
+# It does not validate arguments or read a clock (worker.jl does), and a step allocates nothing after `reserve!`.
 #
-# Matrices are column-major in Julia. What is a row a sample elsewhere, (B, m_l), is a column a sample here, (m_l, B),
-# and W_l is (m_l, m_{l-1}): the same numbers in the same places of memory, and Z_l = W_l A_{l-1} + b_l.
+# Julia stores matrices by columns, so a sample is a column: X, Z_l and A_l are (m_l, B), W_l is (m_l, m_{l-1}), and
+# Z_l = W_l A_{l-1} + b_l. The numbers lie in memory as those of a program that stores a sample as a row.
 module MLP
 
-using Base.Cartesian: @nexprs, @ntuple # @nexprs N q -> x_q writes x_1, ..., x_N out, when the method is compiled
+using Base.Cartesian: @nexprs, @ntuple # @nexprs N q -> x_q expands to x_1, ..., x_N when a method is compiled
 
-# --- Activations: a = f(z), and the slope f'(z) written in a. --------------------------------------------------------
+# --- Activations: a = f(z), and f'(z) computed from a. ---------------------------------------------------------------
+
+struct Activation{Value, Derivative}
+    name::String
+    value::Value # a = value(z); for an activation without a derivative: value(a, z) fills the column a
+    derivative::Derivative # f'(z) = derivative(a); nothing: only fused with a loss
+end
 
 sigmoid(z) = 1 / (1 + exp(-z))
-relu(z) = ifelse(z < 0, zero(z), z) # this way round, NaN stays NaN
+sigmoid_derivative(a) = a * (1 - a)
 
-slope(::typeof(identity), a) = one(a)
-slope(::typeof(sigmoid), a) = a * (1 - a)
-slope(::typeof(tanh), a) = 1 - a * a
-slope(::typeof(relu), a) = ifelse(a > 0, one(a), zero(a))
+tanh_derivative(a) = 1 - a * a
 
-# Of a column z, into a column a; without a slope, it serves only a loss that fuses it.
+relu(z) = ifelse(z < 0, zero(z), z) # this comparison keeps NaN
+relu_derivative(a) = ifelse(a > 0, one(a), zero(a))
+
+# a = exp(z) / its sum, with z shifted so that the largest exponent is 0.   a, z: (m)
 function softmax!(a, z)
-    top = maximum(z)
-    a .= exp.(z .- top)
+    largest = maximum(z)
+    a .= exp.(z .- largest)
     a ./= sum(a)
 end
 
-const ACTIVATIONS = Dict("identity" => identity, "sigmoid" => sigmoid, "tanh" => tanh, "relu" => relu,
-                         "softmax" => softmax!)
+const ACTIVATIONS = (
+    Activation("identity", identity, one),
+    Activation("sigmoid", sigmoid, sigmoid_derivative),
+    Activation("tanh", tanh, tanh_derivative),
+    Activation("relu", relu, relu_derivative),
+    Activation("softmax", softmax!, nothing),
+)
 
-# Four types the compiler tells apart by branching; with a fifth it would look methods up at run time.
-const Elementwise = Union{typeof(identity), typeof(sigmoid), typeof(tanh), typeof(relu)}
+# Julia branches on the type of a value for at most four types, and looks up the method at run time for more. Calls
+# therefore assert Elementwise, which has four.
+const AnyActivation = Union{typeof.(ACTIVATIONS)...}
+const Elementwise = Union{(typeof(f) for f in ACTIVATIONS if f.derivative !== nothing)...}
+const Fused = Activation{<:Any, Nothing}
 
-# The first B columns of A <- f(Z).
-function activate!(f, A, Z, B)
+# A = f(Z) in the first B columns.   Z, A: (m, capacity)
+function activate!(f::Activation, A, Z, B)
     @inbounds for k in 1:B * size(Z, 1)
-        A[k] = f(Z[k])
+        A[k] = f.value(Z[k])
     end
 end
 
-function activate!(::typeof(softmax!), A, Z, B)
+function activate!(f::Fused, A, Z, B)
     for n in 1:B
-        @views softmax!(A[:, n], Z[:, n])
+        @views f.value(A[:, n], Z[:, n])
     end
 end
 
-# The first B columns of delta <- f'(Z) delta, where A = f(Z).
-function times_slope!(f, delta, A, B)
+# delta *= f'(Z) in the first B columns.   A, delta: (m, capacity)
+function multiply_by_derivative!(f, delta, A, B)
     @inbounds @simd ivdep for k in 1:B * size(A, 1)
-        delta[k] *= slope(f, A[k])
+        delta[k] *= f.derivative(A[k])
     end
 end
 
-# --- Losses: L of one sample; columns z = Z_L[:, n], y = A_L[:, n] and t, its targets. -------------------------------
+# --- Losses of one sample, from z (pre-activations), y (outputs) and t (targets): (m) each. ---------------------------
+
+struct Loss{Value}
+    name::String
+    fuses::String # the output activation that it is fused with; empty: any elementwise one
+    value::Value # value(z, y, t)
+    derivative::Int # c in dL/dy = c (y - t), or, fused, in dL/dz = c (y - t)
+end
 
 function squared_error(z, y, t)
     loss = 0.0
@@ -62,18 +83,18 @@ end
 
 half_squared_error(z, y, t) = squared_error(z, y, t) / 2
 
-# -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+# -sum t log softmax(z) = sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 function softmax_cross_entropy(z, y, t)
-    top = maximum(z)
-    log_sum = log(sum(z_j -> exp(z_j - top), z))
+    largest = maximum(z)
+    log_sum = log(sum(z_j -> exp(z_j - largest), z))
     loss = 0.0
     @inbounds for j in eachindex(z, t)
-        loss += t[j] * (log_sum - (z[j] - top))
+        loss += t[j] * (log_sum - (z[j] - largest))
     end
     loss
 end
 
-# -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+# -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
 function sigmoid_cross_entropy(z, y, t)
     loss = 0.0
     @inbounds for j in eachindex(z, t)
@@ -82,81 +103,18 @@ function sigmoid_cross_entropy(z, y, t)
     loss
 end
 
-const LOSSES = Dict("squared_error" => squared_error, "half_squared_error" => half_squared_error,
-                    "softmax_cross_entropy" => softmax_cross_entropy, "sigmoid_cross_entropy" => sigmoid_cross_entropy)
+const LOSSES = (
+    Loss("squared_error", "", squared_error, 2),
+    Loss("half_squared_error", "", half_squared_error, 1),
+    Loss("softmax_cross_entropy", "softmax", softmax_cross_entropy, 1),
+    Loss("sigmoid_cross_entropy", "sigmoid", sigmoid_cross_entropy, 1),
+)
 
-# The output activation that belongs to a loss; nothing: any elementwise one.
-fuses(loss) = nothing
-fuses(::typeof(softmax_cross_entropy)) = softmax!
-fuses(::typeof(sigmoid_cross_entropy)) = sigmoid
+# --- Products. -------------------------------------------------------------------------------------------------------
 
-# dL/dy, or where fused dL/dz, is this times y - t.
-slope(loss) = 1
-slope(::typeof(squared_error)) = 2
-
-# --- The model and its workspace. ------------------------------------------------------------------------------------
-
-# Weights and Biases are views into the flat theta and gradient.
-mutable struct Layer{Float, Weights <: AbstractMatrix{Float}, Biases <: AbstractVector{Float}}
-    f::Union{Elementwise, typeof(softmax!)}
-    W::Weights # W, dW: (m_l, m_{l-1})
-    b::Biases # b, db: (m_l)
-    dW::Weights
-    db::Biases
-    Z::Matrix{Float} # Z, A, delta: (m_l, capacity)
-    A::Matrix{Float}
-    delta::Matrix{Float}
-end
-
-mutable struct Model{Float <: AbstractFloat, Loss, Layers}
-    layers::Layers
-    loss::Loss
-    l2::Float64
-    start::Vector{Float} # start, theta, gradient: (n_parameters), as given, as it is, and of the last step
-    theta::Vector{Float}
-    gradient::Vector{Float}
-    x::Matrix{Float} # (m_0, rows), (m_L, rows)
-    y::Matrix{Float}
-    order::Vector{Int64} # numbers of rows, from 0 on
-    X::Matrix{Float} # (m_0, capacity), (m_L, capacity): the samples of a minibatch
-    T::Matrix{Float}
-end
-
-# sizes: m_0 .. m_L; activations: f_1 .. f_L. Keeps the arrays; changes none of them but its own copy of theta.
-function Model(sizes, activations, loss, l2, start::Vector{Float}, x, y, order) where Float
-    theta, gradient = copy(start), similar(start)
-    none = Matrix{Float}(undef, 0, 0)
-    at = 0
-    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, f
-        W = at+1:at+inputs*outputs
-        b = last(W)+1:last(W)+outputs
-        at = last(b)
-        weights(flat) = reshape(view(flat, W), outputs, inputs)
-        Layer(f, weights(theta), view(theta, b), weights(gradient), view(gradient, b), none, none, none)
-    end
-    Model(layers, loss, l2, start, theta, gradient, x, y, order, none, none)
-end
-
-reset!(model) = copyto!(model.theta, model.start)
-
-# Room for a batch of that many rows. Filled with NaN: a number read before it was written shows.
-function reserve!(model::Model{Float}, rows) where Float
-    rows <= size(model.X, 2) && return
-    room(width) = fill(Float(NaN), width, rows)
-    for layer in model.layers
-        m = length(layer.b)
-        layer.Z, layer.A, layer.delta = room(m), room(m), room(m)
-    end
-    model.X, model.T = room(size(model.x, 1)), room(size(model.y, 1))
-end
-
-# The first B columns, as a view. Everything that stands below a layer is such a view: one type, compiled once.
-samples(A, B) = view(A, :, 1:B)
-
-# --- The two products that a step is made of. ------------------------------------------------------------------------
-
-# C += A B for N columns of B and C from the j-th on, A: (m, k), B: (k, n), C: (m, n): four columns of A at a time, each
-# used for N of C. No two of them overlap (ivdep).
+# C += A B for N columns of B and C, from column j on.   A: (m, k)   B: (k, n)   C: (m, n)
+# Each pass over C takes four columns of A, and each of them serves all N columns of C: less memory traffic a sum.
+# ivdep: none of the columns overlap.
 @generated function add_columns!(::Val{N}, C, A, B, j) where N
     quote
         m, k = size(A)
@@ -176,7 +134,7 @@ samples(A, B) = view(A, :, 1:B)
     end
 end
 
-# C += A B for A: (m, k), B: (k, n), C: (m, n).
+# C += A B.   A: (m, k)   B: (k, n)   C: (m, n)
 function add_product!(C, A, B)
     n = size(B, 2)
     for j in 1:4:n-3
@@ -187,8 +145,9 @@ function add_product!(C, A, B)
     end
 end
 
-# The dots of column n of B and N columns of A from the i-th on. @simd sums long columns in parts; short ones would wait
-# for one sum at every addition, were there not N of them side by side.
+# The N dot products of columns i .. i + N - 1 of A with column n of B.   A: (m, k)   B: (m, B)
+# @simd splits a long sum into partial sums. Short sums instead overlap with each other: an addition of one does not
+# wait for those of the others.
 @generated function dot(::Val{N}, A, i, B, n) where N
     quote
         @nexprs $N q -> sum_q = zero(eltype(A))
@@ -199,8 +158,70 @@ end
     end
 end
 
-# --- The step over B rows: X: (m_0, B), T: (m_L, B); the first B columns of Z, A, delta of each layer. ---------------
+# --- The network and its workspace. ----------------------------------------------------------------------------------
 
+# Weights and Biases are the types of views into theta and gradient.
+mutable struct Layer{Float, Weights <: AbstractMatrix{Float}, Biases <: AbstractVector{Float}}
+    f::AnyActivation
+    W::Weights # W, dW: (m_l, m_{l-1})
+    b::Biases # b, db: (m_l)
+    dW::Weights
+    db::Biases
+    Z::Matrix{Float} # Z, A, delta: (m_l, capacity)
+    A::Matrix{Float}
+    delta::Matrix{Float}
+end
+
+mutable struct Model{Float <: AbstractFloat, LossFunction <: Loss, Layers}
+    layers::Layers
+    loss_function::LossFunction
+    l2::Float64
+    start::Vector{Float} # start (theta as created), theta, gradient (of the last step): (n_parameters)
+    theta::Vector{Float}
+    gradient::Vector{Float}
+    x::Matrix{Float} # the data: (m_0, rows), (m_L, rows)
+    y::Matrix{Float}
+    order::Vector{Int64} # row numbers, counted from 0
+    X::Matrix{Float} # a minibatch: (m_0, capacity), (m_L, capacity)
+    T::Matrix{Float}
+end
+
+# sizes: m_0 .. m_L   activations: f_1 .. f_L, where f_L is the one that the loss fuses, if any
+# start: W_1, b_1, W_2, b_2, ...
+# The model keeps the arrays without a copy, and changes only its own copy of theta.
+function Model(sizes, activations, loss_function, l2, start::Vector{Float}, x, y, order) where Float
+    theta, gradient = copy(start), similar(start)
+    none = Matrix{Float}(undef, 0, 0)
+    at = 0
+    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, f
+        W = at+1:at+inputs*outputs
+        b = last(W)+1:last(W)+outputs
+        at = last(b)
+        weights(flat) = reshape(view(flat, W), outputs, inputs)
+        Layer(f, weights(theta), view(theta, b), weights(gradient), view(gradient, b), none, none, none)
+    end
+    Model(layers, loss_function, l2, start, theta, gradient, x, y, order, none, none)
+end
+
+# Make room for steps on B samples. NaN shows where a step reads a number before it is written.
+function reserve!(model::Model{Float}, B) where Float
+    B <= size(model.X, 2) && return
+    room(width) = fill(Float(NaN), width, B)
+    for layer in model.layers
+        m = length(layer.b)
+        layer.Z, layer.A, layer.delta = room(m), room(m), room(m)
+    end
+    model.X, model.T = room(size(model.x, 1)), room(size(model.y, 1))
+end
+
+reset!(model) = copyto!(model.theta, model.start)
+
+# The first B columns of A. Every matrix below a layer is such a view: of one type, so that a step is compiled once.
+samples(A, B) = view(A, :, 1:B)
+
+# --- A step on B samples: it uses the first B columns of each layer's Z, A and delta. --------------------------------
+
+# Compute Z and A of every layer.   X: (m_0, B)
 function forward!(model::Model, X, B)
     layers = model.layers
     forward!(layers[1], X, B)
@@ -218,30 +239,17 @@ function forward!(layer::Layer, A_below, B)
     f isa Elementwise ? activate!(f, A, Z, B) : activate!(f, A, Z, B)
 end
 
-# R over the rows that went forward.
-function mean_loss(model, T, B)
-    Z, Y = model.layers[end].Z, model.layers[end].A
-    loss, squares = 0.0, 0.0
-    for n in 1:B
-        loss += @views model.loss(Z[:, n], Y[:, n], T[:, n])
-    end
-    for layer in model.layers, w in layer.W
-        squares += Float64(w)^2
-    end
-    loss / B + model.l2 / 2 * squares
-end
-
-# delta_L = dR/dZ_L.
+# delta_L = dR/dZ_L.   T: (m_L, B)
 function output_delta!(model::Model{Float}, T, B) where Float
     Y, delta, f = model.layers[end].A, model.layers[end].delta, model.layers[end].f
-    scale = Float(slope(model.loss)) / B
+    scale = Float(model.loss_function.derivative) / B
     @inbounds for n in 1:B, j in 1:size(Y, 1)
         delta[j, n] = scale * (Y[j, n] - T[j, n])
     end
-    fuses(model.loss) === nothing && times_slope!(f::Elementwise, delta, Y, B)
+    isempty(model.loss_function.fuses) && multiply_by_derivative!(f::Elementwise, delta, Y, B)
 end
 
-# The gradient; theta itself stays as the forward pass found it.
+# Compute the gradient from delta_L; theta stays unchanged.   X: (m_0, B)
 function backward!(model::Model, X, B)
     layers = model.layers
     for l in length(layers):-1:2
@@ -262,7 +270,7 @@ function backward!(layer::Layer{Float}, A_below, l2, B) where Float
     end
 end
 
-# delta_{l-1} = f_{l-1}'(Z_{l-1}) * (W_l^T delta_l), from a layer into the one below.
+# delta_{l-1} = f_{l-1}'(Z_{l-1}) * (W_l^T delta_l): from layer l to the layer below.
 function propagate!(layer, below, B)
     W, delta, delta_below, f = layer.W, layer.delta, below.delta, below.f
     inputs = size(W, 2)
@@ -275,30 +283,44 @@ function propagate!(layer, below, B)
             delta_below[i, n], = dot(Val(1), W, i, delta, n)
         end
     end
-    times_slope!(f::Elementwise, delta_below, below.A, B)
+    multiply_by_derivative!(f::Elementwise, delta_below, below.A, B)
 end
 
+# theta <- theta - rate dtheta
 function update!(model::Model{Float}, rate) where Float
     model.theta .-= Float(rate) .* model.gradient
 end
 
-# --- What the worker calls. ------------------------------------------------------------------------------------------
+# Return R over the B samples of the last forward pass.   T: (m_L, B)
+function loss(model, T, B)
+    Z, Y = model.layers[end].Z, model.layers[end].A
+    total, squares = 0.0, 0.0
+    for n in 1:B
+        total += @views model.loss_function.value(Z[:, n], Y[:, n], T[:, n])
+    end
+    for layer in model.layers, w in layer.W
+        squares += Float64(w)^2
+    end
+    total / B + model.l2 / 2 * squares
+end
 
-# Outputs of rows [first, first + count), left in the last layer's A.
+# --- Functions that the worker calls. --------------------------------------------------------------------------------
+
+# Compute the outputs of rows [first, first + count) in the last layer's A.
 function outputs!(model, first, count)
     forward!(model, view(model.x, :, first+1:first+count), count)
 end
 
-# R of those rows; its gradient is left in the model.
+# Return R over rows [first, first + count), and leave its gradient in model.gradient.
 function loss_and_gradient!(model, first, count)
     X, T = view(model.x, :, first+1:first+count), view(model.y, :, first+1:first+count)
     forward!(model, X, count)
     output_delta!(model, T, count)
     backward!(model, X, count)
-    mean_loss(model, T, count)
+    loss(model, T, count)
 end
 
-# X and T of a minibatch: the rows that order[first .. first + B), counted from 0, names.
+# Copy the rows order[first .. first + B), counted from 0, to X and T.
 function gather!(model, first, B)
     x, y, X, T = model.x, model.y, model.X, model.T
     @inbounds for n in 1:B
@@ -312,6 +334,8 @@ function gather!(model, first, B)
     end
 end
 
+# Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
+# shorter.
 function train!(model, first, count, batch_size, rate)
     for at in first:batch_size:first+count-1
         B = min(batch_size, first + count - at)
@@ -324,7 +348,7 @@ function train!(model, first, count, batch_size, rate)
     end
 end
 
-# One pass of `time`: what it adds to the checksum.
+# Run one pass of the command `time` and return its term of the checksum.
 function timed_pass!(model, operation, first, count)
     if operation === :forward
         outputs!(model, first, count)

@@ -1,15 +1,15 @@
-# worker.jl: the worker protocol around mlp.jl: commands, files, checks, replies and the clock. None of the mathematics.
-# Run as: julia worker.jl WORKDIR. docs/add-a-language.md tells what each command takes and answers.
+# worker.jl: the worker protocol for mlp.jl: commands, files, checks, replies and the clock; no mathematics.
+# Run as: julia worker.jl WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
 
 include("mlp.jl")
-using .MLP: Model, ACTIVATIONS, LOSSES, Elementwise, fuses
+using .MLP: Model, ACTIVATIONS, LOSSES
 using .MLP: reset!, reserve!, outputs!, loss_and_gradient!, train!, timed_pass!
 
 const WORKDIR = ARGS[end]
 const REPLIES = stdout
-redirect_stdout(stderr) # whatever else is printed must not pass for a reply
+redirect_stdout(stderr) # other output must not be taken for a reply
 
-# --- Errors that are answered. ---------------------------------------------------------------------------------------
+# --- Errors, which become replies. -----------------------------------------------------------------------------------
 
 struct Refusal <: Exception
     kind::String
@@ -24,26 +24,27 @@ error_fields(error) = ("message" => sprint(showerror, error),)
 
 # --- Files in WORKDIR. -----------------------------------------------------------------------------------------------
 
-function check_there(name)
+function existing(name)
     path = joinpath(WORKDIR, name)
     isfile(path) || invalid("$name: no such file")
     path
 end
 
-# shape as Julia has it, the first dimension running fastest; Int128, lest a size wraps around.
+# shape: in Julia's order, where the first dimension varies fastest. Int128 avoids overflow of the product.
 function read_array(name, Item, shape)
-    path = check_there(name)
-    got, wanted = filesize(path), prod(Int128, shape) * sizeof(Item)
-    got == wanted || invalid("$name has $got bytes: $(join(reverse(shape), " x ")) of $(nameof(Item)) takes $wanted")
+    path = existing(name)
+    found, expected = filesize(path), prod(Int128, shape) * sizeof(Item)
+    found == expected ||
+        invalid("$name has $found bytes: $(join(reverse(shape), " x ")) of $(nameof(Item)) takes $expected")
     ltoh.(read!(path, Array{Item}(undef, Int.(shape)...)))
 end
 
 write_array(name, array) = write(joinpath(WORKDIR, name), htol.(array))
 
-# key => words of its line
+# Return the words of each line of network.txt after its first word, by that word.
 function read_setup()
     lines = Dict{String, Vector{String}}()
-    for line in eachline(check_there("network.txt"))
+    for line in eachline(existing("network.txt"))
         words = split(line)
         isempty(words) || (lines[words[1]] = words[2:end])
     end
@@ -82,32 +83,42 @@ function dtype_of(setup)
     word == "float32" ? Float32 : word == "float64" ? Float64 : unsupported("julia has no dtype '$word'")
 end
 
-loss_of(setup) = get(() -> unsupported("julia has no loss '$(setup["loss"][1])'"), LOSSES, word_of(setup, "loss"))
+# Return the row of a table, or nothing.
+function row_of(table, name)
+    at = findfirst(row -> row.name == name, table)
+    at === nothing ? nothing : table[at]
+end
 
-function activation_of(name)
-    f = get(ACTIVATIONS, name, nothing)
-    f isa Elementwise ? f : unsupported("julia has no activation '$name'")
+function loss_of(setup)
+    name = word_of(setup, "loss")
+    loss = row_of(LOSSES, name)
+    loss === nothing ? unsupported("julia has no loss '$name'") : loss
+end
+
+function elementwise(name)
+    f = row_of(ACTIVATIONS, name)
+    f === nothing || f.derivative === nothing ? unsupported("julia has no activation '$name'") : f
 end
 
 function output_activation_of(setup, loss)
     name = word_of(setup, "output_activation")
-    fuses(loss) === nothing && return activation_of(name)
-    get(ACTIVATIONS, name, nothing) === fuses(loss) ||
-        invalid("network.txt: output_activation '$name': not the one that $(setup["loss"][1]) fuses")
-    fuses(loss)
+    isempty(loss.fuses) && return elementwise(name)
+    name == loss.fuses ||
+        invalid("network.txt: output_activation '$name': $(loss.name) is fused with $(loss.fuses)")
+    row_of(ACTIVATIONS, name)
 end
 
 function activations_of(setup, n_hidden, loss)
     names = words_of(setup, "activations")
     length(names) == n_hidden ||
         invalid("network.txt: activations: $(length(names)) given for $n_hidden hidden layers")
-    [map(activation_of, names); output_activation_of(setup, loss)]
+    [map(elementwise, names); output_activation_of(setup, loss)]
 end
 
 function read_order(length, rows)
     order = read_array("order.bin", Int64, (length,))
     at = findfirst(row -> !(0 <= row < rows), order)
-    at === nothing || invalid("order[$(at - 1)] = $(order[at]): row numbers lie in [0, $rows)")
+    at === nothing || invalid("order[$(at - 1)] = $(order[at]): must be a row number in [0, $rows)")
     order
 end
 
@@ -142,7 +153,7 @@ function timed_passes(model, operation, first, count, repeats)
     seconds_since(start), checksum
 end
 
-# Runs everything once, on one row: Julia compiles a method when it is first called, which must not be inside a clock.
+# Run each timed function once on one row. Julia compiles a method at its first call, which must not be timed.
 function rehearse(model)
     reserve!(model, 1)
     timed_train(model, 0, 1, 1, 1.0)
@@ -151,23 +162,23 @@ function rehearse(model)
     reset!(model)
 end
 
-# --- Commands: what each answers, as key => value. -------------------------------------------------------------------
+# --- Commands. Each returns the fields of its reply as key => value. -------------------------------------------------
 
 mutable struct Worker
     model::Union{Nothing, Model}
 end
 
 function model_of(worker)
-    worker.model === nothing && invalid("no network yet: init comes first")
+    worker.model === nothing && invalid("no network yet: send init first")
     worker.model
 end
 
-function check_range(first, count, length, what)
+function check_range(first, count, length, unit)
     0 <= first && 1 <= count <= length && first <= length - count ||
-        invalid("first = $first, count = $count: must lie within the $length $what")
+        invalid("first = $first, count = $count: must lie within the $length $unit")
 end
 
-# The model, with room for rows [first, first + count).
+# Return the model, with room for a pass over rows [first, first + count).
 function prepared(worker, first, count)
     model = model_of(worker)
     check_range(first, count, size(model.x, 2), "rows")
@@ -180,7 +191,8 @@ function hello(worker)
     ("protocol" => 1, "name" => "julia", "language" => "Julia",
      "compiler" => "Julia $VERSION (LLVM $(Base.libllvm_version))",
      "flags" => "-O$(options.opt_level) -C $(unsafe_string(options.cpu_target))",
-     "activations" => "identity,sigmoid,tanh,relu", "losses" => join(sort(collect(keys(LOSSES))), ","),
+     "activations" => join([f.name for f in ACTIVATIONS if f.derivative !== nothing], ","),
+     "losses" => join([loss.name for loss in LOSSES], ","),
      "arithmetic" => "native", "deterministic" => "yes", "clock" => "time_ns (CLOCK_MONOTONIC on Linux)")
 end
 
@@ -234,7 +246,7 @@ end
 
 quit(worker) = ()
 
-# name => what answers it, and the words it takes
+# name => its function, and the names and types of its arguments
 const COMMANDS = Dict{String, Tuple{Function, Vector{Pair{String, Type}}}}(
     "hello" => (hello, []),
     "init" => (init, []),
@@ -247,19 +259,19 @@ const COMMANDS = Dict{String, Tuple{Function, Vector{Pair{String, Type}}}}(
     "quit" => (quit, []),
 )
 
-# nothing where a word is not what it must be
+# Return the argument that a word stands for, or nothing if the word is not valid.
 read_word(::Type{Int}, word) = tryparse(Int, word, base=10)
 read_word(::Type{Float64}, word) = tryparse(Float64, word)
 read_word(::Type{Symbol}, word) = word in ("forward", "gradient") ? Symbol(word) : nothing
 
 function answer(worker, name, words)
     haskey(COMMANDS, name) || invalid("unknown command '$name'; known: $(join(sort(collect(keys(COMMANDS))), ", "))")
-    command, takes = COMMANDS[name]
-    usage = join([name; first.(takes)], " ")
-    length(words) == length(takes) || invalid("'$(join([name; words], " "))': the command is '$usage'")
-    arguments = map((taken, word) -> read_word(last(taken), word), takes, words)
+    command, parameters = COMMANDS[name]
+    usage = join([name; first.(parameters)], " ")
+    length(words) == length(parameters) || invalid("'$(join([name; words], " "))': the command is '$usage'")
+    arguments = map((parameter, word) -> read_word(last(parameter), word), parameters, words)
     at = findfirst(isnothing, arguments)
-    at === nothing || invalid("'$(words[at])' is no $(first(takes[at])): the command is '$usage'")
+    at === nothing || invalid("'$(words[at])' is not a valid $(first(parameters[at])): the command is '$usage'")
     command(worker, arguments...)
 end
 

@@ -1,7 +1,7 @@
--- mlp.lua: the network: activations, losses, forward, output delta, backward, update, and the passes that are timed.
--- For LuaJIT. Nothing here checks an argument or reads a clock, and a step makes no garbage: `reserve` has made room.
+-- mlp.lua: a feed-forward network for LuaJIT: activations, losses, forward, output delta, backward, update.
+-- It does not validate arguments or read a clock (worker.lua does), and a step allocates nothing after `reserve`.
 --
--- All arrays are double, flat, row by row and counted from 0, whatever the network's dtype: it is what Lua computes in.
+-- Arrays are flat, row-major, indexed from 0, and of doubles for every dtype, because Lua computes in double.
 local ffi = require "ffi"
 
 local exp, log, tanh, abs, max, min = math.exp, math.log, math.tanh, math.abs, math.max, math.min
@@ -11,7 +11,7 @@ local log1p = ffi.C.log1p
 
 local mlp = {}
 
--- Activations, over B rows of m values: A <- f(Z), and delta <- f'(Z) delta, written in A = f(Z). ---------------------
+-- Activations: A = f(Z), and delta *= f'(Z) computed from A.   Z, A, delta: (B, m) ------------------------------------
 
 local function identity(B, m, Z, A)
   for j = 0, B * m - 1 do
@@ -19,7 +19,7 @@ local function identity(B, m, Z, A)
   end
 end
 
-local function identity_slope() end
+local function identity_derivative() end
 
 local function sigmoid(B, m, Z, A)
   for j = 0, B * m - 1 do
@@ -27,19 +27,19 @@ local function sigmoid(B, m, Z, A)
   end
 end
 
-local function sigmoid_slope(B, m, A, delta)
+local function sigmoid_derivative(B, m, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = delta[j] * A[j] * (1 - A[j])
   end
 end
 
-local function tanh_of(B, m, Z, A)
+local function tanh_value(B, m, Z, A)
   for j = 0, B * m - 1 do
     A[j] = tanh(Z[j])
   end
 end
 
-local function tanh_slope(B, m, A, delta)
+local function tanh_derivative(B, m, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = delta[j] * (1 - A[j] * A[j])
   end
@@ -48,46 +48,48 @@ end
 local function relu(B, m, Z, A)
   for j = 0, B * m - 1 do
     local z = Z[j]
-    A[j] = z < 0 and 0 or z -- this way round, NaN stays NaN
+    A[j] = z < 0 and 0 or z -- this comparison keeps NaN
   end
 end
 
-local function relu_slope(B, m, A, delta)
+local function relu_derivative(B, m, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = A[j] > 0 and delta[j] or 0
   end
 end
 
--- The largest of z[0 .. m), and the sum of exp(z - largest).
+-- Return the largest of Z[at .. at + m), and the sum of exp(z - largest).
 local function largest_and_sum(m, Z, at)
-  local top, sum = Z[at], 0
+  local largest, sum = Z[at], 0
   for j = at + 1, at + m - 1 do
-    top = max(top, Z[j])
+    largest = max(largest, Z[j])
   end
   for j = at, at + m - 1 do
-    sum = sum + exp(Z[j] - top)
+    sum = sum + exp(Z[j] - largest)
   end
-  return top, sum
+  return largest, sum
 end
 
+-- A = exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.
 local function softmax(B, m, Z, A)
   for at = 0, (B - 1) * m, m do
-    local top, sum = largest_and_sum(m, Z, at)
+    local largest, sum = largest_and_sum(m, Z, at)
     for j = at, at + m - 1 do
-      A[j] = exp(Z[j] - top) / sum
+      A[j] = exp(Z[j] - largest) / sum
     end
   end
 end
 
+-- derivative: nil for an activation that is only used fused with a loss
 mlp.activations = {
-  identity = {f = identity, slope = identity_slope},
-  sigmoid = {f = sigmoid, slope = sigmoid_slope},
-  tanh = {f = tanh_of, slope = tanh_slope},
-  relu = {f = relu, slope = relu_slope},
-  softmax = {f = softmax}, -- without a slope: only a loss that fuses it can use it
+  {name = "identity", value = identity, derivative = identity_derivative},
+  {name = "sigmoid", value = sigmoid, derivative = sigmoid_derivative},
+  {name = "tanh", value = tanh_value, derivative = tanh_derivative},
+  {name = "relu", value = relu, derivative = relu_derivative},
+  {name = "softmax", value = softmax},
 }
 
--- Losses: L of one row, m values each of Z = Z_L, Y = A_L and the targets T, from `at` on. ----------------------------
+-- Losses of one sample, from entries [at, at + m) of Z (pre-activations), Y (outputs) and T (targets) -----------------
 
 local function squared_error(m, at, Z, Y, T)
   local loss = 0
@@ -101,17 +103,17 @@ local function half_squared_error(m, at, Z, Y, T)
   return squared_error(m, at, Z, Y, T) / 2
 end
 
--- -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+-- -sum t log softmax(z) = sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 local function softmax_cross_entropy(m, at, Z, Y, T)
-  local top, sum = largest_and_sum(m, Z, at)
+  local largest, sum = largest_and_sum(m, Z, at)
   local log_sum, loss = log(sum), 0
   for j = at, at + m - 1 do
-    loss = loss + T[j] * (log_sum - (Z[j] - top))
+    loss = loss + T[j] * (log_sum - (Z[j] - largest))
   end
   return loss
 end
 
--- -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+-- -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
 local function sigmoid_cross_entropy(m, at, Z, Y, T)
   local loss = 0
   for j = at, at + m - 1 do
@@ -120,75 +122,22 @@ local function sigmoid_cross_entropy(m, at, Z, Y, T)
   return loss
 end
 
--- fuses: the output activation that belongs to it; nil: any elementwise one.
--- slope: dL/dy, or where fused dL/dz, is this times y - t.
+-- fuses: the output activation that it is fused with; nil: any elementwise one
+-- derivative: c in dL/dy = c (y - t), or, fused, in dL/dz = c (y - t)
 mlp.losses = {
-  squared_error = {value = squared_error, slope = 2},
-  half_squared_error = {value = half_squared_error, slope = 1},
-  softmax_cross_entropy = {value = softmax_cross_entropy, slope = 1, fuses = "softmax"},
-  sigmoid_cross_entropy = {value = sigmoid_cross_entropy, slope = 1, fuses = "sigmoid"},
+  {name = "squared_error", value = squared_error, derivative = 2},
+  {name = "half_squared_error", value = half_squared_error, derivative = 1},
+  {name = "softmax_cross_entropy", fuses = "softmax", value = softmax_cross_entropy, derivative = 1},
+  {name = "sigmoid_cross_entropy", fuses = "sigmoid", value = sigmoid_cross_entropy, derivative = 1},
 }
 
--- The model and its workspace. ----------------------------------------------------------------------------------------
+-- Products ------------------------------------------------------------------------------------------------------------
 
--- n doubles, NaN at first, so that a number read before it was written shows: a pointer to them, and what owns them.
-local function doubles(n)
-  local owner = ffi.new("double[?]", n, 0 / 0)
-  return owner + 0, owner
-end
+-- The next three functions compute C += A B.   A: (m, k)   B: (k, n)   C: (m, n)
+-- A[i][p] is A[i * row + p * column]: the strides let the same loops read A transposed. Entering a compiled loop costs
+-- about as much as ten of its iterations. The inner loops therefore take four rows of B at a time and are written out.
 
--- sizes: m_0 .. m_L, from index 0; activations: names of f_1 .. f_L, from 1.
--- start: theta as given; x: (rows, m_0); y: (rows, m_L); order: n_order int64.
-function mlp.model(sizes, activations, loss, l2, start, x, y, order)
-  local model = {loss = mlp.losses[loss], l2 = l2, start = start, x = x, y = y, order = order, capacity = 0}
-  local at = 0
-  for l = 1, #sizes do
-    at = at + (sizes[l - 1] + 1) * sizes[l]
-  end
-  model.n_parameters = at
-  model.theta, model.theta_owner = doubles(at)
-  model.gradient, model.gradient_owner = doubles(at)
-  at = 0
-  for l = 1, #sizes do
-    local inputs, outputs = sizes[l - 1], sizes[l]
-    local b = at + inputs * outputs
-    model[l] = {
-      inputs = inputs, outputs = outputs, activation = mlp.activations[activations[l]],
-      W = model.theta + at, dW = model.gradient + at, -- (inputs, outputs)
-      b = model.theta + b, db = model.gradient + b, -- (outputs)
-    }
-    at = b + outputs
-  end
-  mlp.reset(model)
-  return model
-end
-
-function mlp.reset(model)
-  ffi.copy(model.theta, model.start, 8 * model.n_parameters)
-end
-
--- Room for a batch of that many rows: X: (rows, m_0), T: (rows, m_L); Z, A, delta of layer l: (rows, m_l).
-function mlp.reserve(model, rows)
-  if rows <= model.capacity then
-    return
-  end
-  model.X, model.X_owner = doubles(rows * model[1].inputs)
-  model.T, model.T_owner = doubles(rows * model[#model].outputs)
-  for _, layer in ipairs(model) do
-    layer.Z, layer.Z_owner = doubles(rows * layer.outputs)
-    layer.A, layer.A_owner = doubles(rows * layer.outputs)
-    layer.delta, layer.delta_owner = doubles(rows * layer.outputs)
-  end
-  model.capacity = rows
-end
-
--- The two products that a step is made of. ----------------------------------------------------------------------------
-
--- In the next two, C += A B for A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i * row + p * column], so that the same
--- loops read it transposed. Both take four rows of B at a time. Entering a compiled loop costs about as much as ten of
--- its turns: the fewer loops and the more in each, the better, hence all that is written out.
-
--- Rows i .. i + 3 of C: each row of B is used for all four.
+-- Rows i .. i + 3 of C: each row of B serves all four.
 local function add_four_rows(i, k, n, A, row, column, B, C)
   local c_0, c_1, c_2, c_3 = i * n, (i + 1) * n, (i + 2) * n, (i + 3) * n
   local r_0, r_1, r_2, r_3 = i * row, (i + 1) * row, (i + 2) * row, (i + 3) * row
@@ -256,7 +205,7 @@ local function add_product(m, k, n, A, row, column, B, C)
   end
 end
 
--- sum_j A[a + j] B[b + j], j < m.
+-- Return sum_j A[a + j] B[b + j] over j < m.
 local function dot(m, A, a, B, b)
   local sum = 0
   for j = 0, m - 1 do
@@ -265,7 +214,8 @@ local function dot(m, A, a, B, b)
   return sum
 end
 
--- The same with four rows of B, from b on, m values each: four sums at once, as one alone would wait for itself.
+-- Return the dot products of A[a .. a + m) with four rows of B, the first at b. The four sums are independent, so that
+-- none of their additions waits for another.
 local function four_dots(m, A, a, B, b)
   local sum_0, sum_1, sum_2, sum_3 = 0, 0, 0, 0
   local b_0, b_1, b_2, b_3 = b, b + m, b + 2 * m, b + 3 * m
@@ -279,8 +229,65 @@ local function four_dots(m, A, a, B, b)
   return sum_0, sum_1, sum_2, sum_3
 end
 
--- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). -----------------------------------
+-- The network and its workspace ---------------------------------------------------------------------------------------
 
+-- Return a pointer to n doubles, and the array that owns their memory. NaN shows where a step reads a number before it
+-- is written.
+local function doubles(n)
+  local owner = ffi.new("double[?]", n, 0 / 0)
+  return owner + 0, owner
+end
+
+-- sizes: m_0 .. m_L, from index 0   activations: rows f_1 .. f_L, where f_L is the one that the loss fuses, if any
+-- start: W_1 row by row, b_1, W_2, b_2, ...   x: (rows, m_0)   y: (rows, m_L)   order: (n_order) of int64
+function mlp.model(sizes, activations, loss_function, l2, start, x, y, order)
+  local model = {loss_function = loss_function, l2 = l2, start = start, x = x, y = y, order = order, capacity = 0}
+  local at = 0
+  for l = 1, #sizes do
+    at = at + (sizes[l - 1] + 1) * sizes[l]
+  end
+  model.n_parameters = at
+  model.theta, model.theta_owner = doubles(at)
+  model.gradient, model.gradient_owner = doubles(at)
+  at = 0
+  for l = 1, #sizes do
+    local inputs, outputs = sizes[l - 1], sizes[l]
+    local b = at + inputs * outputs
+    model[l] = {
+      inputs = inputs, outputs = outputs, f = activations[l],
+      W = model.theta + at, dW = model.gradient + at, -- (inputs, outputs)
+      b = model.theta + b, db = model.gradient + b, -- (outputs)
+    }
+    at = b + outputs
+  end
+  mlp.reset(model)
+  return model
+end
+
+-- Make room for steps on B rows.   X: (B, m_0)   T: (B, m_L)   Z, A, delta of layer l: (B, m_l)
+function mlp.reserve(model, B)
+  if B <= model.capacity then
+    return
+  end
+  model.X, model.X_owner = doubles(B * model[1].inputs)
+  model.T, model.T_owner = doubles(B * model[#model].outputs)
+  for _, layer in ipairs(model) do
+    layer.Z, layer.Z_owner = doubles(B * layer.outputs)
+    layer.A, layer.A_owner = doubles(B * layer.outputs)
+    layer.delta, layer.delta_owner = doubles(B * layer.outputs)
+  end
+  model.capacity = B
+end
+
+function mlp.reset(model)
+  ffi.copy(model.theta, model.start, 8 * model.n_parameters)
+end
+
+-- A step on B rows ----------------------------------------------------------------------------------------------------
+
+local propagate -- `backward` calls it
+
+-- Compute Z and A of every layer.   X: (B, m_0)
 local function forward(model, X, B)
   local A_below = X
   for l = 1, #model do
@@ -292,58 +299,24 @@ local function forward(model, X, B)
       end
     end
     add_product(B, layer.inputs, m, A_below, layer.inputs, 1, layer.W, Z)
-    layer.activation.f(B, m, Z, layer.A)
+    layer.f.value(B, m, Z, layer.A)
     A_below = layer.A
   end
 end
 
--- R over the rows that went forward.
-local function mean_loss(model, T, B)
-  local last, value = model[#model], model.loss.value
-  local m, loss, squares = last.outputs, 0, 0
-  for n = 0, B - 1 do
-    loss = loss + value(m, n * m, last.Z, last.A, T)
-  end
-  for _, layer in ipairs(model) do
-    local W = layer.W
-    for i = 0, layer.inputs * layer.outputs - 1 do
-      squares = squares + W[i] * W[i]
-    end
-  end
-  return loss / B + model.l2 / 2 * squares
-end
-
--- delta_L = dR/dZ_L.
+-- delta_L = dR/dZ_L.   T: (B, m_L)
 local function output_delta(model, T, B)
-  local last, scale = model[#model], model.loss.slope / B
+  local last, scale = model[#model], model.loss_function.derivative / B
   local Y, delta = last.A, last.delta
   for j = 0, B * last.outputs - 1 do
     delta[j] = scale * (Y[j] - T[j])
   end
-  if not model.loss.fuses then
-    last.activation.slope(B, last.outputs, Y, delta)
+  if not model.loss_function.fuses then
+    last.f.derivative(B, last.outputs, Y, delta)
   end
 end
 
--- delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer into the one below.
-local function propagate(layer, below, B)
-  local m, inputs, W, delta, delta_below = layer.outputs, layer.inputs, layer.W, layer.delta, below.delta
-  for n = 0, B - 1 do
-    local at, i, d = n * m, 0, n * inputs
-    while i + 4 <= inputs do
-      delta_below[d + i], delta_below[d + i + 1], delta_below[d + i + 2], delta_below[d + i + 3] =
-        four_dots(m, delta, at, W, i * m)
-      i = i + 4
-    end
-    while i < inputs do
-      delta_below[d + i] = dot(m, delta, at, W, i * m)
-      i = i + 1
-    end
-  end
-  below.activation.slope(B, inputs, below.A, delta_below)
-end
-
--- The gradient; theta itself stays as the forward pass found it.
+-- Compute the gradient from delta_L; theta stays unchanged.   X: (B, m_0)
 local function backward(model, X, B)
   local l2 = model.l2
   for l = #model, 1, -1 do
@@ -369,6 +342,25 @@ local function backward(model, X, B)
   end
 end
 
+-- delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T): from layer l to the layer below.
+function propagate(layer, below, B)
+  local m, inputs, W, delta, delta_below = layer.outputs, layer.inputs, layer.W, layer.delta, below.delta
+  for n = 0, B - 1 do
+    local at, i, d = n * m, 0, n * inputs
+    while i + 4 <= inputs do
+      delta_below[d + i], delta_below[d + i + 1], delta_below[d + i + 2], delta_below[d + i + 3] =
+        four_dots(m, delta, at, W, i * m)
+      i = i + 4
+    end
+    while i < inputs do
+      delta_below[d + i] = dot(m, delta, at, W, i * m)
+      i = i + 1
+    end
+  end
+  below.f.derivative(B, inputs, below.A, delta_below)
+end
+
+-- theta <- theta - rate dtheta
 local function update(model, rate)
   local theta, gradient = model.theta, model.gradient
   for i = 0, model.n_parameters - 1 do
@@ -376,23 +368,39 @@ local function update(model, rate)
   end
 end
 
--- What the worker calls. ----------------------------------------------------------------------------------------------
+-- Return R over the B rows of the last forward pass.   T: (B, m_L)
+local function loss(model, T, B)
+  local last, value = model[#model], model.loss_function.value
+  local m, total, squares = last.outputs, 0, 0
+  for n = 0, B - 1 do
+    total = total + value(m, n * m, last.Z, last.A, T)
+  end
+  for _, layer in ipairs(model) do
+    local W = layer.W
+    for i = 0, layer.inputs * layer.outputs - 1 do
+      squares = squares + W[i] * W[i]
+    end
+  end
+  return total / B + model.l2 / 2 * squares
+end
 
--- Outputs of rows [first, first + count), left in the last layer's A.
+-- Functions that the worker calls -------------------------------------------------------------------------------------
+
+-- Compute the outputs of rows [first, first + count) in the last layer's A.
 function mlp.outputs(model, first, count)
   forward(model, model.x + first * model[1].inputs, count)
 end
 
--- R of those rows; its gradient is left in the model.
+-- Return R over rows [first, first + count), and leave its gradient in model.gradient.
 function mlp.loss_and_gradient(model, first, count)
   local X, T = model.x + first * model[1].inputs, model.y + first * model[#model].outputs
   forward(model, X, count)
   output_delta(model, T, count)
   backward(model, X, count)
-  return mean_loss(model, T, count)
+  return loss(model, T, count)
 end
 
--- X and T of a minibatch: the rows that order[first .. first + B) names.
+-- Copy the rows order[first .. first + B) to X and T.
 local function gather(model, first, B)
   local m_0, m_L, order = model[1].inputs, model[#model].outputs, model.order
   for n = 0, B - 1 do
@@ -402,6 +410,8 @@ local function gather(model, first, B)
   end
 end
 
+-- Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
+-- shorter.
 function mlp.train(model, first, count, batch_size, rate)
   local stop = first + count
   for at = first, stop - 1, batch_size do
@@ -414,7 +424,7 @@ function mlp.train(model, first, count, batch_size, rate)
   end
 end
 
--- One pass of `time`: what it adds to the checksum.
+-- Run one pass of the command `time` and return its term of the checksum.
 function mlp.timed_pass(model, operation, first, count)
   if operation == "forward" then
     mlp.outputs(model, first, count)

@@ -1,9 +1,9 @@
--- worker.lua: the worker protocol around mlp.lua: commands, files, checks, replies and the clock. No mathematics.
--- Run as: luajit worker.lua WORKDIR. docs/add-a-language.md tells what each command takes and answers.
+-- worker.lua: the worker protocol for mlp.lua: commands, files, checks, replies and the clock; no mathematics.
+-- Run as: luajit worker.lua WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
 
 if not jit then -- plain Lua has neither ffi nor a compiler
   for _ in io.lines() do
-    io.write("error\tkind=unavailable\tmessage=", _VERSION, " runs this: it needs LuaJIT\tremedy=install LuaJIT 2.1\n")
+    io.write("error\tkind=unavailable\tmessage=", _VERSION, " lacks LuaJIT's ffi\tremedy=install LuaJIT 2.1\n")
     io.flush()
   end
   os.exit(0)
@@ -21,12 +21,12 @@ int clock_gettime(int clock, struct timespec *time);
 
 local workdir = arg[#arg]
 local replies = io.stdout
-io.output(io.stderr) -- whatever else is printed must not pass for a reply
+io.output(io.stderr) -- other output must not be taken for a reply
 print = function(...)
   io.stderr:write(table.concat({...}, "\t"), "\n")
 end
 
--- Errors that are answered. -------------------------------------------------------------------------------------------
+-- Errors, which become replies ----------------------------------------------------------------------------------------
 
 local function refuse(kind, message, ...)
   error({kind = kind, message = message:format(...)})
@@ -38,7 +38,7 @@ local function check(condition, message, ...)
   end
 end
 
--- Words. --------------------------------------------------------------------------------------------------------------
+-- Words ---------------------------------------------------------------------------------------------------------------
 
 local function words_of(line)
   local words = {}
@@ -48,7 +48,8 @@ local function words_of(line)
   return words
 end
 
--- nil where a word is not what it must be
+-- The next two functions return nil or false if a word is not valid.
+
 local function whole(word)
   return word:match("^[+-]?%d+$") and tonumber(word)
 end
@@ -57,9 +58,9 @@ local function operation(word)
   return (word == "forward" or word == "gradient") and word
 end
 
--- Files in WORKDIR: what network.txt says, arrays. --------------------------------------------------------------------
+-- Files in WORKDIR ----------------------------------------------------------------------------------------------------
 
--- key -> words of its line
+-- Return the words of each line of network.txt after its first word, by that word.
 local function read_setup()
   local file = io.open(workdir .. "/network.txt")
   check(file, "network.txt: no such file")
@@ -115,46 +116,56 @@ local function item_of(setup)
   return items[dtype] or refuse("unsupported", "lua has no dtype '%s'", dtype)
 end
 
-local function loss_of(setup)
-  local name = value(setup, "loss")
-  return mlp.losses[name] and name or refuse("unsupported", "lua has no loss '%s'", name)
+-- Return the row of a table, or nil.
+local function row_of(rows, name)
+  for _, row in ipairs(rows) do
+    if row.name == name then
+      return row
+    end
+  end
 end
 
--- Names of f_1 .. f_L.
+local function loss_of(setup)
+  local name = value(setup, "loss")
+  return row_of(mlp.losses, name) or refuse("unsupported", "lua has no loss '%s'", name)
+end
+
+-- Return the rows of f_1 .. f_L.
 local function activations_of(setup, n_layers, loss)
-  local fused = mlp.losses[loss].fuses
   local names, output = {unpack(values(setup, "activations"))}, value(setup, "output_activation")
   check(#names == n_layers - 1, "network.txt: activations: %d given for %d hidden layers", #names, n_layers - 1)
-  check(not fused or output == fused, "network.txt: output_activation '%s': %s fuses %s", output, loss, fused)
+  check(not loss.fuses or output == loss.fuses,
+    "network.txt: output_activation '%s': %s is fused with %s", output, loss.name, loss.fuses)
   names[n_layers] = output
+  local rows = {}
   for l, name in ipairs(names) do
-    local activation = mlp.activations[name]
-    if not activation or not activation.slope and not (fused and l == n_layers) then
+    rows[l] = row_of(mlp.activations, name)
+    if not rows[l] or not rows[l].derivative and not (loss.fuses and l == n_layers) then
       refuse("unsupported", "lua has no activation '%s'", name)
     end
   end
-  return names
+  return rows
 end
 
--- n items of a C type, as an array of that type.
+-- Read n items of a C type into an array of that type.
 local function read_array(name, item, n)
   local file = io.open(workdir .. "/" .. name, "rb")
   check(file, "%s: no such file", name)
-  local got, wanted = file:seek("end"), n * item_sizes[item]
-  if got ~= wanted then
+  local found, expected = file:seek("end"), n * item_sizes[item]
+  if found ~= expected then
     file:close()
   end
-  check(got == wanted, "%s has %.0f bytes: %.0f of %s takes %.0f", name, got, n, item, wanted)
+  check(found == expected, "%s has %.0f bytes: %.0f items of %s take %.0f", name, found, n, item, expected)
   file:seek("set")
-  local bytes = file:read(wanted)
+  local bytes = file:read(expected)
   file:close()
-  check(bytes and #bytes == wanted, "%s: %d bytes could not be read", name, wanted)
+  check(bytes and #bytes == expected, "%s: %d bytes could not be read", name, expected)
   local array = ffi.new(item .. "[?]", n)
-  ffi.copy(array, bytes, wanted)
+  ffi.copy(array, bytes, expected)
   return array
 end
 
--- The same numbers as another C type.
+-- Convert an array to another C type.
 local function converted(array, item, n)
   local to = ffi.new(item .. "[?]", n)
   for i = 0, n - 1 do
@@ -168,24 +179,24 @@ local function read_doubles(name, item, n)
 end
 
 local function write_array(name, array, item, n)
-  local file, why = io.open(workdir .. "/" .. name, "wb")
-  check(file, "%s", why)
+  local file, reason = io.open(workdir .. "/" .. name, "wb")
+  check(file, "%s", reason)
   local bytes = ffi.string(converted(array, item, n), n * item_sizes[item])
-  local written, why_not = file:write(bytes)
-  local closed, why_not_closed = file:close()
-  check(written and closed, "%s: %s", name, why_not or why_not_closed)
+  local written, write_error = file:write(bytes)
+  local closed, close_error = file:close()
+  check(written and closed, "%s: %s", name, write_error or close_error)
 end
 
 local function read_order(n, rows)
   local order = read_array("order.bin", "int64_t", n)
   for i = 0, n - 1 do
     local row = order[i]
-    check(row >= 0 and row < rows, "order[%d] = %s: row numbers lie in [0, %d)", i, tostring(row):sub(1, -3), rows)
+    check(row >= 0 and row < rows, "order[%d] = %s: must be a row number in [0, %d)", i, tostring(row):sub(1, -3), rows)
   end
   return order
 end
 
--- Timed work. ---------------------------------------------------------------------------------------------------------
+-- Timed work ----------------------------------------------------------------------------------------------------------
 
 local CLOCK_MONOTONIC = ffi.os == "OSX" and 6 or 1
 local time = ffi.new("struct timespec")
@@ -195,43 +206,57 @@ local function now()
   return tonumber(time.tv_sec) + 1e-9 * tonumber(time.tv_nsec)
 end
 
-local function timed_passes(model, what, first, count, repeats)
+local function timed_passes(model, operation, first, count, repeats)
   local places, s, checksum = model.rows - count + 1, first, 0
   local start = now()
   for _ = 1, repeats do
-    checksum = checksum + mlp.timed_pass(model, what, s, count)
+    checksum = checksum + mlp.timed_pass(model, operation, s, count)
     s = (s + count) % places
   end
   return now() - start, checksum
 end
 
--- Commands: what each answers, as a list of "key", value. -------------------------------------------------------------
+-- Commands. Each returns the fields of its reply as a list: key, value, key, ... --------------------------------------
 
-local model -- what init made
+local model -- of the last init
 
-local function held()
-  check(model, "no network yet: init comes first")
+local function loaded_model()
+  check(model, "no network yet: send init first")
   return model
 end
 
-local function check_range(first, count, length, what)
+local function check_range(first, count, length, unit)
   check(first >= 0 and count >= 1 and first + count <= length,
-    "first = %.0f, count = %.0f: must lie within the %d %s", first, count, length, what)
+    "first = %.0f, count = %.0f: must lie within the %d %s", first, count, length, unit)
 end
 
--- The model, with room for rows [first, first + count).
+-- Return the model, with room for a pass over rows [first, first + count).
 local function prepared(first, count)
-  check_range(first, count, held().rows, "rows")
+  check_range(first, count, loaded_model().rows, "rows")
   mlp.reserve(model, count)
   return model
+end
+
+-- Return the names of the rows that `accepts` accepts (default: of all rows), separated by commas.
+local function names_of(rows, accepts)
+  local names = {}
+  for _, row in ipairs(rows) do
+    if not accepts or accepts(row) then
+      names[#names + 1] = row.name
+    end
+  end
+  return table.concat(names, ",")
+end
+
+local function has_derivative(row)
+  return row.derivative
 end
 
 local function hello()
   return {
     "protocol", 1, "name", "lua", "language", "Lua", "compiler", jit.version,
     "flags", table.concat({jit.arch, select(2, jit.status())}, " "),
-    "activations", "identity,sigmoid,tanh,relu",
-    "losses", "squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy",
+    "activations", names_of(mlp.activations, has_derivative), "losses", names_of(mlp.losses),
     "arithmetic", "float64", "deterministic", "yes", "clock", "clock_gettime(CLOCK_MONOTONIC)",
   }
 end
@@ -252,7 +277,7 @@ local function init()
   local new = mlp.model(sizes, activations, loss, l2, start, x, y, read_order(n_order, rows))
   new.rows, new.n_order, new.item = rows, n_order, item
   model = new
-  jit.flush() -- what was compiled for another network's sizes and functions does not suit this one
+  jit.flush() -- traces compiled for the sizes and functions of an earlier network would slow this one down
   return {"threads", 1}
 end
 
@@ -270,7 +295,7 @@ local function gradient(first, count)
 end
 
 local function train(first, count, batch_size, rate)
-  check_range(first, count, held().n_order, "entries of order")
+  check_range(first, count, loaded_model().n_order, "entries of order")
   check(batch_size >= 1, "batch_size = %.0f: must be at least 1", batch_size)
   check(rate > 0 and rate < math.huge, "learning_rate = %g: must be finite and above 0", rate)
   local batch = math.min(batch_size, count)
@@ -280,20 +305,20 @@ local function train(first, count, batch_size, rate)
   return {"seconds", ("%.9g"):format(now() - start)}
 end
 
-local function time_passes(what, first, count, repeats)
+local function time_passes(operation, first, count, repeats)
   prepared(first, count)
   check(repeats >= 1, "repeats = %.0f: must be at least 1", repeats)
-  local seconds, checksum = timed_passes(model, what, first, count, repeats)
+  local seconds, checksum = timed_passes(model, operation, first, count, repeats)
   return {"seconds", ("%.9g"):format(seconds), "checksum", ("%.17g"):format(checksum)}
 end
 
 local function theta()
-  write_array("theta_out.bin", held().theta, model.item, model.n_parameters)
+  write_array("theta_out.bin", loaded_model().theta, model.item, model.n_parameters)
   return {}
 end
 
 local function reset()
-  mlp.reset(held())
+  mlp.reset(loaded_model())
   return {}
 end
 
@@ -301,7 +326,7 @@ local function quit()
   return {}
 end
 
--- name -> what answers it, and the words it takes: a name and a reader for each
+-- name -> its function, and the name and the reader of each argument
 local commands = {
   hello = {hello},
   init = {init},
@@ -328,14 +353,14 @@ local function answer(words)
   check(command, "unknown command '%s'; known: hello, init, forward, gradient, train, time, theta, reset, quit", name)
   check(#words == #command, "'%s': the command is '%s'", table.concat(words, " "), usage_of(name))
   for at = 2, #command do
-    local taken, read = unpack(command[at])
+    local parameter, read = unpack(command[at])
     arguments[at - 1] = read(words[at])
-    check(arguments[at - 1], "'%s' is no %s: the command is '%s'", words[at], taken, usage_of(name))
+    check(arguments[at - 1], "'%s' is not a valid %s: the command is '%s'", words[at], parameter, usage_of(name))
   end
   return command[1](unpack(arguments))
 end
 
--- Replies. ------------------------------------------------------------------------------------------------------------
+-- Replies -------------------------------------------------------------------------------------------------------------
 
 local function reply(status, fields)
   local line = {status}
@@ -347,8 +372,8 @@ local function reply(status, fields)
   replies:flush()
 end
 
-local function error_fields(why)
-  return type(why) == "table" and {"message", why.message, "kind", why.kind} or {"message", why}
+local function error_fields(problem)
+  return type(problem) == "table" and {"message", problem.message, "kind", problem.kind} or {"message", problem}
 end
 
 for line in io.lines() do

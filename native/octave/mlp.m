@@ -1,9 +1,9 @@
-% mlp.m: the training step in M-code: activations, losses, forward, output delta, backward, update.
+% mlp.m: a feed-forward network in M-code: activations, losses, forward, output delta, backward, update.
+% It does not validate arguments, read files or read a clock (worker.m does).
 %
-% Nothing here checks an argument, reads a file or a clock. It is written for Octave and for MATLAB from R2016b on (as
-% A*W + b adds the row b to every row), and untested with MATLAB. Arrays are single or double, and what is computed of
-% them is too. W and b are cells, an array a layer: theta is one vector only in files, since taking W_l out of it would
-% copy W_l every step. Array expressions make new arrays: here, a step cannot but allocate.
+% It is written for Octave, and untested with MATLAB, which needs R2016b or later for the sum of A*W and the row b.
+% Arrays are single or double, and results have the same class. W and b are cells with one array a layer, because taking
+% W_l out of one vector theta would copy it every step. Array expressions allocate their results in every step.
 
 function functions = mlp()
   functions.activations = activations();
@@ -14,52 +14,54 @@ function functions = mlp()
   functions.timed_pass = @timed_pass;
 end
 
-% --- Activations: Z and A = f(Z), each (batch, m_l). ------------------------------------------------------------------
+% --- Activations: A = f(Z), and delta .* f'(Z) computed from A.   Z, A, delta: (B, m) ---------------------------------
 
 function A = identity(Z)
   A = Z;
+end
+
+function delta = identity_derivative(A, delta)
 end
 
 function A = sigmoid(Z)
   A = 1 ./ (1 + exp(-Z));
 end
 
-function A = relu(Z)
-  A = Z;
-  A(Z < 0) = 0; % max(Z, 0) would lose a NaN
+function delta = sigmoid_derivative(A, delta)
+  delta = delta .* A .* (1 - A);
 end
 
+function delta = tanh_derivative(A, delta)
+  delta = delta .* (1 - A .* A);
+end
+
+function A = relu(Z)
+  A = Z;
+  A(Z < 0) = 0; % max(Z, 0) would lose NaN
+end
+
+function delta = relu_derivative(A, delta)
+  delta = delta .* (A > 0);
+end
+
+% A = exp(Z) ./ its row sum. Each row is shifted so that its largest exponent is 0.
 function A = softmax(Z)
   A = exp(Z - max(Z, [], 2));
   A = A ./ sum(A, 2);
 end
 
-% delta <- f'(Z) .* delta, where A = f(Z).
-
-function delta = identity_slope(A, delta)
-end
-
-function delta = sigmoid_slope(A, delta)
-  delta = delta .* A .* (1 - A);
-end
-
-function delta = tanh_slope(A, delta)
-  delta = delta .* (1 - A .* A);
-end
-
-function delta = relu_slope(A, delta)
-  delta = delta .* (A > 0);
-end
-
-% slope is empty where only a loss that fuses the activation can use it.
+% derivative: empty for an activation that is only used fused with a loss
 function table = activations()
-  table = struct( ...
-      'name', {'identity', 'sigmoid', 'tanh', 'relu', 'softmax'}, ...
-      'f', {@identity, @sigmoid, @tanh, @relu, @softmax}, ...
-      'slope', {@identity_slope, @sigmoid_slope, @tanh_slope, @relu_slope, []});
+  rows = {
+    'identity', @identity, @identity_derivative;
+    'sigmoid', @sigmoid, @sigmoid_derivative;
+    'tanh', @tanh, @tanh_derivative;
+    'relu', @relu, @relu_derivative;
+    'softmax', @softmax, []};
+  table = cell2struct(rows, {'name', 'value', 'derivative'}, 2);
 end
 
-% --- Losses: L summed over the batch, in double; Z = Z_L, Y = A_L and T the targets, each (batch, m_L). ---------------
+% --- Losses, summed over B samples in double.   Z = Z_L, Y = A_L, T (targets): (B, m_L) -------------------------------
 
 function total = squared_error(Z, Y, T)
   D = Y - T;
@@ -70,33 +72,37 @@ function total = half_squared_error(Z, Y, T)
   total = squared_error(Z, Y, T) / 2;
 end
 
-% -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+% -sum t log softmax(z) = sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 function total = softmax_cross_entropy(Z, Y, T)
   Z = Z - max(Z, [], 2);
   D = T .* (log(sum(exp(Z), 2)) - Z);
   total = sum(double(D(:)));
 end
 
-% -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
+% -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
 function total = sigmoid_cross_entropy(Z, Y, T)
   D = max(Z, 0) - Z .* T + log1p(exp(-abs(Z)));
   total = sum(double(D(:)));
 end
 
-% fuses: the output activation that belongs to it; empty: any elementwise one.
-% slope: dL/dY, or where fused dL/dZ, is this times Y - T.
+% fuses: the output activation that it is fused with; empty: any elementwise one
+% derivative: c in dL/dY = c (Y - T), or, fused, in dL/dZ = c (Y - T)
 function table = losses()
-  table = struct( ...
-      'name', {'squared_error', 'half_squared_error', 'softmax_cross_entropy', 'sigmoid_cross_entropy'}, ...
-      'fuses', {'', '', 'softmax', 'sigmoid'}, ...
-      'value', {@squared_error, @half_squared_error, @softmax_cross_entropy, @sigmoid_cross_entropy}, ...
-      'slope', {2, 1, 1, 1});
+  rows = {
+    'squared_error', '', @squared_error, 2;
+    'half_squared_error', '', @half_squared_error, 1;
+    'softmax_cross_entropy', 'softmax', @softmax_cross_entropy, 1;
+    'sigmoid_cross_entropy', 'sigmoid', @sigmoid_cross_entropy, 1};
+  table = cell2struct(rows, {'name', 'fuses', 'value', 'derivative'}, 2);
 end
 
-% --- The step over a batch, X: (batch, m_0), T: (batch, m_L). Cells hold something of each layer: W{l}: (m_{l-1}, m_l),
-% b{l}: (1, m_l); Z{l}, A{l}: (batch, m_l); f{l} and slope{l}: functions. net: W, b, f, slope, l2, and loss, a row of
-% the table. W = net.W copies nothing; net.W{l}, layer by layer, would make a step a fifth longer. ---------------------
+% --- A step on B rows.   X: (B, m_0)   T: (B, m_L) --------------------------------------------------------------------
+%
+% net: a struct of cells with one entry a layer (W{l}: (m_{l-1}, m_l), b{l}: (1, m_l), and the functions f{l} and
+% derivative{l}), of l2, and of loss_function, a row of the table. Z{l}, A{l}: (B, m_l).
+% W = net.W copies no array. Indexing net.W{l} in each layer instead makes a step a fifth longer.
 
+% Compute Z and A of every layer.
 function [Z, A] = forward(net, X)
   W = net.W;
   b = net.b;
@@ -111,24 +117,15 @@ function [Z, A] = forward(net, X)
   end
 end
 
-% R over the rows that went forward.
-function R = mean_loss(net, Z, A, T)
-  squares = 0;
-  for l = 1:numel(net.W)
-    squares = squares + sum(double(net.W{l}(:)) .^ 2);
-  end
-  R = net.loss.value(Z{end}, A{end}, T) / size(T, 1) + net.l2 / 2 * squares;
-end
-
 % delta_L = dR/dZ_L.
 function delta = output_delta(net, A, T)
-  delta = (net.loss.slope / size(T, 1)) * (A{end} - T);
-  if isempty(net.loss.fuses)
-    delta = net.slope{end}(A{end}, delta);
+  delta = (net.loss_function.derivative / size(T, 1)) * (A{end} - T);
+  if isempty(net.loss_function.fuses)
+    delta = net.derivative{end}(A{end}, delta);
   end
 end
 
-% dW and db, cells as W and b; delta comes as delta_L.
+% Compute dW and db, cells as W and b, from delta = delta_L.
 function [dW, db] = backward(net, X, A, delta)
   W = net.W;
   dW = cell(1, numel(W));
@@ -136,17 +133,18 @@ function [dW, db] = backward(net, X, A, delta)
   for l = numel(W):-1:2
     dW{l} = A{l-1}' * delta + net.l2 * W{l};
     db{l} = sum(delta, 1);
-    delta = propagate(delta, W{l}, A{l-1}, net.slope{l-1});
+    delta = propagate(delta, W{l}, A{l-1}, net.derivative{l-1});
   end
   dW{1} = X' * delta + net.l2 * W{1};
   db{1} = sum(delta, 1);
 end
 
-% delta_{l-1} = f_{l-1}'(Z_{l-1}) .* (delta_l W_l'), from layer l into the one below.
-function delta_below = propagate(delta, W, A_below, slope_below)
-  delta_below = slope_below(A_below, delta * W');
+% delta_{l-1} = f_{l-1}'(Z_{l-1}) .* (delta_l W_l'): from layer l to the layer below.
+function delta_below = propagate(delta, W, A_below, derivative_below)
+  delta_below = derivative_below(A_below, delta * W');
 end
 
+% theta <- theta - rate dtheta
 function net = update(net, dW, db, rate)
   W = net.W;
   b = net.b;
@@ -158,30 +156,43 @@ function net = update(net, dW, db, rate)
   net.b = b;
 end
 
-% --- What a worker calls. data: x: (rows, m_0), y: (rows, m_L), order: numbers of rows. Rows, and the entries of order,
-% are counted from 1. --------------------------------------------------------------------------------------------------
+% Return R over the B rows of the last forward pass.
+function R = loss(net, Z, A, T)
+  squares = 0;
+  for l = 1:numel(net.W)
+    squares = squares + sum(double(net.W{l}(:)) .^ 2);
+  end
+  R = net.loss_function.value(Z{end}, A{end}, T) / size(T, 1) + net.l2 / 2 * squares;
+end
 
-% Outputs of rows first, first + 1, ...
+% --- Functions that the worker calls.   data: a struct of x: (rows, m_0), y: (rows, m_L) and order, row numbers -------
+%
+% Rows and entries of order are counted from 1.
+
+% Return the outputs of rows first, first + 1, ...: (count, m_L)
 function Y = outputs(net, data, first, count)
   [Z, A] = forward(net, data.x(first : first+count-1, :));
   Y = A{end};
 end
 
+% Return R over rows first, first + 1, ..., and its gradient.
 function [R, dW, db] = loss_and_gradient(net, data, first, count)
   X = data.x(first : first+count-1, :);
   T = data.y(first : first+count-1, :);
   [Z, A] = forward(net, X);
   [dW, db] = backward(net, X, A, output_delta(net, A, T));
-  R = mean_loss(net, Z, A, T);
+  R = loss(net, Z, A, T);
 end
 
-% X and T of a minibatch: the rows that order(first), order(first + 1), ... name.
-function [X, T] = gather(data, first, batch)
-  rows = data.order(first : first+batch-1);
+% Return the rows order(first), order(first + 1), ... as a minibatch.
+function [X, T] = gather(data, first, B)
+  rows = data.order(first : first+B-1);
   X = data.x(rows, :);
   T = data.y(rows, :);
 end
 
+% Run gradient descent over entries first, first + 1, ... of order in minibatches of batch_size rows; the last one may
+% be shorter.
 function net = train(net, data, first, count, batch_size, rate)
   for at = first : batch_size : first+count-1
     [X, T] = gather(data, at, min(batch_size, first + count - at));
@@ -191,7 +202,7 @@ function net = train(net, data, first, count, batch_size, rate)
   end
 end
 
-% One pass of the command `time`: what it adds to the checksum.
+% Run one pass of the command `time` and return its term of the checksum.
 function checksum = timed_pass(net, data, operation, first, count)
   if strcmp(operation, 'forward')
     Y = outputs(net, data, first, count);

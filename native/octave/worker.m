@@ -1,7 +1,7 @@
-% worker.m: the worker protocol, in Octave: lines on stdin, replies on stdout, arrays in files of WORKDIR; the clock.
-% Nothing of the mathematics is here: that is mlp.m.
+% worker.m: the worker protocol for mlp.m: commands, files, checks, replies and the clock; no mathematics.
+% Run as: octave-cli worker.m WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
 
-1; % a script, though it starts with functions
+1; % makes this file a script: one that starts with a function would define only that function
 
 % --- Replies. ---------------------------------------------------------------------------------------------------------
 
@@ -27,18 +27,18 @@ end
 
 % --- Commands. --------------------------------------------------------------------------------------------------------
 
-% A command is parsed outside its clock, but not for nothing: regexp is built in, strsplit takes ten times as long.
 function table = usages()
   table = {{'hello'}, {'init'}, {'quit'}, {'theta'}, {'reset'}, {'forward', 'FIRST', 'COUNT'}, ...
            {'gradient', 'FIRST', 'COUNT'}, {'train', 'FIRST', 'COUNT', 'BATCH', 'RATE'}, ...
            {'time', 'forward|gradient', 'FIRST', 'COUNT', 'REPEATS'}};
 end
 
+% Parsing is not timed, but a run waits for it: the built-in regexp takes a tenth of the time of strsplit.
 function words = words_of(line)
   words = regexp(line, '\S+', 'match');
 end
 
-% The words as a struct: name, operation, first, count, ...
+% Convert a command to a struct: name, operation, first, count, ...
 function request = parse_request(words)
   table = usages();
   for i = 1:numel(table)
@@ -54,20 +54,20 @@ function request = parse_request(words)
   error('unknown command ''%s''; known: %s', words{1}, strjoin(names, ', '));
 end
 
-% Empty where the words do not fit their places.
-function request = take_words(words, places)
+% parameters: the command and the names of its arguments. Returns an empty array if a word is not valid.
+function request = take_words(words, parameters)
   request = struct('name', words{1});
-  valid = numel(words) == numel(places);
+  valid = numel(words) == numel(parameters);
   for i = 2:numel(words)
     if ~valid
       break
-    elseif strcmp(places{i}, 'forward|gradient')
+    elseif strcmp(parameters{i}, 'forward|gradient')
       request.operation = words{i};
       valid = any(strcmp(words{i}, {'forward', 'gradient'}));
-    elseif strcmp(places{i}, 'RATE')
+    elseif strcmp(parameters{i}, 'RATE')
       [request.rate, valid] = real_number(words{i});
     else
-      [request.(lower(places{i})), valid] = whole_number(words{i});
+      [request.(lower(parameters{i})), valid] = whole_number(words{i});
     end
   end
   if ~valid
@@ -75,7 +75,7 @@ function request = take_words(words, places)
   end
 end
 
-% str2double takes more for a number than digits with a sign ("1e1", "1,2", "i"). Whole numbers up to 2^53 are exact.
+% The pattern excludes other words that str2double accepts ("1e1", "1,2", "i"). A double is exact up to 2^53.
 function [value, valid] = whole_number(word)
   value = str2double(word);
   valid = ~isempty(regexp(word, '^[+-]?\d+$', 'once')) && abs(value) <= flintmax();
@@ -86,16 +86,15 @@ function [value, valid] = real_number(word)
   valid = ~isempty(regexp(word, '^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$', 'once'));
 end
 
-% Rows, or for `train` entries of order, must be there; the other numbers have their rules.
 function check_request(request, data)
   length = rows(data.x);
-  what = 'rows';
+  unit = 'rows';
   if strcmp(request.name, 'train')
     length = numel(data.order);
-    what = 'entries of order';
+    unit = 'entries of order';
   end
   if request.first < 0 || request.count < 1 || request.first + request.count > length
-    error('FIRST = %d, COUNT = %d: must lie within the %d %s', request.first, request.count, length, what);
+    error('FIRST = %d, COUNT = %d: must lie within the %d %s', request.first, request.count, length, unit);
   end
   for key = {'batch', 'repeats'}
     if isfield(request, key{1}) && request.(key{1}) < 1
@@ -138,7 +137,7 @@ function lines = read_lines(path)
   lines = strsplit(char(bytes), "\n");
 end
 
-% The words after a key: so many, if a number is given.
+% Return the words after a key. n, if given: their required number.
 function values = values_of(lines, key, n)
   values = [];
   for i = 1:numel(lines)
@@ -169,13 +168,13 @@ function value = l2_of(word)
   end
 end
 
-% --- Making a session: a struct of net, data, start (net.W and net.b as they came) and threads. -----------------------
+% --- The session: a struct of net, data, start (the W and b of init) and threads. -------------------------------------
 
 function session = make_session(folder, functions)
   setup = read_setup(folder);
   precisions = struct('float32', 'single', 'float64', 'double');
   if ~isfield(precisions, setup.dtype)
-    error('pyfnn:unsupported', 'no dtype ''%s'': float32, float64', setup.dtype);
+    error('pyfnn:unsupported', 'octave has no dtype ''%s''', setup.dtype);
   end
   precision = precisions.(setup.dtype);
   session.net = make_net(setup, functions);
@@ -189,28 +188,32 @@ function session = make_session(folder, functions)
 end
 
 function net = make_net(setup, functions)
-  row = find(strcmp({functions.losses.name}, setup.loss));
-  if isempty(row)
-    error('pyfnn:unsupported', 'no loss ''%s''', setup.loss);
+  net.loss_function = row_of(functions.losses, setup.loss);
+  if isempty(net.loss_function)
+    error('pyfnn:unsupported', 'octave has no loss ''%s''', setup.loss);
   end
-  net.loss = functions.losses(row);
   net.l2 = setup.l2;
   for l = 1:numel(setup.activations)
     name = setup.activations{l};
-    fuses = l == numel(setup.activations) && ~isempty(net.loss.fuses);
-    if fuses && ~strcmp(name, net.loss.fuses)
-      error('network.txt: output_activation: %s fuses %s, not ''%s''', setup.loss, net.loss.fuses, name);
+    fused = l == numel(setup.activations) && ~isempty(net.loss_function.fuses);
+    if fused && ~strcmp(name, net.loss_function.fuses)
+      error('network.txt: output_activation ''%s'': %s is fused with %s', name, setup.loss, net.loss_function.fuses);
     end
-    row = find(strcmp({functions.activations.name}, name));
-    if isempty(row) || (~fuses && isempty(functions.activations(row).slope))
-      error('pyfnn:unsupported', 'no activation ''%s''', name);
+    activation = row_of(functions.activations, name);
+    if isempty(activation) || (~fused && isempty(activation.derivative))
+      error('pyfnn:unsupported', 'octave has no activation ''%s''', name);
     end
-    net.f{l} = functions.activations(row).f;
-    net.slope{l} = functions.activations(row).slope;
+    net.f{l} = activation.value;
+    net.derivative{l} = activation.derivative;
   end
 end
 
-% In theta each W_l stands row by row, where Octave stores by columns.
+% Return the row of a table, or an empty array.
+function row = row_of(table, name)
+  row = table(strcmp({table.name}, name));
+end
+
+% theta holds each W_l row by row; Octave stores it by columns.
 function [W, b] = unpack(theta, sizes)
   at = 0;
   for l = 1:numel(sizes)-1
@@ -226,7 +229,8 @@ function theta = pack(W, b)
   theta = vertcat(parts{:});
 end
 
-% How many threads BLAS will use. It read these variables as it was loaded; nothing in the language tells or sets it.
+% Return the number of threads that BLAS uses. BLAS read these variables when it was loaded; Octave has no function that
+% gets or sets the number.
 function n = blas_threads()
   n = 1;
   if ~isempty(strfind(version('-blas'), 'reference'))
@@ -251,10 +255,10 @@ function values = read_numbers(folder, name, n, precision)
   end
   closing = onCleanup(@() fclose(file));
   fseek(file, 0, 'eof');
-  got = ftell(file);
-  wanted = n * bytes.(precision);
-  if got ~= wanted
-    error('%s has %d bytes: %d are wanted', name, got, wanted);
+  found = ftell(file);
+  expected = n * bytes.(precision);
+  if found ~= expected
+    error('%s has %d bytes: %d numbers of %s take %d', name, found, n, precision, expected);
   end
   fseek(file, 0, 'bof');
   values = fread(file, n, ['*', precision]);
@@ -267,12 +271,12 @@ function values = read_rows(folder, name, width, n, precision)
   values = reshape(read_numbers(folder, name, width * n, precision), width, n).';
 end
 
-% Counted from 1, as Octave counts.
+% Return the row numbers counted from 1, as Octave indexes.
 function order = read_order(folder, setup)
   order = read_numbers(folder, 'order.bin', setup.order, 'int64');
   bad = find(order < 0 | order >= setup.rows, 1);
   if ~isempty(bad)
-    error('order.bin: entry %d is %d: row numbers lie in [0, %d)', bad - 1, order(bad), setup.rows);
+    error('order[%d] = %d: must be a row number in [0, %d)', bad - 1, order(bad), setup.rows);
   end
   order = double(order) + 1;
 end
@@ -290,8 +294,8 @@ end
 
 % --- Work. ------------------------------------------------------------------------------------------------------------
 
-% Does what was asked for and has been checked; the fields of the reply.
-function [session, fields] = perform(session, folder, functions, request)
+% Run a checked request and return the fields of its reply.
+function [session, fields] = run_command(session, folder, functions, request)
   fields = cell(0, 2);
   switch request.name
     case 'forward'
@@ -335,40 +339,41 @@ function fields = timed_passes(session, functions, request)
   fields = {'seconds', digits17(toc(start)); 'checksum', digits17(checksum)};
 end
 
-function fields = greeting()
+function fields = hello(functions)
+  elementwise = ~cellfun(@isempty, {functions.activations.derivative});
   fields = {
     'protocol', '1'; 'name', 'octave'; 'language', 'Octave';
     'compiler', ['GNU Octave ', version()];
     'flags', ['--norc; BLAS: ', strtrim(version('-blas'))];
-    'activations', 'identity,sigmoid,tanh,relu';
-    'losses', 'squared_error,half_squared_error,softmax_cross_entropy,sigmoid_cross_entropy';
+    'activations', strjoin({functions.activations(elementwise).name}, ',');
+    'losses', strjoin({functions.losses.name}, ',');
     'arithmetic', 'native'; 'deterministic', 'yes';
     'clock', 'tic/toc (time of day, in microseconds)'};
 end
 
-% The session that is there after a command, and the fields of the reply.
+% Run a request and return the session after it and the fields of its reply.
 function [session, fields] = answer(session, folder, functions, request)
   fields = cell(0, 2);
   switch request.name
     case 'hello'
-      fields = greeting();
+      fields = hello(functions);
     case 'init'
       session = make_session(folder, functions);
       fields = {'threads', sprintf('%d', session.threads)};
     case 'quit'
-      % converse says so
+      % `converse` ends the loop after the reply
     otherwise
       if isempty(session)
-        error('%s: no network yet: init comes first', request.name);
+        error('%s: no network yet: send init first', request.name);
       end
       if isfield(request, 'first')
         check_request(request, session.data);
       end
-      [session, fields] = perform(session, folder, functions, request);
+      [session, fields] = run_command(session, folder, functions, request);
   end
 end
 
-% Replies to a line, unless it is blank; the session that is there afterwards, and whether the line was `quit`.
+% Reply to a line that is not blank. over: true after `quit`.
 function [session, over] = converse(session, folder, functions, line)
   over = false;
   try
@@ -385,7 +390,8 @@ function [session, over] = converse(session, folder, functions, line)
   end
 end
 
-% No text at the end of input. Not fgetl, which looks for one more character after the line, and so waits for the next.
+% Return the next line, or an empty array at the end of input. fgetl would wait for the next line, because it reads one
+% character more.
 function line = next_line()
   try
     line = input('', 's');

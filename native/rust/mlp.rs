@@ -1,12 +1,13 @@
-// mlp.rs: a feed-forward network in plain, safe Rust: activations, losses, forward, output delta, backward, update.
-// Nothing here checks an argument or reads a clock, and a step allocates nothing; commands and files are worker.rs's.
-#![allow(non_snake_case)] // W, Z, A, X, T, B are the mathematics' own letters; lower-case z, a, y, t are single rows
+// mlp.rs: the network in plain, safe Rust: activations, losses, forward, output delta, backward, update.
+// Nothing here checks an argument or reads a clock, and a step allocates nothing. Commands are in worker.rs, files in
+// setup.rs. Lower-case z, a, y, t are single rows.
+#![allow(non_snake_case)] // W, Z, A, X, T, B are the letters of the formulas
 
 use std::array::from_fn;
 use std::collections::TryReserveError;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Range, Sub, SubAssign};
 
-/// What a network computes in.
+/// The dtypes: f32 and f64.
 pub trait Float:
     Copy
     + PartialOrd
@@ -49,7 +50,7 @@ macro_rules! float {
 float!(f32);
 float!(f64);
 
-// ---- Activations of one row, and delta <- f'(z) delta, where a = f(z) ----
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n] ----
 
 fn identity<Real: Float>(z: &[Real], a: &mut [Real]) {
     a.copy_from_slice(z);
@@ -69,7 +70,7 @@ fn tanh<Real: Float>(z: &[Real], a: &mut [Real]) {
 
 fn relu<Real: Float>(z: &[Real], a: &mut [Real]) {
     for (a, &z) in a.iter_mut().zip(z) {
-        *a = if z < Real::ZERO { Real::ZERO } else { z }; // this way round, NaN stays NaN
+        *a = if z < Real::ZERO { Real::ZERO } else { z }; // in this order, NaN stays NaN
     }
 }
 
@@ -84,50 +85,56 @@ fn softmax<Real: Float>(z: &[Real], a: &mut [Real]) {
     }
 }
 
-fn identity_slope<Real: Float>(_: &[Real], _: &mut [Real]) {}
+fn largest<Real: Float>(z: &[Real]) -> Real {
+    z.iter().fold(z[0], |top, &z| if z > top { z } else { top })
+}
 
-fn sigmoid_slope<Real: Float>(a: &[Real], delta: &mut [Real]) {
+// Derivatives: delta <- f'(z) delta, computed from a = f(z).
+
+fn identity_derivative<Real: Float>(_: &[Real], _: &mut [Real]) {}
+
+fn sigmoid_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta *= a * (Real::ONE - a);
     }
 }
 
-fn tanh_slope<Real: Float>(a: &[Real], delta: &mut [Real]) {
+fn tanh_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta *= Real::ONE - a * a;
     }
 }
 
-fn relu_slope<Real: Float>(a: &[Real], delta: &mut [Real]) {
+fn relu_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta = if a > Real::ZERO { *delta } else { Real::ZERO };
     }
 }
 
-type Slope<Real> = fn(a: &[Real], delta: &mut [Real]);
+type Derivative<Real> = fn(a: &[Real], delta: &mut [Real]);
 
 #[derive(Clone, Copy)]
 pub struct Activation<Real: 'static> {
     pub name: &'static str,
-    function: fn(z: &[Real], a: &mut [Real]),
-    slope: Option<Slope<Real>>, // None: only a loss that fuses it can use it
+    value: fn(z: &[Real], a: &mut [Real]),
+    derivative: Option<Derivative<Real>>, // None: needs a loss that fuses it
 }
 
 impl<Real: Float> Activation<Real> {
     pub const TABLE: [Self; 5] = [
-        Self { name: "identity", function: identity, slope: Some(identity_slope) },
-        Self { name: "sigmoid", function: sigmoid, slope: Some(sigmoid_slope) },
-        Self { name: "tanh", function: tanh, slope: Some(tanh_slope) },
-        Self { name: "relu", function: relu, slope: Some(relu_slope) },
-        Self { name: "softmax", function: softmax, slope: None },
+        Self { name: "identity", value: identity, derivative: Some(identity_derivative) },
+        Self { name: "sigmoid", value: sigmoid, derivative: Some(sigmoid_derivative) },
+        Self { name: "tanh", value: tanh, derivative: Some(tanh_derivative) },
+        Self { name: "relu", value: relu, derivative: Some(relu_derivative) },
+        Self { name: "softmax", value: softmax, derivative: None },
     ];
 
     pub fn is_elementwise(&self) -> bool {
-        self.slope.is_some()
+        self.derivative.is_some()
     }
 }
 
-// ---- Losses of one row: z = Z_L[n], y = A_L[n] and t its targets ----
+// ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t ----
 
 fn squared_error<Real: Float>(_: &[Real], y: &[Real], t: &[Real]) -> f64 {
     y.iter().zip(t).map(|(&y, &t)| ((y - t) * (y - t)).into()).sum()
@@ -137,7 +144,7 @@ fn half_squared_error<Real: Float>(z: &[Real], y: &[Real], t: &[Real]) -> f64 {
     squared_error(z, y, t) / 2.0
 }
 
-/// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z taken out of the exponentials.
+/// -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp.
 fn softmax_cross_entropy<Real: Float>(z: &[Real], _: &[Real], t: &[Real]) -> f64 {
     let top = largest(z);
     let log_sum = z.iter().map(|&z| (z - top).exp().into()).sum::<f64>().ln();
@@ -146,34 +153,30 @@ fn softmax_cross_entropy<Real: Float>(z: &[Real], _: &[Real], t: &[Real]) -> f64
 
 /// -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)).
 fn sigmoid_cross_entropy<Real: Float>(z: &[Real], _: &[Real], t: &[Real]) -> f64 {
-    let of_one = |z: f64, t: f64| (if z > 0.0 { z } else { 0.0 }) - z * t + (-z.abs()).exp().ln_1p();
-    z.iter().zip(t).map(|(&z, &t)| of_one(z.into(), t.into())).sum()
-}
-
-fn largest<Real: Float>(z: &[Real]) -> Real {
-    z.iter().fold(z[0], |top, &z| if z > top { z } else { top })
+    let term = |z: f64, t: f64| (if z > 0.0 { z } else { 0.0 }) - z * t + (-z.abs()).exp().ln_1p();
+    z.iter().zip(t).map(|(&z, &t)| term(z.into(), t.into())).sum()
 }
 
 #[derive(Clone, Copy)]
 pub struct Loss<Real: 'static> {
     pub name: &'static str,
-    pub fuses: Option<&'static str>, // the output activation that belongs to it; None: any elementwise one
+    pub fuses: Option<&'static str>, // the only output activation it takes; None: it takes any elementwise one
     value: fn(z: &[Real], y: &[Real], t: &[Real]) -> f64,
-    slope: f64, // dL/dy, or where fused dL/dz, is this times y - t
+    derivative: f64, // c in dL/dy = c (y - t); where an activation is fused, in dL/dz = c (y - t)
 }
 
 impl<Real: Float> Loss<Real> {
     pub const TABLE: [Self; 4] = [
-        Self { name: "squared_error", fuses: None, value: squared_error, slope: 2.0 },
-        Self { name: "half_squared_error", fuses: None, value: half_squared_error, slope: 1.0 },
-        Self { name: "softmax_cross_entropy", fuses: Some("softmax"), value: softmax_cross_entropy, slope: 1.0 },
-        Self { name: "sigmoid_cross_entropy", fuses: Some("sigmoid"), value: sigmoid_cross_entropy, slope: 1.0 },
+        Self { name: "squared_error", fuses: None, value: squared_error, derivative: 2.0 },
+        Self { name: "half_squared_error", fuses: None, value: half_squared_error, derivative: 1.0 },
+        Self { name: "softmax_cross_entropy", fuses: Some("softmax"), value: softmax_cross_entropy, derivative: 1.0 },
+        Self { name: "sigmoid_cross_entropy", fuses: Some("sigmoid"), value: sigmoid_cross_entropy, derivative: 1.0 },
     ];
 }
 
-// ---- The two products that a step is made of ----
+// ---- The two products of a step ----
 
-/// A matrix whose element (i, p) is data[i * row + p * column]: the strides let the same loops read it transposed.
+/// A matrix whose element (i, p) is data[i * row + p * column]: the strides also describe a transposed matrix.
 #[derive(Clone, Copy)]
 struct Strided<'a, Real> {
     data: &'a [Real],
@@ -187,21 +190,7 @@ impl<Real: Float> Strided<'_, Real> {
     }
 }
 
-/// C += A B for A: (m, k), B: (k, n), C: (m, n).
-fn add_product<Real: Float>(A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
-    let mut i = 0;
-    let mut fours = C.chunks_exact_mut(4 * n);
-    for rows in &mut fours {
-        add_rows::<4, Real>(i, A, B, rows, n);
-        i += 4;
-    }
-    for row in fours.into_remainder().chunks_exact_mut(n) {
-        add_rows::<1, Real>(i, A, B, row, n);
-        i += 1;
-    }
-}
-
-/// C += A B for the M rows of A from i on, C: (M, n): four rows of B at a time, each used for all rows of C.
+/// C += A B for M rows of A from row i on, C: (M, n): each of four rows of B is loaded once for M rows of C.
 fn add_rows<const M: usize, Real: Float>(i: usize, A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
     let mut rows = C.chunks_exact_mut(n);
     let c: [&mut [Real]; M] = from_fn(|_| rows.next().expect("M rows"));
@@ -228,7 +217,21 @@ fn add_rows<const M: usize, Real: Float>(i: usize, A: Strided<Real>, B: &[Real],
     }
 }
 
-/// sum_j a[j] b[j] in eight partial sums: one alone would wait for itself at every addition.
+/// C += A B. A: (m, k), B: (k, n), C: (m, n).
+fn add_product<Real: Float>(A: Strided<Real>, B: &[Real], C: &mut [Real], n: usize) {
+    let mut i = 0;
+    let mut fours = C.chunks_exact_mut(4 * n);
+    for rows in &mut fours {
+        add_rows::<4, Real>(i, A, B, rows, n);
+        i += 4;
+    }
+    for row in fours.into_remainder().chunks_exact_mut(n) {
+        add_rows::<1, Real>(i, A, B, row, n);
+        i += 1;
+    }
+}
+
+/// sum_j a[j] b[j] in eight partial sums: in a single sum, every addition would wait for the one before it.
 fn dot<Real: Float>(a: &[Real], b: &[Real]) -> Real {
     let (mut part, mut sum) = ([Real::ZERO; 8], Real::ZERO);
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -248,28 +251,28 @@ fn dot<Real: Float>(a: &[Real], b: &[Real]) -> Real {
 struct Layer<Real: 'static> {
     inputs: usize,   // m_{l-1}
     outputs: usize,  // m_l
-    W: Range<usize>, // where W_l and b_l lie in theta, and dW_l and db_l in the gradient
+    W: Range<usize>, // the places of W_l, b_l in theta, and of dW_l, db_l in the gradient
     b: Range<usize>,
     f: Activation<Real>,
-    Z: Vec<Real>, // Z, A, delta: (B, outputs), and longer after a larger batch
+    Z: Vec<Real>, // Z, A, delta: (capacity, outputs)
     A: Vec<Real>,
     delta: Vec<Real>,
 }
 
 struct Network<Real: 'static> {
     layers: Vec<Layer<Real>>,
-    loss: Loss<Real>,
+    loss_function: Loss<Real>,
     l2: f64,
-    theta: Vec<Real>,    // (n_parameters)
-    gradient: Vec<Real>, // as theta, of the last step
+    theta: Vec<Real>,    // theta, gradient: (n_parameters)
+    gradient: Vec<Real>, // of the last step, laid out as theta
 }
 
 /// A network with its data.
 pub struct Mlp<Real: 'static> {
     network: Network<Real>,
-    start: Vec<Real>, // theta as it was given
+    start: Vec<Real>, // theta at init
     data: Data<Real>,
-    X: Vec<Real>, // X, T: (B, m_0), (B, m_L), the rows of a minibatch
+    X: Vec<Real>, // X, T: (capacity, m_0), (capacity, m_L), the rows of a minibatch
     T: Vec<Real>,
 }
 
@@ -280,115 +283,25 @@ pub struct Data<Real> {
     pub order: Vec<usize>, // row numbers
 }
 
-// ---- The step over B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l) ----
+/// The operations of the command `time`.
+#[derive(Clone, Copy)]
+pub enum Operation {
+    Forward,
+    Gradient,
+}
 
 impl<Real: Float> Network<Real> {
     fn last(&self) -> &Layer<Real> {
         &self.layers[self.layers.len() - 1]
     }
-
-    fn forward(&mut self, X: &[Real], B: usize) {
-        let mut A_below = X;
-        for l in &mut self.layers {
-            let (m, W, b) = (l.outputs, &self.theta[l.W.clone()], &self.theta[l.b.clone()]);
-            let (Z, A) = (&mut l.Z[..B * m], &mut l.A[..B * m]);
-            for z in Z.chunks_exact_mut(m) {
-                z.copy_from_slice(b);
-            }
-            add_product(Strided { data: A_below, row: l.inputs, column: 1 }, W, Z, m);
-            for (z, a) in Z.chunks_exact(m).zip(A.chunks_exact_mut(m)) {
-                (l.f.function)(z, a);
-            }
-            A_below = A;
-        }
-    }
-
-    /// R over the rows that went forward.
-    fn mean_loss(&self, T: &[Real], B: usize) -> f64 {
-        let (last, mut loss, mut squares) = (self.last(), 0.0, 0.0);
-        for n in 0..B {
-            let row = n * last.outputs..(n + 1) * last.outputs;
-            loss += (self.loss.value)(&last.Z[row.clone()], &last.A[row.clone()], &T[row]);
-        }
-        for l in &self.layers {
-            for &w in &self.theta[l.W.clone()] {
-                squares += w.into() * w.into();
-            }
-        }
-        loss / B as f64 + self.l2 / 2.0 * squares
-    }
-
-    /// delta_L = dR/dZ_L.
-    fn output_delta(&mut self, T: &[Real], B: usize) {
-        let scale = Real::of(self.loss.slope / B as f64);
-        let last = self.layers.last_mut().expect("a layer");
-        let (Y, delta) = (&last.A[..B * last.outputs], &mut last.delta[..B * last.outputs]);
-        for ((delta, &y), &t) in delta.iter_mut().zip(Y).zip(T) {
-            *delta = scale * (y - t);
-        }
-        if let (None, Some(slope)) = (self.loss.fuses, last.f.slope) {
-            slope(Y, delta);
-        }
-    }
-
-    /// The gradient; theta itself stays as the forward pass found it.
-    fn backward(&mut self, X: &[Real], B: usize) {
-        let l2 = Real::of(self.l2);
-        for at in (0..self.layers.len()).rev() {
-            let (below, from_here) = self.layers.split_at_mut(at);
-            let (below, l) = (below.last_mut(), &from_here[0]);
-            let (W, delta) = (&self.theta[l.W.clone()], &l.delta[..B * l.outputs]);
-            let A_below = below.as_ref().map_or(X, |below| &below.A);
-
-            let dW = &mut self.gradient[l.W.clone()];
-            for (dW, &W) in dW.iter_mut().zip(W) {
-                *dW = l2 * W;
-            }
-            add_product(Strided { data: A_below, row: 1, column: l.inputs }, delta, dW, l.outputs);
-
-            let db = &mut self.gradient[l.b.clone()];
-            db.fill(Real::ZERO);
-            for delta in delta.chunks_exact(l.outputs) {
-                for (db, &delta) in db.iter_mut().zip(delta) {
-                    *db += delta;
-                }
-            }
-
-            if let Some(below) = below {
-                propagate(delta, W, l.outputs, below, B);
-            }
-        }
-    }
-
-    /// theta <- theta - rate dtheta.
-    fn update(&mut self, rate: Real) {
-        for (theta, &slope) in self.theta.iter_mut().zip(&self.gradient) {
-            *theta -= rate * slope;
-        }
-    }
 }
-
-/// delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), into the layer below.   delta: (B, m)   W: (m_{l-1}, m)
-fn propagate<Real: Float>(delta: &[Real], W: &[Real], m: usize, below: &mut Layer<Real>, B: usize) {
-    let delta_below = &mut below.delta[..B * below.outputs];
-    for (delta, delta_below) in delta.chunks_exact(m).zip(delta_below.chunks_exact_mut(below.outputs)) {
-        for (delta_below, W) in delta_below.iter_mut().zip(W.chunks_exact(m)) {
-            *delta_below = dot(delta, W);
-        }
-    }
-    if let Some(slope) = below.f.slope {
-        slope(&below.A[..B * below.outputs], delta_below);
-    }
-}
-
-// ---- What worker.rs calls ----
 
 impl<Real: Float> Mlp<Real> {
-    /// theta: W_1 row by row, b_1, W_2, ...; f: one activation a layer.
+    /// Make a network with its data. sizes: m_0 .. m_L; f: f_1 .. f_L; theta: W_1 row by row, b_1, W_2, ...
     pub fn new(
         sizes: &[usize],
         f: Vec<Activation<Real>>,
-        loss: Loss<Real>,
+        loss_function: Loss<Real>,
         l2: f64,
         theta: Vec<Real>,
         data: Data<Real>,
@@ -402,11 +315,11 @@ impl<Real: Float> Mlp<Real> {
             at = end;
         }
         let (start, gradient) = (theta.clone(), vec![Real::ZERO; theta.len()]);
-        let network = Network { layers, loss, l2, theta, gradient };
+        let network = Network { layers, loss_function, l2, theta, gradient };
         Self { network, start, data, X: Vec::new(), T: Vec::new() }
     }
 
-    /// Room for B rows: all that a step works in is made here.
+    /// Make room for B rows: the only allocation of X, T, Z, A and delta.
     pub fn reserve(&mut self, B: usize) -> Result<(), TryReserveError> {
         let (m_0, m_L) = (self.m_0(), self.m_L());
         grow(&mut self.X, B, m_0)?;
@@ -435,7 +348,7 @@ impl<Real: Float> Mlp<Real> {
         &self.network.gradient
     }
 
-    /// A_L of the rows that went forward last, B of them.
+    /// Return A_L of the last forward pass: (B, m_L).
     pub fn Y(&self, B: usize) -> &[Real] {
         &self.network.last().A[..B * self.m_L()]
     }
@@ -447,22 +360,134 @@ impl<Real: Float> Mlp<Real> {
     fn m_L(&self) -> usize {
         self.network.last().outputs
     }
+}
 
-    /// Outputs of rows [first, first + count), left in Y.
+fn grow<Real: Float>(buffer: &mut Vec<Real>, rows: usize, width: usize) -> Result<(), TryReserveError> {
+    let length = rows.saturating_mul(width);
+    if length > buffer.len() {
+        buffer.try_reserve_exact(length - buffer.len())?;
+        buffer.resize(length, Real::ZERO);
+    }
+    Ok(())
+}
+
+// ---- The step on B rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l) ----
+
+impl<Real: Float> Network<Real> {
+    /// Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L.
+    fn forward(&mut self, X: &[Real], B: usize) {
+        let mut A_below = X;
+        for l in &mut self.layers {
+            let (m, W, b) = (l.outputs, &self.theta[l.W.clone()], &self.theta[l.b.clone()]);
+            let (Z, A) = (&mut l.Z[..B * m], &mut l.A[..B * m]);
+            for z in Z.chunks_exact_mut(m) {
+                z.copy_from_slice(b);
+            }
+            add_product(Strided { data: A_below, row: l.inputs, column: 1 }, W, Z, m);
+            for (z, a) in Z.chunks_exact(m).zip(A.chunks_exact_mut(m)) {
+                (l.f.value)(z, a);
+            }
+            A_below = A;
+        }
+    }
+
+    /// delta_L = dR/dZ_L.
+    fn output_delta(&mut self, T: &[Real], B: usize) {
+        let scale = Real::of(self.loss_function.derivative / B as f64);
+        let last = self.layers.last_mut().expect("a layer");
+        let (Y, delta) = (&last.A[..B * last.outputs], &mut last.delta[..B * last.outputs]);
+        for ((delta, &y), &t) in delta.iter_mut().zip(Y).zip(T) {
+            *delta = scale * (y - t);
+        }
+        if let (None, Some(derivative)) = (self.loss_function.fuses, last.f.derivative) {
+            derivative(Y, delta);
+        }
+    }
+
+    /// From delta_L down: the gradient, laid out as theta. theta does not change.
+    fn backward(&mut self, X: &[Real], B: usize) {
+        let l2 = Real::of(self.l2);
+        for at in (0..self.layers.len()).rev() {
+            let (below, from_here) = self.layers.split_at_mut(at);
+            let (below, l) = (below.last_mut(), &from_here[0]);
+            let (W, delta) = (&self.theta[l.W.clone()], &l.delta[..B * l.outputs]);
+            let A_below = below.as_ref().map_or(X, |below| &below.A);
+
+            let dW = &mut self.gradient[l.W.clone()];
+            for (dW, &W) in dW.iter_mut().zip(W) {
+                *dW = l2 * W;
+            }
+            add_product(Strided { data: A_below, row: 1, column: l.inputs }, delta, dW, l.outputs);
+
+            let db = &mut self.gradient[l.b.clone()];
+            db.fill(Real::ZERO);
+            for delta in delta.chunks_exact(l.outputs) {
+                for (db, &delta) in db.iter_mut().zip(delta) {
+                    *db += delta;
+                }
+            }
+
+            if let Some(below) = below {
+                Self::propagate(delta, W, l.outputs, below, B);
+            }
+        }
+    }
+
+    /// delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), to the layer below. delta: (B, m), W: (m_{l-1}, m)
+    fn propagate(delta: &[Real], W: &[Real], m: usize, below: &mut Layer<Real>, B: usize) {
+        let delta_below = &mut below.delta[..B * below.outputs];
+        for (delta, delta_below) in delta.chunks_exact(m).zip(delta_below.chunks_exact_mut(below.outputs)) {
+            for (delta_below, W) in delta_below.iter_mut().zip(W.chunks_exact(m)) {
+                *delta_below = dot(delta, W);
+            }
+        }
+        if let Some(derivative) = below.f.derivative {
+            derivative(&below.A[..B * below.outputs], delta_below);
+        }
+    }
+
+    /// theta <- theta - rate * gradient.
+    fn update(&mut self, rate: Real) {
+        for (theta, &dtheta) in self.theta.iter_mut().zip(&self.gradient) {
+            *theta -= rate * dtheta;
+        }
+    }
+
+    /// R of the last forward pass.
+    fn loss(&self, T: &[Real], B: usize) -> f64 {
+        let (last, mut loss, mut squares) = (self.last(), 0.0, 0.0);
+        for n in 0..B {
+            let row = n * last.outputs..(n + 1) * last.outputs;
+            loss += (self.loss_function.value)(&last.Z[row.clone()], &last.A[row.clone()], &T[row]);
+        }
+        for l in &self.layers {
+            for &w in &self.theta[l.W.clone()] {
+                squares += w.into() * w.into();
+            }
+        }
+        loss / B as f64 + self.l2 / 2.0 * squares
+    }
+}
+
+// ---- The functions that worker.rs calls, and the minibatch ----
+
+impl<Real: Float> Mlp<Real> {
+    /// Compute the outputs of rows [first, first + count) into Y.
     pub fn outputs(&mut self, first: usize, count: usize) {
         let X = &self.data.x[first * self.m_0()..];
         self.network.forward(X, count);
     }
 
+    /// Return R of rows [first, first + count), and compute its gradient.
     pub fn loss_and_gradient(&mut self, first: usize, count: usize) -> f64 {
         let (X, T) = (&self.data.x[first * self.m_0()..], &self.data.y[first * self.m_L()..]);
         self.network.forward(X, count);
         self.network.output_delta(T, count);
         self.network.backward(X, count);
-        self.network.mean_loss(T, count)
+        self.network.loss(T, count)
     }
 
-    /// X and T of a minibatch: the rows that order[first .. first + B) names.
+    /// Copy the rows that order[first .. first + B) names into X and T.
     fn gather(&mut self, first: usize, B: usize) {
         let (m_0, m_L) = (self.m_0(), self.m_L());
         for (n, &row) in self.data.order[first..first + B].iter().enumerate() {
@@ -471,6 +496,7 @@ impl<Real: Float> Mlp<Real> {
         }
     }
 
+    /// Take one step for each minibatch of order[first .. first + count).
     pub fn train(&mut self, first: usize, count: usize, batch_size: usize, rate: f64) {
         let end = first + count;
         for at in (first..end).step_by(batch_size) {
@@ -483,7 +509,7 @@ impl<Real: Float> Mlp<Real> {
         }
     }
 
-    /// One repeat of the command `time`: what it adds to the checksum.
+    /// Do one pass of the command `time`; return its addend to the checksum.
     pub fn timed_pass(&mut self, operation: Operation, first: usize, count: usize) -> f64 {
         match operation {
             Operation::Forward => {
@@ -494,19 +520,4 @@ impl<Real: Float> Mlp<Real> {
             Operation::Gradient => self.loss_and_gradient(first, count) + self.gradient()[0].into(),
         }
     }
-}
-
-#[derive(Clone, Copy)]
-pub enum Operation {
-    Forward,
-    Gradient,
-}
-
-fn grow<Real: Float>(buffer: &mut Vec<Real>, rows: usize, width: usize) -> Result<(), TryReserveError> {
-    let wanted = rows.saturating_mul(width);
-    if wanted > buffer.len() {
-        buffer.try_reserve_exact(wanted - buffer.len())?;
-        buffer.resize(wanted, Real::ZERO);
-    }
-    Ok(())
 }

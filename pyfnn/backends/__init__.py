@@ -1,1 +1,1 @@
-"""The backends that Python hosts. Their rows are in backend.toml beside this file."""
+"""Backends that a Python process hosts. backend.toml, beside this file, has one row for each."""

@@ -1,5 +1,5 @@
-# The extension module compiled from native/cpp/blas.hpp. Arguments are checked in pyfnn/backend.py, but for dtype and
-# layout: an array of another one is refused by the binding itself (TypeError), never converted.
+# The extension module compiled from native/cpp/python/blas_module.cpp. pyfnn/backend.py checks the arguments, except
+# dtype and layout: the binding itself refuses an array of another one (TypeError) and converts none.
 
 from collections.abc import Sequence
 from typing import type_check_only

@@ -1,4 +1,7 @@
-"""C++ over CBLAS: native/cpp/blas.hpp, through the module `_blas`. Finds the OpenBLAS; no mathematics here."""
+"""C++ over CBLAS: native/cpp/blas.hpp, through the extension module `_blas`. No mathematics here.
+
+This module finds the OpenBLAS library, which `_blas` opens at run time.
+"""
 
 import ctypes.util
 import importlib
@@ -8,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyfnn import compiled, isa
-from pyfnn.backend import Backend, Description
-from pyfnn.backends.cpp import CppModel
+from pyfnn.backend import Backend
+from pyfnn.backends.cpp import CppModel, describe
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -24,12 +27,17 @@ _AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 
 def find_library() -> str:
-    """The OpenBLAS to open: the file that `PYFNN_OPENBLAS` names, or the scipy-openblas32 wheel's, or the system's.
+    """Find the OpenBLAS library: that of `PYFNN_OPENBLAS`, else of the wheel scipy-openblas32, else the system's.
+
+    Returns
+    -------
+    str
+        A path, or a name that the dynamic linker resolves.
 
     Raises
     ------
     BackendUnavailable
-        There is none.
+        None of the three exists.
     """
     if named := os.environ.get(VARIABLE):
         return named
@@ -38,18 +46,20 @@ def find_library() -> str:
     except ImportError:
         if system := ctypes.util.find_library("openblas"):
             return system
-        reason = "no OpenBLAS is found, neither the one of the wheel scipy-openblas32 nor the system's"
+        reason = "no OpenBLAS is found, neither that of the wheel scipy-openblas32 nor the system's"
         raise BackendUnavailable(reason, f"pip install scipy-openblas32, or name the library in {VARIABLE}") from None
     return str(Path(wheel.get_lib_dir()) / wheel.get_library(fullname=True))
 
 
 class Blas(Backend):
-    """The plain step with its products through OpenBLAS. Which kernels that uses is OpenBLAS's choice and, where
-    `OPENBLAS_CORETYPE` was set before the process started, the user's.
+    """The plain C++ network with its matrix products through OpenBLAS.
+
+    OpenBLAS chooses its kernels for the CPU; `OPENBLAS_CORETYPE`, set before the process starts, overrides its choice.
 
     Parameters
     ----------
     row : Row
+        The backend's row in backend.toml.
 
     Raises
     ------
@@ -63,36 +73,30 @@ class Blas(Backend):
 
         path = find_library()
         try:
-            self._library = _blas.OpenBlas(path)
+            library = _blas.OpenBlas(path)
         except RuntimeError as error:
             remedy = f"name another in {VARIABLE}, or none" if os.environ.get(VARIABLE) else ""
             raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}", remedy) from None
-        self._row = row
+        flags = f"{compiled.build_info().CXX_FLAGS}; {library.config()}; {_kernels(library)}"
+        super().__init__(describe(row, flags))
+        self._library = library
         self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _blas.Mlp32, "float64": _blas.Mlp64}
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself; as flags those of the build, then OpenBLAS's version, build and kernels."""
-        info = compiled.build_info()
-        return Description(
-            name=self._row.name,
-            language=self._row.language,
-            compiler=info.CXX_COMPILER,
-            flags=f"{info.CXX_FLAGS}; {self._library.config()}; {self._kernels()}",
-            clock="std::chrono::steady_clock",
-        )
-
-    def _kernels(self) -> str:
-        core = self._library.core()
-        wasted = isa.best() == "v4" and core not in _AVX512_KERNELS
-        return f"{core} kernels" + (", though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" if wasted else "")
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return BlasModel(network, theta, threads, self._library, self._classes[network.dtype])
 
 
+def _kernels(library: "OpenBlas") -> str:
+    core = library.core()
+    unused = isa.best() == "v4" and core not in _AVX512_KERNELS
+    return f"{core} kernels" + (", though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" if unused else "")
+
+
 class BlasModel(CppModel):
-    """A network inside `_blas`. OpenBLAS has one number of threads for the whole process: each call sets it again."""
+    """A network inside `_blas`.
+
+    OpenBLAS has one number of threads for the whole process, and other models may change it: each call sets it again.
+    """
 
     def __init__(
         self, network: Network, theta: Array, threads: int, library: "OpenBlas", mlp: "type[Mlp32 | Mlp64]"

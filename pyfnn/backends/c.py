@@ -213,7 +213,7 @@ def _doubles(array: NDArray[np.float64]) -> Any:
 
 
 def _data(array: Array) -> Any:
-    """A `void *` to an array's numbers, without a copy; it keeps the array alive."""
+    """Return a `void *` to an array's numbers, without a copy; it keeps the array alive."""
     return _ffi().from_buffer(array)
 
 
@@ -230,7 +230,7 @@ def _names(text: str) -> set[str]:
 
 
 def required_names() -> set[str]:
-    """The functions that every library must export: those above fnn.h's first heading of optional ones."""
+    """Return the names of the functions that every library must export: those above fnn.h's first optional heading."""
     return _names(_header().read_text(encoding="utf-8").split("/* --- Optional", 1)[0])
 
 
@@ -250,7 +250,7 @@ def _ffi() -> Any:
 
 
 def _open(path: Path) -> Any:
-    """The library at `path`, once it is known to export fnn.h in this version."""
+    """Open the library at `path`; check that it exports this version of fnn.h."""
     if not path.exists():
         raise BackendUnavailable(f"{path} does not exist")
     try:

@@ -1,10 +1,13 @@
-"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here."""
+"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here.
 
-from collections.abc import Callable
+The description and the model serve the other C++ backends too.
+"""
+
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyfnn import compiled
-from pyfnn.backend import Backend, Description
+from pyfnn.backend import CORE_ACTIVATIONS, Backend, Description
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -14,12 +17,38 @@ if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64
 
 
-class Plain(Backend):
-    """One thread of plain C++.
+def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS, *, many: bool = False) -> Description:
+    """Describe a backend that the build's C++ compiler has compiled.
 
     Parameters
     ----------
     row : Row
+        The backend's row in backend.toml.
+    flags : str
+        Compiler flags, and further settings that matter for speed.
+    activations : iterable of str
+        Names without parameters.
+    many : bool
+        One call trains many networks.
+    """
+    return Description(
+        name=row.name,
+        language=row.language,
+        compiler=compiled.build_info().CXX_COMPILER,
+        flags=flags,
+        clock="std::chrono::steady_clock",
+        activations=tuple(activations),
+        many=many,
+    )
+
+
+class Plain(Backend):
+    """Plain C++ on one thread.
+
+    Parameters
+    ----------
+    row : Row
+        The backend's row in backend.toml.
 
     Raises
     ------
@@ -31,27 +60,23 @@ class Plain(Backend):
         compiled.folder("_cpp")
         from pyfnn.backends import _cpp
 
-        self._row = row
+        super().__init__(describe(row, compiled.build_info().CXX_FLAGS))
         self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _cpp.Mlp32, "float64": _cpp.Mlp64}
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself; the compiler and its flags come from the build."""
-        info = compiled.build_info()
-        return Description(
-            name=self._row.name,
-            language=self._row.language,
-            compiler=info.CXX_COMPILER,
-            flags=info.CXX_FLAGS,
-            clock="std::chrono::steady_clock",
-        )
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return CppModel(network, theta, threads, self._classes[network.dtype])
 
 
 class CppModel(Model):
-    """A network inside an extension module of the binding that they all share, on one thread; `mlp` makes it."""
+    """A network inside an extension module, on one thread.
+
+    Parameters
+    ----------
+    network, theta, threads
+        As for any `Model`.
+    mlp : callable
+        Class of the extension module that holds the network; all modules have the same binding.
+    """
 
     def __init__(self, network: Network, theta: Array, threads: int, mlp: Callable[..., Any]) -> None:
         super().__init__(network, theta, threads)

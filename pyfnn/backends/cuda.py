@@ -40,8 +40,9 @@ class Cuda(Library):
 
 
 class CudaBlas(Cuda):
-    """CUDA with its products through cuBLAS: that of the file `PYFNN_CUBLAS` names, or of the wheel nvidia-cublas (or
-    nvidia-cublas-cu12), or the system's.
+    """CUDA with its products through cuBLAS.
+
+    The library is the file that `PYFNN_CUBLAS` names, or the wheel nvidia-cublas (or nvidia-cublas-cu12), or the system's.
 
     Parameters
     ----------

@@ -1,13 +1,13 @@
-"""The network in JAX, differentiated by `jax.grad` and compiled by XLA: all steps in one call, or a call a step.
+"""The network in JAX, differentiated by `jax.grad` and compiled by XLA: all steps in one call, or one call per step.
 
-On the CPU, minibatches are walked by `lax.fori_loop` with a number of steps known only at the call. It is the loop that
-`lax.scan` becomes, as fast, but compiled once for any number of steps, whose bits do not hang on how they are cut into
-calls. On a CUDA device such a loop would ask the host after each step whether there is another: there it is a scan.
+On the CPU, `lax.fori_loop` iterates over the minibatches, with a number of steps that is known only at the call. XLA
+compiles `lax.scan` to the same loop, equally fast; but the fori_loop is compiled once for any number of steps, and its
+results do not depend on the division of the steps into calls. On a CUDA device such a loop asks the host after each
+step if there is another, so there the backend uses a scan.
 """
 
 import importlib.metadata
 import os
-import platform
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -26,16 +26,15 @@ from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Device, Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
-Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) a layer
-Seen = tuple[jax.Array, Any]  # the checksum so far; all that the last pass computed, so that XLA leaves nothing out
+Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer
+Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
 
-_POOL_VARIABLE = "PJRT_NPROC"  # how many threads XLA's pool will have; read when JAX first meets the device
-_ALL_OF_IT = "XLA_PYTHON_CLIENT_PREALLOCATE"  # whether XLA takes three quarters of a device's memory at once
-_SCANS = (1024, 256, 64, 16, 4, 1)  # steps that are compiled for
-_POOL_THREAD = "tf_XLAEigen"  # what Linux calls each of them
+_POOL_VARIABLE = "PJRT_NPROC"  # number of threads of XLA's pool, read when JAX first uses the device
+_POOL_THREAD = "tf_XLAEigen"  # name of each of its threads in Linux
+_PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"  # "true": XLA reserves three quarters of the device's memory at once
+_SCAN_LENGTHS = (1024, 256, 64, 16, 4, 1)  # numbers of steps for which a scan is compiled
 
 _ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
     "identity": lambda Z, _: Z,
@@ -46,7 +45,7 @@ _ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
     "softplus": lambda Z, _: jax.nn.softplus(Z),
 }
 
-_LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # summed over rows; of Y, or of Z_L where it is fused
+_LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (Y, T), or (Z_L, T) where fused -> loss, summed over rows
     "squared_error": lambda Y, T: ((Y - T) ** 2).sum(),
     "half_squared_error": lambda Y, T: ((Y - T) ** 2).sum() / 2,
     "softmax_cross_entropy": lambda Z, T: -(T * jax.nn.log_softmax(Z)).sum(),
@@ -56,30 +55,30 @@ _FUSED: dict[str, Callable[[Any], Any]] = {"softmax": jax.nn.softmax, "sigmoid":
 
 
 class _Programs(NamedTuple):
-    """What is compiled for a network, once for each shape that it meets. x: (rows, m_0), y: (rows, m_L).
+    """Compiled functions of a network; JAX compiles each once for every shape. x: (rows, m_0), y: (rows, m_L).
 
-    `step` and `one_pass` take one turn a call; `train` and `passes` as many as they are told, `scan` and `pass_scan` as
-    many as they were compiled for.
+    A call of `step` or `one_pass` makes one step or pass. `train` and `passes` take the number of steps or passes as an
+    argument; for `scan` and `pass_scan` it is a constant of the compiled function.
     """
 
     outputs: Callable[..., jax.Array]  # (theta, X)
     loss_and_gradient: Callable[..., tuple[jax.Array, Theta]]  # (theta, X, T)
     step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
     train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
-    scan: Callable[..., Theta]  # as train; steps= too is known when it is compiled
-    one_pass: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, at, count=)
-    passes: dict[Operation, Callable[..., Seen]]  # (seen, theta, x, y, first, repeats, count=)
-    pass_scan: dict[Operation, Callable[..., Seen]]  # likewise
+    scan: Callable[..., Theta]  # as train; steps= is static too
+    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, at, count=)
+    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, first, repeats, count=)
+    pass_scan: dict[Operation, Callable[..., Carry]]  # as passes; repeats= is static too
 
 
-@lru_cache(maxsize=16)  # the proof and the workload come to a process more than once
+@lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
 def _programs(network: Network) -> _Programs:
-    f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
     f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
     loss = _LOSSES[network.loss]
 
     def last(theta: Theta, X: Any) -> Any:
-        """Y, or Z_L where the loss brings its own output activation."""
+        """Return Y, or Z_L where the loss fuses its output activation."""
         A = X
         for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
             A = f_l(A @ W + b, parameter)
@@ -97,7 +96,7 @@ def _programs(network: Network) -> _Programs:
         rows = lax.dynamic_slice_in_dim(order, at, batch)
         X, T = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
         dtheta = jax.grad(risk)(theta, X, T)
-        stepped: Theta = jax.tree.map(lambda parameter, slope: parameter - rate * slope, theta, dtheta)
+        stepped: Theta = jax.tree.map(lambda parameter, gradient: parameter - rate * gradient, theta, dtheta)
         return stepped
 
     def train(theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int) -> Theta:
@@ -107,25 +106,25 @@ def _programs(network: Network) -> _Programs:
         stepped: Theta = lax.fori_loop(0, steps, body, theta)
         return stepped
 
-    def forward(seen: Seen, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Seen:
+    def forward(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
         del y
         Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
-        return seen[0] + Y[0, 0].astype(float) + Y[-1, -1].astype(float), Y
+        return carry[0] + Y[0, 0].astype(float) + Y[-1, -1].astype(float), Y
 
-    def gradient(seen: Seen, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Seen:
+    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
         R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
-        return seen[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
+        return carry[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
 
     def passes(
-        one: Callable[..., Seen], seen: Seen, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
-    ) -> Seen:
-        def body(r: Any, seen: Seen) -> Seen:
-            return one(seen, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+        one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
+    ) -> Carry:
+        def body(r: Any, carry: Carry) -> Carry:
+            return one(carry, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
 
-        last_seen: Seen = lax.fori_loop(0, repeats, body, seen)
-        return last_seen
+        last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
+        return last_carry
 
-    bodies: dict[Operation, Callable[..., Seen]] = {"forward": forward, "gradient": gradient}
+    bodies: dict[Operation, Callable[..., Carry]] = {"forward": forward, "gradient": gradient}
     return _Programs(
         outputs=jax.jit(outputs),
         loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
@@ -145,9 +144,9 @@ def _programs(network: Network) -> _Programs:
 
 
 class JaxModel(Model):
-    """A network in JAX: any number of steps is one call of a compiled loop.
+    """A network in JAX that makes any number of steps in one call of a compiled loop.
 
-    A program is compiled, before the clock starts, by running it for no steps.
+    Before the clock starts, a call with 0 steps compiles the loop.
     """
 
     def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
@@ -155,7 +154,7 @@ class JaxModel(Model):
         self._device, pool = _device(kind, threads)
         if pool > threads and kind == "cpu":
             raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
-        self.threads = pool if kind == "cpu" else 1  # which hands the work over
+        self.threads = pool if kind == "cpu" else 1  # the thread that submits the work to the device
         self._programs = _programs(network)
         self._start = theta.copy()
         self._current: Theta = self._layers(theta)
@@ -164,11 +163,11 @@ class JaxModel(Model):
         return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
 
     def _put(self, array: Array) -> jax.Array:
-        return jax.device_put(array.copy(), self._device)  # a copy, since JAX may keep the very memory
+        return jax.device_put(array.copy(), self._device)  # a copy, since JAX may share the array's memory
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._x, self._y, self._order = self._put(x), self._put(y), self._put(order)
-        self._own_x, self._own_y = x.copy(), y.copy()  # to take rows from without compiling a slice
+        self._own_x, self._own_y = x.copy(), y.copy()  # rows are sliced here, where no slice has to be compiled
 
     def _forward(self, first: int, count: int) -> Array:
         return np.array(self._programs.outputs(self._current, self._put(self._own_x[first : first + count])))
@@ -182,44 +181,44 @@ class JaxModel(Model):
         batch_size = min(batch_size, count)
         rate = np.dtype(self.network.dtype).type(learning_rate)
         steps, short = divmod(count, batch_size)
-        self._compile_walk(steps, batch_size, rate)
+        self._compile_steps(steps, batch_size, rate)
         if short:
-            self._compile_walk(1, short, rate)
+            self._compile_steps(1, short, rate)
         jax.block_until_ready(self._current)
         start = time.perf_counter()
-        self._walk(first, steps, batch_size, rate)
+        self._run_steps(first, steps, batch_size, rate)
         if short:
-            self._walk(first + steps * batch_size, 1, short, rate)
+            self._run_steps(first + steps * batch_size, 1, short, rate)
         jax.block_until_ready(self._current)
         return time.perf_counter() - start
 
-    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        del steps  # any number will do
-        self._walk(0, 0, batch, rate)
+    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        del steps  # the compiled loop takes any number
+        self._run_steps(0, 0, batch, rate)
 
-    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
         data = self._x, self._y, self._order
         self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         self._compile_passes(operation, count, repeats)
-        seen = jax.block_until_ready(self._nothing_seen(operation, count))
+        carry = jax.block_until_ready(self._empty_carry(operation, count))
         start = time.perf_counter()
-        seen = jax.block_until_ready(self._passes(operation, seen, first, count, repeats))
+        carry = jax.block_until_ready(self._passes(operation, carry, first, count, repeats))
         seconds = time.perf_counter() - start
-        return seconds, float(seen[0])
+        return seconds, float(carry[0])
 
-    def _nothing_seen(self, operation: Operation, count: int) -> Seen:
+    def _empty_carry(self, operation: Operation, count: int) -> Carry:
         if operation == "forward":
             return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
         return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
 
     def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
         del repeats
-        self._passes(operation, self._nothing_seen(operation, count), 0, count, 0)
+        self._passes(operation, self._empty_carry(operation, count), 0, count, 0)
 
-    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
-        return self._programs.passes[operation](seen, self._current, self._x, self._y, first, repeats, count=count)
+    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
+        return self._programs.passes[operation](carry, self._current, self._x, self._y, first, repeats, count=count)
 
     def _theta(self) -> Array:
         return _flat(self._current)
@@ -233,15 +232,15 @@ class JaxModel(Model):
 
 
 class JaxStepModel(JaxModel):
-    """A network in JAX: each step a call of a compiled function, from a loop in Python."""
+    """A network in JAX that makes each step by one call of a compiled function, in a Python loop."""
 
-    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
         del steps
         kept = self._theta()
-        self._walk(0, 1, batch, rate)
+        self._run_steps(0, 1, batch, rate)
         self._current = self._layers(kept)
 
-    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
         theta, x, y, order, step = self._current, self._x, self._y, self._order, self._programs.step
         for at in range(first, first + steps * batch, batch):
             theta = step(theta, x, y, order, at, rate, batch=batch)
@@ -249,17 +248,17 @@ class JaxStepModel(JaxModel):
 
     def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
         del repeats
-        self._passes(operation, self._nothing_seen(operation, count), 0, count, 1)
+        self._passes(operation, self._empty_carry(operation, count), 0, count, 1)
 
-    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
+    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
         theta, x, y, one_pass = self._current, self._x, self._y, self._programs.one_pass[operation]
         for repeat in range(repeats):
-            seen = one_pass(seen, theta, x, y, (first + repeat * count) % (len(x) - count + 1), count=count)
-        return seen
+            carry = one_pass(carry, theta, x, y, (first + repeat * count) % (len(x) - count + 1), count=count)
+        return carry
 
 
 class JaxScanModel(JaxModel):
-    """A network in JAX on a device: any number of steps is a few calls of scans, of lengths that serve all numbers."""
+    """A network in JAX on a device, which makes its steps in a few calls of scans of fixed lengths."""
 
     def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
         super().__init__(network, theta, threads, kind)
@@ -267,18 +266,18 @@ class JaxScanModel(JaxModel):
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
-        self._compiled.clear()  # for other shapes
+        self._compiled.clear()  # these were for the shapes of the earlier data
 
-    def _compile_walk(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        wanted = {("train", length, batch) for length in _lengths(steps)} - self._compiled
-        if wanted:
+    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
+        missing = {("train", length, batch) for length in _lengths(steps)} - self._compiled
+        if missing:
             kept = self._theta()
-            for _, length, _ in wanted:
-                self._walk(0, length, batch, rate)
+            for _, length, _ in missing:
+                self._run_steps(0, length, batch, rate)
             self._current = self._layers(kept)
-            self._compiled |= wanted
+            self._compiled |= missing
 
-    def _walk(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
+    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
         data, theta, at = (self._x, self._y, self._order), self._current, first
         for length in _lengths(steps):
             theta = self._programs.scan(theta, *data, at, rate, steps=length, batch=batch)
@@ -286,24 +285,24 @@ class JaxScanModel(JaxModel):
         self._current = theta
 
     def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
-        wanted = {(str(operation), length, count) for length in _lengths(repeats)} - self._compiled
-        for _, length, _ in wanted:
-            self._passes(operation, self._nothing_seen(operation, count), 0, count, length)
-        self._compiled |= wanted
+        missing = {(str(operation), length, count) for length in _lengths(repeats)} - self._compiled
+        for _, length, _ in missing:
+            self._passes(operation, self._empty_carry(operation, count), 0, count, length)
+        self._compiled |= missing
 
-    def _passes(self, operation: Operation, seen: Seen, first: int, count: int, repeats: int) -> Seen:
+    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
         theta, x, y, scan = self._current, self._x, self._y, self._programs.pass_scan[operation]
         starts = len(self._own_x) - count + 1
         for length in _lengths(repeats):
-            seen = scan(seen, theta, x, y, first % starts, repeats=length, count=count)
+            carry = scan(carry, theta, x, y, first % starts, repeats=length, count=count)
             first += length * count
-        return seen
+        return carry
 
 
 def _lengths(steps: int) -> list[int]:
-    """Lengths of scans, the longest first, that make so many steps."""
+    """Return the lengths of scans, the longest first, whose sum is the number of steps."""
     lengths = []
-    for length in _SCANS:
+    for length in _SCAN_LENGTHS:
         lengths += [length] * (steps // length)
         steps %= length
     return lengths
@@ -314,7 +313,7 @@ def _flat(theta: Theta) -> Array:
 
 
 def _device(kind: Device, threads: int) -> tuple[Any, int]:
-    """JAX's device, and how many threads XLA's pool has: as many as asked for by whoever comes first."""
+    """Return JAX's device and the number of threads of XLA's pool, which the first call in a process sets."""
     before = os.environ.get(_POOL_VARIABLE)
     os.environ[_POOL_VARIABLE] = str(threads)
     try:
@@ -325,9 +324,16 @@ def _device(kind: Device, threads: int) -> tuple[Any, int]:
             os.environ[_POOL_VARIABLE] = before
     device = found[0] if kind == "cpu" else _chosen(found)
     tasks = Path("/proc/self/task")
-    if not tasks.exists():  # not Linux, which tells the names of threads: XLA's word is all there is
+    if not tasks.exists():  # only Linux gives the names of threads; elsewhere, trust the variable
         return device, threads
-    return device, sum((task / "comm").read_text().strip() == _POOL_THREAD for task in tasks.iterdir())
+    return device, sum(_thread_name(task) == _POOL_THREAD for task in tasks.iterdir())
+
+
+def _thread_name(task: Path) -> str:
+    try:
+        return (task / "comm").read_text().strip()
+    except OSError:  # the thread has ended since the folder was listed
+        return ""
 
 
 def _chosen(found: list[Any]) -> Any:
@@ -337,7 +343,7 @@ def _chosen(found: list[Any]) -> Any:
 
 
 def _cuda_device() -> Any:
-    """The CUDA device. Where no plugin for one is installed, JAX is not even started."""
+    """Return the CUDA device; raise `BackendUnavailable` before JAX starts where it has no CUDA plugin."""
     if not any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins")):
         raise BackendUnavailable(f"JAX {jax.__version__} has no CUDA plugin", "pip install 'jax[cuda13]'")
     try:
@@ -349,58 +355,56 @@ def _cuda_device() -> Any:
         raise BackendUnavailable(f"JAX {jax.__version__} finds no CUDA device: {why}") from None
 
 
-def _keep_what_is_compiled() -> None:
-    """JAX's own cache on disk, ours unless the user has named one: what it holds a fresh process need not compile."""
+def _enable_compilation_cache() -> None:
+    """Turn on JAX's compilation cache on disk, in pyfnn's cache folder unless the user has set one."""
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("pyfnn") / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small programs are what costs
+        # Most of the compilation time goes to many small functions, so cache these too.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 class _Jax(Backend):
+    """JAX on the device of the backend's row in backend.toml.
+
+    Raises
+    ------
+    BackendUnavailable
+        The row is for CUDA, and JAX has no CUDA plugin or finds no device.
+    """
+
     _model: type[JaxModel]
 
     def __init__(self, row: Row) -> None:
         self._kind = row.device
-        os.environ.setdefault(_ALL_OF_IT, "false")  # several processes share the device
+        os.environ.setdefault(_PREALLOCATE, "false")  # several processes share the device
         jax.config.update("jax_enable_x64", True)  # for the whole process: without it JAX has no float64
-        on = ""
+        device = ""
         if self._kind != "cpu":
             jax.config.update("jax_default_matmul_precision", "highest")  # no TF32; for the whole process too
-            on = f"{_cuda_device().device_kind}; precision of products: highest; memory as needed; "
-        _keep_what_is_compiled()
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, JAX {jax.__version__}, jaxlib {jax.lib.__version__}",
-            flags=f"{on}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}",
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+            device = f"{_cuda_device().device_kind}; precision of products: highest; memory as needed; "
+        _enable_compilation_cache()
+        libraries = {"JAX": jax.__version__, "jaxlib": jax.lib.__version__}
+        flags = f"{device}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}"
+        super().__init__(Description.in_python(row, libraries, flags, _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return self._model(network, theta, threads, self._kind)
 
 
 class Loop(_Jax):
-    """JAX, a compiled loop over the minibatches. `row` is its table in backend.toml."""
+    """JAX with a compiled loop over the minibatches; see `_Jax`."""
 
     _model = JaxModel
 
 
 class Scan(_Jax):
-    """JAX, compiled scans over the minibatches: for a device. `row` is its table in backend.toml."""
+    """JAX with compiled scans over the minibatches, for a CUDA device; see `_Jax`."""
 
     _model = JaxScanModel
 
 
 class Step(_Jax):
-    """JAX, a compiled step called from Python. `row` is its table in backend.toml."""
+    """JAX with a compiled step, called from Python; see `_Jax`."""
 
     _model = JaxStepModel

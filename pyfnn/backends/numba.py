@@ -1,9 +1,8 @@
-"""The network in Numba: array code compiled by `@njit`, loops for what is small, `np.dot` (SciPy's BLAS) for the rest.
+"""The network in Numba: code compiled by `@njit`, with loops for small products and `np.dot` (SciPy's BLAS) for others.
 
-One compilation a dtype serves every network, since shapes and functions are arguments. No fastmath.
+One compilation per dtype serves every network, since shapes and functions are arguments. No fastmath.
 """
 
-import platform
 import time
 from typing import Any
 
@@ -17,7 +16,6 @@ from pyfnn.backends.numpy import Blas
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
 _IDENTITY, _SIGMOID, _TANH, _RELU = range(4)
@@ -29,14 +27,15 @@ _LOSSES = {
     "softmax_cross_entropy": _SOFTMAX,
     "sigmoid_cross_entropy": _LOGISTIC,
 }
-_BLAS_FROM = 2_000  # multiplications in a product; below, calling BLAS costs more than it saves
+_BLAS_FROM = 2_000  # multiplications in a product; below, the call of BLAS takes longer than the loop
 
-# Below, every array has the network's dtype, `one` is 1 in it: a plain 1 would turn float32 arithmetic into float64.
+# All arrays below have the network's dtype. `one` is 1 in that dtype: a literal 1 would turn float32 arithmetic into
+# float64.
 
 
 @njit(cache=True, error_model="numpy")
 def _product(A, W, Z):
-    """Z = A W. A: (batch, inputs), W: (inputs, outputs)."""
+    """Compute Z = A W. A: (batch, inputs), W: (inputs, outputs)."""
     if A.shape[0] * W.size >= _BLAS_FROM:
         np.dot(A, W, Z)
         return
@@ -51,7 +50,7 @@ def _product(A, W, Z):
 
 @njit(cache=True, error_model="numpy")
 def _product_of_transposed(A, delta, dW):
-    """dW = Aᵀ δ. A: (batch, inputs), delta: (batch, outputs)."""
+    """Compute dW = Aᵀ δ. A: (batch, inputs), delta: (batch, outputs)."""
     if A.shape[0] * dW.size >= _BLAS_FROM:
         np.dot(A.T, delta, dW)
         return
@@ -66,7 +65,7 @@ def _product_of_transposed(A, delta, dW):
 
 @njit(cache=True, error_model="numpy")
 def _product_with_transposed(delta, W, below):
-    """below = δ Wᵀ. delta: (batch, outputs), W: (inputs, outputs)."""
+    """Compute below = δ Wᵀ. delta: (batch, outputs), W: (inputs, outputs)."""
     if delta.shape[0] * W.size >= _BLAS_FROM:
         np.dot(delta, W.T, below)
         return
@@ -82,7 +81,7 @@ def _product_with_transposed(delta, W, below):
 
 @njit(cache=True, error_model="numpy")
 def _activate(Z, f):
-    """Z becomes f(Z)."""
+    """Replace Z by f(Z)."""
     z = Z.reshape(Z.size)
     one = z.dtype.type(1)
     if f == _SIGMOID:
@@ -97,8 +96,8 @@ def _activate(Z, f):
 
 
 @njit(cache=True, error_model="numpy")
-def _times_slope(delta, A, f):
-    """δ becomes f'(Z) ⊙ δ, where A = f(Z)."""
+def _multiply_by_derivative(delta, A, f):
+    """Replace δ by f'(Z) ⊙ δ, computed from A = f(Z)."""
     d, a = delta.reshape(delta.size), A.reshape(A.size)
     one = a.dtype.type(1)
     if f == _SIGMOID:
@@ -115,7 +114,7 @@ def _times_slope(delta, A, f):
 
 @njit(cache=True, error_model="numpy")
 def _forward(theta, sizes, f, X, area):
-    """Y, or Z_L where the loss fuses its output activation. Into `area`: A_1 .. A_L, one after the other."""
+    """Return Y, or Z_L where the loss fuses its output activation; write A_1 .. A_L into `area`, in this order."""
     batch, A, at, start = len(X), X, 0, 0
     for layer in range(1, len(sizes)):
         m_in, m_out = sizes[layer - 1], sizes[layer]
@@ -132,7 +131,7 @@ def _forward(theta, sizes, f, X, area):
 
 @njit(cache=True, error_model="numpy")
 def _mean_loss(Z, T, loss):
-    """(1/B) Σ_n L(y_n, t_n). Z: (batch, outputs): Y, or Z_L where it is fused."""
+    """Return (1/B) Σ_n L(y_n, t_n). Z: (batch, outputs), Y or, where the loss fuses its output activation, Z_L."""
     one, total = Z.dtype.type(1), Z.dtype.type(0)
     for n in range(len(Z)):
         if loss == _SOFTMAX:
@@ -156,7 +155,7 @@ def _mean_loss(Z, T, loss):
 
 @njit(cache=True, error_model="numpy")
 def _fuse(Z, loss):
-    """Z_L becomes Y, where the loss brings the output activation."""
+    """Replace Z_L by Y where the loss fuses the output activation."""
     if loss == _LOGISTIC:
         _activate(Z, _SIGMOID)
     elif loss == _SOFTMAX:
@@ -171,7 +170,7 @@ def _fuse(Z, loss):
 
 @njit(cache=True, error_model="numpy")
 def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
-    """dθ, after `_forward` and `_fuse` on the same X. Into `deltas`: δ_1 .. δ_L, laid out as `area`."""
+    """Compute dθ after `_forward` and `_fuse` on the same X; write δ_1 .. δ_L into `deltas`, laid out as `area`."""
     batch, layers = len(X), len(sizes) - 1
     at, start = len(theta), batch * sizes[1:].sum()
     m_out = sizes[layers]
@@ -182,7 +181,7 @@ def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
     for i in range(d.size):
         d[i] = (Y[i] - t[i]) * scale
     if loss in (_SQUARED, _HALF_SQUARED):
-        _times_slope(delta, Y.reshape(batch, m_out), f[layers - 1])
+        _multiply_by_derivative(delta, Y.reshape(batch, m_out), f[layers - 1])
     for layer in range(layers, 0, -1):
         m_in, m_out = sizes[layer - 1], sizes[layer]
         at -= (m_in + 1) * m_out
@@ -201,13 +200,13 @@ def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
         if layer > 1:
             below = deltas[start : start + batch * m_in].reshape(batch, m_in)
             _product_with_transposed(delta, W.reshape(m_in, m_out), below)
-            _times_slope(below, A, f[layer - 2])
+            _multiply_by_derivative(below, A, f[layer - 2])
             delta = below
 
 
 @njit(cache=True, error_model="numpy")
 def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
-    """The loss R; its gradient goes into dθ."""
+    """Return the loss R; write its gradient into dθ."""
     Z = _forward(theta, sizes, f, X, area)
     R = _mean_loss(Z, T, loss)
     _fuse(Z, loss)
@@ -224,7 +223,7 @@ def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
 
 @njit(cache=True, error_model="numpy")
 def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, area, deltas):
-    """Gradient descent over `order`. X: (batch, m_0), T: (batch, m_L): a minibatch's rows."""
+    """Train by gradient descent over `order`. X: (batch, m_0), T: (batch, m_L): buffers for a minibatch's rows."""
     for at in range(0, len(order), batch):
         rows = order[at : at + batch]
         for n in range(len(rows)):
@@ -263,40 +262,40 @@ class NumbaModel(Model):
 
     def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
         super().__init__(network, theta, threads)
-        self._blas, self._asked = blas, threads
+        self._blas, self._threads_allowed = blas, threads
         with blas.limited(threads):
             self.threads = min(threads, blas.threads())
         self._start, self._current, self._dtheta = theta.copy(), theta.copy(), np.zeros_like(theta)
         self._sizes = np.array(network.sizes)
-        codes = [_ACTIVATIONS[f.name] for f in elementwise(network)]
+        codes = [_ACTIVATIONS[f.name] for f in network.elementwise_activations]
         self._f = np.array(codes + [_IDENTITY] * network.fused)
         self._loss, self._l2 = _LOSSES[network.loss], theta.dtype.type(network.l2)
-        self._make_room(1)
+        self._reserve(1)
 
-    def _make_room(self, batch: int) -> None:
-        """Buffers for that many rows."""
+    def _reserve(self, batch: int) -> None:
+        """Allocate buffers for minibatches of that many rows."""
 
-        def room(*shape: int) -> Array:
-            return np.ones(shape, self.network.dtype)  # not np.empty: the memory must be there before the clock
+        def buffer(*shape: int) -> Array:
+            return np.ones(shape, self.network.dtype)  # np.empty would leave the page faults to the timed code
 
         m_0, *m = self.network.sizes
         self._X, self._T, self._area, self._deltas = (
-            room(batch, m_0),
-            room(batch, m[-1]),
-            room(batch * sum(m)),
-            room(batch * sum(m)),
+            buffer(batch, m_0),
+            buffer(batch, m[-1]),
+            buffer(batch * sum(m)),
+            buffer(batch * sum(m)),
         )
 
     def _ready(self, batch: int) -> None:
         if batch > len(self._X):
-            self._make_room(batch)
+            self._reserve(batch)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._x, self._y, self._order = x.copy(), y.copy(), order.copy()
 
     def _forward(self, first: int, count: int) -> Array:
         self._ready(count)
-        with self._blas.limited(self._asked):
+        with self._blas.limited(self._threads_allowed):
             X = self._x[first : first + count]
             Y = _forward(self._current, self._sizes, self._f, X, self._area)
             _fuse(Y, self._loss)
@@ -305,7 +304,7 @@ class NumbaModel(Model):
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         self._ready(count)
         X, T = self._x[first : first + count], self._y[first : first + count]
-        with self._blas.limited(self._asked):
+        with self._blas.limited(self._threads_allowed):
             loss = _gradient(*self._network_arguments(), X, T, self._area, self._deltas)
         return float(loss), np.copy(self._dtheta)
 
@@ -316,18 +315,18 @@ class NumbaModel(Model):
         batch_size = min(batch_size, count)
         self._ready(batch_size)
         rate = self._current.dtype.type(learning_rate)
-        room = self._X, self._T, self._area, self._deltas
+        buffers = self._X, self._T, self._area, self._deltas
         arguments = *self._network_arguments(), self._x, self._y
-        with self._blas.limited(self._asked):
-            _train(*arguments, self._order[:0], batch_size, rate, *room)  # no steps: compiles, if it must
+        with self._blas.limited(self._threads_allowed):
+            _train(*arguments, self._order[:0], batch_size, rate, *buffers)  # no steps: only compiles
             start = time.perf_counter()
-            _train(*arguments, self._order[first : first + count], batch_size, rate, *room)
+            _train(*arguments, self._order[first : first + count], batch_size, rate, *buffers)
             return time.perf_counter() - start
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         self._ready(count)
-        with self._blas.limited(self._asked):
-            self._passes(operation, first, count, 0)  # compiles, if it must
+        with self._blas.limited(self._threads_allowed):
+            self._passes(operation, first, count, 0)  # no passes: only compiles
             start = time.perf_counter()
             checksum = self._passes(operation, first, count, repeats)
             return time.perf_counter() - start, float(checksum)
@@ -351,24 +350,12 @@ class NumbaModel(Model):
 
 
 class Compiled(Backend):
-    """Numba in this process. `row` is its table in backend.toml."""
+    """Numba in this process. `row` is the backend's row in backend.toml."""
 
     def __init__(self, row: Row) -> None:
         self._blas = Blas("scipy")
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, Numba {numba.__version__}, SciPy {scipy.__version__}",
-            flags=self._blas.describe(),
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        libraries = {"Numba": numba.__version__, "SciPy": scipy.__version__}
+        super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return NumbaModel(network, theta, threads, self._blas)

@@ -1,10 +1,9 @@
-"""The network in scikit-learn: `MLPRegressor` and `MLPClassifier`, trained by `partial_fit`, asked by `predict`.
+"""The network in scikit-learn: `MLPRegressor` and `MLPClassifier` with `partial_fit` and `predict`.
 
-Of its private parts one is used, `_backprop`, for the gradient, which nothing public gives. No mathematics here but the
-factors between its losses and ours.
+The private method `_backprop` computes the gradient, for which there is no public function. The only mathematics here
+are the factors between scikit-learn's losses and pyfnn's.
 """
 
-import platform
 import time
 from typing import Any
 
@@ -22,17 +21,17 @@ from pyfnn.validation import Array, Order
 
 _ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 
-# c: our loss is so many times the one whose gradient scikit-learn descends, which is half the squared error summed
-# over outputs, whatever its `loss_` says. Descending c times a loss is descending it at c times the rate.
+# c: pyfnn's loss over the loss whose gradient scikit-learn uses: half the squared error, summed over outputs, although
+# its `loss_` attribute reports the mean. Gradient descent on c times a loss is descent on the loss at c times the rate.
 _LOSSES = {"squared_error": 2.0, "half_squared_error": 1.0, "softmax_cross_entropy": 1.0}
-_FEWEST_CLASSES = 3  # it gives two classes a single output
-_OLDEST = (1, 7)  # from when on `_backprop` takes sample weights
+_FEWEST_CLASSES = 3  # for two classes, scikit-learn has a single output
+_OLDEST = (1, 7)  # first version whose `_backprop` takes sample weights
 
 
 class SklearnModel(Model):
-    """A network as one estimator for each minibatch size and rate; they share the arrays of weights.
+    """A network with one estimator for each minibatch size and rate; all estimators share the arrays of parameters.
 
-    `partial_fit` over the gathered rows is an epoch of minibatches in their order, without shuffling.
+    `partial_fit` on the gathered rows trains one epoch of minibatches in the rows' order, without shuffling.
     """
 
     def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
@@ -40,7 +39,7 @@ class SklearnModel(Model):
         self._activation = _only_activation(network)
         self._classifies = network.fused
         self._c = _LOSSES[network.loss]
-        self._blas, self._asked = blas, threads
+        self._blas, self._threads_allowed = blas, threads
         with blas.limited(threads):
             self.threads = min(threads, blas.threads())
         self._start = theta.copy()
@@ -60,7 +59,10 @@ class SklearnModel(Model):
             self._targets = self._targets[:, 0]
 
     def _estimator(self, batch: int, learning_rate: float = 1.0) -> Any:
-        """The estimator whose steps on `batch` rows are ours. It divides alpha by the rows, and adds no 1/2."""
+        """Return the estimator that makes pyfnn's steps on `batch` rows.
+
+        scikit-learn's l2 term is alpha/(2·rows) Σ ‖W‖², which determines alpha.
+        """
         if (batch, learning_rate) not in self._estimators:
             estimator = (MLPClassifier if self._classifies else MLPRegressor)(
                 hidden_layer_sizes=self.network.sizes[1:-1],
@@ -76,13 +78,13 @@ class SklearnModel(Model):
             )
             classes = {"classes": np.arange(self.network.sizes[-1])} if self._classifies else {}
             rows = np.resize(np.arange(len(self._x)), batch)
-            estimator.partial_fit(self._x[rows], self._targets[rows], **classes)  # makes what it needs, its weights too
+            estimator.partial_fit(self._x[rows], self._targets[rows], **classes)  # creates the arrays of parameters
             estimator.coefs_, estimator.intercepts_ = self._weights, self._biases
             self._estimators[batch, learning_rate] = estimator
         return self._estimators[batch, learning_rate]
 
     def _forward(self, first: int, count: int) -> Array:
-        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+        with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             return np.array(self._outputs(self._estimator(count), self._x[first : first + count]))
 
     def _outputs(self, estimator: Any, X: Array) -> Any:
@@ -90,7 +92,7 @@ class SklearnModel(Model):
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         rows = slice(first, first + count)
-        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+        with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             loss, dW, db = self._gradient(self._estimator(count), self._x[rows], self._y[rows])
         return loss, np.concatenate([np.ravel(tensor) for layer in zip(dW, db, strict=True) for tensor in layer])
 
@@ -103,7 +105,7 @@ class SklearnModel(Model):
                 tensor *= c
         if self._classifies:
             return float(loss), dW, db
-        # Its squared loss is the mean over outputs, its l2 term the whole.
+        # scikit-learn's squared loss is a mean over outputs, unlike its l2 term.
         decay = (m_L - 1) * self.network.l2 / 2 * sum(float(np.vdot(W, W)) for W in self._weights)
         return c * m_L * float(loss) - decay, dW, db
 
@@ -113,7 +115,7 @@ class SklearnModel(Model):
         whole = self._estimator(batch_size, learning_rate)
         rest = self._estimator(short, learning_rate) if short else None
         order = self._order[first : first + count]
-        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+        with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             start = time.perf_counter()
             try:
                 self._fit(whole, order[: count - short])
@@ -121,7 +123,7 @@ class SklearnModel(Model):
                     self._fit(rest, order[count - short :])
             except ValueError:
                 if all(np.isfinite(tensor).all() for tensor in (*self._weights, *self._biases)):
-                    raise  # or else it has seen what our caller is about to report
+                    raise  # non-finite parameters raise it too; `Model.train` reports those as `Diverged`
             return time.perf_counter() - start
 
     def _fit(self, estimator: Any, rows: Order) -> None:
@@ -129,7 +131,7 @@ class SklearnModel(Model):
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
         estimator, checksum, starts = self._estimator(count), 0.0, len(self._x) - count + 1
-        with self._blas.limited(self._asked), np.errstate(all="ignore"):
+        with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             start = time.perf_counter()
             for repeat in range(repeats):
                 at = (first + repeat * count) % starts
@@ -159,7 +161,7 @@ class SklearnModel(Model):
 
 
 def _only_activation(network: Network) -> str:
-    """The one name that scikit-learn has for all hidden layers; `Unsupported` where it cannot express the network."""
+    """Return scikit-learn's name for the activation; raise `Unsupported` where it cannot express the network."""
     names = dict.fromkeys(f.name for f in network.hidden_activations)
     if len(names) > 1:
         raise Unsupported(f"sklearn has one activation for all hidden layers: {', '.join(names)} were asked for")
@@ -171,27 +173,26 @@ def _only_activation(network: Network) -> str:
 
 
 class Partial(Backend):
-    """scikit-learn's multi-layer perceptrons. `row` is its table in backend.toml."""
+    """Multi-layer perceptrons of scikit-learn.
+
+    Parameters
+    ----------
+    row : Row
+        The backend's row in backend.toml.
+
+    Raises
+    ------
+    BackendUnavailable
+        scikit-learn is older than 1.7.
+    """
 
     def __init__(self, row: Row) -> None:
         if tuple(map(int, sklearn.__version__.split(".")[:2])) < _OLDEST:
-            wanted = ".".join(map(str, _OLDEST))
-            raise BackendUnavailable(f"scikit-learn {sklearn.__version__} is older than {wanted}", row.remedy)
+            oldest = ".".join(map(str, _OLDEST))
+            raise BackendUnavailable(f"scikit-learn {sklearn.__version__} is older than {oldest}", row.remedy)
         self._blas = Blas()
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}",
-            flags=self._blas.describe(),
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        libraries = {"scikit-learn": sklearn.__version__, "NumPy": np.__version__}
+        super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return SklearnModel(network, theta, threads, self._blas)

@@ -1,10 +1,9 @@
-"""The network in PyTorch, eager or replayed as CUDA graphs: products by `addmm`, gradients by autograd, parameters
-updated in place; on the CPU or on a CUDA device.
+"""The network in PyTorch, on the CPU or a CUDA device, eager or replayed as CUDA graphs.
 
-Written as PyTorch's own examples train with plain tensors: of the ways tried it is the fastest (see `TorchModel`).
+Products use `addmm`, gradients autograd, and the parameters are updated in place, as in PyTorch's own examples with
+plain tensors. `TorchModel` lists slower alternatives.
 """
 
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,14 +21,13 @@ from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.parity.rounding import elementwise
 from pyfnn.validation import Array, Order
 
-_NO_THRESHOLD = 36.0  # from there on softplus(Z) is Z in float64 too: exp(-36) is below its roundoff
+_SOFTPLUS_THRESHOLD = 36.0  # above it softplus(Z) = Z even in float64, since exp(-36) is below its unit roundoff
 
 _REMEDY = "pip install torch --index-url https://download.pytorch.org/whl/cu130"
-_GRAPHS = 16  # kept; each batch size and rate has its own
-_WARM_UPS = 3  # before a capture
+_GRAPHS = 16  # captured graphs to keep; each batch size and rate has its own
+_WARM_UPS = 3  # runs before a capture
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "identity": lambda Z, _: Z,
@@ -38,7 +36,7 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "relu": lambda Z, _: torch.relu(Z),
     "leaky_relu": functional.leaky_relu,
     "elu": functional.elu,
-    "softplus": lambda Z, _: functional.softplus(Z, threshold=_NO_THRESHOLD),
+    "softplus": lambda Z, _: functional.softplus(Z, threshold=_SOFTPLUS_THRESHOLD),
     "hard_tanh": lambda Z, _: functional.hardtanh(Z),
 }
 
@@ -57,16 +55,16 @@ _FUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class TorchModel(Model):
     """A network of plain tensors on one device.
 
-    Tried and slower in small networks, no faster in large ones: `nn.Sequential` of `nn.Linear` with `torch.optim.SGD`,
-    be it with `foreach`, `fused` or neither, or with an update by hand. (On the CPU.)
+    On the CPU, `nn.Sequential` of `nn.Linear` was slower in small networks and no faster in large ones, with an update
+    by hand as well as with `torch.optim.SGD` with `foreach`, with `fused` or with neither.
     """
 
     def __init__(self, network: Network, theta: Array, threads: int, device: torch.device) -> None:
         super().__init__(network, theta, threads)
         with _threads(threads):
             self.threads = torch.get_num_threads()
-        self._asked, self._device = threads, device
-        self._f = [(_ACTIVATIONS[a.name.split("(")[0]], a.parameter) for a in elementwise(network)]
+        self._threads_allowed, self._device = threads, device
+        self._f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
         self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
         self._start = theta.copy()
@@ -83,28 +81,28 @@ class TorchModel(Model):
         self._x, self._y, self._order = (torch.tensor(array, device=self._device) for array in (x, y, order))
 
     def _forward(self, first: int, count: int) -> Array:
-        with _threads(self._asked), torch.inference_mode():
+        with _threads(self._threads_allowed), torch.inference_mode():
             return np.copy(self._outputs(self._x[first : first + count]).cpu().numpy())
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
-        with _threads(self._asked):
+        with _threads(self._threads_allowed):
             loss = self._gradient(self._x[first : first + count], self._y[first : first + count])
         gradient = [tensor.grad for tensor in self._parameters]
         self._forget_gradient()
         return loss.item(), _flat(gradient)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        with _threads(self._asked):
-            return self._clocked(self._walk(first, count, min(batch_size, count), learning_rate))
+        with _threads(self._threads_allowed):
+            return self._clocked(self._prepare_steps(first, count, min(batch_size, count), learning_rate))
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        with _threads(self._asked), torch.inference_mode(operation == "forward"):
-            passes = self._passes(operation, first, count, repeats)
+        with _threads(self._threads_allowed), torch.inference_mode(operation == "forward"):
+            passes = self._prepare_passes(operation, first, count, repeats)
             self._checksum.zero_()
             return self._clocked(passes), self._checksum.item()
 
     def _clocked(self, work: Callable[[], None]) -> float:
-        """Seconds of some work, the device idle before and after; `device_seconds`, between events, within them."""
+        """Return the seconds of `work`, the device idle before and after; set `device_seconds` from CUDA events."""
         if self._device.type == "cpu":
             start = time.perf_counter()
             work()
@@ -120,17 +118,17 @@ class TorchModel(Model):
         self.device_seconds = before.elapsed_time(after) / 1000
         return seconds
 
-    def _walk(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
-        """All steps of a training call, ready to go."""
+    def _prepare_steps(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
+        """Prepare all steps of a training call, and return the function that makes them."""
         order = self._order[first : first + count]
         for batch in (batch_size, count % batch_size or batch_size):
             self._scale(batch)
 
-        def walk() -> None:
+        def steps() -> None:
             for rows in order.split(batch_size):
                 self._step(rows, learning_rate)
 
-        return walk
+        return steps
 
     def _step(self, rows: torch.Tensor, learning_rate: float) -> None:
         X, T = self._x.index_select(0, rows), self._y.index_select(0, rows)
@@ -143,8 +141,8 @@ class TorchModel(Model):
                 tensor.sub_(tensor.grad, alpha=learning_rate)
                 tensor.grad = None
 
-    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
-        """All passes of a timed call, ready to go."""
+    def _prepare_passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+        """Prepare all passes of a timed call, and return the function that makes them."""
         x, y, starts = self._x, self._y, len(self._x) - count + 1
         self._scale(count)
 
@@ -156,7 +154,7 @@ class TorchModel(Model):
         return passes
 
     def _pass(self, operation: Operation, X: torch.Tensor, T: torch.Tensor) -> None:
-        """One pass; the checksum, which stays on the device, takes in what it ends with."""
+        """Make one pass, and add its results to the checksum, which stays on the device."""
         if operation == "forward":
             Y = self._outputs(X)
             self._checksum.add_(Y[0, 0]).add_(Y[-1, -1])
@@ -166,7 +164,7 @@ class TorchModel(Model):
             self._forget_gradient()
 
     def _last(self, X: torch.Tensor) -> torch.Tensor:
-        """Y, or Z_L where the loss brings its own output activation."""
+        """Return Y, or Z_L where the loss fuses its output activation."""
         A = X
         for (W, b), (f, parameter) in zip(self._layers, self._f, strict=True):
             A = f(torch.addmm(b, A, W), parameter)
@@ -177,7 +175,7 @@ class TorchModel(Model):
         return _FUSED[str(self.network.output_activation)](Y) if self.network.fused else Y
 
     def _gradient(self, X: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
-        """The loss R; its gradient goes into the parameters' `grad`."""
+        """Return the loss R; write its gradient into the parameters' `grad`."""
         loss, scale, l2 = self._loss(self._last(X), T), self._scale(len(T)), self.network.l2
         loss.backward(scale)
         with torch.no_grad():
@@ -189,7 +187,7 @@ class TorchModel(Model):
         return loss
 
     def _scale(self, batch: int) -> torch.Tensor:
-        """What makes the loss of that many rows their mean, as the gradient that backpropagation starts from."""
+        """Return 1/(c·batch), which turns c times the summed loss into the mean; backpropagation starts from it."""
         if batch not in self._scales:
             scale = torch.tensor(1 / (self._c * batch), dtype=self._parameters[0].dtype, device=self._device)
             self._scales[batch] = scale
@@ -214,10 +212,10 @@ class TorchModel(Model):
 
 
 class TorchGraphModel(TorchModel):
-    """The same, each step (or pass) captured once as a CUDA graph and replayed: one launch in place of some dozens.
+    """A network whose steps and passes are each captured once as a CUDA graph: one launch replaces some dozens.
 
-    Which rows a step works on is counted on the device, so that nothing is handed over between replays. What cannot be
-    captured, since there is no CUDA, is called: the same operations on the same buffers, for tests on the CPU.
+    The device keeps the position in the order, so that replays need no arguments. On the CPU, for tests, the same
+    operations on the same buffers are called instead of captured.
     """
 
     def __init__(self, network: Network, theta: Array, threads: int, device: torch.device) -> None:
@@ -227,21 +225,21 @@ class TorchGraphModel(TorchModel):
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
-        self._captured.clear()  # they read the buffers of before
+        self._captured.clear()  # the graphs read the buffers of the earlier data
 
-    def _walk(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
+    def _prepare_steps(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
         full, short = divmod(count, batch_size)
         step = self._ready(("step", batch_size, learning_rate), self._next_step)
         last = self._ready(("step", short, learning_rate), self._next_step) if short else None
         self._at.fill_(first)
 
-        def walk() -> None:
+        def steps() -> None:
             for _ in range(full):
                 step()
             if last:
                 last()
 
-        return walk
+        return steps
 
     def _next_step(self, _: str, batch: int, learning_rate: float) -> Callable[[], None]:
         ahead = torch.arange(batch, device=self._device)
@@ -252,7 +250,7 @@ class TorchGraphModel(TorchModel):
 
         return step
 
-    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+    def _prepare_passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
         one = self._ready((operation, count, 0.0), self._next_pass)
         self._at.fill_(first % (len(self._x) - count + 1))
 
@@ -273,7 +271,7 @@ class TorchGraphModel(TorchModel):
         return one
 
     def _ready(self, key: tuple[Any, int, float], make: Callable[..., Callable[[], None]]) -> Callable[[], None]:
-        """What to call for one step or pass; θ is as it was."""
+        """Return the function for one step or pass, captured if it is new; θ does not change."""
         if key not in self._captured:
             while len(self._captured) >= _GRAPHS:
                 del self._captured[next(iter(self._captured))]
@@ -283,16 +281,16 @@ class TorchGraphModel(TorchModel):
         return self._captured[key]
 
     def _replay_of(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Warmed up on a stream of its own and then captured, as PyTorch's notes on CUDA graphs have it."""
+        """Warm up on a separate stream, then capture, as PyTorch's "CUDA semantics" notes prescribe."""
         kept = [tensor.detach().clone() for tensor in self._parameters]
         self._at.zero_()
-        aside = torch.cuda.Stream(self._device)
-        aside.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(aside):
+        side_stream = torch.cuda.Stream(self._device)
+        side_stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UPS):
                 work()
                 self._at.zero_()
-        torch.cuda.current_stream(self._device).wait_stream(aside)
+        torch.cuda.current_stream(self._device).wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             work()
@@ -312,7 +310,7 @@ def _flat(tensors: Any) -> Array:
 
 @contextmanager
 def _threads(threads: int) -> Iterator[None]:
-    """That many threads within an operation, this process's setting before and after; operations run one by one."""
+    """Set the number of threads within an operation, and restore the process's setting after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -322,7 +320,11 @@ def _threads(threads: int) -> Iterator[None]:
 
 
 class Eager(Backend):
-    """PyTorch without compilation, on the device that `row`, its table in backend.toml, names.
+    """PyTorch without compilation, on the device of the backend's row in backend.toml.
+
+    Parameters
+    ----------
+    row : Row
 
     Raises
     ------
@@ -333,21 +335,9 @@ class Eager(Backend):
     _model: type[TorchModel] = TorchModel
 
     def __init__(self, row: Row) -> None:
-        self._device, on = _device(row.device)
-        self._description = Description(
-            name=row.name,
-            language=row.language,
-            compiler=f"CPython {platform.python_version()}, PyTorch {torch.__version__}",
-            flags=on,
-            clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
-        )
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself."""
-        return self._description
+        self._device, flags = _device(row.device)
+        libraries = {"PyTorch": torch.__version__}
+        super().__init__(Description.in_python(row, libraries, flags, _ACTIVATIONS, _LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return self._model(network, theta, threads, self._device)
@@ -360,18 +350,18 @@ class Graph(Eager):
 
 
 def _device(kind: str) -> tuple[torch.device, str]:
-    """The device, and what a reader wants to know of how it is used. Turns TF32 off, for the whole process."""
+    """Return the device and a text with its settings. Turns TF32 off, for the whole process."""
     if kind == "cpu":
-        on = f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}"
-        return torch.device("cpu"), on
+        settings = f"{torch.backends.cpu.get_cpu_capability()} kernels; MKL: {torch.backends.mkl.is_available()}"
+        return torch.device("cpu"), settings
     number = device_number()
     if torch.version.cuda is None:
         raise BackendUnavailable(f"PyTorch {torch.__version__} was built without CUDA", _REMEDY)
-    with warnings.catch_warnings(record=True) as said:  # why it finds none is a warning
+    with warnings.catch_warnings(record=True) as caught:  # PyTorch gives the reason for finding no device as a warning
         warnings.simplefilter("always")
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found == 0:
-        why = f": {' '.join(str(said[-1].message).split())}" if said else ""
+        why = f": {' '.join(str(caught[-1].message).split())}" if caught else ""
         raise BackendUnavailable(
             f"PyTorch {torch.__version__} finds no CUDA device{why}", "an NVIDIA GPU and its driver"
         )

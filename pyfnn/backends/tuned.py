@@ -1,4 +1,4 @@
-"""The tuned C++ backend: native/cpp/tuned, through `_tuned_<level>` for this CPU's level. No mathematics here."""
+"""The tuned C++ backend: native/cpp/tuned, through the extension module `_tuned_<level>`. No mathematics here."""
 
 import importlib
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn import activations, compiled, isa
-from pyfnn.backend import CORE_ACTIVATIONS, Backend, Description
+from pyfnn import compiled, isa
+from pyfnn.backend import CORE_ACTIVATIONS, Backend
+from pyfnn.backends.cpp import describe
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
@@ -19,38 +20,26 @@ FURTHER_ACTIVATIONS = ("leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_ta
 
 
 class Tuned(Backend):
-    """C++ at the hardware's limit, by several threads; compiled for several instruction-set levels (see `pyfnn.isa`).
+    """Multithreaded C++, optimized by hand and compiled for several instruction-set levels (see `pyfnn.isa`).
 
     Parameters
     ----------
     row : Row
+        The backend's row in backend.toml.
 
     Raises
     ------
     BackendUnavailable
-        The extension module is absent or stale, or `PYFNN_ISA` names a level that is not to be had.
+        The extension module is absent or stale, or `PYFNN_ISA` names a level that this build or CPU lacks.
     """
 
     def __init__(self, row: Row) -> None:
-        self._level = isa.chosen()
-        name = f"_tuned_{self._level}"
+        level = isa.chosen()
+        name = f"_tuned_{level}"
         compiled.folder(name)
-        self._row = row
+        flags = compiled.build_info().LEVELS[level]
+        super().__init__(describe(row, flags, CORE_ACTIVATIONS + FURTHER_ACTIVATIONS, many=True))
         self._module: Any = importlib.import_module(f"pyfnn.backends.{name}")
-
-    @property
-    def description(self) -> Description:
-        """What it says of itself; its flags are those of the level in use."""
-        info = compiled.build_info()
-        return Description(
-            name=self._row.name,
-            language=self._row.language,
-            compiler=info.CXX_COMPILER,
-            flags=info.LEVELS[self._level],
-            clock="std::chrono::steady_clock",
-            activations=CORE_ACTIVATIONS + FURTHER_ACTIVATIONS,
-            many=True,
-        )
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return TunedModel(network, theta, threads, self._module)
@@ -59,25 +48,24 @@ class Tuned(Backend):
         return TunedEnsemble(network, thetas, l2, threads, self._module)
 
 
-def _made_from(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
-    """Sizes, a function and its parameter a layer, loss: what the module makes a network from."""
-    functions = [*network.hidden_activations]
-    if not network.fused:
-        functions.append(activations.parse(str(network.output_activation)))
-    named = [(f.name.split("(")[0], f.parameter) for f in functions]
+def _network_arguments(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
+    """Return the module's arguments for a network: sizes, name and parameter of each layer's activation, and loss."""
+    named = [(f.key, f.parameter) for f in network.elementwise_activations]
     for name, parameter in named:
         if parameter < 0:
-            raise Unsupported(f"cpp-tuned tells f' by f, and has {name} with parameters of 0 and above only")
+            raise Unsupported(
+                f"cpp-tuned computes f' from f, and so supports {name} with parameters of 0 and above only: {parameter}"
+            )
     return network.sizes, named + ([(str(network.output_activation), 0.0)] if network.fused else []), network.loss
 
 
 class TunedModel(Model):
-    """A network inside the module."""
+    """A network inside the extension module."""
 
     def __init__(self, network: Network, theta: Array, threads: int, module: Any) -> None:
         super().__init__(network, theta, threads)
         make = module.Mlp32 if network.dtype == "float32" else module.Mlp64
-        self._mlp = make(*_made_from(network), network.l2, theta, threads)
+        self._mlp = make(*_network_arguments(network), network.l2, theta, threads)
         self.threads = self._mlp.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
@@ -111,14 +99,14 @@ class TunedModel(Model):
 
 
 class TunedEnsemble(Ensemble):
-    """Many networks inside the module: each trained by one thread at a time, as many at once as there are threads."""
+    """An ensemble inside the extension module. Each thread trains one network at a time."""
 
     def __init__(
         self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int, module: Any
     ) -> None:
         super().__init__(network, thetas, l2, threads)
         make = module.Ensemble32 if network.dtype == "float32" else module.Ensemble64
-        self._networks = make(*_made_from(network), self.l2, thetas, threads)
+        self._networks = make(*_network_arguments(network), self.l2, thetas, threads)
         self.threads = self._networks.threads
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:

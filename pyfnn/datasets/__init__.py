@@ -1,11 +1,12 @@
-"""The datasets by name. Each loader has its own file; what a dataset is, stands in dataset.py."""
+"""Datasets by name. Each loader has its own file; `dataset` defines `Dataset`."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from pyfnn.datasets import diabetes, digits, moons, wine
-from pyfnn.datasets.dataset import Dataset, Table, split
+from pyfnn.datasets.dataset import Dataset, Standardizer, Table, split
+from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import UnknownName
 from pyfnn.network import DTYPES
 
@@ -21,22 +22,27 @@ LOADERS: dict[str, Callable[[int], Table]] = {
 
 
 def load(name: str, seed: int = 0, dtype: str = "float32") -> Dataset:
-    """A dataset, split 70/15/15 by the seed; its x as the source has it (see `Dataset.standardized`).
+    """Load a dataset, with a random split into 70 % training, 15 % validation and 15 % test rows.
 
     Parameters
     ----------
     name : str
-        See `LOADERS`.
+        Name in `LOADERS`.
     seed : int
-        Of the split, and of the draws where the data are drawn.
+        Seed of the split, and of the data where they are random.
     dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    Dataset
+        x is in the units of the source; see `Dataset.standardized`.
 
     Raises
     ------
     UnknownName
-        No such dataset or dtype.
+        There is no such dataset or dtype.
     DatasetError
-        A file that cannot be had, or is not what it should be: which one, why, and how to get it again.
+        A file is missing or altered; the message names it, gives the reason, and explains how to get it again.
     """
     if name not in LOADERS:
         raise UnknownName("dataset", name, LOADERS)

@@ -1,4 +1,4 @@
-"""Disease progression one year on, from scikit-learn: 442 rows, 10 features, one target of 25 to 346."""
+"""Disease progression after one year, from scikit-learn: 442 rows, 10 features, one target from 25 to 346."""
 
 from pyfnn.datasets.dataset import Table
 
@@ -8,7 +8,7 @@ CITATION = (
 
 
 def load(seed: int = 0) -> Table:
-    """The patients, features in their own units; the seed is not used."""
+    """Load the patients, with features in their own units; the seed is not used."""
     from sklearn.datasets import load_diabetes
 
     del seed

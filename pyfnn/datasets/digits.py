@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 by 8 pixels of 0 to 16, from scikit-learn: 1797 rows, 64 features, 10 classes."""
+"""Handwritten digits, 8 by 8 pixels from 0 to 16, from scikit-learn: 1797 rows, 64 features, 10 classes."""
 
 from pyfnn.datasets.dataset import Table, one_hot
 
@@ -9,7 +9,7 @@ CITATION = (
 
 
 def load(seed: int = 0) -> Table:
-    """The digits; the seed is not used."""
+    """Load the digits; the seed is not used."""
     from sklearn.datasets import load_digits
 
     del seed

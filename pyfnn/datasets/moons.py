@@ -6,7 +6,7 @@ CITATION = "F. Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 
 
 
 def load(seed: int = 0) -> Table:
-    """The moons of a seed, with noise of standard deviation 0.1."""
+    """Generate the moons of a seed, with noise of standard deviation 0.1."""
     from sklearn.datasets import make_moons
 
     x, labels = make_moons(n_samples=400, noise=0.1, random_state=seed)

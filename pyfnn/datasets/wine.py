@@ -1,7 +1,7 @@
-"""Wine quality, red and white: 11 physicochemical features, a taster's mark of 0 to 10. Never shipped with pyfnn.
+"""Wine quality, red and white: 11 physicochemical features, one quality mark from 0 to 10. Not shipped with pyfnn.
 
-Where PYFNN_DATA_DIR is set, a file is read from that folder; else from the user's cache, downloaded there if need be.
-Whichever it is, its sha256 is checked before a byte of it is parsed.
+Files come from the folder PYFNN_DATA_DIR if it is set, else from the user's cache, into which they are downloaded at
+first use. Every file's sha256 is checked before the file is parsed.
 """
 
 import csv
@@ -28,7 +28,7 @@ UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/"
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its name, where to get it, and the sha256 it must have."""
+    """One file: its name, its URL and its sha256."""
 
     file: str
     url: str
@@ -48,12 +48,12 @@ WHITE = Source(
 
 
 def load(source: Source) -> Table:
-    """The wines of a file. Many rows are exact duplicates: 240 of 1599 red ones, 937 of 4898 white ones.
+    """Load the wines of a file. Many rows are exact duplicates: 240 of 1599 red wines, 937 of 4898 white wines.
 
     Raises
     ------
     DatasetError
-        Which file, which check it failed, and how to get it again.
+        The file is missing or altered; the message names it and the failed check, and explains how to get it again.
     """
     path = _find(source)
     header, *lines = csv.reader(io.StringIO(_checked(path, source).decode("utf-8")), delimiter=";")
@@ -64,7 +64,7 @@ def load(source: Source) -> Table:
 
 
 def cache() -> Path:
-    """The folder that downloads go to."""
+    """Return the folder for downloads."""
     return Path(platformdirs.user_cache_dir("pyfnn")) / "datasets"
 
 

@@ -1,15 +1,15 @@
-"""Agreement with the oracle: the battery of trials, bounds on rounding errors, the examination and its evidence.
+"""Agreement with the oracle: a battery of trials, bounds on rounding errors, the examination, and its evidence.
 
-A difference is judged against how far rounding alone can carry a correct implementation: ‖T − T̂‖ ≤ c·u·k·‖M‖ for each
-tensor T that a step computes. `rounding` computes u·k·M; `C` is the one constant c.
+Parity judges a difference against the distance that rounding alone can carry a correct implementation:
+‖T − T̂‖ ≤ c·u·k·‖M‖ for each tensor T that a step computes. `rounding` computes u·k·M; `C` is the one constant c.
 
-Nothing here names a backend: it examines any `Model` and any `Ensemble`.
+Nothing here names a backend: parity examines any `Model` and any `Ensemble`.
 """
 
 from pyfnn.parity.battery import PROOF_STEPS, Trial, battery, small_variant, targets
-from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyTrial, examine_many, many_battery
+from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyMaker, ManyTrial, examine_many, many_battery
 from pyfnn.parity.evidence import Check, Evidence
-from pyfnn.parity.examination import examine
+from pyfnn.parity.examination import Maker, examine
 from pyfnn.parity.trajectory import STEPS, C, Trajectory
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "C",
     "Check",
     "Evidence",
+    "Maker",
+    "ManyMaker",
     "ManyTrial",
     "Trajectory",
     "Trial",

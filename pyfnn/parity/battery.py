@@ -1,9 +1,6 @@
-"""What "agrees with the oracle" means: the battery of trials, the bound on each difference, the evidence it leaves.
+"""Battery of trials: networks, their data, and what the oracle computes with them, with a bound on every difference.
 
-A difference is judged against how far rounding alone can carry a correct implementation: ‖T − T̂‖ ≤ c·u·k·‖M‖ for each
-tensor T that a step computes. u·k·M is `pyfnn.rounding`'s; c is one constant for everything, see `C`.
-
-Nothing here knows a backend: it examines any `Model`, and any `Ensemble`.
+`examination` runs a model through the battery. Trials of many networks at once are in `ensembles`.
 """
 
 import math
@@ -13,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn import oracle
+from pyfnn import losses, oracle
 from pyfnn.activations import Array
 from pyfnn.model import OPERATIONS
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, elementwise, norm, scale, tensor_norms
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
     C,
@@ -29,19 +26,40 @@ from pyfnn.parity.trajectory import (
     oracle_slack,
 )
 
-PROOF_STEPS = 50  # about how many steps of the workload's own it takes to examine a model: what a proof costs
-
-SIBLING_BATCH = 7
-SIBLING_SHORT = 3  # rows in its last, short minibatch
-_SIBLING_WIDTHS = (5, 9, 3, 7, 11, 13)
-TIMED_REPEATS = 3
+PROOF_STEPS = 50  # cost of examining one model, in steps of the workload, approximately
+SMALL_BATCH = 7  # of the small variant
+SMALL_LAST_BATCH = 3  # rows in the small variant's last, short minibatch
+_SMALL_WIDTHS = (5, 9, 3, 7, 11, 13)
+TIMED_REPEATS = 3  # passes of a timed call in an examination
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One network, its data, and all that the oracle says of it.
+    """One network, its data, and the oracle's results with it.
 
-    The rows [first, first + count) are those of outputs, loss and gradient, and of the first step.
+    Attributes
+    ----------
+    name : str
+        "own" (the workload's network), "small" or "kink".
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+        Initial parameters.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+    order : ndarray of int64
+        Row numbers for training.
+    first, count : int
+        Rows [first, first + count) are those of outputs, loss and gradient, and of the first step.
+    precision : {"longdouble", "float64"}
+        The oracle's dtype.
+    outputs : ndarray, shape (count, m_L)
+    loss : float
+    gradient : ndarray, shape (n_parameters,)
+    bounds : dict of str to float
+        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
+    checksums : dict of str to float
+        Checksum of a timed call, by operation.
+    walks : tuple of Trajectory
+        Trainings from theta: a long one, and one single step per length of a minibatch.
     """
 
     name: str
@@ -62,24 +80,32 @@ class Trial:
 
 
 def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int, seed: int = 0) -> list[Trial]:
-    """The trials that a backend must pass before it may be timed on this workload.
+    """Make the trials that a backend must pass before it is timed on a workload.
 
-    The workload's own network and batch; a small sibling (odd widths, batch 7 with a short last minibatch, λ = 0.01,
-    biases that are not zero: batch 1 hides a missing 1/B, zero biases hide λ on them); and, for each layer whose
-    activation has a kink at 0, a row that lies exactly on it.
+    The trials are:
+
+    - the workload's own network and batch size;
+    - a small variant with odd widths, batches of 7 with a short last one, λ = 0.01 and biases other than zero, since a
+      batch of 1 hides a missing 1/B, and zero biases hide a λ that acts on them;
+    - for each layer whose activation has a kink at 0, a row that lies exactly on the kink.
 
     Parameters
     ----------
     network : Network
     theta : ndarray, shape (n_parameters,)
-    x, y : ndarray, shapes (rows, m_0), (rows, m_L)
-        The workload's data, from which the own trial draws.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+        The workload's data; the first trial uses rows of it.
     batch_size : int
     seed : int
-        Of the draws.
+        Seed of all draws.
+
+    Raises
+    ------
+    Unsupported
+        Parity cannot be judged on this network: too few rows are clear of its kinks, or rounding errors grow too fast.
     """
     rng = np.random.default_rng(seed)
-    kinked = [at for at, f in enumerate(elementwise(network)) if 0.0 in f.kinks]
+    kinked = [at for at, f in enumerate(network.elementwise_activations) if 0.0 in f.kinks]
     return [
         _own(network, theta, x, y, batch_size, rng),
         small_variant(network, rng),
@@ -93,23 +119,32 @@ def _own(network: Network, theta: Array, x: Array, y: Array, batch_size: int, rn
 
 
 def small_variant(network: Network, rng: np.random.Generator) -> Trial:
-    """The small sibling: same depth and functions, odd widths, a short last minibatch, λ = 0.01, biases."""
+    """Make the trial of a small network of the same depth and functions; see `battery`.
+
+    Parameters
+    ----------
+    network : Network
+    rng : numpy.random.Generator
+    """
     small = small_network(network, rng)
     theta = initialize(small, int(rng.integers(2**31)))
     for _, b in small.layers(theta):
         b[:] = rng.normal(0, 0.5, b.shape)
-    x = rng.normal(size=(8 * SIBLING_BATCH, small.sizes[0])).astype(network.dtype)
-    return _trial("sibling", small, theta, x, targets(small, len(x), rng), SIBLING_BATCH, SIBLING_SHORT, rng)
+    x = rng.normal(size=(8 * SMALL_BATCH, small.sizes[0])).astype(network.dtype)
+    return _trial("small", small, theta, x, targets(small, len(x), rng), SMALL_BATCH, SMALL_LAST_BATCH, rng)
 
 
 def small_network(network: Network, rng: np.random.Generator) -> Network:
-    widths = rng.permutation(_SIBLING_WIDTHS)
+    """Return a network of the same depth and functions, with small odd widths in random order and λ = 0.01."""
+    widths = rng.permutation(_SMALL_WIDTHS)
     return replace(network, sizes=tuple(int(m) for m in np.resize(widths, len(network.sizes))), l2=0.01)
 
 
 def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
-    """W and b of layer `at` are 0: its Z are exactly 0. In all others everything is positive: far from any kink at 0,
-    which would hide this one. Their W are divided by the inputs, lest what comes above saturates.
+    """Make a trial in which W and b of layer `at` are 0, so that all its Z are exactly 0.
+
+    In all other layers, parameters and inputs are positive: far from any other kink at 0, which would hide this one.
+    W is divided by the number of its inputs so that later layers do not saturate.
     """
     small = small_network(network, rng)
     theta = np.abs(initialize(small, int(rng.integers(2**31))))
@@ -119,17 +154,12 @@ def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
         if layer == at:
             W[:], b[:] = 0, 0
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
-    return with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
+    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
 
 
 def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
-    """(rows, m_L): classes, probabilities or numbers, as the loss wants them."""
-    shape = (rows, network.sizes[-1])
-    if network.loss == "softmax_cross_entropy":
-        return np.eye(shape[1], dtype=network.dtype)[rng.integers(shape[1], size=rows)]
-    if network.loss == "sigmoid_cross_entropy":
-        return rng.random(shape).astype(network.dtype)
-    return rng.normal(size=shape).astype(network.dtype)
+    """Draw targets that suit the network's loss: (rows, m_L), of the network's dtype."""
+    return losses.TABLE[network.loss].draw_targets((rows, network.sizes[-1]), rng).astype(network.dtype)
 
 
 def _trial(
@@ -142,14 +172,18 @@ def _trial(
     short: int,
     rng: np.random.Generator,
 ) -> Trial:
-    """A trial whose rows are picked from (x, y) step by step, clear of kinks along the oracle's own trajectory."""
+    """Make a trial with rows of (x, y) that are clear of kinks along the oracle's trajectory.
+
+    short: rows of the last minibatch, 0 for a full one.
+    """
     precision = oracle_precision(network, batch_size)
     exact = theta.astype(precision)
     full = full_rate(network, exact, x[:batch_size], y[:batch_size])
     counts = [batch_size] * (STEPS - 1) + [short or batch_size]
-    long_walk, rows = long_trajectory(network, exact, full / STEPS, precision, (x, y), counts, rng)
+    trajectory, rows = long_trajectory(network, exact, full / STEPS, precision, (x, y), counts, rng)
 
-    # Store the rows in another order than that of their use, those of the first step in one block.
+    # Store the rows in an order other than that of their use, so that `order` matters; those of the first step form one
+    # block, which is also that of outputs, loss and gradient.
     used, first_use = np.unique(rows, return_index=True)
     begin = set(rows[:batch_size].tolist())
     others = rng.permutation([row for row in used[np.argsort(first_use)].tolist() if row not in begin])
@@ -159,15 +193,15 @@ def _trial(
     place = {int(row): at for at, row in enumerate(stored)}
     order = np.array([place[int(row)] for row in rows], np.int64)
 
-    walks = [long_walk.walk(sum(counts), batch_size)]
+    walks = [trajectory.end(sum(counts), batch_size)]
     for count in {batch_size, short or batch_size}:
         single = OracleTrajectory(network, exact, full, precision)
         single.step(x[rows[:count]], y[rows[:count]])
-        walks.append(single.walk(count, batch_size))
-    return with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(walks))
+        walks.append(single.end(count, batch_size))
+    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(walks))
 
 
-def with_references(
+def _with_references(
     name: str,
     network: Network,
     theta: Array,
@@ -178,7 +212,7 @@ def with_references(
     count: int,
     walks: tuple[Trajectory, ...] = (),
 ) -> Trial:
-    """The trial with what the oracle says of its outputs, loss, gradient and timed passes."""
+    """Complete a trial with the oracle's outputs, loss, gradient and checksums, and their bounds."""
     precision = oracle_precision(network, count)
     exact = theta.astype(precision)
     here = slice(first, first + count)
@@ -196,10 +230,10 @@ def with_references(
         terms = np.array([(Y[0, 0], Y[-1, -1]), (R, dtheta[0])])
         errors = [(size.outputs[0, 0], size.outputs[-1, -1]), (size.loss, size.gradient[0])]
         sums += terms.sum(1)
-        sizes += np.sum(errors + abs(terms), 1).astype(np.float64)  # adding up is rounded too
+        sizes += np.sum(errors + abs(terms), 1).astype(np.float64)  # adding up the checksum is rounded too
     checksums: dict[str, float] = {operation: float(total) for operation, total in zip(OPERATIONS, sums, strict=True)}
     bounds |= {operation: float(unit * size) for operation, size in zip(OPERATIONS, sizes, strict=True)}
-    floor = float(np.finfo(network.dtype).tiny)  # below it, numbers lose their relative precision
+    floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
     bounds = {what: bound + floor * math.sqrt(network.n_parameters) for what, bound in bounds.items()}
     return Trial(
         name,
@@ -221,7 +255,7 @@ def with_references(
 
 
 def _rotation(rows: int, first: int, count: int) -> Iterator[slice]:
-    """The row ranges that `Model.time` walks."""
+    """Yield the row ranges of the passes of `Model.time`."""
     for repeat in range(TIMED_REPEATS):
         start = (first + repeat * count) % (rows - count + 1)
         yield slice(start, start + count)

@@ -1,4 +1,7 @@
-"""The battery and the examination of many networks at once."""
+"""Battery and examination of ensembles: many networks trained at once.
+
+Bounds come from `trajectory`; the trials of a single network are in `battery`.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,31 +14,40 @@ from pyfnn.activations import Array
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Diverged
 from pyfnn.network import Network, initialize
-from pyfnn.parity.battery import SIBLING_BATCH, SIBLING_SHORT, small_network, targets
+from pyfnn.parity.battery import SMALL_BATCH, SMALL_LAST_BATCH, small_network, targets
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.examination import difference, identical_bits
 from pyfnn.parity.rounding import tensor_norms
 from pyfnn.parity.trajectory import Trajectory, full_rate, long_trajectory, oracle_precision
 
 MANY_STEPS = 6  # of each member's trajectory in an ensemble
-MANY_TIMES = 2  # that an ensemble walks it in an examination
-_MANY_SHADOWS = 2  # of each member: there are many, and a tenth of the proof's time is theirs
-_MANY_TRIED = 4  # batches for a member's rate: one of them may have next to no gradient
-_MANY_SIBLINGS = 5
-_MANY_WALKED = 256  # unlike networks; where an ensemble has more members, each of those is one of these again
-_MANY_MARGIN = 3  # entries of each order before and after those that are walked
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Many networks at once
-# ---------------------------------------------------------------------------------------------------------------------
+MANY_TIMES = 2  # trainings of an ensemble in an examination
+_MANY_PERTURBED = 2  # perturbed trajectories per member; they take a tenth of the examination's time
+_MANY_TRIED = 4  # batches from which a member's rate is chosen, since one of them may have almost no gradient
+_MANY_SMALL = 5  # members of the small ensemble
+_MANY_WALKED = 256  # distinct networks, each with its trajectory; each further member repeats one of them
+_MANY_MARGIN = 3  # entries of each order before and after those that the trial uses
 
 
 @dataclass(frozen=True)
 class ManyTrial:
-    """Networks of one shape, and where the oracle ends with each of them.
+    """Networks of one shape, their data, and the oracle's trajectory with each of them.
 
-    thetas: (K, n_parameters); l2, rates: (K,); orders: (K, n), of which [first, first + walk.count) are walked.
+    Attributes
+    ----------
+    name : str
+        "own ensemble's" or "small ensemble's".
+    network : Network
+        Sizes, functions and dtype of all members.
+    thetas : ndarray, shape (K, n_parameters)
+    l2, rates : ndarray of float64, shape (K,)
+        λ and learning rate of each member.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+    orders : ndarray of int64, shape (K, n)
+        Row numbers; training uses the columns [first, first + walks[k].count).
+    first : int
+    walks : tuple of Trajectory
+        One per member.
     """
 
     name: str
@@ -59,36 +71,41 @@ def many_battery(
     batch_size: int,
     seed: int = 0,
 ) -> list[ManyTrial]:
-    """The trials that a backend must pass, besides `battery`, before it may be timed on many networks at once.
+    """Make the trials that a backend must pass, besides `battery`, before it is timed on many networks at once.
 
-    The networks themselves, each over rows of its own at a rate of its own (of thousands of members the first hundreds,
-    in all places by a draw); and a few small siblings, with λ from 0 to
-    0.04 and a short last minibatch. Bounds are those of `battery`'s trajectories.
+    The trials are the networks themselves, each with rows and a rate of its own, and a few small variants with λ from 0
+    to 0.04 and a short last minibatch. Of more than 256 members, the first 256 are distinct, and each further one
+    repeats a random one of these. Bounds are those of `battery`'s trajectories.
 
     Parameters
     ----------
     network : Network
     thetas : ndarray, shape (K, n_parameters)
     l2 : ndarray of float64, shape (K,)
-    x, y : ndarray, shapes (rows, m_0), (rows, m_L)
-        From which every member's rows are drawn.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+        Data from which every member's rows are drawn.
     batch_size : int
     seed : int
-        Of the draws.
+        Seed of all draws.
+
+    Raises
+    ------
+    Unsupported
+        Parity cannot be judged on a member; see `battery`.
     """
     rng = np.random.default_rng(seed)
     small = small_network(network, rng)
-    siblings = np.stack([initialize(small, int(rng.integers(2**31))) for _ in range(_MANY_SIBLINGS)])
-    for theta in siblings:
+    small_thetas = np.stack([initialize(small, int(rng.integers(2**31))) for _ in range(_MANY_SMALL)])
+    for theta in small_thetas:
         for _, b in small.layers(theta):
             b[:] = rng.normal(0, 0.5, b.shape)
-    rows = 8 * SIBLING_BATCH
+    rows = 8 * SMALL_BATCH
     inputs = rng.normal(size=(rows, small.sizes[0])).astype(network.dtype)
     data = inputs, targets(small, rows, rng)
-    lams = np.linspace(0.0, 0.04, _MANY_SIBLINGS)
+    lams = np.linspace(0.0, 0.04, _MANY_SMALL)
     return [
         _many_trial("own ensemble's", network, thetas, l2, (x, y), min(batch_size, len(x)), 0, rng),
-        _many_trial("sibling ensemble's", small, siblings, lams, data, SIBLING_BATCH, SIBLING_SHORT, rng),
+        _many_trial("small ensemble's", small, small_thetas, lams, data, SMALL_BATCH, SMALL_LAST_BATCH, rng),
     ]
 
 
@@ -102,21 +119,21 @@ def _many_trial(
     short: int,
     rng: np.random.Generator,
 ) -> ManyTrial:
-    members, unlike = len(thetas), min(len(thetas), _MANY_WALKED)
-    # Which network each member is: by the draw, so that no stride hides one member behind another.
-    which = np.concatenate([np.arange(unlike), rng.integers(unlike, size=members - unlike)]).astype(np.int64)
-    precision = oracle_precision(network, batch_size * unlike)
+    members, distinct = len(thetas), min(len(thetas), _MANY_WALKED)
+    # Members beyond the distinct ones repeat random ones: with a fixed stride, a mix-up of members could go unnoticed.
+    which = np.concatenate([np.arange(distinct), rng.integers(distinct, size=members - distinct)]).astype(np.int64)
+    precision = oracle_precision(network, batch_size * distinct)
     counts = [batch_size] * (MANY_STEPS - 1) + [short or batch_size]
     x, y = data
     orders, walks = [], []
-    for theta, lam in zip(thetas[:unlike], l2[:unlike], strict=True):
+    for theta, lam in zip(thetas[:distinct], l2[:distinct], strict=True):
         own, exact = replace(network, l2=float(lam)), theta.astype(precision)
         tried = (rng.permutation(len(x))[:batch_size] for _ in range(_MANY_TRIED))
         rate = min(full_rate(own, exact, x[rows], y[rows]) for rows in tried) / MANY_STEPS
-        walker, rows = long_trajectory(own, exact, rate, precision, data, counts, rng, _MANY_SHADOWS)
+        trajectory, rows = long_trajectory(own, exact, rate, precision, data, counts, rng, _MANY_PERTURBED)
         others = rng.integers(len(x), size=2 * _MANY_MARGIN)
         orders.append(np.concatenate([others[:_MANY_MARGIN], rows, others[_MANY_MARGIN:]]))
-        walks.append(walker.walk(sum(counts), batch_size))
+        walks.append(trajectory.end(sum(counts), batch_size))
     rates = np.array([walk.learning_rate for walk in walks])
     ends = tuple(walks[i] for i in which)
     return ManyTrial(
@@ -127,22 +144,27 @@ def _many_trial(
 ManyMaker = Callable[[Network, Array, NDArray[np.float64]], Ensemble]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a member that diverged is as far off as can be
+@np.errstate(over="ignore", invalid="ignore")  # the difference of a member that diverged is inf or NaN, and fails
 def examine_many(make: ManyMaker, trials: list[ManyTrial], *, deterministic: bool = True) -> Evidence:
-    """Put what trains many networks at once through a battery: each member must end where the oracle does.
+    """Run an ensemble through a battery: each member must end where the oracle ends, within the bound.
 
     Parameters
     ----------
     make : callable
-        (network, thetas, l2) -> Ensemble; each is closed again.
+        (network, thetas, l2) -> Ensemble; each ensemble is closed again.
     trials : list of ManyTrial
     deterministic : bool
-        As for `examine`.
+        The same call twice must give the same bits.
+
+    Returns
+    -------
+    Evidence
     """
     checks: list[Check] = []
     for trial in trials:
         with make(trial.network, trial.thetas, trial.l2) as ensemble:
-            ensemble.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.orders[::-1].copy())  # to be forgotten
+            # The second load must replace these data and orders.
+            ensemble.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.orders[::-1].copy())
             ensemble.load(trial.x, trial.y, trial.orders)
             ends = _many_ends(ensemble, trial)
             for member, (walk, end) in enumerate(zip(trial.walks, ends, strict=True)):
@@ -159,6 +181,6 @@ def examine_many(make: ManyMaker, trials: list[ManyTrial], *, deterministic: boo
 
 def _many_ends(ensemble: Ensemble, trial: ManyTrial) -> Array:
     ensemble.reset()
-    with suppress(Diverged):  # the checks find out with which members
+    with suppress(Diverged):  # the checks find which members diverged
         ensemble.train(trial.first, trial.walks[0].count, trial.walks[0].batch_size, trial.rates)
     return ensemble.thetas()

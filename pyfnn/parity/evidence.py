@@ -1,4 +1,4 @@
-"""Outcomes of comparisons: one check, and all checks of an examination."""
+"""Outcomes of comparisons: one check, and the evidence that all checks of an examination form. Compares nothing."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,17 @@ from pyfnn.parity.trajectory import C
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: what was compared, how far apart, how far apart it may be."""
+    """One comparison with the oracle.
+
+    Attributes
+    ----------
+    trial : str
+        Name of the trial.
+    what : str
+        Name of the compared value, such as "dW_2".
+    error, bound : float
+        The difference and its allowed maximum.
+    """
 
     trial: str
     what: str
@@ -19,12 +29,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Written so that NaN fails."""
+        """True where the error is within its bound; False where it is NaN."""
         return self.error <= self.bound
 
     @property
     def share(self) -> float:
-        """The error as a share of its bound; inf where the bound is 0 and the error is not."""
+        """Error as a share of its bound; inf where the bound is 0 and the error is not."""
         if self.error == 0:
             return 0.0
         return self.error / self.bound if self.bound > 0 else math.inf
@@ -35,26 +45,26 @@ class Check:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The outcome of a battery."""
+    """All checks of an examination."""
 
     checks: tuple[Check, ...] = field(repr=False)
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and there were any."""
+        """True where there were checks and all of them passed."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @cached_property
     def failures(self) -> tuple[Check, ...]:
-        """The checks that failed, in the order made."""
+        """Failed checks, in the order in which they were made."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property
     def worst(self) -> Check:
-        """The most telling check: the failed one that names the cause best; if none failed, that nearest to its bound.
+        """The failed check that names the cause best; if none failed, the check nearest to its bound.
 
-        A wrong tensor spoils those computed from it. Values come before gradients, and a gradient is wrong from the
-        layer at fault downwards: of several wrong gradients the last layer's is named.
+        A wrong tensor spoils all tensors computed from it. Values come before gradients, and a gradient is wrong in the
+        layer at fault and in all layers below it; so, of several wrong gradients, this is that of the last layer.
         """
         if not self.failures:
             return max(self.checks, key=lambda check: check.share)
@@ -65,7 +75,7 @@ class Evidence:
         return self.failures[0]
 
     def summary(self) -> dict[str, Any]:
-        """What the results file keeps."""
+        """Return the entry of the results file, as a JSON object."""
         worst = self.worst
         return {
             "passed": self.passed,
@@ -83,5 +93,5 @@ class Evidence:
 
 
 def _finite(value: float) -> float | str:
-    """JSON has no NaN and no infinity."""
+    """Return the value as JSON can hold it, which has neither NaN nor infinity."""
     return value if math.isfinite(value) else str(value)

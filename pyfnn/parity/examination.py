@@ -1,4 +1,4 @@
-"""Runs a model through the battery and compares it with the oracle."""
+"""Examination of a model: runs it through the battery and compares its results with the oracle's."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,15 +15,11 @@ from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import norm, tensor_norms
 from pyfnn.parity.trajectory import Trajectory
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The examination
-# ---------------------------------------------------------------------------------------------------------------------
-
 Maker = Callable[[Network, Array], Model]
 
 
 def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> Evidence:
-    """Put an implementation through a battery.
+    """Run an implementation through a battery.
 
     Parameters
     ----------
@@ -31,12 +27,16 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
         (network, theta) -> Model; each model is closed again.
     trials : list of Trial
     deterministic : bool
-        Whether the implementation says that the same call twice gives the same bits; then it is held to that.
+        The same call twice must give the same bits, as the implementation's description claims.
+
+    Returns
+    -------
+    Evidence
     """
     checks: list[Check] = []
     for trial in trials:
         with make(trial.network, trial.theta) as model:
-            # Data and row numbers that must be forgotten again.
+            # The second load must replace these data and row numbers.
             model.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.order[::-1].copy())
             model.load(trial.x, trial.y, trial.order)
             once = _everything(model, trial)
@@ -55,8 +55,9 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
 
 @dataclass(frozen=True)
 class _Computed:
-    """All that a model computes in a trial. `theta`: after the calls that only read it; `ends`: after each walk, None
-    where θ left the finite numbers.
+    """Results of a model in a trial.
+
+    theta: after the calls that only read it; ends: θ after each trajectory, None where training diverged.
     """
 
     outputs: Array
@@ -83,8 +84,8 @@ def _end(model: Model, walk: Trajectory) -> Array | None:
 
 
 def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
-    for what, array, wanted in (("outputs", got.outputs, trial.outputs), ("gradient", got.gradient, trial.gradient)):
-        good = array.shape == wanted.shape and array.dtype == np.dtype(trial.network.dtype)
+    for what, array, expected in (("outputs", got.outputs, trial.outputs), ("gradient", got.gradient, trial.gradient)):
+        good = array.shape == expected.shape and array.dtype == np.dtype(trial.network.dtype)
         yield Check(trial.name, f"shape and dtype of {what}", 0.0 if good else math.inf, 0.0)
         if not good:
             return
@@ -95,7 +96,7 @@ def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
 
 
 def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
-    """What `time` computes while it is being timed is what `forward` and `loss_and_gradient` compute."""
+    """Check that the passes of `time` compute what `forward` and `loss_and_gradient` compute."""
     for operation in OPERATIONS:
         model.time(operation, trial.first, trial.count, TIMED_REPEATS)
         error = abs(model.checksum - trial.checksums[operation])
@@ -113,7 +114,7 @@ def _displacements(trial: Trial, walk: Trajectory, theta: Array | None) -> Itera
 
 
 def _same_bits_again(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check]:
-    """The same calls, the same bits."""
+    """Check that the same calls give the same bits."""
 
     def bits(values: _Computed) -> list[Array]:
         ends = [np.empty(0) if theta is None else theta for theta in values.ends]
@@ -123,9 +124,11 @@ def _same_bits_again(trial: Trial, once: _Computed, again: _Computed) -> Iterato
         yield identical_bits(trial.name, "the same call twice", second, first)
 
 
-def identical_bits(trial: str, what: str, got: Array, wanted: Array) -> Check:
-    return Check(trial, what, 0.0 if got.tobytes() == wanted.tobytes() else math.inf, 0.0)
+def identical_bits(trial: str, what: str, got: Array, expected: Array) -> Check:
+    """Make the check that two arrays have the same bits."""
+    return Check(trial, what, 0.0 if got.tobytes() == expected.tobytes() else math.inf, 0.0)
 
 
-def difference(got: Array, wanted: Array) -> Array:
-    return got.astype(wanted.dtype) - wanted
+def difference(got: Array, expected: Array) -> Array:
+    """Return got - expected, in the dtype of `expected`, the oracle's."""
+    return got.astype(expected.dtype) - expected

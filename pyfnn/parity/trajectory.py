@@ -1,4 +1,7 @@
-"""The oracle's trajectory, and how far rounding may carry an implementation from it."""
+"""The oracle's trajectory in training, and how far rounding may carry a correct implementation from it.
+
+The module also holds C, the one constant of every bound. It draws no trials: `battery` and `ensembles` do.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,35 +16,37 @@ from pyfnn.network import Network
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, clear_of_kinks, has_kinks, norm, scale, tensor_norms
 
 C = 2.0
-"""The constant of the bound: twice the largest error that calibration saw of a correct implementation, rounded up.
+"""Constant of the bound: twice the largest error of a correct implementation in the calibration, rounded up.
 
     python -m bench.experiments.calibrate_parity --networks 1000 --seed 1
     python -m bench.experiments.calibrate_parity --networks 1000 --seed 2001
 
-find that error. Over those 2000 random networks a dtype, each computed by c, cpp, numpy, the oracle in the network's
-dtype and the oracle with strictly sequential sums, errors were at most 0.72 u·k·‖M‖ (float32 0.71, float64 0.72); the
-median of every kind of tensor lies below 0.1. With 100 times this constant, every bug planted in the tests is still
-caught.
+measure that error. They compute 2000 random networks per dtype with c, cpp, numpy, the oracle in the network's dtype
+and the oracle with strictly sequential sums. The largest error was 0.72 u·k·‖M‖ (float32 0.71, float64 0.72); the
+median of every kind of tensor was below 0.1. With 100 times this constant, the tests still reject every planted bug.
 """
 
 STEPS = 20  # of the long trajectory
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
-_STEADY = 2.0  # how far a trajectory may amplify rounding errors before it is walked more slowly
-_SLOWER = (1, 4, 16, 64)
-_SAMPLED = 3.0  # the shadows sample the errors so many times: an implementation's may be that many times the largest
-_SHADOWS = {"longdouble": 6, "float64": 2}  # large networks average more, and cost more
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The battery
-# ---------------------------------------------------------------------------------------------------------------------
+_STEADY = 2.0  # growth of rounding errors along a trajectory above which its learning rate is lowered
+_RATE_DIVISORS = (1, 4, 16, 64)
+_SAMPLING_MARGIN = 3.0  # an implementation's error may be this many times the largest of a few sampled ones
+_PERTURBED = {"longdouble": 6, "float64": 2}  # perturbed trajectories; large networks average more, and cost more
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """`steps` minibatch steps over order[0 : count], and where the oracle ends.
+    """Minibatch steps over order[0 : count], and the oracle's θ after them.
 
-    bound: how far from there an implementation may end, by tensor name.
+    Attributes
+    ----------
+    count, batch_size, steps : int
+        Rows in all, rows of a full minibatch, and the number of minibatches.
+    learning_rate : float
+    theta : ndarray, shape (n_parameters,)
+        The oracle's θ after the last step.
+    bound : dict of str to float
+        Allowed ‖difference‖ from theta, by tensor name.
     """
 
     count: int
@@ -61,67 +66,112 @@ def long_trajectory(
     data: tuple[Array, Array],
     counts: list[int],
     rng: np.random.Generator,
-    shadows: int | None = None,
+    perturbed: int | None = None,
 ) -> tuple["OracleTrajectory", NDArray[np.int64]]:
-    """A steady trajectory of a step for each of `counts`, and its rows. Slower where it pulls apart: there the bound
-    would be as large as what it is to judge.
+    """Compute a steady trajectory with one step for each of `counts`, and the rows that it uses.
+
+    Where nearby trajectories diverge, the bound would be as large as the displacement that it must judge; the rate is
+    then divided by 4, 16 or 64.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,), of dtype `precision`
+    rate : float
+        Learning rate, before any division.
+    precision : {"longdouble", "float64"}
+    data : (x, y)
+        Arrays of shapes (rows, m_0) and (rows, m_L), from which the rows are drawn.
+    counts : list of int
+        Rows of each step.
+    rng : numpy.random.Generator
+    perturbed : int, optional
+        Number of perturbed trajectories; by default as the precision allows.
+
+    Raises
+    ------
+    Unsupported
+        Rounding errors grow even at the lowest rate, or too few rows are clear of kinks.
     """
-    for slower in _SLOWER:
-        walker = OracleTrajectory(network, theta, rate / slower, precision, shadows)
-        rows = walker.pick(*data, counts, rng)
-        if walker.steady:
-            return walker, rows
-    raise Unsupported(f"rounding errors grow even at learning_rate = {walker.rate}: no judging")
+    for divisor in _RATE_DIVISORS:
+        trajectory = OracleTrajectory(network, theta, rate / divisor, precision, perturbed)
+        rows = trajectory.pick(*data, counts, rng)
+        if trajectory.steady:
+            return trajectory, rows
+    raise Unsupported(
+        f"rounding errors grow even at learning_rate = {trajectory.rate}: parity cannot be judged on this network"
+    )
 
 
 def full_rate(network: Network, theta: Array, x: Array, y: Array) -> float:
-    """The rate at which one step on these rows moves θ by a tenth of its norm."""
+    """Return the rate at which one step on these rows moves θ by a tenth of its norm."""
     gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
     return 0.1 * norm(theta) / (norm(gradient) or 1.0)
 
 
 def oracle_precision(network: Network, batch_size: int) -> str:
+    """Return the dtype in which the oracle computes trajectories of this network: longdouble where it is affordable."""
     return "longdouble" if network.flops_per_row * batch_size * STEPS < AFFORDABLE else "float64"
 
 
 def oracle_slack(precision: str) -> float:
-    """An oracle in float64 is itself rounded: twice the bound, and only then."""
+    """Return the factor on bounds that allows for the oracle's own rounding: 2 in float64, 1 in longdouble."""
     return 1.0 if precision == "longdouble" else 2.0
 
 
 class OracleTrajectory:
-    """The oracle going step by step, with the rounding error that an implementation may have gathered by then.
+    """The oracle's training, step by step, with a bound on the rounding error of an implementation after each step.
 
     The error of a tensor after a step is that before it, plus α times that of its gradient, plus the rounding of the
-    update itself. Where the trajectory pulls apart what starts close together, errors grow beyond that sum; hence the
-    shadows, which walk along, have such errors added to them at each step, and show what becomes of them.
+    update itself. Where nearby trajectories diverge, errors grow beyond that sum. Perturbed trajectories measure this:
+    each starts at the same θ, trains on the same rows and has such errors injected at every step.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,), of dtype `precision`
+    learning_rate : float
+    precision : {"longdouble", "float64"}
+    perturbed : int, optional
+        Number of perturbed trajectories; by default as the precision allows.
+
+    Attributes
+    ----------
+    rate : float
+        The learning rate.
+    theta : ndarray, shape (n_parameters,)
+        The oracle's θ after the steps so far.
     """
 
     def __init__(
-        self, network: Network, theta: Array, learning_rate: float, precision: str, shadows: int | None = None
+        self, network: Network, theta: Array, learning_rate: float, precision: str, perturbed: int | None = None
     ) -> None:
         self._network, self.rate, self._precision = network, learning_rate, precision
         self.theta = theta
-        self._shadows = [theta] * (shadows or _SHADOWS[precision])
-        self._put_in = [0.0] * len(self._shadows)
+        self._perturbed = [theta] * (perturbed or _PERTURBED[precision])
+        self._injected = [0.0] * len(self._perturbed)  # norm of all errors so far, for each
         self._rng = np.random.default_rng(0)
         self._steps = 0
         self._summed = dict.fromkeys(network.tensor_names(), 0.0)
 
     @property
     def errors(self) -> dict[str, float]:
-        """Of each tensor by now, in units of u."""
+        """Largest rounding error of each tensor so far, by its name, in units of u."""
         u = UNIT_ROUNDOFF[self._network.dtype]
-        strayed = [tensor_norms(self._network, shadow - self.theta) for shadow in self._shadows]
+        deviations = [tensor_norms(self._network, perturbed - self.theta) for perturbed in self._perturbed]
         return {
-            name: max(error, *(_SAMPLED * norms[name] / u for norms in strayed)) for name, error in self._summed.items()
+            name: max(error, *(_SAMPLING_MARGIN * norms[name] / u for norms in deviations))
+            for name, error in self._summed.items()
         }
 
     @property
     def steady(self) -> bool:
-        """Whether the trajectory carries no shadow's errors far beyond what was put in."""
-        strayed = (norm(shadow - self.theta) for shadow in self._shadows)
-        return all(far <= _STEADY * put_in < math.inf for far, put_in in zip(strayed, self._put_in, strict=True))
+        """True where no perturbed trajectory deviates far beyond the errors injected into it."""
+        deviations = (norm(perturbed - self.theta) for perturbed in self._perturbed)
+        return all(
+            deviation <= _STEADY * injected < math.inf
+            for deviation, injected in zip(deviations, self._injected, strict=True)
+        )
 
     @property
     def drift(self) -> float:
@@ -129,7 +179,7 @@ class OracleTrajectory:
         return math.hypot(*self.errors.values()) / norm(self.theta)
 
     def step(self, x: Array, y: Array) -> None:
-        """One step of gradient descent on this batch."""
+        """Take one step of gradient descent on this batch. x: (batch, m_0); y: (batch, m_L)."""
         network = self._network
         added = self.rate * scale(network, self.theta, x, y).gradient + np.abs(self.theta.astype(np.float64))
         for name, error in tensor_norms(network, added).items():
@@ -137,14 +187,14 @@ class OracleTrajectory:
         gradient = oracle.loss_and_gradient(network, self.theta, x, y)[1]
         rate = self.theta.dtype.type(self.rate)
         self.theta = self.theta - rate * gradient
-        for at, shadow in enumerate(self._shadows):
+        for at, perturbed in enumerate(self._perturbed):
             noise = self._noise(added, gradient)
-            self._shadows[at] = shadow - rate * oracle.loss_and_gradient(network, shadow, x, y)[1] + noise
-            self._put_in[at] = math.hypot(self._put_in[at], norm(noise))
+            self._perturbed[at] = perturbed - rate * oracle.loss_and_gradient(network, perturbed, x, y)[1] + noise
+            self._injected[at] = math.hypot(self._injected[at], norm(noise))
         self._steps += 1
 
     def _noise(self, added: Array, gradient: Array) -> Array:
-        """Errors of that size: in each parameter for itself, and in all of a tensor along its gradient."""
+        """Draw errors of size u·added: one independent per parameter, plus one per tensor along its gradient."""
         noise = added * self._rng.normal(size=added.shape)
         tensors = zip(*map(self._network.layers, (noise, added, gradient.astype(np.float64))), strict=True)
         for layer in tensors:
@@ -153,8 +203,14 @@ class OracleTrajectory:
         return UNIT_ROUNDOFF[self._network.dtype] * noise
 
     def pick(self, x: Array, y: Array, counts: list[int], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Walk a step for each of `counts`, taking that many rows of (x, y), at random, clear of kinks. Stops short
-        where the trajectory becomes unsteady.
+        """Take a step for each of `counts`, on that many random rows of (x, y) clear of kinks; return the rows.
+
+        The method stops early where the trajectory becomes unsteady.
+
+        Raises
+        ------
+        Unsupported
+            Too few rows are clear of this network's kinks.
         """
         picked = []
         for count in counts:
@@ -170,17 +226,19 @@ class OracleTrajectory:
         if not has_kinks(self._network):
             return candidates[:count]
         unit = C * UNIT_ROUNDOFF[self._network.dtype]
-        chosen: list[int] = []
+        clear_rows: list[int] = []
         for at in range(0, len(candidates), count):
             rows = candidates[at : at + count]
             clear = clear_of_kinks(self._network, self.theta, x[rows], unit, self.drift)
-            chosen.extend(rows[clear].tolist())
-            if len(chosen) >= count:
-                return np.array(chosen[:count], np.int64)
-        raise Unsupported(f"only {len(chosen)} of {len(x)} rows are clear of this network's kinks: {count} are needed")
+            clear_rows.extend(rows[clear].tolist())
+            if len(clear_rows) >= count:
+                return np.array(clear_rows[:count], np.int64)
+        raise Unsupported(
+            f"only {len(clear_rows)} of {len(x)} rows are clear of this network's kinks: {count} are needed"
+        )
 
-    def walk(self, count: int, batch_size: int) -> Trajectory:
-        """Where the oracle has come to, and how far from it an implementation may be."""
+    def end(self, count: int, batch_size: int) -> Trajectory:
+        """Return the trajectory so far, which has used `count` rows, with the allowed difference from its end."""
         unit = C * UNIT_ROUNDOFF[self._network.dtype] * oracle_slack(self._precision)
         bound = {name: unit * error for name, error in self.errors.items()}
         return Trajectory(count, batch_size, self._steps, self.rate, self.theta, bound)

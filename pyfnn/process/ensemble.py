@@ -1,4 +1,4 @@
-"""Ensembles of a worker process: many networks at once through the protocol."""
+"""Ensembles in a worker process: many networks at once, trained through the worker protocol."""
 
 import math
 from dataclasses import replace
@@ -18,16 +18,24 @@ from pyfnn.validation import Array, Order
 
 
 class ProcessEnsemble(Ensemble):
-    """Many networks at the other end of a `Worker`; as `ProcessModel`. Make it with `ensemble`.
+    """An ensemble that a worker process trains by one call; `open_ensemble` makes it. Loading is as in `ProcessModel`.
+
+    Parameters
+    ----------
+    worker : Worker
+    network, thetas, l2, threads
+        As for any `Ensemble`.
+    owns_worker : bool
+        Closing the ensemble ends the process.
 
     Attributes
     ----------
     call_wall_seconds, call_cpu_seconds : float
-        What the last `train` took as seen from here.
+        Wall and CPU seconds of the last `train`, measured by the driver.
     """
 
     rounds_between_calls: ClassVar[bool] = False
-    """Whether θ is rounded to the network's dtype between calls, whatever the worker computes in."""
+    """θ is rounded to the network's dtype between calls, even if the worker computes in a wider one."""
 
     def __init__(
         self,
@@ -42,7 +50,7 @@ class ProcessEnsemble(Ensemble):
         super().__init__(network, thetas, l2, threads)
         check_support(worker.description, network)
         self._worker, self._owns_worker = worker, owns_worker
-        self._asked = threads
+        self._threads_allowed = threads
         self._initial: Array = thetas.copy()
         self._moved = False
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
@@ -50,7 +58,7 @@ class ProcessEnsemble(Ensemble):
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         if self._moved:
             raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
-        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._asked, self.members)
+        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._threads_allowed, self.members)
         arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
         self.threads = self._worker.hand_over("init_many", setup, {**arrays, protocol.L2: self.l2})
         self._worker.owner = self
@@ -85,10 +93,9 @@ class ProcessEnsemble(Ensemble):
 
 
 class MemberByMember(ProcessEnsemble):
-    """Many networks at the other end of a `Worker` that knows of one only: one after the other, an `init` for each.
+    """An ensemble in a worker that holds one network at a time: each member is trained after an `init` of its own.
 
-    θ is kept here between calls, and so in the network's dtype. Seconds, as those seen from here, are sums over the
-    training alone.
+    The driver keeps θ between calls, in the network's dtype. All seconds are sums over the members' training alone.
     """
 
     rounds_between_calls: ClassVar[bool] = True
@@ -111,11 +118,13 @@ class MemberByMember(ProcessEnsemble):
         self._start(0, 0, 1)
 
     def _start(self, member: int, first: int, count: int) -> None:
-        """The worker holds this member, where it has come to, with this stretch of its order alone."""
+        """Load a member into the worker with its present θ and the entries [first, first + count) of its order."""
         network = replace(self.network, l2=float(self.l2[member]))
         order, (x, y) = self._orders[member, first : first + count], self._data
         arrays = {protocol.THETA: self._now[member], protocol.X: x, protocol.Y: y, protocol.ORDER: order}
-        self.threads = self._worker.hand_over("init", protocol.Setup(network, len(x), count, self._asked), arrays)
+        self.threads = self._worker.hand_over(
+            "init", protocol.Setup(network, len(x), count, self._threads_allowed), arrays
+        )
         self._worker.owner = self
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
@@ -123,11 +132,11 @@ class MemberByMember(ProcessEnsemble):
         spans: list[float | None] = []
         for member, rate in enumerate(learning_rates.tolist()):
             if not np.isfinite(self._now[member]).all():
-                continue  # it diverged before, and stays so
+                continue  # it diverged in an earlier call
             self._start(member, first, count)
             try:
                 reply = self._ask("train", 0, count, batch_size, repr(rate))
-            except Diverged:  # which `train` says of all members at once, when the others have had their turn
+            except Diverged:  # `train` reports all diverged members after the last one
                 self._now[member] = np.nan
                 continue
             seconds += seconds_field(reply)
@@ -156,6 +165,19 @@ def open_ensemble(
     *,
     owns_worker: bool = False,
 ) -> ProcessEnsemble:
-    """Many networks at the other end of a worker: by one call where it says `many`, else one after the other."""
+    """Make an ensemble in a worker, which trains it by one call if its description has `many`, else member by member.
+
+    Parameters
+    ----------
+    worker : Worker
+    network, thetas, l2, threads
+        As for any `Ensemble`.
+    owns_worker : bool
+        Closing the ensemble ends the process.
+
+    Returns
+    -------
+    ProcessEnsemble
+    """
     cls = ProcessEnsemble if worker.description.many else MemberByMember
     return cls(worker, network, thetas, l2, threads, owns_worker=owns_worker)

@@ -1,15 +1,17 @@
-"""Sets a process up, then becomes the program it was asked for: affinity, thread counts, death with its parent.
+"""Launcher: sets CPU affinity, thread counts and death with the parent, then replaces itself by the command.
 
-Run as a script, before the program exists: python -I -S launch.py PARENT CPUS THREADS COMMAND ...
-A thread setting made after a library was loaded may not take; one made here always comes first. Standard library only.
+Runs as a script: python -I -S launch.py PARENT CPUS THREADS COMMAND ...; `command` returns this command line.
+Thread variables have an effect only if they are set before a library is loaded; here they always are. This file must
+not import pyfnn, nor anything but the standard library.
 """
 
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
-# Each is read once, by some library or runtime, as it starts.
+# Variables that a library or runtime reads once, when it starts.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -19,33 +21,49 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
-    "PJRT_NPROC",  # XLA, and so JAX
+    "PJRT_NPROC",  # XLA, which JAX uses
     "JULIA_NUM_THREADS",
     "GOMAXPROCS",
 )
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+def command(cpus: Sequence[int] = (), threads: int = 1) -> list[str]:
+    """Return the command line of the launcher, up to the command that it becomes; this process is the parent.
+
+    Parameters
+    ----------
+    cpus : sequence of int
+        CPUs that the command may use; empty leaves the affinity as it is.
+    threads : int
+        Number of threads, for each of `THREAD_VARIABLES`.
+    """
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
+
+
 def die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when our parent ends, stopped or not. Off Linux, the end of input does it."""
+    """Ask the kernel for SIGKILL when the parent ends, even if this process is stopped. Linux only.
+
+    On other systems, a worker ends at the end of its input.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # the parent ended before the request
         sys.exit(1)
 
 
 def main() -> None:
     """Set up this process and replace it by the command."""
-    parent, cpus, threads, *command = sys.argv[1:]
+    parent, cpus, threads, *words = sys.argv[1:]
     die_with(int(parent))
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, threads)}
     try:
-        os.execvpe(command[0], command, environment)
+        os.execvpe(words[0], words, environment)
     except OSError as error:
-        sys.exit(f"{command[0]}: {error.strerror}")
+        sys.exit(f"{words[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

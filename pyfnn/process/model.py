@@ -1,4 +1,4 @@
-"""A `Model` whose other end is a worker process."""
+"""Model in a worker process: a `Model` that sends each call through the worker protocol."""
 
 import math
 
@@ -15,9 +15,9 @@ from pyfnn.validation import Array, Order
 
 
 class ProcessModel(Model):
-    """A model at the other end of a `Worker`. The worker holds the model that was loaded last.
+    """A model that a worker process computes. The worker holds the model that was loaded last.
 
-    Loading starts the worker over at the θ given here; once training has moved θ, `load` wants a `reset` before it.
+    Loading restarts the worker's model at the initial θ; once training has changed θ, `load` requires a `reset` first.
 
     Parameters
     ----------
@@ -25,12 +25,13 @@ class ProcessModel(Model):
     network, theta, threads
         As for any `Model`.
     owns_worker : bool
-        Whether closing the model ends the process.
+        Closing the model ends the process.
 
     Attributes
     ----------
     call_wall_seconds, call_cpu_seconds : float
-        What the last `train` or `time` took as seen from here: never less than what the worker may claim.
+        Wall and CPU seconds of the last `train` or `time`, measured by the driver; upper limits of the seconds that the
+        worker reports.
     """
 
     def __init__(
@@ -39,15 +40,15 @@ class ProcessModel(Model):
         super().__init__(network, theta, threads)
         check_support(worker.description, network)
         self._worker, self._owns_worker = worker, owns_worker
-        self._asked = threads
+        self._threads_allowed = threads
         self._initial: Array = theta.copy()
-        self._moved = False  # θ, from the one given
+        self._moved = False  # training has changed θ
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
             raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
-        setup = protocol.Setup(self.network, len(x), len(order), self._asked)
+        setup = protocol.Setup(self.network, len(x), len(order), self._threads_allowed)
         arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
         self.threads = self._worker.hand_over("init", setup, arrays)
         self._worker.owner = self

@@ -1,4 +1,7 @@
-"""Backends that are programs: their command line, and the `Backend` that starts them."""
+"""Backends that are programs: their command lines, and the `Backend` that starts them.
+
+`pyfnn.programs` builds them.
+"""
 
 import shlex
 import shutil
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import programs
-from pyfnn.backend import Backend, Description
+from pyfnn.backend import Backend
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import PACKAGE, Row
@@ -23,12 +26,12 @@ from pyfnn.validation import Array
 
 
 def command_of(row: Row) -> list[str]:
-    """The command line, less its WORKDIR, that speaks the protocol for a row.
+    """Return the command line, without its WORKDIR, of the worker for a row of backend.toml; builds a program.
 
     Raises
     ------
     BackendUnavailable
-        A program whose toolchain is absent, or that did not build.
+        The program's toolchain is absent, or the program did not build.
     """
     if row.host is not None:
         return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
@@ -39,28 +42,28 @@ def command_of(row: Row) -> list[str]:
     return command
 
 
-# The worker must import the very pyfnn that we are, whatever folder it starts in.
+# Put this pyfnn's folder first on the path, so that the worker imports the same pyfnn from any working directory.
 _HOST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyfnn.worker import main; sys.exit(main())"
 
 
 class ProgramBackend(Backend):
-    """A backend that is a program: every model gets a process of its own.
+    """A backend that is a program. Every model has a process of its own.
 
     Parameters
     ----------
     row : Row
-        With a `run` line.
+        A row of backend.toml with a `run` line.
+
+    Raises
+    ------
+    BackendUnavailable
+        The program's toolchain is absent, or the program did not build.
     """
 
     def __init__(self, row: Row) -> None:
         self._command = command_of(row)
         with Worker(self._command) as worker:
-            self._description = worker.description
-
-    @property
-    def description(self) -> Description:
-        """What the program answers to `hello`."""
-        return self._description
+            super().__init__(worker.description)
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         with _closed_if_it_fails(Worker(self._command, threads=threads)) as worker:

@@ -1,7 +1,7 @@
-"""The worker protocol, version 1: its words, its files and how they are encoded. Spawns and computes nothing.
+"""The worker protocol, version 1: its commands, its files and their encoding. Starts no process, computes nothing.
 
-Both ends are in Python here (`pyfnn.worker`, `pyfnn.process`), but any program may be one; docs/add-a-language.md
-tells it in full.
+`pyfnn.process.worker` is the driver's end and `pyfnn.worker` one possible other end; any program can be the latter.
+docs/add-a-language.md is the full specification.
 """
 
 import math
@@ -18,8 +18,80 @@ from pyfnn.backend import Description
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, InvalidInput, ProtocolError, PyfnnError, Unsupported
 from pyfnn.network import Network
 
+VERSION: Final = 1
 
-def error_from(fields: dict[str, str]) -> PyfnnError:
+NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
+OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
+L2, RATES = "l2.bin", "rates.bin"  # float64, one per member
+
+# Arguments of each command; `quit`, the only other command, takes none.
+COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
+    "hello": {},
+    "init": {},
+    "forward": {"FIRST": int, "COUNT": int},
+    "gradient": {"FIRST": int, "COUNT": int},
+    "train": {"FIRST": int, "COUNT": int, "BATCH": int, "RATE": float},
+    "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int},
+    "theta": {},
+    "reset": {},
+    "init_many": {},  # this and train_many: only after a hello with many=yes
+    "train_many": {"FIRST": int, "COUNT": int, "BATCH": int},
+    "pools": {},  # Python workers only: the BLAS libraries and thread pools of the process
+}
+
+_ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
+
+
+def parse_command(line: str) -> tuple[str, list[Any]]:
+    """Return name and arguments of a command line.
+
+    Raises
+    ------
+    ProtocolError
+        The command is unknown, or does not take these arguments.
+    """
+    name, *words = line.split()
+    if name not in COMMANDS:
+        raise ProtocolError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}, quit")
+    try:
+        return name, [kind(word) for kind, word in zip(COMMANDS[name].values(), words, strict=True)]
+    except ValueError:
+        usage = " ".join([name, *COMMANDS[name]])
+        raise ProtocolError(f"{line.strip()!r}: the command is {usage!r}") from None
+
+
+def format_reply(status: str, fields: Mapping[str, Any]) -> str:
+    """Return one reply line, newline included: the status, then TAB-separated key=value fields."""
+    words = [status, *(f"{key}={_quote(str(value))}" for key, value in fields.items())]
+    return "\t".join(words) + "\n"
+
+
+def _quote(value: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in value)
+
+
+def parse_reply(line: str) -> tuple[str, dict[str, str]]:
+    """Return status ("ok" or "error") and fields of a reply line.
+
+    Raises
+    ------
+    ProtocolError
+        The line is no reply; the message quotes it.
+    """
+    status, *words = line.rstrip("\r\n").split("\t")
+    fields = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ProtocolError(f"a field without '=' in the reply {line[:200]!r}")
+        fields[key] = unquote(value)
+    if status not in ("ok", "error"):
+        raise ProtocolError(f"the reply starts with neither ok nor error: {line[:200]!r}")
+    return status, fields
+
+
+def error_from(fields: Mapping[str, str]) -> PyfnnError:
+    """Return the exception that the fields of an error reply describe; its type comes from their ``kind``."""
     message = fields.get("message", "an error without a message")
     kind = fields.get("kind")
     if kind == "unavailable":
@@ -34,7 +106,8 @@ def error_from(fields: dict[str, str]) -> PyfnnError:
     return kinds.get(kind, PyfnnError)(message)
 
 
-def number_field(fields: dict[str, str], key: str) -> float:
+def number_field(fields: Mapping[str, str], key: str) -> float:
+    """Return a field of a reply as a number; `ProtocolError` where it is absent or no number."""
     try:
         return float(fields[key])
     except KeyError:
@@ -43,98 +116,29 @@ def number_field(fields: dict[str, str], key: str) -> float:
         raise ProtocolError(f"{key}={fields[key]} is no number") from None
 
 
-def whole_field(fields: dict[str, str], key: str) -> int:
+def whole_field(fields: Mapping[str, str], key: str) -> int:
+    """Return a field of a reply as a whole number of at least 1; `ProtocolError` where it is not."""
     value = number_field(fields, key)
     if not value.is_integer() or value < 1:
         raise ProtocolError(f"{key}={fields[key]}: must be a whole number, at least 1")
     return int(value)
 
 
-def seconds_field(fields: dict[str, str], key: str = "seconds") -> float:
+def seconds_field(fields: Mapping[str, str], key: str = "seconds") -> float:
+    """Return a field of a reply as seconds; `ProtocolError` where they are negative or not finite."""
     value = number_field(fields, key)
     if not 0 <= value < math.inf:
         raise ProtocolError(f"{key}={fields[key]}: must be finite and not negative")
     return value
 
 
-def device_seconds_field(fields: dict[str, str]) -> float | None:
+def device_seconds_field(fields: Mapping[str, str]) -> float | None:
+    """Return the seconds of the device's own clock; None where the reply has none."""
     return seconds_field(fields, "device_seconds") if "device_seconds" in fields else None
 
 
-VERSION: Final = 1
-
-NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
-OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
-L2, RATES = "l2.bin", "rates.bin"  # float64, one for each member
-
-# What each command takes, `quit` aside.
-COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
-    "hello": {},
-    "init": {},
-    "forward": {"FIRST": int, "COUNT": int},
-    "gradient": {"FIRST": int, "COUNT": int},
-    "train": {"FIRST": int, "COUNT": int, "BATCH": int, "RATE": float},
-    "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int},
-    "theta": {},
-    "reset": {},
-    "init_many": {},  # this and the next only where hello says many=yes
-    "train_many": {"FIRST": int, "COUNT": int, "BATCH": int},
-    "pools": {},  # asked of what Python hosts, and of nobody else: the BLAS and thread pools of its process
-}
-
-_ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
-
-
-def parse_command(line: str) -> tuple[str, list[Any]]:
-    """Name and arguments of a command line.
-
-    Raises
-    ------
-    ProtocolError
-        An unknown command, or arguments that it does not take.
-    """
-    name, *words = line.split()
-    if name not in COMMANDS:
-        raise ProtocolError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}, quit")
-    try:
-        return name, [kind(word) for kind, word in zip(COMMANDS[name].values(), words, strict=True)]
-    except ValueError:
-        usage = " ".join([name, *COMMANDS[name]])
-        raise ProtocolError(f"{line.strip()!r}: the command is {usage!r}") from None
-
-
-def format_reply(status: str, fields: Mapping[str, Any]) -> str:
-    """One reply line, newline included: the status, then TAB-separated key=value fields."""
-    words = [status, *(f"{key}={_quote(str(value))}" for key, value in fields.items())]
-    return "\t".join(words) + "\n"
-
-
-def _quote(value: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in value)
-
-
-def parse_reply(line: str) -> tuple[str, dict[str, str]]:
-    """Status ("ok" or "error") and fields of a reply line.
-
-    Raises
-    ------
-    ProtocolError
-        Quoting the line.
-    """
-    status, *words = line.rstrip("\r\n").split("\t")
-    fields = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ProtocolError(f"a field without '=' in the reply {line[:200]!r}")
-        fields[key] = unquote(value)
-    if status not in ("ok", "error"):
-        raise ProtocolError(f"the reply starts with neither ok nor error: {line[:200]!r}")
-    return status, fields
-
-
 def describe(description: Description) -> dict[str, str]:
-    """The fields of the reply to `hello`."""
+    """Return the fields of the reply to `hello`."""
     return {
         "protocol": str(VERSION),
         "name": description.name,
@@ -151,10 +155,16 @@ def describe(description: Description) -> dict[str, str]:
 
 
 def parse_description(fields: Mapping[str, str]) -> Description:
-    """What a reply to `hello` says; refuses another protocol by its number and a missing field by its name."""
+    """Return the description in a reply to `hello`.
+
+    Raises
+    ------
+    ProtocolError
+        The worker speaks another version, a field is missing, or a value is not allowed; the message names it.
+    """
     if fields.get("protocol") != str(VERSION):
         raise ProtocolError(f"protocol {fields.get('protocol', 'unstated')}: this version speaks {VERSION}")
-    missing = [key for key in describe(Description("", "", "", "", "")) if key not in fields]
+    missing = [key for key in Description.FIELDS if key not in fields]
     if missing:
         raise ProtocolError(f"the reply to hello lacks {', '.join(missing)}")
     if fields["arithmetic"] not in ("native", "float64"):
@@ -168,9 +178,17 @@ def parse_description(fields: Mapping[str, str]) -> Description:
 
 @dataclass(frozen=True)
 class Setup:
-    """What network.txt says: the network, how much data lies beside it, how many threads may be used.
+    """Contents of network.txt.
 
-    members: how many networks there are, each with a row of theta.bin, order.bin and l2.bin; None for a single one.
+    Attributes
+    ----------
+    network : Network
+    rows, order : int
+        Number of rows of x.bin and y.bin, and of entries of (each row of) order.bin.
+    threads : int
+        Number of threads that the worker may use.
+    members : int or None
+        Number of networks, each with a row of theta.bin, order.bin and l2.bin; None for a single network.
     """
 
     network: Network
@@ -181,7 +199,7 @@ class Setup:
 
 
 def format_setup(setup: Setup) -> str:
-    """The text of network.txt: a key and its values a line."""
+    """Return the text of network.txt: on each line a key and its values."""
     network = setup.network
     lines = {
         "sizes": " ".join(map(str, network.sizes)),
@@ -199,12 +217,12 @@ def format_setup(setup: Setup) -> str:
 
 
 def parse_setup(text: str) -> Setup:
-    """What a network.txt says.
+    """Read the text of a network.txt.
 
     Raises
     ------
     ProtocolError
-        Naming the missing or malformed key.
+        A key is missing or malformed; the message names it.
     """
     lines = {words[0]: words[1:] for words in (line.split() for line in text.splitlines()) if words}
     try:
@@ -226,7 +244,7 @@ def parse_setup(text: str) -> Setup:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in WORKDIR."""
+    """Read a text file in WORKDIR; `ProtocolError` where that fails."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -234,18 +252,18 @@ def read_text(path: Path) -> str:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Raw, little-endian, C order."""
+    """Write an array as raw bytes, little-endian, in C order."""
     path.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
 def read_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """The array in a file, checked against the size its shape asks for."""
-    wanted = math.prod(shape) * np.dtype(dtype).itemsize
+    """Read an array of the given shape and dtype; `ProtocolError` where the file has another size."""
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ProtocolError(f"{path.name}: {error.strerror}") from None
-    if len(data) != wanted:
-        raise ProtocolError(f"{path.name} has {len(data)} bytes: {shape} of {dtype} takes {wanted}")
+    if len(data) != expected:
+        raise ProtocolError(f"{path.name} has {len(data)} bytes: {shape} of {dtype} takes {expected}")
     little = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
     return little.astype(dtype, copy=True).reshape(shape)

@@ -1,6 +1,7 @@
-"""A Model or Ensemble whose other end is a process speaking the worker protocol; starting, asking and ending such one.
+"""Driver side of a worker process: `Worker` starts the process, sends it commands and ends it.
 
-Scheduling (who runs when, who is stopped meanwhile) is the harness's business.
+The child process that hosts a Python backend is `pyfnn.worker`. The harness decides when a worker runs and when it is
+stopped.
 """
 
 import math
@@ -23,39 +24,46 @@ from pyfnn.process import launch, protocol
 from pyfnn.process.protocol import error_from, whole_field
 from pyfnn.validation import Array
 
-DEFAULT_TIMEOUT = 120.0  # seconds a reply may take where the caller knows no better
+DEFAULT_TIMEOUT = 120.0  # seconds
 _LINUX = sys.platform.startswith("linux")
-_STDERR_KEPT = 64 * 1024
-_LONGEST_REPLY = 1024 * 1024
-_PATIENCE = 2.0  # seconds between asking a worker to quit and making it
+_STDERR_KEPT = 64 * 1024  # bytes, from the end
+_LONGEST_REPLY = 1024 * 1024  # bytes
+_PATIENCE = 2.0  # seconds from `quit` until the process is killed
 
 
 class Worker:
-    """A process speaking the protocol: its pipes, its WORKDIR, its end. A context manager.
+    """A process that speaks the worker protocol, with its pipes and its WORKDIR. A context manager, which closes it.
 
-    Make it in a thread that outlives it: on Linux, it is killed when that thread ends.
+    Create it in a thread that outlives it: on Linux, the kernel kills the process when that thread ends.
 
     Parameters
     ----------
     command : sequence of str
-        The command line, less its WORKDIR.
+        The command line, without its WORKDIR.
     cpus : sequence of int, optional
-        The CPUs it may run on; all, if not given.
+        CPUs on which the process may run; by default all.
     threads : int
-        Told to every thread pool before the program starts.
+        Number of threads, set for every known thread pool before the program starts.
     timeout : float
-        Seconds a reply may take.
+        Seconds to wait for a reply.
 
     Attributes
     ----------
     description : Description
-        What it answered to `hello`.
+        The worker's answer to `hello`.
     startup_seconds : float
         From the launch to that answer.
     wall_seconds : float
-        How long the last call took, as seen from here.
+        Duration of the last call, measured by the driver.
     cpu_seconds : float
-        CPU time of the process, all its threads, within those; children do not count.
+        CPU time of the process, all its threads, within the last call; its children are not counted.
+    owner : object
+        The model or ensemble that was loaded last.
+
+    Raises
+    ------
+    WorkerError
+        The process cannot be started, ends, or does not answer `hello` as the protocol requires.
     """
 
     def __init__(
@@ -68,22 +76,20 @@ class Worker:
     ) -> None:
         self.timeout = timeout
         self.wall_seconds = self.cpu_seconds = math.nan
-        self.owner: object = None  # whose network it holds
+        self.owner: object = None
         self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True)
         self.workdir = Path(self._folder.name)
         self._stderr = bytearray()
         self._pending = bytearray()
-        self._owed: str | None = None  # the command whose reply has not come yet
-        launcher = [sys.executable, "-I", "-S", launch.__file__]
-        setting = [str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
+        self._unanswered: str | None = None  # the command whose reply has not arrived
         start = time.perf_counter()
         try:
             self._process = subprocess.Popen(
-                [*launcher, *setting, *command, str(self.workdir)],
+                [*launch.command(cpus, threads), *command, str(self.workdir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in a terminal is the driver's; and the group can be stopped as one
+                start_new_session=True,  # so that Ctrl-C reaches the driver alone, and the group can be stopped as one
             )
         except OSError as error:
             self._folder.cleanup()
@@ -102,37 +108,44 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the process, which leads its own process group."""
+        """Process id; the process leads its own process group."""
         return self._process.pid
 
     @property
     def stderr(self) -> str:
-        """The end of what it wrote to stderr."""
+        """Last 64 KiB that the process wrote to stderr."""
         return self._stderr.decode("utf-8", errors="replace")
 
     def call(self, *words: object, timeout: float | None = None) -> dict[str, str]:
-        """Send one command, wait for its reply, return the reply's fields.
+        """Send one command, wait for its reply, and return the reply's fields.
+
+        Parameters
+        ----------
+        words : object
+            The command and its arguments.
+        timeout : float, optional
+            Seconds to wait; by default the worker's `timeout`.
 
         Raises
         ------
         Diverged, Unsupported, InvalidInput, BackendUnavailable, PyfnnError
-            The worker answered `error`; which, by its `kind`.
+            The worker answered `error`; its `kind` selects the exception.
         WorkerDied, WorkerTimeout, ProtocolError
-            It ended, was silent for longer than the timeout, or answered something else. Of no use after that: a late
-            reply would be taken for that to another command.
+            The worker ended, did not reply in time, or replied with something else. It cannot be used any more, since a
+            late reply would be mistaken for the reply to another command.
         """
         line = " ".join(map(str, words))
         assert self._process.stdin is not None
         self._check_in_step(line)
-        self._owed = line
+        self._unanswered = line
         try:
             start, cpu = time.perf_counter(), self._cpu_clock()
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
-        except (OSError, ValueError):  # no such process; a broken pipe; a closed one
+        except (OSError, ValueError):  # no such process, a broken pipe, or a closed one
             raise self._died(line) from None
         reply = self._read_line(line, start + (self.timeout if timeout is None else timeout))
-        self._owed = None
+        self._unanswered = None
         self.cpu_seconds = self._cpu_clock() - cpu
         self.wall_seconds = time.perf_counter() - start
         status, fields = protocol.parse_reply(reply)
@@ -141,7 +154,25 @@ class Worker:
         return fields
 
     def hand_over(self, command: str, setup: protocol.Setup, arrays: Mapping[str, Array]) -> int:
-        """Write network.txt and these files, and have `command` read them; how many threads it will use."""
+        """Write network.txt and the arrays into WORKDIR, and send the command that reads them.
+
+        Parameters
+        ----------
+        command : {"init", "init_many"}
+        setup : Setup
+        arrays : dict of str to ndarray
+            The arrays by file name.
+
+        Returns
+        -------
+        int
+            Number of threads that the worker will use.
+
+        Raises
+        ------
+        WorkerError
+            The files cannot be written; or as `call`.
+        """
         try:
             (self.workdir / protocol.NETWORK).write_text(protocol.format_setup(setup), encoding="utf-8")
             for name, array in arrays.items():
@@ -151,19 +182,19 @@ class Worker:
         return whole_field(self.call(command), "threads")
 
     def _check_in_step(self, command: str) -> None:
-        """The reply to read next must be the one to this command."""
+        """Raise an error unless the next line that the worker writes can only be the reply to this command."""
         if self._process.poll() is not None:
             raise self._died(command)
-        if self._owed is not None:
-            raise WorkerError(f"the worker still owes the reply to {self._owed!r}; {command!r} was not sent")
+        if self._unanswered is not None:
+            raise WorkerError(f"the worker still owes the reply to {self._unanswered!r}; {command!r} was not sent")
         self._drain(0)
         if self._pending:
-            raise ProtocolError(f"output that nobody asked for, before {command!r}: {bytes(self._pending[:100])!r}")
+            raise ProtocolError(f"unexpected output before {command!r}: {bytes(self._pending[:100])!r}")
 
     def _cpu_clock(self) -> float:
-        """CPU time of the process so far. On Linux by its own CPU clock, in ns; elsewhere in ticks."""
+        """Return the CPU seconds of the process so far; resolution 1 ns on Linux, one tick on other systems."""
         if _LINUX:
-            return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+            return time.clock_gettime(~self.pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of Linux
         try:
             times = psutil.Process(self.pid).cpu_times()
         except psutil.Error as error:
@@ -187,18 +218,18 @@ class Worker:
             raise ProtocolError(f"the reply to {command!r} is not UTF-8: {bytes(line[:100])!r}") from None
 
     def _drain(self, timeout: float) -> bool:
-        """Wait for output and take it in; False where stdout has ended."""
-        going = True
+        """Wait for output and store it; return False where stdout has ended."""
+        is_open = True
         for key, _ in self._selector.select(timeout):
             data = os.read(key.fd, 65536)
             if not data:
                 self._selector.unregister(key.fileobj)
-                going = going and key.fileobj is not self._process.stdout
+                is_open = is_open and key.fileobj is not self._process.stdout
             elif key.fileobj is self._process.stdout:
                 self._pending += data
             else:
                 self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
-        return going
+        return is_open
 
     def _died(self, command: str) -> WorkerDied:
         try:
@@ -214,7 +245,7 @@ class Worker:
         return WorkerDied(f"ended at {command!r} with {how}{self._last_words()}")
 
     def _drain_rest(self) -> None:
-        for _ in range(64):  # a child of its own may live on and write on
+        for _ in range(64):  # bounded, since a child of the worker may still run and write
             if self._selector.get_map():
                 self._drain(0)
 
@@ -223,31 +254,34 @@ class Worker:
         return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the process and its children; nothing where it has ended."""
+        """Send a signal to the process and its children; do nothing where the group has ended."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             return
 
     def close(self) -> None:
-        """End the process, gently if it listens, and its children; remove its WORKDIR. Twice is fine."""
+        """End the process and its children, and remove its WORKDIR. A second call does nothing.
+
+        The process receives `quit` and is killed if it does not end within 2 s.
+        """
         if self._process.poll() is None:
             self.signal_group(signal.SIGCONT)
             self._ask_to_quit()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_PATIENCE)
-        self.signal_group(signal.SIGKILL)  # children too, which would disturb whoever is measured next
+        self.signal_group(signal.SIGKILL)  # children too, since they would disturb the next measurement
         self._process.wait()
         self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # a command was still on its way to it
+                with suppress(BrokenPipeError):  # an unread command is in the pipe
                     pipe.close()
         self._folder.cleanup()
 
     def _ask_to_quit(self) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError, ValueError):  # it has ended, or closed its input
+        with suppress(BrokenPipeError, ValueError):  # the process has ended, or has closed its input
             self._process.stdin.write(b"quit\n")
             self._process.stdin.close()
 

@@ -1,7 +1,7 @@
-"""The project's .cu files on the CPU: compiled as C++ in front of this folder's cuda_runtime.h, threads run as fibers.
+"""The project's .cu files on the CPU: compiled as C++ with this folder's cuda_runtime.h, their threads run as fibers.
 
-`compile_library` makes a library of them, `Device` steers what it takes for a GPU and tells what it found. Hosting,
-parity and the claims themselves are the tests'.
+`compile_library` compiles a library, and `Device` controls its simulated GPU and returns the mistakes that it found.
+The claims are in tests/native/test_cuda_on_cpu*.py.
 """
 
 import ctypes
@@ -15,12 +15,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-Wno-tsan")
 Frame = tuple[str, str]  # a function, and file:line in it
-PLACE = r"<\+(0x\w+)>"  # as the layer writes one
-WATCHED = ("-O1", "-fsanitize=thread")  # calls cuda_on_cpu at each load and store; libtsan is not linked
+PLACE = r"<\+(0x\w+)>"  # as watch.hpp writes a place in the library
+WATCHED = ("-O1", "-fsanitize=thread")  # calls instrumentation.hpp at each load and store; libtsan is not linked
 
 
 def compiler() -> str | None:
-    """GCC, whose instrumentation this layer answers; None where there is none."""
+    """Return g++, whose instrumentation this layer implements; None without one."""
     return shutil.which("g++")
 
 
@@ -30,15 +30,15 @@ def _run(command: list[str]) -> None:
 
 
 def compile_library(library: Path, source: Path, *flags: str) -> Path:
-    """A shared library of one .cu file and the layer.
+    """Compile a shared library of one .cu file and the layer.
 
     Parameters
     ----------
     library : Path
-        To be written.
+        The file to write.
     source : Path
     flags : str
-        For the compiler, with `source` only.
+        Compiler flags for `source`, not for the layer.
     """
     gcc = str(compiler())
     layer, kernels = library.with_name("device.o"), library.with_suffix(".o")
@@ -46,7 +46,7 @@ def compile_library(library: Path, source: Path, *flags: str) -> Path:
         _run([gcc, *FLAGS, "-O2", f"-I{HERE}", "-c", str(HERE / "device.cpp"), "-o", str(layer)])
     include = (f"-I{HERE}", f"-I{source.parent}")
     _run([gcc, *FLAGS, *WATCHED, *include, *flags, "-x", "c++", "-c", str(source), "-o", str(kernels)])
-    # Kernels that declare it within a namespace mean the same shared memory.
+    # A kernel declares shared_memory within its namespace: make the name mean the layer's array.
     missing = subprocess.run(["nm", "-u", str(kernels)], capture_output=True, text=True, check=True).stdout.split()
     shared = [f"-Wl,--defsym={name}=shared_memory" for name in missing if name.endswith("13shared_memoryE")]
     _run(
@@ -68,7 +68,7 @@ def compile_library(library: Path, source: Path, *flags: str) -> Path:
 
 
 class Device:
-    """What a library compiled so takes for its GPU.
+    """The simulated GPU of a library that `compile_library` wrote.
 
     Parameters
     ----------
@@ -86,39 +86,39 @@ class Device:
         return str(getattr(self._lib, f"cuda_on_cpu_{name}")().decode())
 
     def reset(self) -> None:
-        """Forget findings, failures, mutations and counts; what is allocated stays so."""
+        """Discard findings, failures to come, skipped barriers and counts; allocations stay."""
         self._lib.cuda_on_cpu_reset()
 
     def seed(self, seed: int, preempt: int = 0) -> None:
-        """Another interleaving: of fibers at barriers and, if `preempt`, at about every so manieth access."""
+        """Choose an interleaving: fibers switch at barriers, and after about `preempt` accesses unless it is 0."""
         self._lib.cuda_on_cpu_seed(ctypes.c_uint64(seed), ctypes.c_long(preempt))
 
     def fail_at(self, call: int) -> None:
-        """Let the call of that number, counted from now, fail; 0: none."""
+        """Let one call fail, counted from now; 0: none."""
         self._lib.cuda_on_cpu_fail_at(ctypes.c_long(call))
 
     @property
     def calls(self) -> int:
-        """How many of CUDA's functions were called since `reset` or `fail_at`."""
+        """The number of calls of CUDA's functions since `reset` or `fail_at`."""
         return int(self._lib.cuda_on_cpu_calls())
 
     def devices(self, count: int) -> None:
-        """How many GPUs there are: 1, or 0."""
+        """Set the number of GPUs: 1, or 0."""
         self._lib.cuda_on_cpu_devices(ctypes.c_int(count))
 
     @property
     def findings(self) -> list[str]:
-        """What was wrong, a sentence each, with lines of source."""
+        """The mistakes that were found, one sentence each, with lines of source."""
         return self._located(self._text("findings")).splitlines()
 
     @property
     def left(self) -> list[str]:
-        """What was made and not freed."""
+        """The objects that were created and not freed."""
         return self._text("left").splitlines()
 
     def barriers(self) -> dict[str, list[int]]:
-        """Where barriers, waits and commits stand that were passed since `reset`: "kind file:line" of the code that
-        calls for it, and its places in the library.
+        """Return the barriers, waits and commits passed since `reset`: "kind file:line", and the places of each in the
+        library.
         """
         passed = [line.split() for line in self._text("barriers").splitlines()]
         found = {int(place[2:-1], 16): kind for kind, place, _ in passed}
@@ -129,23 +129,23 @@ class Device:
         return places
 
     def skip(self, places: Iterable[int]) -> None:
-        """Treat these barriers as if they were not there, until `reset`."""
+        """Skip these barriers until `reset`."""
         for place in places:
             self._lib.cuda_on_cpu_skip(ctypes.c_uint32(place))
 
     def launched(self) -> set[str]:
-        """The kernels that ran since `reset`, with template arguments and parameters."""
+        """Return the kernels that ran since `reset`, with template arguments and parameters."""
         places = [int(place, 16) for place in re.findall(PLACE, self._text("kernels"))]
         known = _look_up(self.library, places)
         return {known[place][-1][0] for place in places}
 
     def kernels(self) -> set[str]:
-        """The names alone of `launched`."""
+        """Return the names of the kernels in `launched`."""
         names = (re.sub(r"^void |\(anonymous namespace\)", "", name) for name in self.launched())
         return {re.sub(r"[<(].*", "", name) for name in names}
 
     def functions(self) -> set[str]:
-        """All functions in the library, as `launched` calls them."""
+        """Return all functions in the library, named as in `launched`."""
         listed = subprocess.run(["nm", "-C", str(self.library)], capture_output=True, text=True, check=True).stdout
         return set(re.findall(r"^\w+ [TtWw] (.*)$", listed, flags=re.MULTILINE))
 
@@ -156,19 +156,19 @@ class Device:
 
 @cache
 def _symbols(library: Path) -> dict[int, list[Frame]]:
-    """What was looked up already."""
+    """Return the cache of a library's places."""
     del library
     return {}
 
 
 def _look_up(library: Path, places: Iterable[int]) -> dict[int, list[Frame]]:
-    """For each place in a library its frames, the innermost inlined function first."""
+    """Return the frames of each place in a library, the innermost inlined function first."""
     known = _symbols(library)
     missing = sorted(set(places) - known.keys())
     if missing:
         command = ["addr2line", "-e", str(library), "-a", "-f", "-C", "-i", *map(hex, missing)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for place, frames in zip(missing, re.split(r"^0x.*\n", said, flags=re.MULTILINE)[1:], strict=True):
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for place, frames in zip(missing, re.split(r"^0x.*\n", found, flags=re.MULTILINE)[1:], strict=True):
             lines = frames.splitlines()
             short = [re.sub(r"^.*/", "", line).split(" ")[0] for line in lines[1::2]]
             known[place] = list(zip(lines[::2], short, strict=True))
@@ -180,6 +180,6 @@ def _line(frames: list[Frame]) -> str:
 
 
 def caller(frames: list[Frame]) -> str:
-    """The line that calls for a barrier: not the one in a function that does nothing else, called sync."""
+    """Return the line of a barrier's call, or of the call of a function named sync around it."""
     ours = [(name, line) for name, line in frames if not line.startswith("cuda_")]
     return next((line for name, line in ours if not re.search(r"\bsync(\(|$)", name)), ours[-1][1])

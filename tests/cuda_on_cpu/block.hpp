@@ -1,7 +1,7 @@
 /* block.hpp: a block's threads as fibers: barriers, shuffles, asynchronous copies, and the order in which fibers run.
  *
- * A fiber is made as a ucontext of libc, and changed to by GCC's __builtin_longjmp: 12 ns, where swapcontext takes 190,
- * for it asks the kernel for the signal mask each time. Whoever is to run next is drawn at random, from a seed.
+ * A fiber starts as a ucontext of libc, but GCC's __builtin_longjmp switches between fibers: 12 ns, where swapcontext
+ * takes 190 ns, because it calls the kernel for the signal mask. The next fiber to run is drawn at random, from a seed.
  */
 #ifndef CUDA_ON_CPU_BLOCK_HPP
 #define CUDA_ON_CPU_BLOCK_HPP
@@ -34,15 +34,15 @@ struct Copy {
 enum class State { ready, at_block_barrier, in_warp, over };
 
 struct Fiber {
-  void *resume[5];   // where it goes on
-  bool made = false; // its stack waits for the next kernel
+  void *resume[5];   // where it continues
+  bool made = false; // its stack can run the next kernel
   unsigned char *stack = nullptr;
   uint3 index; // threadIdx
   State state;
-  const char *what; // it waits in, and where
+  const char *what; // the function that it waits in, called at `site`
   Site site;
   unsigned mask;
-  uint64_t bits; // handed to the other lanes
+  uint64_t bits; // its value in a shuffle
   Clock clock;
   std::vector<Copy> issued;
   std::deque<std::vector<Copy>> committed;
@@ -52,23 +52,23 @@ struct Fiber {
 struct Barrier {
   const char *kind = "";
   long passed = 0;
-  bool skipped = false; // by a mutation: treated as if it were not there
+  bool skipped = false; // removed by a test
 };
 
-/* What tests set and ask. */
+/* What tests set and read. */
 struct Control {
   std::mt19937_64 random{0};
-  long preempt = 0; // a fiber gives way at about every so manieth access; 0: at barriers and shuffles only
+  long preempt = 0; // accesses between two switches of fibers, on average; 0: switch at barriers and shuffles only
   long until_preempt = 0;
-  std::map<uint32_t, Barrier> barriers; // by where they are called
+  std::map<uint32_t, Barrier> barriers; // by the place of the call
   std::string findings;
 };
 inline Control control;
 
-struct Broken {}; // thrown out of a launch that has found something
+struct Broken {}; // ends a launch with a finding
 
 inline Fiber fibers[most_threads];
-inline void *scheduler[5]; // where that goes on
+inline void *scheduler[5]; // where it continues
 inline std::vector<int> ready;
 inline int waiting_at_barrier, running_over;
 inline unsigned waiting_in_warp[most_threads / warp_size]; // lanes
@@ -110,7 +110,7 @@ void found(const std::string &what) {
   }
 }
 
-/* Whether a mutation has taken this barrier away; counts it if not. */
+/* Report whether a test has removed this barrier, and count it as passed. */
 inline bool skipped(const char *kind, Site site, const void *caller) {
   if (!moment.in_kernel)
     found(std::string(kind) + " outside of a kernel, " + at(site));
@@ -132,11 +132,11 @@ void block_barrier(Site site) {
     return;
   Fiber &me = self();
   me.state = State::at_block_barrier, me.what = "__syncthreads", me.site = site;
-  static Site first; // where the first of them waits
+  static Site first; // where the first thread waits
   if (waiting_at_barrier == 0)
     first = site;
   else if (first.line != site.line || std::strcmp(first.file, site.file) != 0)
-    found(who(moment.thread) + " waits in __syncthreads at " + at(site) + ", others in that at " + at(first));
+    found(thread_name(moment.thread) + " waits in __syncthreads at " + at(site) + ", others in that at " + at(first));
   if (++waiting_at_barrier == moment.threads) {
     waiting_at_barrier = 0, moment.phase++;
     for (int t = 0; t < moment.threads; t++)
@@ -145,7 +145,7 @@ void block_barrier(Site site) {
   leave();
 }
 
-/* Waits for the lanes of a mask, all in the same function at the same place; the last to arrive calls `meet`. */
+/* Wait for the lanes of a mask, all in the same function at the same place; the last to arrive calls `meet`. */
 template <class Meet> void gather(const char *what, unsigned mask, Site site, Meet meet) {
   Fiber &me = self();
   const int lane = moment.thread % warp_size, warp = moment.thread - lane;
@@ -153,12 +153,12 @@ template <class Meet> void gather(const char *what, unsigned mask, Site site, Me
   unsigned &there = waiting_in_warp[warp / warp_size];
   there |= 1u << lane;
   if (!(mask >> lane & 1))
-    found(who(moment.thread) + " calls " + what + " at " + at(site) + " with a mask that leaves itself out");
+    found(thread_name(moment.thread) + " calls " + what + " at " + at(site) + " with a mask that leaves itself out");
   if ((there & mask) == mask) {
     for (int other = warp; other < warp + warp_size; other++) {
       const Fiber &fiber = fibers[other];
       if (mask >> (other - warp) & 1 && (fiber.what != what || fiber.site.line != site.line || fiber.mask != mask))
-        found(who(moment.thread) + " waits in " + what + " at " + at(site) + " for " + who(other) +
+        found(thread_name(moment.thread) + " waits in " + what + " at " + at(site) + " for " + thread_name(other) +
               ", which waits in " + fiber.what + " at " + at(fiber.site) +
               (fiber.mask == mask ? "" : " for other lanes"));
     }
@@ -193,7 +193,7 @@ void warp_barrier(unsigned mask, Site site) {
   });
 }
 
-/* A shuffle exchanges values, and orders nothing else. */
+/* A shuffle exchanges values, and orders no memory accesses. */
 uint64_t shuffle(Shuffle how, unsigned mask, uint64_t bits, int by, int width, Site site) {
   constexpr const char *names[] = {"__shfl_sync", "__shfl_down_sync", "__shfl_xor_sync"};
   const char *name = names[int(how)];
@@ -207,7 +207,7 @@ uint64_t shuffle(Shuffle how, unsigned mask, uint64_t bits, int by, int width, S
   if (from >= segment + width)
     from = lane;
   if (!(mask >> from & 1))
-    found(who(moment.thread) + " reads lane " + std::to_string(from) + ", which is not in the mask of " + name +
+    found(thread_name(moment.thread) + " reads lane " + std::to_string(from) + ", which is not in the mask of " + name +
           " at " + at(site));
   static uint64_t exchanged[most_threads];
   gather(name, mask, site, [mask](int warp) {
@@ -295,7 +295,7 @@ inline void body() {
 }
 
 inline void start(Fiber &fiber, int thread) {
-  fiber.made = fiber.made && fiber.state == State::over; // else its last kernel was broken off
+  fiber.made = fiber.made && fiber.state == State::over; // otherwise its last kernel was aborted
   const unsigned t = unsigned(thread);
   fiber.index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
   fiber.state = State::ready;
@@ -320,17 +320,17 @@ inline void resume(int thread) {
     make(fiber);
 }
 
-/* Why no thread can go on. */
+/* Explain why no thread can continue. */
 inline std::string stuck() {
   const auto end = fibers + moment.threads;
   const auto waits = std::find_if(fibers, end, [](const Fiber &f) { return f.state != State::over; });
-  const std::string who_waits = who(int(waits - fibers)) + " waits in " + waits->what + " at " + at(waits->site);
+  const std::string waiting = thread_name(int(waits - fibers)) + " waits in " + waits->what + " at " + at(waits->site);
   for (auto other = fibers; other != end; other++)
     if (other->state == State::over)
-      return who_waits + ", and " + who(int(other - fibers)) + " has left the kernel";
+      return waiting + ", and " + thread_name(int(other - fibers)) + " has left the kernel";
     else if (other->what != waits->what || other->site.line != waits->site.line)
-      return who_waits + ", and " + who(int(other - fibers)) + " in " + other->what + " at " + at(other->site);
-  return who_waits + ", and nobody can go on";
+      return waiting + ", and " + thread_name(int(other - fibers)) + " in " + other->what + " at " + at(other->site);
+  return waiting + ", and no thread can continue";
 }
 
 inline void run_block() {
@@ -355,7 +355,7 @@ inline void run_block() {
     throw Broken{};
 }
 
-/* All blocks of a launch, one after the other, in an order of the seed's. False if something was found. */
+/* Run all blocks of a launch, one after the other, in an order drawn from the seed. Return false on a finding. */
 inline bool run_grid(const cudaLaunchConfig_t &config, const Launch &launch) {
   gridDim = config.gridDim, blockDim = config.blockDim;
   running = &launch, broken = false;
@@ -375,7 +375,7 @@ inline bool run_grid(const cudaLaunchConfig_t &config, const Launch &launch) {
     }
   } catch (const Broken &) {
   }
-  moment.launch = moment.block = ++moment.phase; // what comes next is ordered after all of it
+  moment.launch = moment.block = ++moment.phase; // later work is ordered after this launch
   return !broken;
 }
 

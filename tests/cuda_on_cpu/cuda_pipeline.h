@@ -1,5 +1,5 @@
-/* cuda_pipeline.h: asynchronous copies to shared memory, as late as CUDA allows them to be: each arrives when the
- * thread that issued it waits for it, and its target must not be touched until then.
+/* cuda_pipeline.h: asynchronous copies to shared memory, done as late as CUDA allows: when the thread that issued them
+ * waits. Until then no thread may access their target.
  */
 #ifndef CUDA_ON_CPU_PIPELINE_H
 #define CUDA_ON_CPU_PIPELINE_H

@@ -1,7 +1,7 @@
-/* cuda_runtime.h: the part of CUDA's runtime that native/c_cuda uses, on the CPU, for tests: found before the real one,
- * it makes a .cu file plain C++. Declarations and what must be a template; the rest is device.cpp's.
+/* cuda_runtime.h: the part of CUDA's runtime that native/c_cuda uses, on the CPU, for tests. Included in place of the
+ * real one, it makes a .cu file plain C++. It holds declarations and templates; device.cpp holds the rest.
  *
- * Not here: speed, <<<>>>, textures, managed memory, cooperative groups, cluster and other launch attributes.
+ * Not supported: <<<>>>, textures, managed memory, cooperative groups, cluster and other launch attributes.
  */
 #ifndef CUDA_ON_CPU_RUNTIME_H
 #define CUDA_ON_CPU_RUNTIME_H
@@ -19,7 +19,7 @@
 #define __device__
 #define __host__
 #define __shared__
-#define __forceinline__ inline __attribute__((always_inline)) // barriers are told apart by where they end up
+#define __forceinline__ inline __attribute__((always_inline)) // the place of a call identifies a barrier
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
@@ -140,15 +140,15 @@ struct cudaDeviceProp {
   int major, minor, multiProcessorCount, warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor, l2CacheSize;
 };
 
-/* --- What a kernel sees. ------------------------------------------------------------------------------------------ */
+/* --- For kernels. ------------------------------------------------------------------------------------------------- */
 
-extern uint3 threadIdx, blockIdx; // set at each change of fiber
+extern uint3 threadIdx, blockIdx; // set at each switch of fibers
 extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 namespace cuda_on_cpu {
 
-/* Where a call stands in the source. */
+/* The place of a call in the source. */
 struct Site {
   const char *file;
   int line;
@@ -160,7 +160,7 @@ void warp_barrier(unsigned mask, Site site);
 uint64_t shuffle(Shuffle how, unsigned mask, uint64_t bits, int lane, int width, Site site);
 unsigned add(unsigned *to, unsigned value, const void *caller);
 
-/* A kernel with its arguments, as a launch keeps them. */
+/* A kernel and its arguments, kept for a launch. */
 template <class... Expected> struct Bound {
   void (*kernel)(Expected...);
   std::tuple<std::decay_t<Expected>...> arguments;
@@ -212,7 +212,7 @@ inline __attribute__((noinline)) unsigned atomicAdd(unsigned *to, unsigned value
   return cuda_on_cpu::add(to, value, __builtin_return_address(0));
 }
 
-/* --- What the host sees. ------------------------------------------------------------------------------------------ */
+/* --- For the host. ------------------------------------------------------------------------------------------------ */
 
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();

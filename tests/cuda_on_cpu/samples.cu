@@ -1,5 +1,4 @@
-/* samples.cu: small kernels that are right, and each with one mistake: what the layer must see, and what it must not.
- */
+/* samples.cu: small kernels and host code, correct or with one mistake each, that test the layer itself. */
 #include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
@@ -29,7 +28,7 @@ template <bool barrier> __global__ void sum(const float *__restrict__ x, float *
     out[blockIdx.x] = s[0];
 }
 
-/* As sum, within warps: shuffles, and a warp's barrier before another lane's number is read. */
+/* As sum, within warps: shuffles, and a warp barrier before a lane reads another lane's number. */
 template <bool barrier> __global__ void warp_sum(const float *x, float *out) {
   float *s = floats();
   const int t = threadIdx.x;
@@ -66,7 +65,7 @@ template <bool wait, bool barrier> __global__ void copied_sum(const float *x, fl
   }
 }
 
-/* As sum, but one thread of the block counts the block in `counter`. */
+/* As sum, and one thread counts the block in `counter`. */
 __global__ void counted_sum(const float *x, float *out, unsigned *counter) {
   float total = 0;
   if (threadIdx.x == 0) {
@@ -77,7 +76,7 @@ __global__ void counted_sum(const float *x, float *out, unsigned *counter) {
   }
 }
 
-/* What thread 0 reads, `writer` overwrites: no barrier between, and a shuffle, if there is one, is none. */
+/* Thread `writer` overwrites what thread 0 reads, with no barrier between; a shuffle is not a barrier. */
 template <int writer, bool shuffle> __global__ void overwritten(float *out) {
   float *s = floats(), value = 0;
   const int t = threadIdx.x;
@@ -100,7 +99,7 @@ __global__ void overwritten_by_a_block(float *out) {
     out[0] = 2;
 }
 
-/* Its barrier orders nothing. */
+/* A barrier that orders no accesses. */
 __global__ void needless(float *out) {
   __syncthreads();
   out[blockIdx.x * threads + threadIdx.x] = 0;
@@ -162,7 +161,7 @@ cudaError_t go(void (*kernel)(Expected...), int blocks, size_t shared, Actual...
   return cudaDeviceSynchronize();
 }
 
-void *host_memory; // a kernel must not touch it
+void *host_memory; // no kernel may access it
 
 struct Sample {
   const char *name;
@@ -204,7 +203,7 @@ const Sample samples[] = {
 
 } // namespace
 
-/* Runs a sample over x[blocks][threads]; out[blocks] and the counter are the caller's. Its CUDA error, or -1. */
+/* Run a sample over x[blocks][threads], into out[blocks] and the counter. Return its CUDA error, or -1. */
 extern "C" __attribute__((visibility("default"))) int run_sample(const char *name, int blocks, const float *x,
                                                                  float *out, unsigned *counter) {
   float *device_x, *device_out;
@@ -228,7 +227,7 @@ extern "C" __attribute__((visibility("default"))) int run_sample(const char *nam
   return status;
 }
 
-/* --- The host's side: each returns what CUDA answered. ------------------------------------------------------------ */
+/* --- Host code: each sample returns CUDA's status or a value to compare. ------------------------------------------ */
 
 namespace {
 
@@ -245,7 +244,7 @@ __global__ void add_one(float *x) {
   x[threadIdx.x] += 1;
 }
 
-/* Memory and a stream for the time of a sample. */
+/* Memory and a stream for one sample. */
 struct Scene {
   float *memory = nullptr;
   cudaStream_t stream = nullptr;
@@ -263,7 +262,8 @@ struct Scene {
   }
 };
 
-int bring(const Scene &scene) { /* the sum of what is there */
+/* Copy the memory to the host and return its sum. */
+int total_of(const Scene &scene) {
   float numbers[16], total = 0;
   if (const cudaError_t status = cudaMemcpy(numbers, scene.memory, few, cudaMemcpyDeviceToHost); status != cudaSuccess)
     return -int(status);
@@ -290,7 +290,7 @@ const HostSample host_samples[] = {
        for (int i = 0; i < 3; i++)
          cudaGraphLaunch(ready, scene.stream);
        cudaGraphExecDestroy(ready), cudaGraphDestroy(graph);
-       return bring(scene);
+       return total_of(scene);
      }},
     {"events",
      [] {

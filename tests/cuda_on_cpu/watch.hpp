@@ -1,11 +1,11 @@
-/* watch.hpp: what happened to every four bytes of device and shared memory, and whether the next access may happen.
+/* watch.hpp: the last accesses to every four bytes of device and shared memory, and the rules for the next access.
  *
- * The compiler is asked for ThreadSanitizer's instrumentation, which calls a function before each load and store; those
- * functions are ours (at the end of device.cpp), and ThreadSanitizer's own run-time library is not linked. Two accesses
- * to the same memory, one of them a write, must be ordered by a barrier. That is decided from the barriers that both
- * threads passed, not from when they happened to run: a missing barrier is found in any interleaving.
+ * The compiler inserts ThreadSanitizer's instrumentation, which calls a function before each load and store. Those
+ * functions are ours (instrumentation.hpp); ThreadSanitizer's own run-time library is not linked. Two accesses to the
+ * same memory, one of them a write, must be ordered by a barrier. The barriers that both threads passed decide that,
+ * not the time at which they ran: a missing barrier is found in any interleaving.
  *
- * Not here: fibers and barriers themselves (block.hpp), CUDA's functions (device.cpp).
+ * Not here: fibers and barriers (block.hpp), CUDA's functions (device.cpp).
  */
 #ifndef CUDA_ON_CPU_WATCH_HPP
 #define CUDA_ON_CPU_WATCH_HPP
@@ -18,7 +18,7 @@
 #include <string>
 #include <sys/mman.h>
 
-extern "C" const char __ehdr_start[], _end[]; // the linker's: where this library lies
+extern "C" const char __ehdr_start[], _end[]; // set by the linker: the addresses of this library
 alignas(256) unsigned char shared_memory[227 << 10];
 
 namespace cuda_on_cpu {
@@ -31,15 +31,15 @@ struct Cell {
   uint32_t write_phase, write_clock, write_site; // a site is an offset into this library
   uint32_t read_phase, read_clock, read_site;
   uint32_t foreign_phase;  // of a read by an earlier block
-  uint32_t lanes;          // of the reader's warp that read since they were last ordered
+  uint32_t lanes;          // lanes of the reader's warp that read since the last order between them
   uint16_t writer, reader; // threads of their blocks
   bool live, pending, atomic, several_warps;
 };
 
-/* What a thread of the running block is to the watch. */
+/* The order of a thread's accesses after those of its warp. */
 struct Clock {
   uint32_t now = 1;
-  uint32_t known[warp_size] = {}; // of the lanes of its warp: what they did before is ordered before what comes now
+  uint32_t known[warp_size] = {}; // by lane of its warp: accesses before this clock are ordered before its own
 };
 
 enum class Kind { read, write, atomic };
@@ -48,7 +48,8 @@ inline const char *word(Kind kind) {
   return kind == Kind::read ? "reads" : kind == Kind::write ? "writes" : "atomically adds to";
 }
 
-/* Where the program is. Blocks run one after the other; each begins, and each of its barriers opens, a new phase. */
+/* The current thread and phase. Blocks run one after the other; each block, and each of its barriers, starts a phase.
+ */
 struct Moment {
   bool in_kernel = false;
   uint32_t launch = 1, block = 1, phase = 1; // first phase of the launch, of the block; this phase
@@ -81,7 +82,7 @@ inline Cell *device_cell(const void *p) {
   return device_cells + (static_cast<const unsigned char *>(p) - arena) / granule;
 }
 
-/* Records what is wrong; inside a kernel it does not return: the launch is over. */
+/* Record a mistake. Inside a kernel it does not return: it ends the launch. */
 void found(const std::string &what);
 
 inline std::string place(const void *p) {
@@ -96,22 +97,22 @@ inline std::string place(const void *p) {
 }
 inline std::string at(uint32_t site) {
   char text[24];
-  std::snprintf(text, sizeof text, "<+0x%x>", site); // cuda_on_cpu.located makes it a line of source
+  std::snprintf(text, sizeof text, "<+0x%x>", site); // Device.findings turns it into a line of source
   return text;
 }
 inline uint32_t site_of(const void *caller) {
   return uint32_t((const char *)caller - __ehdr_start) - 1;
 }
-inline std::string who(int thread) {
+inline std::string thread_name(int thread) {
   return "thread " + std::to_string(thread);
 }
 
-/* Whether an access of that phase, clock and thread comes before what this thread does now. */
+/* Report whether an access of that phase, clock and thread is ordered before the current access. */
 inline bool ordered(uint32_t phase, uint32_t clock, int thread) {
   const Moment &now = moment;
   if (phase < now.launch)
     return true;
-  if (phase < now.block) // another block of this launch: there is no order between blocks
+  if (phase < now.block) // another block of this launch: blocks have no order
     return false;
   if (phase < now.phase || thread == now.thread)
     return true;
@@ -141,7 +142,7 @@ inline void note_read(Cell &cell, uint32_t site) {
       cell.foreign_phase = cell.read_phase;
     cell.several_warps = false, cell.lanes = 0;
   } else if (cell.several_warps) {
-    return; // no write can come before the next phase, whoever else reads
+    return; // already no write is allowed before the next phase
   } else if (cell.reader / warp_size != now.thread / warp_size) {
     cell.several_warps = true;
   } else if (cell.lanes != mine && reads_ordered(cell)) {
@@ -158,17 +159,17 @@ inline void note_write(Cell &cell, uint32_t site, bool atomic) {
   cell.writer = uint16_t(now.thread), cell.atomic = atomic;
 }
 
-/* "thread 3 reads device memory at 0x.. <+0x..>" */
+/* As in "thread 3 reads device memory at 0x.. <+0x..>". */
 inline std::string doing(Kind kind, const void *p, uint32_t site) {
-  return who(moment.thread) + " " + word(kind) + " " + place(p) + " " + at(site);
+  return thread_name(moment.thread) + " " + word(kind) + " " + place(p) + " " + at(site);
 }
 
 inline std::string also(int thread, const char *did, uint32_t site, uint32_t phase) {
-  return ", which " + who(thread) + " " + did + " " + at(site) +
+  return ", which " + thread_name(thread) + " " + did + " " + at(site) +
          (phase < moment.block ? ", of another block of the same launch" : ", with no barrier between");
 }
 
-/* One access of a kernel to device or shared memory. */
+/* Check and note one access of a kernel to device or shared memory. */
 inline void touch(Cell &cell, const void *p, Kind kind, uint32_t site) {
   if (cell.pending)
     found(doing(kind, p, site) + ", the target of an asynchronous copy " + at(cell.write_site) + " not waited for");
@@ -176,7 +177,7 @@ inline void touch(Cell &cell, const void *p, Kind kind, uint32_t site) {
   if (!both_atomic && !ordered(cell.write_phase, cell.write_clock, cell.writer))
     found(doing(kind, p, site) + also(cell.writer, "wrote", cell.write_site, cell.write_phase));
   if (kind != Kind::write && cell.write_phase == 0)
-    found(doing(kind, p, site) + ", which nobody wrote");
+    found(doing(kind, p, site) + ", which was never written");
   if (kind == Kind::read)
     return note_read(cell, site);
   if (!reads_ordered(cell))
@@ -184,7 +185,7 @@ inline void touch(Cell &cell, const void *p, Kind kind, uint32_t site) {
   note_write(cell, site, kind == Kind::atomic);
 }
 
-/* Whether a kernel may touch these bytes at all, and has not raced for them. */
+/* Check that these bytes may be accessed, and that no other access races with this one. */
 inline void access(const void *p, size_t bytes, Kind kind, const void *caller) {
   const Moment &now = moment;
   if (now.in_kernel && p >= now.stack && p < now.stack_end)
@@ -213,7 +214,7 @@ inline void access(const void *p, size_t bytes, Kind kind, const void *caller) {
   }
 }
 
-/* As `access`, of a load or store: on the device each must lie at a multiple of its size. */
+/* Check a load or store as `access` does, and that its address is a multiple of its size. */
 inline void aligned_access(const void *p, size_t bytes, Kind kind, const void *caller) {
   if (moment.in_kernel && uintptr_t(p) % bytes != 0 && (on_device(p) || within(p, shared_memory, most_shared)))
     found(doing(kind, p, site_of(caller)) + ": not a multiple of " + std::to_string(bytes));

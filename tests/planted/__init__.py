@@ -1,4 +1,5 @@
-"""The planted bugs: a correct model written once more in plain NumPy, and ways to break it.
+"""Planted bugs: a second correct implementation in plain NumPy, and ways to break it.
 
-With no bug it must pass the battery everywhere; with any one it must fail. It shares no code with the oracle.
+Without a bug, the implementation must pass every battery; with any one bug, it must fail. It shares no code with the
+oracle.
 """

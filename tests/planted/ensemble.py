@@ -1,6 +1,6 @@
-"""Many networks at once by the oracle in their own dtype, correct or with one planted bug: what `examine_many` is for.
+"""Ensembles that the oracle trains in the networks' dtype, correct or with one planted bug between their members.
 
-Each bug lies between the members; those inside a network are model.py's.
+`examine_many` must reject each bug. Bugs inside a network are in model.py.
 """
 
 from dataclasses import replace
@@ -16,28 +16,28 @@ from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
 BUGS = {
-    "another_order": "each walks its neighbour's order",
-    "one_order": "all walk the first one's order",
-    "another_rate": "the rates are turned by one",
-    "one_rate": "all go at the mean rate",
-    "another_l2": "the λs are turned by one",
-    "no_l2": "every λ is the shared network's",
-    "another_theta": "each starts from its neighbour's θ",
-    "only_first": "only the first is trained",
+    "another_order": "each member is trained on its neighbour's order",
+    "one_order": "all members are trained on the first one's order",
+    "another_rate": "the rates are shifted by one member",
+    "one_rate": "all members use the mean rate",
+    "another_l2": "the λs are shifted by one member",
+    "no_l2": "all members use the shared network's λ",
+    "another_theta": "each member starts from its neighbour's θ",
+    "only_first": "only the first member is trained",
     "last_left_out": "the loop over members ends one early",
-    "leak": "a ten-thousandth of each step goes to the next member too",
-    "passed_on": "each starts where the one before it ended",
-    "first_ignored": "every order is walked from its beginning",
-    "stale_orders": "the orders of an earlier load are walked",
-    "reset_first_only": "reset restores the first alone",
-    "short_batch_dropped": "the last, short minibatch is left out",
+    "leak": "a ten-thousandth of each step is added to the next member too",
+    "passed_on": "each member starts where the member before it ended",
+    "first_ignored": "training uses every order from its beginning",
+    "stale_orders": "training uses the orders of an earlier load",
+    "reset_first_only": "reset restores only the first member",
+    "short_batch_dropped": "the last, short minibatch is skipped",
     "one_is_nan": "the last member's θ has a NaN",
-    "nondeterministic": "the last bits hang on a hidden state",
+    "nondeterministic": "the last bits depend on a hidden state",
 }
 
 
 class PlantedEnsemble(Ensemble):
-    """An ensemble with at most one bug."""
+    """An ensemble with at most one bug of `BUGS`."""
 
     def __init__(
         self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int, bug: str | None = None
@@ -98,7 +98,7 @@ class PlantedEnsemble(Ensemble):
 
 
 class PlantedMany(PlantedBackend):
-    """Correct for a single network; ensembles have the bug."""
+    """A backend that is correct for a single network and has the bug in ensembles."""
 
     def __init__(self, bug: str | None = None) -> None:
         super().__init__(None)
@@ -111,7 +111,7 @@ class PlantedMany(PlantedBackend):
 
 
 class Neighbour(PlantedMany):
-    """For a backend.toml: every member walks another's order."""
+    """A backend for a backend.toml, which trains each member on its neighbour's order."""
 
     def __init__(self, row: Row) -> None:
         super().__init__("another_order")
@@ -119,14 +119,14 @@ class Neighbour(PlantedMany):
 
 
 class _LazyEnsemble(PlantedEnsemble):
-    """Does a tenth of what a long call asks for."""
+    """An ensemble that makes a tenth of the steps of a long call."""
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         return super()._train(first, count // 10 if count > 50 else count, batch_size, learning_rates)
 
 
 class Lazy(PlantedMany):
-    """For a backend.toml: correct in every call as short as a proof's."""
+    """A backend for a backend.toml, correct in every call that is as short as those of a proof."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(None)

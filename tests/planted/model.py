@@ -1,4 +1,4 @@
-"""`PlantedModel`: a small correct network in NumPy, computing in its network's dtype, with one bug of your choice."""
+"""`PlantedModel`: a small correct implementation in NumPy, in the network's dtype, with at most one selected bug."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,36 +14,33 @@ BUGS = {
     "missing_batch_mean": "the gradient is a sum over the batch, not its mean",
     "last_sample_dropped": "the loop over samples ends one early",
     "no_activation_mask": "the delta is propagated without f'",
-    "zeroed_bias_gradient": "b never learns",
-    "l2_on_biases": "λ acts on the biases too",
-    "no_l2": "λ is forgotten in the gradient",
-    "l2_not_in_loss": "λ is forgotten in the loss",
+    "zeroed_bias_gradient": "db is 0 in the first layer",
+    "l2_on_biases": "λ applies to the biases too",
+    "no_l2": "the gradient lacks λ",
+    "l2_not_in_loss": "the loss lacks λ",
     "transposed_weights": "W is read column by column",
-    "updated_before_propagated": "W has moved by the time the delta passes it",
+    "updated_before_propagated": "W is updated before the delta is multiplied by it",
     "short_batch_full_size": "a short last minibatch is divided by the full batch size",
     "relu_at_zero": "relu'(0) = 1",
     "nan": "one gradient entry is NaN",
-    "stale_order": "the order of an earlier load is walked",
+    "stale_order": "training uses the order of an earlier load",
     "sequential_order": "order is ignored",
-    "article": "dW multiplies the delta with the pre-activation of the layer below, as the article printed it",
-    "reset_incomplete": "reset forgets to restore one weight",
-    "hoisted": "the timed loop computes the same rows every time",
+    "article": "dW multiplies the delta by the pre-activation of the layer below, as the article printed it",
+    "reset_incomplete": "reset does not restore one weight",
+    "hoisted": "the timed loop computes the same rows in every repeat",
     "no_backward_when_timed": "the timed loop computes the loss alone",
-    "reading_moves_theta": "computing a gradient also takes a step",
-    "nondeterministic": "the last bits hang on a hidden state",
+    "reading_moves_theta": "computing a gradient also makes a step",
+    "nondeterministic": "the last bits depend on a hidden state",
     "half_precision_sum": "one product is summed in half the digits",
 }
 
 
 class PlantedBackend(Backend):
-    """Makes models that all have the same bug, or none."""
+    """A backend whose models all have the same bug, or none."""
 
     def __init__(self, bug: str | None = None) -> None:
+        super().__init__(Description(f"planted-{bug}", language="Python", compiler="", flags="", clock="none"))
         self.bug = bug
-
-    @property
-    def description(self) -> Description:
-        return Description(name=f"planted-{self.bug}", language="Python", compiler="", flags="", clock="none")
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         del threads
@@ -61,7 +58,7 @@ def _logistic(Z: Array) -> Array:
 
 
 class PlantedModel(Model):
-    """One model with at most one bug."""
+    """A model with at most one bug of `BUGS`."""
 
     def __init__(self, network: Network, theta: Array, bug: str | None = None) -> None:
         super().__init__(network, theta)
@@ -70,7 +67,7 @@ class PlantedModel(Model):
         self._start, self._now = theta.copy(), theta.copy()
         self._real = theta.dtype.type
         self._calls = 0
-        self._walked: Order | None = None
+        self._used_order: Order | None = None
 
     def _f(self, name: str, Z: Array) -> Array:
         if name == "relu":
@@ -78,7 +75,7 @@ class PlantedModel(Model):
         functions: dict[str, Callable[[Array], Array]] = {"identity": np.copy, "tanh": np.tanh, "sigmoid": _logistic}
         return np.asarray(functions[name](Z))
 
-    def _slope(self, name: str, Z: Array, A: Array) -> Array:
+    def _derivative(self, name: str, Z: Array, A: Array) -> Array:
         if self.bug == "no_activation_mask":
             return np.ones_like(A)
         mask = Z >= 0 if self.bug == "relu_at_zero" else Z > 0
@@ -105,7 +102,7 @@ class PlantedModel(Model):
         if self.bug == "half_precision_sum":
             half = {"float32": np.float16, "float64": np.float32}[self.network.dtype]
             return (A.astype(half) @ W.astype(half)).astype(A.dtype)
-        with np.errstate(invalid="ignore"):  # BLAS may look at what lies beyond a short row, and flag it
+        with np.errstate(invalid="ignore"):  # BLAS may read beyond a short row, and set the flag
             return np.asarray(A @ W)
 
     def _loss(self, Z: Array, Y: Array, T: Array) -> float:
@@ -131,7 +128,7 @@ class PlantedModel(Model):
         if network.loss == "squared_error":
             delta = 2 * delta
         if not network.fused:
-            delta = delta * self._slope(str(network.output_activation), Z[-1], A[-1])
+            delta = delta * self._derivative(str(network.output_activation), Z[-1], A[-1])
         size = {"missing_batch_mean": 1, "short_batch_full_size": full}.get(str(self.bug), len(x))
         delta = delta / real(size)
         gradient = np.zeros_like(self._now)
@@ -152,7 +149,7 @@ class PlantedModel(Model):
                 W = W - real(rate) * dW
             if at > 0:
                 names = [f.name for f in network.hidden_activations]
-                delta = self._slope(names[at - 1], Z[at - 1], A[at]) * (delta @ W.T)
+                delta = self._derivative(names[at - 1], Z[at - 1], A[at]) * (delta @ W.T)
         self._calls += 1
         if self.bug == "nan":
             gradient[0] = np.nan
@@ -161,10 +158,10 @@ class PlantedModel(Model):
         return loss, gradient
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
-        if self.bug != "stale_order" or self._walked is None:
-            self._walked = order.copy()
+        if self.bug != "stale_order" or self._used_order is None:
+            self._used_order = order.copy()
         if self.bug == "sequential_order":
-            self._walked = np.arange(len(order)) % len(x)
+            self._used_order = np.arange(len(order)) % len(x)
         self._x, self._y = x.copy(), y.copy()
 
     def _rows(self, first: int, count: int) -> tuple[Array, Array]:
@@ -180,9 +177,9 @@ class PlantedModel(Model):
         return loss, gradient
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        assert self._walked is not None
+        assert self._used_order is not None
         for at in range(first, first + count, batch_size):
-            rows = self._walked[at : min(at + batch_size, first + count)]
+            rows = self._used_order[at : min(at + batch_size, first + count)]
             gradient = self._gradient(self._x[rows], self._y[rows], batch_size, learning_rate)[1]
             self._now = self._now - self._real(learning_rate) * gradient
         return 1e-3

@@ -1,4 +1,4 @@
-"""Claims about the oracle's activations: slopes, curvatures, kinks, limits and spellings."""
+"""Claims about the oracle's activations: first and second derivatives, kinks, limits and spellings."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,18 @@ _STEP = np.longdouble(2) ** -18
 
 
 @given(spelling=st.sampled_from(SPELLINGS), value=st.floats(-12, 12))
-def test_derivative_and_curvature_are_central_differences(spelling: str, value: float) -> None:
+def test_both_derivatives_are_central_differences(spelling: str, value: float) -> None:
     f = parse(spelling)
-    assume(all(abs(value - kink) > 1e-4 for kink in (*f.kinks, 0.0)))  # at 0 elu(1.0)'s curvature jumps
+    assume(all(abs(value - kink) > 1e-4 for kink in (*f.kinks, 0.0)))  # at 0 the second derivative of elu(1.0) jumps
     Z = np.array([value], np.longdouble)
-    slope = (f(Z + _STEP) - f(Z - _STEP)) / (2 * _STEP)
-    curvature = (f.derivative(Z + _STEP) - f.derivative(Z - _STEP)) / (2 * _STEP)
-    assert np.abs(f.derivative(Z) - slope)[0] < 1e-10
-    assert np.abs(f.curvature(Z) - curvature)[0] < 1e-10
+    derivative = (f(Z + _STEP) - f(Z - _STEP)) / (2 * _STEP)
+    second_derivative = (f.derivative(Z + _STEP) - f.derivative(Z - _STEP)) / (2 * _STEP)
+    assert np.abs(f.derivative(Z) - derivative)[0] < 1e-10
+    assert np.abs(f.second_derivative(Z) - second_derivative)[0] < 1e-10
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_kink_is_where_the_derivative_jumps_and_nowhere_else(spelling: str) -> None:
+def test_kinks_are_exactly_the_points_where_the_derivative_jumps(spelling: str) -> None:
     f = parse(spelling)
     grid = np.linspace(-3, 3, 60_001).astype(np.longdouble)
     jumps = grid[:-1][np.abs(np.diff(f.derivative(grid))) > 0.01]
@@ -33,7 +33,7 @@ def test_a_kink_is_where_the_derivative_jumps_and_nowhere_else(spelling: str) ->
 
 
 @pytest.mark.parametrize(
-    ("spelling", "at", "slope"),
+    ("spelling", "at", "derivative"),
     [
         ("relu", 0, 0),
         ("leaky_relu(0.2)", 0, 0.2),
@@ -44,24 +44,24 @@ def test_a_kink_is_where_the_derivative_jumps_and_nowhere_else(spelling: str) ->
         ("hard_sigmoid", -2, 0),
     ],
 )
-def test_the_slope_at_a_kink_is_the_one_the_design_names(spelling: str, at: float, slope: float) -> None:
-    assert parse(spelling).derivative(np.array([float(at)])) == [slope]
-    assert parse(spelling).derivative(np.array([-0.0 if at == 0 else float(at)])) == [slope]
+def test_the_derivative_at_a_kink_is_the_one_of_the_design(spelling: str, at: float, derivative: float) -> None:
+    assert parse(spelling).derivative(np.array([float(at)])) == [derivative]
+    assert parse(spelling).derivative(np.array([-0.0 if at == 0 else float(at)])) == [derivative]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_function_derivative_and_curvature_keep_shape_and_dtype(spelling: str, dtype: type[np.floating]) -> None:
+def test_value_and_derivatives_keep_shape_and_dtype(spelling: str, dtype: type[np.floating]) -> None:
     f, Z = parse(spelling), np.linspace(-3, 3, 14).astype(dtype).reshape(2, 7)
-    for values in (f(Z), f.derivative(Z), f.curvature(Z)):
+    for values in (f(Z), f.derivative(Z), f.second_derivative(Z)):
         assert values.shape == Z.shape
         assert values.dtype == dtype
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_inputs_of_1000_overflow_nowhere(spelling: str) -> None:
+def test_inputs_of_1000_do_not_overflow(spelling: str) -> None:
     f, Z = parse(spelling), np.array([-1000.0, 1000.0], np.float32)
-    assert np.isfinite([f(Z), f.derivative(Z), f.curvature(Z)]).all()
+    assert np.isfinite([f(Z), f.derivative(Z), f.second_derivative(Z)]).all()
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softplus", "elu"])
@@ -99,12 +99,12 @@ def test_an_unknown_activation_gets_the_nearest_match_and_the_list(spelling: str
 
 
 @pytest.mark.parametrize("spelling", ["tanh(1)", "leaky_relu()", "elu(x)", "elu(nan)", "elu(inf)"])
-def test_a_parameter_that_breaks_the_rule_is_refused_by_its_spelling(spelling: str) -> None:
+def test_a_parameter_that_breaks_the_rule_is_rejected_with_its_spelling(spelling: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse(spelling)
     assert repr(spelling) in str(caught.value)
     assert "parameter" in str(caught.value)
 
 
-def test_the_strategies_cover_every_row() -> None:
+def test_the_strategies_cover_every_activation() -> None:
     assert {parse(spelling).row for spelling in SPELLINGS} == set(TABLE.values())

@@ -1,6 +1,6 @@
-"""Claims about the contract: what a model refuses, in which words, and that a refusal leaves it as it was.
+"""Claims about the contract of a model: rejected arguments with their messages, copies, reset, closing.
 
-Each holds for a model in this process and for one at the other end of a worker. Values are test_parity's business.
+Each claim holds for a model in this process and for one in a worker process. test_parity checks the computed values.
 """
 
 import math
@@ -14,7 +14,7 @@ import pytest
 from planted.model import PlantedBackend
 
 import pyfnn
-from pyfnn import registry
+from pyfnn import backend, datasets, parity, process, registry
 from pyfnn.backend import Backend
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError, UnknownName, Unsupported
 from pyfnn.model import Model
@@ -42,7 +42,7 @@ def worker() -> Iterator[Worker]:
         yield worker
 
 
-@pytest.fixture(params=["in this process", "at the other end of a worker"])
+@pytest.fixture(params=["in this process", "in a worker process"])
 def make(request: pytest.FixtureRequest, worker: Worker) -> Make:
     def create(network: Network = NETWORK, theta: Array = THETA, threads: int = 1) -> Model:
         if request.param == "in this process":
@@ -94,7 +94,7 @@ def _with(array: Array, at: tuple[int, ...] | int, value: float) -> Array:
         (_replaced(2, lambda o: o.tolist()), "order is a list: wanted a NumPy array"),
     ],
 )
-def test_bad_data_is_refused_by_name_and_the_model_is_unchanged(model: Model, arrays: list[Any], words: str) -> None:
+def test_bad_data_are_rejected_by_name_and_the_model_is_unchanged(model: Model, arrays: list[Any], words: str) -> None:
     before = model.forward(0, ROWS)
     with pytest.raises(InvalidInput, match=words):
         model.load(*arrays)
@@ -112,13 +112,13 @@ def test_bad_data_is_refused_by_name_and_the_model_is_unchanged(model: Model, ar
         (THETA.tolist(), "theta is a list: wanted a NumPy array, 26 of float32"),
     ],
 )
-def test_a_bad_theta_is_refused_by_name(make: Make, theta: Any, words: str) -> None:
+def test_a_bad_theta_is_rejected_by_name(make: Make, theta: Any, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         make(NETWORK, theta)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", None])
-def test_threads_below_1_or_not_whole_are_refused(make: Make, threads: Any) -> None:
+def test_threads_below_1_or_not_whole_are_rejected(make: Make, threads: Any) -> None:
     with pytest.raises(InvalidInput, match=f"threads = {threads!r}: must be a whole number, at least 1"):
         make(NETWORK, THETA, threads)
 
@@ -141,7 +141,7 @@ def test_threads_below_1_or_not_whole_are_refused(make: Make, threads: Any) -> N
         ((0, 2, 1, "0.1"), "learning_rate = '0.1': must be finite and above 0"),
     ],
 )
-def test_bad_training_arguments_are_refused_and_theta_is_unchanged(model: Model, arguments: Any, words: str) -> None:
+def test_bad_training_arguments_are_rejected_and_theta_is_unchanged(model: Model, arguments: Any, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         model.train(*arguments)
     assert model.theta().tobytes() == THETA.tobytes()
@@ -149,12 +149,12 @@ def test_bad_training_arguments_are_refused_and_theta_is_unchanged(model: Model,
 
 @pytest.mark.parametrize("call", ["forward", "loss_and_gradient"])
 @pytest.mark.parametrize(("first", "count"), [(0, 10), (9, 1), (-1, 1), (0, 0), (0, -1), (0, 2.5), (True, 2)])
-def test_rows_out_of_range_are_refused(model: Model, call: str, first: Any, count: Any) -> None:
+def test_rows_out_of_range_are_rejected(model: Model, call: str, first: Any, count: Any) -> None:
     with pytest.raises(InvalidInput, match=r"count = .*: must"):
         getattr(model, call)(first, count)
 
 
-def test_bad_timing_arguments_are_refused(model: Model) -> None:
+def test_bad_timing_arguments_are_rejected(model: Model) -> None:
     with pytest.raises(InvalidInput, match="operation = 'forwards': must be one of forward, gradient"):
         model.time("forwards", 0, 1, 1)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="repeats = 0: must be a whole number, at least 1"):
@@ -164,12 +164,12 @@ def test_bad_timing_arguments_are_refused(model: Model) -> None:
 
 
 @pytest.mark.parametrize("call", [lambda m: m.forward(0, 1), lambda m: m.train(0, 1, 1, 0.1)])
-def test_a_model_without_data_says_so(make: Make, call: Callable[[Model], Any]) -> None:
+def test_a_call_on_a_model_without_data_is_an_error(make: Make, call: Callable[[Model], Any]) -> None:
     with make() as model, pytest.raises(PyfnnError, match="no data yet: call load first"):
         call(model)
 
 
-def test_a_model_without_data_knows_its_theta(make: Make) -> None:
+def test_a_model_without_data_has_its_theta(make: Make) -> None:
     with make() as model:
         assert model.theta().tobytes() == THETA.tobytes()
         model.reset()
@@ -188,14 +188,16 @@ def test_a_model_without_data_knows_its_theta(make: Make) -> None:
         lambda m: m.load(*_data()),
     ],
 )
-def test_a_closed_model_says_so_and_closes_again_in_peace(model: Model, call: Callable[[Model], Any]) -> None:
+def test_a_call_on_a_closed_model_is_an_error_and_closing_again_is_not(
+    model: Model, call: Callable[[Model], Any]
+) -> None:
     model.close()
     with pytest.raises(PyfnnError, match="this model is closed"):
         call(model)
     model.close()
 
 
-def test_theta_goes_in_and_out_as_a_copy(make: Make) -> None:
+def test_theta_is_copied_in_and_out(make: Make) -> None:
     given = THETA.copy()
     with make(NETWORK, given) as model:
         given[:] = 7
@@ -205,7 +207,7 @@ def test_theta_goes_in_and_out_as_a_copy(make: Make) -> None:
         assert model.theta().dtype == np.float32
 
 
-def test_data_goes_in_as_a_copy(make: Make) -> None:
+def test_data_are_copied_in(make: Make) -> None:
     x, y, order = _data()
     with make() as model:
         model.load(x, y, order)
@@ -222,7 +224,7 @@ def test_results_are_not_overwritten_by_the_next_call(model: Model) -> None:
     assert (outputs.tobytes(), gradient.tobytes()) == kept
 
 
-def test_reset_goes_back_to_the_theta_given(model: Model) -> None:
+def test_reset_restores_the_initial_theta(model: Model) -> None:
     model.train(0, ROWS, 2, 0.1)
     assert model.theta().tobytes() != THETA.tobytes()
     model.reset()
@@ -238,7 +240,7 @@ def test_new_data_replace_the_old(model: Model) -> None:
         model.train(0, 5, 1, 0.1)
 
 
-def test_training_that_leaves_the_finite_numbers_is_diverged_until_reset(make: Make) -> None:
+def test_training_that_leaves_the_finite_numbers_diverges_until_reset(make: Make) -> None:
     network = Network((3, 4, 2), "relu", "squared_error")
     with make(network, initialize(network, 1)) as model:
         model.load(*_data())
@@ -249,7 +251,7 @@ def test_training_that_leaves_the_finite_numbers_is_diverged_until_reset(make: M
         assert np.isfinite(model.forward(0, ROWS)).all()
 
 
-def test_what_a_backend_lacks_is_refused_by_name(make: Make) -> None:
+def test_a_function_that_a_backend_lacks_is_rejected_by_name(make: Make) -> None:
     hidden = Network((3, 4, 2), "softplus", "squared_error")
     with pytest.raises(Unsupported, match="numpy has no activation 'softplus'"):
         make(hidden, initialize(hidden, 1))
@@ -258,13 +260,13 @@ def test_what_a_backend_lacks_is_refused_by_name(make: Make) -> None:
         make(output, initialize(output, 1))
 
 
-def test_targets_that_do_not_suit_the_loss_are_refused(make: Make) -> None:
+def test_targets_that_do_not_suit_the_loss_are_rejected(make: Make) -> None:
     network = Network((3, 4, 2), "tanh", "softmax_cross_entropy")
     with make(network, initialize(network, 1)) as model, pytest.raises(InvalidInput, match=r"lie in \[0, 1\]"):
         model.load(*_data())
 
 
-def test_the_checksum_is_that_of_the_rotated_ranges(model: Model) -> None:
+def test_the_checksum_sums_the_results_of_the_rotated_ranges(model: Model) -> None:
     assert model.time("forward", 1, 4, 5) >= 0
     starts = [(1 + repeat * 4) % (ROWS - 4 + 1) for repeat in range(5)]
     outputs = [model.forward(at, 4) for at in starts]
@@ -274,14 +276,14 @@ def test_the_checksum_is_that_of_the_rotated_ranges(model: Model) -> None:
     assert model.checksum == pytest.approx(sum(R + float(dtheta[0]) for R, dtheta in gradients), rel=1e-6)
 
 
-def test_calls_that_read_leave_theta_alone(model: Model) -> None:
+def test_calls_that_read_do_not_change_theta(model: Model) -> None:
     model.forward(0, ROWS)
     model.loss_and_gradient(0, ROWS)
     model.time("gradient", 0, 2, 3)
     assert model.theta().tobytes() == THETA.tobytes()
 
 
-def test_leaving_the_context_closes(make: Make) -> None:
+def test_leaving_the_context_closes_the_model(make: Make) -> None:
     with make() as model:
         pass
     with pytest.raises(PyfnnError, match="closed"):
@@ -298,14 +300,14 @@ def test_an_unknown_backend_gets_the_nearest_match_and_the_list(name: str, neare
         pyfnn.load_backend(name)
 
 
-def test_a_backend_need_not_exist_for_its_contract_to_hold() -> None:
+def test_the_contract_holds_for_a_backend_that_no_manifest_names() -> None:
     backend: Backend = PlantedBackend()
     network = Network((3, 4, 2), "elu", "squared_error")
     with pytest.raises(Unsupported, match="planted-None has no activation 'elu'"):
         backend.create(network, initialize(network, 0))
 
 
-def test_importing_pyfnn_is_quick_and_loads_nothing() -> None:
+def test_importing_pyfnn_takes_less_than_300_ms_and_loads_no_dependency() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); import pyfnn; seconds = time.perf_counter() - start;"
         "print(seconds, [m for m in ('numpy', 'cffi', 'pyfnn._cpp', 'pydantic') if m in sys.modules])"
@@ -316,8 +318,12 @@ def test_importing_pyfnn_is_quick_and_loads_nothing() -> None:
     assert min(map(float, seconds)) < 0.3
 
 
-def test_every_public_name_can_be_had() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in pyfnn.__all__:
         assert getattr(pyfnn, name).__name__ == name
+    for name in ("activations", "datasets", "losses", "oracle", "parity", "training"):
+        assert getattr(pyfnn, name).__name__ == f"pyfnn.{name}"
+    for module in (backend, datasets, parity, process):
+        assert all(hasattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match="module 'pyfnn' has no attribute 'netwrok'"):
         _ = pyfnn.netwrok

@@ -1,4 +1,4 @@
-"""Claims about the datasets. Downloads come from a server in this process; the real wine files from PYFNN_DATA_DIR."""
+"""Claims about the datasets. A server in this process serves the downloads; PYFNN_DATA_DIR has the real wine files."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.server.asked += 1  # type: ignore[attr-defined]
+        self.server.requests += 1  # type: ignore[attr-defined]
         if self.path == "/absent.csv":
             self.send_error(404)
             return
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as served:
-        served.asked = 0  # type: ignore[attr-defined]
+        served.requests = 0  # type: ignore[attr-defined]
         thread = threading.Thread(target=served.serve_forever)
         thread.start()
         yield served
@@ -74,7 +74,7 @@ def real_wine() -> None:
 
 @pytest.mark.parametrize("name", OFFLINE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_dataset_is_split_contiguous_finite_and_of_the_dtype_asked(name: str, dtype: str) -> None:
+def test_a_dataset_is_split_contiguous_finite_and_of_the_requested_dtype(name: str, dtype: str) -> None:
     data = datasets.load(name, seed=1, dtype=dtype)
     for array in (data.x, data.y):
         assert array.dtype == dtype
@@ -107,7 +107,7 @@ def test_the_targets_of_a_classification_are_one_hot(name: str, classes: int) ->
     assert (data.y.sum(axis=0) > 0).all()
 
 
-def test_a_digit_looks_like_its_label() -> None:
+def test_digits_are_near_the_mean_of_their_label() -> None:
     data = datasets.load("digits")
     labels = data.y.argmax(axis=1)
     means = np.array([data.x[labels == digit].mean(axis=0) for digit in range(10)])
@@ -120,7 +120,7 @@ def test_a_split_is_70_15_15_rounded_down(rows: int, parts: tuple[int, ...]) -> 
     assert tuple(len(part) for part in split(rows, 0)) == parts
 
 
-def test_standardizing_is_fitted_on_the_training_rows_alone() -> None:
+def test_scaling_is_fitted_on_the_training_rows_alone() -> None:
     data = datasets.load("diabetes", dtype="float64")
     far = data.x.copy()
     far[data.test] += 1000
@@ -146,7 +146,7 @@ def test_a_column_whose_variance_underflows_stays_finite() -> None:
     assert np.isfinite(Standardizer.fit(x).apply(x)).all()
 
 
-def test_a_standardizer_applies_what_it_was_fitted_on_to_other_rows() -> None:
+def test_a_standardizer_scales_other_rows_with_the_fitted_mean_and_scale() -> None:
     fitted = Standardizer.fit(np.array([[1.0], [3.0]]))
     np.testing.assert_array_equal(fitted.apply(np.array([[2.0], [5.0]])), [[0.0], [3.0]])
 
@@ -162,20 +162,20 @@ def test_a_teacher_draws_the_same_values_in_both_dtypes(loss: str) -> None:
     np.testing.assert_array_equal(single.train, double.train)
 
 
-def test_a_teacher_depends_on_its_seed_and_on_nothing_else() -> None:
+def test_a_teachers_data_depend_on_the_seed_alone() -> None:
     network = Network((7, 9, 4), "tanh", "squared_error")
     once, again, other = (teacher(network, 50, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(once.y, again.y)
     assert (once.x != other.x).all()
 
 
-def test_a_teachers_noise_has_the_standard_deviation_asked() -> None:
+def test_a_teachers_noise_has_the_requested_standard_deviation() -> None:
     network = Network((7, 9, 4), "tanh", "squared_error", dtype="float64")
     difference = teacher(network, 5000, seed=3, noise=0.5).y - teacher(network, 5000, seed=3, noise=0.0).y
     assert difference.std() == pytest.approx(0.5, rel=0.05)
 
 
-def test_a_teachers_classes_are_targets_and_all_in_use() -> None:
+def test_a_teachers_classes_are_valid_targets_and_all_occur() -> None:
     soft = teacher(Network((20, 16, 4), "relu", "softmax_cross_entropy"), 500, seed=0)
     assert (soft.y.sum(axis=1) == 1).all()
     assert (soft.y.sum(axis=0) > 0).all()
@@ -185,12 +185,12 @@ def test_a_teachers_classes_are_targets_and_all_in_use() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, -1, 2.5])
-def test_a_teacher_refuses_a_bad_number_of_rows(rows: Any) -> None:
+def test_a_bad_number_of_rows_is_rejected(rows: Any) -> None:
     with pytest.raises(InvalidInput, match="rows = "):
         teacher(Network((7, 4), "tanh", "squared_error"), rows, seed=0)
 
 
-def test_an_unknown_dataset_or_dtype_is_named_with_the_nearest() -> None:
+def test_an_unknown_dataset_or_dtype_gets_the_nearest_match() -> None:
     with pytest.raises(UnknownName, match="unknown dataset 'wine-rod'; did you mean 'wine-red'"):
         datasets.load("wine-rod")
     with pytest.raises(UnknownName, match="unknown dtype 'float16'"):
@@ -203,7 +203,7 @@ def test_a_good_download_is_read_and_kept(nowhere: Path, server: ThreadingHTTPSe
     np.testing.assert_array_equal(table.y, [[5], [6], [7]])
     assert table.features == ("acidity",)
     wine.load(source(server, "good.csv"))
-    assert server.asked == 1  # type: ignore[attr-defined]
+    assert server.requests == 1  # type: ignore[attr-defined]
     assert [path.name for path in nowhere.iterdir()] == ["wine.csv"]
 
 
@@ -215,7 +215,7 @@ def test_a_bad_download_leaves_nothing_behind(nowhere: Path, server: ThreadingHT
     np.testing.assert_array_equal(wine.load(source(server, "good.csv")).y, [[5], [6], [7]])
 
 
-def test_a_server_that_is_not_there_is_an_error_that_says_so(nowhere: Path) -> None:
+def test_a_missing_server_is_an_error_with_the_url(nowhere: Path) -> None:
     with pytest.raises(DatasetError, match="the download from http://127"):
         wine.load(wine.Source("wine.csv", "http://127.0.0.1:9/wine.csv", "0" * 64))
     assert not [path for path in nowhere.rglob("*") if path.is_file()]
@@ -223,7 +223,7 @@ def test_a_server_that_is_not_there_is_an_error_that_says_so(nowhere: Path) -> N
 
 @pytest.mark.parametrize("content", [b"", CSV[:-1], CSV.replace(b"6", b"9"), b"\xff" + CSV])
 @pytest.mark.parametrize("place", ["cache", "PYFNN_DATA_DIR"])
-def test_a_file_that_is_not_the_one_pinned_is_refused_and_left_alone(
+def test_a_file_with_another_checksum_is_rejected_and_not_changed(
     nowhere: Path, server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: Any, content: bytes, place: str
 ) -> None:
     if place == "PYFNN_DATA_DIR":
@@ -233,19 +233,19 @@ def test_a_file_that_is_not_the_one_pinned_is_refused_and_left_alone(
     path.write_bytes(content)
     with pytest.raises(DatasetError) as caught:
         wine.load(source(server, "good.csv"))
-    for said in (str(path), "truncated or altered", "sha256", "delete it", "good.csv"):
-        assert said in str(caught.value)
+    for words in (str(path), "truncated or altered", "sha256", "delete it", "good.csv"):
+        assert words in str(caught.value)
     assert path.read_bytes() == content
-    assert server.asked == 0  # type: ignore[attr-defined]
+    assert server.requests == 0  # type: ignore[attr-defined]
 
 
-def test_a_file_that_cannot_be_read_is_named(nowhere: Path, server: ThreadingHTTPServer) -> None:
+def test_an_unreadable_file_is_an_error_with_its_name(nowhere: Path, server: ThreadingHTTPServer) -> None:
     (nowhere / "wine.csv").mkdir(parents=True)
     with pytest.raises(DatasetError, match=r"wine\.csv cannot be read: .*directory.*good\.csv"):
         wine.load(source(server, "good.csv"))
 
 
-def test_the_users_own_folder_comes_before_the_cache(
+def test_the_data_folder_comes_before_the_cache(
     nowhere: Path, server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere.mkdir()
@@ -255,7 +255,7 @@ def test_the_users_own_folder_comes_before_the_cache(
     assert len(wine.load(source(server, "good.csv")).x) == 3
 
 
-def test_a_users_own_folder_without_the_file_is_an_error_and_nothing_else_is_tried(
+def test_a_data_folder_without_the_file_is_an_error_and_neither_cache_nor_download_is_tried(
     nowhere: Path, server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere.mkdir()
@@ -263,14 +263,16 @@ def test_a_users_own_folder_without_the_file_is_an_error_and_nothing_else_is_tri
     monkeypatch.setenv("PYFNN_DATA_DIR", str(tmp_path / "mine"))
     with pytest.raises(DatasetError, match=r"PYFNN_DATA_DIR = '.*mine': there is no wine\.csv in it; .*good\.csv"):
         wine.load(source(server, "good.csv"))
-    assert server.asked == 0  # type: ignore[attr-defined]
+    assert server.requests == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "duplicates", "mean", "variance"),
     [("wine-red", 1599, 240, 5.636, 0.652), ("wine-white", 4898, 937, 5.878, 0.784)],
 )
-def test_the_wines_are_the_published_ones(name: str, rows: int, duplicates: int, mean: float, variance: float) -> None:
+def test_the_wines_have_the_published_size_mean_and_variance(
+    name: str, rows: int, duplicates: int, mean: float, variance: float
+) -> None:
     real_wine()
     data = datasets.load(name, dtype="float64")
     assert data.x.shape == (rows, 11)
@@ -282,7 +284,7 @@ def test_the_wines_are_the_published_ones(name: str, rows: int, duplicates: int,
 
 
 @pytest.mark.parametrize(("name", "error", "spread"), [("wine-red", 0.435, 0.040), ("wine-white", 0.579, 0.035)])
-def test_least_squares_on_the_wines_errs_as_much_as_is_known(name: str, error: float, spread: float) -> None:
+def test_least_squares_on_the_wines_has_the_known_error(name: str, error: float, spread: float) -> None:
     real_wine()
     errors = []
     for seed in range(20):

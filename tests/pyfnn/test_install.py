@@ -1,6 +1,7 @@
-"""How pyfnn installs: what a wheel holds, where an install can be run from, what is refused and in which words.
+"""Claims about installing pyfnn: contents of a wheel, working folders, rejected options and their messages.
 
-Two builds serve all claims, in fresh environments that borrow the running one's dependencies; the checkout stays clean.
+Two builds serve all claims, in fresh environments with the running environment's dependencies. The checkout does not
+change.
 """
 
 import json
@@ -27,7 +28,7 @@ ON_X86 = platform.machine() in ("x86_64", "AMD64")
 LEVEL = "x86-64-v3" if ON_X86 else "native"
 HIDES = "is installed, but this folder hides it"
 
-# What an installed pyfnn says of itself, as one line of JSON.
+# Prints the properties of an installed pyfnn as one line of JSON.
 PROBE = """
 import json, sys
 import numpy as np
@@ -59,9 +60,9 @@ print(json.dumps(answer))
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command that knows nothing of the running environment, on a machine without a CUDA compiler.
+    """Run a command without this process's Python and pyfnn settings, as on a machine without a CUDA compiler.
 
-    Its stdout and stderr come back as one text.
+    stdout and stderr of the result are one text.
     """
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYFNN", "SKBUILD", "CMAKE"))
@@ -82,7 +83,7 @@ def probe(python: Path, cwd: Path) -> dict[str, Any]:
 
 @cache
 def files_of_the_project() -> tuple[str, ...]:
-    """What is in the project, committed or not; nothing that git ignores."""
+    """Return the files of the project, committed or not, without those that git ignores."""
     require("git", shutil.which("git") is not None and (ROOT / ".git").exists(), "run the tests in a git checkout")
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.split("\0")
     return tuple(name for name in listed if name and (ROOT / name).is_file())
@@ -96,10 +97,10 @@ def copy_of_the_project(folder: Path) -> Path:
 
 
 def environment(folder: Path, *install: str | Path) -> Path:
-    """A fresh virtual environment with pyfnn alone installed into it; returns its Python.
+    """Make a fresh virtual environment, install pyfnn alone into it, and return its Python.
 
-    The folders named in a .pth file join sys.path, but their own .pth files are not read: the dependencies of the
-    running environment are there, an editable pyfnn of it is not.
+    A .pth file adds the running environment's folders to sys.path. Python does not read their .pth files, so the
+    dependencies are available, but an editable pyfnn is not.
     """
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
@@ -112,7 +113,7 @@ def environment(folder: Path, *install: str | Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel for other machines, without CUDA."""
+    """Build a wheel for other machines, without CUDA."""
     source = copy_of_the_project(tmp_path_factory.mktemp("source"))
     folder = tmp_path_factory.mktemp("wheel")
     options = ("-C", f"cmake.define.PYFNN_MARCH={LEVEL}", "-C", "cmake.define.PYFNN_CUDA=OFF")
@@ -128,19 +129,19 @@ def from_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with nothing compiled in it."""
+    """Copy the project, without compiled files."""
     return copy_of_the_project(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def editable(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An editable install of the copy, by the ordinary command."""
+    """Install the copy as editable, by the ordinary command."""
     return environment(tmp_path_factory.mktemp("editable"), "-e", checkout)
 
 
 @pytest.fixture
 def changed(checkout: Path) -> Iterator[Path]:
-    """A native source of the copy with one byte more than what was compiled."""
+    """Add one byte to a native source of the copy, after its compilation."""
     source = checkout / "native" / "cpp" / "mlp.hpp"
     text = source.read_bytes()
     source.write_bytes(text + b"\n")
@@ -148,27 +149,27 @@ def changed(checkout: Path) -> Iterator[Path]:
     source.write_bytes(text)
 
 
-def test_a_wheel_holds_the_packages_the_native_sources_and_what_was_compiled_and_nothing_else(wheel: Path) -> None:
-    wanted = {name for name in files_of_the_project() if name.startswith(("pyfnn/", "bench/"))}
+def test_a_wheel_contains_packages_native_sources_and_compiled_parts_and_nothing_else(wheel: Path) -> None:
+    expected = {name for name in files_of_the_project() if name.startswith(("pyfnn/", "bench/"))}
     native = (name for name in files_of_the_project() if name.startswith("native/"))
-    wanted |= {f"pyfnn/{name}" for name in native if not name.endswith("CMakeLists.txt")}
+    expected |= {f"pyfnn/{name}" for name in native if not name.endswith("CMakeLists.txt")}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if not re.match(r"pyfnn-[^/]+\.dist-info/", name)}
-    made = held - wanted
-    assert wanted <= held
+    made = held - expected
+    assert expected <= held
     assert {"pyfnn/py.typed", "pyfnn/backends/_cpp.pyi", "bench/suites/workloads.toml"} <= held
     assert {"pyfnn/_build_info.py", "pyfnn/libfnn_c.so"} <= made
     assert all(name.endswith(".so") for name in made - {"pyfnn/_build_info.py"})
 
 
-def test_a_wheel_works_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
-    said = probe(from_wheel, tmp_path)
-    losses = [answer["loss"] for answer in said["backends"].values()]
+def test_a_wheel_works_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
+    found = probe(from_wheel, tmp_path)
+    losses = [answer["loss"] for answer in found["backends"].values()]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
-    assert Path(said["home"]).is_relative_to(from_wheel.parent.parent)
-    assert all(answer["sources"] >= 1 for answer in said["backends"].values())
+    assert Path(found["home"]).is_relative_to(from_wheel.parent.parent)
+    assert all(answer["sources"] >= 1 for answer in found["backends"].values())
 
 
-def test_a_wheel_measures_from_anywhere(from_wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_measures_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
     arguments = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c", "--budget", "10")
     run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
     (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
@@ -176,11 +177,11 @@ def test_a_wheel_measures_from_anywhere(from_wheel: Path, tmp_path: Path) -> Non
     assert all(backend["source_lines"] > 50 for backend in case["backends"])
 
 
-def test_a_wheel_builds_the_program_of_another_language_and_leaves_its_own_folder_alone(
+def test_a_wheel_builds_a_program_of_another_language_outside_its_own_folder(
     from_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = {row.name: row for row in registry.rows().values() if row.build and shutil.which(str(row.probe).split()[0])}
-    require("a compiler of another language", bool(here), "install one: python -m bench.run --list tells how")
+    require("a compiler of another language", bool(here), "install one: python -m bench.run --list explains how")
     name = next(iter(here))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     home = Path(probe(from_wheel, tmp_path)["home"]).parent
@@ -193,7 +194,7 @@ def test_a_wheel_builds_the_program_of_another_language_and_leaves_its_own_folde
     assert sorted(home.rglob("*")) == before
 
 
-def test_the_command_pyfnn_bench_is_bench_run(from_wheel: Path, tmp_path: Path) -> None:
+def test_the_command_pyfnn_bench_equals_bench_run(from_wheel: Path, tmp_path: Path) -> None:
     by_name = run(from_wheel.parent / "pyfnn-bench", "--list", cwd=tmp_path).stdout
     assert by_name == run(from_wheel, "-m", "bench.run", "--list", cwd=tmp_path).stdout
     assert re.search(r"\bcpp\b.*\bavailable", by_name)
@@ -202,42 +203,40 @@ def test_the_command_pyfnn_bench_is_bench_run(from_wheel: Path, tmp_path: Path) 
         assert re.search(rf"^[^\w]*{re.escape(name)}\b.*\bavailable", by_name, flags=re.MULTILINE)
 
 
-def test_a_wheel_says_which_cpu_level_it_was_compiled_for(from_wheel: Path, tmp_path: Path) -> None:
-    said = probe(from_wheel, tmp_path)
-    assert said["build"]["LEVEL"] == LEVEL
-    assert said["build"]["CUDA"] == "off"
+def test_a_wheel_records_its_cpu_level(from_wheel: Path, tmp_path: Path) -> None:
+    found = probe(from_wheel, tmp_path)
+    assert found["build"]["LEVEL"] == LEVEL
+    assert found["build"]["CUDA"] == "off"
     for flags in (
-        said["build"]["C_FLAGS"],
-        said["build"]["CXX_FLAGS"],
-        said["backends"]["cpp"]["flags"],
-        said["backends"]["c"]["flags"],
+        found["build"]["C_FLAGS"],
+        found["build"]["CXX_FLAGS"],
+        found["backends"]["cpp"]["flags"],
+        found["backends"]["c"]["flags"],
     ):
         assert re.search(rf"-m(arch|cpu)={LEVEL}(\s|$)", flags)
 
 
-def test_every_source_that_a_native_part_includes_is_watched(from_wheel: Path, tmp_path: Path) -> None:
+def test_a_native_part_records_every_source_that_it_includes(from_wheel: Path, tmp_path: Path) -> None:
     build = probe(from_wheel, tmp_path)["build"]
     native = Path(build["file"]).parent / "native"
     assert {"_cpp", "fnn_c"} <= build["SOURCES"].keys()
-    for target, watched in build["SOURCES"].items():
-        for name in watched:
+    for target, recorded in build["SOURCES"].items():
+        for name in recorded:
             included = re.findall(r'^\s*#\s*include\s+"([^"]+)"', (native / name).read_text(), flags=re.MULTILINE)
-            missing = {os.path.normpath(Path(name).parent / file) for file in included} - watched.keys()
-            assert not missing, f"{target} includes {missing} and does not watch it"
+            missing = {os.path.normpath(Path(name).parent / file) for file in included} - recorded.keys()
+            assert not missing, f"{target} includes {missing} and does not record it"
 
 
-def test_an_editable_install_runs_from_its_checkout_and_leaves_nothing_there(editable: Path, checkout: Path) -> None:
-    said = probe(editable, checkout)
-    assert Path(said["home"]).is_relative_to(checkout)
-    assert not Path(said["build"]["file"]).is_relative_to(checkout)
-    assert all("loss" in answer for answer in said["backends"].values())
+def test_an_editable_install_runs_from_its_checkout_and_leaves_no_file_there(editable: Path, checkout: Path) -> None:
+    found = probe(editable, checkout)
+    assert Path(found["home"]).is_relative_to(checkout)
+    assert not Path(found["build"]["file"]).is_relative_to(checkout)
+    assert all("loss" in answer for answer in found["backends"].values())
     left = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file()}
     assert left == set(files_of_the_project())
 
 
-def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made(
-    editable: Path, checkout: Path
-) -> None:
+def test_a_build_is_by_default_release_for_this_machine_and_records_its_options(editable: Path, checkout: Path) -> None:
     build = probe(editable, checkout)["build"]
     assert (build["BUILD_TYPE"], build["LEVEL"]) == ("Release", "native")
     assert "-O3" in build["C_FLAGS"]
@@ -245,41 +244,41 @@ def test_a_build_is_release_for_this_machine_by_default_and_says_how_it_was_made
     macros = subprocess.run(
         ["cc", "-march=native", "-dM", "-E", "-x", "c", "-"], input="", capture_output=True, text=True
     )
-    for name in ("AVX512F", "AVX2", "FMA"):  # what "native" is here
+    for name in ("AVX512F", "AVX2", "FMA"):  # instruction sets of "native" on this machine
         assert (f"#define __{name}__ 1" in macros.stdout) == (name in build["C_FLAGS"])
     for field in ("C_COMPILER", "CXX_COMPILER"):
         assert re.fullmatch(r"\w+ \d[\d.]+", build[field])
     assert re.fullmatch(r"\d[\d.]+\w*", build["PYBIND11"])
 
 
-def test_without_a_cuda_compiler_the_build_goes_on_and_says_so(editable: Path, checkout: Path) -> None:
+def test_a_build_without_a_cuda_compiler_succeeds_and_records_it(editable: Path, checkout: Path) -> None:
     assert probe(editable, checkout)["build"]["CUDA"] == "no nvcc found"
 
 
-def test_a_stale_build_is_refused_naming_the_file_and_the_remedy(editable: Path, checkout: Path, changed: Path) -> None:
+def test_a_stale_build_is_rejected_with_the_file_and_the_remedy(editable: Path, checkout: Path, changed: Path) -> None:
     backends = probe(editable, checkout)["backends"]
     assert backends["cpp"]["reason"] == f"{changed} is not what _cpp was compiled from"
     assert "pip install -e ." in backends["cpp"]["remedy"]
     assert "loss" in backends["c"]
 
 
-def test_an_install_hidden_by_the_folder_says_so_and_numpy_still_runs(from_wheel: Path, checkout: Path) -> None:
-    said = probe(from_wheel, checkout)
-    assert Path(said["home"]).is_relative_to(checkout)
-    assert "loss" in said["backends"]["numpy"]
+def test_an_install_hidden_by_the_folder_is_reported_and_numpy_still_runs(from_wheel: Path, checkout: Path) -> None:
+    found = probe(from_wheel, checkout)
+    assert Path(found["home"]).is_relative_to(checkout)
+    assert "loss" in found["backends"]["numpy"]
     for name in ("cpp", "c"):
-        assert HIDES in said["backends"][name]["reason"]
-        assert said["backends"][name]["remedy"] == "run from another folder, or in the checkout: pip install -e ."
+        assert HIDES in found["backends"][name]["reason"]
+        assert found["backends"][name]["remedy"] == "run from another folder, or in the checkout: pip install -e ."
 
 
-def test_bench_run_in_a_folder_that_hides_the_install_says_what_to_do(
+def test_bench_run_in_a_folder_that_hides_the_install_prints_the_remedy(
     from_wheel: Path, checkout: Path, tmp_path: Path
 ) -> None:
     few = ("--workloads", "wine-shallow", "--backends", "numpy,cpp,c")
     arguments = (*few, "--budget", "60", "--precision", "1000", "--out", tmp_path)
-    said = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
-    assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", said, flags=re.MULTILINE)
-    assert "Traceback" not in said
+    output = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
+    assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", output, flags=re.MULTILINE)
+    assert "Traceback" not in output
     (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
     backends = {backend["name"]: backend for backend in case["backends"]}
     assert backends["numpy"]["status"] == "ok"
@@ -301,7 +300,7 @@ def test_bench_run_in_a_folder_that_hides_the_install_says_what_to_do(
         ("PYFNN_MARCH=pdp-11", "PYFNN_MARCH=pdp-11: the C compiler takes it neither as -march nor as -mcpu"),
     ],
 )
-def test_an_option_that_cannot_be_met_is_a_clear_error(
+def test_an_invalid_build_option_is_an_error_with_a_clear_message(
     definition: str, words: str, checkout: Path, tmp_path: Path
 ) -> None:
     command = (sys.executable, "-m", "pip", "wheel", checkout, "--no-deps", "-C", f"cmake.define.{definition}")

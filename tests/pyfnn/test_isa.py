@@ -1,4 +1,4 @@
-"""Claims about instruction-set levels: what this CPU runs is told, what it lacks is never chosen, a wish is obeyed."""
+"""Claims about instruction-set levels: those of this CPU are found, others are never chosen, PYFNN_ISA is obeyed."""
 
 import platform
 from pathlib import Path
@@ -35,29 +35,27 @@ def test_the_levels_are_those_of_the_cpu_lowest_first(levels: tuple[str, ...]) -
         assert ("v4" in levels) == ({"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags)
 
 
-def test_the_build_tells_the_flags_of_every_level(levels: tuple[str, ...]) -> None:
+def test_the_build_records_the_flags_of_every_level(levels: tuple[str, ...]) -> None:
     built = compiled.build_info().LEVELS
     assert set(levels) <= set(built)
     for level, flags in built.items():
         assert ("-march=armv8-a" if level == "aarch64" else f"-march=x86-64-{level}") in flags.split()
 
 
-def test_the_best_level_is_chosen_where_none_is_asked_for(
-    levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_highest_level_is_chosen_by_default(levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert isa.best() == isa.chosen() == levels[-1]
     monkeypatch.setenv(isa.VARIABLE, "")
     assert isa.chosen() == levels[-1]
 
 
-def test_every_level_can_be_asked_for(levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_level_can_be_selected(levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     for level in levels:
         monkeypatch.setenv(isa.VARIABLE, level)
         assert isa.chosen() == level
 
 
 @pytest.mark.parametrize("level", ["v1", "V3 ", "avx512", "native"])
-def test_an_unknown_level_is_refused_naming_those_there_are(
+def test_an_unknown_level_is_rejected_with_the_list_of_levels(
     levels: tuple[str, ...], level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(isa.VARIABLE, level)
@@ -75,7 +73,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], runs: tuple
 
 
 @pytest.mark.usefixtures("levels")
-def test_a_level_that_this_cpu_lacks_is_neither_chosen_nor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_that_this_cpu_lacks_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, ("v2", "v3", "v4"), ("v2", "v3"))
     assert isa.levels() == ("v2", "v3")
     assert isa.best() == "v3"
@@ -85,13 +83,13 @@ def test_a_level_that_this_cpu_lacks_is_neither_chosen_nor_to_be_had(monkeypatch
 
 
 @pytest.mark.usefixtures("levels")
-def test_a_cpu_that_runs_nothing_that_was_compiled_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_without_any_compiled_level_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, ("v2",), ())
     with pytest.raises(BackendUnavailable, match=r"runs no level \(none\) that was compiled \(v2\)"):
         isa.levels()
 
 
-def test_a_build_from_before_a_target_was_added_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_lacks_a_target_is_rejected_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}))
     with pytest.raises(BackendUnavailable, match="_cpu was not built") as caught:
         isa.levels()

@@ -1,4 +1,4 @@
-"""Claims about the network's description: what is refused and how, equality, layout, initialization."""
+"""Claims about the description of a network: rejected values, equality, layout of θ, initialization."""
 
 import math
 from collections.abc import Callable
@@ -39,15 +39,15 @@ def _network(**fields: Any) -> Network:
         ({"l2": "0.1"}, r"l2 = '0.1': must be a finite number, 0 or more"),
         ({"l2": True}, r"l2 = True: must be a finite number, 0 or more"),
         ({"activation": ("tanh", "relu")}, r"activation names 2 layers: the network has 1 hidden layers"),
-        ({"activation": 3}, r"activation = 3: must be a name, or a sequence of one a hidden layer"),
-        ({"activation": None}, r"activation = None: must be a name, or a sequence of one a hidden layer"),
+        ({"activation": 3}, r"activation = 3: must be a name, or a sequence with one name per hidden layer"),
+        ({"activation": None}, r"activation = None: must be a name, or a sequence with one name per hidden layer"),
         (
             {"loss": "softmax_cross_entropy", "output_activation": "tanh"},
             r"output_activation = 'tanh': softmax_cross_entropy fuses softmax",
         ),
     ],
 )
-def test_a_value_that_breaks_a_rule_is_named_with_its_field_and_the_rule(fields: dict[str, Any], words: str) -> None:
+def test_a_value_that_breaks_a_rule_is_rejected_with_its_field_and_the_rule(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         _network(**fields)
 
@@ -69,7 +69,7 @@ def test_an_unknown_name_gets_the_nearest_match_and_the_list(fields: dict[str, A
 
 @pytest.mark.parametrize("field", ["loss", "dtype", "output_activation"])
 @pytest.mark.parametrize("value", [3, ["tanh"], {"a": 1}])
-def test_a_name_that_is_no_string_is_an_unknown_name(field: str, value: object) -> None:
+def test_a_name_that_is_not_a_string_is_an_unknown_name(field: str, value: object) -> None:
     with pytest.raises(UnknownName, match="unknown"):
         _network(**{field: value})
 
@@ -116,24 +116,24 @@ def test_the_layout_is_row_major_weights_then_biases() -> None:
     assert network.tensor_names() == ["W_1", "b_1", "W_2", "b_2"]
 
 
-def test_layers_of_a_vector_of_another_length_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"theta has shape \(12,\): this network wants \(13,\)"):
+def test_a_vector_of_another_length_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match=r"theta has shape \(12,\): this network needs \(13,\)"):
         _network().layers(np.zeros(12))
 
 
-def test_wine_deep_is_counted_by_hand() -> None:
+def test_parameters_and_operations_of_wine_deep_agree_with_a_count_by_hand() -> None:
     products = [11 * 50, 50 * 30, 30 * 20, 20 * 10, 10 * 5, 5 * 1]  # 550 + 1500 + 600 + 200 + 50 + 5 = 2905
     assert WINE_DEEP.n_parameters == 2905 + (50 + 30 + 20 + 10 + 5 + 1) == 3021
-    # forward and dW once each for every layer, the delta for all but the first: 2 (2·2905 + 2355)
+    # forward and dW: one product per layer; delta: one for each layer but the first: 2 (2·2905 + 2355)
     assert WINE_DEEP.flops_per_row == 2 * (2 * sum(products) + sum(products[1:])) == 16330
 
 
-def test_copies_do_not_share_what_was_cached() -> None:
+def test_a_changed_copy_does_not_share_cached_properties() -> None:
     assert WINE_DEEP.n_parameters != replace(WINE_DEEP, sizes=(2, 3, 1), activation="tanh").n_parameters
 
 
 @given(network=networks(), seed=SEEDS)
-def test_initialization_is_its_seed(network: Network, seed: int) -> None:
+def test_initialization_depends_on_the_seed_alone(network: Network, seed: int) -> None:
     theta = initialize(network, seed)
     assert theta.shape == (network.n_parameters,)
     assert theta.dtype == network.dtype
@@ -145,7 +145,7 @@ def test_initialization_is_its_seed(network: Network, seed: int) -> None:
 @pytest.mark.parametrize(
     ("activation", "variance"), [("relu", 2 / 300), ("leaky_relu", 2 / 300), ("tanh", 2 / 700), ("sigmoid", 2 / 700)]
 )
-def test_weights_are_he_or_glorot(activation: str, variance: float) -> None:
+def test_weights_start_as_he_or_glorot_propose(activation: str, variance: float) -> None:
     W = (
         Network((300, 400, 1), activation, "squared_error")
         .layers(initialize(Network((300, 400, 1), activation, "squared_error"), 1))[0]
@@ -157,7 +157,7 @@ def test_weights_are_he_or_glorot(activation: str, variance: float) -> None:
         assert np.abs(W).max() <= math.sqrt(6 / 700)
 
 
-def test_uniform01_is_uniform_in_weights_and_biases() -> None:
+def test_uniform01_draws_weights_and_biases_from_0_to_1() -> None:
     network = Network((300, 400, 1), "tanh", "squared_error")
     theta = initialize(network, 1, "uniform01")
     assert 0 <= theta.min() < 0.001
@@ -173,6 +173,6 @@ def test_an_unknown_scheme_gets_the_list() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, None, "1"])
-def test_a_seed_that_is_no_whole_number_is_refused(seed: Any) -> None:
+def test_a_seed_that_is_negative_or_not_whole_is_rejected(seed: Any) -> None:
     with pytest.raises(InvalidInput, match=r"seed = .*: must be a whole number, 0 or more"):
         initialize(WINE_DEEP, seed)

@@ -1,4 +1,4 @@
-"""Claims about the oracle: its gradient is the derivative of its loss, and its training is its steps, repeated."""
+"""Claims about the oracle: its gradient is the derivative of its loss, and training repeats its step."""
 
 import importlib.util
 from typing import Any
@@ -11,18 +11,17 @@ from support.requirements import require
 from support.strategies import SEEDS, Case, cases, targets
 
 from pyfnn import losses, oracle
-from pyfnn.activations import TABLE, Array, parse
+from pyfnn.activations import TABLE, Array
 from pyfnn.network import Network, initialize
 
-H = np.longdouble(2) ** -20  # of the central differences: truncation about 1e-12, rounding about 1e-13
+H = np.longdouble(2) ** -20  # step of the central differences: truncation about 1e-12, rounding about 1e-13
 
 
 def _clear_of_kinks(case: Case) -> bool:
     network = case.network
-    f = list(network.hidden_activations)
-    f += [] if network.fused else [parse(str(network.output_activation))]
     Z = oracle.forward(network, case.theta, case.x).Z
-    return all(np.abs(Z_l - kink).min() > 1e-4 for f_l, Z_l in zip(f, Z, strict=False) for kink in f_l.kinks)
+    pairs = zip(network.elementwise_activations, Z, strict=False)
+    return all(np.abs(Z_l - kink).min() > 1e-4 for f_l, Z_l in pairs for kink in f_l.kinks)
 
 
 @given(case=cases())
@@ -42,7 +41,7 @@ def test_the_gradient_is_the_central_difference_of_the_loss(case: Case) -> None:
 
 @pytest.mark.parametrize("loss", sorted(losses.TABLE))
 @pytest.mark.parametrize("name", sorted(TABLE))
-def test_every_activation_is_differentiated_under_every_loss(name: str, loss: str) -> None:
+def test_the_gradient_is_right_for_every_activation_under_every_loss(name: str, loss: str) -> None:
     rng = np.random.default_rng(3)
     output = None if losses.TABLE[loss].fuses else name
     network = Network((3, 4, 3, 2), name, loss, l2=0.1, output_activation=output, dtype="float64")
@@ -70,7 +69,7 @@ def test_everything_is_computed_in_the_dtype_of_theta(case: Case, dtype: type[np
 
 @given(case=cases())
 @settings(deadline=None, max_examples=40)
-def test_arguments_are_left_as_they_were(case: Case) -> None:
+def test_arguments_are_not_changed(case: Case) -> None:
     before = [array.tobytes() for array in (case.theta, case.x, case.y)]
     oracle.loss_and_gradient(case.network, case.theta, case.x, case.y)
     oracle.train(case.network, case.theta, case.x, case.y, np.zeros(3, np.int64), 2, 0.01)
@@ -79,7 +78,7 @@ def test_arguments_are_left_as_they_were(case: Case) -> None:
 
 @given(seed=SEEDS, batch_size=st.integers(1, 12), steps_of_order=st.integers(1, 11))
 @settings(deadline=None, max_examples=40)
-def test_training_is_steps_repeated_with_a_short_last_batch(seed: int, batch_size: int, steps_of_order: int) -> None:
+def test_training_repeats_the_step_and_ends_with_a_short_batch(seed: int, batch_size: int, steps_of_order: int) -> None:
     rng = np.random.default_rng(seed)
     network = Network((3, 4, 2), "tanh", "half_squared_error", l2=0.1, dtype="float64")
     theta, x, y = initialize(network, seed), rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
@@ -104,7 +103,7 @@ def test_logits_of_1000_have_finite_losses_and_exact_gradients(loss: str, dtype:
     assert gradient.tolist() == [0.5, -0.5, -0.5, 0.5, 0.5, -0.5]
 
 
-def test_the_risk_is_the_mean_loss_and_half_lambda_times_the_squared_weights() -> None:
+def test_the_regularized_loss_adds_half_lambda_times_the_squared_weights_to_the_mean_loss() -> None:
     network = Network((1, 1), (), "squared_error", l2=0.5)
     loss, gradient = oracle.loss_and_gradient(network, np.array([3.0, 1.0]), np.ones((2, 1)), np.array([[4.0], [2.0]]))
     assert loss == (0 + 4) / 2 + 0.25 * 9
@@ -112,7 +111,7 @@ def test_the_risk_is_the_mean_loss_and_half_lambda_times_the_squared_weights() -
 
 
 def _risk(network: Network, anp: Any, theta: Array, x: Array, y: Array) -> Any:
-    """R, written for an autodiff framework: nothing of pyfnn's own mathematics."""
+    """Compute R for an automatic-differentiation framework, without pyfnn's own mathematics."""
     f = {
         "identity": lambda Z: Z,
         "sigmoid": lambda Z: 1 / (1 + anp.exp(-Z)),
@@ -144,7 +143,7 @@ def _risk(network: Network, anp: Any, theta: Array, x: Array, y: Array) -> Any:
 
 @given(case=cases(activations=tuple(TABLE)))
 @settings(deadline=None, max_examples=60)
-def test_autograd_finds_the_same_loss_and_gradient(case: Case) -> None:
+def test_autograd_computes_the_same_loss_and_gradient(case: Case) -> None:
     require("autograd", importlib.util.find_spec("autograd") is not None, "pip install autograd")
     import autograd
     import autograd.numpy as anp
@@ -154,7 +153,7 @@ def test_autograd_finds_the_same_loss_and_gradient(case: Case) -> None:
     y = case.y.astype(np.float64)
     if network.loss == "softmax_cross_entropy":
         y /= y.sum(axis=1, keepdims=True)
-    wanted = autograd.grad(lambda theta: _risk(network, anp, theta, case.x, y))(case.theta)
+    expected = autograd.grad(lambda theta: _risk(network, anp, theta, case.x, y))(case.theta)
     loss, gradient = oracle.loss_and_gradient(network, case.theta, case.x, y)
     assert loss == pytest.approx(_risk(network, np, case.theta, case.x, y), rel=1e-10)
-    assert gradient == pytest.approx(wanted, rel=1e-8, abs=1e-10)
+    assert gradient == pytest.approx(expected, rel=1e-8, abs=1e-10)

@@ -1,4 +1,4 @@
-"""Claims about `fit`, made with the NumPy backend. That backends compute the right thing is tested elsewhere."""
+"""Claims about `fit`, with the NumPy backend. The parity tests check what backends compute."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +34,7 @@ def quick(**changes: Any) -> dict[str, Any]:
     return {"epochs": 4, "batch_size": 32, "learning_rate": 0.1, "seed": 5, **changes}
 
 
-def test_moons_are_learnt(model: Model, moons: tuple[Rows, Rows]) -> None:
+def test_fit_learns_the_moons(model: Model, moons: tuple[Rows, Rows]) -> None:
     (x, y), validation = moons
     history = fit(model, x, y, **quick(epochs=150, learning_rate=0.3, batch_size=16), validation=validation)
     assert history.stopped == "epochs"
@@ -46,7 +46,7 @@ def test_moons_are_learnt(model: Model, moons: tuple[Rows, Rows]) -> None:
     assert history.losses[-1] < 0.2 * history.losses[0]
 
 
-def test_losses_are_those_of_a_plain_loop_over_the_same_orders(model: Model, moons: tuple[Rows, Rows]) -> None:
+def test_losses_equal_those_of_a_plain_loop_over_the_same_orders(model: Model, moons: tuple[Rows, Rows]) -> None:
     (x, y), validation = moons
     history = fit(model, x, y, **quick(), validation=validation)
     rng = np.random.Generator(np.random.PCG64(5))
@@ -60,7 +60,7 @@ def test_losses_are_those_of_a_plain_loop_over_the_same_orders(model: Model, moo
         assert other.loss_and_gradient(0, len(validation[0]))[0] == history.validation_losses[-1]
 
 
-def test_every_epoch_walks_every_row_once_in_a_new_order(
+def test_every_epoch_uses_every_row_once_in_a_new_order(
     model: Model, moons: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (x, y), validation = moons
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(model: Mo
 def test_early_stopping_stops_patience_epochs_after_the_best_and_keeps_its_theta(model: Model) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((24, 2))
-    noise = np.eye(2)[rng.integers(0, 2, 48)]  # nothing to learn: what helps the training rows hurts the others
+    noise = np.eye(2)[rng.integers(0, 2, 48)]  # nothing to learn: a lower training loss means a higher validation loss
     validation = rng.standard_normal((24, 2)), noise[24:]
     settings = quick(batch_size=4, learning_rate=0.5)
     history = fit(model, x, noise[:24], **{**settings, "epochs": 500}, validation=validation, patience=7)
@@ -104,7 +104,7 @@ def test_early_stopping_stops_patience_epochs_after_the_best_and_keeps_its_theta
         assert best.loss_and_gradient(0, 24)[0] == history.validation_losses[history.best_epoch]
 
 
-def test_a_fit_starts_from_the_first_theta_whatever_came_before(model: Model, moons: tuple[Rows, Rows]) -> None:
+def test_a_fit_starts_from_the_initial_theta_after_any_earlier_training(model: Model, moons: tuple[Rows, Rows]) -> None:
     (x, y), _ = moons
     fresh = fit(model, x, y, **quick())
     model.train(0, len(x), 1, 0.1)
@@ -112,7 +112,7 @@ def test_a_fit_starts_from_the_first_theta_whatever_came_before(model: Model, mo
 
 
 def first_diverging_step(model: Model, x: Array, y: Array, rate: float) -> int:
-    """By single steps of 8 rows, over the orders of seed 7."""
+    """Find the step with single steps of 8 rows, over the orders of seed 7."""
     order = np.random.Generator(np.random.PCG64(7))
     model.reset()
     step = 0
@@ -128,9 +128,14 @@ def first_diverging_step(model: Model, x: Array, y: Array, rate: float) -> int:
 
 @pytest.mark.parametrize(
     ("sizes", "rate"),
-    [((3, 5, 2), 1e6), ((3, 5, 2), 0.9), ((3, 5, 2), 0.6), ((3, 2), 2.0)],  # within an epoch; one layer takes several
+    [
+        ((3, 5, 2), 1e6),
+        ((3, 5, 2), 0.9),
+        ((3, 5, 2), 0.6),
+        ((3, 2), 2.0),
+    ],  # all within one epoch, except the single layer, which takes several
 )
-def test_divergence_names_the_step_that_a_step_by_step_run_finds(sizes: tuple[int, ...], rate: float) -> None:
+def test_divergence_reports_the_step_that_a_step_by_step_run_finds(sizes: tuple[int, ...], rate: float) -> None:
     network = Network(sizes, "relu", "squared_error")
     rng = np.random.default_rng(2)
     x, y = (rng.standard_normal((50, width)).astype(np.float32) for width in (3, 2))
@@ -157,7 +162,7 @@ def test_divergence_names_the_step_that_a_step_by_step_run_finds(sizes: tuple[in
         ({"batch_size": 0}, "batch_size = 0"),
     ],
 )
-def test_bad_settings_are_refused_by_name(
+def test_bad_settings_are_rejected_by_name(
     model: Model, moons: tuple[Rows, Rows], change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):

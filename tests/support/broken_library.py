@@ -22,6 +22,7 @@ def library(folder: Path, line: str) -> str:
     assert text.count(LINE) == 1, "the bias gradient is no longer written like this: break it anew"
     kernel.write_text(text.replace(LINE, line), encoding="utf-8")
     built = folder / "libmine.so"
-    command = [str(compiler), "-std=c11", "-O1", "-shared", "-fPIC", str(sources / "mlp.c"), "-o", str(built), "-lm"]
+    files = [str(sources / name) for name in ("fnn.c", "mlp.c")]
+    command = [str(compiler), "-std=c11", "-O1", "-shared", "-fPIC", *files, "-o", str(built), "-lm"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return f"host = \"pyfnn.backends.c:Library\"\nlibrary = '{built}'"

@@ -1,4 +1,4 @@
-"""A worker in a few lines that does one wrong thing."""
+"""A small worker program that does one wrong thing, and a model in such a worker."""
 
 import sys
 
@@ -13,7 +13,7 @@ from pyfnn.process.worker import Worker
 HELLO = protocol.format_reply("ok", protocol.describe(PlantedBackend().description)).rstrip("\n")
 NETWORK = Network((3, 4, 2), "tanh", "squared_error")
 
-# A program that says hello, and then does to each command what the test wants.
+# A program that answers hello, and executes `deed` at every other command.
 ROGUE = """
 import os, signal, sys, time
 reply = lambda text: os.write(1, (text + "\\n").encode())
@@ -28,11 +28,13 @@ for line in sys.stdin:
 
 
 def rogue(deed: str, timeout: float = 20.0) -> Worker:
+    """Start a worker that executes these Python statements at every command but `hello` and `quit`."""
     script = ROGUE.format(hello=HELLO, deed=deed.replace("\n", "\n        "))
     return Worker([sys.executable, "-I", "-S", "-c", script], timeout=timeout)
 
 
 def loaded(worker: Worker, seed: int = 0) -> ProcessModel:
+    """Make a model of `NETWORK` in the worker, with five rows of ones."""
     model = ProcessModel(worker, NETWORK, initialize(NETWORK, seed))
     model.load(np.ones((5, 3), "f4"), np.ones((5, 2), "f4"), np.arange(5))
     return model

@@ -1,4 +1,4 @@
-"""Hypothesis strategies that several test modules draw from: networks, their parameters, their data. No claims."""
+"""Hypothesis strategies for several test modules: networks, their parameters, their data. No claims."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ class Case:
 
 
 def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
-    """Targets (rows, m_L) that suit the network's loss."""
+    """Draw targets (rows, m_L) that suit the network's loss."""
     shape = (rows, network.sizes[-1])
     if network.loss == "softmax_cross_entropy":
         return np.asarray(rng.dirichlet(np.ones(shape[1]), rows)).astype(network.dtype)
@@ -35,7 +35,7 @@ def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
 
 @st.composite
 def networks(draw: st.DrawFn, activations: tuple[str, ...] = SPELLINGS, max_width: int = 6) -> Network:
-    """Networks of one to four layers, an activation drawn for each."""
+    """Draw networks of one to four layers, with an activation for each."""
     sizes = draw(st.lists(st.integers(1, max_width), min_size=2, max_size=5))
     loss = draw(st.sampled_from(sorted(losses.TABLE)))
     return Network(
@@ -50,7 +50,7 @@ def networks(draw: st.DrawFn, activations: tuple[str, ...] = SPELLINGS, max_widt
 
 @st.composite
 def cases(draw: st.DrawFn, /, **options: Any) -> Case:
-    """A network, parameters with biases that are not 0, and one to five rows."""
+    """Draw a network, parameters with biases other than 0, and one to five rows."""
     network = draw(networks(**options))
     seed, rows = draw(SEEDS), draw(st.integers(1, 5))
     rng = np.random.default_rng(seed)

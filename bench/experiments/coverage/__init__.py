@@ -1,1 +1,1 @@
-"""Do 95 % intervals hold the truth 95 % of the time? A simulation on made-up machines."""
+"""The coverage of 95 % intervals: the share that contains the true ratio, on simulated machines."""

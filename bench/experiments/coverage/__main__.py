@@ -1,11 +1,11 @@
-"""Do 95 % intervals hold the truth 95 % of the time? python -m bench.experiments.coverage times a made-up machine whose
-true ratios are known, by `bench.intervals` and its stopping rule, and one backend after the other as is usual.
+"""The coverage of 95 % intervals on simulated machines with known ratios: python -m bench.experiments.coverage.
 
-Prints the tables of docs/method.md and draws its figure. Nothing here is measured.
+Compares `bench.statistics`, with its stopping rule, with the usual timing of one backend after the other. Prints the
+tables of docs/statistics.md and draws its figure. No real machine is measured.
 
-The truth is the ratio of two backends' step times, each the geometric mean over all the launches and rounds that this
-machine could ever give: so the backends' own factors, and what a burst of others' load costs the one more than the
-other. Noise and the luck of a launch have a mean of 0 on the log scale, drift cancels since turns are shuffled.
+The truth is the ratio of two backends' step times, each the geometric mean over all launches and rounds that the
+machine could produce. It consists of the backends' own factors and of the difference in what load bursts cost them.
+Noise and launch effects have a mean of 0 on the log scale; drift cancels because turns are shuffled.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 
 from bench.experiments.command import run_command
-from bench.experiments.coverage.machines import ALL, LIMITS, MACHINES, MOST, ROUNDS, Machine
+from bench.experiments.coverage.machines import ALL, LIMITS, MACHINES, MOST_LAUNCHES, ROUNDS, Machine
 from bench.experiments.coverage.tally import (
     AIMED,
     BY_BUDGET,
@@ -29,7 +29,7 @@ from bench.experiments.coverage.tally import (
     COUNTS,
     Coverage,
     Findings,
-    Plan,
+    Schedule,
     examine,
     judge,
 )
@@ -39,21 +39,21 @@ from pyfnn.errors import PyfnnError
 
 
 def paired_table(found: Mapping[str, Findings], title: str = "Paired, as reported") -> Table:
-    """What is reported."""
+    """Return the table of the reported intervals."""
     lines = []
     for name, own in found.items():
-        shares = {plan: tally.coverage() for plan, tally in own.tallies.items()}
-        chosen = tuple(f"{shares[plan]} ({shares[plan].launches:.0f})" for plan in BY_PRECISION)
+        shares = {schedule: tally.coverage() for schedule, tally in own.tallies.items()}
+        chosen = tuple(f"{shares[schedule]} ({shares[schedule].launches:.0f})" for schedule in BY_PRECISION)
         every = [bound for share in shares.values() for bound in (share.least, share.most)]
         spanned = f"{100 * min(every):.1f} to {100 * max(every):.1f}"
-        lines.append((name, *(str(shares[plan]) for plan in BY_BUDGET), *chosen, spanned))
+        lines.append((name, *(str(shares[schedule]) for schedule in BY_BUDGET), *chosen, spanned))
     budgets = (f"{count} launches" for count in COUNTS)
     precisions = (f"precision of about {count} (made)" for count in AIMED)
     return Table(title, ("machine", *budgets, *precisions, "any pair"), (("", tuple(lines)),))
 
 
 def naive_table(found: Mapping[str, Findings]) -> Table:
-    """What is usual."""
+    """Return the table of the intervals from timing one backend after the other."""
     lines = tuple(
         (name, *(f"{100 * share.share:.0f}" for share in (*own.one_process, *own.fresh))) for name, own in found.items()
     )
@@ -63,53 +63,55 @@ def naive_table(found: Mapping[str, Findings]) -> Table:
 
 
 def compared_table(found: Mapping[str, Findings]) -> Table:
-    """The intervals that there were to choose from."""
+    """Return the table that compares Stein's, Student's and the reported intervals."""
     lines = []
     for name, own in found.items():
-        plans = [own.tallies[plan] for plan in (BY_BUDGET[-1], BY_PRECISION[-1])]
-        shares = [tally.coverage(of) for tally in plans for of in ("by_stein", "bare", "held")]
+        schedules = [own.tallies[schedule] for schedule in (BY_BUDGET[-1], BY_PRECISION[-1])]
+        shares = [tally.coverage(of) for tally in schedules for of in ("by_stein", "bare", "held")]
         lines.append((name, *(f"{100 * share.share:.1f} ({100 * share.least:.1f})" for share in shares)))
     columns = (f"{how}: {of}" for how in ("20 launches", "precision") for of in ("Stein's", "Student's", "reported"))
-    return Table("Intervals to choose from", ("machine", *columns), (("", tuple(lines)),))
+    return Table("Kinds of interval", ("machine", *columns), (("", tuple(lines)),))
 
 
-DEFAULT = 0.02  # --precision of bench.run, if not given
+DEFAULT = 0.02  # the default of bench.run's --precision
 POWER = {"quiet": Machine(), "quieter": Machine(luck=0.004, noise=0.003), "all of these": ALL}
 
 
 def power(machines: int, seed: int = 0) -> Table:
-    """What is said of a backend as fast as the reference, and of one that is 3 % slower."""
+    """Return the table of verdicts on a backend as fast as the reference and on one that is 3 % slower."""
     lines = []
     for name, machine in POWER.items():
         for precision in (DEFAULT, DEFAULT / 2):
-            (tally,) = judge(machine, {"": Plan(MOST, precision)}, machines, seed).values()
+            (tally,) = judge(machine, {"": Schedule(MOST_LAUNCHES, precision)}, machines, seed).values()
             low = [floor < 0.01 for floor in tally.floors]
             twin, twin_bare, slowed, slowed_bare = (
                 [verdict != "no difference shown" for verdict in tally.verdicts[name]]
                 for name in ("twin", "twin, no floor", "slowed", "slowed, no floor")
             )
-            there = ([said for said, under in zip(found, low, strict=True) if under] for found in (slowed, slowed_bare))
+            at_low_floor = (
+                [v for v, under in zip(found, low, strict=True) if under] for found in (slowed, slowed_bare)
+            )
             about = (name, f"{100 * precision:g} %", f"{fmean(tally.launches):.0f}")
-            lines.append((*about, *(_share(found) for found in (twin_bare, twin, slowed, *there))))
+            lines.append((*about, *(_share(found) for found in (twin_bare, twin, slowed, *at_low_floor))))
     columns = (
         "machine",
         "precision",
         "launches",
-        "twin called different by its interval alone",
-        "and by the floor",
+        "equal called different, by interval alone",
+        "by interval and floor",
         "3 % slower found",
-        "where the floor is under 1 %",
-        "there by its interval alone",
+        "found if floor under 1 %",
+        "the same, by interval alone",
     )
     return Table("Verdicts", columns, (("", tuple(lines)),))
 
 
 def _share(values: Sequence[bool]) -> str:
-    return f"{100 * fmean(values):.1f} % of {len(values)}" if values else "never so low"
+    return f"{100 * fmean(values):.1f} % of {len(values)}" if values else "no such floor"
 
 
 def draw(found: Mapping[str, Findings]) -> Figure:
-    """Coverage of the intervals reported, beside that of timing one backend after the other; a row a machine."""
+    """Draw the coverage of the reported intervals and of timing one backend after the other, a row a machine."""
     names = list(found)
     height, left, gap, right = 0.36 * len(names) + 8 * LINE, 1.7, 0.35, 0.12
     figure = Figure(figsize=(WIDE, height))
@@ -120,7 +122,7 @@ def draw(found: Mapping[str, Findings]) -> Figure:
     ]
     for at, name in enumerate(names):
         own = found[name]
-        shares = [own.tallies[plan].coverage() for plan in (*BY_BUDGET, *BY_PRECISION)]
+        shares = [own.tallies[schedule].coverage() for schedule in (*BY_BUDGET, *BY_PRECISION)]
         for axes in panels:
             axes.axhline(at, color=FAINT, linewidth=0.5, zorder=0.5)
         _marks(panels[0], at - 0.26, shares[:3], "o", BLUE)
@@ -130,7 +132,7 @@ def draw(found: Mapping[str, Findings]) -> Figure:
     for axes, limits in zip(panels, ((90, 100), (0, 100)), strict=True):
         axes.axvspan(93, 97, color=SHADE, linewidth=0, zorder=0)
         axes.axvline(95, color=BLACK, linewidth=0.4, zorder=1)
-        axes.set(xlim=limits, ylim=(len(names) - 0.5, -0.5), xlabel="Intervals that hold the truth (%)")
+        axes.set(xlim=limits, ylim=(len(names) - 0.5, -0.5), xlabel="Intervals that contain the truth (%)")
         axes.set_yticks(range(len(names)), names if axes is panels[0] else [])
         axes.tick_params(axis="y", length=0)
     panels[0].set_title("paired in shuffled rounds, as reported", fontsize="medium", pad=3)
@@ -146,13 +148,13 @@ def draw(found: Mapping[str, Findings]) -> Figure:
     ]
     figure.legend(handles=handles, loc="upper left", ncols=4, **LEGEND)
     machines = next(iter(found.values())).one_process[0].machines
-    note = f"Simulated: {machines} machines a row. Bars: the share's own 95 % interval. Shaded: 93 to 97 %."
+    note = f"Simulated: {machines} machines a row. Bars: 95 % interval of the share. Shaded: 93 to 97 %."
     figure.text(EDGE / WIDE, EDGE / height, note, color="#555555", va="bottom")
     return figure
 
 
 def _marks(axes: Axes, first: float, shares: Sequence[Coverage], marker: str, colour: str) -> None:
-    """Shares below each other, the first at height `first`."""
+    """Draw shares below each other, the first at height `first`."""
     for i, share in enumerate(shares):
         y = first + 0.12 * i
         low, high = share.interval
@@ -161,28 +163,27 @@ def _marks(axes: Axes, first: float, shares: Sequence[Coverage], marker: str, co
 
 
 def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m bench.experiments.coverage", description="Do intervals hold the truth?")
-    p.add_argument("--machines", type=int, default=2000, metavar="N", help="of each kind (2000)")
-    p.add_argument("--seed", type=int, default=0, metavar="N")
-    p.add_argument(
-        "--out", type=Path, metavar="FILE", help="draw the figure there, for instance docs/images/coverage.png"
-    )
+    description = "Measure the share of 95 % intervals that contain the true ratio, on simulated machines."
+    p = argparse.ArgumentParser(prog="python -m bench.experiments.coverage", description=description)
+    p.add_argument("--machines", type=int, default=2000, metavar="N", help="number of machines of each kind (2000)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the simulation (0)")
+    p.add_argument("--out", type=Path, metavar="FILE", help="file of the figure, such as docs/images/coverage.png")
     return p
 
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
-    """Judge, print the tables, draw."""
+    """Simulate, print the tables and draw the figure."""
     machines, seed = arguments.machines, arguments.seed
     for name, least, most in (("machines", 1, 1_000_000), ("seed", 0, 2**32)):
         if not least <= getattr(arguments, name) <= most:
             raise PyfnnError(f"--{name} {getattr(arguments, name)}: must be from {least} to {most}")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.touch()  # or the minutes before would be for nothing
+        arguments.out.touch()  # an error here comes before the minutes of simulation
     found = {name: examine(machine, machines, seed) for name, machine in MACHINES.items()}
     limits = {name: examine(machine, machines, seed) for name, machine in LIMITS.items()}
-    told = [make(found) for make in (paired_table, naive_table, compared_table)]
-    for table in [*told, power(machines, seed), paired_table(limits, "Where it fails")]:
+    tables = [make(found) for make in (paired_table, naive_table, compared_table)]
+    for table in [*tables, power(machines, seed), paired_table(limits, "Machines on which it fails")]:
         print(f"{table.title}\n\n{markdown(table)}", flush=True)
     if arguments.out:
         with style.context(["default", STYLE]):
@@ -191,7 +192,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or another and the reason: see `perform`."""
+    """Run the command; return its exit status (see `run_command`)."""
     return run_command("coverage", _parser(), run, argv)
 
 

@@ -1,4 +1,4 @@
-"""Simulated machines: noise models, and the schedules that sample them."""
+"""Simulated machines: models of noise, drift, load and launch effects, and the two ways to sample them."""
 
 import math
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 3
-MOST = 60  # launches that a machine is made up for; who wants more runs out of budget there
+MOST_LAUNCHES = 60  # launches simulated for a machine; a schedule that needs more ends there, out of budget
 _ONE_BLOCK = 1e-3  # seconds; only ratios matter
 
 Floats = NDArray[np.float64]
 
 
-class Taken(NamedTuple):
-    """A sample, as `bench.intervals` wants it."""
+class SimulatedSample(NamedTuple):
+    """A sample with the fields that `bench.statistics.intervals` reads."""
 
     launch: int
     round: int
@@ -26,20 +26,20 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Contender:
-    """A backend: its step time, and how it takes what the machine does, as factors of the usual."""
+    """A simulated backend: its step time, and its factors of the machine's launch effect, noise and bursts."""
 
     name: str
     step: float
-    luck: float = 1.0  # of its launches
+    luck: float = 1.0  # factor of the launch effect
     noise: float = 1.0
-    suffers: float = 1.0  # from bursts
+    suffers: float = 1.0  # factor of bursts
 
 
 SLOWDOWN = 1.03
 CONTENDERS = (
     Contender("reference", 1.0),
     Contender("reference@2", 1.0),
-    Contender("twin", 1.0),  # as fast as the reference, but nobody knows
+    Contender("twin", 1.0),  # as fast as the reference, but not used for the noise floor
     Contender("slowed", SLOWDOWN),
     Contender("fast", 0.05, luck=0.5, noise=0.5, suffers=0.8),
     Contender("fast@2", 0.05, luck=0.5, noise=0.5, suffers=0.8),
@@ -49,24 +49,22 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What disturbs a turn. Sizes are standard deviations on the log scale, if not said otherwise.
+    """A model of the disturbances of a turn. Sizes are standard deviations on the log scale unless noted.
 
     Attributes
     ----------
     noise, tails : float
-        Of a block; Student's t with so many degrees of freedom, normal if infinite.
+        Noise of a block: Student's t with `tails` degrees of freedom, normal if infinite.
     luck, coin : float
-        Of a process, for as long as it lives: normal; and a coin's toss between two speeds so far apart.
+        Launch effects, constant for a process: a normal one, and one of two values `coin` apart, equally likely.
     rare, rare_size : float
-        The chance that a process is slower by so much.
+        Probability that a process is slower, and by how much (log).
     walk, gap : float
-        Steps of the drift: from one turn to the next, and between launches.
-    burst : float
-        The chance in each turn that others' load sets in.
-    burst_end : float
-        And that it ends.
+        Steps of the drift's random walk: from turn to turn, and between launches.
+    burst, burst_end : float
+        Probabilities a turn that a burst of other load begins, and that it ends.
     burst_size : float
-        The mean of how much it slows turns down, exponential.
+        Mean slowdown of a burst (log), exponentially distributed.
     """
 
     noise: float = 0.005
@@ -84,16 +82,16 @@ class Machine:
 
     @property
     def loaded(self) -> float:
-        """The share of turns that a burst hits."""
+        """The share of turns with a burst."""
         return self.burst / (self.burst + self.burst_end)
 
     def truth(self, reference: Contender, other: Contender) -> float:
-        """How many times faster `other` is: see the top of this file."""
+        """Return how many times faster `other` is than `reference`, as __main__.py defines the truth."""
         hurts = self.loaded * self.burst_size * (reference.suffers - other.suffers)
         return reference.step / other.step * math.exp(hurts)
 
     def environment(self, rng: np.random.Generator, machines: int, turns: int, launch: int) -> tuple[Floats, Floats]:
-        """Drift and load in successive turns, `launch` of them to a launch; each (machines, turns)."""
+        """Draw drift and load of successive turns, `launch` turns a launch; each (machines, turns)."""
         steps = self.walk * rng.standard_normal((machines, turns))
         steps[:, ::launch] += self.gap * rng.standard_normal((machines, -(-turns // launch)))
         load = np.zeros((machines, turns))
@@ -107,12 +105,12 @@ class Machine:
         return np.cumsum(steps, axis=1), load
 
     def lucks(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        """What becomes of processes."""
+        """Draw the launch effects of processes (log)."""
         usual = self.luck * rng.standard_normal(shape) + self.coin * (rng.integers(2, size=shape) - 0.5)
         return usual + self.rare_size * ((rng.random(shape) < self.rare) - self.rare) if self.rare else usual
 
     def noises(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        """What becomes of blocks."""
+        """Draw the noise of blocks (log)."""
         normal = math.isinf(self.tails)
         return self.noise * (rng.standard_normal(shape) if normal else rng.standard_t(self.tails, shape))
 
@@ -131,16 +129,16 @@ MACHINES = {
     "one backend restless alone": Machine(contenders=_ALONE),
 }
 LIMITS = {f"one process in seven slower by {size} %": Machine(rare=1 / 7, rare_size=size / 100) for size in (5, 20)}
-"""Where intervals fail, and must: nobody sees in five launches what befalls one in seven."""
+"""Machines on which intervals must fail: five launches often contain none of the slow processes, one in seven."""
 
 
 def shuffled_rounds(
     machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, shuffle: bool = True
-) -> Iterator[dict[str, list[Taken]]]:
-    """Samples by instance, of one machine after the other, as `bench.schedule` takes them.
+) -> Iterator[dict[str, list[SimulatedSample]]]:
+    """Yield the samples of one machine after the other, by instance, as `bench.measure` takes them.
 
-    That is, in every launch fresh processes, in every round a turn of each, in a fresh shuffle; without `shuffle`
-    always in the same order.
+    Each launch has new processes. Each round has a turn of each instance, shuffled; without `shuffle` always in the
+    same order.
     """
     some = machine.contenders
     shape = (machines, launches, ROUNDS, len(some))
@@ -157,7 +155,7 @@ def shuffled_rounds(
     places = [(launch, number) for launch in range(launches) for number in range(ROUNDS)]
     for values in seconds.reshape(machines, launches * ROUNDS, len(some)).transpose(0, 2, 1).tolist():
         yield {
-            contender.name: [Taken(*place, value) for place, value in zip(places, own, strict=True)]
+            contender.name: [SimulatedSample(*place, value) for place, value in zip(places, own, strict=True)]
             for contender, own in zip(some, values, strict=True)
         }
 
@@ -165,9 +163,19 @@ def shuffled_rounds(
 def one_after_the_other(
     machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, fresh: bool
 ) -> tuple[Floats, float]:
-    """Log step times of the first and the last contender, (machines, 2, launches, ROUNDS), and the truth.
+    """Simulate the usual way: all samples of the first contender, then all of the last.
 
-    All samples of the one, then all of the other, in `launches` processes each if `fresh`, else in one.
+    Parameters
+    ----------
+    fresh : bool
+        True for `launches` processes of each; False for one process of each.
+
+    Returns
+    -------
+    ndarray, shape (machines, 2, launches, ROUNDS)
+        Log step times.
+    float
+        The true ratio.
     """
     pair = (machine.contenders[0], machine.contenders[-1])
     shape = (machines, len(pair), launches, ROUNDS)

@@ -1,4 +1,4 @@
-"""Counts how often intervals hold the known truth on simulated machines."""
+"""The count of intervals that contain the known truth on simulated machines, by schedule and kind of interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,14 @@ import numpy as np
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
-from bench.experiments.coverage.machines import MOST, ROUNDS, Machine, Taken, one_after_the_other, shuffled_rounds
+from bench.experiments.coverage.machines import (
+    MOST_LAUNCHES,
+    ROUNDS,
+    Machine,
+    SimulatedSample,
+    one_after_the_other,
+    shuffled_rounds,
+)
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 from bench.statistics.stopping import Stopping
@@ -22,7 +29,7 @@ _AT_ONCE = 250  # machines
 def naive_coverage(
     machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, fresh: bool
 ) -> "Coverage":
-    """How often Welch's t interval of the ratio holds the truth: over samples, or over processes if `fresh`."""
+    """Return the coverage of Welch's t interval of the ratio, over samples or, if `fresh`, over processes."""
     logs, truth = one_after_the_other(machine, rng, machines, launches, fresh=fresh)
     units = logs.mean(axis=3) if fresh else logs.reshape(*logs.shape[:2], -1)
     n = units.shape[2]
@@ -38,7 +45,7 @@ def naive_coverage(
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often intervals held the truth, and how wide they were.
+    """The share of intervals that contained the truth, and their width.
 
     Attributes
     ----------
@@ -46,11 +53,11 @@ class Coverage:
         Over all pairs and machines.
     machines : int
     margin : float
-        The median half-width, on the log scale.
+        Median half-width, on the log scale.
     least, most : float
-        Of any pair.
+        The lowest and highest share of a single pair.
     launches : float
-        How many there were on average.
+        Mean number of launches.
     """
 
     share: float
@@ -62,8 +69,10 @@ class Coverage:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The share's own 95 % interval (Clopper and Pearson), as if all pairs of a machine were a single trial: they
-        hang together, but not so closely, and so it is wider than need be.
+        """The share's own 95 % interval (Clopper and Pearson).
+
+        It takes all pairs of a machine as a single trial. The pairs are correlated, but less than that, so the
+        interval is wider than necessary.
         """
         found = binomtest(round(self.share * self.machines), self.machines).proportion_ci(0.95)
         return float(found.low), float(found.high)
@@ -74,19 +83,26 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a run is stopped: the launches that its budget has room for, and the precision wished for."""
+class Schedule:
+    """A stopping rule: the number of launches within the budget, and the precision to reach."""
 
     budget: int
-    precision: float = 1e-9  # which is never reached
+    precision: float = 1e-9  # never reached
 
     def run(self, pairs: Sequence[Sequence[float]]) -> tuple[int, bool]:
-        """How many launches are made, and whether the samples chose that, as `bench.schedule` is told to stop.
+        """Apply the stopping rule of `bench.statistics.stopping`.
 
         Parameters
         ----------
         pairs : sequence of sequence of float
-            The log ratios to the reference, launch by launch, as far as the machine is made up.
+            The log ratios to the reference, by pair and launch.
+
+        Returns
+        -------
+        int
+            The number of launches.
+        bool
+            True if it depends on the samples.
         """
         stopping, made = Stopping(self.precision, self.budget), intervals.MIN_LAUNCHES
         while not (stop := stopping.after(made, made, [logs[:made] for logs in pairs])):
@@ -94,13 +110,13 @@ class Plan:
         return made, stop.chosen
 
 
-def _pairs(samples: Mapping[str, Sequence[Taken]]) -> list[list[float]]:
+def _pairs(samples: Mapping[str, Sequence[SimulatedSample]]) -> list[list[float]]:
     reference, *others = samples.values()
     return [intervals.log_ratios(reference, other) for other in others]
 
 
 def stein(logs: Sequence[float], first: int = intervals.MIN_LAUNCHES) -> Estimate:
-    """Stein's interval: the mean of all launches, the spread of the first alone."""
+    """Return Stein's interval: the mean of all launches with the spread of the first ones alone."""
     pilot = intervals.t_interval(logs[:first])
     assert pilot is not None
     margin = math.log(pilot.high / pilot.median) * math.sqrt(first / len(logs))
@@ -110,7 +126,7 @@ def stein(logs: Sequence[float], first: int = intervals.MIN_LAUNCHES) -> Estimat
 
 @dataclass
 class Tally:
-    """What a plan's intervals said of all machines: by pair, whether they held the truth, and how wide they were."""
+    """The intervals of a schedule on all machines: by pair, True if they contained the truth; and their widths."""
 
     held: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
     by_stein: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
@@ -119,10 +135,10 @@ class Tally:
     stein_margins: list[float] = field(default_factory=list)
     launches: list[int] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
-    verdicts: dict[str, list[str]] = field(default_factory=dict)  # of the reference's twin, and of the slowed one
+    verdicts: dict[str, list[str]] = field(default_factory=dict)  # on the reference's twin and the slowed one
 
-    def add(self, machine: Machine, samples: Mapping[str, Sequence[Taken]], made: int, chosen: bool) -> None:
-        """Judge one machine after so many launches."""
+    def add(self, machine: Machine, samples: Mapping[str, Sequence[SimulatedSample]], made: int, chosen: bool) -> None:
+        """Count the intervals of one machine after `made` launches."""
         own = {name: taken[: made * ROUNDS] for name, taken in samples.items()}
         self.launches.append(made)
         for reference, other in combinations([c for c in machine.contenders if "@" not in c.name], 2):
@@ -146,27 +162,27 @@ class Tally:
             self.verdicts.setdefault(f"{name}, no floor", []).append(intervals.verdict(found, None))
 
     def coverage(self, of: str = "held") -> Coverage:
-        """Of the intervals reported (`held`), of Stein's (`by_stein`), or of Student's as it stands (`bare`)."""
+        """Return the coverage of the reported intervals (`held`), Stein's (`by_stein`) or Student's (`bare`)."""
         shares = [fmean(held) for held in getattr(self, of).values()]
         margin = median(self.stein_margins if of == "by_stein" else self.margins)
         return Coverage(fmean(shares), len(self.launches), margin, min(shares), max(shares), fmean(self.launches))
 
 
-def judge(machine: Machine, plans: Mapping[str, Plan], machines: int, seed: int = 0) -> dict[str, Tally]:
-    """Each plan's tally over so many such machines."""
+def judge(machine: Machine, schedules: Mapping[str, Schedule], machines: int, seed: int = 0) -> dict[str, Tally]:
+    """Simulate `machines` machines; return each schedule's tally."""
     rng = np.random.default_rng((seed, 1))
-    most = max(plan.budget for plan in plans.values())
-    tallies = {name: Tally() for name in plans}
+    most = max(schedule.budget for schedule in schedules.values())
+    tallies = {name: Tally() for name in schedules}
     for first in range(0, machines, _AT_ONCE):
         for samples in shuffled_rounds(machine, rng, min(_AT_ONCE, machines - first), most):
             pairs = _pairs(samples)
-            for name, plan in plans.items():
-                tallies[name].add(machine, samples, *plan.run(pairs))
+            for name, schedule in schedules.items():
+                tallies[name].add(machine, samples, *schedule.run(pairs))
     return tallies
 
 
 def precision_for(machine: Machine, launches: int, seed: int = 0, machines: int = 200) -> float:
-    """The precision that takes so many launches, by the median of the first plans that other such machines give."""
+    """Return the precision that takes about `launches` launches, by the median of a separate pilot simulation."""
     rng = np.random.default_rng((seed, 2))
     spreads = []
     for samples in shuffled_rounds(machine, rng, machines, intervals.MIN_LAUNCHES):
@@ -175,12 +191,12 @@ def precision_for(machine: Machine, launches: int, seed: int = 0, machines: int 
     return math.expm1(median(spreads) * math.sqrt(intervals.MIN_LAUNCHES / launches))
 
 
-# The command ---------------------------------------------------------------------------------------------------------
+# Findings ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is told of one machine."""
+    """The tallies of all schedules on one machine, and the coverage of the usual ways."""
 
     tallies: Mapping[str, Tally]
     one_process: tuple[Coverage, ...]
@@ -188,17 +204,18 @@ class Findings:
 
 
 BY_BUDGET = tuple(f"budget, {count}" for count in COUNTS)
-AIMED = (10, 20)  # launches, by the precisions that are tried
+AIMED = (10, 20)  # launches that the precisions aim at
 BY_PRECISION = tuple(f"precision, about {count}" for count in AIMED)
 
 
 def examine(machine: Machine, machines: int, seed: int = 0) -> Findings:
-    """Everything about one machine."""
-    plans = {name: Plan(count) for name, count in zip(BY_BUDGET, COUNTS, strict=True)}
-    plans |= {
-        name: Plan(MOST, precision_for(machine, count, seed)) for name, count in zip(BY_PRECISION, AIMED, strict=True)
+    """Simulate one kind of machine with every schedule and both usual ways."""
+    schedules = {name: Schedule(count) for name, count in zip(BY_BUDGET, COUNTS, strict=True)}
+    schedules |= {
+        name: Schedule(MOST_LAUNCHES, precision_for(machine, count, seed))
+        for name, count in zip(BY_PRECISION, AIMED, strict=True)
     }
-    tallies = judge(machine, plans, machines, seed)
+    tallies = judge(machine, schedules, machines, seed)
     rng = np.random.default_rng((seed, 3))
     naive = [
         tuple(naive_coverage(machine, rng, machines, count, fresh=fresh) for count in COUNTS) for fresh in (False, True)

@@ -1,1 +1,1 @@
-"""The cost of a call across a language border."""
+"""The cost of a call from Python into compiled code, by pybind11, cffi and a pipe."""

@@ -1,7 +1,7 @@
-"""What does it cost to cross a language border? python -m bench.experiments.crossing drives the same steps by one call
-and by one call each, through pybind11, cffi and a pipe. Writes crossing.json and a figure: nanoseconds a crossing.
+"""The cost of a call from Python into compiled code: python -m bench.experiments.crossing.
 
-How each way does its steps: ways.py. Which implementation computes faster is not asked here: `bench.run` tells that.
+Drives the same steps in one call and in one call each, through pybind11, cffi and a pipe (drivers.py). Writes
+crossing.json and a figure, in nanoseconds a crossing. `bench.run` compares the speed of the implementations.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,10 +33,10 @@ from bench.experiments.crossing.drivers import (
     ROUNDS,
     TINY,
     TRIAL,
+    CrossingPlan,
     Passing,
-    Plan,
     Route,
-    Way,
+    Transport,
     cpus,
     drivers,
 )
@@ -53,102 +53,110 @@ from pyfnn.process.program import command_of
 from pyfnn.worker import scattered_heap
 
 STEPS, LAUNCHES, SECONDS = 10_000, intervals.MIN_LAUNCHES, 180.0
-_LEAST = 100  # calls of a block, however dear
-_OVERHEAD = 1.6  # times the single calls: the one call, the burst, the models
+_LEAST = 100  # calls in a block, at least
+_OVERHEAD = 1.6  # time of a turn relative to its single calls: the batched call, the untimed calls, the models
 NOTES = (
-    "A crossing: (N steps by N calls - the same N by one call) / (N - 1). Every pair ended at the same bits of θ.",
-    "Binding: the extension's own method; the library's own function; a line down a pipe and one back. Contract: what "
-    "pyfnn's Model adds: checks of the arguments and of the whole θ after each call, and its own Python around the "
-    "binding. Over a pipe θ is fetched for that, by another line and a file.",
-    "x, y: each call is handed its minibatch first. Over a pipe it goes by files, and θ with it, there and back.",
-    "Native step: the one call / N, its one crossing included.",
+    "A crossing: (N steps in N calls - the same steps in one call) / (N - 1). Every pair ended at the same bits of θ.",
+    "Binding: a method of the pybind11 extension, a function of the C library, or a line down a pipe and one back. "
+    "Contract: cost of pyfnn's Model around the binding, which checks the arguments and, after each call, all of θ. "
+    "Over a pipe the check fetches θ, by another line and a file.",
+    "x, y: each call gets its minibatch first. Over a pipe the minibatch goes by files, and θ with it, both ways.",
+    "Native step: time of the one call / N, its one crossing included.",
     "Intervals: 95 %, Student's t over launches, each launch the median of its rounds.",
 )
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One turn of a way: `steps` steps by one call, and by a call each, in seconds by Python's clock."""
+class TimedPair:
+    """One turn of a route: seconds of `steps` steps in one call and in one call each, by Python's clock."""
 
-    way: Way
+    route: Route
     launch: int
     round: int
     steps: int
-    whole: float
-    single: float
+    batched: float
+    one_call_each: float
 
     @property
     def crossing(self) -> float:
-        """Seconds that each call added; the one call crosses once, too."""
-        return (self.single - self.whole) / (self.steps - 1)
+        """Seconds that each further call adds; the batched call has one crossing, too."""
+        return (self.one_call_each - self.batched) / (self.steps - 1)
 
 
 @dataclass(frozen=True)
-class Line:
-    """What was found of one route: seconds a crossing at the binding and at the public method, and their difference."""
+class CrossingCost:
+    """The cost of a crossing, in seconds: at the binding, at the public method, and the difference (the contract)."""
 
     workload: str
-    route: Route
+    transport: Transport
     passing: Passing
     binding: Estimate
     contract: Estimate
     public: Estimate
     step: Estimate
-    steps: tuple[int, int]  # in a block, at the binding and at the public method
+    steps: tuple[int, int]  # N at the binding and at the public method
 
 
-def costs(plan: Plan) -> dict[Way, float]:
-    """About how many seconds a call takes, for each way."""
-    with drivers(plan) as ways:
-        return {way: driver.block(TRIAL, way.passing)[0] / TRIAL for way, driver in ways.items()}
+def call_costs(plan: CrossingPlan) -> dict[Route, float]:
+    """Return the approximate seconds of a call, for each route."""
+    with drivers(plan) as routes:
+        return {route: driver.block(TRIAL, route.passing)[0] / TRIAL for route, driver in routes.items()}
 
 
-def launch(plan: Plan, number: int) -> list[Sample]:
-    """Rounds, each way once in each, in a fresh shuffle; at least one round, however short the time."""
+def run_launch(plan: CrossingPlan, number: int) -> list[TimedPair]:
+    """Run the rounds of one launch, each with every route in random order; the first round has no time limit."""
     held = scattered_heap()
     shuffle, start, samples = random.Random(f"{plan.seed} {number}"), time.perf_counter(), []
-    with drivers(plan) as ways:
+    with drivers(plan) as routes:
         for turn in range(plan.rounds):
-            for way in shuffle.sample(list(ways), len(ways)):
-                steps = plan.steps[way]
-                samples.append(Sample(way, number, turn, steps, *ways[way].turn(way, steps, shuffle)))
+            for route in shuffle.sample(list(routes), len(routes)):
+                steps = plan.steps[route]
+                samples.append(TimedPair(route, number, turn, steps, *routes[route].turn(route, steps, shuffle)))
             if (time.perf_counter() - start) * (turn + 2) / (turn + 1) > plan.seconds:
                 break
     del held
     return samples
 
 
-def blocks(seconds_a_call: Mapping[Way, float], seconds: float, most: int) -> dict[Way, int]:
-    """Calls in a block of each way: `most`, but where those do not fit into `seconds` for all, the dearest are cut."""
-    found: dict[Way, int] = {}
-    for way, cost in sorted(seconds_a_call.items(), key=lambda item: item[1]):
+def block_lengths(seconds_a_call: Mapping[Route, float], seconds: float, most: int) -> dict[Route, int]:
+    """Return the calls in a block of each route: `most`, or fewer for slow routes so that all fit into `seconds`."""
+    found: dict[Route, int] = {}
+    for route, cost in sorted(seconds_a_call.items(), key=lambda item: item[1]):
         fair = seconds / (len(seconds_a_call) - len(found))
-        found[way] = min(most, max(_LEAST, int(fair / (cost * _OVERHEAD))))
-        seconds = max(0.0, seconds - found[way] * cost * _OVERHEAD)
+        found[route] = min(most, max(_LEAST, int(fair / (cost * _OVERHEAD))))
+        seconds = max(0.0, seconds - found[route] * cost * _OVERHEAD)
     return found
 
 
-def measure(plan: Plan, launches: int, seconds: float, most: int) -> Iterator[Sample]:
-    """Every launch in a process of its own, the first of them to find out what fits into `seconds`."""
+def measure(plan: CrossingPlan, launches: int, seconds: float, most: int) -> Iterator[TimedPair]:
+    """Run every launch in a new process, after one process that finds the block lengths that fit into `seconds`."""
     end = time.perf_counter() + seconds
-    fitting = blocks(_afresh(costs, plan), max(0.0, end - time.perf_counter()) / launches / plan.rounds, most)
+    fitting = block_lengths(
+        _in_new_process(call_costs, plan), max(0.0, end - time.perf_counter()) / launches / plan.rounds, most
+    )
     for i in range(launches):
         share = max(0.0, end - time.perf_counter()) / (launches - i)
-        yield from _afresh(launch, replace(plan, steps=fitting, seconds=share), i)
+        yield from _in_new_process(run_launch, replace(plan, steps=fitting, seconds=share), i)
 
 
-def _afresh(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a new Python, started from nothing."""
+def _in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new Python process; return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            raise WorkerDied(f"the process that measured ended: {error}") from None
+            raise WorkerDied(f"the measuring process ended: {error}") from None
 
 
 def interval(values: Sequence[float]) -> Estimate:
-    """Student's t interval of the mean of differences, which may be negative: `bench.intervals`', but for logs that
-    are none, scaled so that no exponential of them is too large.
+    """Return Student's t interval of the mean of values of any sign.
+
+    `bench.statistics.intervals` expects logs; the values are scaled to at most 1 to keep their exponentials finite.
+
+    Raises
+    ------
+    PyfnnError
+        Fewer than two values.
     """
     scale = max(map(abs, values)) or 1.0
     found = intervals.t_interval([value / scale for value in values])
@@ -158,8 +166,9 @@ def interval(values: Sequence[float]) -> Estimate:
 
 
 def _over_launches(values: Iterable[tuple[int, float]]) -> Estimate:
-    """The median of each launch's rounds, since a slice of time lost to another process is no crossing; then over
-    launches.
+    """Return the interval over launches of the median of each launch's rounds.
+
+    The median leaves out rounds in which another process took the CPU.
     """
     by_launch: dict[int, list[float]] = {}
     for number_of_launch, value in values:
@@ -167,56 +176,58 @@ def _over_launches(values: Iterable[tuple[int, float]]) -> Estimate:
     return interval([median(found) for found in by_launch.values()])
 
 
-def lines(samples: Iterable[Sample]) -> list[Line]:
-    """One a workload, route and passing, in the order of the table; the contract's share is paired within rounds."""
-    by_way: dict[Way, dict[tuple[int, int], Sample]] = {}
+def crossing_costs(samples: Iterable[TimedPair]) -> list[CrossingCost]:
+    """Return a cost for each workload, transport and passing, in the table's order; the contract is paired by round."""
+    by_route: dict[Route, dict[tuple[int, int], TimedPair]] = {}
     for s in samples:
-        by_way.setdefault(s.way, {})[s.launch, s.round] = s
+        by_route.setdefault(s.route, {})[s.launch, s.round] = s
     found = []
-    for way, below in by_way.items():
-        if way.level == "public":
+    for route, below in by_route.items():
+        if route.level == "public":
             continue
-        above = by_way[way._replace(level="public")]
+        above = by_route[route._replace(level="public")]
         found.append(
-            Line(
-                *(way.workload, way.route, way.passing),
+            CrossingCost(
+                *(route.workload, route.transport, route.passing),
                 binding=_over_launches((at[0], s.crossing) for at, s in below.items()),
                 contract=_over_launches((at[0], above[at].crossing - s.crossing) for at, s in below.items()),
                 public=_over_launches((at[0], s.crossing) for at, s in above.items()),
-                step=_over_launches((at[0], s.whole / s.steps) for at, s in below.items()),
+                step=_over_launches((at[0], s.batched / s.steps) for at, s in below.items()),
                 steps=(next(iter(below.values())).steps, next(iter(above.values())).steps),
             )
         )
     workloads = list(dict.fromkeys(line.workload for line in sorted(found, key=lambda line: line.step.median)))
-    return sorted(found, key=lambda n: (workloads.index(n.workload), n.passing == "arrays", [*DRIVERS].index(n.route)))
+    return sorted(
+        found, key=lambda n: (workloads.index(n.workload), n.passing == "arrays", [*DRIVERS].index(n.transport))
+    )
 
 
-def table(found: Sequence[Line], routes: Mapping[Route, str]) -> Table:
-    """Nanoseconds a crossing, a section a workload."""
-    columns = ("through", "handed", "binding, ns [95 %]", "contract, ns", "Model, ns", "native step, ns", "N")
+def table(found: Sequence[CrossingCost], transports: Mapping[Transport, str]) -> Table:
+    """Return the table of nanoseconds a crossing, with a section for each workload."""
+    columns = ("through", "passed", "binding, ns [95 %]", "contract, ns", "Model, ns", "native step, ns", "N")
     sections: dict[str, list[tuple[str, ...]]] = {}
     for line in found:
         estimates = map(_caption, (line.binding, line.contract, line.public, line.step))
         counts = " / ".join(map(str, dict.fromkeys(line.steps)))
-        handed = "x, y" if line.passing == "arrays" else "-"
-        sections.setdefault(line.workload, []).append((_name(line.route, routes), handed, *estimates, counts))
+        passed = "x, y" if line.passing == "arrays" else "-"
+        sections.setdefault(line.workload, []).append((_name(line.transport, transports), passed, *estimates, counts))
     parts = tuple((workload, tuple(rows)) for workload, rows in sections.items())
     return Table("Nanoseconds a crossing", columns, parts, NOTES)
 
 
-def _name(route: Route, routes: Mapping[Route, str]) -> str:
-    return f"{route} ({routes[route]})"
+def _name(transport: Transport, transports: Mapping[Transport, str]) -> str:
+    return f"{transport} ({transports[transport]})"
 
 
 def _caption(estimate: Estimate) -> str:
-    """In nanoseconds; only a bound of what cannot be told from nothing."""
+    """Return the estimate in nanoseconds with its interval, or only its upper bound if the interval includes 0."""
     if estimate.low > 0:
         return with_interval(estimate, 1e-9)
     return f"below {number(estimate.high / 1e-9, 2)}" if estimate.high > 0 else "none shown"
 
 
-def draw(found: Sequence[Line], routes: Mapping[Route, str], footnote: str) -> Figure:
-    """Dots with intervals on a log axis, a panel a workload: the binding alone, and the public method above it."""
+def draw(found: Sequence[CrossingCost], transports: Mapping[Transport, str], footnote: str) -> Figure:
+    """Draw dots with intervals on a log axis, a panel for each workload: the binding and the public method."""
     workloads = list(dict.fromkeys(line.workload for line in found))
     most = max(sum(line.workload == name for line in found) for name in workloads)
     panel = (most + 1) * 1.6 * ROW + 0.3
@@ -232,17 +243,17 @@ def draw(found: Sequence[Line], routes: Mapping[Route, str], footnote: str) -> F
             shown = [(at, getattr(line, level)) for at, line in enumerate(own) if getattr(line, level).low > 0]
             for at, line in enumerate(own):
                 if getattr(line, level).low <= 0:
-                    _say_instead(axes, at, level, getattr(line, level), colour)
+                    _write_bound(axes, at, level, getattr(line, level), colour)
             for at, e in shown:
                 axes.plot([e.low / 1e-6, e.high / 1e-6], [at, at], color=colour, linewidth=1.0)
             label = "binding" if level == "binding" else "with the contract (pyfnn's Model)"
             middles = [e.median / 1e-6 for _, e in shown]
             axes.plot(middles, [at for at, _ in shown], marker, color=colour, markersize=3.8, ls="none", label=label)
         step = own[0].step.median / 1e-9
-        names = [f"{_name(line.route, routes)}{', x y' * (line.passing == 'arrays')}" for line in own]
+        names = [f"{_name(line.transport, transports)}{', x y' * (line.passing == 'arrays')}" for line in own]
         axes.set_yticks(range(len(own)), names)
         axes.set_ylim(len(own) - 0.4, -0.6)
-        axes.set_title(f"{workload}: a step takes {number(step, 2)} ns ({routes[own[0].route]})", fontsize=7)
+        axes.set_title(f"{workload}: a step takes {number(step, 2)} ns ({transports[own[0].transport]})", fontsize=7)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.4)
         log_axis(axes, "x", bounds)
     panels[-1].set_xlabel("µs a crossing, 95 % intervals over launches")
@@ -251,8 +262,8 @@ def draw(found: Sequence[Line], routes: Mapping[Route, str], footnote: str) -> F
     return figure
 
 
-def _say_instead(axes: Axes, at: int, level: str, estimate: Estimate, colour: str) -> None:
-    """What a logarithmic axis has no place for, in words at its left end."""
+def _write_bound(axes: Axes, at: int, level: str, estimate: Estimate, colour: str) -> None:
+    """Write an estimate whose interval includes 0 in words at the left end of the logarithmic axis."""
     words = f"{level}: {_caption(estimate)}{' ns' * (estimate.high > 0)}"
     above = "bottom" if level == "binding" else "top"
     axes.text(0.01, at, words, transform=axes.get_yaxis_transform(), va=above, fontsize=6, color=colour)
@@ -260,99 +271,122 @@ def _say_instead(axes: Axes, at: int, level: str, estimate: Estimate, colour: st
 
 def write(
     folder: Path,
-    samples: Sequence[Sample],
-    found: Sequence[Line],
-    routes: Mapping[Route, str],
+    samples: Sequence[TimedPair],
+    found: Sequence[CrossingCost],
+    transports: Mapping[Transport, str],
     facts: Mapping[str, Any],
 ) -> Iterator[Path]:
-    """Save samples, estimates and facts, and the figure; their paths."""
+    """Write samples, estimates and facts to crossing.json, and the figure; yield the paths."""
     host = describe_machine()
-    told = {
+    content = {
         **facts,
-        "routes": dict(routes),
+        "routes": dict(transports),
         "host": host,
-        "lines": [asdict(n) for n in found],
-        "samples": [{**asdict(s), "way": s.way._asdict()} for s in samples],
+        "lines": [_cost_as_json(cost) for cost in found],
+        "samples": [_pair_as_json(pair) for pair in samples],
     }
     path = folder / "crossing.json"
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     yield path
     launches = len({s.launch for s in samples})
     with style.context(["default", STYLE]):
         path = folder / "crossing.png"
-        draw(found, routes, f"{host['cpu_model']}; Python {host['python']}; {launches} launches").savefig(path, dpi=DPI)
+        draw(found, transports, f"{host['cpu_model']}; Python {host['python']}; {launches} launches").savefig(
+            path, dpi=DPI
+        )
     yield path
 
 
-def programs_of_their_own() -> list[str]:
-    """Those in the plain division, by name; last the library that cffi reaches, which Python hosts."""
+def _cost_as_json(cost: CrossingCost) -> dict[str, Any]:
+    estimates = {name: getattr(cost, name) for name in ("binding", "contract", "public", "step")}
+    return {
+        **{"workload": cost.workload, "route": cost.transport, "passing": cost.passing},
+        **{name: {"median": e.median, "low": e.low, "high": e.high} for name, e in estimates.items()},
+        "steps": cost.steps,
+    }
+
+
+def _pair_as_json(pair: TimedPair) -> dict[str, Any]:
+    workload, transport, level, passing = pair.route
+    return {
+        "way": {"workload": workload, "route": transport, "level": level, "passing": passing},
+        **{name: getattr(pair, name) for name in ("launch", "round", "steps")},
+        **{"whole": pair.batched, "single": pair.one_call_each},
+    }
+
+
+def plain_programs() -> list[str]:
+    """Return the names of the plain division's programs, and last of the library that cffi calls, hosted by Python."""
     return [r.name for r in registry.rows().values() if r.host is None and r.division == "plain"] + [HOSTED["cffi"]]
 
 
-def routes_here(program: str | None) -> tuple[dict[Route, str], dict[str, str]]:
-    """What stands behind each route, and why others do not."""
-    routes: dict[Route, str] = {}
+def available_transports(program: str | None) -> tuple[dict[Transport, str], dict[str, str]]:
+    """Return the backend behind each transport, and the reason for each backend that is unavailable."""
+    transports: dict[Transport, str] = {}
     absent: dict[str, str] = {}
-    for route, name in HOSTED.items():
+    for transport, name in HOSTED.items():
         try:
             registry.load_backend(name)
-            routes[route] = name
+            transports[transport] = name
         except BackendUnavailable as error:
             absent[name] = str(error)
-    for name in programs_of_their_own() if program is None else (program,):
+    for name in plain_programs() if program is None else (program,):
         try:
             command_of(registry.find(name))
         except BackendUnavailable as error:
             absent[name] = str(error)
             continue
         if name not in absent:
-            routes["pipe"] = name
+            transports["pipe"] = name
             break
-    return routes, absent
+    return transports, absent
 
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m bench.experiments.crossing", description="What a call from Python costs, in nanoseconds."
+        prog="python -m bench.experiments.crossing",
+        description="Measure the cost of a call from Python, in nanoseconds.",
     )
-    p.add_argument("--program", metavar="NAME", help="behind the pipe (the first program that is here)")
-    p.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"in a block, where time allows ({STEPS})")
-    p.add_argument("--launches", type=int, default=LAUNCHES, metavar="N", help=f"fresh processes ({LAUNCHES})")
+    p.add_argument("--program", metavar="NAME", help="program behind the pipe (the first one available)")
+    p.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"steps in a block, at most ({STEPS})")
+    p.add_argument("--launches", type=int, default=LAUNCHES, metavar="N", help=f"number of new processes ({LAUNCHES})")
     p.add_argument(
         "--seconds",
         type=float,
         default=SECONDS,
         metavar="SECONDS",
-        help=f"for all of it; one round of each launch is always made ({SECONDS:g})",
+        help=f"total time; each launch makes at least one round ({SECONDS:g})",
     )
-    p.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"in a launch, at most ({ROUNDS})")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffles (0)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="results/crossing-<timestamp> if not given")
+    p.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds in a launch, at most ({ROUNDS})")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffles (0)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="output folder (results/crossing-<timestamp>)")
     return p
 
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
-    """Measure, print the table, write."""
+    """Measure, print the table and write the files."""
     limits = (("steps", _LEAST, 1_000_000), ("launches", 2, 100), ("rounds", 1, 100), ("seconds", 1, 86400))
     for name, least, most in limits:
         if not least <= getattr(arguments, name) <= most:
             raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
-    routes, absent = routes_here(arguments.program)
+    transports, absent = available_transports(arguments.program)
     for name, why in absent.items():
         console.print(f"{name}: {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    if not routes:
-        raise PyfnnError("nothing to cross to: neither a compiled backend nor a program is here")
-    plan = Plan((TINY, load.built_in_workloads()["wine-deep"]), routes, arguments.seed, rounds=arguments.rounds)
+    if not transports:
+        raise PyfnnError("nothing to call: no compiled backend and no program is available")
+    plan = CrossingPlan(
+        (TINY, load.built_in_workloads()["wine-deep"]), transports, arguments.seed, rounds=arguments.rounds
+    )
     folder = arguments.out or Path("results") / datetime.now().strftime("crossing-%Y-%m-%d_%H-%M-%S")
-    folder.mkdir(parents=True, exist_ok=True)  # or the run would be for nothing
-    samples, cut_short = list[Sample](), True
+    folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
+    samples, cut_short = list[TimedPair](), True
     with suppress(KeyboardInterrupt):
         samples.extend(measure(plan, arguments.launches, arguments.seconds, arguments.steps))
         cut_short = False
-    if len({sample.launch for sample in samples}) < 2:  # which have no interval
+    if len({sample.launch for sample in samples}) < 2:  # too few for an interval
         raise KeyboardInterrupt
-    found = lines(samples)
-    console.print(rich_table(table(found, routes)))
+    found = crossing_costs(samples)
+    console.print(rich_table(table(found, transports)))
     ours, theirs = cpus()
     settings = {k: v for k, v in vars(arguments).items() if k != "out"}
     facts = {
@@ -361,14 +395,14 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         "absent": absent,
         "cpus": {"python": ours, "worker": theirs},
     }
-    for path in write(folder, samples, found, routes, facts):
+    for path in write(folder, samples, found, transports, facts):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if cut_short:
         raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0, or another and the reason: see `perform`."""
+    """Run the command; return its exit status (see `run_command`)."""
     return run_command("crossing", _parser(), run, argv)
 
 

@@ -1,6 +1,6 @@
-"""The ways to ask for a step that `crossing` compares: through pybind11, cffi and a pipe, right at the binding and by
-pyfnn's public method, with arrays handed over and without. Times single blocks; when, and what it comes to, is
-crossing's.
+"""The drivers that `crossing` compares: pybind11, cffi and a pipe, each at the binding and at pyfnn's public method.
+
+Times single blocks, with and without arrays passed; __main__.py plans the blocks and evaluates them.
 """
 
 import math
@@ -34,10 +34,10 @@ from pyfnn.validation import Array
 
 Level = Literal["binding", "public"]
 Passing = Literal["nothing", "arrays"]
-Route = Literal["pybind11", "cffi", "pipe"]
-HOSTED: dict[Route, str] = {"pybind11": "cpp", "cffi": "c"}
+Transport = Literal["pybind11", "cffi", "pipe"]
+HOSTED: dict[Transport, str] = {"pybind11": "cpp", "cffi": "c"}
 ROUNDS = 9  # at most, in a launch
-TRIAL = 30  # calls, untimed, before each block; and what a call costs is reckoned from as many
+TRIAL = 30  # untimed calls before each block; also the number of calls from which the cost of one is estimated
 
 TINY = Workload(
     name="tiny",
@@ -52,40 +52,40 @@ TINY = Workload(
 )
 
 
-class Way(NamedTuple):
-    """One way to ask for a step."""
+class Route(NamedTuple):
+    """A way to request a step: the transport, the level at which it is called, and the data passed with each call."""
 
     workload: str
-    route: Route
+    transport: Transport
     level: Level
     passing: Passing
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What one launch is to do; all of it can be sent to another process.
+class CrossingPlan:
+    """The work of one launch; can be sent to another process.
 
     Attributes
     ----------
-    routes : mapping of str to str
-        Which backend or program stands behind each.
-    steps : mapping of Way to int
-        In a block; empty while that is being found out.
+    transports : mapping of str to str
+        The backend or program behind each transport.
+    steps : mapping of Route to int
+        Steps in a block; empty before they are known.
     seconds : float
-        After which no further round is begun.
+        Time limit; no further round begins if it would end later.
     """
 
     workloads: tuple[Workload, ...]
-    routes: Mapping[Route, str]
+    transports: Mapping[Transport, str]
     seed: int = 0
     dtype: str = "float32"
-    steps: Mapping[Way, int] = field(default_factory=dict)
+    steps: Mapping[Route, int] = field(default_factory=dict)
     rounds: int = ROUNDS
     seconds: float = math.inf
 
 
 class Driver(ABC):
-    """Drives one workload's steps at one level; a fresh model for every block.
+    """A driver of one workload's steps at one level, with a new model for every block.
 
     Parameters
     ----------
@@ -97,22 +97,36 @@ class Driver(ABC):
 
     def __init__(self, problem: Problem, workload: Workload, make: Callable[[Network, Array], Model]) -> None:
         self.problem, self.batch, self.rate, self._make = problem, workload.batch, workload.learning_rate, make
-        self.numbers = np.arange(self.batch, dtype=np.int64)  # order of a minibatch that is handed over by itself
+        self.numbers = np.arange(self.batch, dtype=np.int64)  # order of a minibatch that is passed alone
 
     @abstractmethod
-    def whole(self, model: Any, steps: int) -> None:
-        """All steps by one call."""
+    def batched(self, model: Any, steps: int) -> None:
+        """Run all steps in one call."""
 
     @abstractmethod
-    def single(self, model: Any, steps: int) -> None:
-        """One call each."""
+    def one_call_each(self, model: Any, steps: int) -> None:
+        """Run the steps in one call each."""
 
     @abstractmethod
-    def handed(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array | None:
-        """One call each, which is handed its x: (batch, m_0) and y: (batch, m_L). θ, where that has come back, too."""
+    def with_arrays(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array | None:
+        """Run the steps in one call each, and pass each its x: (batch, m_0) and y: (batch, m_L).
+
+        Returns
+        -------
+        ndarray or None, shape (n_parameters,)
+            The final θ, if the calls return θ.
+        """
 
     def block(self, steps: int, passing: Passing | None) -> tuple[float, Array]:
-        """Seconds for so many steps from the workload's θ, and the θ they end at. `passing` None: by one call."""
+        """Time steps from the workload's initial θ; `passing` None runs them in one call.
+
+        Returns
+        -------
+        float
+            Seconds.
+        ndarray, shape (n_parameters,)
+            The final θ.
+        """
         self._run(min(steps, TRIAL), passing)
         return self._run(steps, passing)
 
@@ -126,53 +140,53 @@ class Driver(ABC):
             model.load(p.x, p.y, p.order[:n])
             start = time.perf_counter()
             if passing is None:
-                self.whole(model, steps)
+                self.batched(model, steps)
             elif passing == "nothing":
-                self.single(model, steps)
+                self.one_call_each(model, steps)
             else:
-                theta = self.handed(model, rows)
+                theta = self.with_arrays(model, rows)
             seconds = time.perf_counter() - start
             return seconds, model.theta() if theta is None else theta
 
     def _minibatches(self, steps: int) -> Iterator[tuple[Array, Array]]:
-        """The rows of each step, gathered before the clock starts."""
+        """Gather the rows of each step, before the clock starts."""
         p, B = self.problem, self.batch
         rows = p.order[: steps * B]
         x, y = p.x[rows], p.y[rows]
         return ((x[i : i + B], y[i : i + B]) for i in range(0, len(rows), B))
 
-    def turn(self, way: Way, steps: int, shuffle: random.Random) -> tuple[float, float]:
-        """Seconds by one call and by single ones, in random order.
+    def turn(self, route: Route, steps: int, shuffle: random.Random) -> tuple[float, float]:
+        """Time `steps` steps in one call and in one call each, in random order; return both times in seconds.
 
         Raises
         ------
         PyfnnError
-            They end at different θ: it is not the same work, and has no cost to be compared.
+            The two end at different θ, so they did different work.
         """
-        kinds: list[Passing | None] = [None, way.passing]
+        kinds: list[Passing | None] = [None, route.passing]
         found = {kind: self.block(steps, kind) for kind in shuffle.sample(kinds, 2)}
-        (whole, theta), (single, ended) = found[None], found[way.passing]
+        (batched, theta), (one_call_each, ended) = found[None], found[route.passing]
         if theta.tobytes() != ended.tobytes():
-            where = f"{way.workload}, {way.route}, {way.level}, {way.passing} passed"
-            raise PyfnnError(f"{where}: {steps} steps by a call each end at another theta than by one call")
-        return whole, single
+            where = f"{route.workload}, {route.transport}, {route.level}, {route.passing} passed"
+            raise PyfnnError(f"{where}: {steps} steps in one call each end at another theta than in one call")
+        return batched, one_call_each
 
 
 class Public(Driver):
-    """Through the methods that pyfnn promises."""
+    """The driver of pyfnn's public methods."""
 
-    def whole(self, model: Model, steps: int) -> None:
-        """By `Model.train`."""
+    def batched(self, model: Model, steps: int) -> None:
+        """Call `Model.train` once."""
         model.train(0, steps * self.batch, self.batch, self.rate)
 
-    def single(self, model: Model, steps: int) -> None:
-        """By `Model.train`, minibatch by minibatch."""
+    def one_call_each(self, model: Model, steps: int) -> None:
+        """Call `Model.train` for each minibatch."""
         train, B, rate = model.train, self.batch, self.rate
         for first in range(0, steps * B, B):
             train(first, B, B, rate)
 
-    def handed(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array | None:
-        """By `Model.load` and `Model.train`."""
+    def with_arrays(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array | None:
+        """Call `Model.load` and `Model.train` for each minibatch."""
         load, train, B, rate, numbers = model.load, model.train, self.batch, self.rate, self.numbers
         for x, y in rows:
             load(x, y, numbers)
@@ -181,10 +195,10 @@ class Public(Driver):
 
 
 class PublicPipe(Public):
-    """Likewise; but loading starts a worker over, so that θ has to go there and back with the arrays."""
+    """The driver of pyfnn's public methods over a pipe, where loading new data resets θ: θ travels with the arrays."""
 
-    def handed(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array:
-        """By a new `ProcessModel` in the same process, `load`, `train` and `theta`."""
+    def with_arrays(self, model: Any, rows: Sequence[tuple[Array, Array]]) -> Array:
+        """Call `load`, `train` and `theta` of a new `ProcessModel` for each minibatch, in the same process."""
         theta, worker, network = self.problem.theta, model._worker, self.problem.network
         for x, y in rows:
             step = ProcessModel(worker, network, theta)
@@ -195,20 +209,20 @@ class PublicPipe(Public):
 
 
 class Pybind11(Driver):
-    """Through the methods of the extension's class."""
+    """The driver of the extension class's own methods."""
 
-    def whole(self, model: CppModel, steps: int) -> None:
-        """By its `train`."""
+    def batched(self, model: CppModel, steps: int) -> None:
+        """Call its `train` once."""
         model._mlp.train(0, steps * self.batch, self.batch, self.rate)
 
-    def single(self, model: CppModel, steps: int) -> None:
-        """By its `train`, minibatch by minibatch."""
+    def one_call_each(self, model: CppModel, steps: int) -> None:
+        """Call its `train` for each minibatch."""
         train, B, rate = model._mlp.train, self.batch, self.rate
         for first in range(0, steps * B, B):
             train(first, B, B, rate)
 
-    def handed(self, model: CppModel, rows: Sequence[tuple[Array, Array]]) -> Array | None:
-        """By its `load` and `train`."""
+    def with_arrays(self, model: CppModel, rows: Sequence[tuple[Array, Array]]) -> Array | None:
+        """Call its `load` and `train` for each minibatch."""
         mlp, B, rate, numbers = model._mlp, self.batch, self.rate, self.numbers
         load, train = mlp.load, mlp.train
         for x, y in rows:
@@ -218,28 +232,28 @@ class Pybind11(Driver):
 
 
 class Cffi(Driver):
-    """Through the functions of the library, their status looked at when all are done."""
+    """The driver of the C library's functions; it checks their status after the last call."""
 
     def __init__(self, problem: Problem, workload: Workload, make: Callable[[Network, Array], Model]) -> None:
         super().__init__(problem, workload, make)
         self._ffi = cffi.FFI()
         self._seconds = self._ffi.new("double *")
 
-    def whole(self, model: LibraryModel, steps: int) -> None:
-        """By `fnn_train`."""
+    def batched(self, model: LibraryModel, steps: int) -> None:
+        """Call `fnn_train` once."""
         train, B = model._lib.fnn_train, self.batch
         model._check(train(model._handle, 0, steps * B, B, self.rate, self._seconds))
 
-    def single(self, model: LibraryModel, steps: int) -> None:
-        """By `fnn_train`, minibatch by minibatch."""
+    def one_call_each(self, model: LibraryModel, steps: int) -> None:
+        """Call `fnn_train` for each minibatch."""
         train, handle, B, rate, seconds = model._lib.fnn_train, model._handle, self.batch, self.rate, self._seconds
         status = 0
         for first in range(0, steps * B, B):
             status |= train(handle, first, B, B, rate, seconds)
         model._check(status)
 
-    def handed(self, model: LibraryModel, rows: Sequence[tuple[Array, Array]]) -> Array | None:
-        """By `fnn_load` and `fnn_train`; a pointer is made of each array."""
+    def with_arrays(self, model: LibraryModel, rows: Sequence[tuple[Array, Array]]) -> Array | None:
+        """Call `fnn_load` and `fnn_train` for each minibatch, with a new pointer to each array."""
         load, train, handle = model._lib.fnn_load, model._lib.fnn_train, model._handle
         B, rate, seconds, pointer = self.batch, self.rate, self._seconds, self._ffi.from_buffer
         numbers = pointer("int64_t[]", self.numbers)
@@ -252,20 +266,23 @@ class Cffi(Driver):
 
 
 class Pipe(Driver):
-    """Through the lines that go to a worker and come back."""
+    """The driver of a worker's commands and replies, one line each."""
 
-    def whole(self, model: ProcessModel, steps: int) -> None:
-        """By the command `train`."""
+    def batched(self, model: ProcessModel, steps: int) -> None:
+        """Send the command `train` once."""
         model._worker.call("train", 0, steps * self.batch, self.batch, repr(self.rate))
 
-    def single(self, model: ProcessModel, steps: int) -> None:
-        """By the command `train`, minibatch by minibatch."""
+    def one_call_each(self, model: ProcessModel, steps: int) -> None:
+        """Send the command `train` for each minibatch."""
         call, B, rate = model._worker.call, self.batch, repr(self.rate)
         for first in range(0, steps * B, B):
             call("train", first, B, B, rate)
 
-    def handed(self, model: ProcessModel, rows: Sequence[tuple[Array, Array]]) -> Array:
-        """By files and `init`, `train`, `theta`. network.txt and order.bin stay; θ's file goes where `init` reads."""
+    def with_arrays(self, model: ProcessModel, rows: Sequence[tuple[Array, Array]]) -> Array:
+        """Write the arrays and send `init`, `train` and `theta` for each minibatch.
+
+        network.txt and order.bin stay the same; the file of the new θ replaces the one that `init` reads.
+        """
         worker, B, rate, p = model._worker, self.batch, repr(self.rate), self.problem
         folder = worker.workdir
         (folder / protocol.NETWORK).write_text(
@@ -283,7 +300,7 @@ class Pipe(Driver):
         return protocol.read_array(folder / protocol.THETA, p.theta.shape, p.network.dtype)
 
 
-DRIVERS: dict[Route, dict[Level, type[Driver]]] = {
+DRIVERS: dict[Transport, dict[Level, type[Driver]]] = {
     "pybind11": {"binding": Pybind11, "public": Public},
     "cffi": {"binding": Cffi, "public": Public},
     "pipe": {"binding": Pipe, "public": PublicPipe},
@@ -291,32 +308,35 @@ DRIVERS: dict[Route, dict[Level, type[Driver]]] = {
 
 
 @contextmanager
-def drivers(plan: Plan) -> Iterator[dict[Way, Driver]]:
-    """Every way of a plan, proven to compute what it should: in this process and, for the pipe, one below it."""
+def drivers(plan: CrossingPlan) -> Iterator[dict[Route, Driver]]:
+    """Provide the drivers of a plan's routes, after a parity check of each backend; the pipe's worker is a process."""
     with ExitStack() as stack:
-        makers: dict[Route, Callable[[Network, Array], Model]] = {}
+        makers: dict[Transport, Callable[[Network, Array], Model]] = {}
         ours, theirs = cpus()
         if ours:
             os.sched_setaffinity(0, ours)
-        for route, name in plan.routes.items():
-            if route == "pipe":
+        for transport, name in plan.transports.items():
+            if transport == "pipe":
                 worker = stack.enter_context(Worker(command_of(registry.find(name)), cpus=theirs))
-                makers[route] = partial(ProcessModel, worker)
+                makers[transport] = partial(ProcessModel, worker)
             else:
-                makers[route] = registry.load_backend(name).create
-        found: dict[Way, Driver] = {}
+                makers[transport] = registry.load_backend(name).create
+        found: dict[Route, Driver] = {}
         for w in plan.workloads:
             problem = make_problem(w, plan.dtype)
-            for route, make in makers.items():
-                _prove(plan.routes[route], make, problem.network)
-                for level, driver in DRIVERS[route].items():
+            for transport, make in makers.items():
+                _prove(plan.transports[transport], make, problem.network)
+                for level, driver in DRIVERS[transport].items():
                     ready = driver(problem, w, make)
-                    found |= {Way(w.name, route, level, "nothing"): ready, Way(w.name, route, level, "arrays"): ready}
+                    found |= {
+                        Route(w.name, transport, level, "nothing"): ready,
+                        Route(w.name, transport, level, "arrays"): ready,
+                    }
         yield found
 
 
 def cpus() -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Python's CPU and the worker's: the last two we may use, or one for both. None where CPUs cannot be chosen."""
+    """Return Python's CPU and the worker's: the last two usable ones, or one for both; empty without affinity."""
     if not hasattr(os, "sched_getaffinity"):
         return (), ()
     chosen = choose_cpus(min(2, all_threads()))

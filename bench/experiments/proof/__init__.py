@@ -1,1 +1,1 @@
-"""The intervals and verdicts, tried against known truths on this machine."""
+"""The coverage of intervals and verdicts on this machine, by measurements with known ratios."""

@@ -1,6 +1,6 @@
-"""Keeps a CPU busy at random, on and off: run as a script, python -I -S burner.py PARENT SEED MEAN_SECONDS.
+"""A script that keeps a CPU busy, on and off at random: python -I -S burner.py PARENT SEED MEAN_SECONDS.
 
-Ends by itself when PARENT has ended. Standard library only, so that it starts at once; who starts it is load.py.
+Ends when the process PARENT has ended. Uses the standard library only, so that it starts at once. load.py starts it.
 """
 
 import os
@@ -8,11 +8,11 @@ import random
 import sys
 import time
 
-_LOOK = 0.05  # seconds between two looks at whether the parent is still there
+_LOOK = 0.05  # seconds between two checks that the parent is still running
 
 
 def main() -> None:
-    """Busy and idle by turns, for exponential times; which comes first is drawn too."""
+    """Alternate busy and idle times, exponentially distributed; the first state is random, too."""
     parent, seed, mean_seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     drawn = random.Random(seed)
     busy = drawn.random() < 0.5

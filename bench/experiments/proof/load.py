@@ -1,7 +1,4 @@
-"""A load beside what is measured: one process a CPU that is busy at random (burner.py), started, watched and ended.
-
-Changes nothing else on the machine.
-"""
+"""A load beside the measurement: one process a CPU that is busy at random (burner.py), started and ended here."""
 
 import os
 import subprocess
@@ -16,38 +13,40 @@ import psutil
 from pyfnn.process import launch
 
 _BURNER = Path(__file__).with_name("burner.py")
-_PATIENCE = 5.0  # seconds for a killed process to be gone
+_PATIENCE = 5.0  # seconds, time limit for a killed process to end
 
 
 class Load:
-    """So many processes, as long as the context lasts. A context manager.
+    """Load processes, running as long as the context. A context manager.
 
-    On Linux the kernel kills them with the thread that entered it, whatever that ended of; elsewhere they notice.
+    On Linux the kernel kills them when the thread that entered the context ends, for any reason. On other systems they
+    end themselves.
 
     Parameters
     ----------
     cpus : sequence of int
-        A process on each; empty where CPUs cannot be chosen: then one, wherever the system puts it.
+        CPUs with one process each; empty for one process on any CPU.
     seed : int
-        Of when it comes and goes; each CPU has times of its own.
+        Seed of the busy and idle times, which differ between CPUs.
     mean_seconds : float
-        Of a busy time, and of an idle one.
+        Mean of a busy time, and of an idle one.
     """
 
     def __init__(self, cpus: Sequence[int], seed: int, mean_seconds: float) -> None:
-        self._places = [str(cpu) for cpu in cpus] or [""]
+        self._places: list[list[int]] = [[cpu] for cpu in cpus] or [[]]
         self._seed, self._mean = seed, mean_seconds
         self._processes: list[subprocess.Popen[bytes]] = []
         self._start = 0.0
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes, while there are any."""
+        """The identifiers of the running processes."""
         return [process.pid for process in self._processes]
 
     def taken(self) -> float | None:
-        """CPU seconds that they had a CPU, over the seconds that have passed: when on, half where they have to share.
-        None where one of them has ended.
+        """Return the processes' CPU time divided by the time since the start; None if one of them has ended.
+
+        A busy process counts half while it shares its CPU with another.
         """
         if any(process.poll() is not None for process in self._processes):
             return None
@@ -60,12 +59,11 @@ class Load:
     def __enter__(self) -> "Load":
         self._start = time.monotonic()
         parent = str(os.getpid())
-        python = [sys.executable, "-I", "-S"]
         for place in self._places:
-            burner = [*python, str(_BURNER), parent, f"{self._seed} {place}", repr(self._mean)]
-            launcher = [*python, launch.__file__, parent, place, "1"]
+            seed = f"{self._seed} {place[0] if place else ''}"
+            burner = [sys.executable, "-I", "-S", str(_BURNER), parent, seed, repr(self._mean)]
             try:
-                self._processes.append(subprocess.Popen([*launcher, *burner], start_new_session=True))
+                self._processes.append(subprocess.Popen([*launch.command(place), *burner], start_new_session=True))
             except OSError:
                 self._end()
                 raise

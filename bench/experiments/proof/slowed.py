@@ -1,8 +1,8 @@
-"""The backend `c` with a spin of known length behind everything it times: a slowdown that is planted to be found.
+"""The backend `c` with a spin of known length after all timed work: a planted slowdown.
 
-A row's name ends in the percent that it spins, 0 included: what is compared then has the same code, the same modules
-and names of the same length, and nothing but the spin tells them apart.
-What is done with it: `bench.experiments.proof`. In a module of its own, so that its process holds little else.
+A row's name ends in the percent of the spin, 0 included. The compared backends then have the same code, the same
+modules and names of the same length; only the spin differs. This module imports little else, because its process should
+be like that of `c`.
 """
 
 import time
@@ -25,18 +25,23 @@ def spun(
     cpu: Callable[[], float] = time.thread_time,
     wall: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Work, then spin for `share` of the CPU time that took; the seconds of both together.
+    """Work, then spin for `share` of the work's CPU time.
 
-    By CPU time, as more work would be: beside other load both are stretched alike, and the slowdown stays what it is. A
-    spin by the wall's clock would be longer there, since a slice lost near its end is added whole.
+    The spin counts CPU time, so that other load stretches it in the same proportion as the work. A spin by the wall
+    clock would be too long under load, because a time slice lost near its end is added in full.
 
     Parameters
     ----------
     work : callable
-        Returns its own seconds, by a wall clock; computes in this thread alone.
+        Returns its own seconds by a wall clock; computes in this thread alone.
     share : float
     cpu, wall : callable
         Clocks, in seconds.
+
+    Returns
+    -------
+    float
+        Seconds of work and spin together.
     """
     begun = cpu()
     seconds = work()
@@ -48,29 +53,29 @@ def spun(
 
 
 class Slowed(Library):
-    """`c`, slower by the percent that its row's name ends in, in whatever is timed; on one thread."""
+    """The backend `c`, slower in all timed work by the percent at the end of its row's name; on one thread."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(row)
-        said = super().description
+        plain = super().description
         percent = row.name.rpartition("-")[2]
         self._share = int(percent) / 100
-        # Not `many`: then each network's model is one of ours, made one by one.
-        self._description = replace(said, flags=f"{said.flags}, slowed by {percent} %", many=False)
+        # many=False makes an ensemble of single models, each a SlowedModel.
+        self._description = replace(plain, flags=f"{plain.flags}, slowed by {percent} %", many=False)
 
     @property
     def description(self) -> Description:
-        """What `c` says, and that it is slowed."""
+        """The description of `c`, with the slowdown among the flags."""
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         if threads != 1:
-            raise Unsupported(f"threads = {threads}: a spin of known length behind work on one thread is all it can")
+            raise Unsupported(f"threads = {threads}: the spin measures the CPU time of one thread only")
         return SlowedModel(self._lib, network, theta, threads, self._share)
 
 
 class SlowedModel(LibraryModel):
-    """A model of `c` that spins when it is done, for `share` of the CPU time that it took."""
+    """A model of `c` that spins after its work, for `share` of the work's CPU time."""
 
     def __init__(self, lib: Any, network: Network, theta: Array, threads: int, share: float) -> None:
         super().__init__(lib, network, theta, threads)

@@ -1,8 +1,7 @@
-"""Trials of which the truth is known, measured on this machine: numpy against itself, a copy of `c` against one that is
-slowed by 3 %, and these beside a load that comes and goes.
+"""Measurements of known ratios on this machine: numpy with itself, a copy of `c` with one slowed by 3 %, under load.
 
-Cases are measured by `bench.schedule`, gate included, and judged by `bench.intervals`; what is here plans them. What is
-told of them: proof.py.
+`bench.measure` measures the cases, parity gate included, and `bench.statistics` computes the intervals. __main__.py
+counts and shows them.
 """
 
 import json
@@ -44,19 +43,19 @@ EXPERIMENTS: tuple[Experiment, ...] = ("equal", "slowed", "loaded")
 METHODS: tuple[Method, ...] = ("interleaved", "fresh processes", "one process")
 
 SLOWDOWN = 0.03
-SLOWED_TRUTH = 1 / (1 + SLOWDOWN)  # how many times faster a slowed copy is
+SLOWED_TRUTH = 1 / (1 + SLOWDOWN)  # ratio of a slowed copy: how many times faster it is
 AGAIN = "numpy-again"
-PLAIN, SAME, SLOWER = "c-spun-0", "c-same-0", "c-spun-3"  # as long as each other: see slowed.py
-_SPUN = "bench.experiments.slowed:Slowed"
+PLAIN, SAME, SLOWER = "c-spun-0", "c-same-0", "c-spun-3"  # names of equal length: see slowed.py
+_SPUN = "bench.experiments.proof.slowed:Slowed"
 PLANTED = {AGAIN: ("numpy", None), PLAIN: ("c", _SPUN), SAME: ("c", _SPUN), SLOWER: ("c", _SPUN)}
-"""Rows of our own: of which backend each is a copy, and by which host, if not by the same."""
+"""The planted rows: the backend of which each is a copy, and its host if that differs."""
 
-NO_PRECISION = 1e3  # reached at once, so that the least launches are made and no more
-_AFFORDABLE = 60.0  # seconds that any case may take; it ends for other reasons
+NO_PRECISION = 1e3  # reached at once, so that a case has the least number of launches
+_AFFORDABLE = 60.0  # seconds, the budget of a case; more than it needs
 
 
 class Kind(NamedTuple):
-    """What is computed in a case, on one thread."""
+    """The workload, operation and dtype of a case, on one thread."""
 
     workload: str
     operation: Operation
@@ -69,25 +68,25 @@ KINDS = tuple(
     for operation in get_args(Operation)
     for dtype in DTYPES
 )
-"""The cheap ones of all there are."""
+"""All operations and dtypes on the cheap workloads."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much of what.
+class ProofPlan:
+    """The plan of a proof.
 
     Attributes
     ----------
     counts : mapping of Experiment to int
-        Cases of each; of `loaded` repetitions, each of them measured by every method.
+        Number of cases of each experiment; for `loaded`, of repetitions with every method.
     seconds : float
-        For everything; no further case is begun that will not fit, but one of each is always made.
+        Total time. No case begins that would not fit, except for the first of each experiment.
     settings : Settings
-        Of all cases but for the reference and, where `slowed` is to be found, the precision.
+        Settings of all cases, except for the reference and the precision.
     precision : float
-        To which slowdowns are measured, so that the floor has a chance to be low.
+        Precision of the slowed cases, fine enough for a low noise floor.
     dwell : float
-        Mean seconds of the load's busy and idle times.
+        Mean of the load's busy and idle times, in seconds.
     kinds : tuple of Kind
     """
 
@@ -105,14 +104,14 @@ class Plan:
 
 
 SHARES: dict[Experiment, float] = {"equal": 0.45, "slowed": 0.25, "loaded": 0.3}
-"""Of the seconds; what one leaves is left to those after it."""
+"""Shares of the total time; later experiments also get the time that an earlier one leaves."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One ratio whose `truth` is known, and what it was found from: a case of both, or one of each.
+class Comparison:
+    """A measured ratio with a known `truth`: how many times faster `other` is than `reference`.
 
-    `other` is so many times faster than `reference`.
+    `cases` has one case of both backends, or one case of each.
     """
 
     experiment: Experiment
@@ -124,28 +123,28 @@ class Trial:
 
     @property
     def title(self) -> str:
-        """What was computed."""
+        """The workload, operation and dtype."""
         case = self.cases[0]
         return f"{case.workload} {case.operation} {case.dtype}"
 
     @property
     def floor(self) -> float | None:
-        """The noise floor; sequential timing has none."""
+        """The noise floor; None for sequential methods."""
         return self.cases[0].noise_floor if self.method == "interleaved" else None
 
     @property
     def launches(self) -> int:
-        """Processes of each backend."""
+        """The number of launches of each backend."""
         return len({sample.launch for sample in self._of(self.other).samples})
 
     @property
     def lost(self) -> str:
-        """Why there is no ratio: who is not ok; "" where all are."""
+        """The reason for a missing ratio: the backends whose status is not ok; "" if there are none."""
         every = (b for case in self.cases for b in case.backends)
         return "; ".join(f"{b.instance}: {b.status}: {b.reason}" for b in every if b.status != "ok")
 
     def estimate(self, of: str | None = None) -> Estimate | None:
-        """The ratio of `other`, or of another instance beside it, as its method has it; None where one was lost."""
+        """Return the ratio of `other`, or of the instance `of`, by the method; None if a backend was lost."""
         if self.lost:
             return None
         if self.method == "interleaved":
@@ -155,16 +154,16 @@ class Trial:
         return welch(*(logs(self._of(name).samples, by_process) for name in (self.reference, of or self.other)))
 
     def holds(self, of: str | None = None, truth: float | None = None) -> bool:
-        """Whether the interval holds the truth."""
-        found, wanted = self.estimate(of), self.truth if truth is None else truth
-        return found is not None and found.low <= wanted <= found.high
+        """Return True if the interval contains the truth."""
+        found, expected = self.estimate(of), self.truth if truth is None else truth
+        return found is not None and found.low <= expected <= found.high
 
     def _of(self, instance: str) -> BackendResult:
         return next(b for case in self.cases for b in case.backends if b.instance == instance)
 
 
 def logs(samples: Iterable[Sample], by_process: bool) -> list[float]:
-    """Log step times: of each process the mean, or of each block."""
+    """Return log step times: the mean of each process, or one of each block."""
     found: dict[int, list[float]] = {}
     for s in samples:
         found.setdefault(s.launch, []).append(math.log(s.seconds / s.steps))
@@ -172,7 +171,7 @@ def logs(samples: Iterable[Sample], by_process: bool) -> list[float]:
 
 
 def welch(reference: Sequence[float], other: Sequence[float]) -> Estimate:
-    """How many times faster `other` is, from logs that have nothing to do with each other: Welch's t interval."""
+    """Return how many times faster `other` is, from independent logs, with Welch's t interval."""
     found = ttest_ind(reference, other, equal_var=False).confidence_interval(intervals.CONFIDENCE)
     return Estimate(*map(math.exp, (fmean(reference) - fmean(other), found.low, found.high)))
 
@@ -180,25 +179,25 @@ def welch(reference: Sequence[float], other: Sequence[float]) -> Estimate:
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
-class Alone(CaseRun):
-    """One backend with nobody beside it, not even its second instance: how everybody else times."""
+class SoloCaseRun(CaseRun):
+    """A case of one backend without a second instance, as in sequential timing."""
 
     def _add_second_arms(self) -> list[Arm]:
         return []
 
 
-class Silent:
-    """Nobody is told how it goes; the case is told when it is over."""
+class SilentListener:
+    """A listener that shows no progress: the finished case has all verdicts."""
 
     def progress(self, text: str, share: float) -> None:
-        """Nothing."""
+        """Ignore the progress."""
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
-        """Nothing: it is in the case."""
+        """Ignore the verdict."""
 
 
 def planted(folder: Path) -> dict[str, Row]:
-    """The rows that are compared, by name: `numpy`, `c`, and those of `PLANTED`, whose manifest is written."""
+    """Write the manifest of the rows of `PLANTED`; return these rows, `numpy` and `c`, by name."""
     names = dict.fromkeys(of for of, _ in PLANTED.values())
     known = {name: registry.find(name) for name in names}
     tables = []
@@ -212,18 +211,18 @@ def planted(folder: Path) -> dict[str, Row]:
 
 
 def measure(kind: Kind, rows: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun) -> Case:
-    """A case as `bench.run` measures it, by itself; ratios are to the first row."""
+    """Measure one case as `bench.run` does; ratios are to the first row."""
     key = CaseKey(built_in_workloads()[kind.workload], kind.operation, kind.dtype, threads=1)
     problem, settings = make_problem(key.workload, key.dtype), replace(settings, reference=rows[0].name)
     with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
         with Journal(Path(folder)) as journal:
             journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
-            how(0, key, problem, rows, settings, budget, journal, Silent()).run()
+            how(0, key, problem, rows, settings, budget, journal, SilentListener()).run()
         return load_results(Path(folder)).cases[0]
 
 
 def fitting(count: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Iterator[int]:
-    """Numbers below `count`, as long as another turn like those before will end within `seconds`; at least one."""
+    """Yield 0, 1, … below `count` as long as a turn of average length will end within `seconds`; at least 0."""
     start = clock()
     for number in range(count):
         if number and (clock() - start) * (number + 1) / number > seconds:
@@ -232,40 +231,40 @@ def fitting(count: int, seconds: float, clock: Callable[[], float] = time.perf_c
 
 
 class Prover:
-    """Makes the trials of a plan, one after the other, and tells each when it is over.
+    """The measurement of a plan's comparisons, one after the other.
 
     Parameters
     ----------
-    plan : Plan
+    plan : ProofPlan
     rows : mapping of str to Row
         See `planted`.
-    tell : callable
-        Told a line a case.
+    report : callable
+        Called with a line of text after each comparison.
     """
 
-    def __init__(self, plan: Plan, rows: Mapping[str, Row], tell: Callable[[str], None]) -> None:
-        self._plan, self._rows, self._tell = plan, rows, tell
+    def __init__(self, plan: ProofPlan, rows: Mapping[str, Row], report: Callable[[str], None]) -> None:
+        self._plan, self._rows, self._report = plan, rows, report
 
-    def equal(self, seconds: float) -> Iterator[Trial]:
-        """`numpy`, its second instance, and `numpy` under another name."""
+    def equal(self, seconds: float) -> Iterator[Comparison]:
+        """Compare `numpy` with its second instance and with `numpy` under another name."""
         settings = replace(self._plan.settings, precision=NO_PRECISION)
         for number, kind in self._kinds("equal", seconds):
-            yield self._told(number, self._interleaved("equal", kind, "numpy", AGAIN, settings, _AFFORDABLE))
+            yield self._reported(number, self._interleaved("equal", kind, "numpy", AGAIN, settings, _AFFORDABLE))
 
-    def slowed(self, seconds: float) -> Iterator[Trial]:
-        """A copy of `c` and a slowed one, to a precision or as far as time allows."""
+    def slowed(self, seconds: float) -> Iterator[Comparison]:
+        """Compare a copy of `c` with a slowed one, to the plan's precision or as far as time allows."""
         settings = replace(self._plan.settings, precision=self._plan.precision)
         budget = max(seconds / max(1, self._plan.counts["slowed"]), _AFFORDABLE / 4)
         for number, kind in self._kinds("slowed", seconds):
-            yield self._told(number, self._interleaved("slowed", kind, PLAIN, SLOWER, settings, budget))
+            yield self._reported(number, self._interleaved("slowed", kind, PLAIN, SLOWER, settings, budget))
 
-    def loaded(self, seconds: float) -> Iterator[Trial]:
-        """A copy of `c` and, by turns, the same or a slowed one, by every method, in random order."""
+    def loaded(self, seconds: float) -> Iterator[Comparison]:
+        """Compare a copy of `c` with an equal and a slowed one in turn, by every method in random order."""
         shuffle = random.Random(f"{self._plan.settings.seed} methods")
         for number, kind in self._kinds("loaded", seconds):
             other = (SAME, SLOWER)[number % 2]
             for method in shuffle.sample(METHODS, len(METHODS)):
-                yield self._told(number, self._beside_load(kind, other, method))
+                yield self._reported(number, self._beside_load(kind, other, method))
 
     def _kinds(self, experiment: Experiment, seconds: float) -> Iterator[tuple[int, Kind]]:
         order = self._plan.order
@@ -274,26 +273,28 @@ class Prover:
 
     def _interleaved(
         self, experiment: Experiment, kind: Kind, reference: str, other: str, settings: Settings, budget: float
-    ) -> Trial:
+    ) -> Comparison:
         case = measure(kind, [self._rows[reference], self._rows[other]], settings, budget)
-        return Trial(experiment, "interleaved", reference, other, _truth(other), (case,))
+        return Comparison(experiment, "interleaved", reference, other, _truth(other), (case,))
 
-    def _beside_load(self, kind: Kind, other: str, method: Method) -> Trial:
-        """So many processes and blocks of each whatever the method, or all blocks in one process."""
+    def _beside_load(self, kind: Kind, other: str, method: Method) -> Comparison:
+        """Compare by one method; all methods have the same number of blocks."""
         settings = replace(self._plan.settings, precision=NO_PRECISION)
         if method == "interleaved":
             return self._interleaved("loaded", kind, PLAIN, other, settings, _AFFORDABLE)
         if method == "one process":
             settings = replace(settings, rounds=settings.rounds * settings.min_launches, min_launches=1)
-        cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, Alone) for name in (PLAIN, other))
-        return Trial("loaded", method, PLAIN, other, _truth(other), cases)
+        cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, SoloCaseRun) for name in (PLAIN, other))
+        return Comparison("loaded", method, PLAIN, other, _truth(other), cases)
 
-    def _told(self, number: int, trial: Trial) -> Trial:
-        found = trial.estimate()
-        said = with_interval(found) if found else trial.lost or "no interval"
-        where = f"{trial.experiment} {number + 1} of {self._plan.counts[trial.experiment]}, {trial.title}"
-        self._tell(f"{where}, {trial.method}: {trial.other} against {trial.reference}: {said}")
-        return trial
+    def _reported(self, number: int, comparison: Comparison) -> Comparison:
+        found = comparison.estimate()
+        ratio = with_interval(found) if found else comparison.lost or "no interval"
+        where = (
+            f"{comparison.experiment} {number + 1} of {self._plan.counts[comparison.experiment]}, {comparison.title}"
+        )
+        self._report(f"{where}, {comparison.method}: {comparison.other} against {comparison.reference}: {ratio}")
+        return comparison
 
 
 def _truth(other: str) -> float:
@@ -302,35 +303,39 @@ def _truth(other: str) -> float:
 
 @dataclass(frozen=True)
 class Proof:
-    """All trials, what the load took of its CPUs (None where there was none), and whether Ctrl-C cut it short."""
+    """All comparisons, the load's share of its CPUs (None without a load), and True if Ctrl-C ended the proof early."""
 
-    trials: tuple[Trial, ...]
+    comparisons: tuple[Comparison, ...]
     load: float | None = None
     cut_short: bool = False
 
-    def of(self, experiment: Experiment, method: Method | None = None) -> list[Trial]:
-        """Those of an experiment that have an estimate."""
-        kept = (trial for trial in self.trials if trial.experiment == experiment and method in (None, trial.method))
-        return [trial for trial in kept if trial.estimate()]
+    def of(self, experiment: Experiment, method: Method | None = None) -> list[Comparison]:
+        """Return the comparisons of an experiment that have an estimate."""
+        kept = (
+            comparison
+            for comparison in self.comparisons
+            if comparison.experiment == experiment and method in (None, comparison.method)
+        )
+        return [comparison for comparison in kept if comparison.estimate()]
 
 
-def prove(plan: Plan, tell: Callable[[str], None]) -> Proof:
-    """Every experiment, in turn; after Ctrl-C what was finished."""
-    end, trials, taken, cut_short = time.perf_counter() + plan.seconds, list[Trial](), None, False
+def prove(plan: ProofPlan, report: Callable[[str], None]) -> Proof:
+    """Run every experiment in turn; after Ctrl-C return the finished comparisons."""
+    end, comparisons, taken, cut_short = time.perf_counter() + plan.seconds, list[Comparison](), None, False
     with TemporaryDirectory(prefix="pyfnn-proof-") as folder, suppress(KeyboardInterrupt):
         cut_short = True
-        prover = Prover(plan, planted(Path(folder)), tell)
-        wanted = [experiment for experiment in EXPERIMENTS if plan.counts[experiment]]
-        for i, experiment in enumerate(wanted):
-            share = SHARES[experiment] / sum(SHARES[later] for later in wanted[i:])
+        prover = Prover(plan, planted(Path(folder)), report)
+        experiments = [experiment for experiment in EXPERIMENTS if plan.counts[experiment]]
+        for i, experiment in enumerate(experiments):
+            share = SHARES[experiment] / sum(SHARES[later] for later in experiments[i:])
             seconds = share * max(0.0, end - time.perf_counter())
             if experiment == "loaded":
                 with Load(choose_cpus(1), plan.settings.seed, plan.dwell) as load:
                     try:
-                        trials += prover.loaded(seconds)
+                        comparisons += prover.loaded(seconds)
                     finally:
                         taken = load.taken()
             else:
-                trials += getattr(prover, experiment)(seconds)
+                comparisons += getattr(prover, experiment)(seconds)
         cut_short = False
-    return Proof(tuple(trials), taken, cut_short)
+    return Proof(tuple(comparisons), taken, cut_short)

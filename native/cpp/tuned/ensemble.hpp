@@ -1,5 +1,5 @@
-// ensemble.hpp: many networks of one shape, each with its own theta, order, rate and lambda, shared out over a pool: a
-// network a task. What a network does is network.hpp's.
+// ensemble.hpp: many networks of one shape, each with its own theta, order, rate and lambda. The threads of a pool
+// share them; one thread at a time trains a network. network.hpp has the network.
 #pragma once
 
 #include "network.hpp"
@@ -11,7 +11,7 @@ namespace fnn::tuned {
 template <class Real> class Ensemble {
 public:
   // thetas: (members, n_parameters)   l2: (members)
-  Ensemble(const std::vector<std::size_t> &sizes, const std::vector<Chosen> &functions, const std::string &loss,
+  Ensemble(const std::vector<std::size_t> &sizes, const std::vector<LayerFunction> &functions, const std::string &loss,
            const double *l2, const Real *thetas, std::size_t members, std::size_t n_parameters, Pool *pool)
       : pool_(pool) {
     members_.reserve(members);
@@ -32,7 +32,7 @@ public:
       members_[k].load(data, orders + k * n_order, n_order);
   }
 
-  // rates: (members)   Returns seconds.
+  // Train every member over its order[first .. first + count), and return seconds.   rates: (members)
   double train(std::size_t first, std::size_t count, std::size_t batch_size, const double *rates) {
     for (Mlp<Real> &member : members_)
       member.prepare(count, batch_size);

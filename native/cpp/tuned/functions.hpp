@@ -1,20 +1,20 @@
-// functions.hpp: the activations, A = f(Z), on whole vectors, and delta * f'(Z) written in A, so that Z need not be
-// kept. One struct an activation; tables.hpp has the table of their names.
+// functions.hpp: the activations on whole vectors: A = f(Z), and delta * f'(Z) computed from A, so that Z is not
+// needed. Each activation is one struct; tables.hpp lists them by name.
 #pragma once
 
 #include "vector_math.hpp"
 
 namespace fnn::tuned {
 
-// `from_zero`: f(0) = 0, so that the lanes beyond a row's end, which come as 0, stay 0. p: the parameter, where there
-// is one. Conditions are written so that NaN stays NaN.
+// from_zero: f(0) = 0, so that padding stays 0.   p: the parameter of the activation, if it has one
+// Every comparison keeps NaN.
 
 struct Identity {
   static constexpr bool from_zero = true;
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return z;
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real>, Real) {
+  template <class Real> FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real>, Real) {
     return delta;
   }
 };
@@ -24,7 +24,8 @@ struct Sigmoid {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return sigmoid<Real>(z);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return delta * (a * (1 - a));
   }
 };
@@ -34,7 +35,8 @@ struct Tanh {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return tanh(z);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return delta * (1 - a * a);
   }
 };
@@ -44,7 +46,8 @@ struct Relu {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return z < 0 ? Vector<Real>{} : z;
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return a > 0 ? delta : Vector<Real>{};
   }
 };
@@ -54,7 +57,8 @@ struct LeakyRelu {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real p) {
     return z > 0 ? z : p * z;
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real p) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real p) {
     return a > 0 ? delta : p * delta;
   }
 };
@@ -64,7 +68,8 @@ struct Elu {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real p) {
     return z > 0 ? z : p * expm1<Real>(z);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real p) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real p) {
     return a > 0 ? delta : (a + p) * delta; // p exp(z) = p (exp(z) - 1) + p
   }
 };
@@ -74,7 +79,8 @@ struct Softplus {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return softplus<Real>(z);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return delta * -expm1<Real>(-a); // sigmoid(z) = 1 - exp(-softplus(z))
   }
 };
@@ -84,7 +90,8 @@ struct HardSigmoid {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return at_least<Real>(at_most<Real>(z * Real(0.25) + Real(0.5), 1), 0);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return ((a > 0) & (a < 1)) ? delta * Real(0.25) : Vector<Real>{};
   }
 };
@@ -94,7 +101,8 @@ struct HardTanh {
   template <class Real> FNN_INLINE static Vector<Real> value(Vector<Real> z, Real) {
     return at_least<Real>(at_most<Real>(z, 1), -1);
   }
-  template <class Real> FNN_INLINE static Vector<Real> times_slope(Vector<Real> delta, Vector<Real> a, Real) {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real) {
     return ((a > -1) & (a < 1)) ? delta : Vector<Real>{};
   }
 };

@@ -1,4 +1,4 @@
-// pool.hpp: threads that wait for work, and the one way to give them some.
+// pool.hpp: a pool of waiting threads, and the rule for which work they share.
 #pragma once
 
 #include <atomic>
@@ -15,9 +15,13 @@
 
 namespace fnn::tuned {
 
-// A helper thread that has finished looks out for more work for this long, and then sleeps until it is woken. A call
-// that is over leaves no thread busy beyond it.
-constexpr std::chrono::microseconds patience{50};
+// An idle helper thread spins for this long, so that it can start on more work at once, and then sleeps. No helper
+// stays busy for longer after a call returns.
+constexpr std::chrono::microseconds spin_time{50};
+
+// The smallest work, in multiply-adds, that is faster on several threads (measured: docs/speed.md). Below it, passing
+// results between threads takes longer than computing them.
+constexpr std::size_t parallel_threshold = 2'000'000;
 
 class Pool {
 public:
@@ -26,7 +30,7 @@ public:
     try {
       for (std::size_t i = 1; i < threads; ++i)
         helpers_.emplace_back([this, i] { serve(i); });
-    } catch (...) { // the system has no more threads
+    } catch (...) { // the system refused another thread
       end();
       throw;
     }
@@ -41,7 +45,7 @@ public:
     return helpers_.size() + 1;
   }
 
-  // f(i) for each i < size(), each on a thread of its own; returns when all are done. f must not throw.
+  // Call f(i) for each i < size(), each on its own thread, and return when all are done. f must not throw.
   template <class F> void run(const F &f) {
     if (helpers_.empty())
       return f(std::size_t(0));
@@ -49,7 +53,7 @@ public:
     work_ = [](const void *context, std::size_t i) { (*static_cast<const F *>(context))(i); };
     busy_.store(helpers_.size());
     {
-      const std::lock_guard<std::mutex> lock(mutex_); // so that none falls asleep between its last look and this
+      const std::lock_guard<std::mutex> lock(mutex_); // no helper falls asleep between its last check and this call
       call_.fetch_add(1);
     }
     if (asleep_.load() > 0)
@@ -59,7 +63,7 @@ public:
       if (turn % 256 != 0)
         pause();
       else
-        std::this_thread::yield(); // a helper may be waiting for this very CPU
+        std::this_thread::yield(); // a helper may be waiting for this CPU
   }
 
 private:
@@ -84,7 +88,7 @@ private:
 
   void serve(std::size_t i) {
     for (std::size_t seen = 0;;) {
-      wait_for_other_than(seen);
+      wait_for_call_after(seen);
       seen = call_.load(std::memory_order_acquire);
       if (ending_)
         return;
@@ -93,8 +97,8 @@ private:
     }
   }
 
-  void wait_for_other_than(std::size_t seen) {
-    const auto until = std::chrono::steady_clock::now() + patience;
+  void wait_for_call_after(std::size_t seen) {
+    const auto until = std::chrono::steady_clock::now() + spin_time;
     while (call_.load(std::memory_order_acquire) == seen) {
       for (int i = 0; i < 32 && call_.load(std::memory_order_acquire) == seen; ++i)
         pause();
@@ -115,5 +119,14 @@ private:
   const void *context_ = nullptr;
   bool ending_ = false;
 };
+
+// Call f(part, parts) for each part on its own thread, or f(0, 1) on this thread if the work is too small to share.
+// pool: null for one thread
+template <class F> inline void share(Pool *pool, std::size_t multiply_adds, const F &f) {
+  if (!pool || pool->size() == 1 || multiply_adds < parallel_threshold)
+    f(std::size_t(0), std::size_t(1));
+  else
+    pool->run([&](std::size_t i) { f(i, pool->size()); });
+}
 
 } // namespace fnn::tuned

@@ -1,8 +1,8 @@
-// product.hpp: C = start + P Q, by tiles that stay in registers, in blocks that stay in the caches. The three products
-// of a layer are this one: they differ in where a tile starts, what becomes of it, and how P and Q lie in memory.
+// product.hpp: C = start + P Q, by a micro-kernel whose sums stay in registers, over blocks that stay in the caches.
+// All three products of a layer use it: they differ in the start, the epilogue, and the layouts of P and Q.
 //
-// Every element of C is a sum in the order of k, or, of blocks of k, the sum of theirs, whatever the tiles and threads:
-// so their number and sizes do not show in the bits of a result, and of a block only its depth.
+// An element of C is summed in the order of k within each block of k, and blocks are added in order. So the bits of a
+// result depend on the depth of the blocks alone, not on the micro-kernels or the number of threads.
 #pragma once
 
 #include "storage.hpp"
@@ -13,32 +13,32 @@
 
 namespace fnn::tuned {
 
-// ---- The tile: R rows by N vectors of C ----
+// ---- The micro-kernel: R rows by N vectors of C ----
 
-// As many sums as two multiply-adds a cycle, each four or five cycles long, can keep going, in the registers there are.
-constexpr std::size_t tile_rows = n_registers == 32 ? 8 : 4;
-constexpr std::size_t tile_vectors = 3;
+// Enough independent sums for two multiply-adds a cycle with a latency of four or five cycles, within the registers.
+constexpr std::size_t micro_rows = n_registers == 32 ? 8 : 4;
+constexpr std::size_t micro_vectors = 3;
 
-// How P lies: element (r, k) at P[r * stride + k], or, transposed, at P[k * stride + r].
+// The layout of P: element (r, k) is P[r * stride + k], or, transposed, P[k * stride + r].
 enum class Layout { rows, transposed };
 
-// What becomes of a tile's sums S: C = S, C + S, C + (S + scale C), or S + scale W.
-enum class Finish { store, add, update, gradient };
+// The use of the sums S: C = S, C + S, C + (S + scale C), or S + scale W.
+enum class Epilogue { store, add, update, gradient };
 
 template <class Real> struct Result {
   Real *C;
   std::size_t stride;
-  Finish finish = Finish::store;
-  const Real *bias = nullptr; // what the sums start from, if not from 0: (columns), or, a row each, (rows)
+  Epilogue epilogue = Epilogue::store;
+  const Real *bias = nullptr; // the start of the sums, if not 0: (columns), or (rows) if bias_by_row
   bool bias_by_row = false;
-  const Real *W = nullptr; // Finish::gradient: laid out as C
+  const Real *W = nullptr; // Epilogue::gradient: laid out as C
   Real scale = 0;
 };
 
-// C's rows `row`.. and columns `column`.. : R rows, N vectors.   Q: k rows of N vectors, `q_stride` apart
+// Compute R rows from `row` on and N vectors from `column` on of C.   Q: (K, N vectors), rows q_stride apart
 template <std::size_t R, std::size_t N, Layout layout, bool large, class Real>
-FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
-                     const Result<Real> &to, std::size_t row, std::size_t column) {
+FNN_INLINE void micro_kernel(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
+                             const Result<Real> &to, std::size_t row, std::size_t column) {
   constexpr std::size_t V = lanes<Real>;
   Vector<Real> sums[R][N];
   Real *C = to.C + row * to.stride + column;
@@ -50,15 +50,15 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
   else
     FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
   if constexpr (large)
-    FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // wanted when the sums are done
-  // Rows of P by a pointer for every three, from which the others are one or two strides away: what an address can
-  // express. The compiler would keep eight offsets, more than there are registers for.
+    FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // needed when the sums are complete
+  // One pointer serves three rows of P: an address can express the offsets of one and two strides. The compiler would
+  // keep eight offsets, for which there are too few registers.
   constexpr std::size_t groups = layout == Layout::rows ? (R + 2) / 3 : 1;
   const Real *p[groups];
 #pragma GCC unroll 8
   for (std::size_t g = 0; g < groups; ++g) {
     p[g] = P + 3 * g * p_stride;
-    asm("" : "+r"(p[g])); // and may not guess that they are related
+    asm("" : "+r"(p[g])); // hides that the pointers are related
   }
   for (std::size_t k = 0; k < K; ++k) {
     Vector<Real> q[N];
@@ -78,16 +78,16 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
     Q += q_stride;
   }
   const auto c = [&](std::size_t r, std::size_t v) FNN_LAMBDA { return load(C + r * to.stride + v * V); };
-  switch (to.finish) {
-  case Finish::store:
+  switch (to.epilogue) {
+  case Epilogue::store:
     break;
-  case Finish::add:
+  case Epilogue::add:
     FNN_EACH sums[r][v] = c(r, v) + sums[r][v];
     break;
-  case Finish::update:
+  case Epilogue::update:
     FNN_EACH sums[r][v] = c(r, v) + (sums[r][v] + to.scale * c(r, v));
     break;
-  case Finish::gradient:
+  case Epilogue::gradient:
     FNN_EACH sums[r][v] += to.scale * load(to.W + (row + r) * to.stride + column + v * V);
     break;
   }
@@ -95,44 +95,38 @@ FNN_INLINE void tile(const Real *P, std::size_t p_stride, const Real *Q, std::si
 #undef FNN_EACH
 }
 
-// Tiles of 1 to most_rows rows, to be called by their number.
-constexpr std::size_t most_rows = n_registers == 32 ? 12 : 6;
+// Micro-kernels of 1 to max_micro_rows rows, selected at run time by their number of rows.
+constexpr std::size_t max_micro_rows = n_registers == 32 ? 12 : 6;
 
 template <class Real>
-using Tile = void (*)(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
-                      const Result<Real> &to, std::size_t row, std::size_t column);
+using MicroKernel = void (*)(const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
+                             const Result<Real> &to, std::size_t row, std::size_t column);
 
 template <std::size_t N, Layout layout, class Real, std::size_t... r>
-constexpr std::array<Tile<Real>, most_rows> all_tiles(std::index_sequence<r...>) {
+constexpr std::array<MicroKernel<Real>, max_micro_rows> make_micro_kernels(std::index_sequence<r...>) {
   return {[](const Real *P, std::size_t p_stride, const Real *Q, std::size_t q_stride, std::size_t K,
-             const Result<Real> &to, std::size_t row,
-             std::size_t column) { tile<r + 1, N, layout, false>(P, p_stride, Q, q_stride, K, to, row, column); }...};
+             const Result<Real> &to, std::size_t row, std::size_t column) {
+    micro_kernel<r + 1, N, layout, false>(P, p_stride, Q, q_stride, K, to, row, column);
+  }...};
 }
 
 template <std::size_t N, Layout layout, class Real>
-constexpr std::array<Tile<Real>, most_rows> tiles_of =
-    all_tiles<N, layout, Real>(std::make_index_sequence<most_rows>());
+constexpr std::array<MicroKernel<Real>, max_micro_rows> micro_kernels =
+    make_micro_kernels<N, layout, Real>(std::make_index_sequence<max_micro_rows>());
 
 // ---- Blocks ----
 
-// Half-open ranges of rows and of columns.
-struct Range {
-  std::size_t begin, end;
-  std::size_t size() const {
-    return end - begin;
-  }
-};
-
-// Calls f(first, R) for pieces of `range`, R a compile-time size: as many of tile_rows as there are, then halves.
-template <std::size_t R = tile_rows, class F> FNN_INLINE void for_rows(Range range, F f) {
+// Call f(first, R) for pieces of `range` with a compile-time size R: micro_rows as often as possible, then halves of
+// it.
+template <std::size_t R = micro_rows, class F> FNN_INLINE void for_rows(Range range, F f) {
   for (; range.size() >= R; range.begin += R)
     f(range.begin, std::integral_constant<std::size_t, R>());
   if constexpr (R > 1)
     for_rows<R / 2>(range, f);
 }
 
-// The same for columns, by vectors. A last strip of one vector has too few sums to keep the adders busy, so four
-// vectors are two and two.
+// Call f(first, N) for pieces of `range` of N vectors. One vector has too few sums to keep the adders busy, so four
+// vectors become two and two.
 template <class Real, class F> FNN_INLINE void for_columns(Range range, F f) {
   constexpr std::size_t V = lanes<Real>;
   std::size_t column = range.begin, left = range.size() / V;
@@ -144,10 +138,10 @@ template <class Real, class F> FNN_INLINE void for_columns(Range range, F f) {
     f(column, std::integral_constant<std::size_t, 1>());
 }
 
-// Calls f(Range) for pieces of `range` of at most `most`, as equal as multiples of `unit` allow.
+// Call f(Range) for pieces of `range` of at most `most`, as equal as multiples of `unit` allow.
 template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std::size_t unit, F f) {
   if (range.size() <= most)
-    return f(range); // small products have no time for divisions
+    return f(range); // the divisions below take too long for small products
   const std::size_t n = std::max<std::size_t>(1, (range.size() + most - 1) / most);
   const std::size_t size = ((range.size() + n - 1) / n + unit - 1) / unit * unit;
   std::size_t begin = range.begin;
@@ -158,9 +152,9 @@ template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std
   } while (begin < range.end);
 }
 
-// ---- Rows side by side: how a product likes to find what it broadcasts, and W where it needs it transposed ----
+// ---- Transposition: of P and Q for packing, of W, and of matrices to the feature-major layout ----
 
-// a[0] b[0] a[1] b[1] ..., in two vectors.
+// low, high = a[0] b[0] a[1] b[1] ...
 template <class Real, std::size_t... i>
 FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Vector<Real> &high,
                            std::index_sequence<i...>) {
@@ -169,11 +163,11 @@ FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Ve
   high = __builtin_shufflevector(a, b, (i / 2 + V / 2 + i % 2 * V)...);
 }
 
-// B: for each column of A one row of R elements, `b_stride` apart, of which those beyond A's `rows` are 0.
-// A: (rows <= R, columns), readable up to whole vectors   R: a power of two
+// B = A transposed.   A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), 0 from column `rows` on
+// R: a power of two
 template <std::size_t R, class Real>
-FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
-                             std::size_t b_stride) {
+FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
+                                std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
   std::size_t j = 0;
   const auto block = [&](std::size_t n_rows, std::size_t n_columns) FNN_LAMBDA {
@@ -181,7 +175,7 @@ FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t ro
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r)
       x[r] = r < n_rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
-    // log2(R) perfect shuffles: the first half of the rows with the second.
+    // log2(R) perfect shuffles of the first half of the rows with the second.
 #pragma GCC unroll 4
     for (std::size_t step = 1; step < R; step *= 2) {
 #pragma GCC unroll 8
@@ -221,35 +215,33 @@ FNN_INLINE void side_by_side(const Real *A, std::size_t a_stride, std::size_t ro
 
 // ---- The product ----
 
-// How much is worked on at once: blocks of Q and of P stay in the second cache, a strip of Q in the first for as long
-// as it is in use.
+// The sizes of blocks: blocks of Q and P fit in the L2 cache, a panel of Q in the L1 cache.
 template <class Real> struct Blocking {
   std::size_t depth, columns, rows;
-  std::size_t small; // bytes that lie well in the first cache wherever they are
+  std::size_t small; // bytes that stay in the L1 cache at any address
 
   explicit Blocking(Caches caches) {
-    constexpr std::size_t strip = tile_vectors * lanes<Real>;
-    columns = 4 * strip;
+    columns = 4 * micro_vectors * lanes<Real>;
     depth = std::max<std::size_t>(64, caches.l2 / 10 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
-    rows = std::max(tile_rows, caches.l2 / 3 / (depth * sizeof(Real)) / tile_rows * tile_rows);
+    rows = std::max(micro_rows, caches.l2 / 3 / (depth * sizeof(Real)) / micro_rows * micro_rows);
     small = caches.l1 / 3;
   }
 
-  // P is gone through once for each strip of columns, Q once for each panel of rows. A copy in the order of use is
-  // worth its time where that is often (bench/experiments/sweep.py shows the borders).
-  bool copies_P(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+  // A product reads P once for each panel of columns, and Q once for each panel of rows. Packing pays off if that is
+  // often enough (bench/experiments/cliffs.py shows the limits).
+  bool packs_P(std::size_t rows_, std::size_t columns_, std::size_t K) const {
     return columns_ >= 128 && rows_ * K * sizeof(Real) > small;
   }
-  bool copies_Q(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+  bool packs_Q(std::size_t rows_, std::size_t columns_, std::size_t K) const {
     return rows_ >= 64 && columns_ * K * sizeof(Real) > small;
   }
 };
 
-// Room for one thread's copies of blocks, made before any product.
+// One thread's memory for packed matrices, allocated before any product.
 template <class Real> struct Workspace {
   Buffer<Real> P, Q;
 
-  // For products of so many rows and so deep.
+  // Make room for products of `rows` rows and depth K.
   void reserve(const Blocking<Real> &blocking, std::size_t rows, std::size_t K) {
     if (Q.size() == 0)
       Q = Buffer<Real>(blocking.depth * blocking.columns);
@@ -258,76 +250,73 @@ template <class Real> struct Workspace {
   }
 };
 
-template <class Real> struct Matrix {
-  const Real *data;
-  std::size_t stride;
-};
-
-// Q of a product: (K, columns), or, with `transposed`, what it is the transpose of: (columns, K), of which there may be
-// fewer than the product's columns, the others being 0.
+// Q of a product: `of` is Q, (K, columns), or, if transposed, Q^T: (columns, K). Q^T may have fewer rows than the
+// product has columns; the missing ones count as 0.
 template <class Real> struct Factor {
   Matrix<Real> of;
   bool transposed = false;
   std::size_t columns = 0;
 };
 
-// The rows of P in panels of R rows, each [k][r].
-template <Layout layout, class Real> void copy_panels(Matrix<Real> P, Range rows, std::size_t K, Real *panels) {
+// Copy the rows of P into panels of R rows, each [k][r].
+template <Layout layout, class Real> void pack_P(Matrix<Real> P, Range rows, std::size_t K, Real *packed) {
   for_rows(rows, [&](std::size_t row, auto R) {
-    Real *panel = panels + (row - rows.begin) * K;
+    Real *panel = packed + (row - rows.begin) * K;
     if constexpr (layout == Layout::rows)
-      side_by_side<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
+      transpose_panel<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
     else
       for (std::size_t k = 0; k < K; ++k)
         std::memcpy(panel + k * R, P.data + k * P.stride + row, R * sizeof(Real));
   });
 }
 
-// Some columns of Q in strips of N vectors, each [k][column].
-template <class Real> void copy_strips(const Factor<Real> &Q, Range k, Range columns, Real *strips) {
+// Copy a block of Q into panels of N vectors, each [k][column].
+template <class Real> void pack_Q(const Factor<Real> &Q, Range k, Range columns, Real *packed) {
   constexpr std::size_t V = lanes<Real>;
   for_columns<Real>(columns, [&](std::size_t column, auto N) {
-    Real *strip = strips + (column - columns.begin) * k.size();
+    Real *panel = packed + (column - columns.begin) * k.size();
     if (Q.transposed)
       for (std::size_t v = 0; v < N; ++v) {
         const std::size_t row = column + v * V;
-        side_by_side<V>(Q.of.data + row * Q.of.stride + k.begin, Q.of.stride,
-                        row < Q.columns ? std::min(V, Q.columns - row) : 0, k.size(), strip + v * V, N * V);
+        transpose_panel<V>(Q.of.data + row * Q.of.stride + k.begin, Q.of.stride,
+                           row < Q.columns ? std::min(V, Q.columns - row) : 0, k.size(), panel + v * V, N * V);
       }
     else
       for (std::size_t i = 0; i < k.size(); ++i)
         for (std::size_t v = 0; v < N; ++v)
-          store(strip + (i * N + v) * V, load(Q.of.data + (k.begin + i) * Q.of.stride + column + v * V));
+          store(panel + (i * N + v) * V, load(Q.of.data + (k.begin + i) * Q.of.stride + column + v * V));
   });
 }
 
-// A block of C, and where its factors are found.
+// A block of C and its factors.
 template <class Real> struct Block {
   Range rows, columns, k;
-  Matrix<Real> P, Q;  // from their first row, column and k on
-  const Real *panels; // null, or a copy of P, from the panel of the block's first row on
-  std::size_t K;      // how deep the panels are
-  const Real *strips; // null, or a copy of Q, from the block's first column and k on
+  Matrix<Real> P, Q;    // from their first row, column and k on
+  const Real *packed_P; // null, or packed P from the panel of the block's first row on
+  std::size_t K;        // depth of the panels of packed_P
+  const Real *packed_Q; // null, or packed Q from the block's first column and k on
 };
 
-// All its tiles. Apart from `product`, so that each layout is compiled once; panels are of the transposed one.
-template <Layout layout, class Real> void tiles(const Block<Real> &block, const Result<Real> &to) {
+// Compute a block by micro-kernels. A function apart from `product` is compiled once per layout; packed P is
+// transposed.
+template <Layout layout, class Real> void macro_kernel(const Block<Real> &block, const Result<Real> &to) {
   const Range rows = block.rows, columns = block.columns, k = block.k;
   const Matrix<Real> P = block.P, Q = block.Q;
-  const Real *panels = block.panels, *strips = block.strips;
+  const Real *packed_P = block.packed_P, *packed_Q = block.packed_Q;
   for_columns<Real>(columns, [&](std::size_t column, auto N) FNN_LAMBDA {
-    const Real *q = strips ? strips + (column - columns.begin) * k.size() : Q.data + k.begin * Q.stride + column;
-    const std::size_t q_stride = strips ? N * lanes<Real> : Q.stride;
+    const Real *q = packed_Q ? packed_Q + (column - columns.begin) * k.size() : Q.data + k.begin * Q.stride + column;
+    const std::size_t q_stride = packed_Q ? N * lanes<Real> : Q.stride;
     for_rows(rows, [&](std::size_t row, auto R) FNN_LAMBDA {
-      const Real *p = panels                   ? panels + (row - rows.begin) * block.K + k.begin * R
+      const Real *p = packed_P                 ? packed_P + (row - rows.begin) * block.K + k.begin * R
                       : layout == Layout::rows ? P.data + row * P.stride + k.begin
                                                : P.data + k.begin * P.stride + row;
-      tile<R, N, layout, true>(p, panels ? R : P.stride, q, q_stride, k.size(), to, row, column);
+      micro_kernel<R, N, layout, true>(p, packed_P ? R : P.stride, q, q_stride, k.size(), to, row, column);
     });
   });
 }
 
-// Something to call with the rows and columns of a block: a reference to a lambda, whatever its type.
+// A reference to a function of a block's rows and columns. It hides the type of the lambda, so that `product` is
+// compiled once for all of them.
 class BlockDone {
 public:
   template <class F>
@@ -344,65 +333,68 @@ private:
   void (*call_)(const void *, Range, Range);
 };
 
-// C = start + P Q over the given rows and columns (from and to whole vectors).   P: (rows, K), laid out as `layout`
-// says done(rows, columns) is called for each block of C when it is complete, while it is still in the cache.
+// C = start + P Q over these rows and columns (columns: whole vectors).   P: (rows, K), in this layout
+// done(rows, columns) is called for each complete block of C, while the block is still in the cache.
 template <Layout layout, class Real>
-void product(const Blocking<Real> &blocking, Workspace<Real> &room, Range rows, Range columns, std::size_t K,
+void product(const Blocking<Real> &blocking, Workspace<Real> &workspace, Range rows, Range columns, std::size_t K,
              Matrix<Real> P, Factor<Real> Q, Result<Real> result, const BlockDone &done) {
-  Real *const panels = blocking.copies_P(rows.size(), columns.size(), K) ? room.P.data() : nullptr;
-  Real *const strips = Q.transposed || blocking.copies_Q(rows.size(), columns.size(), K) ? room.Q.data() : nullptr;
-  if (panels)
-    copy_panels<layout>(P, rows, K, panels);
+  Real *const packed_P = blocking.packs_P(rows.size(), columns.size(), K) ? workspace.P.data() : nullptr;
+  Real *const packed_Q =
+      Q.transposed || blocking.packs_Q(rows.size(), columns.size(), K) ? workspace.Q.data() : nullptr;
+  if (packed_P)
+    pack_P<layout>(P, rows, K, packed_P);
   for_pieces(columns, blocking.columns, lanes<Real>, [&](Range n) {
     Result<Real> to = result;
     for_pieces({0, K}, blocking.depth, lanes<Real>, [&](Range k) {
-      if (strips)
-        copy_strips(Q, k, n, strips);
-      for_pieces(rows, blocking.rows, tile_rows, [&](Range m) {
-        if (panels)
-          tiles<Layout::transposed>(Block<Real>{m, n, k, P, Q.of, panels + (m.begin - rows.begin) * K, K, strips}, to);
+      if (packed_Q)
+        pack_Q(Q, k, n, packed_Q);
+      for_pieces(rows, blocking.rows, micro_rows, [&](Range m) {
+        if (packed_P)
+          macro_kernel<Layout::transposed>(
+              Block<Real>{m, n, k, P, Q.of, packed_P + (m.begin - rows.begin) * K, K, packed_Q}, to);
         else
-          tiles<layout>(Block<Real>{m, n, k, P, Q.of, nullptr, K, strips}, to);
+          macro_kernel<layout>(Block<Real>{m, n, k, P, Q.of, nullptr, K, packed_Q}, to);
       });
       to.bias = nullptr;
-      if (to.finish != Finish::update)
-        to.finish = Finish::add;
+      if (to.epilogue != Epilogue::update)
+        to.epilogue = Epilogue::add;
       to.scale = 0;
     });
     done(rows, n);
   });
 }
 
-// The same for small matrices, of which nothing is copied. Starting and ending a tile takes as long as some ten steps
-// of it, so the rows are cut into few pieces, as equal as can be.
+// C = start + P Q for small matrices, without packing. Starting and ending a micro-kernel takes as long as about ten of
+// its steps, so the rows are divided into as few pieces as possible, of nearly equal size.
 template <Layout layout, class Real>
 void small_product(std::size_t rows, std::size_t columns, std::size_t K, Matrix<Real> P, Matrix<Real> Q,
                    const Result<Real> &to) {
   constexpr std::size_t V = lanes<Real>;
-  const std::size_t pieces = (rows + most_rows - 1) / most_rows, least = rows / pieces, longer = rows % pieces;
+  const std::size_t pieces = (rows + max_micro_rows - 1) / max_micro_rows;
+  const std::size_t least = rows / pieces, longer = rows % pieces;
   std::size_t column = 0;
-  const auto strip = [&](const Tile<Real> *tiles) {
+  const auto strip = [&](const MicroKernel<Real> *kernels) {
     std::size_t row = 0;
     for (std::size_t i = 0; i < pieces; ++i) {
       const std::size_t R = least + (i < longer);
-      tiles[R - 1](layout == Layout::rows ? P.data + row * P.stride : P.data + row, P.stride, Q.data + column, Q.stride,
-                   K, to, row, column);
+      kernels[R - 1](layout == Layout::rows ? P.data + row * P.stride : P.data + row, P.stride, Q.data + column,
+                     Q.stride, K, to, row, column);
       row += R;
     }
   };
   for (; column + 2 * V <= columns; column += 2 * V)
-    strip(tiles_of<2, layout, Real>.data());
+    strip(micro_kernels<2, layout, Real>.data());
   if (column < columns)
-    strip(tiles_of<1, layout, Real>.data());
+    strip(micro_kernels<1, layout, Real>.data());
 }
 
-// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 beyond the rows
+// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 in the padding
 template <class Real>
 void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
                std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t i = 0; i < rows; i += V)
-    side_by_side<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
+    transpose_panel<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
 }
 
 } // namespace fnn::tuned

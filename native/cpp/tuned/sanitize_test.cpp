@@ -1,6 +1,6 @@
-// sanitize_test.cpp: every method of network.hpp and ensemble.hpp at odd sizes, at every batch size up to 70 and with
-// one to three threads, for sanitizers and valgrind to watch; its results against those of ../mlp.hpp. Ends with 1 on a
-// mismatch. Agreement with the oracle is tested from Python, speed nowhere here.
+// sanitize_test.cpp: calls every method of network.hpp and ensemble.hpp under sanitizers or valgrind, at odd sizes, at
+// every batch size up to 70 and with one to three threads, and compares the results with those of ../mlp.hpp. It exits
+// with 1 on a mismatch. The Python tests compare with the oracle; this program measures no speed.
 #include "../mlp.hpp"
 #include "ensemble.hpp"
 
@@ -14,13 +14,13 @@ using namespace fnn::tuned;
 
 struct Case {
   std::vector<std::size_t> sizes;
-  std::vector<Chosen> functions;
+  std::vector<LayerFunction> functions;
   std::string loss;
   double l2;
-  std::size_t step; // from one batch size to the next
+  std::size_t step; // difference between successive batch sizes
 };
 
-// The last two are large enough to be shared between threads, and to be worked through in blocks.
+// The last two are large enough for several threads, and for several blocks.
 const std::vector<Case> cases{
     {{3, 1}, {{"identity", 0}}, "squared_error", 0.0, 1},
     {{1, 1, 1}, {{"tanh", 0}, {"sigmoid", 0}}, "half_squared_error", 0.1, 1},
@@ -33,7 +33,7 @@ const std::vector<Case> cases{
 
 constexpr std::size_t rows = 70;
 
-// Everything a model is given, drawn from one seed. Targets: rows that sum to 1, which every loss takes.
+// The arguments of a model, drawn from one seed. Targets are rows that sum to 1, which every loss accepts.
 template <class Real> struct Problem {
   const Case &c;
   std::vector<Real> theta, x, y;
@@ -64,7 +64,7 @@ template <class Real> struct Problem {
   }
   fnn::Mlp<Real> plain() const {
     std::vector<std::string> names;
-    for (const Chosen &function : c.functions)
+    for (const LayerFunction &function : c.functions)
       names.push_back(function.name);
     fnn::Mlp<Real> mlp(c.sizes, names, c.loss, c.l2, theta.data());
     mlp.load(x.data(), y.data(), rows, order.data(), order.size());
@@ -72,7 +72,7 @@ template <class Real> struct Problem {
   }
 };
 
-// What a model computes at one batch size.
+// The results of a model at one batch size.
 template <class Real> struct Results {
   std::vector<Real> outputs, gradient, theta;
   double loss;
@@ -81,33 +81,33 @@ template <class Real> struct Results {
       : outputs(n_outputs), gradient(n_parameters), theta(n_parameters) {}
 };
 
-// Steps to train: two of the size and one short one, or as many as there are in the order.
-std::size_t n_steps(std::size_t batch) {
+// Return the samples to train on: two minibatches and a short one, or as many as the order holds.
+std::size_t n_samples(std::size_t batch) {
   return std::min(2 * rows - 1, 2 * batch + (batch + 1) / 2);
 }
 
 template <class Real> Results<Real> results(const Problem<Real> &problem, Mlp<Real> &mlp, std::size_t batch) {
-  Results<Real> got(batch * problem.c.sizes.back(), problem.theta.size());
+  Results<Real> result(batch * problem.c.sizes.back(), problem.theta.size());
   mlp.reset();
-  mlp.forward(rows - batch, batch, got.outputs.data());
-  got.loss = mlp.loss_and_gradient(0, batch, got.gradient.data());
-  mlp.prepare(n_steps(batch), batch);
-  mlp.train(1, n_steps(batch), batch, Real(0.01));
-  mlp.theta(got.theta.data());
-  return got;
+  mlp.outputs(rows - batch, batch, result.outputs.data());
+  result.loss = mlp.loss_and_gradient(0, batch, result.gradient.data());
+  mlp.prepare(n_samples(batch), batch);
+  mlp.train(1, n_samples(batch), batch, Real(0.01));
+  mlp.theta(result.theta.data());
+  return result;
 }
 
 template <class Real> Results<Real> expected(const Problem<Real> &problem, std::size_t batch) {
-  Results<Real> wanted(batch * problem.c.sizes.back(), problem.theta.size());
+  Results<Real> reference(batch * problem.c.sizes.back(), problem.theta.size());
   fnn::Mlp<Real> mlp = problem.plain();
-  mlp.forward(rows - batch, batch, wanted.outputs.data());
-  wanted.loss = mlp.loss_and_gradient(0, batch, wanted.gradient.data());
-  mlp.train(1, n_steps(batch), batch, Real(0.01));
-  wanted.theta.assign(mlp.theta().begin(), mlp.theta().end());
-  return wanted;
+  mlp.outputs(rows - batch, batch, reference.outputs.data());
+  reference.loss = mlp.loss_and_gradient(0, batch, reference.gradient.data());
+  mlp.train(1, n_samples(batch), batch, Real(0.01));
+  reference.theta.assign(mlp.theta().begin(), mlp.theta().end());
+  return reference;
 }
 
-// |a - b| by |b|, in Euclid's norm; written so that NaN is not near.
+// Compare |a - b| / |b| in the Euclidean norm with a bound. The comparison is false for NaN.
 template <class Real> bool near(const std::vector<Real> &a, const std::vector<Real> &b) {
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < b.size(); ++i) {
@@ -124,40 +124,41 @@ template <class Real> bool same(const std::vector<Real> &a, const std::vector<Re
 
 template <class Real> bool check(bool holds, const Case &c, std::size_t batch, std::size_t threads, const char *claim) {
   if (!holds)
-    std::fprintf(stderr, "%s, %zu bytes, %zu layers, batch %zu, %zu threads: not true that %s\n", c.loss.c_str(),
+    std::fprintf(stderr, "%s, %zu bytes, %zu layers, batch %zu, %zu threads: failed: %s\n", c.loss.c_str(),
                  sizeof(Real), c.sizes.size() - 1, batch, threads, claim);
   return holds;
 }
 
-template <class Real> bool networks_agree(const Case &c, std::size_t most) {
+template <class Real> bool networks_agree(const Case &c, std::size_t largest) {
   const Problem<Real> problem(c);
   bool good = true;
   Pool pools[]{Pool(1), Pool(2), Pool(3)};
   std::vector<Mlp<Real>> models;
   for (Pool &pool : pools)
     models.push_back(problem.tuned(&pool));
-  for (std::size_t batch = 1; batch <= most; batch += c.step) {
-    const Results<Real> wanted = expected(problem, batch), first = results(problem, models[0], batch);
-    good &= check<Real>(near(first.outputs, wanted.outputs), c, batch, 1, "outputs are those of mlp.hpp");
-    good &= check<Real>(std::abs(first.loss - wanted.loss) <= 1e-4 * wanted.loss, c, batch, 1, "so is the loss");
-    good &= check<Real>(near(first.gradient, wanted.gradient), c, batch, 1, "so is the gradient");
-    good &= check<Real>(near(first.theta, wanted.theta), c, batch, 1, "so is theta after some steps");
+  for (std::size_t batch = 1; batch <= largest; batch += c.step) {
+    const Results<Real> reference = expected(problem, batch), first = results(problem, models[0], batch);
+    good &= check<Real>(near(first.outputs, reference.outputs), c, batch, 1, "the outputs agree with mlp.hpp");
+    good &= check<Real>(std::abs(first.loss - reference.loss) <= 1e-4 * reference.loss, c, batch, 1,
+                        "the loss agrees with mlp.hpp");
+    good &= check<Real>(near(first.gradient, reference.gradient), c, batch, 1, "the gradient agrees with mlp.hpp");
+    good &= check<Real>(near(first.theta, reference.theta), c, batch, 1, "theta agrees with mlp.hpp after training");
     for (std::size_t threads = 2; threads <= 3; ++threads) {
-      const Results<Real> more = results(problem, models[threads - 1], batch);
-      good &= check<Real>(same(more.outputs, first.outputs) && same(more.gradient, first.gradient) &&
-                              same(more.theta, first.theta),
-                          c, batch, threads, "threads do not show in the bits");
+      const Results<Real> other = results(problem, models[threads - 1], batch);
+      good &= check<Real>(same(other.outputs, first.outputs) && same(other.gradient, first.gradient) &&
+                              same(other.theta, first.theta),
+                          c, batch, threads, "the number of threads does not change the bits");
     }
     for (Mlp<Real> &mlp : models) {
-      const double forward = mlp.time(Operation::forward, 0, batch, 3).checksum;
-      const double gradient = mlp.time(Operation::gradient, rows - batch, batch, 3).checksum;
-      good &= check<Real>(std::isfinite(forward) && std::isfinite(gradient), c, batch, 1, "checksums are finite");
+      const double forward = mlp.timed_pass(Operation::forward, 0, batch, 3).checksum;
+      const double gradient = mlp.timed_pass(Operation::gradient, rows - batch, batch, 3).checksum;
+      good &= check<Real>(std::isfinite(forward) && std::isfinite(gradient), c, batch, 1, "the checksums are finite");
     }
   }
   return good;
 }
 
-// Five networks, more than there are threads: each ends where it would alone.
+// Check that each of five networks, more than there are threads, ends with the same bits as a network trained alone.
 template <class Real> bool ensembles_agree(const Case &c) {
   constexpr std::size_t members = 5, steps = 23;
   const Problem<Real> problem(c);
@@ -189,7 +190,8 @@ template <class Real> bool ensembles_agree(const Case &c) {
         mlp.train(0, steps, batch, static_cast<Real>(rates[k]));
         mlp.theta(alone.data());
         const std::vector<Real> end(ends.begin() + k * n_parameters, ends.begin() + (k + 1) * n_parameters);
-        good &= check<Real>(same(end, alone), c, batch, threads, "a member ends where it would alone");
+        good &= check<Real>(same(end, alone), c, batch, threads,
+                            "a member ends with the same bits as a network trained alone");
       }
     }
   return good;
@@ -202,19 +204,19 @@ bool unknown_names_are_refused() {
   } catch (const std::invalid_argument &) {
     return true;
   }
-  std::fprintf(stderr, "an unknown activation was taken\n");
+  std::fprintf(stderr, "an unknown activation was accepted\n");
   return false;
 }
 
 } // namespace
 
-// argv[1]: the largest batch, 70 if not given (valgrind is patient, who waits for it is not)
+// argv[1]: the largest batch size, 70 by default; valgrind needs a smaller one
 int main(int argc, char **argv) {
-  const std::size_t most = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : rows;
+  const std::size_t largest = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : rows;
   bool good = unknown_names_are_refused();
   for (const Case &c : cases) {
-    good &= networks_agree<float>(c, most);
-    good &= networks_agree<double>(c, most);
+    good &= networks_agree<float>(c, largest);
+    good &= networks_agree<double>(c, largest);
     good &= ensembles_agree<float>(c);
     good &= ensembles_agree<double>(c);
   }

@@ -1,5 +1,5 @@
-// simd.hpp: one register's worth of numbers, as wide as the instruction set that this file is compiled for, in the
-// compiler's vector extensions (GCC's and Clang's). No mathematics here, and hardly an intrinsic.
+// simd.hpp: vectors of one register, as wide as the target instruction set, through the vector extensions of GCC and
+// Clang. It holds no mathematics and only the few intrinsics that those extensions lack.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-// What a hot loop is made of must become part of it: a vector in memory, on its way to a function, is time lost.
+// Inline the parts of a hot loop always: a call would pass vectors through memory.
 #define FNN_INLINE [[gnu::always_inline]] inline
 #define FNN_LAMBDA __attribute__((always_inline))
 
@@ -24,7 +24,7 @@ constexpr std::size_t vector_bytes = 32;
 constexpr std::size_t vector_bytes = 16; // SSE, NEON
 #endif
 
-// How many vector registers there are to plan for.
+// The number of vector registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr std::size_t n_registers = 32;
 #else
@@ -44,15 +44,15 @@ template <> struct Register<double> {
 };
 
 template <class Real> using Vector = typename Register<Real>::Vector;
-template <class Real> using Bits = typename Register<Real>::Bits; // its lanes as integers; also what comparisons give
+template <class Real> using Bits = typename Register<Real>::Bits; // the lanes as integers; the result of comparisons
 template <class Real> constexpr std::size_t lanes = vector_bytes / sizeof(Real);
 
-// n, rounded up to whole vectors.
+// Return n rounded up to whole vectors.
 template <class Real> constexpr std::size_t padded(std::size_t n) {
   return (n + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
 }
 
-// Rows of our own matrices are aligned; what a caller hands us need not be.
+// load and store need aligned rows, which our own matrices have; load_unaligned takes a caller's.
 template <class Real> FNN_INLINE Vector<Real> load(const Real *p) {
   return *reinterpret_cast<const Vector<Real> *>(__builtin_assume_aligned(p, vector_bytes));
 }
@@ -65,7 +65,7 @@ template <class Real> FNN_INLINE Vector<Real> load_unaligned(const Real *p) {
   return x;
 }
 template <class Real> FNN_INLINE Vector<Real> broadcast(Real x) {
-  return x - Vector<Real>{}; // a scalar beside a vector stands in every lane; x - 0 is x, even for -0
+  return x - Vector<Real>{}; // the scalar operand fills every lane; x - 0 is x, even for -0
 }
 
 template <class Real> FNN_INLINE Bits<Real> bits(Vector<Real> x) {
@@ -75,11 +75,11 @@ template <class Real> FNN_INLINE Vector<Real> from_bits(Bits<Real> x) {
   return reinterpret_cast<Vector<Real>>(x);
 }
 
-// The smaller of each pair; NaN where x is.
+// Return min(x, high) per lane; NaN where x is NaN.
 template <class Real> FNN_INLINE Vector<Real> at_most(Vector<Real> x, Real high) {
   const Vector<Real> bound = broadcast(high);
-#if defined(__AVX512F__) // compilers turn the comparison below into two instructions, not into the one that there is
-  // (masked by all ones: GCC 12 takes the plain intrinsic for a use of an uninitialized register)
+#if defined(__AVX512F__) // one instruction; compilers turn the comparison below into two
+  // (The mask is all ones: GCC 12 warns that the plain intrinsic uses an uninitialized register.)
   if constexpr (sizeof(Real) == 4)
     return (Vector<Real>)_mm512_mask_min_ps((__m512)x, 0xffff, (__m512)bound, (__m512)x);
   else
@@ -92,7 +92,7 @@ template <class Real> FNN_INLINE Vector<Real> at_least(Vector<Real> x, Real low)
   return -at_most<Real>(-x, -low);
 }
 
-// The lanes of x before `count`, 0 in the others.
+// Return x with 0 in the lanes from `count` on.
 template <class Real> FNN_INLINE Vector<Real> first_lanes(Vector<Real> x, std::size_t count) {
   Bits<Real> lane;
   for (std::size_t i = 0; i < lanes<Real>; ++i)
@@ -100,7 +100,7 @@ template <class Real> FNN_INLINE Vector<Real> first_lanes(Vector<Real> x, std::s
   return from_bits<Real>(bits<Real>(x) & (lane < static_cast<typename Register<Real>::Word>(count)));
 }
 
-// The sum of the lanes: halves upon halves, so in one order at every call.
+// Return the sum of the lanes, by halving: always in the same order.
 template <class Real> FNN_INLINE Real sum(Vector<Real> x) {
   Real parts[lanes<Real>];
   std::memcpy(parts, &x, sizeof parts);

@@ -1,8 +1,10 @@
-// storage.hpp: memory for the matrices that we lay out ourselves, and what the CPU's caches hold.
+// storage.hpp: memory: buffers, views of matrices, the row layout of our own matrices, the data of a network, and the
+// sizes of the CPU's caches.
 #pragma once
 
 #include "simd.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -17,7 +19,7 @@
 
 namespace fnn::tuned {
 
-// `size` zeros, aligned for vectors; large ones on huge pages where the system has them. Owns them.
+// Owns `size` zeros, aligned for vectors. Large buffers use huge pages where the system has them.
 template <class Real> class Buffer {
 public:
   Buffer() = default;
@@ -32,7 +34,7 @@ public:
       throw std::bad_alloc();
 #if defined(__linux__)
     if (unit == huge)
-      madvise(data_.get(), rounded, MADV_HUGEPAGE); // a wish: where it is not granted, only time is lost
+      madvise(data_.get(), rounded, MADV_HUGEPAGE); // a hint: without huge pages the code is only slower
 #endif
     std::memset(static_cast<void *>(data_.get()), 0, rounded);
   }
@@ -54,28 +56,76 @@ private:
   std::size_t size_ = 0;
 };
 
-// What sums over a row's elements may count on: rows end in zeros up to a multiple of this.
+// A view of a matrix whose rows are `stride` elements apart.
+template <class Real> struct Matrix {
+  const Real *data;
+  std::size_t stride;
+};
+
+// A half-open range of rows or columns.
+struct Range {
+  std::size_t begin, end;
+  std::size_t size() const {
+    return end - begin;
+  }
+};
+
+// Our own matrices pad the elements of each row with zeros to a multiple of this, so that sums over them need no
+// remainder loop.
 constexpr std::size_t row_multiple = 8;
 
-// n, rounded up to a multiple of `unit`.
+// Return n rounded up to a multiple of `unit`.
 constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
   return (n + unit - 1) / unit * unit;
 }
 
-// Elements from one row to the next, for rows of n: whole vectors and, but for short rows, an odd number of cache
-// lines. Rows an even number of lines apart would share the few sets of the caches that their distance leads back to:
-// at 1 KiB, 128 rows find room for 48.
+// Return the elements from one row to the next, for rows of n: whole vectors and, except for short rows, an odd number
+// of cache lines. With an even number, rows would compete for the same few cache sets: at 1 KiB only 48 of 128 rows
+// fit.
 template <class Real> constexpr std::size_t row_stride(std::size_t n) {
   constexpr std::size_t line = 64 / sizeof(Real);
   const std::size_t stride = round_up(n, lanes<Real> > row_multiple ? lanes<Real> : row_multiple);
   return stride >= 8 * line ? round_up(stride, line) + (round_up(stride, line) / line % 2 == 0 ? line : 0) : stride;
 }
 
+// The data of a network, copied into rows of whole vectors.
+template <class Real> struct Data {
+  Buffer<Real> x, y; // (rows, x_stride), (rows, y_stride)
+  std::size_t rows, x_stride, y_stride;
+
+  // x: (rows, inputs)   y: (rows, outputs)
+  Data(const Real *x_given, const Real *y_given, std::size_t n, std::size_t inputs, std::size_t outputs)
+      : rows(n), x_stride(row_stride<Real>(inputs)), y_stride(row_stride<Real>(outputs)) {
+    x = Buffer<Real>(rows * x_stride);
+    y = Buffer<Real>(rows * y_stride);
+    for (std::size_t i = 0; i < rows; ++i) {
+      std::copy_n(x_given + i * inputs, inputs, x.data() + i * x_stride);
+      std::copy_n(y_given + i * outputs, outputs, y.data() + i * y_stride);
+    }
+  }
+
+  // The rows from `first` on.
+  Matrix<Real> inputs_from(std::size_t first) const {
+    return {x.data() + first * x_stride, x_stride};
+  }
+  Matrix<Real> targets_from(std::size_t first) const {
+    return {y.data() + first * y_stride, y_stride};
+  }
+
+  // Fetch a row into the cache ahead of its use: training visits rows in random order, which hardware does not predict.
+  void prefetch(std::size_t row) const {
+    constexpr std::size_t line = 64 / sizeof(Real);
+    for (std::size_t j = 0; j < x_stride; j += line)
+      __builtin_prefetch(x.data() + row * x_stride + j);
+    __builtin_prefetch(y.data() + row * y_stride);
+  }
+};
+
 struct Caches {
   std::size_t l1, l2; // bytes, of one core's data caches
 };
 
-// This CPU's; where the system does not say, those of a small one.
+// Return the cache sizes of this CPU, or those of a small one if the system does not report them.
 inline Caches caches() {
   long l1 = 0, l2 = 0;
 #if defined(_SC_LEVEL1_DCACHE_SIZE)

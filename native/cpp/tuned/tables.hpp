@@ -1,9 +1,8 @@
-// tables.hpp: the activations and losses by name: each over the part of a matrix, or over one row. Their formulas on
-// vectors are functions.hpp's; fused into the products of single samples, single.hpp's.
+// tables.hpp: the tables of activations and losses: activations over parts of matrices, losses of one sample.
+// functions.hpp has the formulas on vectors, matrix_vector.hpp the products that the activations are fused into.
 #pragma once
 
-#include "product.hpp"
-#include "single.hpp"
+#include "matrix_vector.hpp"
 
 #include <algorithm>
 #include <array>
@@ -14,7 +13,8 @@
 
 namespace fnn::tuned {
 
-// The part of a matrix, laid out in rows `stride` apart, that a function is to be applied to.
+// A part of a matrix whose rows are `stride` elements apart. Functions take it by reference: a copy on the stack,
+// stored by element and loaded by vector, stalls a step on one sample for several nanoseconds.
 template <class Real> struct Part {
   Real *data;
   std::size_t stride;
@@ -23,17 +23,17 @@ template <class Real> struct Part {
 
 template <class Real> struct Activation {
   std::string_view name;
-  // Z -> f(Z), in place; `outputs`: how many of the columns are more than padding
-  void (*apply)(Part<Real> Z, std::size_t outputs, Real parameter);
-  // delta -> delta * f'(Z); A lies as delta does. Null: only fused with a loss
-  void (*times_slope)(Part<Real> delta, const Real *A, Real parameter);
-  // For one sample, without and with l2.
+  // Z <- f(Z). Columns from `outputs` on are padding.
+  void (*value)(const Part<Real> &Z, std::size_t outputs, Real parameter);
+  // delta <- delta * f'(Z). A is laid out as delta. Null: only fused with a loss.
+  void (*derivative)(const Part<Real> &delta, const Real *A, Real parameter);
+  // The products of one sample, without and with l2.
   decltype(&forward_one<Identity, false, Real>) forward_one[2];
   decltype(&backward_one<Identity, false, Real>) backward_one[2];
-  bool built_in; // those two apply the function themselves
+  bool fused; // these products include the activation
 };
 
-template <class F, class Real> void apply(Part<Real> Z, std::size_t outputs, Real parameter) {
+template <class F, class Real> void map(const Part<Real> &Z, std::size_t outputs, Real parameter) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
     for (std::size_t j = Z.columns.begin; j < Z.columns.end; j += V) {
@@ -46,23 +46,23 @@ template <class F, class Real> void apply(Part<Real> Z, std::size_t outputs, Rea
     }
 }
 
-template <class F, class Real> void times_slope(Part<Real> delta, const Real *A, Real parameter) {
+template <class F, class Real> void multiply_by_derivative(const Part<Real> &delta, const Real *A, Real parameter) {
   for (std::size_t n = delta.rows.begin; n < delta.rows.end; ++n)
     for (std::size_t j = delta.columns.begin; j < delta.columns.end; j += lanes<Real>) {
       Real *d = delta.data + n * delta.stride + j;
-      store(d, F::template times_slope<Real>(load(d), load(A + n * delta.stride + j), parameter));
+      store(d, F::template multiply_by_derivative<Real>(load(d), load(A + n * delta.stride + j), parameter));
     }
 }
 
-// exp(Z) over its row sum, each row shifted so that its greatest exponent is 0.
-template <class Real> void softmax(Part<Real> Z, std::size_t outputs, Real) {
+// Z <- exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.
+template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, Real) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n) {
     Real *z = Z.data + n * Z.stride;
-    const Real top = *std::max_element(z, z + outputs);
+    const Real largest = *std::max_element(z, z + outputs);
     Vector<Real> sums{};
     for (std::size_t j = 0; j < Z.columns.end; j += V) {
-      Vector<Real> e = exp<Real>(load(z + j) - top);
+      Vector<Real> e = exp<Real>(load(z + j) - largest);
       if (j + V > outputs)
         e = first_lanes<Real>(e, outputs - j);
       store(z + j, e);
@@ -74,14 +74,14 @@ template <class Real> void softmax(Part<Real> Z, std::size_t outputs, Real) {
   }
 }
 
-// One: what single samples' loops have built in; Identity where that is not F, which is then applied after them.
-template <class F, class One, class Real> constexpr Activation<Real> row(std::string_view name) {
+// Fused: the activation in the products of one sample: F, or Identity, after which F is applied by itself.
+template <class F, class Fused, class Real> constexpr Activation<Real> row(std::string_view name) {
   return {name,
-          apply<F, Real>,
-          times_slope<F, Real>,
-          {forward_one<One, false, Real>, forward_one<One, true, Real>},
-          {backward_one<One, false, Real>, backward_one<One, true, Real>},
-          std::is_same_v<F, One>};
+          map<F, Real>,
+          multiply_by_derivative<F, Real>,
+          {forward_one<Fused, false, Real>, forward_one<Fused, true, Real>},
+          {backward_one<Fused, false, Real>, backward_one<Fused, true, Real>},
+          std::is_same_v<F, Fused>};
 }
 
 template <class Real>
@@ -103,7 +103,7 @@ constexpr std::array<Activation<Real>, 10> activations{{
      false},
 }};
 
-// The losses of one row, from z (pre-activations), y (outputs) and t (targets): (m) each.
+// Losses of one sample, from z (pre-activations), y (outputs) and t (targets): (m) each.
 
 template <class Real> double squared_error(const Real *, const Real *y, const Real *t, std::size_t m) {
   double loss = 0;
@@ -116,16 +116,16 @@ template <class Real> double half_squared_error(const Real *z, const Real *y, co
   return squared_error(z, y, t, m) / 2;
 }
 
-// sum t (log sum exp z - z), with the largest z taken out of the exponentials
+// sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
-  const Real top = *std::max_element(z, z + m);
+  const Real largest = *std::max_element(z, z + m);
   Real exponentials = 0;
   for (std::size_t j = 0; j < m; ++j)
-    exponentials += std::exp(z[j] - top);
+    exponentials += std::exp(z[j] - largest);
   const Real log_sum = std::log(exponentials);
   double loss = 0;
   for (std::size_t j = 0; j < m; ++j)
-    loss += t[j] * (log_sum - (z[j] - top));
+    loss += t[j] * (log_sum - (z[j] - largest));
   return loss;
 }
 
@@ -142,17 +142,17 @@ template <class Real> double sigmoid_cross_entropy(const Real *z, const Real *, 
 
 template <class Real> struct Loss {
   std::string_view name;
-  double (*of_row)(const Real *z, const Real *y, const Real *t, std::size_t m);
-  Real slope; // dL/dy = slope (y - t); where fused, dL/dz
-  bool fused; // with the output activation: softmax or sigmoid
+  std::string_view fuses; // the output activation that it is fused with; empty: any elementwise one
+  double (*value)(const Real *z, const Real *y, const Real *t, std::size_t m);
+  Real derivative; // c in dL/dy = c (y - t), or, fused, in dL/dz = c (y - t)
 };
 
 template <class Real>
 constexpr std::array<Loss<Real>, 4> losses{{
-    {"squared_error", squared_error<Real>, 2, false},
-    {"half_squared_error", half_squared_error<Real>, 1, false},
-    {"softmax_cross_entropy", softmax_cross_entropy<Real>, 1, true},
-    {"sigmoid_cross_entropy", sigmoid_cross_entropy<Real>, 1, true},
+    {"squared_error", "", squared_error<Real>, 2},
+    {"half_squared_error", "", half_squared_error<Real>, 1},
+    {"softmax_cross_entropy", "softmax", softmax_cross_entropy<Real>, 1},
+    {"sigmoid_cross_entropy", "sigmoid", sigmoid_cross_entropy<Real>, 1},
 }};
 
 template <class Row, std::size_t size> const Row &find(const std::array<Row, size> &table, std::string_view name) {

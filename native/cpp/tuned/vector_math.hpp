@@ -1,6 +1,6 @@
-// vector_math.hpp: exp, expm1, tanh, sigmoid and softplus of a whole vector. Their greatest errors, in units in the
-// last place over all finite numbers, are in docs/speed.md, and tests/test_vector_math.py holds them to it; NaN stays
-// NaN, and infinities have their limits. Coefficients: bench/experiments/vector_math.py, which fits them.
+// vector_math.hpp: exp, expm1, tanh, sigmoid and softplus of a whole vector. docs/speed.md lists their largest errors
+// (in ulp, over all finite numbers), and tests/test_vector_math.py checks them. NaN stays NaN; infinities give the
+// limits. bench/experiments/vector_math.py fits the coefficients.
 #pragma once
 
 #include "simd.hpp"
@@ -19,10 +19,10 @@ template <> struct Constants<float> {
   // 2 atanh(s) = 2 s + s^3 p(s^2), 0 <= s <= 1/3
   static constexpr std::array<float, 6> atanh{0.6666666636f, 0.40000053f,   0.2856839609f,
                                               0.223015004f,  0.1714784759f, 0.2179240678f};
-  // log(2) in two parts, the first with enough zeros at its end that n of it is exact
+  // log(2) in two parts; the first ends in enough zeros that n * log2_high is exact
   static constexpr float log2_high = 0x1.62ep-1f, log2_low = 0x1.0bfbe8p-15f;
   static constexpr float largest = 89, smallest = -104; // exp is inf above, 0 below
-  static constexpr float saturation = 9.02f;            // tanh is 1 from here on
+  static constexpr float saturation = 9.02f;            // tanh rounds to 1 from here on
   static constexpr float magic = 0x1.8p23f;             // x + magic - magic rounds x to a whole number
   static constexpr int mantissa_bits = 23, bias = 127;
 };
@@ -44,7 +44,7 @@ template <> struct Constants<double> {
   static constexpr int mantissa_bits = 52, bias = 1023;
 };
 
-// p(x) = p[0] + p[1] x + ..., in pairs (Estrin), so that the products need not wait for one another.
+// Return p[0] + p[1] x + ..., in pairs (Estrin's scheme), so that the products are independent of one another.
 template <class Real, std::size_t size>
 FNN_INLINE Vector<Real> polynomial(const std::array<Real, size> &p, Vector<Real> x) {
   std::array<Vector<Real>, (size + 1) / 2> terms;
@@ -59,12 +59,12 @@ FNN_INLINE Vector<Real> polynomial(const std::array<Real, size> &p, Vector<Real>
   return terms[0];
 }
 
-// 2^n for whole n from -bias + 1 to bias.
+// Return 2^n for integers n from -bias + 1 to bias.
 template <class Real> FNN_INLINE Vector<Real> power_of_two(Bits<Real> n) {
   return from_bits<Real>((n + Constants<Real>::bias) << Constants<Real>::mantissa_bits);
 }
 
-// x = n log(2) + r; exp(x) = 2^n (1 + q) with q = exp(r) - 1.
+// The parts of exp(x) = 2^n (1 + q), where x = n log(2) + r and q = exp(r) - 1.
 template <class Real> struct Exponential {
   Bits<Real> n;
   Vector<Real> q;
@@ -84,11 +84,11 @@ template <class Real> struct Exponential {
 template <class Real> FNN_INLINE Vector<Real> exp(Vector<Real> x) {
   using C = Constants<Real>;
   const Exponential<Real> e(at_least(at_most(x, C::largest), C::smallest));
-  const Bits<Real> half = e.n >> 1; // 2^n itself may be out of range where the result is not
+  const Bits<Real> half = e.n >> 1; // 2^n itself can be out of range although the result is not
   return ((1 + e.q) * power_of_two<Real>(half)) * power_of_two<Real>(e.n - half);
 }
 
-// exp(x) - 1 for x from -saturation * 2 to saturation * 2.
+// Return exp(x) - 1 for x from -2 * saturation to 2 * saturation.
 template <class Real> FNN_INLINE Vector<Real> small_expm1(Vector<Real> x) {
   const Exponential<Real> e(x);
   const Vector<Real> scale = power_of_two<Real>(e.n);
@@ -96,16 +96,16 @@ template <class Real> FNN_INLINE Vector<Real> small_expm1(Vector<Real> x) {
 }
 
 template <class Real> FNN_INLINE Vector<Real> expm1(Vector<Real> x) {
-  constexpr Real lowest = sizeof(Real) == 4 ? -18 : -38; // exp(x) - 1 rounds to -1 from there on
+  constexpr Real lowest = sizeof(Real) == 4 ? -18 : -38; // exp(x) - 1 rounds to -1 below
   const Vector<Real> small = at_least(x, lowest);
-  // Where exp(x) is large, 1 is lost in it, and n may be one too many for a single scale.
+  // Above 18 the 1 hardly changes the result, and n can exceed the range of a single scale.
   return x > 18 ? exp<Real>(x) - 1 : small_expm1<Real>(at_most<Real>(small, 18));
 }
 
 template <class Real> FNN_INLINE Vector<Real> magnitude(Vector<Real> x) {
   return from_bits<Real>(bits<Real>(x) & std::numeric_limits<typename Register<Real>::Word>::max());
 }
-// |x| with the sign of `of`.
+// Return x, which is not negative, with the sign of `of`.
 template <class Real> FNN_INLINE Vector<Real> with_sign(Vector<Real> x, Vector<Real> of) {
   return from_bits<Real>(bits<Real>(x) | (bits<Real>(of) & std::numeric_limits<typename Register<Real>::Word>::min()));
 }
@@ -118,8 +118,8 @@ template <class Real> FNN_INLINE Vector<Real> tanh_by_expm1(Vector<Real> x) {
 }
 
 #if defined(__AVX512F__)
-// tanh on 32 pieces of |x|: quarters of the octaves from 1/16 to 16, found by two permutations of a register. A third
-// shorter than the quotient above, and without its division.
+// Polynomials for tanh on 32 pieces of |x|, the quarters of the octaves from 1/16 to 16. One two-register permutation
+// looks up a coefficient. The code is a third shorter than the quotient above and needs no division.
 struct TanhPieces {
   static constexpr std::size_t degree = 5;
   // clang-format off
@@ -156,7 +156,7 @@ struct TanhPieces {
   // clang-format on
 
   FNN_INLINE static Vector<float> entry(const float *table, Bits<float> piece) {
-    // looks at the five lowest bits of `piece`
+    // the instruction uses the five lowest bits of `piece`
     return (Vector<float>)_mm512_permutex2var_ps((__m512)load(table), (__m512i)piece, (__m512)load(table + 16));
   }
 };
@@ -190,7 +190,7 @@ FNN_INLINE Vector<double> tanh(Vector<double> x) {
 }
 #endif
 
-// 1 / (1 + exp(-x)), with the exponential of the negative side, which cannot overflow.
+// 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow
 template <class Real> FNN_INLINE Vector<Real> sigmoid(Vector<Real> x) {
   const Vector<Real> e = exp<Real>(-magnitude<Real>(x));
   return (x < 0 ? e : 1 + Vector<Real>{}) / (1 + e);

@@ -1,4 +1,4 @@
-"""Claims about the sweep over sizes: which there are, what is a cliff, and that nothing is timed unproven."""
+"""Claims about the search for cliffs: its sizes, the definition of a cliff, a proof of each size before its timing."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from misbehaving import hosted
 from support.places import TESTS
 
 from bench.experiments import cliffs
-from bench.experiments.cliffs import Cliff, CliffSearch, Point
+from bench.experiments.cliffs import Cliff, CliffSearch, SizeTiming
 from bench.results.schema import Ceilings, Peak
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
@@ -20,37 +20,37 @@ from pyfnn.parity.rounding import clear_of_kinks
 from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
 
-PLACES = [(n, B) for n in (4, 5) for B in (1, 3)]
+SIZES = [(n, B) for n in (4, 5) for B in (1, 3)]
 
 
-def test_sizes_are_powers_of_two_their_neighbours_and_what_lies_halfway() -> None:
+def test_sizes_are_powers_of_two_their_neighbours_and_midpoints() -> None:
     assert cliffs.widths(33) == [4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33]
     assert max(cliffs.widths()) == 2048
     assert cliffs.batches()[:9] == [1, 2, 3, 4, 5, 8, 9, 16, 17]
     assert max(cliffs.batches()) == 512
 
 
-def test_operations_are_those_of_the_network() -> None:
+def test_flops_of_a_size_are_the_networks() -> None:
     assert cliffs.flops_of(48, 7) == 7 * cliffs.network_of(48, "float32").flops_per_row
 
 
 @pytest.mark.parametrize(
     ("factor", "smaller", "larger", "cliff"),
     [
-        (1.6, 1.0, 2.0, True),  # the larger falls off
+        (1.6, 1.0, 2.0, True),  # the larger has much fewer GFLOP/s
         (1.4, 1.0, 2.0, False),
         (0.6, 1.0, 0.9, True),  # the smaller takes longer than the larger
-        (0.6, 1.0, 1.1, False),  # the smaller is slow for being small
+        (0.6, 1.0, 1.1, False),  # the smaller has fewer GFLOP/s because of its fixed cost
         (0.7, 1.0, 0.9, False),
     ],
 )
-def test_a_cliff_is_a_fall_or_a_smaller_step_that_takes_longer(
+def test_a_cliff_is_a_fall_in_throughput_or_a_smaller_step_that_takes_longer(
     factor: float, smaller: float, larger: float, cliff: bool
 ) -> None:
     assert cliffs.is_cliff(factor, smaller, larger) == cliff
 
 
-def test_a_cliff_is_found_between_neighbours_alone_and_the_highest_comes_first() -> None:
+def test_cliffs_are_found_between_neighbours_only_the_highest_first() -> None:
     with worker("numpy") as process:
         found = CliffSearch("mine", process, "float32", 1, 100.0)
     found.seconds = {(n, B): 1e-9 * cliffs.flops_of(n, B) for n in (4, 5, 6) for B in (1, 2)}
@@ -70,12 +70,12 @@ def worker(name: str, *manifests: Path) -> Worker:
     return Worker(command_of(registry.find(name, manifests)))
 
 
-def test_every_size_is_timed_once_proven() -> None:
+def test_every_size_has_a_time_after_the_survey() -> None:
     with worker("numpy") as process:
         found = CliffSearch("numpy", process, "float64", 1, 100.0)
         found.prove()
-        cliffs.survey(found, PLACES, 60.0)
-    assert sorted(found.seconds) == PLACES
+        cliffs.survey(found, SIZES, 60.0)
+    assert sorted(found.seconds) == SIZES
     assert all(0 < seconds < 0.1 for seconds in found.seconds.values())
 
 
@@ -90,10 +90,10 @@ def test_powers_of_two_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert odd.count(0) == 4
 
 
-def test_a_budget_that_is_spent_leaves_sizes_out() -> None:
+def test_sizes_beyond_the_budget_have_no_time() -> None:
     with worker("numpy") as process:
         found = CliffSearch("numpy", process, "float32", 1, 100.0)
-        cliffs.survey(found, PLACES, 0.0)
+        cliffs.survey(found, SIZES, 0.0)
     assert found.seconds == {}
 
 
@@ -102,14 +102,14 @@ def test_a_backend_that_computes_something_else_is_refused(tmp_path: Path, monke
     host = f'host = "misbehaving.hosted:{hosted.Article.__name__}"'
     with worker("article", misbehaving.manifest(tmp_path / "backend.toml", {}, {"article": host})) as process:
         found = CliffSearch("article", process, "float32", 1, 100.0)
-        with pytest.raises(PyfnnError, match="article: dW_2 of the sibling network"):
+        with pytest.raises(PyfnnError, match="article: dW_2 of the small network"):
             found.prove()
         with pytest.raises(PyfnnError, match="article: displacement of W_2 of the 9 wide, batch 5 network"):
             found.visit(9, 5)
         assert found.seconds == {}
 
 
-def test_the_rows_of_the_proof_are_clear_of_kinks_and_enough() -> None:
+def test_rows_of_the_comparison_are_clear_of_kinks_and_at_least_a_batch() -> None:
     network = cliffs.network_of(9, "float32")
     with worker("numpy") as process:
         found = CliffSearch("numpy", process, "float32", 1, 1.0)
@@ -120,7 +120,7 @@ def test_the_rows_of_the_proof_are_clear_of_kinks_and_enough() -> None:
 
 @pytest.fixture
 def probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ceiling without a probe, and a survey of four sizes."""
+    """A fixed ceiling in place of the probe, and four sizes."""
     peak = Peak(level="v2", dtype="float32", threads=1, gflops=100.0)
     monkeypatch.setattr("bench.experiments.cliffs.measure_ceilings", lambda when, *_: Ceilings(when=when, peaks=[peak]))
     monkeypatch.setattr(cliffs, "widths", lambda _: [4, 5])
@@ -131,7 +131,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_writes_table_facts_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cliffs.main(["--backend", "numpy", "--budget", "30", "--out", str(tmp_path / "out")]) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "sweep.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(int(row["width"]), int(row["batch"])) for row in rows] == PLACES
+    assert [(int(row["width"]), int(row["batch"])) for row in rows] == SIZES
     for row in rows:
         gflops = cliffs.flops_of(int(row["width"]), int(row["batch"])) / float(row["seconds"]) / 1e9
         assert float(row["gflops"]) == pytest.approx(gflops)
@@ -151,7 +151,7 @@ def test_the_command_writes_table_facts_and_a_figure(tmp_path: Path, capsys: pyt
         (["--budget", "nan"], "--budget nan: must be from 1"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_rule(
+def test_invalid_arguments_are_refused_with_the_rule(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cliffs.main(arguments) == 2
@@ -159,7 +159,7 @@ def test_what_cannot_be_is_refused_with_the_rule(
 
 
 def test_a_cliff_is_drawn_between_its_cells() -> None:
-    points = [Point("mine", n, B, 1.0, 1.0, 0.5) for n in (4, 8) for B in (1, 2)]
+    points = [SizeTiming("mine", n, B, 1.0, 1.0, 0.5) for n in (4, 8) for B in (1, 2)]
     figure = cliffs.draw(points, [Cliff("mine", (4, 2), (8, 2), 2.0), Cliff("mine", (8, 1), (8, 2), 2.0)], "title")
     lines = [np.array(line.get_data()).tolist() for line in figure.axes[0].lines]
     assert lines == [[[1, 1], [1, 2]], [[1, 2], [1, 1]]]

@@ -1,4 +1,4 @@
-"""Claims about what "95 %" means: on made-up machines whose true ratios are known, timed by the rules of a real run."""
+"""Claims about the meaning of 95 %: on simulated machines with known ratios, sampled by the rules of a real run."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from bench.experiments.coverage import __main__ as coverage
 from bench.experiments.coverage.__main__ import DEFAULT, POWER, main
-from bench.experiments.coverage.machines import CONTENDERS, MACHINES, MOST, Machine, shuffled_rounds
+from bench.experiments.coverage.machines import CONTENDERS, MACHINES, MOST_LAUNCHES, Machine, shuffled_rounds
 from bench.experiments.coverage.tally import (
     AIMED,
     BY_BUDGET,
@@ -18,7 +18,7 @@ from bench.experiments.coverage.tally import (
     COUNTS,
     Coverage,
     Findings,
-    Plan,
+    Schedule,
     Tally,
     examine,
     judge,
@@ -26,32 +26,34 @@ from bench.experiments.coverage.tally import (
 )
 from bench.statistics import intervals
 
-MANY = 300  # machines: each has ten pairs, which hang together
+MANY = 300  # machines, each with ten correlated pairs
 EVERYTHING = MACHINES["all of these"]
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Findings]:
-    """A machine with everything at once, and the one that the widening of chosen intervals is there for."""
+    """A machine with all disturbances, and the one for which chosen intervals are widened."""
     names = ("all of these", "one backend restless alone")
     return {name: examine(MACHINES[name], MANY, seed=8) for name in names}
 
 
-@pytest.mark.parametrize("plan", [*BY_BUDGET, *BY_PRECISION])
-def test_19_of_20_intervals_hold_the_truth_however_the_run_is_stopped(found: dict[str, Findings], plan: str) -> None:
+@pytest.mark.parametrize("schedule", [*BY_BUDGET, *BY_PRECISION])
+def test_19_of_20_intervals_contain_the_truth_under_every_stopping_rule(
+    found: dict[str, Findings], schedule: str
+) -> None:
     for own in found.values():
-        share = own.tallies[plan].coverage()
+        share = own.tallies[schedule].coverage()
         assert 0.93 <= share.share <= 0.97
-        assert 0.89 <= share.least <= share.most <= 0.995  # of single pairs, 300 times
+        assert 0.89 <= share.least <= share.most <= 0.995  # single pairs, 300 intervals each
 
 
-def test_a_budget_is_kept_and_a_precision_takes_about_as_many_launches_as_it_was_meant_to(
+def test_a_budget_is_kept_and_a_precision_takes_about_the_launches_it_aims_at(
     found: dict[str, Findings],
 ) -> None:
     for own in found.values():
-        assert [set(own.tallies[plan].launches) for plan in BY_BUDGET] == [{count} for count in COUNTS]
-        for plan, count in zip(BY_PRECISION, AIMED, strict=True):
-            made = own.tallies[plan].launches
+        assert [set(own.tallies[schedule].launches) for schedule in BY_BUDGET] == [{count} for count in COUNTS]
+        for schedule, count in zip(BY_PRECISION, AIMED, strict=True):
+            made = own.tallies[schedule].launches
             assert len(set(made)) > 10
             assert 0.8 * count < median(made) < 1.8 * count
 
@@ -60,13 +62,13 @@ def test_timing_one_backend_after_the_other_misses_the_truth_most_of_the_time(
     found: dict[str, Findings],
 ) -> None:
     own = found["all of these"]
-    assert max(share.share for share in own.one_process) < 0.6  # the luck of a process is not in its samples
-    assert max(share.share for share in own.fresh) < 0.85  # nor is the drift in those of many
-    assert own.fresh[-1].share < own.fresh[0].share  # and more of them make it worse: the interval is narrower
+    assert max(share.share for share in own.one_process) < 0.6  # samples of one process do not show its launch effect
+    assert max(share.share for share in own.fresh) < 0.85  # processes in a row do not show the drift
+    assert own.fresh[-1].share < own.fresh[0].share  # more of them are worse, because the interval is narrower
 
 
-def test_without_drift_fresh_processes_one_after_the_other_are_as_good() -> None:
-    """What fails above is the drift, not the simulation of what is usual."""
+def test_without_drift_fresh_processes_one_after_the_other_reach_95_percent() -> None:
+    """The failure above comes from the drift, not from the simulation."""
     rng = np.random.default_rng(3)
     share = naive_coverage(MACHINES["quiet"], rng, 2000, 10, fresh=True)
     assert 0.93 <= share.share <= 0.97
@@ -74,13 +76,13 @@ def test_without_drift_fresh_processes_one_after_the_other_are_as_good() -> None
 
 def test_pairing_keeps_drift_out_of_the_intervals() -> None:
     quiet, drifting = (
-        judge(MACHINES[name], {"": Plan(5)}, 100, seed=2)[""].coverage().margin for name in ("quiet", "drift")
+        judge(MACHINES[name], {"": Schedule(5)}, 100, seed=2)[""].coverage().margin for name in ("quiet", "drift")
     )
     assert drifting < 1.2 * quiet
 
 
 @pytest.mark.parametrize(("shuffle", "least", "most"), [(True, 0.93, 1.0), (False, 0.0, 0.7)])
-def test_turns_in_the_same_order_every_time_would_take_a_steady_drift_for_a_difference(
+def test_turns_in_a_fixed_order_take_a_steady_drift_for_a_difference(
     monkeypatch: pytest.MonkeyPatch, shuffle: bool, least: float, most: float
 ) -> None:
     def slowing(*given: int) -> object:
@@ -94,8 +96,8 @@ def test_turns_in_the_same_order_every_time_would_take_a_steady_drift_for_a_diff
     assert least <= tally.coverage().share <= most
 
 
-def test_the_truth_is_what_very_many_launches_come_to() -> None:
-    """With bursts that cost one more than the other, too."""
+def test_the_truth_is_the_limit_of_very_many_launches() -> None:
+    """Also with bursts that cost one backend more than the other."""
     machine = replace(EVERYTHING, burst=0.05)
     rng = np.random.default_rng(4)
     logs: dict[str, list[float]] = {}
@@ -111,22 +113,22 @@ def test_the_truth_is_what_very_many_launches_come_to() -> None:
     assert machine.truth(by_name["reference"], by_name["slowed"]) == pytest.approx(1 / 1.03)
 
 
-def test_steins_interval_is_exact_for_normal_samples_and_breaks_with_bursts() -> None:
-    """Why it is not the one reported."""
+def test_steins_interval_is_exact_for_normal_samples_and_fails_with_bursts() -> None:
+    """Reason why it is not the reported one."""
     for name, low, high in (("quiet", 0.93, 0.97), ("bursts", 0.0, 0.92)):
-        tally = judge(MACHINES[name], {"": Plan(20)}, MANY, seed=5)[""]
+        tally = judge(MACHINES[name], {"": Schedule(20)}, MANY, seed=5)[""]
         assert low <= tally.coverage("by_stein").share <= high
         assert 0.93 <= tally.coverage().share <= 0.975
 
 
-def test_a_pair_that_decides_alone_is_held_too_seldom_without_the_widening() -> None:
-    """Two-stage samples of one ratio, at the spread for which that is worst: about 20 launches."""
+def test_without_widening_the_interval_of_a_pair_that_decides_alone_misses_too_often() -> None:
+    """Two-stage samples of one ratio, at the worst spread: about 20 launches."""
     rng = np.random.default_rng(6)
     held, bare = list[bool](), list[bool]()
-    plan = Plan(MOST, 0.02)
+    schedule = Schedule(MOST_LAUNCHES, 0.02)
     for _ in range(3000):
-        logs = (1.6 * math.log(1.02) * rng.standard_normal(MOST)).tolist()
-        made, chosen = plan.run([logs])
+        logs = (1.6 * math.log(1.02) * rng.standard_normal(MOST_LAUNCHES)).tolist()
+        made, chosen = schedule.run([logs])
         for widened, into in ((intervals.WIDENED if chosen else 1.0, held), (1.0, bare)):
             estimate = intervals.t_interval(logs[:made], widened=widened)
             assert estimate is not None
@@ -134,18 +136,18 @@ def test_a_pair_that_decides_alone_is_held_too_seldom_without_the_widening() -> 
     assert fmean(bare) < 0.93 <= fmean(held)
 
 
-def test_a_twin_is_seldom_and_a_planted_slowdown_always_told_apart_where_the_floor_is_low() -> None:
+def test_at_a_low_floor_a_planted_slowdown_is_found_and_a_twin_is_rarely_called_different() -> None:
     machine = POWER["quieter"]
-    tally = judge(machine, {"": Plan(MOST, DEFAULT)}, MANY, seed=7)[""]
-    different = [said != "no difference shown" for said in tally.verdicts["twin"]]
-    low = [said for said, floor in zip(tally.verdicts["slowed"], tally.floors, strict=True) if floor < 0.01]
+    tally = judge(machine, {"": Schedule(MOST_LAUNCHES, DEFAULT)}, MANY, seed=7)[""]
+    different = [verdict != "no difference shown" for verdict in tally.verdicts["twin"]]
+    low = [verdict for verdict, floor in zip(tally.verdicts["slowed"], tally.floors, strict=True) if floor < 0.01]
     assert fmean(different) < 0.03
     assert len(low) > 0.3 * MANY
     assert low.count("slower") >= 0.98 * len(low)
     assert "faster" not in tally.verdicts["slowed"]
 
 
-def test_a_share_is_told_with_its_own_interval() -> None:
+def test_a_share_is_printed_with_its_own_interval() -> None:
     share = Coverage(0.95, 2000, 0.01)
     assert share.interval == pytest.approx((0.9395, 0.9591), abs=2e-4)
     assert str(share) == "95.0 [94.0, 95.9]"
@@ -158,19 +160,19 @@ def test_the_command_prints_the_tables_and_draws_the_figure(
     monkeypatch.setattr(coverage, "LIMITS", {"rare": Machine(rare=0.1)})
     monkeypatch.setattr(coverage, "POWER", {"quiet": Machine()})
     assert main(["--machines", "20", "--out", str(tmp_path / "c.png")]) == 0
-    said = capsys.readouterr().out
-    titles = ("Paired, as reported", "One backend after the other", "Intervals to choose from", "Verdicts")
-    assert all(title in said for title in titles)
+    printed = capsys.readouterr().out
+    titles = ("Paired, as reported", "One backend after the other", "Kinds of interval", "Verdicts")
+    assert all(title in printed for title in titles)
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("option", ["--machines=0", "--seed=-1"])
-def test_arguments_that_cannot_be_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([option]) == 2
     assert option.replace("=", " ") in capsys.readouterr().err
 
 
-def test_a_figure_that_cannot_be_written_is_told_at_once(
+def test_a_figure_that_cannot_be_written_is_an_error_before_the_simulation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,9 +1,10 @@
-"""Claims about the cost of a crossing: its arithmetic, that other work has none, and what comes of real backends."""
+"""Claims about the cost of a crossing: its arithmetic, the same work on both sides, and runs with real backends."""
 
 import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -14,21 +15,32 @@ from planted.model import PlantedBackend, PlantedModel
 from scipy.stats import t as student_t
 from support.requirements import require
 
-import bench.experiments.crossing.drivers as drivers_module
 from bench.experiments.crossing import __main__ as crossing
+from bench.experiments.crossing import drivers as drivers_module
 from bench.experiments.crossing.__main__ import (
     _LEAST,
-    Sample,
-    _afresh,
+    TimedPair,
     _caption,
-    blocks,
+    _in_new_process,
+    available_transports,
+    block_lengths,
+    crossing_costs,
     interval,
-    lines,
     main,
-    programs_of_their_own,
-    routes_here,
+    plain_programs,
 )
-from bench.experiments.crossing.drivers import HOSTED, TINY, Driver, Level, Passing, Plan, Public, Route, Way, drivers
+from bench.experiments.crossing.drivers import (
+    HOSTED,
+    TINY,
+    CrossingPlan,
+    Driver,
+    Level,
+    Passing,
+    Public,
+    Route,
+    Transport,
+    drivers,
+)
 from bench.statistics.intervals import Estimate
 from bench.suites import load
 from bench.suites.problem import make_problem
@@ -40,26 +52,26 @@ from pyfnn.network import Network
 from pyfnn.validation import Array
 
 BATCHES = (TINY, TINY.model_copy(update={"name": "tiny-batch", "batch": 3}))
-WAY = Way("tiny", "cffi", "binding", "nothing")
+ROUTE = Route("tiny", "cffi", "binding", "nothing")
 PASSINGS: tuple[Passing, ...] = ("nothing", "arrays")
 
 
-def sample(crossing_ns: float, launch: int, turn: int, level: Level = "binding") -> Sample:
-    """101 steps of 1 µs, and what their single calls take where each of 100 more costs so much."""
-    whole = 101 * 1e-6
-    return Sample(WAY._replace(level=level), launch, turn, 101, whole, whole + 100 * crossing_ns * 1e-9)
+def sample(crossing_ns: float, launch: int, turn: int, level: Level = "binding") -> TimedPair:
+    """Return a pair of 101 steps of 1 µs each, in which each of the 100 further calls costs `crossing_ns`."""
+    batched = 101 * 1e-6
+    return TimedPair(ROUTE._replace(level=level), launch, turn, 101, batched, batched + 100 * crossing_ns * 1e-9)
 
 
-def test_a_crossing_is_what_each_call_but_the_one_added() -> None:
+def test_a_crossing_is_the_mean_cost_of_the_further_calls() -> None:
     assert sample(250, 0, 0).crossing == pytest.approx(250e-9)
-    assert Sample(WAY, 0, 0, 11, 2.0, 1.0).crossing == pytest.approx(-0.1)
+    assert TimedPair(ROUTE, 0, 0, 11, 2.0, 1.0).crossing == pytest.approx(-0.1)
 
 
-def test_the_contract_is_what_the_public_method_adds_to_its_binding_in_the_same_rounds() -> None:
-    slow = [0, 40, 10, 70, 30]  # ns: launches differ, in both alike
+def test_the_contract_is_the_difference_of_public_method_and_binding_in_the_same_rounds() -> None:
+    slow = [0, 40, 10, 70, 30]  # ns by launch, the same for both
     below = [sample(200 + slow[launch], launch, turn) for launch in range(5) for turn in range(3)]
     above = [sample(3200 + slow[launch], launch, turn, "public") for launch in range(5) for turn in range(3)]
-    (line,) = lines([*above, *below])
+    (line,) = crossing_costs([*above, *below])
     assert [n.median for n in (line.binding, line.contract, line.public, line.step)] == pytest.approx(
         [230e-9, 3000e-9, 3230e-9, 1e-6]
     )
@@ -68,20 +80,20 @@ def test_the_contract_is_what_the_public_method_adds_to_its_binding_in_the_same_
     assert line.steps == (101, 101)
 
 
-def test_a_round_that_lost_its_cpu_to_another_process_does_not_move_its_launch() -> None:
+def test_a_round_disturbed_by_another_process_does_not_change_its_launch() -> None:
     quiet = [sample(200, launch, turn, level) for launch in range(5) for turn in range(3) for level in LEVELS]
-    disturbed = [sample(1e6, s.launch, s.round, s.way.level) if s.round == s.launch % 3 else s for s in quiet]
-    assert lines(disturbed)[0].binding.median == pytest.approx(200e-9)
+    disturbed = [sample(1e6, s.launch, s.round, s.route.level) if s.round == s.launch % 3 else s for s in quiet]
+    assert crossing_costs(disturbed)[0].binding.median == pytest.approx(200e-9)
 
 
 LEVELS: tuple[Level, ...] = ("binding", "public")
 
 
 @pytest.mark.parametrize("values", [[1e-7, 2e-7, 4e-7], [-3.0, 5.0, 1.0, 0.5], [0.0, 0.0], [-1e9, 1e9]])
-def test_an_interval_is_students_on_a_linear_scale_whatever_the_sign(values: list[float]) -> None:
+def test_an_interval_is_students_on_a_linear_scale_for_any_sign(values: list[float]) -> None:
     margin = student_t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     wanted = (fmean(values), fmean(values) - margin, fmean(values) + margin)
-    assert interval(values) == pytest.approx(wanted, rel=1e-9, abs=1e-12 * max(map(abs, values)))
+    assert astuple(interval(values)) == pytest.approx(wanted, rel=1e-9, abs=1e-12 * max(map(abs, values)))
 
 
 def test_one_launch_has_no_interval() -> None:
@@ -90,30 +102,30 @@ def test_one_launch_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "told"),
+    ("estimate", "caption"),
     [
         (Estimate(250e-9, 240e-9, 260e-9), "250 [240, 260]"),
         (Estimate(250e-9, -10e-9, 510e-9), "below 510"),
         (Estimate(-9e-9, -10e-9, -8e-9), "none shown"),
     ],
 )
-def test_of_what_cannot_be_told_from_nothing_only_a_bound_is_told(estimate: Estimate, told: str) -> None:
-    assert _caption(estimate) == told
+def test_an_estimate_whose_interval_includes_0_shows_only_its_bound(estimate: Estimate, caption: str) -> None:
+    assert _caption(estimate) == caption
 
 
-def test_cheap_calls_are_made_in_full_and_dear_ones_share_what_is_left() -> None:
-    cheap, dear, dearest = (WAY._replace(workload=name) for name in ("cheap", "dear", "dearest"))
+def test_cheap_routes_have_full_blocks_and_dear_ones_share_the_remaining_time() -> None:
+    cheap, dear, dearest = (ROUTE._replace(workload=name) for name in ("cheap", "dear", "dearest"))
     seconds = {dearest: 4e-3, cheap: 1e-7, dear: 1e-3}
-    found = blocks(seconds, 10.0, 10_000)
+    found = block_lengths(seconds, 10.0, 10_000)
     assert found[cheap] == 10_000
     assert found[dear] / found[dearest] == pytest.approx(4, rel=0.01)
-    assert sum(found[way] * seconds[way] for way in found) < 10.0
-    assert set(blocks(seconds, 1e9, 10_000).values()) == {10_000}
-    assert set(blocks(seconds, 0.0, 10_000).values()) == {_LEAST}
+    assert sum(found[route] * seconds[route] for route in found) < 10.0
+    assert set(block_lengths(seconds, 1e9, 10_000).values()) == {10_000}
+    assert set(block_lengths(seconds, 0.0, 10_000).values()) == {_LEAST}
 
 
-class Shirking(PlantedModel):
-    """Correct, but leaves out the last row of a long call."""
+class DropsLastRow(PlantedModel):
+    """A model that is correct, except that it leaves out the last row of a long call."""
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         return super()._train(first, count - 1 if count > 30 else count, batch_size, learning_rate)
@@ -124,21 +136,21 @@ def public(make: Callable[[Network, Array], Model]) -> Driver:
 
 
 @pytest.mark.parametrize("passing", PASSINGS)
-def test_steps_that_end_elsewhere_than_one_call_have_no_cost(passing: Passing) -> None:
-    way = WAY._replace(level="public", passing=passing)
+def test_steps_that_end_at_another_theta_than_one_call_are_an_error(passing: Passing) -> None:
+    route = ROUTE._replace(level="public", passing=passing)
     with pytest.raises(PyfnnError, match=f"tiny, cffi, public, {passing} passed: 40 steps .* at another theta"):
-        public(lambda network, theta: Shirking(network, theta)).turn(way, 40, random.Random(0))
-    whole, single = public(PlantedBackend().create).turn(way, 40, random.Random(0))
-    assert min(whole, single) > 0
+        public(lambda network, theta: DropsLastRow(network, theta)).turn(route, 40, random.Random(0))
+    batched, one_call_each = public(PlantedBackend().create).turn(route, 40, random.Random(0))
+    assert min(batched, one_call_each) > 0
 
 
-def test_a_model_that_ignores_its_order_is_caught_by_the_arrays_it_is_handed() -> None:
+def test_a_model_that_ignores_its_order_is_caught_by_the_arrays_passed_to_it() -> None:
     planted = public(PlantedBackend("sequential_order").create)
     with pytest.raises(PyfnnError, match="at another theta"):
-        planted.turn(WAY._replace(passing="arrays"), 40, random.Random(0))
+        planted.turn(ROUTE._replace(passing="arrays"), 40, random.Random(0))
 
 
-def test_a_backend_that_computes_something_else_is_not_driven_at_all() -> None:
+def test_a_backend_that_fails_parity_is_not_driven() -> None:
     network = load.built_in_workloads()["wine-deep"].network("float32")
     drivers_module._prove("right", PlantedBackend().create, network)
     with pytest.raises(PyfnnError, match="article: dW_"):
@@ -153,20 +165,28 @@ def need(*names: str) -> None:
             require(name, False, str(error))
 
 
-@pytest.mark.parametrize("route", ["pybind11", "cffi", "pipe"])
-def test_every_way_of_a_route_does_the_same_steps_bit_for_bit(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = HOSTED.get(route, "c")
+@pytest.mark.parametrize("transport", ["pybind11", "cffi", "pipe"])
+def test_all_routes_of_a_transport_do_the_same_steps_bit_for_bit(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = HOSTED.get(transport, "c")
     need(name)
     monkeypatch.setattr(drivers_module, "cpus", lambda: ((), ()))  # this process runs other tests
-    with drivers(Plan(BATCHES, {route: name})) as every:
+    with drivers(CrossingPlan(BATCHES, {transport: name})) as every:
         assert len(every) == len(BATCHES) * len(LEVELS) * len(PASSINGS)
         wanted: dict[str, bytes] = {}
-        for way, driver in every.items():
-            whole, single = driver.turn(way, 50, random.Random(0))
-            assert min(whole, single) > 0
-            theta = driver.block(50, way.passing)[1].tobytes()
-            assert theta == wanted.setdefault(way.workload, theta)
+        for route, driver in every.items():
+            batched, one_call_each = driver.turn(route, 50, random.Random(0))
+            assert min(batched, one_call_each) > 0
+            theta = driver.block(50, route.passing)[1].tobytes()
+            assert theta == wanted.setdefault(route.workload, theta)
             assert theta != driver.problem.theta.tobytes()
+
+
+def pair_of(entry: dict[str, Any]) -> TimedPair:
+    way = entry["way"]
+    route = Route(way["workload"], way["route"], way["level"], way["passing"])
+    return TimedPair(route, entry["launch"], entry["round"], entry["steps"], entry["whole"], entry["single"])
 
 
 def test_more_steps_than_the_order_holds_are_refused() -> None:
@@ -186,63 +206,65 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
     printed = capsys.readouterr().out
     for words in ("pybind11 (cpp)", "cffi (c)", "pipe (c)", "tiny", "wine-deep", "x, y"):
         assert words in printed
-    told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
-    assert told["routes"] == {"pybind11": "cpp", "cffi": "c", "pipe": "c"}
-    assert told["host"]["python"]
-    samples = [Sample(**{**s, "way": Way(**s["way"])}) for s in told["samples"]]
+    content = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert content["routes"] == {"pybind11": "cpp", "cffi": "c", "pipe": "c"}
+    assert content["host"]["python"]
+    samples = [pair_of(s) for s in content["samples"]]
     assert {s.launch for s in samples} == {0, 1}
-    assert len({s.way for s in samples}) == 2 * 3 * len(LEVELS) * len(PASSINGS) == 2 * len(told["lines"])
+    assert len({s.route for s in samples}) == 2 * 3 * len(LEVELS) * len(PASSINGS) == 2 * len(content["lines"])
     assert {s.steps for s in samples} == {20}
-    again = {(n.workload, n.route, n.passing): n.public for n in lines(samples)}
-    for line in told["lines"]:
+    again = {(n.workload, n.transport, n.passing): n.public for n in crossing_costs(samples)}
+    for line in content["lines"]:
         found = Estimate(**line["public"])
         assert found == pytest.approx(again[line["workload"], line["route"], line["passing"]])
-    pipe = next(n for n in told["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "pipe", "nothing"))
-    bound = next(n for n in told["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "cffi", "nothing"))
+    pipe = next(n for n in content["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "pipe", "nothing"))
+    bound = next(
+        n for n in content["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "cffi", "nothing")
+    )
     assert pipe["public"]["median"] > bound["binding"]["median"]
     assert (tmp_path / "crossing.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("finished", [1, 2])
-def test_ctrl_c_costs_the_launch_at_work_and_none_before_it(
+def test_ctrl_c_loses_only_the_unfinished_launch(
     finished: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("cpp", "c")
     monkeypatch.setattr(crossing, "_LEAST", 20)
-    afresh, made = _afresh, list[Any]()
+    in_new_process, made = _in_new_process, list[Any]()
 
-    def until_then(function: Callable[..., Any], *arguments: Any) -> Any:
-        if function is crossing.launch and len(made) == finished:
+    def interrupted(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is crossing.run_launch and len(made) == finished:
             raise KeyboardInterrupt
-        made.extend([function] * (function is crossing.launch))
-        return afresh(function, *arguments)
+        made.extend([function] * (function is crossing.run_launch))
+        return in_new_process(function, *arguments)
 
-    monkeypatch.setattr(crossing, "_afresh", until_then)
+    monkeypatch.setattr(crossing, "_in_new_process", interrupted)
     brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
     assert main([*brief, "--out", str(tmp_path)]) == 130
     if finished == 1:  # no interval
         assert not (tmp_path / "crossing.json").exists()
         return
-    told = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
-    assert told["cut_short"]
-    assert {s["launch"] for s in told["samples"]} == {0, 1}
+    content = json.loads((tmp_path / "crossing.json").read_text(encoding="utf-8"))
+    assert content["cut_short"]
+    assert {s["launch"] for s in content["samples"]} == {0, 1}
 
 
-def test_a_route_that_is_absent_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_transport_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str, *_: object) -> None:
         raise BackendUnavailable(f"no {name} here", "get it")
 
     monkeypatch.setattr(registry, "load_backend", absent)
     monkeypatch.setattr(crossing, "command_of", lambda row: absent(row.name))
-    name = programs_of_their_own()[0]
-    routes, why = routes_here(name)
-    assert routes == {}
+    name = plain_programs()[0]
+    transports, why = available_transports(name)
+    assert transports == {}
     assert why == {n: f"no {n} here (get it)" for n in ("cpp", "c", name)}
     assert main(["--program", name]) == 2
 
 
-def test_the_first_program_there_is_stands_behind_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, *_, last = programs_of_their_own()
+def test_the_first_available_program_is_behind_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, *_, last = plain_programs()
 
     def all_but_the_first(row: Row) -> list[str]:
         if row.name == first:
@@ -251,18 +273,18 @@ def test_the_first_program_there_is_stands_behind_the_pipe(monkeypatch: pytest.M
 
     monkeypatch.setattr(registry, "load_backend", lambda name: name)
     monkeypatch.setattr(crossing, "command_of", all_but_the_first)
-    routes, why = routes_here(None)
-    assert routes["pipe"] == second
+    transports, why = available_transports(None)
+    assert transports["pipe"] == second
     assert why == {first: f"no {first} here"}
-    assert last == "c"  # hosted by Python: there wherever cffi's route is
+    assert last == "c"  # hosted by Python, so available if cffi's transport is
 
 
-@pytest.mark.parametrize("option", ["--steps=99", "--launches=1", "--seconds=0.5", "--program=nobody"])
-def test_arguments_that_cannot_be_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--steps=99", "--launches=1", "--seconds=0.5", "--program=absent"])
+def test_invalid_arguments_are_refused_by_name(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([option]) == 2
     assert option.split("=")[1] in capsys.readouterr().err
 
 
-def test_an_error_in_the_process_that_measures_comes_back() -> None:
+def test_an_error_in_the_measuring_process_is_raised_here() -> None:
     with pytest.raises(PyfnnError, match="two launches"):
-        _afresh(partial(interval, [1.0]))
+        _in_new_process(partial(interval, [1.0]))

@@ -257,5 +257,5 @@ def test_the_sample_results_have_no_probes() -> None:
 
 
 def test_importing_the_harness_loads_no_probe() -> None:
-    code = "import sys, bench.run; sys.exit(any('_probe' in name for name in sys.modules))"
+    code = "import sys, bench.run; sys.exit(any('._probe_' in name for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -139,9 +139,9 @@ int main() {
   std::printf("%ld %ld", first, same);
   std::printf(" %ld", counted([&] { one.train(3, 97, 7, 0.1); }));
   std::printf(" %ld", counted([&] { one.train(3, 97, 5, 0.1); }));
-  std::printf(" %ld", counted([&] { one.time(fnn::Operation::forward, 0, 7, 50); }));
-  std::printf(" %ld", counted([&] { one.time(fnn::Operation::gradient, 0, 6, 50); }));
-  std::printf(" %ld", counted([&] { one.forward(2, 7, outputs.data()); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::forward, 0, 7, 50); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::gradient, 0, 6, 50); }));
+  std::printf(" %ld", counted([&] { one.outputs(2, 7, outputs.data()); }));
   std::printf(" %ld", counted([&] { one.loss_and_gradient(2, 7, gradient.data()); }));
 }
 """

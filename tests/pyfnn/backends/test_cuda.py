@@ -1,6 +1,6 @@
-"""The CUDA backends where there is no GPU: what is compiled, what it says, and that nothing else is harmed by it.
+"""Claims about the CUDA backends without a GPU: what is compiled, what it reports, and that a run goes on without them.
 
-What the kernels compute is not looked at here.
+The kernels' results are tested in test_cuda_on_cpu_kernels and test_gpu.
 """
 
 import json
@@ -26,7 +26,7 @@ WITHOUT_DEVICES = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def library(target: str) -> Path:
-    """The compiled library."""
+    """Return the compiled library; skip the test without one."""
     require("nvcc", target in compiled.build_info().SOURCES, HOW)
     return compiled.folder(target) / f"lib{target}.so"
 
@@ -38,7 +38,7 @@ def tool(name: str) -> str:
     return str(found)
 
 
-# --- What is compiled ---
+# --- The compiled libraries ---
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -70,32 +70,30 @@ def test_all_of_fnn_h_is_exported_and_nothing_else(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_of_cuda_has_to_be_installed_to_load_it(target: str) -> None:
+def test_loading_needs_no_library_of_cuda(target: str) -> None:
     readelf = shutil.which("readelf")
     path = library(target)
     require("readelf", readelf is not None, "install binutils")
-    said = subprocess.run([str(readelf), "-d", str(path)], check=True, capture_output=True, text=True).stdout
-    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", said)
+    dynamic = subprocess.run([str(readelf), "-d", str(path)], check=True, capture_output=True, text=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
     assert needed
     assert not [name for name in needed if "cu" in name]
 
 
 @pytest.mark.parametrize(("target", "name"), [*zip(TARGETS, ROWS, strict=True)])
-def test_what_it_says_of_itself_names_compiler_flags_and_architectures(target: str, name: str) -> None:
-    said = c._text(c._ffi().dlopen(str(library(target))).fnn_about())
-    assert f"name={name}\n" in said
-    assert re.search(r"^compiler=nvcc \d+\.\d", said, re.MULTILINE)
-    assert re.search(r"^flags=.*-O3.*75-real,80-real,86-real,89-real,90$", said, re.MULTILINE)
-    assert "many=yes\n" in said
+def test_fnn_about_names_compiler_flags_and_architectures(target: str, name: str) -> None:
+    about = c._text(c._ffi().dlopen(str(library(target))).fnn_about())
+    assert f"name={name}\n" in about
+    assert re.search(r"^compiler=nvcc \d+\.\d", about, re.MULTILINE)
+    assert re.search(r"^flags=.*-O3.*75-real,80-real,86-real,89-real,90$", about, re.MULTILINE)
+    assert "many=yes\n" in about
 
 
-# --- Where it cannot run ---
+# --- Without a device ---
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_without_its_compiler_the_row_says_what_became_of_it_and_how_to_get_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_nvcc_the_row_reports_the_reason_and_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}, CUDA="no nvcc found"))
     with pytest.raises(BackendUnavailable) as caught:
         registry.load_backend(name)
@@ -120,7 +118,7 @@ def test_without_a_device_the_row_is_unavailable_with_reason_and_remedy(name: st
     assert "driver" in remedy
 
 
-def test_a_model_that_is_asked_for_all_the_same_gets_the_devices_words() -> None:
+def test_fnn_create_without_a_device_fails_with_the_devices_message() -> None:
     script = f"""
 from pyfnn.backends import c
 ffi, lib = c._ffi(), c._ffi().dlopen({str(library("fnn_cuda"))!r})
@@ -140,7 +138,7 @@ lib.fnn_destroy(model[0])
     subprocess.run([sys.executable, "-c", script], env=WITHOUT_DEVICES, check=True)
 
 
-def test_the_rest_of_a_run_is_unharmed(tmp_path: Path) -> None:
+def test_a_run_times_the_other_backends(tmp_path: Path) -> None:
     suite = tmp_path / "tiny.toml"
     suite.write_text(
         '[suite]\nworkloads = ["tiny"]\nbudget = 20.0\n'
@@ -162,7 +160,7 @@ def test_the_rest_of_a_run_is_unharmed(tmp_path: Path) -> None:
 # --- cuBLAS ---
 
 
-def test_the_cublas_of_a_wheel_is_found_the_newest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_cublas_of_a_wheel_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("cublas/lib/libcublas.so.12", "cu13/lib/libcublas.so.13"):
         (tmp_path / "nvidia" / place).parent.mkdir(parents=True)
         (tmp_path / "nvidia" / place).touch()
@@ -176,7 +174,7 @@ def test_the_cublas_of_a_wheel_is_found_the_newest_first(tmp_path: Path, monkeyp
     assert cuda.find_cublas() == Path("/some/libcublas.so.12")
 
 
-def test_a_cublas_that_is_none_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_cublas_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library("fnn_cuda_blas")
     (tmp_path / "libcublas.so.13").write_text("not a library", encoding="utf-8")
     monkeypatch.setenv(cuda.VARIABLE, str(tmp_path / "libcublas.so.13"))

@@ -1,4 +1,4 @@
-"""Claims about the framework division, each skipped where its library is absent. Speed is not tested."""
+"""Claims about the framework backends; each is skipped where its library is absent. Speed is not tested."""
 
 import subprocess
 import sys
@@ -14,10 +14,11 @@ from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
 from pyfnn.model import Model
 from pyfnn.network import DTYPES, Network, initialize
 
-# Those for a device are the same classes, made for the CPU here: see tests/test_gpu.py. torch-cuda is torch then.
+# Backends for a CUDA device are the same classes, here on the CPU, where torch-cuda equals torch. test_gpu.py has the
+# claims that need a device.
 NAMES = [row.name for row in registry.rows().values() if row.division == "framework" and row.name != "torch-cuda"]
-CHEAP = ["torch", "torch-cuda-graph", "numba"]  # that compile nothing for a new shape
-WIDE = 20  # every so many random networks, one is wide: see random_case
+CHEAP = ["torch", "torch-cuda-graph", "numba"]  # no compilation for a new shape
+WIDE = 20  # one random network in so many is wide; see random_case
 NETWORK = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
 
 
@@ -64,7 +65,7 @@ def random_batteries(dtype: str, count: int) -> list[list[parity.Trial]]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CHEAP)
-def test_one_that_compiles_nothing_for_a_shape_passes_on_random_networks(name: str, dtype: str) -> None:
+def test_a_backend_that_compiles_nothing_for_a_shape_passes_on_random_networks(name: str, dtype: str) -> None:
     load(name)
     for trials in random_batteries(dtype, 20):
         accepts(name, trials)
@@ -93,7 +94,7 @@ def test_activations_beyond_the_core_pass_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["torch"])
-def test_slopes_at_the_kinks_of_hard_tanh_are_0(name: str) -> None:
+def test_derivatives_at_the_kinks_of_hard_tanh_are_0(name: str) -> None:
     network = Network((1, 2), (), "squared_error", output_activation="hard_tanh")
     with load(name).create(network, np.array([1, -1, 0, 0], "f4")) as model:
         model.load(np.ones((1, 1), "f4"), np.zeros((1, 2), "f4"), np.zeros(1, np.int64))
@@ -110,7 +111,7 @@ def test_the_dtype_is_kept(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_in_one_call_and_in_several_end_at_the_same_bits(name: str) -> None:
+def test_one_call_and_several_calls_give_the_same_bits(name: str) -> None:
     model = loaded(name)
     model.train(0, 23, 4, 0.01)
     whole = model.theta()
@@ -121,19 +122,19 @@ def test_steps_in_one_call_and_in_several_end_at_the_same_bits(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_model_hands_out_or_was_given_is_a_copy(name: str) -> None:
+def test_arguments_and_results_are_copies(name: str) -> None:
     theta = initialize(NETWORK, 1)
     x, y = np.ones((23, 5), "f4"), np.ones((23, 3), "f4")
     order = np.arange(23)
     with load(name).create(NETWORK, theta) as model:
         model.load(x, y, order)
-        handed = [model.theta(), model.forward(0, 4), model.loss_and_gradient(0, 4)[1]]
-        kept = [array.copy() for array in handed]
+        results = [model.theta(), model.forward(0, 4), model.loss_and_gradient(0, 4)[1]]
+        kept = [array.copy() for array in results]
         for array in (theta, x, y, order):
             array[:] = 0
         model.train(0, 23, 4, 0.01)
         model.forward(4, 4)
-        for array, copy in zip(handed, kept, strict=True):
+        for array, copy in zip(results, kept, strict=True):
             assert np.array_equal(array, copy)
         model.reset()
         assert np.array_equal(model.theta(), kept[0])
@@ -141,7 +142,7 @@ def test_what_a_model_hands_out_or_was_given_is_a_copy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_divergence_is_reported_and_warns_of_nothing(name: str) -> None:
+def test_a_divergence_is_reported_without_a_warning(name: str) -> None:
     model = loaded(name, Network((5, 4, 3), "relu", "squared_error"))
     with pytest.raises(Diverged):
         model.train(0, 23, 1, 1e20)
@@ -172,12 +173,12 @@ def test_logits_of_a_thousand_give_the_exact_loss(name: str, loss: str, dtype: s
         (Network((5, 4, 3), "elu", "squared_error"), "no activation 'elu'"),
     ],
 )
-def test_sklearn_refuses_by_name_what_it_cannot_express(network: Network, words: str) -> None:
+def test_sklearn_rejects_by_name_what_it_cannot_express(network: Network, words: str) -> None:
     with pytest.raises(Unsupported, match=words):
         load("sklearn").create(network, initialize(network, 0))
 
 
-def test_sklearn_refuses_targets_that_are_no_classes_and_keeps_its_data() -> None:
+def test_sklearn_rejects_targets_that_are_not_classes_and_keeps_its_data() -> None:
     model = loaded("sklearn", Network((5, 4, 3), "tanh", "softmax_cross_entropy"))
     before = model.forward(0, 4)
     with pytest.raises(Unsupported, match="each row of y must be 0 but for a single 1"):
@@ -186,7 +187,7 @@ def test_sklearn_refuses_targets_that_are_no_classes_and_keeps_its_data() -> Non
 
 
 def in_a_process(code: str) -> None:
-    """Run code in a fresh process: thread pools are made once in one."""
+    """Run code in a fresh process, since a process creates its thread pools once."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -203,7 +204,7 @@ for threads in (2, 1):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("jax")])
-def test_threads_are_honoured_and_read_back(name: str) -> None:
+def test_the_number_of_threads_is_obeyed_and_read_back(name: str) -> None:
     load(name)
     in_a_process(THREADS.format(name=name))
 
@@ -224,21 +225,21 @@ else:
 
 
 @pytest.mark.parametrize("name", ["jax", "jax-step"])
-def test_jax_starts_the_threads_it_is_first_asked_for_and_refuses_to_pass_them_off_as_fewer(name: str) -> None:
+def test_jax_keeps_its_first_number_of_threads_and_rejects_a_lower_one(name: str) -> None:
     load(name)
     in_a_process(JAX_THREADS.format(name=name))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_imported_before_the_backend_is_loaded(name: str) -> None:
+def test_the_library_is_not_imported_before_the_backend_is_loaded(name: str) -> None:
     library = name.partition("-")[0]
     in_a_process(f"import sys, pyfnn.registry; pyfnn.registry.rows(); assert '{library}' not in sys.modules")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_which_versions_it_runs_on(name: str) -> None:
-    said = load(name).description
-    assert said.name == name
-    assert "CPython 3." in said.compiler
-    assert len(said.compiler.split(",")) >= 2
-    assert said.flags
+def test_the_description_names_the_versions(name: str) -> None:
+    description = load(name).description
+    assert description.name == name
+    assert "CPython 3." in description.compiler
+    assert len(description.compiler.split(",")) >= 2
+    assert description.flags

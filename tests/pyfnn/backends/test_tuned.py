@@ -549,7 +549,7 @@ template <class Call> void count(Call call) {
 int main() {
   using namespace fnn::tuned;
   const std::vector<std::size_t> sizes{300, 200, 3};
-  const std::vector<Chosen> functions{{"tanh", 0}, {"softmax", 0}};
+  const std::vector<LayerFunction> functions{{"tanh", 0}, {"softmax", 0}};
   const std::vector<float> theta(301 * 200 + 201 * 3, 0.01f), x(80 * 300, 1.0f), y(80 * 3, 0.5f);
   const std::vector<std::int64_t> order(160, 7);
   std::vector<float> outputs(80 * 3), gradient(theta.size());
@@ -563,9 +563,9 @@ int main() {
     count([&] { mlp.train(0, 160, 64, 0.1f); });
     count([&] { mlp.train(0, 60, 1, 0.1f); });
     count([&] { mlp.train(3, 90, 30, 0.1f); });
-    count([&] { mlp.time(Operation::forward, 0, 64, 5); });
-    count([&] { mlp.time(Operation::gradient, 0, 60, 5); });
-    count([&] { mlp.forward(2, 64, outputs.data()); });
+    count([&] { mlp.timed_pass(Operation::forward, 0, 64, 5); });
+    count([&] { mlp.timed_pass(Operation::gradient, 0, 60, 5); });
+    count([&] { mlp.outputs(2, 64, outputs.data()); });
     count([&] { mlp.loss_and_gradient(2, 64, gradient.data()); });
   });
 }

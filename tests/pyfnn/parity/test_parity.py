@@ -1,6 +1,6 @@
-"""Claims about the referee: correct implementations pass everywhere, planted bugs pass nowhere.
+"""Claims about parity: correct implementations always pass the battery, and planted bugs never do.
 
-What random networks are drawn is in bench/experiments/calibrate_parity.py.
+bench/experiments/calibrate_parity.py draws the random networks.
 """
 
 import math
@@ -27,12 +27,12 @@ from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.validation import Array
 
 SIZES = (6, 8, 5, 3)
-CHUNKS, CHUNK = 5, 40  # together the number of random networks a dtype
-SOAK = 1000  # further ones of the long run
-APART = 100_000  # seeds from one chunk to the next
+CHUNKS, CHUNK = 5, 40  # their product is the number of random networks per dtype
+SOAK = 1000  # further networks in the long run
+APART = 100_000  # distance of the first seeds of two chunks
 CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
-# What evidence.worst names, for the bugs whose fault has one place.
+# Start of evidence.worst.what, for the bugs in one place of the network.
 NAMED = {
     "missing_batch_mean": "d",
     "last_sample_dropped": "loss",
@@ -58,7 +58,7 @@ NAMED = {
 
 
 def _drawn(chunk: int, dtype: str) -> Iterator[tuple[int, list[Trial]]]:
-    """Random networks that can be judged, each with its seed: without end."""
+    """Yield batteries of random networks that parity can judge, each with its seed, without end."""
     for seed in count(chunk * APART):
         try:
             yield seed, random_case(seed, dtype, wide=seed % 20 == 0).battery()
@@ -110,21 +110,21 @@ def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_correct_backend_is_not_rejected_on_many_more_networks_either(dtype: str) -> None:
+def test_a_correct_backend_is_not_rejected_on_many_more_networks(dtype: str) -> None:
     backends = [_correct(name) for name in CORRECT]
     for seed, battery in islice(_drawn(CHUNKS, dtype), SOAK):
         for backend in backends:
             _accepts(backend, battery, f"{backend.description.name}, random_case({seed}, {dtype!r})")
 
 
-def test_two_hundred_different_networks_a_dtype_are_judged() -> None:
+def test_200_different_networks_per_dtype_are_judged() -> None:
     for dtype in DTYPES:
         seeds = {seed for chunk in range(CHUNKS) for seed, _ in _random_batteries(chunk, dtype)}
         assert len(seeds) >= 200
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_summing_one_term_after_the_other_is_correct_too(dtype: str) -> None:
+def test_an_implementation_with_sequential_sums_is_not_rejected(dtype: str) -> None:
     for seed, battery in _random_batteries(0, dtype):
         _accepts(OracleBackend(sequential=True), battery, f"random_case({seed}, {dtype!r})")
 
@@ -149,7 +149,7 @@ def test_a_planted_bug_is_rejected_under_every_loss(bug: str, loss: str) -> None
 
 
 def _slips(dtype: str, times: float) -> set[str]:
-    """The bugs that a constant so many times as large lets through, on any of the networks they are tried on."""
+    """Return the bugs that pass on any of the networks when all bounds are so many times as large."""
 
     def passes(bug: str, activation: str, batch: int) -> bool:
         evidence = _judge(PlantedBackend(bug), _battery(activation, "squared_error", dtype, batch))
@@ -162,11 +162,11 @@ def _slips(dtype: str, times: float) -> set[str]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_with_a_constant_a_hundred_times_as_large_every_planted_bug_is_still_rejected(dtype: str) -> None:
+def test_with_100_times_the_constant_every_planted_bug_is_still_rejected(dtype: str) -> None:
     assert not _slips(dtype, 100)
 
 
-def test_with_a_constant_a_thousand_times_as_large_the_first_slip_through_in_float32() -> None:
+def test_with_1000_times_the_constant_three_bugs_pass_in_float32() -> None:
     assert _slips("float32", 1000) == {"l2_on_biases", "l2_not_in_loss", "half_precision_sum"}
     assert not _slips("float64", 1000)
 
@@ -180,7 +180,7 @@ def test_the_evidence_names_the_tensor_at_fault(bug: str, dtype: str) -> None:
     assert evidence.worst in evidence.failures
 
 
-def test_a_hidden_state_in_the_last_bits_is_rejected_unless_declared() -> None:
+def test_nondeterministic_bits_are_rejected_unless_declared() -> None:
     battery = _battery("tanh", "squared_error", "float32", 32)
     backend = PlantedBackend("nondeterministic")
     strict = parity.examine(backend.create, battery)
@@ -189,7 +189,7 @@ def test_a_hidden_state_in_the_last_bits_is_rejected_unless_declared() -> None:
 
 
 def article_errors(start: str, seed: int) -> list[float]:
-    """‖dW_l − exact‖ / ‖exact‖ of the article's gradient for l = 2 .. L, on a network in wine's shape, one row."""
+    """Return ‖dW_l − exact‖ / ‖exact‖ of the article's gradient for l = 2 .. L: a network in wine's shape, one row."""
     network = Network((11, 50, 30, 20, 10, 5, 1), "tanh", "squared_error", dtype="float64")
     rng = np.random.default_rng(seed)
     theta = initialize(network, seed) if start == "fan_in" else 2 * initialize(network, seed, "uniform01") - 1
@@ -201,8 +201,8 @@ def article_errors(start: str, seed: int) -> list[float]:
     return [float(np.linalg.norm(f.W - e.W) / np.linalg.norm(e.W)) for f, e in zip(found[1:], exact[1:], strict=True)]
 
 
-# From U(-1, 1) the errors of all layers and seeds lie between 27 and 382 %; from fan_in, between 0.3 and 55 %. (From
-# U(0, 1) every unit is saturated, and the exact gradient vanishes.)
+# Initialized from U(-1, 1), the errors of all layers and seeds are 27 to 382 %; from fan_in, 0.3 to 55 %. From U(0, 1),
+# every unit is saturated and the exact gradient vanishes.
 @pytest.mark.parametrize(("start", "least", "most"), [("fan_in", 0.1, 0.5), ("U(-1, 1)", 0.5, 4.0)])
 def test_the_articles_gradient_is_wrong_in_every_layer_above_the_first(start: str, least: float, most: float) -> None:
     errors = np.median([article_errors(start, seed) for seed in range(30)], axis=0)
@@ -213,7 +213,7 @@ def test_the_articles_gradient_is_wrong_in_every_layer_above_the_first(start: st
 @pytest.mark.parametrize("scheme", ["fan_in", "uniform01"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [1, 32])
-def test_the_articles_gradient_is_rejected_in_its_own_setting(scheme: str, dtype: str, batch: int) -> None:
+def test_the_articles_gradient_is_rejected_on_the_articles_network(scheme: str, dtype: str, batch: int) -> None:
     network = Network((11, 50, 30, 20, 10, 5, 1), "tanh", "squared_error", dtype=dtype)
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(100, 11)).astype(dtype), rng.normal(size=(100, 1)).astype(dtype)
@@ -231,13 +231,13 @@ def test_float64_networks_are_held_to_float64_bounds() -> None:
             assert bound < 1e-8 * coarse.bounds[name]
 
 
-def test_nan_never_passes() -> None:
+def test_an_error_of_nan_never_passes() -> None:
     assert not Check("own", "loss", math.nan, 1.0).passed
     assert not Check("own", "loss", math.nan, math.inf).passed
     assert not Evidence((Check("own", "loss", 0.0, 1.0), Check("own", "loss", math.nan, 1.0))).passed
 
 
-def test_a_bound_of_0_is_met_by_an_error_of_0_alone() -> None:
+def test_only_an_error_of_0_passes_a_bound_of_0() -> None:
     exact = Check("own", "loss", 0.0, 0.0)
     assert exact.passed
     assert exact.share == 0
@@ -245,16 +245,16 @@ def test_a_bound_of_0_is_met_by_an_error_of_0_alone() -> None:
     assert Check("own", "loss", 5e-324, 0.0).share == math.inf
 
 
-def test_evidence_without_checks_proves_nothing() -> None:
+def test_evidence_without_checks_does_not_pass() -> None:
     assert not Evidence(()).passed
 
 
-def test_the_worst_of_passed_checks_is_the_nearest_to_its_bound() -> None:
+def test_the_worst_of_passed_checks_is_nearest_to_its_bound() -> None:
     near, far = Check("own", "loss", 0.9, 1.0), Check("own", "outputs", 5.0, 10.0)
     assert Evidence((far, near)).worst is near
 
 
-def test_the_sibling_shows_what_batch_1_and_zero_biases_hide() -> None:
+def test_the_small_variant_has_a_short_batch_and_nonzero_l2_and_biases() -> None:
     _, small = _battery("tanh", "squared_error", "float32", 1)
     assert small.network.l2 == 0.01
     assert all(b.all() for _, b in small.network.layers(small.theta))
@@ -265,7 +265,7 @@ def test_the_sibling_shows_what_batch_1_and_zero_biases_hide() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [1, 32])
-def test_a_walk_moves_theta_by_about_a_tenth(batch: int, dtype: str) -> None:
+def test_a_trajectory_moves_theta_by_about_a_tenth(batch: int, dtype: str) -> None:
     for trial in _battery("tanh", "squared_error", dtype, batch)[:2]:
         for walk in trial.walks:
             moved = np.linalg.norm((walk.theta - trial.theta).astype(float)) / np.linalg.norm(trial.theta)
@@ -273,12 +273,12 @@ def test_a_walk_moves_theta_by_about_a_tenth(batch: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 32])
-def test_the_rows_of_the_first_step_are_those_of_the_values(batch: int) -> None:
+def test_the_first_step_uses_the_rows_of_outputs_loss_and_gradient(batch: int) -> None:
     own = _battery("relu", "squared_error", "float32", batch)[0]
     assert sorted(own.order[:batch]) == list(range(own.first, own.first + own.count))
 
 
-def test_no_pre_activation_lies_within_the_margin_of_a_kink() -> None:
+def test_no_pre_activation_is_near_a_kink() -> None:
     own = _battery("relu", "squared_error", "float32", 32)[0]
     theta = own.theta.astype(np.longdouble)
     for at in range(0, len(own.order), 32):
@@ -294,7 +294,7 @@ def test_no_pre_activation_lies_within_the_margin_of_a_kink() -> None:
     ("hidden", "output"),
     [("sigmoid", "relu"), ("tanh", "relu"), (("relu", "sigmoid"), "sigmoid"), (("relu", "relu"), "relu")],
 )
-def test_a_wrong_slope_at_0_is_rejected_in_whichever_layer_it_is(
+def test_a_wrong_derivative_at_0_is_rejected_in_every_layer(
     hidden: str | tuple[str, ...], output: str, dtype: str
 ) -> None:
     network = Network(SIZES, hidden, "squared_error", output_activation=output, dtype=dtype)
@@ -307,16 +307,16 @@ def test_a_wrong_slope_at_0_is_rejected_in_whichever_layer_it_is(
             assert not Z.any() if layer == at else (Z > 0).all()
         evidence = _judge(PlantedBackend("relu_at_zero"), [trial])
         assert evidence.worst.what == f"dW_{at + 1}"
-    _accepts(PlantedBackend(), battery, "unspoilt")
+    _accepts(PlantedBackend(), battery, "no bug")
 
 
-def test_rows_on_a_kink_are_refused_where_there_are_no_others() -> None:
+def test_a_network_whose_rows_are_all_on_a_kink_is_rejected() -> None:
     network = Network((2, 3, 1), "relu", "squared_error")
     with pytest.raises(Unsupported, match="only 0 of 9 rows are clear of this network's kinks: 4 are needed"):
         parity.battery(network, initialize(network, 0), np.zeros((9, 2), "f4"), np.ones((9, 1), "f4"), 4)
 
 
-def test_a_network_that_learns_nothing_can_be_judged() -> None:
+def test_a_network_with_a_zero_gradient_can_be_judged() -> None:
     network = Network((2, 3, 1), "relu", "squared_error")
     theta = initialize(network, 0)
     network.layers(theta)[0].b[:] = -100
@@ -324,8 +324,8 @@ def test_a_network_that_learns_nothing_can_be_judged() -> None:
     assert _judge(PlantedBackend(), parity.battery(network, theta, x, y, 4)).passed
 
 
-def test_an_unsteady_trajectory_is_walked_more_slowly() -> None:
-    case = random_case(1108, "float32")  # pulls apart by 1e4 in 20 steps at the usual rate
+def test_an_unsteady_trajectory_gets_a_lower_rate() -> None:
+    case = random_case(1108, "float32")  # at the usual rate, rounding errors grow by 1e4 in 20 steps
     own = case.battery()[0]
     usual = 0.1 / parity.STEPS * np.linalg.norm(case.theta) / np.linalg.norm(own.gradient.astype(float))
     moved = np.linalg.norm((own.walks[0].theta - own.theta).astype(float))
@@ -344,20 +344,20 @@ def test_a_large_network_is_judged_in_float64_with_twice_the_bound(monkeypatch: 
 
     small = bounds()
     monkeypatch.setattr("pyfnn.parity.trajectory.AFFORDABLE", 0)
-    monkeypatch.setitem(trajectory._SHADOWS, "float64", trajectory._SHADOWS["longdouble"])
+    monkeypatch.setitem(trajectory._PERTURBED, "float64", trajectory._PERTURBED["longdouble"])
     assert bounds() / small == pytest.approx(2, rel=1e-3)
 
 
-def test_a_battery_is_its_seed() -> None:
+def test_the_same_seed_gives_the_same_battery() -> None:
     once, again = (random_case(3, "float32").battery() for _ in range(2))
     assert all(a.order.tobytes() == b.order.tobytes() for a, b in zip(once, again, strict=True))
     assert all(a.bounds == b.bounds for a, b in zip(once, again, strict=True))
 
 
-def test_a_trajectory_that_leaves_the_finite_numbers_is_refused() -> None:
+def test_a_network_whose_trajectory_leaves_the_finite_numbers_is_rejected() -> None:
     network = Network((2, 4, 4, 4, 1), "identity", "squared_error")
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 2)).astype("f4"), rng.normal(size=(60, 1)).astype("f4")
-    x[2:] *= 1e18  # the first batch, from which the rate is taken, tells nothing of the rest
+    x[2:] *= 1e18  # the first batch, which determines the rate, is far smaller than the rest
     with pytest.raises(Unsupported, match="rounding errors grow even at learning_rate = "):
         parity.battery(network, initialize(network, 3), x, y, 2)

@@ -1,4 +1,4 @@
-"""Claims about tests/foreign: a program in Perl that knows only the protocol takes part like any backend."""
+"""Claims about tests/foreign: a Perl program that implements only the worker protocol serves as a backend."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,9 @@ def foreign() -> Backend:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", CORE_LOSSES)
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
-def test_the_protocol_suffices(foreign: Backend, activation: str, loss: str, dtype: str) -> None:
+def test_a_program_that_knows_only_the_protocol_passes_the_battery(
+    foreign: Backend, activation: str, loss: str, dtype: str
+) -> None:
     network, rng = Network((5, 7, 4, 3), activation, loss, dtype=dtype), np.random.default_rng(1)
     x = rng.normal(size=(60, 5)).astype(dtype)
     battery = parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
@@ -34,18 +36,18 @@ def test_the_protocol_suffices(foreign: Backend, activation: str, loss: str, dty
     assert evidence.passed, evidence.worst
 
 
-def test_it_says_that_it_computes_in_double(foreign: Backend) -> None:
+def test_its_description_has_double_arithmetic(foreign: Backend) -> None:
     assert foreign.description.arithmetic == "float64"
     assert foreign.description.language == "Perl"
 
 
-def test_what_it_lacks_is_refused_by_name(foreign: Backend) -> None:
+def test_a_function_that_it_lacks_is_rejected_by_name(foreign: Backend) -> None:
     network = Network((2, 2, 1), "softplus", "squared_error")
     with pytest.raises(Unsupported, match="foreign has no activation 'softplus'"):
         foreign.create(network, initialize(network, 0))
 
 
-def test_its_own_errors_come_through(foreign: Backend) -> None:
+def test_its_own_errors_reach_the_driver(foreign: Backend) -> None:
     network = Network((2, 2, 1), "tanh", "squared_error")
     with foreign.create(network, initialize(network, 0)) as model:
         model.load(np.ones((2, 2), "f4"), np.ones((2, 1), "f4"), np.arange(2))

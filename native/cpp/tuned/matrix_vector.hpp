@@ -1,6 +1,6 @@
-// single.hpp: a step on one sample: products of a matrix and a vector, in which every weight is used once or twice and
-// what counts is how long each layer keeps the next one waiting. Both W and its transpose are kept, each updated on its
-// own: then neither pass has to add the lanes of a vector up.
+// matrix_vector.hpp: the products of a step on one sample, each fused with its activation and the update of W. They use
+// a weight once or twice, so the latency from layer to layer limits them. W and its transpose are both stored and
+// updated: then neither pass has to sum the lanes of a vector.
 #pragma once
 
 #include "functions.hpp"
@@ -11,10 +11,10 @@
 
 namespace fnn::tuned {
 
-// As many vectors of a row as are worked on at once.
+// The number of vectors of a row that are computed together.
 constexpr std::size_t strip = 4;
 
-// Calls f(first, n) with compile-time n for strips of a row of `vectors` vectors.
+// Call f(first, N) with a compile-time N for strips of N vectors of a row of `vectors` vectors.
 template <class F> FNN_INLINE void for_strips(std::size_t vectors, F f) {
   std::size_t v = 0;
   for (; v + strip <= vectors; v += strip)
@@ -29,31 +29,31 @@ template <class F> FNN_INLINE void for_strips(std::size_t vectors, F f) {
   }
 }
 
-// w <- w + (a d + shrink w), d being delta times the negative rate, shrink the negative rate times lambda.
+// Return w + (a d + shrink w).   d: -rate * delta   shrink: -rate * lambda
 template <bool l2, class Real>
-FNN_INLINE Vector<Real> moved(Vector<Real> w, Vector<Real> a, Vector<Real> d, Real shrink) {
+FNN_INLINE Vector<Real> updated(Vector<Real> w, Vector<Real> a, Vector<Real> d, Real shrink) {
   if constexpr (l2)
     return w + (a * d + shrink * w);
   else
     return w + a * d;
 }
 
-// What the sample before this one has left to be done to W and b. It is done where the forward pass reads them anyway:
-// off the chain of sums that each layer waits for, and with one trip to memory for both.
-template <class Real> struct Pending {
-  const Real *a_below, *delta; // that sample's, delta times the negative rate
-  Real shrink;                 // the negative rate times lambda
+// The update of W and b by the previous sample. The next forward pass applies it while it reads W: the update is then
+// not on the critical path from layer to layer, and W is loaded once for both.
+template <class Real> struct PendingUpdate {
+  const Real *a_below, *delta; // of the previous sample; delta times -rate
+  Real shrink;                 // -rate * lambda
 };
 
-// a = f(b + a_below W), W and b first brought up to date.   W: (n, stride), and a_below (n), both followed by zeros up
-// to a multiple of row_multiple
+// Apply the pending update to W and b, then compute a = f(b + a_below W).   W: (n, stride)   a_below: (n)
+// Zeros follow both up to a multiple of row_multiple.
 template <class F, bool l2, class Real>
 void forward_one(Real *W, std::size_t n, std::size_t stride, std::size_t vectors, Real *b, const Real *a_below, Real *a,
-                 std::size_t outputs, Real parameter, Pending<Real> pending) {
+                 std::size_t outputs, Real parameter, const PendingUpdate<Real> &pending) {
   constexpr std::size_t V = lanes<Real>;
   for_strips(vectors, [=](std::size_t first, auto width) FNN_LAMBDA {
     constexpr std::size_t N = decltype(width)::value,
-                          chains = N <= 2 ? 4 : 2; // sums that run side by side
+                          chains = N <= 2 ? 4 : 2; // independent sums
     Vector<Real> z[chains][N], d[N];
 #pragma GCC unroll 8
     for (std::size_t c = 1; c < chains; ++c)
@@ -73,9 +73,9 @@ void forward_one(Real *W, std::size_t n, std::size_t stride, std::size_t vectors
         const Vector<Real> before = broadcast(pending.a_below[i + c]), now = broadcast(a_below[i + c]);
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < N; ++v) {
-          const Vector<Real> updated = moved<l2, Real>(load(w + v * V), before, d[v], pending.shrink);
-          store(w + v * V, updated);
-          z[c][v] += now * updated;
+          const Vector<Real> new_w = updated<l2, Real>(load(w + v * V), before, d[v], pending.shrink);
+          store(w + v * V, new_w);
+          z[c][v] += now * new_w;
         }
       }
 #pragma GCC unroll 8
@@ -95,7 +95,7 @@ void forward_one(Real *W, std::size_t n, std::size_t stride, std::size_t vectors
   });
 }
 
-// delta_below = f'(a_below) * (W delta), and the transpose moved.   Wt: (m, stride), stride the padded inputs
+// Compute delta_below = f'(z_below) * (W delta), and update the transpose of W.   Wt: (m, stride)   delta: (m)
 template <class F, bool l2, class Real>
 void backward_one(Real *Wt, std::size_t m, std::size_t stride, std::size_t vectors, const Real *delta,
                   const Real *a_below, Real *delta_below, Real parameter, Real shrink) {
@@ -118,7 +118,7 @@ void backward_one(Real *Wt, std::size_t m, std::size_t stride, std::size_t vecto
       for (std::size_t v = 0; v < N; ++v) {
         const Vector<Real> old = load(w + v * V);
         sum[c][v] += d * old;
-        store(w + v * V, moved<l2, Real>(old, a[v], d, shrink));
+        store(w + v * V, updated<l2, Real>(old, a[v], d, shrink));
       }
       w += stride;
     };
@@ -138,11 +138,11 @@ void backward_one(Real *Wt, std::size_t m, std::size_t stride, std::size_t vecto
           sum[c][v] += sum[c + half][v];
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < N; ++v)
-      store(delta_below + (first + v) * V, F::template times_slope<Real>(sum[0][v], a[v], parameter));
+      store(delta_below + (first + v) * V, F::template multiply_by_derivative<Real>(sum[0][v], a[v], parameter));
   });
 }
 
-// W <- W + (a_below delta^T + shrink W), b <- b + delta.   W: (n, stride)
+// W <- W + (a_below delta^T + shrink W), b <- b + delta.   W: (n, stride)   delta: times -rate
 template <bool l2, class Real>
 void update_one(Real *W, Real *b, std::size_t n, std::size_t stride, std::size_t vectors, const Real *delta,
                 const Real *a_below, Real shrink) {
@@ -160,7 +160,7 @@ void update_one(Real *W, Real *b, std::size_t n, std::size_t stride, std::size_t
       const Vector<Real> a = broadcast(a_below[i]);
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < N; ++v)
-        store(w + v * V, moved<l2, Real>(load(w + v * V), a, d[v], shrink));
+        store(w + v * V, updated<l2, Real>(load(w + v * V), a, d[v], shrink));
     }
   });
 }

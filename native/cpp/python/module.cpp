@@ -1,4 +1,4 @@
-// module.cpp: pyfnn.backends._cpp, mlp.hpp for Python.
+// module.cpp: pyfnn.backends._cpp, the bindings of mlp.hpp.
 #include "binding.hpp"
 
 PYBIND11_MODULE(_cpp, module) {

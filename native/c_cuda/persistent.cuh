@@ -1,23 +1,24 @@
-/* resident.cuh: small networks. One block a network keeps parameters, activations and deltas in shared memory and walks
- * its order by itself: one launch trains any number of networks over any number of minibatches.
+/* persistent.cuh: the persistent kernel, for small networks. One block a network keeps parameters, activations and
+ * deltas in shared memory and walks its order: one launch trains any number of networks over any number of minibatches.
  *
- * What this file does not do: launch; decide which networks are small.
+ * Not here: launches, and which networks are small (persistent_plan.hpp).
  *
- * The lanes of a warp share the work so that both products read W without bank conflicts. Forward, 8 outputs x 4 lanes:
- * lane s of an output takes inputs 4s .. 4s+3 of every 16. Backward, 4 inputs x 8 lanes: inputs i, i+4, i+8, i+12, and
- * lane s takes the outputs s, s+8, ... With W's rows 2 * odd numbers apart, 4 rows are 8 * odd banks apart: the four
- * groups of eight lanes fall on disjoint banks either way, in float and, half a warp at a time, in double.
+ * Both products read W without bank conflicts. Forward, a warp takes 8 outputs x 4 lanes: lane s of an output takes the
+ * inputs 4s .. 4s+3 of every 16. Backward, it takes 4 inputs x 8 lanes: the inputs are i, i+4, i+8, i+12, and lane s
+ * takes the outputs s, s+8, ... W's rows are 2 * odd numbers apart, so that 4 rows are 8 * odd banks apart: the four
+ * groups of eight lanes fall on disjoint banks in both directions, in float, and in double half a warp at a time.
  */
 #pragma once
 #include "functions.cuh"
+#include "matrix.cuh"
 #include <cuda_pipeline.h>
 
 namespace fnn {
 
-constexpr int most_resident_layers = 16;
+constexpr int most_persistent_layers = 16;
 
-/* Offsets count numbers from the start of shared memory, but for theta_*, which count from the start of a theta. */
-struct ResidentLayer {
+/* Offsets are in numbers: theta_* from the start of a theta, all others from the start of shared memory. */
+struct PersistentLayer {
   int inputs, outputs, activation;
   int W, W_stride, b;      /* W: (inputs rounded up to 4, W_stride), the added rows zero */
   int A, A_stride;         /* A_l: (batch, A_stride) */
@@ -25,23 +26,23 @@ struct ResidentLayer {
   int theta_W, theta_b, theta_stride;
 };
 
-template <typename Real> struct ResidentArguments {
-  int n_layers, top; /* layers top .. n_layers - 1 are narrow: one warp walks them alone */
+template <typename Real> struct PersistentArguments {
+  int n_layers, first_narrow; /* one warp alone walks the layers first_narrow .. n_layers - 1 */
   int loss, batch;
-  Real slope;                                     /* of the loss */
-  int X, X_stride, X_packs, T, T_stride, T_packs; /* two of each: the minibatch at work and the next; (batch, stride) */
-  int order_ring;                                 /* (2, batch) of int64_t, an offset in bytes */
-  int shared_numbers;                             /* all of shared memory before the ring */
+  Real loss_derivative;
+  int X, X_stride, X_packs, T, T_stride, T_packs; /* (2, batch, stride): this minibatch and the next */
+  int order_ring;                                 /* (2, batch) of int64_t; this offset is in bytes */
+  int shared_numbers;                             /* numbers in shared memory, before the ring */
   const Real *x, *y;                              /* (rows, packs) */
   const int64_t *order;                           /* (members, n_order) */
   int64_t n_order, first, count;
   Real *theta; /* (members, theta_size) */
   int64_t theta_size;
   const double *rates, *l2s; /* (members) */
-  ResidentLayer layers[most_resident_layers];
+  PersistentLayer layers[most_persistent_layers];
 };
 
-/* The warps that share a layer: all of the block, or its first alone. */
+/* The warps that share a layer: all of a block, or its first one alone. */
 struct Block {
   static __device__ __forceinline__ int warp() {
     return threadIdx.x / warp_size;
@@ -60,13 +61,13 @@ struct Warp {
   }
 };
 
-/* Forward, the four lanes of an output add up their sums; with four rows, lane s ends with row s. */
-template <typename Real> __device__ __forceinline__ Real gathered(const Real (&z)[1], int) {
+/* Add up the sums of an output's four lanes; with four rows, lane s returns the sum of row s. */
+template <typename Real> __device__ __forceinline__ Real sum_lanes(const Real (&z)[1], int) {
   const Real half = z[0] + __shfl_xor_sync(all_lanes, z[0], 16);
   return half + __shfl_xor_sync(all_lanes, half, 8);
 }
 
-template <typename Real> __device__ __forceinline__ Real gathered(const Real (&z)[4], int s) {
+template <typename Real> __device__ __forceinline__ Real sum_lanes(const Real (&z)[4], int s) {
   const bool high = s >= 2, odd = s % 2 == 1;
   const Real even_sent = high ? z[0] : z[2], odd_sent = high ? z[1] : z[3];
   const Real even = (high ? z[2] : z[0]) + __shfl_xor_sync(all_lanes, even_sent, 16);
@@ -75,9 +76,9 @@ template <typename Real> __device__ __forceinline__ Real gathered(const Real (&z
   return (odd ? other : even) + __shfl_xor_sync(all_lanes, sent, 8);
 }
 
-/* One step of one minibatch: `rows` of them in shared memory, X and T at offsets `X` and `T`. */
-template <typename Real, int Rows> struct ResidentStep {
-  const ResidentArguments<Real> &arguments;
+/* One step on a minibatch of `rows` rows in shared memory; X and T are offsets. */
+template <typename Real, int Rows> struct PersistentStep {
+  const PersistentArguments<Real> &arguments;
   Real *shared;
   int rows, X, T;
   Real rate, l2, scale;
@@ -90,32 +91,32 @@ template <typename Real, int Rows> struct ResidentStep {
   __device__ __forceinline__ Below below(int l) const {
     if (l == 0)
       return {shared + X, nullptr, arguments.X_stride, 0, identity_row};
-    const ResidentLayer &layer = arguments.layers[l - 1];
+    const PersistentLayer &layer = arguments.layers[l - 1];
     return {shared + layer.A, shared + layer.delta, layer.A_stride, layer.delta_stride, layer.activation};
   }
 
-  /* A_l[n][j] from z, and delta_L, where l is the last layer and no softmax. */
-  __device__ __forceinline__ void activate(int l, const ResidentLayer &layer, int n, int j, Real z) const {
+  /* Store A_l[n][j] from z, and delta_L where l is the last layer; for softmax store z alone. */
+  __device__ __forceinline__ void activate(int l, const PersistentLayer &layer, int n, int j, Real z) const {
     if (layer.activation == softmax_row) {
       shared[layer.A + n * layer.A_stride + j] = z;
       return;
     }
-    const Real a = apply(layer.activation, z);
+    const Real a = activation_value(layer.activation, z);
     shared[layer.A + n * layer.A_stride + j] = a;
     if (l < arguments.n_layers - 1)
       return;
     const Real delta = scale * (a - shared[T + n * arguments.T_stride + j]);
     shared[layer.delta + n * layer.delta_stride + j] =
-        arguments.loss == sigmoid_cross_entropy_row ? delta : through(layer.activation, a, delta);
+        arguments.loss == sigmoid_cross_entropy_row ? delta : activation_backward(layer.activation, a, delta);
   }
 
   template <class Team> __device__ __forceinline__ void forward(int l) const {
-    const ResidentLayer &layer = arguments.layers[l];
+    const PersistentLayer &layer = arguments.layers[l];
     const Below under = below(l);
     const int lane = threadIdx.x % warp_size, s = lane / 8;
     const int groups = (layer.outputs + 7) / 8, tasks = groups * ((rows + Rows - 1) / Rows);
     for (int task = Team::warp(); task < tasks; task += Team::warps()) {
-      const int n = Rows == 1 ? 0 : task / groups * Rows; /* no division where there is but one row */
+      const int n = Rows == 1 ? 0 : task / groups * Rows; /* one row needs no division */
       const int j = (Rows == 1 ? task : task % groups) * 8 + lane % 8;
       const Real *W = shared + layer.W + (j < layer.outputs ? j : 0);
       Real z[Rows] = {};
@@ -137,35 +138,35 @@ template <typename Real, int Rows> struct ResidentStep {
           }
         }
       }
-      const Real sum = gathered(z, s);
+      const Real sum = sum_lanes(z, s);
       const int row = n + (Rows == 1 ? 0 : s);
       if (j < layer.outputs && row < rows && (Rows == 4 || s == 0))
         activate(l, layer, row, j, sum + shared[layer.b + j]);
     }
   }
 
-  /* softmax and its delta, in place of activate: a warp a row. */
+  /* Compute the softmax of the last layer and delta_L, one warp a row. */
   template <class Team> __device__ __forceinline__ void softmax() const {
-    const ResidentLayer &layer = arguments.layers[arguments.n_layers - 1];
+    const PersistentLayer &layer = arguments.layers[arguments.n_layers - 1];
     const int lane = threadIdx.x % warp_size;
     for (int n = Team::warp(); n < rows; n += Team::warps()) {
       Real *a = shared + layer.A + n * layer.A_stride;
-      Real top = lane < layer.outputs ? a[lane] : -Real(INFINITY), sum = 0;
+      Real max = lane < layer.outputs ? a[lane] : -Real(INFINITY), sum = 0;
       for (int j = lane; j < layer.outputs; j += warp_size)
-        top = a[j] > top ? a[j] : top;
-      top = warp_largest(top);
+        max = a[j] > max ? a[j] : max;
+      max = warp_max(max);
       for (int j = lane; j < layer.outputs; j += warp_size)
-        sum += exp(a[j] - top);
+        sum += exp(a[j] - max);
       sum = warp_sum(sum);
       for (int j = lane; j < layer.outputs; j += warp_size)
         shared[layer.delta + n * layer.delta_stride + j] =
-            scale * (exp(a[j] - top) / sum - shared[T + n * arguments.T_stride + j]);
+            scale * (exp(a[j] - max) / sum - shared[T + n * arguments.T_stride + j]);
     }
   }
 
-  /* delta_{l-1}; with single rows, where W_l is read only once, its update on the way. */
+  /* Compute delta_{l-1} from delta_l. With `update`, for a single row, W_l changes in the same pass. */
   template <class Team, bool update> __device__ __forceinline__ void propagate(int l) const {
-    const ResidentLayer &layer = arguments.layers[l];
+    const PersistentLayer &layer = arguments.layers[l];
     const Below under = below(l);
     const int lane = threadIdx.x % warp_size, s = lane % 8;
     const int groups = (layer.inputs + 15) / 16 * 4, tasks = groups * ((rows + Rows - 1) / Rows);
@@ -173,7 +174,7 @@ template <typename Real, int Rows> struct ResidentStep {
       const int n = Rows == 1 ? 0 : task / groups * Rows;
       const int i = (Rows == 1 ? task : task % groups) / 4 * 16 + task % 4 + lane / 8 * 4;
       const bool inside = i < layer.inputs;
-      const int end = inside ? layer.outputs : 0; /* each lane keeps to its own rows of W */
+      const int end = inside ? layer.outputs : 0; /* lanes outside the matrix do no work */
       Real *W = shared + layer.W + i * layer.W_stride;
       const Real a = update && inside ? under.A[i] : Real(0);
       Real sums[Rows] = {};
@@ -194,14 +195,14 @@ template <typename Real, int Rows> struct ResidentStep {
           sums[r] += __shfl_xor_sync(all_lanes, sums[r], distance);
         if (s == r && inside && n + r < rows)
           under.delta[(n + r) * under.delta_stride + i] =
-              through(under.activation, under.A[(n + r) * under.A_stride + i], sums[r]);
+              activation_backward(under.activation, under.A[(n + r) * under.A_stride + i], sums[r]);
       }
     }
   }
 
   /* b_l -= rate sum_n delta_l. */
   template <class Team> __device__ __forceinline__ void update_biases(int l) const {
-    const ResidentLayer &layer = arguments.layers[l];
+    const PersistentLayer &layer = arguments.layers[l];
     for (int j = Team::warp() * warp_size + threadIdx.x % warp_size; j < layer.outputs;
          j += Team::warps() * warp_size) {
       Real sum = 0;
@@ -211,9 +212,9 @@ template <typename Real, int Rows> struct ResidentStep {
     }
   }
 
-  /* W_l -= rate (A_{l-1}^T delta_l + l2 W_l): four inputs of one output a thread. */
+  /* W_l -= rate (A_{l-1}^T delta_l + l2 W_l); a thread takes four inputs of one output. */
   __device__ __forceinline__ void update_weights(int l) const {
-    const ResidentLayer &layer = arguments.layers[l];
+    const PersistentLayer &layer = arguments.layers[l];
     const Below under = below(l);
     constexpr int length = Pack<Real>::length;
     const int size = (layer.inputs + 3) / 4 * layer.outputs;
@@ -237,9 +238,9 @@ template <typename Real, int Rows> struct ResidentStep {
     }
   }
 
-  /* The layers from top on, by the first warp alone; and down again, with single rows. */
-  __device__ __forceinline__ void walk_top() const {
-    for (int l = arguments.top; l < arguments.n_layers; l++) {
+  /* Walk the narrow layers up and down again, for a single row, by the first warp alone. */
+  __device__ __forceinline__ void walk_narrow_layers() const {
+    for (int l = arguments.first_narrow; l < arguments.n_layers; l++) {
       forward<Warp>(l);
       __syncwarp();
     }
@@ -247,30 +248,30 @@ template <typename Real, int Rows> struct ResidentStep {
       softmax<Warp>();
       __syncwarp();
     }
-    for (int l = arguments.n_layers - 1; l >= arguments.top; l--) {
+    for (int l = arguments.n_layers - 1; l >= arguments.first_narrow; l--) {
       propagate<Warp, true>(l);
       update_biases<Warp>(l);
       __syncwarp();
     }
   }
 
-  /* A step on one row: each W_l changes while its delta passes through it. */
-  __device__ __forceinline__ void single() const {
-    for (int l = 0; l < arguments.top; l++) {
+  /* The step on one row: W_l changes while delta_l passes through it. */
+  __device__ __forceinline__ void step_single_row() const {
+    for (int l = 0; l < arguments.first_narrow; l++) {
       forward<Block>(l);
       __syncthreads();
     }
     if (threadIdx.x < warp_size)
-      walk_top();
-    for (int l = arguments.top - 1; l >= 0; l--) {
+      walk_narrow_layers();
+    for (int l = arguments.first_narrow - 1; l >= 0; l--) {
       __syncthreads();
       propagate<Block, true>(l);
       update_biases<Block>(l);
     }
   }
 
-  /* A step on several rows: W_l changes while delta passes through W_{l-1}. */
-  __device__ __forceinline__ void minibatch() const {
+  /* The step on several rows: W_{l+1} changes while delta_l passes through W_l, between the same barriers. */
+  __device__ __forceinline__ void step_minibatch() const {
     for (int l = 0; l < arguments.n_layers; l++) {
       forward<Block>(l);
       __syncthreads();
@@ -296,9 +297,9 @@ template <typename Real, int Rows> struct ResidentStep {
   }
 };
 
-/* Asynchronously: X and T of the minibatch at `at` into one of the two places, by the numbers in the ring. */
+/* Start copying X and T of a minibatch into one of the two places, by the row numbers in the ring. */
 template <typename Real>
-__device__ __forceinline__ void fetch_rows(const ResidentArguments<Real> &arguments, Real *shared,
+__device__ __forceinline__ void fetch_rows(const PersistentArguments<Real> &arguments, Real *shared,
                                            const int64_t *numbers, int place, int rows) {
   constexpr int length = Pack<Real>::length;
   const int packs = arguments.X_packs + arguments.T_packs;
@@ -314,16 +315,16 @@ __device__ __forceinline__ void fetch_rows(const ResidentArguments<Real> &argume
   }
 }
 
-/* Asynchronously: the row numbers of a minibatch into the ring. */
+/* Start copying the row numbers of a minibatch into the ring. */
 __device__ __forceinline__ void fetch_numbers(int64_t *numbers, const int64_t *order, int rows) {
   for (int n = threadIdx.x; n < rows; n += blockDim.x)
     __pipeline_memcpy_async(numbers + n, order + n, sizeof(int64_t));
 }
 
 template <typename Real, bool store_back>
-__device__ __forceinline__ void move_theta(const ResidentArguments<Real> &arguments, Real *shared, Real *theta) {
+__device__ __forceinline__ void move_theta(const PersistentArguments<Real> &arguments, Real *shared, Real *theta) {
   for (int l = 0; l < arguments.n_layers; l++) {
-    const ResidentLayer &layer = arguments.layers[l];
+    const PersistentLayer &layer = arguments.layers[l];
     for (int e = threadIdx.x; e < (layer.inputs + 1) * layer.outputs; e += blockDim.x) {
       const int i = e / layer.outputs, j = e % layer.outputs;
       Real &here = shared[i < layer.inputs ? layer.W + i * layer.W_stride + j : layer.b + j];
@@ -336,8 +337,9 @@ __device__ __forceinline__ void move_theta(const ResidentArguments<Real> &argume
   }
 }
 
-/* Block k trains member k. Rows is 1 for single rows, 4 for minibatches. */
-template <typename Real, int Rows> __global__ void __launch_bounds__(512) resident(ResidentArguments<Real> arguments) {
+/* Train: block k takes member k. Rows is 1 for batches of one row, 4 for larger ones. */
+template <typename Real, int Rows>
+__global__ void __launch_bounds__(512) persistent_train(PersistentArguments<Real> arguments) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Real *shared = reinterpret_cast<Real *>(shared_memory);
   int64_t *ring = reinterpret_cast<int64_t *>(shared_memory + arguments.order_ring);
@@ -348,7 +350,7 @@ template <typename Real, int Rows> __global__ void __launch_bounds__(512) reside
   const Real rate = Real(arguments.rates[blockIdx.x]), l2 = Real(arguments.l2s[blockIdx.x]);
 
   for (int e = threadIdx.x; e < arguments.shared_numbers; e += blockDim.x)
-    shared[e] = 0; /* what pads rows to whole packs stays zero */
+    shared[e] = 0; /* the padding of rows stays zero */
   fetch_numbers(ring, order, rows_at(0));
   if (batch < count)
     fetch_numbers(ring + batch, order + batch, rows_at(batch));
@@ -370,18 +372,18 @@ template <typename Real, int Rows> __global__ void __launch_bounds__(512) reside
       fetch_numbers(ring + place * batch, order + after, rows_at(after));
     __pipeline_commit();
     const int rows = rows_at(at);
-    const ResidentStep<Real, Rows> step{arguments,
-                                        shared,
-                                        rows,
-                                        arguments.X + place * arguments.batch * arguments.X_stride,
-                                        arguments.T + place * arguments.batch * arguments.T_stride,
-                                        rate,
-                                        l2,
-                                        arguments.slope / rows};
+    const PersistentStep<Real, Rows> step{arguments,
+                                          shared,
+                                          rows,
+                                          arguments.X + place * arguments.batch * arguments.X_stride,
+                                          arguments.T + place * arguments.batch * arguments.T_stride,
+                                          rate,
+                                          l2,
+                                          arguments.loss_derivative / rows};
     if (Rows == 1)
-      step.single();
+      step.step_single_row();
     else
-      step.minibatch();
+      step.step_minibatch();
     __pipeline_wait_prior(0);
     __syncthreads();
   }

@@ -1,9 +1,9 @@
-// blas_module.cpp: pyfnn.backends._blas, mlp.hpp over the products of blas.hpp, for Python.
+// blas_module.cpp: pyfnn.backends._blas, the bindings of mlp.hpp with the products of blas.hpp.
+#include "../blas.hpp"
 #include "binding.hpp"
-#include "blas.hpp"
 
 PYBIND11_MODULE(_blas, module) {
-  module.doc() = "mlp.hpp with its products through CBLAS.";
+  module.doc() = "mlp.hpp with its products computed by CBLAS.";
   using Library = std::shared_ptr<fnn::OpenBlas>;
   py::class_<fnn::OpenBlas, Library>(module, "OpenBlas")
       .def(py::init<const std::string &>(), py::arg("path"))

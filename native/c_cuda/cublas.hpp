@@ -1,8 +1,6 @@
-/* blas.hpp: the products of a step by cuBLAS, which is opened at run time: nothing of it is needed to build or load
- * this.
+/* cublas.hpp: the products of a step by cuBLAS, opened at run time: building and loading this library need no cuBLAS.
  *
- * In float32 its mathematics is float32's: CUBLAS_PEDANTIC_MATH keeps TF32 and other short cuts out. A workspace of its
- * own makes it give the same bits each time.
+ * CUBLAS_PEDANTIC_MATH keeps float32 in float32: no TF32. A workspace of its own makes each call give the same bits.
  */
 #pragma once
 #include "device.hpp"
@@ -11,64 +9,64 @@
 
 namespace fnn {
 
-/* Of cublas_v2.h, which need not be there. */
-enum { blas_plain = 0, blas_transposed = 1, blas_pedantic_math = 2 };
-using BlasHandle = struct cublasContext *;
+/* Values and types of cublas_v2.h, which the build does not need. */
+enum { cublas_plain = 0, cublas_transposed = 1, cublas_pedantic_math = 2 };
+using CublasHandle = struct cublasContext *;
 
-/* finish() for a product that lies in `sums` (C itself, or dW). */
+/* The epilogue of a product that lies in C. */
 template <Product product, typename Real>
-__global__ void __launch_bounds__(256) finish_all(ProductArguments<Real> arguments) {
+__global__ void __launch_bounds__(256) epilogue_all(ProductArguments<Real> arguments) {
   constexpr int length = Pack<Real>::length;
   const int64_t packs = arguments.C.stride / length, all = arguments.m * packs;
   for (int64_t e = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; e < all; e += int64_t(gridDim.x) * blockDim.x) {
     const int64_t row = e / packs, column = e % packs * length;
-    finish<product>(arguments, row, column, load(arguments.C.data + row * arguments.C.stride + column));
+    epilogue<product>(arguments, row, column, load(arguments.C.data + row * arguments.C.stride + column));
   }
 }
 
-/* The functions of libcublas that are used. */
-struct BlasLibrary {
-  int (*create)(BlasHandle *);
-  int (*destroy)(BlasHandle);
+/* The functions of libcublas that this file calls. */
+struct CublasLibrary {
+  int (*create)(CublasHandle *);
+  int (*destroy)(CublasHandle);
   int (*property)(int, int *);
-  int (*set_stream)(BlasHandle, cudaStream_t);
-  int (*set_workspace)(BlasHandle, void *, std::size_t);
-  int (*set_math_mode)(BlasHandle, int);
-  int (*sgemm)(BlasHandle, int, int, int, int, int, const float *, const float *, int, const float *, int,
+  int (*set_stream)(CublasHandle, cudaStream_t);
+  int (*set_workspace)(CublasHandle, void *, std::size_t);
+  int (*set_math_mode)(CublasHandle, int);
+  int (*sgemm)(CublasHandle, int, int, int, int, int, const float *, const float *, int, const float *, int,
                const float *, float *, int);
-  int (*dgemm)(BlasHandle, int, int, int, int, int, const double *, const double *, int, const double *, int,
+  int (*dgemm)(CublasHandle, int, int, int, int, int, const double *, const double *, int, const double *, int,
                const double *, double *, int);
 };
 
-/* Product of one network's matrices. A handle a model: nothing is shared. */
-class Blas {
+/* The products of one model, with a handle of its own. */
+class Cublas {
 public:
-  Blas() : library_(open()), workspace_(workspace_bytes) {
+  Cublas() : library_(open()), workspace_(workspace_bytes) {
     check(library_.create(&handle_), "cublasCreate");
     try {
-      check(library_.set_math_mode(handle_, blas_pedantic_math), "cublasSetMathMode");
+      check(library_.set_math_mode(handle_, cublas_pedantic_math), "cublasSetMathMode");
     } catch (...) {
       library_.destroy(handle_);
       throw;
     }
   }
-  Blas(const Blas &) = delete;
-  Blas &operator=(const Blas &) = delete;
-  ~Blas() {
+  Cublas(const Cublas &) = delete;
+  Cublas &operator=(const Cublas &) = delete;
+  ~Cublas() {
     library_.destroy(handle_);
   }
 
-  /* The library that is loaded already, or that the system finds; throws Unusable where there is none. */
-  static BlasLibrary open() {
+  /* Return the cuBLAS that is loaded already, or that the system finds; throw DeviceUnavailable without one. */
+  static CublasLibrary open() {
     void *found = nullptr;
-    for (const int mode : {RTLD_NOW | RTLD_NOLOAD, RTLD_NOW}) /* stays open as long as the process */
+    for (const int mode : {RTLD_NOW | RTLD_NOLOAD, RTLD_NOW}) /* open until the process ends */
       for (const char *name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"})
         if (found == nullptr)
           found = dlopen(name, mode);
     if (found == nullptr)
-      throw Unusable{"no cuBLAS is found: neither libcublas.so.13 nor libcublas.so.12 can be loaded",
-                     "install the CUDA toolkit's cuBLAS, or: pip install nvidia-cublas"};
-    BlasLibrary library{};
+      throw DeviceUnavailable{"no cuBLAS is found: neither libcublas.so.13 nor libcublas.so.12 can be loaded",
+                              "install the CUDA toolkit's cuBLAS, or: pip install nvidia-cublas"};
+    CublasLibrary library{};
     take(found, "cublasCreate_v2", library.create);
     take(found, "cublasDestroy_v2", library.destroy);
     take(found, "cublasGetProperty", library.property);
@@ -81,7 +79,7 @@ public:
   }
 
   static std::string version() {
-    const BlasLibrary library = open();
+    const CublasLibrary library = open();
     std::string words;
     for (int part = 0; part < 3; part++) { /* MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL */
       int number = 0;
@@ -91,17 +89,17 @@ public:
     return words;
   }
 
-  /* As launch_product: what a product is fused with there, follows it here, but for the update, which cuBLAS scales:
-   * W <- -rate A^T B + (1 - rate l2) W. */
+  /* Compute a product and its epilogue, as launch_product does. An update in place needs no epilogue: cuBLAS itself
+   * scales it, W <- -rate A^T B + (1 - rate l2) W. */
   template <Product product, typename Real>
   void multiply(cudaStream_t stream, const ProductArguments<Real> &given) const {
     check(library_.set_stream(handle_, stream), "cublasSetStream");
     check(library_.set_workspace(handle_, workspace_.data(), workspace_bytes), "cublasSetWorkspace");
-    const bool update = product == update_product && given.move;
+    const bool update = product == update_product && given.in_place;
     const Real scale = update ? -given.rate : Real(1), keep = update ? 1 - given.rate * given.l2 : Real(0);
-    /* cuBLAS reads a matrix row by row as its transpose: C^T = B^T A^T. */
-    const int b = product == propagate_product ? blas_transposed : blas_plain;
-    const int a = product == update_product ? blas_transposed : blas_plain;
+    /* cuBLAS expects matrices by columns, and so reads ours as their transposes: C^T = B^T A^T. */
+    const int b = product == propagate_product ? cublas_transposed : cublas_plain;
+    const int a = product == update_product ? cublas_transposed : cublas_plain;
     const int n = number(given.n), m = number(given.m), k = number(given.k);
     const int B_stride = number(given.B.stride), A_stride = number(given.A.stride), C_stride = number(given.C.stride);
     const auto call = [&](auto gemm) {
@@ -114,15 +112,15 @@ public:
     else
       call(library_.dgemm);
     if (!update)
-      launch(stream, dim3(512), 256, 0, "the launch of finish_all", finish_all<product, Real>, given);
+      launch(stream, dim3(512), 256, 0, "the launch of epilogue_all", epilogue_all<product, Real>, given);
   }
 
 private:
-  static constexpr int64_t workspace_bytes = 32 << 20; /* what cuBLAS itself takes on Hopper */
+  static constexpr int64_t workspace_bytes = 32 << 20; /* cuBLAS's own default on Hopper */
 
   static void check(int status, const char *call) {
     if (status != 0)
-      throw Failure(FNN_DEVICE, std::string(call) + ": cuBLAS's status " + std::to_string(status));
+      throw Failure(FNN_DEVICE, std::string(call) + ": cuBLAS returned status " + std::to_string(status));
   }
 
   static int number(int64_t size) {
@@ -134,12 +132,12 @@ private:
   template <typename Function> static void take(void *library, const char *name, Function *&function) {
     function = reinterpret_cast<Function *>(dlsym(library, name));
     if (function == nullptr)
-      throw Unusable{std::string("the cuBLAS that is found has no ") + name, "install cuBLAS 12 or 13"};
+      throw DeviceUnavailable{std::string("the cuBLAS found here has no ") + name, "install cuBLAS 12 or 13"};
   }
 
-  BlasLibrary library_;
+  CublasLibrary library_;
   Buffer<unsigned char> workspace_;
-  BlasHandle handle_ = nullptr;
+  CublasHandle handle_ = nullptr;
 };
 
 } // namespace fnn

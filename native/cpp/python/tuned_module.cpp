@@ -1,7 +1,7 @@
-// tuned_module.cpp: pyfnn.backends._tuned_<level>, tuned/network.hpp and ensemble.hpp for Python, compiled for one
-// instruction-set level. Bindings only: what is computed is in tuned/, what is valid is checked in pyfnn/backend.py and
-// pyfnn/ensemble.py.
-#include "tuned/ensemble.hpp"
+// tuned_module.cpp: pyfnn.backends._tuned_<level>, the bindings of tuned/network.hpp and tuned/ensemble.hpp, compiled
+// for one instruction-set level. It holds bindings only: tuned/ computes, pyfnn/backend.py and pyfnn/ensemble.py
+// validate.
+#include "../tuned/ensemble.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -12,40 +12,40 @@ namespace tuned = fnn::tuned;
 
 namespace {
 
-// Without forcecast, and with noconvert() beside the argument: another dtype or layout is refused, never copied.
+// Without forcecast and with noconvert() on the argument, pybind11 refuses another dtype or layout and never copies.
 template <class T> using Array = py::array_t<T, py::array::c_style>;
 using Sizes = std::vector<std::size_t>;
-using Functions = std::vector<std::pair<std::string, double>>; // a name and its parameter, a layer
+using Functions = std::vector<std::pair<std::string, double>>; // name and parameter of each layer's activation
 
-// The work below can take minutes and touches no Python object, so other threads may run meanwhile. (A model is used by
-// one thread at a time.)
+// A call can take minutes and touches no Python object, so it lets other Python threads run. (Only one thread at a time
+// uses a model.)
 using ReleaseGil = py::gil_scoped_release;
 
-std::vector<tuned::Chosen> chosen(const Functions &functions) {
-  std::vector<tuned::Chosen> result;
+std::vector<tuned::LayerFunction> layer_functions(const Functions &functions) {
+  std::vector<tuned::LayerFunction> result;
   for (const auto &[name, parameter] : functions)
     result.push_back({name, parameter});
   return result;
 }
 
-// A network and the threads it computes with.
+// A network with its own threads.
 template <class Real> struct Model {
   tuned::Pool pool;
   tuned::Mlp<Real> mlp;
 
   Model(const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
         std::size_t threads)
-      : pool(threads), mlp(sizes, chosen(functions), loss, l2, theta.data(), &pool) {}
+      : pool(threads), mlp(sizes, layer_functions(functions), loss, l2, theta.data(), &pool) {}
 
   void load(const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &order) {
-    mlp.load(std::make_shared<tuned::Data<Real>>(x.data(), y.data(), x.shape(0), mlp.inputs(), mlp.outputs()),
+    mlp.load(std::make_shared<tuned::Data<Real>>(x.data(), y.data(), x.shape(0), mlp.n_inputs(), mlp.n_outputs()),
              order.data(), order.size());
   }
   Array<Real> forward(std::size_t first, std::size_t count) {
-    Array<Real> outputs({count, mlp.outputs()});
+    Array<Real> outputs({count, mlp.n_outputs()});
     Real *data = outputs.mutable_data();
     const ReleaseGil release;
-    mlp.forward(first, count, data);
+    mlp.outputs(first, count, data);
     return outputs;
   }
   py::tuple loss_and_gradient(std::size_t first, std::size_t count) {
@@ -66,11 +66,11 @@ template <class Real> struct Model {
     return tuned::seconds_since(start);
   }
   py::tuple time(const std::string &operation, std::size_t first, std::size_t count, std::size_t repeats) {
-    const auto what = operation == "forward" ? tuned::Operation::forward : tuned::Operation::gradient;
+    const auto timed = operation == "forward" ? tuned::Operation::forward : tuned::Operation::gradient;
     tuned::Timing timing;
     {
       const ReleaseGil release;
-      timing = mlp.time(what, first, count, repeats);
+      timing = mlp.timed_pass(timed, first, count, repeats);
     }
     return py::make_tuple(timing.seconds, timing.checksum);
   }
@@ -81,7 +81,7 @@ template <class Real> struct Model {
   }
 };
 
-// Many networks and the threads that share them.
+// Many networks with the threads that they share.
 template <class Real> struct Ensemble {
   tuned::Pool pool;
   tuned::Ensemble<Real> networks;
@@ -89,8 +89,8 @@ template <class Real> struct Ensemble {
 
   Ensemble(const Sizes &sizes, const Functions &functions, const std::string &loss, const Array<double> &l2,
            const Array<Real> &thetas, std::size_t threads)
-      : pool(threads),
-        networks(sizes, chosen(functions), loss, l2.data(), thetas.data(), thetas.shape(0), thetas.shape(1), &pool),
+      : pool(threads), networks(sizes, layer_functions(functions), loss, l2.data(), thetas.data(), thetas.shape(0),
+                                thetas.shape(1), &pool),
         inputs(sizes.front()), outputs(sizes.back()) {}
 
   void load(const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &orders) {
@@ -138,7 +138,7 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
       .def_property_readonly("threads", [](const E &ensemble) { return ensemble.pool.size(); });
 }
 
-// One function of vector_math.hpp over an array, so that its errors can be measured.
+// Apply a function of vector_math.hpp to an array, so that tests can measure its errors.   x: (n)
 template <class Real> Array<Real> vector_math(const std::string &name, const Array<Real> &x) {
   constexpr std::size_t V = tuned::lanes<Real>;
   using Function = tuned::Vector<Real> (*)(tuned::Vector<Real>);

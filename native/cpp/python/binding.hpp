@@ -1,8 +1,8 @@
-// binding.hpp: what every Mlp shows Python, whatever computes its products. Bindings only: what is computed is in
-// mlp.hpp, what is valid is checked in pyfnn/backend.py.
+// binding.hpp: the Python class of an Mlp, for any implementation of its products. It holds bindings only: mlp.hpp
+// computes, pyfnn/backend.py validates.
 #pragma once
 
-#include "mlp.hpp"
+#include "../mlp.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -12,19 +12,19 @@ namespace py = pybind11;
 
 namespace fnn {
 
-// Without forcecast, and with noconvert() beside the argument: another dtype or layout is refused, never copied.
+// Without forcecast and with noconvert() on the argument, pybind11 refuses another dtype or layout and never copies.
 template <class T> using Array = py::array_t<T, py::array::c_style>;
 
-// The work below can take minutes and touches no Python object, so other threads may run meanwhile. (A model is used by
-// one thread at a time.)
+// A call can take minutes and touches no Python object, so it lets other Python threads run. (Only one thread at a time
+// uses a model.)
 using ReleaseGil = py::gil_scoped_release;
 
 template <class Real, class Products>
 Array<Real> forward(Mlp<Real, Products> &mlp, std::size_t first, std::size_t count) {
-  Array<Real> outputs({count, mlp.outputs()});
+  Array<Real> outputs({count, mlp.n_outputs()});
   Real *data = outputs.mutable_data();
   const ReleaseGil release;
-  mlp.forward(first, count, data);
+  mlp.outputs(first, count, data);
   return outputs;
 }
 
@@ -43,16 +43,16 @@ py::tuple loss_and_gradient(Mlp<Real, Products> &mlp, std::size_t first, std::si
 template <class Real, class Products>
 py::tuple time(Mlp<Real, Products> &mlp, const std::string &operation, std::size_t first, std::size_t count,
                std::size_t repeats) {
-  const auto what = operation == "forward" ? Operation::forward : Operation::gradient;
+  const auto timed = operation == "forward" ? Operation::forward : Operation::gradient;
   Timing timing;
   {
     const ReleaseGil release;
-    timing = mlp.time(what, first, count, repeats);
+    timing = mlp.timed_pass(timed, first, count, repeats);
   }
   return py::make_tuple(timing.seconds, timing.checksum);
 }
 
-// Further: what the products are made from, and py::arg for each.
+// Add the class `name` to the module. Further: the types of the arguments that construct Products, with a py::arg each.
 template <class Real, class Products, class... Further, class... Arg>
 void bind(py::module_ &module, const char *name, Arg... further) {
   using Model = Mlp<Real, Products>;
@@ -60,8 +60,8 @@ void bind(py::module_ &module, const char *name, Arg... further) {
   using Sizes = std::vector<std::size_t>;
   py::class_<Model>(module, name)
       .def(py::init([](const Sizes &sizes, const Names &activations, const std::string &loss, double l2,
-                       const Array<Real> &theta, const Further &...made_from) {
-             return Model(sizes, activations, loss, l2, theta.data(), Products(made_from...));
+                       const Array<Real> &theta, const Further &...arguments) {
+             return Model(sizes, activations, loss, l2, theta.data(), Products(arguments...));
            }),
            py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
            further...)

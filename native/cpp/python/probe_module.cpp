@@ -1,5 +1,5 @@
-// probe_module.cpp: pyfnn._probe_<level>, peak.hpp for Python, compiled for one instruction-set level. Bindings only.
-#include "peak.hpp"
+// probe_module.cpp: pyfnn._probe_<level>, the bindings of peak.hpp, compiled for one instruction-set level.
+#include "../peak.hpp"
 
 #include <pybind11/pybind11.h>
 
@@ -34,7 +34,7 @@ double bandwidth(const std::string &traffic, std::size_t threads, std::size_t by
 } // namespace
 
 PYBIND11_MODULE(PYFNN_MODULE, module) {
-  module.doc() = "peak.hpp: what this machine could do, at one instruction-set level.";
+  module.doc() = "peak.hpp: the peak rates of this machine, at one instruction-set level.";
   using ReleaseGil = py::call_guard<py::gil_scoped_release>;
   module.def("peak", peak, py::arg("dtype"), py::arg("threads"), py::arg("seconds"), ReleaseGil());
   module.def("bandwidth", bandwidth, py::arg("traffic"), py::arg("threads"), py::arg("bytes"), py::arg("seconds"),

@@ -1,0 +1,74 @@
+/* mlp.h: the network behind fnn.c: its layers, its arrays, and the functions that compute with it in either dtype.
+ *
+ * Nothing here checks an argument, allocates, or reads a clock: fnn.c does. The letters are those of fnn.h.
+ */
+#ifndef MLP_H
+#define MLP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CACHE_LINE 64 /* bytes */
+#define LENGTH(array) ((int)(sizeof(array) / sizeof(array)[0]))
+
+typedef struct layer {
+  int64_t inputs, outputs; /* m_{l-1}, m_l */
+  int64_t W, b;            /* where W_l and b_l start in theta; b_l follows W_l */
+  int activation;          /* row of the table of activations */
+  void *Z, *A, *delta;     /* (capacity, outputs), in the workspace */
+} layer;
+
+typedef struct mlp {
+  const struct arithmetic *arithmetic; /* the functions of the network's dtype */
+  int64_t n_layers, n_parameters;
+  layer *layers;     /* [n_layers] */
+  int loss_function; /* row of the table of losses */
+  double l2;
+  void *theta, *start, *gradient; /* [n_parameters]: current, as fnn_create received it, and of the last step */
+
+  int64_t rows, n_order; /* 0 until fnn_load */
+  void *x, *y;           /* (rows, m_0), (rows, m_L) */
+  int64_t *order;        /* [n_order] */
+
+  int64_t capacity; /* rows that the workspace has room for */
+  void *workspace;  /* holds X, T, and Z, A, delta of every layer */
+  void *X, *T;      /* (capacity, m_0), (capacity, m_L): the rows of a minibatch */
+} mlp;
+
+/* One dtype: the size of its numbers in bytes, and the functions of mlp_kernel.h that fnn.c calls. */
+typedef struct arithmetic {
+  int64_t size;
+  void (*outputs)(const mlp *network, int64_t first, int64_t count);
+  double (*loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient);
+  void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
+  double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count);
+} arithmetic;
+
+enum { N_DTYPES = 2 };
+extern const arithmetic arithmetics[N_DTYPES]; /* by enum fnn_dtype */
+
+/* Return the name of one row of the tables of activations and losses; NULL behind the last row. */
+const char *activation_name(int row);
+const char *loss_name(int row);
+
+/* Report whether an activation works number by number, and so needs no loss that fuses it. */
+bool is_elementwise(int activation);
+
+/* Return the name of the output activation that a loss fuses, or NULL. */
+const char *fused_activation(int loss);
+
+/* Set the sizes and the offsets of the layers, for sizes[n_layers + 1], and count the parameters. */
+void set_layers(mlp *network, const int64_t *sizes);
+
+int64_t n_outputs(const mlp *network);
+
+/* Return the bytes of a workspace for B rows; -1 where an int64_t cannot hold the number. */
+int64_t workspace_bytes(const mlp *network, int64_t B);
+
+/* Point X, T, and Z, A, delta of every layer into a workspace for B rows. The network keeps it, but does not own it. */
+void set_workspace(mlp *network, void *workspace, int64_t B);
+
+/* Return to the parameters that fnn_create received. */
+void reset(mlp *network);
+
+#endif /* MLP_H */

@@ -1,0 +1,89 @@
+// minibatch.hpp: the forward and backward pass of a minibatch with one row per sample, the layout of the data. The
+// threads share each product. feature_major.hpp has the passes of narrow networks.
+#pragma once
+
+#include "layer.hpp"
+#include "pool.hpp"
+
+namespace fnn::tuned {
+
+// Return part number `part` of 0 .. n, divided into `parts` at multiples of `unit`.
+inline Range part_of(std::size_t n, std::size_t part, std::size_t parts, std::size_t unit) {
+  if (parts == 1)
+    return {0, n};
+  const std::size_t units = (n + unit - 1) / unit;
+  return {std::min(n, units * part / parts * unit), std::min(n, units * (part + 1) / parts * unit)};
+}
+
+template <class Real> class MinibatchStep {
+public:
+  // pool: null for one thread
+  MinibatchStep(const Blocking<Real> &blocking, Pool *pool)
+      : blocking_(blocking), pool_(pool), workspaces_(pool ? pool->size() : 1) {}
+
+  void reserve(const Layers<Real> &layers, std::size_t B) {
+    for (Workspace<Real> &workspace : workspaces_)
+      for (const Layer<Real> &layer : layers) {
+        const std::size_t n = layer.columns_below, m = layer.columns;
+        const bool packs = blocking_.packs_P(B, m, n) || blocking_.packs_P(B, n, m) || blocking_.packs_P(n, m, B);
+        workspace.reserve(blocking_, packs ? B : 0, std::max(n, m));
+      }
+  }
+
+  // Compute A of every layer except the last, and Z of the last, in its A.   X: (B, m_0)
+  void forward(Layers<Real> &layers, Matrix<Real> X, std::size_t B) {
+    Matrix<Real> A_below = X;
+    for (Layer<Real> &layer : layers) {
+      const bool last = &layer == &layers.back();
+      share(pool_, B * layer.inputs * layer.columns, [&](std::size_t part, std::size_t parts) {
+        // Threads share many columns by columns, so that each reads only its part of W; few columns, by rows.
+        const bool wide = layer.columns >= parts * micro_vectors * lanes<Real>;
+        const Range columns = part_of(layer.columns, wide ? part : 0, wide ? parts : 1, lanes<Real>);
+        const Range rows = part_of(B, wide ? 0 : part, wide ? 1 : parts, micro_rows);
+        if (columns.size() == 0 || rows.size() == 0)
+          return;
+        Result<Real> Z{layer.A.data(), layer.stride};
+        Z.bias = layer.b.data();
+        product<Layout::rows>(blocking_, workspaces_[part], rows, columns, layer.inputs, A_below,
+                              Factor<Real>{{layer.W.data(), layer.stride}}, Z, [&](Range n, Range m) {
+                                if (!last)
+                                  layer.activate(layer.A.data(), n, m);
+                              });
+      });
+      A_below = {layer.A.data(), layer.stride};
+    }
+  }
+
+  // Compute the gradient from delta_L. Epilogue::gradient: dW = the gradient, including scale * W, and db.
+  // Epilogue::update: add the same to W and b; delta_L contains the factor -rate.   X: (B, m_0)
+  void backward(Layers<Real> &layers, Matrix<Real> X, std::size_t B, Epilogue epilogue, Real scale) {
+    for (std::size_t l = layers.size(); l-- > 0;) {
+      Layer<Real> &layer = layers[l];
+      Layer<Real> *below = l > 0 ? &layers[l - 1] : nullptr;
+      const Matrix<Real> A_below = below ? Matrix<Real>{below->A.data(), below->stride} : X;
+      const Matrix<Real> delta{layer.delta.data(), layer.stride};
+      // Each thread takes a range of inputs: columns of delta_below, then rows of W, which no other thread reads.
+      share(pool_, B * layer.inputs * layer.columns * (below ? 2 : 1), [&](std::size_t part, std::size_t parts) {
+        const Range inputs = part_of(layer.columns_below, part, parts, lanes<Real>);
+        if (inputs.size() == 0)
+          return;
+        if (below)
+          product<Layout::rows>(blocking_, workspaces_[part], {0, B}, inputs, layer.outputs, delta,
+                                Factor<Real>{{layer.W.data(), layer.stride}, true, layer.inputs},
+                                Result<Real>{below->delta.data(), below->stride},
+                                [&](Range n, Range m) { below->multiply_by_derivative(n, m, below->A.data()); });
+        product<Layout::transposed>(blocking_, workspaces_[part], {inputs.begin, std::min(inputs.end, layer.inputs)},
+                                    {0, layer.columns}, B, A_below, Factor<Real>{delta},
+                                    layer.weight_gradient(epilogue, scale), [](Range, Range) {});
+      });
+      layer.sum_bias_gradient(B, epilogue);
+    }
+  }
+
+private:
+  Blocking<Real> blocking_;
+  Pool *pool_;
+  std::vector<Workspace<Real>> workspaces_; // one per thread
+};
+
+} // namespace fnn::tuned

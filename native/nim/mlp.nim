@@ -1,0 +1,349 @@
+## mlp.nim: a feed-forward network in plain Nim: activations, losses, forward, output delta, backward, update.
+## It does not validate arguments or read a clock (worker.nim does), and a step allocates nothing after `reserve`.
+
+import std/[math, sequtils]
+
+proc log1p(x: float32): float32 {.importc: "log1pf", header: "<math.h>".}
+proc log1p(x: float64): float64 {.importc: "log1p", header: "<math.h>".}
+
+template row(A: untyped; n, m: int): untyped =
+  ## Row n of a matrix of m columns.
+  A.toOpenArray(n * m, n * m + m - 1)
+
+# ---- Activations: A = f(Z), and delta *= f'(Z) computed from A.   Z, A, delta: (B, m) ----
+
+type Activation*[Real] = object
+  name*: string
+  value: proc (B, m: int; Z: openArray[Real]; A: var openArray[Real]) {.nimcall.}
+  # nil for an activation that is only used fused with a loss
+  derivative*: proc (B, m: int; A: openArray[Real]; delta: var openArray[Real]) {.nimcall.}
+
+proc identity[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+  for k in 0 ..< B * m: A[k] = Z[k]
+
+proc identityDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+  discard
+
+proc sigmoid[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+  for k in 0 ..< B * m: A[k] = 1 / (1 + exp(-Z[k]))
+
+proc sigmoidDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+  for k in 0 ..< B * m: delta[k] *= A[k] * (1 - A[k])
+
+proc tanhValue[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+  for k in 0 ..< B * m: A[k] = math.tanh(Z[k])
+
+proc tanhDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+  for k in 0 ..< B * m: delta[k] *= 1 - A[k] * A[k]
+
+proc relu[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+  for k in 0 ..< B * m: A[k] = if Z[k] < 0: Real(0) else: Z[k] # this comparison keeps NaN
+
+proc reluDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+  for k in 0 ..< B * m: delta[k] = if A[k] > 0: delta[k] else: Real(0)
+
+proc softmaxOfRow[Real](z: openArray[Real]; a: var openArray[Real]) =
+  ## a = exp(z) / its sum, with z shifted so that the largest exponent is 0.
+  let largest = z.max
+  var sum = Real(0)
+  for j in 0 ..< z.len:
+    a[j] = exp(z[j] - largest)
+    sum += a[j]
+  for j in 0 ..< z.len: a[j] /= sum
+
+proc softmax[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+  for n in 0 ..< B: softmaxOfRow(Z.row(n, m), A.row(n, m))
+
+func activations*[Real](): seq[Activation[Real]] =
+  @[
+    Activation[Real](name: "identity", value: identity[Real], derivative: identityDerivative[Real]),
+    Activation[Real](name: "sigmoid", value: sigmoid[Real], derivative: sigmoidDerivative[Real]),
+    Activation[Real](name: "tanh", value: tanhValue[Real], derivative: tanhDerivative[Real]),
+    Activation[Real](name: "relu", value: relu[Real], derivative: reluDerivative[Real]),
+    Activation[Real](name: "softmax", value: softmax[Real]),
+  ]
+
+# ---- Losses, summed over B rows.   Z (pre-activations), Y (outputs), T (targets): (B, m) ----
+
+type Loss*[Real] = object
+  name*: string
+  fuses*: string # the output activation that it is fused with; "": any elementwise one
+  value: proc (B, m: int; Z, Y, T: openArray[Real]): Real {.nimcall.}
+  derivative: Real # c in dL/dY = c (Y - T), or, fused, in dL/dZ = c (Y - T)
+
+proc squaredError[Real](B, m: int; Z, Y, T: openArray[Real]): Real =
+  for k in 0 ..< B * m: result += (Y[k] - T[k]) * (Y[k] - T[k])
+
+proc halfSquaredError[Real](B, m: int; Z, Y, T: openArray[Real]): Real =
+  squaredError(B, m, Z, Y, T) / 2
+
+func softmaxCrossEntropyOfRow[Real](z, t: openArray[Real]): Real =
+  ## -sum t log softmax(z) = sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
+  let largest = z.max
+  var sum = Real(0)
+  for value in z: sum += exp(value - largest)
+  let logSum = ln(sum)
+  for j in 0 ..< z.len: result += t[j] * (logSum - (z[j] - largest))
+
+proc softmaxCrossEntropy[Real](B, m: int; Z, Y, T: openArray[Real]): Real =
+  for n in 0 ..< B: result += softmaxCrossEntropyOfRow(Z.row(n, m), T.row(n, m))
+
+proc sigmoidCrossEntropy[Real](B, m: int; Z, Y, T: openArray[Real]): Real =
+  ## -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
+  for k in 0 ..< B * m: result += max(Z[k], 0) - Z[k] * T[k] + log1p(exp(-abs(Z[k])))
+
+func losses*[Real](): seq[Loss[Real]] =
+  @[
+    Loss[Real](name: "squared_error", value: squaredError[Real], derivative: 2),
+    Loss[Real](name: "half_squared_error", value: halfSquaredError[Real], derivative: 1),
+    Loss[Real](name: "softmax_cross_entropy", fuses: "softmax", value: softmaxCrossEntropy[Real], derivative: 1),
+    Loss[Real](name: "sigmoid_cross_entropy", fuses: "sigmoid", value: sigmoidCrossEntropy[Real], derivative: 1),
+  ]
+
+# ---- Products ----
+
+proc addRows[Real](m: static int; k, n: int; A: openArray[Real]; row, column, i: int; B {.noalias.}: openArray[Real];
+                   C {.noalias.}: var openArray[Real]) =
+  ## C += A B for the m rows of A and C from row i on. Each pass over C takes four rows of B, and each row of B serves
+  ## all m rows of C: less memory traffic a sum.
+  var p = 0
+  while p + 4 <= k:
+    var a {.noinit.}: array[m, array[4, Real]]
+    for r in 0 ..< m:
+      for q in 0 ..< 4: a[r][q] = A[(i + r) * row + (p + q) * column]
+    for j in 0 ..< n:
+      for r in 0 ..< m:
+        C[(i + r) * n + j] += a[r][0] * B[p * n + j] + a[r][1] * B[(p + 1) * n + j] +
+                              a[r][2] * B[(p + 2) * n + j] + a[r][3] * B[(p + 3) * n + j]
+    p += 4
+  while p < k:
+    for r in 0 ..< m:
+      let a = A[(i + r) * row + p * column]
+      for j in 0 ..< n: C[(i + r) * n + j] += a * B[p * n + j]
+    inc p
+
+proc addProduct[Real](m, k, n: int; A: openArray[Real]; row, column: int; B: openArray[Real];
+                      C: var openArray[Real]) =
+  ## C += A B.   A: (m, k)   B: (k, n)   C: (m, n)
+  ## A[i][p] is A[i * row + p * column]: the strides let the same loops read A transposed.
+  var i = 0
+  while i + 4 <= m:
+    addRows(4, k, n, A, row, column, i, B, C)
+    i += 4
+  while i < m:
+    addRows(1, k, n, A, row, column, i, B, C)
+    inc i
+
+func dot[Real](a, b: openArray[Real]): Real {.inline.} =
+  ## Return sum_j a[j] b[j], in eight partial sums, so that an addition does not wait for the one before it.
+  var part: array[8, Real]
+  var j = 0
+  while j + 8 <= a.len:
+    for k in 0 ..< 8: part[k] += a[j + k] * b[j + k]
+    j += 8
+  while j < a.len:
+    result += a[j] * b[j]
+    inc j
+  for k in 0 ..< 8: result += part[k]
+
+# The next five take arrays, not a layer: GCC vectorizes a loop only if the arrays cannot overlap their descriptors.
+
+proc affine[Real](A, W, b: openArray[Real]; B: int; Z: var openArray[Real]) =
+  ## Z = A W + b.   A: (B, inputs)   W: (inputs, m)   b: (m)
+  let (inputs, m) = (W.len div b.len, b.len)
+  for n in 0 ..< B:
+    for j in 0 ..< m: Z[n * m + j] = b[j]
+  addProduct(B, inputs, m, A, inputs, 1, W, Z)
+
+proc productWithTransposed[Real](delta, W: openArray[Real]; inputs, B: int; deltaBelow: var openArray[Real]) =
+  ## deltaBelow = delta W^T.   delta: (B, m)   W: (inputs, m)
+  let m = W.len div inputs
+  for n in 0 ..< B:
+    for i in 0 ..< inputs:
+      deltaBelow[n * inputs + i] = dot(delta.row(n, m), W.row(i, m))
+
+proc weightGradient[Real](A, delta, W: openArray[Real]; l2: Real; inputs, B: int; dW: var openArray[Real]) =
+  ## dW = A^T delta + l2 W.   A: (B, inputs)   delta: (B, m)   W: (inputs, m)
+  for k in 0 ..< W.len: dW[k] = l2 * W[k]
+  addProduct(inputs, B, W.len div inputs, A, 1, inputs, delta, dW)
+
+proc biasGradient[Real](delta: openArray[Real]; B: int; db: var openArray[Real]) =
+  ## db = the sum of the rows of delta.   delta: (B, m)   db: (m)
+  let m = db.len
+  for j in 0 ..< m: db[j] = 0
+  for n in 0 ..< B:
+    for j in 0 ..< m: db[j] += delta[n * m + j]
+
+proc descend[Real](theta: var openArray[Real]; gradient: openArray[Real]; rate: Real) =
+  for k in 0 ..< theta.len: theta[k] -= rate * gradient[k]
+
+# ---- The network and its workspace ----
+
+type
+  Operation* {.pure.} = enum
+    forward, gradient
+
+  Layer[Real] = object
+    inputs, outputs: int   # m_{l-1}, m_l
+    f: Activation[Real]
+    W, dW: seq[Real]       # (inputs, outputs)
+    b, db: seq[Real]       # (outputs)
+    Z, A, delta: seq[Real] # (B, outputs), with room for the largest B so far
+
+  Model*[Real] = object
+    nInputs, nOutputs: int # m_0, m_L
+    layers: seq[Layer[Real]]
+    lossFunction: Loss[Real]
+    l2: Real
+    start: seq[Real]   # theta as created
+    x, y: seq[Real]    # the data: (rows, m_0), (rows, m_L)
+    order: seq[int64]  # row numbers
+    X, T: seq[Real]    # a minibatch: (B, m_0), (B, m_L)
+
+template lastLayer(model: Model): untyped = model.layers[model.layers.high] # layers[^1] would copy it
+
+func rows*[Real](model: Model[Real]): int = model.x.len div model.nInputs
+
+func orderLen*[Real](model: Model[Real]): int = model.order.len
+
+func theta*[Real](model: Model[Real]): seq[Real] =
+  ## W_1 row by row, b_1, W_2, b_2, ...
+  for layer in model.layers: result.add concat(layer.W, layer.b)
+
+func gradient*[Real](model: Model[Real]): seq[Real] =
+  ## The gradient of the last step, laid out as theta.
+  for layer in model.layers: result.add concat(layer.dW, layer.db)
+
+func Y*[Real](model: Model[Real]; B: int): seq[Real] =
+  ## The outputs of the last forward pass: (B, m_L).
+  model.lastLayer.A[0 ..< B * model.nOutputs]
+
+proc reserve*[Real](model: var Model[Real]; B: int) =
+  ## Make room for steps on B rows.
+  template grow(buffer: seq[Real]; width: int) =
+    if buffer.len < B * width: buffer.setLen B * width
+  for layer in model.layers.mitems:
+    grow(layer.Z, layer.outputs)
+    grow(layer.A, layer.outputs)
+    grow(layer.delta, layer.outputs)
+  grow(model.X, model.nInputs)
+  grow(model.T, model.nOutputs)
+
+proc reset*[Real](model: var Model[Real]) =
+  ## Set theta to the values that the model was created with.
+  var at = 0
+  for layer in model.layers.mitems:
+    for w in layer.W.mitems: (w = model.start[at]; inc at)
+    for b in layer.b.mitems: (b = model.start[at]; inc at)
+
+proc initModel*[Real](sizes: seq[int]; activations: seq[Activation[Real]]; lossFunction: Loss[Real]; l2: Real;
+                      start, x, y: seq[Real]; order: seq[int64]): Model[Real] =
+  ## sizes: m_0 .. m_L   activations: f_1 .. f_L, where f_L is the one that the loss fuses, if any
+  ## start: W_1 row by row, b_1, W_2, b_2, ...
+  result = Model[Real](nInputs: sizes[0], nOutputs: sizes[^1], lossFunction: lossFunction, l2: l2, start: start, x: x,
+                       y: y, order: order)
+  for l, f in activations:
+    let (inputs, outputs) = (sizes[l], sizes[l + 1])
+    result.layers.add Layer[Real](inputs: inputs, outputs: outputs, f: f,
+                                  W: newSeq[Real](inputs * outputs), dW: newSeq[Real](inputs * outputs),
+                                  b: newSeq[Real](outputs), db: newSeq[Real](outputs))
+  result.reset
+
+# ---- A step on B rows ----
+
+proc forward[Real](model: var Model[Real]; X: openArray[Real]; B: int) =
+  ## Compute Z and A of every layer.   X: (B, m_0)
+  for l in 0 .. model.layers.high:
+    template layer: untyped = model.layers[l]
+    if l == 0: affine(X, layer.W, layer.b, B, layer.Z)
+    else: affine(model.layers[l - 1].A, layer.W, layer.b, B, layer.Z)
+    layer.f.value(B, layer.outputs, layer.Z, layer.A)
+
+proc outputDelta[Real](model: var Model[Real]; T: openArray[Real]; B: int) =
+  ## delta_L = dR/dZ_L.   T: (B, m_L)
+  let scale = model.lossFunction.derivative / Real(B)
+  for k in 0 ..< B * model.nOutputs: model.lastLayer.delta[k] = scale * (model.lastLayer.A[k] - T[k])
+  if model.lossFunction.fuses == "":
+    model.lastLayer.f.derivative(B, model.nOutputs, model.lastLayer.A, model.lastLayer.delta)
+
+proc propagate[Real](layer: Layer[Real]; below: var Layer[Real]; B: int)
+
+proc backward[Real](model: var Model[Real]; X: openArray[Real]; B: int) =
+  ## Compute the gradient from delta_L; theta stays unchanged.   X: (B, m_0)
+  for l in countdown(model.layers.high, 0):
+    template layer: untyped = model.layers[l]
+    biasGradient(layer.delta, B, layer.db)
+    if l == 0:
+      weightGradient(X, layer.delta, layer.W, model.l2, layer.inputs, B, layer.dW)
+    else:
+      template below: untyped = model.layers[l - 1]
+      weightGradient(below.A, layer.delta, layer.W, model.l2, layer.inputs, B, layer.dW)
+      propagate(layer, below, B)
+
+proc propagate[Real](layer: Layer[Real]; below: var Layer[Real]; B: int) =
+  ## delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T): from layer l to the layer below.
+  productWithTransposed(layer.delta, layer.W, layer.inputs, B, below.delta)
+  below.f.derivative(B, below.outputs, below.A, below.delta)
+
+proc update[Real](model: var Model[Real]; rate: Real) =
+  ## theta <- theta - rate dtheta
+  for layer in model.layers.mitems:
+    descend(layer.W, layer.dW, rate)
+    descend(layer.b, layer.db, rate)
+
+proc loss[Real](model: Model[Real]; T: openArray[Real]; B: int): Real =
+  ## Return R over the B rows of the last forward pass.   T: (B, m_L)
+  template last: untyped = model.lastLayer
+  result = model.lossFunction.value(B, last.outputs, last.Z, last.A, T) / Real(B)
+  var squares = Real(0)
+  for layer in model.layers:
+    for w in layer.W: squares += w * w
+  result += model.l2 / 2 * squares
+
+# ---- Procedures that the worker calls ----
+
+template inputsOf(model: Model; first, count: int): untyped =
+  model.x.toOpenArray(first * model.nInputs, (first + count) * model.nInputs - 1)
+
+template targetsOf(model: Model; first, count: int): untyped =
+  model.y.toOpenArray(first * model.nOutputs, (first + count) * model.nOutputs - 1)
+
+proc outputs*[Real](model: var Model[Real]; first, count: int) =
+  ## Compute the outputs of rows [first, first + count) in the last layer's A.
+  model.forward(model.inputsOf(first, count), count)
+
+proc lossAndGradient*[Real](model: var Model[Real]; first, count: int): Real =
+  ## Return R over rows [first, first + count), and leave its gradient in the layers.
+  model.forward(model.inputsOf(first, count), count)
+  model.outputDelta(model.targetsOf(first, count), count)
+  model.backward(model.inputsOf(first, count), count)
+  model.loss(model.targetsOf(first, count), count)
+
+proc copyRows[Real](rows: openArray[Real]; order: openArray[int64]; width: int; to: var openArray[Real]) =
+  for n, row in order:
+    for i in 0 ..< width: to[n * width + i] = rows[row.int * width + i]
+
+proc gather[Real](model: var Model[Real]; first, B: int) =
+  ## Copy the rows order[first ..< first + B] to X and T.
+  copyRows(model.x, model.order.toOpenArray(first, first + B - 1), model.nInputs, model.X)
+  copyRows(model.y, model.order.toOpenArray(first, first + B - 1), model.nOutputs, model.T)
+
+proc train*[Real](model: var Model[Real]; first, count, batchSize: int; rate: Real) =
+  ## Run gradient descent over order[first ..< first + count] in minibatches of batchSize rows; the last one may be
+  ## shorter.
+  for at in countup(first, first + count - 1, batchSize):
+    let B = min(batchSize, first + count - at)
+    model.gather(at, B)
+    model.forward(model.X, B)
+    model.outputDelta(model.T, B)
+    model.backward(model.X, B)
+    model.update(rate)
+
+proc timedPass*[Real](model: var Model[Real]; operation: Operation; first, count: int): float64 =
+  ## Run one pass of the command `time` and return its term of the checksum.
+  case operation
+  of Operation.forward:
+    model.outputs(first, count)
+    model.lastLayer.A[0].float64 + model.lastLayer.A[count * model.nOutputs - 1].float64
+  of Operation.gradient:
+    model.lossAndGradient(first, count).float64 + model.layers[0].dW[0].float64
