@@ -195,7 +195,8 @@ def _kind(what: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the experiment and print its table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.experiments.calibrate_parity", description=__doc__)
+    description = "Measure the rounding errors of correct implementations on random networks, to choose pyfnn.parity.C."
+    parser = argparse.ArgumentParser(prog="python -m bench.experiments.calibrate_parity", description=description)
     parser.add_argument("--networks", type=int, default=4000, help="number of networks for each dtype (4000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first network (1)")
     arguments = parser.parse_args(argv)

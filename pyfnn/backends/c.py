@@ -1,6 +1,6 @@
-"""Hosts, through cffi, any library that exports native/c_cuda/fnn.h: the compiled ones, or a third party's.
+"""A host, through cffi, of any library that exports native/c_cuda/fnn.h: the compiled ones and third parties'.
 
-The declarations come from that header, so that it stays the only source of truth. No mathematics here.
+The header is parsed at run time, so it stays the only source of truth. No mathematics here.
 """
 
 import re
@@ -22,7 +22,7 @@ from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
-# FNN_DEVICE, and whatever is not in enum fnn_status, are plain PyfnnErrors.
+# FNN_DEVICE and values outside enum fnn_status become plain PyfnnErrors.
 _ERRORS: dict[str, type[Exception]] = {
     "FNN_INVALID": InvalidInput,
     "FNN_UNSUPPORTED": Unsupported,
@@ -38,7 +38,7 @@ class Library(Backend):
     Parameters
     ----------
     row : Row
-        Its `library`, a path relative to the manifest, or the library that was compiled with pyfnn where it names none.
+        `row.library` is a path relative to the manifest; without it, the library compiled with pyfnn is hosted.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class Library(Backend):
     Raises
     ------
     BackendUnavailable
-        No such file; not a library; a symbol of fnn.h is missing; another version of fnn.h; `fnn_about` says too
-        little; the library itself says why not. The reason tells which.
+        The file does not exist or is no library; a function of fnn.h is missing; fnn.h has another version;
+        `fnn_about` lacks a key; or the library itself reports that it cannot run. The reason says which.
     """
 
-    target: ClassVar[str] = "fnn_c"  # what CMake calls the compiled library
+    target: ClassVar[str] = "fnn_c"  # name of the compiled library in CMake
 
     def __init__(self, row: Row) -> None:
         self.path = row.folder / row.library if row.library else compiled.folder(self.target) / f"lib{self.target}.so"
@@ -63,7 +63,7 @@ class Library(Backend):
 
     @property
     def description(self) -> Description:
-        """What `fnn_about` says."""
+        """Description that `fnn_about` returns."""
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
@@ -76,7 +76,7 @@ class Library(Backend):
 
 
 class _Handle:
-    """One `fnn_model`, which may be of many networks: what both kinds of handle do alike."""
+    """Owner of one `fnn_model`, of one network or of many: creation, errors, device clock, destruction."""
 
     def __init__(self, lib: Any, network: Network, threads: int, create: Callable[[Any, Any], int]) -> None:
         self.lib = lib
@@ -102,18 +102,20 @@ class _Handle:
         self.model = _ffi().gc(handle[0], lib.fnn_destroy)
         self.check(status)
         self.threads = int(lib.fnn_threads(self.model))
-        self._device_clock = getattr(lib, "fnn_device_seconds", None)  # looked up once: absence takes µs
+        self._device_clock = getattr(
+            lib, "fnn_device_seconds", None
+        )  # a failed look-up takes microseconds
         self._device_seconds = _ffi().new("double *")
 
     def check(self, status: int) -> None:
         if status == self.lib.FNN_OK:
             return
         name = _ffi().typeof("enum fnn_status").elements.get(status, f"status {status}")
-        said = _text(self.lib.fnn_last_error(self.model))
-        raise _ERRORS.get(name, PyfnnError)(said or f"the library returned {name} and no message")
+        message = _text(self.lib.fnn_last_error(self.model))
+        raise _ERRORS.get(name, PyfnnError)(message or f"the library returned {name} and no message")
 
     def device_seconds(self) -> float | None:
-        """Of its last timed call; None where the library has no such clock."""
+        """Return the device seconds of the last timed call; None if the library has no device clock."""
         if self._device_clock is None or self._device_clock(self.model, self._device_seconds):
             return None
         return float(self._device_seconds[0])
@@ -123,7 +125,7 @@ class _Handle:
 
 
 class LibraryModel(Model):
-    """One `fnn_model`. Arrays are handed over where they lie; cffi lets go of the GIL for the length of each call."""
+    """A model in a library. Calls pass pointers to NumPy arrays, without copies; cffi releases the GIL meanwhile."""
 
     def __init__(self, lib: Any, network: Network, theta: Array, threads: int) -> None:
         super().__init__(network, theta, threads)
@@ -173,7 +175,7 @@ class LibraryModel(Model):
 
 
 class LibraryEnsemble(Ensemble):
-    """An `fnn_model` of many networks."""
+    """Many networks in one `fnn_model`."""
 
     def __init__(self, lib: Any, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> None:
         super().__init__(network, thetas, l2, threads)
@@ -236,7 +238,7 @@ def required_names() -> set[str]:
 
 @cache
 def _declarations() -> str:
-    """fnn.h without what cffi does not read: comments, the C++ guards, directives other than numeric #defines."""
+    """Return fnn.h as cffi can parse it: without comments, C++ guards and directives other than numeric #defines."""
     text = re.sub(r"/\*.*?\*/", "", _header().read_text(encoding="utf-8"), flags=re.DOTALL)
     text = re.sub(r"#ifdef __cplusplus.*?#endif", "", text, flags=re.DOTALL)
     return re.sub(r"^#(?!define \w+ \d+$).*$", "", text, flags=re.MULTILINE)
@@ -268,11 +270,11 @@ def _open(path: Path) -> Any:
 
 
 def _describe(lib: Any, path: Path) -> Description:
-    said = dict(line.partition("=")[::2] for line in _text(lib.fnn_about()).splitlines())
+    about = dict(line.partition("=")[::2] for line in _text(lib.fnn_about()).splitlines())
     for key in _KEYS:
-        if not said.get(key):
+        if not about.get(key):
             raise BackendUnavailable(f"fnn_about of {path} does not say {key}", f"build it against {_header()}")
-    if (said.get("many", "no") == "yes") != hasattr(lib, _MANY[0]):
-        found = f"fnn_about of {path} says many={said.get('many', 'no')}, which is not what it exports"
+    if (about.get("many", "no") == "yes") != hasattr(lib, _MANY[0]):
+        found = f"fnn_about of {path} says many={about.get('many', 'no')}, which is not what it exports"
         raise BackendUnavailable(found, f"build it against {_header()}")
-    return Description.from_fields(said)
+    return Description.from_fields(about)

@@ -1,4 +1,4 @@
-"""The CUDA kernels of native/c_cuda, compiled where there was an nvcc, and the cuBLAS for those that use one.
+"""The CUDA backends: kernels of native/c_cuda, compiled if nvcc was found, with or without cuBLAS.
 
 `pyfnn.backends.c` hosts the libraries; no mathematics here.
 """
@@ -18,7 +18,7 @@ VARIABLE = "PYFNN_CUBLAS"
 
 
 class Cuda(Library):
-    """CUDA with products of its own, on the device that `PYFNN_CUDA_DEVICE` names.
+    """CUDA kernels with their own matrix products, on the device that `PYFNN_CUDA_DEVICE` names.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Cuda(Library):
     Raises
     ------
     BackendUnavailable
-        It was not compiled, or is stale; there is no driver or device, or not the one that is named.
+        The kernels are not compiled or are stale; or there is no driver, no device, or not the named one.
     """
 
     target: ClassVar[str] = "fnn_cuda"
@@ -40,9 +40,9 @@ class Cuda(Library):
 
 
 class CudaBlas(Cuda):
-    """CUDA with its products through cuBLAS.
+    """CUDA kernels with their matrix products through cuBLAS.
 
-    The library is the file that `PYFNN_CUBLAS` names, or the wheel nvidia-cublas (or nvidia-cublas-cu12), or the system's.
+    The library is the file that `PYFNN_CUBLAS` names, the wheel nvidia-cublas or nvidia-cublas-cu12, or the system's.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class CudaBlas(Cuda):
     Raises
     ------
     BackendUnavailable
-        As `Cuda`; or there is no cuBLAS.
+        As `Cuda`, or there is no cuBLAS.
     """
 
     target: ClassVar[str] = "fnn_cuda_blas"
@@ -59,7 +59,7 @@ class CudaBlas(Cuda):
     def __init__(self, row: Row) -> None:
         if path := find_cublas():
             try:
-                ctypes.CDLL(str(path))  # once loaded, it is what the library finds by name
+                ctypes.CDLL(str(path))  # the kernels then find it by its name
             except OSError as error:
                 raise BackendUnavailable(
                     f"{path} is no cuBLAS that can be loaded: {error}", f"name another in {VARIABLE}, or none"
@@ -68,7 +68,7 @@ class CudaBlas(Cuda):
 
 
 def find_cublas() -> Path | None:
-    """The file that `PYFNN_CUBLAS` names, or the wheel's; None leaves the search to the system."""
+    """Return the file that `PYFNN_CUBLAS` names, or the wheel's; None leaves the search to the system."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     spec = importlib.util.find_spec("nvidia")

@@ -1,7 +1,7 @@
-"""The network in NumPy as a good NumPy user writes it: array expressions, buffers reused, views made ahead.
+"""A feed-forward network in NumPy: array expressions that write into reused buffers, through views made in advance.
 
-It shares no function with the oracle, which judges it. Buffers are overwritten once nothing needs them any more: in
-the backward pass, A_l is used up for f_l'(Z_l) after dW_{l+1} has been taken from it.
+It shares no function with the oracle, which checks it. A step overwrites buffers after their last use: `backward` turns
+A_l into f_l'(Z_l) once it has computed dW_{l+1}.
 """
 
 import platform
@@ -22,10 +22,10 @@ from pyfnn.validation import Array, Order
 
 
 class _Activation(NamedTuple):
-    """In place: `function` turns Z into A = f(Z); `times_slope` turns δ into f'(Z) ⊙ δ, using up A."""
+    """One activation. Both functions work in place."""
 
-    function: Callable[[Array], Any]
-    times_slope: Callable[[Array, Array], Any]
+    value: Callable[[Array], Any]  # turns Z into A = f(Z)
+    derivative: Callable[[Array, Array], Any]  # (delta, A): turns delta into f'(Z) ⊙ delta; overwrites A
 
 
 def _sigmoid(Z: Array) -> None:
@@ -35,37 +35,42 @@ def _sigmoid(Z: Array) -> None:
     np.reciprocal(Z, out=Z)
 
 
-def _times_sigmoid_slope(delta: Array, A: Array) -> None:
+def _sigmoid_derivative(delta: Array, A: Array) -> None:
     np.multiply(delta, A, out=delta)
     np.subtract(1, A, out=A)
     np.multiply(delta, A, out=delta)
 
 
-def _times_tanh_slope(delta: Array, A: Array) -> None:
+def _tanh_derivative(delta: Array, A: Array) -> None:
     np.multiply(A, A, out=A)
     np.subtract(1, A, out=A)
     np.multiply(delta, A, out=delta)
 
 
-def _times_relu_slope(delta: Array, A: Array) -> None:
+def _relu_derivative(delta: Array, A: Array) -> None:
     np.greater(A, 0, out=A)
     np.multiply(delta, A, out=delta)
 
 
+_IDENTITY = _Activation(lambda *_: None, lambda *_: None)
+
 _ACTIVATIONS = {
-    "identity": _Activation(lambda *_: None, lambda *_: None),
-    "sigmoid": _Activation(_sigmoid, _times_sigmoid_slope),
-    "tanh": _Activation(lambda Z: np.tanh(Z, out=Z), _times_tanh_slope),
-    "relu": _Activation(lambda Z: np.maximum(Z, 0, out=Z), _times_relu_slope),
+    "identity": _IDENTITY,
+    "sigmoid": _Activation(_sigmoid, _sigmoid_derivative),
+    "tanh": _Activation(lambda Z: np.tanh(Z, out=Z), _tanh_derivative),
+    "relu": _Activation(lambda Z: np.maximum(Z, 0, out=Z), _relu_derivative),
 }
 
 
 class _Loss(NamedTuple):
-    """`total` is the loss summed over rows and outputs; it uses up Z, D and s. dL/dY (dL/dZ where fused) = c (Y-T)."""
+    """One loss: `value(Z, Y, T, D, s)` returns its sum over rows, and `fuses(Z, Y, s)` computes Y from Z.
 
-    total: Callable[[Array, Array, Array, Array, Array], float]  # (Z, Y, T, D, s); D as Y, s: (batch, 1)
-    c: float
-    outputs: Callable[[Array, Array, Array], None] | None = None  # (Z, Y, s): the fused activation, Z into Y
+    D is scratch of the shape of Y; `fuses` writes s, (B, 1), for `value`. `value` overwrites Z, D and s.
+    """
+
+    value: Callable[[Array, Array, Array, Array, Array], float]
+    derivative: float  # c in dL/dY = c (Y - T), or, fused, in dL/dZ = c (Y - T)
+    fuses: Callable[[Array, Array, Array], None] | None = None  # the fused output activation; None: any elementwise one
 
 
 def _squared_error(_Z: Array, Y: Array, T: Array, D: Array, _s: Array) -> float:
@@ -86,8 +91,9 @@ def _softmax(Z: Array, Y: Array, s: Array) -> None:
 
 
 def _softmax_cross_entropy(Z: Array, _Y: Array, T: Array, _D: Array, s: Array) -> float:
+    # _softmax left the shifted pre-activations in Z, and the sums of their exponentials in s
     np.log(s, out=s)
-    np.subtract(s, Z, out=Z)  # -log y, for _softmax left Z less its maximum, and s the sum of its exponentials
+    np.subtract(s, Z, out=Z)  # -log y
     return float(np.vdot(T, Z))
 
 
@@ -97,6 +103,7 @@ def _sigmoid_outputs(Z: Array, Y: Array, _s: Array) -> None:
 
 
 def _sigmoid_cross_entropy(Z: Array, _Y: Array, T: Array, D: Array, _s: Array) -> float:
+    # sum max(z, 0) - z t + log(1 + exp(-|z|))
     np.absolute(Z, out=D)
     np.negative(D, out=D)
     np.exp(D, out=D)
@@ -116,190 +123,241 @@ _LOSSES = {
 }
 
 
-class _Buffers(NamedTuple):
-    """What a pass over `batch` rows writes. X: (batch, m_0); T, Z: (batch, m_L); s: (batch, 1)."""
+class _Parameters:
+    """θ, its gradient and the weight decay: flat vectors, each (n_parameters,)."""
 
-    X: Array
-    T: Array
-    Z: Array  # Z_L, where the loss needs it after Y has been made of it
-    s: Array
-    A: list[Array]  # (batch, m_l) a layer: Z_l, then f_l(Z_l)
+    def __init__(self, network: Network, theta: Array) -> None:
+        self.start, self.theta = theta.copy(), theta.copy()
+        self.dtheta, self.decay = np.ones_like(theta), np.ones_like(theta)  # decay: l2 ⊙ θ
+        self.l2 = np.zeros_like(theta)  # λ at the weights, 0 at the biases
+        for W, _ in network.layers(self.l2):
+            W[:] = network.l2
+
+
+class _Buffers(NamedTuple):
+    """The arrays that a step on B rows writes."""
+
+    X: Array  # a minibatch: (B, m_0)
+    T: Array  # (B, m_L)
+    Z: Array  # Z_L, for a loss that needs it after Y is computed: (B, m_L)
+    s: Array  # (B, 1)
+    A: list[Array]  # (B, m_l) for each layer: Z_l, then f_l(Z_l)
     delta: list[Array]  # likewise
 
     @classmethod
-    def make(cls, network: Network, batch: int) -> "_Buffers":
+    def make(cls, network: Network, B: int) -> "_Buffers":
         def rows(width: int) -> Array:
-            return np.ones((batch, width), network.dtype)  # not np.empty: the memory must be there before the clock
+            return np.ones((B, width), network.dtype)  # np.empty would leave page faults to the first, timed use
 
         m_0, *m = network.sizes
         return cls(rows(m_0), rows(m[-1]), rows(m[-1]), rows(1), [*map(rows, m)], [*map(rows, m)])
 
-    def first(self, batch: int) -> "_Buffers":
-        """The same memory, for fewer rows."""
+    def first(self, B: int) -> "_Buffers":
+        """Return views of the first B rows."""
         X, T, Z, s, A, delta = self
-        return _Buffers(X[:batch], T[:batch], Z[:batch], s[:batch], [a[:batch] for a in A], [d[:batch] for d in delta])
+        return _Buffers(X[:B], T[:B], Z[:B], s[:B], [a[:B] for a in A], [d[:B] for d in delta])
 
 
-class _Pass:
-    """Forward and backward for one number of rows. Every view is made here; no array is allocated later."""
+class _Step:
+    """A step on B rows. It makes every view in advance, and allocates no array later."""
 
-    def __init__(self, network: Network, theta: Array, dtheta: Array, buffers: _Buffers) -> None:
+    def __init__(self, network: Network, parameters: _Parameters, buffers: _Buffers) -> None:
+        theta, dtheta = parameters.theta, parameters.dtheta
+        self._theta, self._dtheta, self._l2, self._decay = theta, dtheta, parameters.l2, parameters.decay
+        self._has_decay = network.l2 != 0
         self.X, self.T, Z_L, self._s, A, delta = buffers
         self.Y, self._delta_L, self._delta_1 = A[-1], delta[-1], delta[0]
-        self._Z_L = Z_L if network.fused else self.Y
-        self._loss = _LOSSES[network.loss]
-        self._scale = np.array(self._loss.c / len(self.X), network.dtype)
+        self._loss_function = _LOSSES[network.loss]
+        self._scale = np.array(self._loss_function.derivative / len(self.X), network.dtype)
+        fused = self._loss_function.fuses is not None
+        self._Z_L = Z_L if fused else self.Y
         f = [_ACTIVATIONS[a.name] for a in network.hidden_activations]
-        f.append(_ACTIVATIONS["identity" if network.fused else str(network.output_activation)])
-        self._times_output_slope = f[-1].times_slope
+        f.append(_IDENTITY if fused else _ACTIVATIONS[str(network.output_activation)])
+        self._output_derivative = f[-1].derivative
 
-        layers, slots = network.layers(theta), network.layers(dtheta)
+        layers, gradients = network.layers(theta), network.layers(dtheta)
         Z = [*A[:-1], self._Z_L]
-        self._up = [(W, b, Z_l, f_l.function) for (W, b), Z_l, f_l in zip(layers, Z, f, strict=True)]
-        self._down = [
-            (A[at - 1].T, delta[at], *slots[at], layers[at].W.T, delta[at - 1], A[at - 1], f[at - 1].times_slope)
+        self._layers_up = [(W, b, Z_l, f_l.value) for (W, b), Z_l, f_l in zip(layers, Z, f, strict=True)]
+        self._layers_down = [
+            (A[at - 1].T, delta[at], *gradients[at], layers[at].W.T, delta[at - 1], A[at - 1], f[at - 1].derivative)
             for at in reversed(range(1, network.n_layers))
         ]
-        self._dW_1, self._db_1 = slots[0]
+        self._dW_1, self._db_1 = gradients[0]
 
     def forward(self, X: Array) -> None:
-        """Y of X: (rows, m_0)."""
+        """Compute Y.
+
+        Parameters
+        ----------
+        X : ndarray, shape (B, m_0)
+        """
         A = X
-        for W, b, Z, f in self._up:
+        for W, b, Z, f in self._layers_up:
             np.matmul(A, W, out=Z)
             np.add(Z, b, out=Z)
             f(Z)
             A = Z
-        if self._loss.outputs:
-            self._loss.outputs(self._Z_L, self.Y, self._s)
+        if self._loss_function.fuses:
+            self._loss_function.fuses(self._Z_L, self.Y, self._s)
 
-    def mean_loss(self, T: Array) -> float:
-        """(1/B) Σ_n L(y_n, t_n), between `forward` and `backward`. T: (rows, m_L)."""
-        return self._loss.total(self._Z_L, self.Y, T, self._delta_L, self._s) / len(T)
-
-    def backward(self, X: Array, T: Array) -> None:
-        """dθ but for the l2 term, after `forward` on the same X."""
+    def output_delta(self, T: Array) -> None:
+        """Compute δ_L = ∂R/∂Z_L. T: (B, m_L)."""
         delta_L = self._delta_L
         np.subtract(self.Y, T, out=delta_L)
         np.multiply(delta_L, self._scale, out=delta_L)
-        self._times_output_slope(delta_L, self.Y)
-        for A_T, delta, dW, db, W_T, delta_below, A, times_slope in self._down:
+        self._output_derivative(delta_L, self.Y)
+
+    def backward(self, X: Array) -> None:
+        """Compute dθ from δ_L, with the X of the last `forward`; θ stays unchanged."""
+        propagate = self.propagate
+        for A_T, delta, dW, db, W_T, delta_below, A_below, derivative_below in self._layers_down:
             np.matmul(A_T, delta, out=dW)
-            delta.sum(axis=0, out=db)
-            np.matmul(delta, W_T, out=delta_below)
-            times_slope(delta_below, A)
+            np.add.reduce(delta, axis=0, out=db)
+            propagate(delta, W_T, delta_below, A_below, derivative_below)
         np.matmul(X.T, self._delta_1, out=self._dW_1)
-        self._delta_1.sum(axis=0, out=self._db_1)
+        np.add.reduce(self._delta_1, axis=0, out=self._db_1)
+        if self._has_decay:
+            np.multiply(self._l2, self._theta, out=self._decay)
+            np.add(self._dtheta, self._decay, out=self._dtheta)
+
+    @staticmethod
+    def propagate(
+        delta: Array, W_T: Array, delta_below: Array, A_below: Array, derivative_below: Callable[[Array, Array], Any]
+    ) -> None:
+        """Compute δ_{l-1} = f_{l-1}'(Z_{l-1}) ⊙ (δ_l W_lᵀ): from layer l to the layer below."""
+        np.matmul(delta, W_T, out=delta_below)
+        derivative_below(delta_below, A_below)
+
+    def update(self, rate: Array) -> None:
+        """Subtract `rate` dθ from θ, and overwrite dθ."""
+        np.multiply(self._dtheta, rate, out=self._dtheta)
+        np.subtract(self._theta, self._dtheta, out=self._theta)
+
+    def loss(self, T: Array) -> float:
+        """Return R without its l2 term. Call it before `output_delta`, which overwrites Y. T: (B, m_L)."""
+        return self._loss_function.value(self._Z_L, self.Y, T, self._delta_L, self._s) / len(T)
+
+    def loss_and_gradient(self, X: Array, T: Array) -> float:
+        """Return R, and leave its gradient in dθ."""
+        self.forward(X)
+        loss = self.loss(T)
+        self.output_delta(T)
+        self.backward(X)
+        if self._has_decay:
+            loss += float(np.vdot(self._theta, self._decay)) / 2
+        return loss
+
+    def gather(self, x: Array, y: Array, rows: Order) -> None:
+        """Copy the given rows of x and y to X and T."""
+        x.take(rows, 0, self.X, "clip")  # "raise", the default, would write to a temporary array first
+        y.take(rows, 0, self.T, "clip")
 
 
 class NumpyModel(Model):
-    """A network in NumPy."""
+    """A network in NumPy.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+    threads : int
+        The number of threads that BLAS may use.
+    blas : Blas
+        The BLAS that NumPy calls.
+    """
 
     def __init__(self, network: Network, theta: Array, threads: int, blas: "Blas") -> None:
         super().__init__(network, theta, threads)
-        self._blas, self._threads_asked = blas, threads
+        self._blas, self._requested_threads = blas, threads
         with blas.limited(threads):
             self.threads = min(threads, blas.threads())
-        self._start, self._current, self._dtheta = theta.copy(), theta.copy(), np.ones_like(theta)
-        self._lam = np.zeros_like(theta)  # λ at the weights, 0 at the biases
-        for W, _ in network.layers(self._lam):
-            W[:] = network.l2
-        self._decay = np.ones_like(theta)  # λ ⊙ θ
+        self._parameters = _Parameters(network, theta)
         self._capacity, self._buffers = 1, _Buffers.make(network, 1)
-        self._passes: dict[int, _Pass] = {}
+        self._steps: dict[int, _Step] = {}
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._x, self._y, self._order = x.copy(), y.copy(), order.copy()
 
     def _forward(self, first: int, count: int) -> Array:
-        step = self._pass(count)
+        step = self._step(count)
         with self._running():
             step.forward(self._x[first : first + count])
         return np.copy(step.Y)
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
-        step = self._pass(count)
+        step = self._step(count)
         with self._running():
-            loss = self._gradient(step, self._x[first : first + count], self._y[first : first + count])
-        return loss, np.copy(self._dtheta)
+            loss = step.loss_and_gradient(self._x[first : first + count], self._y[first : first + count])
+        return loss, np.copy(self._parameters.dtheta)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        x, y, theta, dtheta = self._x, self._y, self._current, self._dtheta
-        order = self._order[first : first + count]
+        x, y, order = self._x, self._y, self._order[first : first + count]
         batch_size = min(batch_size, count)
-        full, last = self._pass(batch_size), self._pass(count % batch_size or batch_size)
-        rate = np.array(learning_rate, theta.dtype)
+        full, last = self._step(batch_size), self._step(count % batch_size or batch_size)
+        rate = np.array(learning_rate, self.network.dtype)
         with self._running():
             start = time.perf_counter()
             for at in range(0, count, batch_size):
                 step = full if at + batch_size <= count else last
-                rows = order[at : at + batch_size]
-                x.take(rows, 0, step.X, "clip")  # "raise", the default, would write to a temporary first
-                y.take(rows, 0, step.T, "clip")
+                step.gather(x, y, order[at : at + batch_size])
                 step.forward(step.X)
-                step.backward(step.X, step.T)
-                if self.network.l2:
-                    self._add_decay()
-                np.multiply(dtheta, rate, out=dtheta)
-                np.subtract(theta, dtheta, out=theta)
+                step.output_delta(step.T)
+                step.backward(step.X)
+                step.update(rate)
             return time.perf_counter() - start
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        step, checksum, starts = self._pass(count), 0.0, len(self._x) - count + 1
+        step, checksum, starts = self._step(count), 0.0, len(self._x) - count + 1
         with self._running():
             start = time.perf_counter()
             for repeat in range(repeats):
-                at = (first + repeat * count) % starts
-                X = self._x[at : at + count]
-                if operation == "forward":
-                    step.forward(X)
-                    checksum += step.Y.item(0) + step.Y.item(-1)
-                else:
-                    checksum += self._gradient(step, X, self._y[at : at + count]) + self._dtheta.item(0)
+                checksum += self._timed_pass(step, operation, (first + repeat * count) % starts, count)
             return time.perf_counter() - start, checksum
 
-    def _gradient(self, step: _Pass, X: Array, T: Array) -> float:
-        """The loss R; its gradient goes into dθ."""
-        step.forward(X)
-        loss = step.mean_loss(T)
-        step.backward(X, T)
-        if self.network.l2:
-            self._add_decay()
-            loss += float(np.vdot(self._current, self._decay)) / 2
-        return loss
+    def _timed_pass(self, step: _Step, operation: Operation, first: int, count: int) -> float:
+        """Run one pass of `_time` and return its term of the checksum."""
+        X = self._x[first : first + count]
+        if operation == "forward":
+            step.forward(X)
+            term: float = step.Y.item(0) + step.Y.item(-1)
+        else:
+            term = step.loss_and_gradient(X, self._y[first : first + count]) + self._parameters.dtheta.item(0)
+        return term
 
-    def _add_decay(self) -> None:
-        np.multiply(self._lam, self._current, out=self._decay)
-        np.add(self._dtheta, self._decay, out=self._dtheta)
-
-    def _pass(self, batch: int) -> _Pass:
-        """The pass for that many rows; all share the memory of the largest so far."""
-        if batch > self._capacity:
-            self._capacity, self._buffers, self._passes = batch, _Buffers.make(self.network, batch), {}
-        if batch not in self._passes:
-            self._passes[batch] = _Pass(self.network, self._current, self._dtheta, self._buffers.first(batch))
-        return self._passes[batch]
+    def _step(self, B: int) -> _Step:
+        """Return the step on B rows. All steps share the buffers of the largest B so far."""
+        if self._capacity < B:
+            self._capacity, self._buffers, self._steps = B, _Buffers.make(self.network, B), {}
+        if B not in self._steps:
+            self._steps[B] = _Step(self.network, self._parameters, self._buffers.first(B))
+        return self._steps[B]
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """BLAS held to this model's threads; no warnings, for whether θ stayed finite is looked at afterwards."""
-        with self._blas.limited(self._threads_asked), np.errstate(all="ignore"):
+        """Limit BLAS to this model's threads, and silence warnings: `Model` checks θ for finiteness after training."""
+        with self._blas.limited(self._requested_threads), np.errstate(all="ignore"):
             yield
 
     def _theta(self) -> Array:
-        return np.copy(self._current)
+        return np.copy(self._parameters.theta)
 
     def _reset(self) -> None:
-        self._current[:] = self._start
+        self._parameters.theta[:] = self._parameters.start
 
     def _close(self) -> None:
-        self._passes.clear()
-        del self._buffers
-        self._x = self._y = self._order = self._start = self._current = self._dtheta = self._lam = np.empty(0)
+        self._steps.clear()
+        del self._buffers, self._parameters
+        self._x = self._y = self._order = np.empty(0)
 
 
 class Blas:
-    """The BLAS that `package` calls, as threadpoolctl finds it among the libraries of this process."""
+    """The BLAS that a package calls, found by threadpoolctl among the libraries of this process.
+
+    Parameters
+    ----------
+    package : str
+        The folder name that selects the package's own copy. Without a match, all BLAS libraries are selected.
+    """
 
     def __init__(self, package: str = "numpy") -> None:
         blas = ThreadpoolController().select(user_api="blas")
@@ -307,24 +365,30 @@ class Blas:
         self._controller = blas.select(filepath=own) if own else blas
 
     def limited(self, threads: int) -> Any:
-        """A context in which it uses at most that many threads; before and after, as many as it did."""
+        """Return a context that limits BLAS to `threads` threads and restores the earlier number at its end."""
         return self._controller.limit(limits=threads)
 
     def threads(self) -> int:
-        """How many it uses now; at least 1."""
+        """Return the number of threads that BLAS uses now; at least 1."""
         return min((lib.num_threads for lib in self._controller.lib_controllers), default=1)
 
     def describe(self) -> str:
-        """Name, version and kernels of each, for instance ``OpenBLAS 0.3.30 Haswell``."""
+        """Return the name, version and kernels of each library, for example ``openblas 0.3.30 Haswell``."""
         names = [
             f"{lib.internal_api} {lib.version} {getattr(lib, 'architecture', '')}".strip()
             for lib in self._controller.lib_controllers
         ]
-        return ", ".join(names) or "a BLAS unknown to threadpoolctl, its threads out of reach"
+        return ", ".join(names) or "a BLAS that threadpoolctl does not know; its threads cannot be limited"
 
 
 class Plain(Backend):
-    """NumPy in this process. `row` is its table in backend.toml."""
+    """The backend `numpy`, in this process.
+
+    Parameters
+    ----------
+    row : Row
+        Its row in backend.toml.
+    """
 
     def __init__(self, row: Row) -> None:
         self._blas = Blas()
@@ -340,7 +404,7 @@ class Plain(Backend):
 
     @property
     def description(self) -> Description:
-        """What it says of itself."""
+        """Name, versions, flags, functions and clock of this backend."""
         return self._description
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:

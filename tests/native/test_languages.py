@@ -1,7 +1,7 @@
-"""Claims about every program in native/: it keeps the whole contract, and a bug in it is caught and named.
+"""Claims about every program in native/: it passes the conformance kit, and a bug planted in it is caught and named.
 
-No language is named here: what is true of one is true of all, and of the next. What tests plant in each stands in its
-folder, in planted.toml.
+No language is named here, so that the claims hold for the next language, too. planted.toml in each language's folder
+has the bugs to plant.
 """
 
 import shutil
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Bug(NamedTuple):
-    """A replacement, in a copy of a language's folder, after which the battery must name `tensor`."""
+    """A replacement in a copy of a language's folder, after which the battery must name `tensor`."""
 
     name: str
     what: str
@@ -60,7 +60,7 @@ BUGS = [bug for name in ROWS for bug in bugs(name)]
 
 
 def need(name: str) -> Row:
-    """The row, its program built; skips where its toolchain is absent."""
+    """Build a row's program and return the row; skip the test if the toolchain is absent."""
     row = ROWS[name]
     try:
         programs.build(row)
@@ -75,7 +75,7 @@ def need(name: str) -> Row:
 
 @cache
 def battery() -> list[parity.Trial]:
-    """Both dtypes of a network on which every kind of bug shows."""
+    """Return the trials, in both dtypes, of a network on which every kind of bug has an effect."""
     rng = np.random.default_rng(1)
     trials = []
     for dtype in ("float32", "float64"):
@@ -86,13 +86,13 @@ def battery() -> list[parity.Trial]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_it_passes_the_conformance_kit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_passes_the_conformance_kit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     need(name)
     assert main(["--backends", name]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_four_kinds_of_bug_can_be_planted_in_it_the_articles_own_among_them(name: str) -> None:
+def test_a_language_has_at_least_four_bugs_to_plant_the_articles_among_them(name: str) -> None:
     planted = bugs(name)
     assert len(planted) >= 4
     assert ARTICLE in [bug.what for bug in planted]
@@ -101,7 +101,7 @@ def test_four_kinds_of_bug_can_be_planted_in_it_the_articles_own_among_them(name
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.name}: {bug.what}")
-def test_a_bug_planted_in_it_is_caught_and_the_tensor_named(
+def test_a_planted_bug_is_caught_and_its_tensor_named(
     bug: Bug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need(bug.name)
@@ -128,23 +128,23 @@ def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nothing_on_path")
-def test_with_every_toolchain_off_path_the_run_goes_on_and_says_how_to_get_each(
+def test_without_any_toolchain_on_path_the_run_continues_and_prints_each_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    who = ",".join(["numpy", *ROWS])
-    assert run.main(["--backends", who, "--workloads", "wine-shallow", "--budget", "5", "--out", "out"]) == 0
+    names = ",".join(["numpy", *ROWS])
+    assert run.main(["--backends", names, "--workloads", "wine-shallow", "--budget", "5", "--out", "out"]) == 0
     (case,) = load_results(tmp_path / "out").cases
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     status = {backend.name: backend.status for backend in case.backends}
     assert status == {"numpy": "ok", **dict.fromkeys(ROWS, "unavailable")}
     for backend in case.backends:
         if backend.name in ROWS:
             assert backend.reason.endswith("is not on PATH")
             assert backend.remedy == ROWS[backend.name].remedy
-            assert " ".join(backend.remedy.split()) in said
+            assert " ".join(backend.remedy.split()) in printed
 
 
-def test_every_folder_of_a_language_is_a_backend_and_what_is_compared_is_not_the_protocol() -> None:
+def test_every_folder_of_a_language_is_a_backend_and_its_counted_sources_exclude_the_protocol() -> None:
     assert {path.parent for path in native_folder().glob("*/planted.toml")} == {row.folder for row in ROWS.values()}
     for row in ROWS.values():
         assert row.division == "plain"
@@ -153,7 +153,7 @@ def test_every_folder_of_a_language_is_a_backend_and_what_is_compared_is_not_the
         assert not any("worker" in path.name.lower() for path in row.source_files()), row.name
 
 
-def test_nothing_but_its_own_folder_knows_a_language_by_name() -> None:
+def test_no_python_module_names_a_language() -> None:
     ours = [path for package in (pyfnn, bench) for path in Path(str(package.__file__)).parent.glob("**/*.py")]
     assert len(ours) > 50
     for path in ours:

@@ -1,6 +1,6 @@
-"""Claims about the vector mathematics of cpp-tuned: its greatest errors in ulp, at every level; limits, zeros, NaN.
+"""Claims about the vector mathematics of cpp-tuned: maximum errors in ulp at every level; limits, zeros, NaN.
 
-The table in docs/speed.md is `GREATEST`: no function may be worse anywhere.
+`GREATEST` is the table of docs/speed.md: no function may exceed its error for any argument.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from pyfnn.errors import BackendUnavailable
 
 Array = NDArray[Any]
 
-GREATEST = {  # ulp, at any level: found over all of float32, and some 10^8 numbers of float64
+GREATEST = {  # ulp at any level; measured over all float32 numbers and about 10^8 float64 numbers
     ("exp", "float32"): 1.57,
     ("expm1", "float32"): 3.96,
     ("tanh", "float32"): 4.29,
@@ -33,7 +33,7 @@ GREATEST = {  # ulp, at any level: found over all of float32, and some 10^8 numb
 }
 TANH_BY_PIECES = 2.3  # ulp: float32 at v4
 NAMES = ("exp", "expm1", "tanh", "sigmoid", "softplus")
-INTERESTING = {  # where results leave the normal numbers, branches part, reductions change over; both signs are tried
+INTERESTING = {  # limits of the normal range, of branches and of argument reductions; tested with both signs
     "float32": (
         88.72284,
         87.33655,
@@ -66,7 +66,7 @@ INTERESTING = {  # where results leave the normal numbers, branches part, reduct
         1,
     ),
 }
-DENSE = 1 << 20  # numbers at a time
+DENSE = 1 << 20  # numbers in a chunk
 
 
 def _levels() -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def module(level: str) -> ModuleType:
 
 
 def _exact(name: str, x: Array) -> Array:
-    """In the next wider type: float64 for float32, longdouble for float64."""
+    """Return the function's value in the next wider type: float64 for float32, longdouble for float64."""
     w = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
     e = np.exp(-np.abs(w))
     table: dict[str, Callable[[], Array]] = {
@@ -102,8 +102,9 @@ def _exact(name: str, x: Array) -> Array:
 
 
 def _errors(module: ModuleType, name: str, x: Array) -> Array:
-    """|f(x) - exact| in units in the last place: the spacing of x's type in the exact value's binade. Infinity counts
-    as the first number beyond the largest.
+    """Return |f(x) - exact| in ulp, the spacing of x's type in the binade of the exact value.
+
+    Infinity counts as the first number above the largest finite one.
     """
     with np.errstate(over="ignore", under="ignore"):
         y, exact = module.vector_math(name, x), _exact(name, x)
@@ -118,7 +119,7 @@ def _errors(module: ModuleType, name: str, x: Array) -> Array:
 
 
 def _worst(module: ModuleType, name: str, numbers: Iterator[Array]) -> tuple[float, float]:
-    """The greatest error, and where."""
+    """Return the greatest error and its argument."""
     worst, where = 0.0, 0.0
     for x in numbers:
         errors = _errors(module, name, x)
@@ -129,7 +130,7 @@ def _worst(module: ModuleType, name: str, numbers: Iterator[Array]) -> tuple[flo
 
 
 def _all_float32(stride: int) -> Iterator[Array]:
-    """Every `stride`-th finite number."""
+    """Yield every `stride`-th finite number."""
     for begin in range(0, 1 << 32, stride * DENSE):
         words = np.arange(begin, min(begin + stride * DENSE, 1 << 32), stride, dtype=np.uint32)
         x = words.view(np.float32)
@@ -137,7 +138,7 @@ def _all_float32(stride: int) -> Iterator[Array]:
 
 
 def _random_float64(seed: int, times: int) -> Iterator[Array]:
-    """Numbers of all exponents, and as many again from those that are neither nothing nor too much."""
+    """Yield random numbers of all exponents, and of exponents at which results neither underflow nor overflow."""
     rng = np.random.default_rng(seed)
     for _ in range(times):
         x = rng.integers(0, 1 << 64, size=DENSE // 8, dtype=np.uint64).view(np.float64)
@@ -149,7 +150,7 @@ def _random_float64(seed: int, times: int) -> Iterator[Array]:
 
 
 def _near(dtype: str) -> Array:
-    """All neighbours of the hard places, of the multiples of log(2) / 2, and the smallest and largest numbers."""
+    """Return the neighbours of `INTERESTING` and of multiples of log(2) / 2, and the smallest and largest numbers."""
     halves = np.arange(1, 2200 if dtype == "float64" else 310) * (np.log(2) / 2)
     places = np.concatenate([np.array(INTERESTING[dtype]), halves]).astype(dtype)
     word: type = np.int32 if dtype == "float32" else np.int64
@@ -166,7 +167,7 @@ def _allowed(name: str, dtype: str, level: str) -> float:
     return GREATEST[name, dtype]
 
 
-def _holds(module: ModuleType, name: str, dtype: str, level: str, numbers: Iterator[Array]) -> None:
+def _require_within_bound(module: ModuleType, name: str, dtype: str, level: str, numbers: Iterator[Array]) -> None:
     worst, where = _worst(module, name, numbers)
     print(f"{level} {dtype} {name}: {worst:.4f} ulp at {where!r}")
     assert worst <= _allowed(name, dtype, level), f"at {where!r}"
@@ -174,19 +175,19 @@ def _holds(module: ModuleType, name: str, dtype: str, level: str, numbers: Itera
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_error_is_greater_than_stated(module: ModuleType, level: str, name: str, dtype: str) -> None:
+def test_no_error_exceeds_the_documented_maximum(module: ModuleType, level: str, name: str, dtype: str) -> None:
     numbers = [_near(dtype), *(_all_float32(1009) if dtype == "float32" else _random_float64(0, 1))]
-    _holds(module, name, dtype, level, iter(numbers))
+    _require_within_bound(module, name, dtype, level, iter(numbers))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
-def test_nor_is_it_for_any_number_of_float32_or_100_million_of_float64(
+def test_no_error_exceeds_the_maximum_for_all_float32_and_100_million_float64_numbers(
     module: ModuleType, level: str, name: str, dtype: str
 ) -> None:
-    _holds(module, name, dtype, level, _all_float32(1) if dtype == "float32" else _random_float64(1, 62))
+    _require_within_bound(module, name, dtype, level, _all_float32(1) if dtype == "float32" else _random_float64(1, 62))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -208,7 +209,7 @@ def test_zero_of_either_sign_gives_the_exact_value_and_tanh_keeps_the_sign(modul
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_results_reach_down_to_the_smallest_number_there_is_and_then_to_0(module: ModuleType, dtype: str) -> None:
+def test_results_reach_the_smallest_subnormal_and_then_0(module: ModuleType, dtype: str) -> None:
     smallest = np.finfo(dtype).smallest_subnormal
     edge = float(np.log(np.longdouble(smallest)))
     x = np.array([edge + 0.01, edge - 0.68, edge - 1, -2 * np.finfo(dtype).maxexp], dtype)
@@ -221,7 +222,7 @@ def test_results_reach_down_to_the_smallest_number_there_is_and_then_to_0(module
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("name", "low", "high"), [("tanh", -1, 1), ("sigmoid", 0, 1), ("expm1", -1, np.inf)])
-def test_results_keep_within_the_range_of_the_function(
+def test_results_stay_within_the_range_of_the_function(
     module: ModuleType, name: str, low: float, high: float, dtype: str
 ) -> None:
     x = np.linspace(-120, 120, 200_001).astype(dtype)
@@ -231,7 +232,7 @@ def test_results_keep_within_the_range_of_the_function(
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 33])
-def test_a_lane_does_not_see_its_neighbours(module: ModuleType, size: int) -> None:
+def test_a_lane_is_independent_of_its_neighbours(module: ModuleType, size: int) -> None:
     x = np.linspace(-3, 3, 33).astype("f4")
     for name in NAMES:
         whole = module.vector_math(name, x)

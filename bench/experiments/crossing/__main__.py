@@ -204,7 +204,7 @@ def crossing_costs(samples: Iterable[TimedPair]) -> list[CrossingCost]:
 
 def table(found: Sequence[CrossingCost], transports: Mapping[Transport, str]) -> Table:
     """Return the table of nanoseconds a crossing, with a section for each workload."""
-    columns = ("through", "passed", "binding, ns [95 %]", "contract, ns", "Model, ns", "native step, ns", "N")
+    columns = ("through", "handed", "binding, ns [95 %]", "contract, ns", "Model, ns", "native step, ns", "N")
     sections: dict[str, list[tuple[str, ...]]] = {}
     for line in found:
         estimates = map(_caption, (line.binding, line.contract, line.public, line.step))

@@ -23,7 +23,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from bench.experiments.command import run_command
-from bench.experiments.proof.comparisons import (
+from bench.experiments.proof.trials import (
     AGAIN,
     EXPERIMENTS,
     METHODS,

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from scipy.stats import t as student_t
+from support.proof_rows import proof_rows
 from support.requirements import workers
 from support.sample_results import results_of
 
@@ -56,6 +57,11 @@ from bench.results.schema import SCHEMA, Case
 from pyfnn.manifest import Row
 
 DEEP = Kind("wine-deep", "train", "float32")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> dict[str, Row]:
+    return proof_rows(tmp_path)
 
 
 # Counting ------------------------------------------------------------------------------------------------------------

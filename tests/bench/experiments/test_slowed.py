@@ -1,10 +1,12 @@
 """Claims about the planted slowdown of bench.experiments.proof: its spin has the stated length, its results are c's."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.proof_rows import proof_rows
 
 from bench.experiments.proof import slowed, trials
 from bench.experiments.proof.trials import PLAIN, SAME, SLOWDOWN, SLOWER
@@ -15,6 +17,11 @@ from pyfnn.backend import Backend
 from pyfnn.backends.c import LibraryModel
 from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> dict[str, Row]:
+    return proof_rows(tmp_path)
 
 
 class Clocks:

@@ -1,4 +1,4 @@
-"""Claims about the NumPy backend: right, stable, kept in its dtype, and nothing allocated in a step."""
+"""Claims about the NumPy backend: it is correct and stable, keeps the dtype, and allocates nothing in a step."""
 
 import tracemalloc
 from typing import Any
@@ -21,7 +21,7 @@ SQUARED = ("squared_error", "half_squared_error")
 
 
 def data(network: Network, rows: int, seed: int) -> tuple[Array, Array]:
-    """Rows for any loss: targets that sum to 1 suit all four."""
+    """Return x and y for any loss: targets that sum to 1 suit all four."""
     rng = np.random.default_rng(seed)
     y = rng.random((rows, network.sizes[-1])) + 0.1
     y /= y.sum(axis=1, keepdims=True)
@@ -29,22 +29,23 @@ def data(network: Network, rows: int, seed: int) -> tuple[Array, Array]:
 
 
 def start(network: Network, seed: int) -> Array:
-    """Parameters with biases that are not 0."""
+    """Return parameters with biases that are not 0."""
     theta = initialize(network, seed)
     theta += np.random.default_rng(seed).normal(0, 0.1, theta.shape).astype(network.dtype)
     return theta
 
 
 def loaded(network: Network, rows: int, seed: int = 0, threads: int = 1) -> Model:
+    """Return a model with `rows` rows of data and a random order."""
     model = pyfnn.load_backend("numpy").create(network, start(network, seed), threads)
     model.load(*data(network, rows, seed), np.random.default_rng(seed).permutation(rows).astype(np.int64))
     return model
 
 
-def assert_close(found: Any, wanted: Any, dtype: str) -> None:
-    """Within 40 unit roundoffs of the norm, or of 1: all that is compared here sums terms of about that size."""
-    difference = np.linalg.norm(np.asarray(found, np.longdouble) - wanted)
-    assert difference <= 20 * np.finfo(dtype).eps * max(np.linalg.norm(wanted), 1)
+def assert_close(found: Any, expected: Any, dtype: str) -> None:
+    """Allow 40 unit roundoffs of the norm, or of 1: the compared values are sums of terms of about that size."""
+    difference = np.linalg.norm(np.asarray(found, np.longdouble) - expected)
+    assert difference <= 20 * np.finfo(dtype).eps * max(np.linalg.norm(expected), 1)
 
 
 @st.composite
@@ -58,7 +59,7 @@ def networks(draw: st.DrawFn) -> Network:
 
 
 def away_from_kinks(network: Network, theta: Array, x: Array) -> bool:
-    """Whether all pre-activations are clear of 0: beside a kink, rounding decides which side one is on."""
+    """Return True if no pre-activation is near 0, where rounding decides on which side of a kink it lies."""
     return all(np.abs(Z).min() > 1e-4 for Z in oracle.forward(network, theta, x).Z)
 
 
@@ -89,10 +90,10 @@ def test_the_displacement_of_training_agrees_with_the_oracle(network: Network, b
     if "relu" in str(network) and not away_from_kinks(network, theta, x):
         return
     assert model.train(2, 20, batch, 1e-3) > 0
-    wanted = theta - oracle.train(network, theta, x, y, order, batch, 1e-3)
+    expected = theta - oracle.train(network, theta, x, y, order, batch, 1e-3)
     steps = -(-20 // batch)
     rounding = steps * np.finfo(network.dtype).eps * np.linalg.norm(theta)
-    assert np.linalg.norm(theta - model.theta() - wanted) <= rounding + 1e-4 * np.linalg.norm(wanted)
+    assert np.linalg.norm(theta - model.theta() - expected) <= rounding + 1e-4 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("batch", [2, 7, 10, 64])
@@ -115,7 +116,7 @@ def test_the_dtype_is_kept(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
-def test_logits_of_a_thousand_are_stable_and_warn_of_nothing(loss: str, dtype: str) -> None:
+def test_logits_of_1000_are_stable_and_raise_no_warning(loss: str, dtype: str) -> None:
     network = Network((3, 3), "tanh", loss, dtype=dtype)
     theta = np.concatenate([1000 * np.eye(3).ravel(), np.zeros(3)]).astype(dtype)
     x = np.array([[1, -1, 0], [-1, 0.5, 1], [0, 0, -1]], dtype)
@@ -124,10 +125,10 @@ def test_logits_of_a_thousand_are_stable_and_warn_of_nothing(loss: str, dtype: s
     model.load(x, y, np.arange(3))
     exact = theta.astype(np.longdouble)
     loss_found, gradient = model.loss_and_gradient(0, 3)
-    loss_wanted, gradient_wanted = oracle.loss_and_gradient(network, exact, x, y)
+    loss_expected, gradient_expected = oracle.loss_and_gradient(network, exact, x, y)
     assert_close(model.forward(0, 3), oracle.forward(network, exact, x).A[-1], dtype)
-    assert_close(loss_found, loss_wanted, dtype)
-    assert_close(gradient, gradient_wanted, dtype)
+    assert_close(loss_found, loss_expected, dtype)
+    assert_close(gradient, gradient_expected, dtype)
     model.train(0, 3, 2, 0.1)
 
 
@@ -135,7 +136,7 @@ def test_logits_of_a_thousand_are_stable_and_warn_of_nothing(loss: str, dtype: s
 @pytest.mark.parametrize("loss", CORE_LOSSES)
 def test_a_step_allocates_no_array(activation: str, loss: str) -> None:
     model = loaded(Network((64, 48, 32), activation, loss, 0.01), 16384)
-    model.train(0, 16384, 5000, 1e-3)  # makes the buffers; the last batch, of 1384 rows, needs 177 kB for Y alone
+    model.train(0, 16384, 5000, 1e-3)  # makes the buffers; Y of the last batch, of 1384 rows, takes 177 kB
     model.time("gradient", 0, 5000, 1)
     tracemalloc.start()
     try:
@@ -146,11 +147,11 @@ def test_a_step_allocates_no_array(activation: str, loss: str) -> None:
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    assert peak < 64_000  # NumPy itself broadcasts and casts through chunks of 8192 numbers, whatever the shapes
+    assert peak < 64_000  # NumPy broadcasts and casts in chunks of 8192 numbers
 
 
 @pytest.mark.parametrize("operation", ["forward", "gradient"])
-def test_time_rotates_over_the_rows_and_sums_what_it_computed(operation: Any) -> None:
+def test_time_rotates_over_the_rows_and_sums_its_results(operation: Any) -> None:
     network = Network((5, 4, 3), "tanh", "half_squared_error", 0.1, dtype="float64")
     model = loaded(network, 23)
     assert model.time(operation, 4, 5, 7) > 0
@@ -174,7 +175,7 @@ def test_time_leaves_theta_alone_and_reset_restores_it() -> None:
     np.testing.assert_array_equal(model.theta(), start(network, 0))
 
 
-def test_what_a_model_hands_out_is_a_copy() -> None:
+def test_returned_arrays_are_copies() -> None:
     model = loaded(Network((5, 4, 3), "relu", "squared_error"), 23)
     outputs, (_, gradient), theta = model.forward(0, 5), model.loss_and_gradient(0, 5), model.theta()
     kept = outputs.copy(), gradient.copy(), theta.copy()
@@ -194,7 +195,7 @@ def test_the_same_training_twice_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(model.theta(), once)
 
 
-def test_a_divergence_is_reported_and_warns_of_nothing() -> None:
+def test_divergence_raises_an_error_and_no_warning() -> None:
     model = loaded(Network((5, 4, 3), "relu", "squared_error"), 23)
     with pytest.raises(Diverged):
         model.train(0, 23, 1, 1e20)
@@ -204,32 +205,32 @@ def blas_threads() -> set[int]:
     return {lib.num_threads for lib in ThreadpoolController().select(user_api="blas").lib_controllers}
 
 
-def test_threads_are_held_during_a_call_and_given_back_after() -> None:
+def test_blas_threads_are_limited_during_a_call_and_restored_after() -> None:
     with ThreadpoolController().limit(limits=2, user_api="blas"):
         if blas_threads() != {2}:
-            pytest.skip("this BLAS does not take two threads")
+            pytest.skip("this BLAS does not run with two threads; install NumPy with OpenBLAS or MKL")
         model = loaded(Network((5, 3), "tanh", "squared_error"), 9, threads=1)
         seen: list[int] = []
-        model._pass(3).forward = lambda _: seen.append(model._blas.threads())  # type: ignore[attr-defined]
+        model._step(3).forward = lambda _: seen.append(model._blas.threads())  # type: ignore[attr-defined]
         model.forward(0, 3)
         assert (model.threads, seen, blas_threads()) == (1, [1], {2})
 
 
-def test_threads_are_read_back_and_never_more_than_asked() -> None:
+def test_the_reported_threads_are_those_of_blas_and_at_most_the_requested() -> None:
     network = Network((5, 3), "tanh", "squared_error")
     assert [loaded(network, 9, threads=n).threads for n in (1, 2)] == [1, 2]
     assert 1 <= loaded(network, 9, threads=4096).threads < 4096
 
 
-def test_it_says_which_python_numpy_and_blas() -> None:
-    said = pyfnn.load_backend("numpy").description
-    assert said.name == "numpy"
-    assert "CPython 3." in said.compiler
-    assert f"NumPy {np.__version__}" in said.compiler
-    assert said.flags
+def test_the_description_names_python_numpy_and_blas() -> None:
+    description = pyfnn.load_backend("numpy").description
+    assert description.name == "numpy"
+    assert "CPython 3." in description.compiler
+    assert f"NumPy {np.__version__}" in description.compiler
+    assert description.flags
 
 
-def test_an_activation_it_does_not_have_is_refused_by_name() -> None:
+def test_an_unsupported_activation_is_refused_by_name() -> None:
     network = Network((5, 4, 3), "elu", "squared_error")
     with pytest.raises(Unsupported, match="numpy has no activation 'elu"):
         pyfnn.load_backend("numpy").create(network, initialize(network, 0))
