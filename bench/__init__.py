@@ -1,1 +1,1 @@
-"""The harness: proves and times pyfnn's backends, and tells what came of it. Imports pyfnn; never the reverse."""
+"""The harness: checks and times the backends of pyfnn and reports the results. Imports pyfnn; never the reverse."""
