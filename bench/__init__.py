@@ -1,1 +1,1 @@
-"""The harness: it proves and times pyfnn's backends, and reports the results. Imports pyfnn; never the reverse."""
+"""The harness: checks and times the backends of pyfnn and reports the results. Imports pyfnn; never the reverse."""
