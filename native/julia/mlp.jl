@@ -38,8 +38,8 @@ const ACTIVATIONS = (
     Activation("softmax", softmax!, nothing),
 )
 
-# A layer holds the functions of a row, not the row, because Julia compiles a branch on the type of a function, but looks
-# up the method for a row at run time. It branches on at most four types: calls therefore assert an elementwise type.
+# A layer holds the functions of a row, not the row: Julia compiles a branch on the type of a function, but looks up the
+# method for a row at run time. It branches on at most four types, so calls assert an elementwise type.
 const ElementwiseValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative !== nothing)...}
 const ElementwiseDerivative = Union{(typeof(row.derivative) for row in ACTIVATIONS if row.derivative !== nothing)...}
 const FusedValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative === nothing)...}
