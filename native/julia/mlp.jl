@@ -38,29 +38,29 @@ const ACTIVATIONS = (
     Activation("softmax", softmax!, nothing),
 )
 
-# Julia branches on the type of a value for at most four types, and looks up the method at run time for more. Calls
-# therefore assert Elementwise, which has four.
-const AnyActivation = Union{typeof.(ACTIVATIONS)...}
-const Elementwise = Union{(typeof(f) for f in ACTIVATIONS if f.derivative !== nothing)...}
-const Fused = Activation{<:Any, Nothing}
+# A layer holds the functions of a row, not the row: Julia compiles a branch on the type of a function, but looks up the
+# method for a row at run time. It branches on at most four types, so calls assert an elementwise type.
+const ElementwiseValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative !== nothing)...}
+const ElementwiseDerivative = Union{(typeof(row.derivative) for row in ACTIVATIONS if row.derivative !== nothing)...}
+const FusedValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative === nothing)...}
 
 # A = f(Z) in the first B columns.   Z, A: (m, capacity)
-function activate!(f::Activation, A, Z, B)
+function activate!(f, A, Z, B)
     @inbounds for k in 1:B * size(Z, 1)
-        A[k] = f.value(Z[k])
+        A[k] = f(Z[k])
     end
 end
 
-function activate!(f::Fused, A, Z, B)
+function activate!(f::FusedValue, A, Z, B)
     for n in 1:B
-        @views f.value(A[:, n], Z[:, n])
+        @views f(A[:, n], Z[:, n])
     end
 end
 
 # delta *= f'(Z) in the first B columns.   A, delta: (m, capacity)
-function multiply_by_derivative!(f, delta, A, B)
+function multiply_by_derivative!(derivative, delta, A, B)
     @inbounds @simd ivdep for k in 1:B * size(A, 1)
-        delta[k] *= f.derivative(A[k])
+        delta[k] *= derivative(A[k])
     end
 end
 
@@ -162,7 +162,8 @@ end
 
 # Weights and Biases are the types of views into theta and gradient.
 mutable struct Layer{Float, Weights <: AbstractMatrix{Float}, Biases <: AbstractVector{Float}}
-    f::AnyActivation
+    f::Union{ElementwiseValue, FusedValue} # f and derivative: of a row of ACTIVATIONS
+    derivative::Union{ElementwiseDerivative, Nothing}
     W::Weights # W, dW: (m_l, m_{l-1})
     b::Biases # b, db: (m_l)
     dW::Weights
@@ -193,12 +194,13 @@ function Model(sizes, activations, loss_function, l2, start::Vector{Float}, x, y
     theta, gradient = copy(start), similar(start)
     none = Matrix{Float}(undef, 0, 0)
     at = 0
-    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, f
+    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, row
         W = at+1:at+inputs*outputs
         b = last(W)+1:last(W)+outputs
         at = last(b)
         weights(flat) = reshape(view(flat, W), outputs, inputs)
-        Layer(f, weights(theta), view(theta, b), weights(gradient), view(gradient, b), none, none, none)
+        Layer(row.value, row.derivative, weights(theta), view(theta, b), weights(gradient), view(gradient, b),
+              none, none, none)
     end
     Model(layers, loss_function, l2, start, theta, gradient, x, y, order, none, none)
 end
@@ -236,17 +238,18 @@ function forward!(layer::Layer, A_below, B)
         Z[j, n] = b[j]
     end
     add_product!(Z, W, A_below)
-    f isa Elementwise ? activate!(f, A, Z, B) : activate!(f, A, Z, B)
+    f isa ElementwiseValue ? activate!(f, A, Z, B) : activate!(f, A, Z, B)
 end
 
 # delta_L = dR/dZ_L.   T: (m_L, B)
 function output_delta!(model::Model{Float}, T, B) where Float
-    Y, delta, f = model.layers[end].A, model.layers[end].delta, model.layers[end].f
+    Y, delta, derivative = model.layers[end].A, model.layers[end].delta, model.layers[end].derivative
     scale = Float(model.loss_function.derivative) / B
     @inbounds for n in 1:B, j in 1:size(Y, 1)
         delta[j, n] = scale * (Y[j, n] - T[j, n])
     end
-    isempty(model.loss_function.fuses) && multiply_by_derivative!(f::Elementwise, delta, Y, B)
+    isempty(model.loss_function.fuses) &&
+        multiply_by_derivative!(derivative::ElementwiseDerivative, delta, Y, B)
 end
 
 # Compute the gradient from delta_L; theta stays unchanged.   X: (m_0, B)
@@ -272,7 +275,7 @@ end
 
 # delta_{l-1} = f_{l-1}'(Z_{l-1}) * (W_l^T delta_l): from layer l to the layer below.
 function propagate!(layer, below, B)
-    W, delta, delta_below, f = layer.W, layer.delta, below.delta, below.f
+    W, delta, delta_below, derivative = layer.W, layer.delta, below.delta, below.derivative
     inputs = size(W, 2)
     @inbounds for n in 1:B
         for i in 1:4:inputs-3
@@ -283,7 +286,7 @@ function propagate!(layer, below, B)
             delta_below[i, n], = dot(Val(1), W, i, delta, n)
         end
     end
-    multiply_by_derivative!(f::Elementwise, delta_below, below.A, B)
+    multiply_by_derivative!(derivative::ElementwiseDerivative, delta_below, below.A, B)
 end
 
 # theta <- theta - rate dtheta

@@ -80,7 +80,9 @@ proc readModel[Real](folder: string; setup: Table[string, seq[string]]): Model[R
   let output = one "output_activation"
   if loss.fuses == "": f.add elementwise[Real](output)
   elif output == loss.fuses: f.add rowOf(activations[Real](), output, "activation")
-  else: refuse "network.txt: output_activation '" & output & "': " & loss.name & " is fused with " & loss.fuses
+  else:
+    let message = "network.txt: output_activation '" & output & "': " & loss.name & " is fused with " & loss.fuses
+    refuse message, "unsupported"
   let l2 = real(one "l2", "l2")
   if l2 < 0: refuse "network.txt: l2 must not be negative"
   let rows = integer(one "rows", "rows", 1)
@@ -111,7 +113,7 @@ proc init(worker: var Worker) =
     worker = Worker(folder: folder, kind: Kind.single, single: readModel[float32](folder, setup))
   of "float64":
     worker = Worker(folder: folder, kind: Kind.double, double: readModel[float64](folder, setup))
-  else: refuse "nim has no dtype '" & setup["dtype"].join(" ") & "'", "unsupported"
+  else: refuse "network.txt: dtype must be float32 or float64, not '" & setup["dtype"].join(" ") & "'"
 
 # Commands ------------------------------------------------------------------------------------------------------------
 
