@@ -102,9 +102,7 @@ class _Handle:
         self.model = _ffi().gc(handle[0], lib.fnn_destroy)
         self.check(status)
         self.threads = int(lib.fnn_threads(self.model))
-        self._device_clock = getattr(
-            lib, "fnn_device_seconds", None
-        )  # a failed look-up takes microseconds
+        self._device_clock = getattr(lib, "fnn_device_seconds", None)  # a failed look-up takes microseconds
         self._device_seconds = _ffi().new("double *")
 
     def check(self, status: int) -> None:
