@@ -116,7 +116,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a wheel for other machines, without CUDA."""
     source = copy_of_the_project(tmp_path_factory.mktemp("source"))
     folder = tmp_path_factory.mktemp("wheel")
-    options = ("-C", f"cmake.define.PYFNN_MARCH={LEVEL}", "-C", "cmake.define.PYFNN_CUDA=OFF")
+    options = (
+        "--config-settings",
+        f"cmake.define.PYFNN_MARCH={LEVEL}",
+        "--config-settings",
+        "cmake.define.PYFNN_CUDA=OFF",
+    )
     run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "-w", folder, *options, cwd=folder)
     (found,) = folder.glob("*.whl")
     return found
@@ -303,7 +308,16 @@ def test_bench_run_in_a_folder_that_hides_the_install_prints_the_remedy(
 def test_an_invalid_build_option_is_an_error_with_a_clear_message(
     definition: str, words: str, checkout: Path, tmp_path: Path
 ) -> None:
-    command = (sys.executable, "-m", "pip", "wheel", checkout, "--no-deps", "-C", f"cmake.define.{definition}")
+    command = (
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        checkout,
+        "--no-deps",
+        "--config-settings",
+        f"cmake.define.{definition}",
+    )
     done = run(*command, cwd=tmp_path, check=False)
     assert done.returncode != 0
     assert words in " ".join(done.stdout.split())

@@ -1,1 +1,1 @@
-"""What several test modules share. No claims."""
+"""Helpers that several test modules share. No claims."""

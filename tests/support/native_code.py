@@ -1,4 +1,4 @@
-"""What tests ask of more than one native backend: is the GIL let go while it works, what does its step allocate."""
+"""Checks of native backends: whether calls release the GIL, and the number of allocations in a step."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ void operator delete(void *memory, std::align_val_t) noexcept { std::free(memory
 
 
 def lets_others_run(work: Callable[[], object]) -> bool:
-    """Whether another thread of Python advances in the middle of `work`."""
+    """Return whether another Python thread advances during `work`."""
     ticks: list[float] = []
     done = threading.Event()
 

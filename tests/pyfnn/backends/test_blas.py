@@ -1,5 +1,6 @@
-"""What is cpp-blas's alone: which library and kernels, whose threads, every shape of product, what is said where there
-is no library. Agreement on random networks is tested with the other backends' in test_parity.
+"""Claims about cpp-blas: its library and kernels, its threads, every shape of product, the remedy without a library.
+
+Agreement on random networks is tested for all backends in test_parity.
 """
 
 import ctypes.util
@@ -64,7 +65,7 @@ def test_the_description_names_the_library_its_version_and_its_kernels(backend: 
 
 
 @pytest.mark.usefixtures("backend")
-def test_kernels_asked_for_before_the_process_starts_are_used_and_told() -> None:
+def test_kernels_requested_before_the_process_starts_are_used_and_reported() -> None:
     require("x86-64-v3", "v3" in isa.levels(), "OPENBLAS_CORETYPE=Haswell wants a CPU with AVX2")
     flags = described(OPENBLAS_CORETYPE="Haswell")
     assert "; Haswell kernels" in flags
@@ -96,7 +97,7 @@ def test_every_shape_of_product_agrees_with_the_oracle(
     assert evidence.passed, str(evidence.worst)
 
 
-def test_threads_are_what_was_asked_for_read_back_from_the_library(backend: Backend) -> None:
+def test_the_library_reports_the_requested_threads(backend: Backend) -> None:
     assert isinstance(backend, blas.Blas)
     library = backend._library
     with loaded(backend, 1) as one, loaded(backend, 2) as two:
@@ -114,7 +115,7 @@ def test_threads_are_what_was_asked_for_read_back_from_the_library(backend: Back
                 assert library.threads() == model.threads
 
 
-def test_more_threads_than_the_library_can_have_are_not_claimed(backend: Backend) -> None:
+def test_no_more_threads_are_reported_than_the_library_allows(backend: Backend) -> None:
     with loaded(backend, 100_000) as model:
         assert 1 <= model.threads < 100_000
         model.train(0, 64, 8, 1e-3)
@@ -122,7 +123,7 @@ def test_more_threads_than_the_library_can_have_are_not_claimed(backend: Backend
         assert model.threads == 1
 
 
-def test_a_thread_count_of_none_is_refused(backend: Backend) -> None:
+def test_zero_threads_are_refused(backend: Backend) -> None:
     with pytest.raises(InvalidInput, match="threads = 0"):
         backend.create(NETWORK, initialize(NETWORK, 0), 0)
 
@@ -138,7 +139,7 @@ def test_numpys_own_blas_is_left_alone(backend: Backend) -> None:
         assert of_numpy() == before
 
 
-def test_where_there_is_no_library_the_row_is_unavailable_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_library_the_backend_is_unavailable_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(blas.VARIABLE, raising=False)
     monkeypatch.setitem(sys.modules, "scipy_openblas32", None)
     monkeypatch.setattr(ctypes.util, "find_library", lambda _: None)

@@ -1,5 +1,6 @@
-"""What is C++'s alone: the binding's strictness, the GIL, memory, the stub. Agreement with the oracle is tested for
-every backend elsewhere.
+"""Claims about the C++ backend: the binding's strictness, the GIL, memory, the stub.
+
+Agreement with the oracle is tested for all backends in test_parity.
 """
 
 import gc
@@ -72,7 +73,7 @@ def test_the_binding_refuses_a_theta_of_another_dtype(native: ModuleType, name: 
 
 @pytest.mark.parametrize("wrong", ["x", "y", "order"])
 @pytest.mark.parametrize("how", ["dtype", "layout"])
-def test_the_binding_refuses_data_it_would_have_to_copy(native: ModuleType, wrong: str, how: str) -> None:
+def test_the_binding_refuses_data_that_it_would_have_to_copy(native: ModuleType, wrong: str, how: str) -> None:
     mlp = native.Mlp32(SIZES, ACTIVATIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
     arrays: dict[str, Array] = {
         "x": np.zeros((4, 3), np.float32),
@@ -86,12 +87,12 @@ def test_the_binding_refuses_data_it_would_have_to_copy(native: ModuleType, wron
         mlp.load(**arrays)
 
 
-def test_an_unknown_name_stops_at_the_binding_as_a_python_error(native: ModuleType) -> None:
+def test_an_unknown_name_raises_a_python_error_in_the_binding(native: ModuleType) -> None:
     with pytest.raises(ValueError, match="swish"):
         native.Mlp32(SIZES, ["swish", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
 
 
-def test_what_a_model_returns_is_a_copy(backend: Backend) -> None:
+def test_a_model_returns_copies(backend: Backend) -> None:
     network = Network(SIZES, "tanh", "squared_error")
     start = initialize(network, 0)
     with backend.create(network, start.copy()) as model:
@@ -100,7 +101,7 @@ def test_what_a_model_returns_is_a_copy(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("call", ["forward", "loss_and_gradient", "train", "time"])
-def test_another_thread_advances_in_the_middle_of(backend: Backend, call: str) -> None:
+def test_another_thread_advances_during_a_call(backend: Backend, call: str) -> None:
     network = Network((200, 400, 200), "tanh", "squared_error")
     rows = 8000
     x = np.zeros((rows, 200), np.float32)
@@ -154,7 +155,7 @@ def test_a_step_allocates_nothing(tmp_path: Path) -> None:
     assert rest == [0] * 6, "a call at a size known before allocates"
 
 
-def test_models_that_grew_and_closed_leave_no_memory_behind(backend: Backend) -> None:
+def test_closed_models_leave_no_memory_behind(backend: Backend) -> None:
     network = Network((50, 50, 50), "tanh", "squared_error")
     process = psutil.Process()
     x = np.zeros((20000, 50), np.float32)
@@ -190,7 +191,7 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
 
 
 @pytest.mark.parametrize("module", ["pyfnn.backends._cpp", "pyfnn.backends._blas", "pyfnn._cpu"])
-def test_the_stub_is_true_to_the_module(backend: Backend, module: str) -> None:
+def test_the_stub_matches_the_module(backend: Backend, module: str) -> None:
     del backend
     require("mypy", shutil.which("stubtest", path=str(Path(sys.executable).parent)) is not None, "pip install mypy")
     command = [sys.executable, "-m", "mypy.stubtest", module]
