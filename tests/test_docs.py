@@ -73,7 +73,7 @@ def test_every_page_can_be_reached_from_the_readme_in_two_steps(page: str) -> No
     [
         ("install-run", "pip install -e . && python -m bench.run"),
         ("install-tests", "pip install -e '.[test,frameworks]'"),
-        ("tests", "pytest"),
+        ("tests", "pytest -n logical --dist worksteal"),
     ],
 )
 def test_the_readmes_marked_blocks_are_the_commands_a_user_is_promised(marker: str, command: str) -> None:
