@@ -31,7 +31,7 @@ def test_the_best_rate_is_that_of_bursts_that_are_long_by_the_devices_clock() ->
 
 
 def test_a_device_clock_that_contradicts_the_drivers_is_an_error() -> None:
-    with pytest.raises(PyfnnError, match="the device's clock contradicts ours"):
+    with pytest.raises(PyfnnError, match="the device's clock contradicts the host's"):
         device_probe._best(made_up(1.0, lambda n: 1e-2 * n, wall=0.9), 0.05)
 
 

@@ -25,7 +25,7 @@ from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity.battery import Trial
 from pyfnn.validation import Array
 
-NETWORKS = 40  # per dtype
+NETWORKS = 24  # per dtype
 SOAK = 500  # per dtype, in the soak
 WIDEST, LARGEST_BATCH = 300, 70
 ACTIVATIONS = (
