@@ -27,7 +27,7 @@ from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.validation import Array
 
 SIZES = (6, 8, 5, 3)
-CHUNKS, CHUNK = 5, 25  # together the number of random networks per dtype; 1000 more in the soak
+CHUNKS, CHUNK = 5, 40  # their product is the number of random networks per dtype
 SOAK = 1000  # further networks in the long run
 APART = 100_000  # distance of the first seeds of two chunks
 CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas"]
