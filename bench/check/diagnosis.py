@@ -61,7 +61,7 @@ def explain(make: Callable[[Network, Array], Model], trial: Trial) -> str:
                 (np.asarray([loss]), np.asarray([trial.loss]), _losses(batch)),
                 (gradient, trial.gradient, _gradients(batch)),
             ]
-            for trajectory in sorted(trial.walks, key=lambda trajectory: trajectory.steps):
+            for trajectory in sorted(trial.trajectories, key=lambda trajectory: trajectory.steps):
                 model.reset()
                 model.train(0, trajectory.count, trajectory.batch_size, trajectory.learning_rate)
                 end = model.theta()

@@ -12,7 +12,7 @@ import scipy.linalg.cython_blas
 from numba import njit
 
 from pyfnn.backend import Backend, Description
-from pyfnn.backends.numpy import Blas
+from pyfnn.backends.numpy import BlasThreads
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -260,7 +260,7 @@ def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repe
 class NumbaModel(Model):
     """A network in Numba."""
 
-    def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, blas: BlasThreads) -> None:
         super().__init__(network, theta, threads)
         self._blas, self._threads_allowed = blas, threads
         with blas.limited(threads):
@@ -353,7 +353,7 @@ class Compiled(Backend):
     """Numba in this process. `row` is the backend's row in backend.toml."""
 
     def __init__(self, row: Row) -> None:
-        self._blas = Blas("scipy")
+        self._blas = BlasThreads("scipy")
         libraries = {"Numba": numba.__version__, "SciPy": scipy.__version__}
         super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 

@@ -262,11 +262,11 @@ class NumpyModel(Model):
     theta : ndarray, shape (n_parameters,)
     threads : int
         The number of threads that BLAS may use.
-    blas : Blas
+    blas : BlasThreads
         The BLAS that NumPy calls.
     """
 
-    def __init__(self, network: Network, theta: Array, threads: int, blas: "Blas") -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, blas: "BlasThreads") -> None:
         super().__init__(network, theta, threads)
         self._blas, self._requested_threads = blas, threads
         with blas.limited(threads):
@@ -350,8 +350,8 @@ class NumpyModel(Model):
         self._x = self._y = self._order = np.empty(0)
 
 
-class Blas:
-    """The BLAS that a package calls, found by threadpoolctl among the libraries of this process.
+class BlasThreads:
+    """Threads, version and kernels of the BLAS that a package calls; threadpoolctl finds it among the loaded libraries.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ class Plain(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        self._blas = Blas()
+        self._blas = BlasThreads()
         self._description = Description(
             name=row.name,
             language=row.language,

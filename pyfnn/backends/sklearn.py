@@ -12,7 +12,7 @@ import sklearn
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from pyfnn.backend import Backend, Description
-from pyfnn.backends.numpy import Blas
+from pyfnn.backends.numpy import BlasThreads
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -34,7 +34,7 @@ class SklearnModel(Model):
     `partial_fit` on the gathered rows trains one epoch of minibatches in the rows' order, without shuffling.
     """
 
-    def __init__(self, network: Network, theta: Array, threads: int, blas: Blas) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, blas: BlasThreads) -> None:
         super().__init__(network, theta, threads)
         self._activation = _only_activation(network)
         self._classifies = network.fused
@@ -190,7 +190,7 @@ class Partial(Backend):
         if tuple(map(int, sklearn.__version__.split(".")[:2])) < _OLDEST:
             oldest = ".".join(map(str, _OLDEST))
             raise BackendUnavailable(f"scikit-learn {sklearn.__version__} is older than {oldest}", row.remedy)
-        self._blas = Blas()
+        self._blas = BlasThreads()
         libraries = {"scikit-learn": sklearn.__version__, "NumPy": np.__version__}
         super().__init__(Description.in_python(row, libraries, self._blas.describe(), _ACTIVATIONS, _LOSSES))
 

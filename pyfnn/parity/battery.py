@@ -58,7 +58,7 @@ class Trial:
         Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
     checksums : dict of str to float
         Checksum of a timed call, by operation.
-    walks : tuple of Trajectory
+    trajectories : tuple of Trajectory
         Trainings from theta: a long one, and one single step per length of a minibatch.
     """
 
@@ -76,7 +76,7 @@ class Trial:
     gradient: Array
     bounds: dict[str, float]
     checksums: dict[str, float]
-    walks: tuple[Trajectory, ...] = ()
+    trajectories: tuple[Trajectory, ...] = ()
 
 
 def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int, seed: int = 0) -> list[Trial]:
@@ -193,12 +193,12 @@ def _trial(
     place = {int(row): at for at, row in enumerate(stored)}
     order = np.array([place[int(row)] for row in rows], np.int64)
 
-    walks = [trajectory.end(sum(counts), batch_size)]
+    trajectories = [trajectory.end(sum(counts), batch_size)]
     for count in {batch_size, short or batch_size}:
         single = OracleTrajectory(network, exact, full, precision)
         single.step(x[rows[:count]], y[rows[:count]])
-        walks.append(single.end(count, batch_size))
-    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(walks))
+        trajectories.append(single.end(count, batch_size))
+    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(trajectories))
 
 
 def _with_references(
@@ -210,7 +210,7 @@ def _with_references(
     order: NDArray[np.int64],
     first: int,
     count: int,
-    walks: tuple[Trajectory, ...] = (),
+    trajectories: tuple[Trajectory, ...] = (),
 ) -> Trial:
     """Complete a trial with the oracle's outputs, loss, gradient and checksums, and their bounds."""
     precision = oracle_precision(network, count)
@@ -250,7 +250,7 @@ def _with_references(
         gradient,
         bounds,
         checksums,
-        walks,
+        trajectories,
     )
 
 

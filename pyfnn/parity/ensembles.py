@@ -25,7 +25,7 @@ MANY_TIMES = 2  # trainings of an ensemble in an examination
 _MANY_PERTURBED = 2  # perturbed trajectories per member; they take a tenth of the examination's time
 _MANY_TRIED = 4  # batches from which a member's rate is chosen, since one of them may have almost no gradient
 _MANY_SMALL = 5  # members of the small ensemble
-_MANY_WALKED = 256  # distinct networks, each with its trajectory; each further member repeats one of them
+_MANY_DISTINCT = 256  # distinct networks, each with its trajectory; each further member repeats one of them
 _MANY_MARGIN = 3  # entries of each order before and after those that the trial uses
 
 
@@ -44,9 +44,9 @@ class ManyTrial:
         λ and learning rate of each member.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
     orders : ndarray of int64, shape (K, n)
-        Row numbers; training uses the columns [first, first + walks[k].count).
+        Row numbers; training uses the columns [first, first + trajectories[k].count).
     first : int
-    walks : tuple of Trajectory
+    trajectories : tuple of Trajectory
         One per member.
     """
 
@@ -59,7 +59,7 @@ class ManyTrial:
     orders: NDArray[np.int64]
     first: int
     rates: NDArray[np.float64]
-    walks: tuple[Trajectory, ...]
+    trajectories: tuple[Trajectory, ...]
 
 
 def many_battery(
@@ -119,13 +119,13 @@ def _many_trial(
     short: int,
     rng: np.random.Generator,
 ) -> ManyTrial:
-    members, distinct = len(thetas), min(len(thetas), _MANY_WALKED)
+    members, distinct = len(thetas), min(len(thetas), _MANY_DISTINCT)
     # Members beyond the distinct ones repeat random ones: with a fixed stride, a mix-up of members could go unnoticed.
     which = np.concatenate([np.arange(distinct), rng.integers(distinct, size=members - distinct)]).astype(np.int64)
     precision = oracle_precision(network, batch_size * distinct)
     counts = [batch_size] * (MANY_STEPS - 1) + [short or batch_size]
     x, y = data
-    orders, walks = [], []
+    orders, trajectories = [], []
     for theta, lam in zip(thetas[:distinct], l2[:distinct], strict=True):
         own, exact = replace(network, l2=float(lam)), theta.astype(precision)
         tried = (rng.permutation(len(x))[:batch_size] for _ in range(_MANY_TRIED))
@@ -133,9 +133,9 @@ def _many_trial(
         trajectory, rows = long_trajectory(own, exact, rate, precision, data, counts, rng, _MANY_PERTURBED)
         others = rng.integers(len(x), size=2 * _MANY_MARGIN)
         orders.append(np.concatenate([others[:_MANY_MARGIN], rows, others[_MANY_MARGIN:]]))
-        walks.append(trajectory.end(sum(counts), batch_size))
-    rates = np.array([walk.learning_rate for walk in walks])
-    ends = tuple(walks[i] for i in which)
+        trajectories.append(trajectory.end(sum(counts), batch_size))
+    rates = np.array([trajectory.learning_rate for trajectory in trajectories])
+    ends = tuple(trajectories[i] for i in which)
     return ManyTrial(
         name, network, thetas[which], l2[which], x, y, np.stack(orders)[which], _MANY_MARGIN, rates[which], ends
     )
@@ -167,11 +167,11 @@ def examine_many(make: ManyMaker, trials: list[ManyTrial], *, deterministic: boo
             ensemble.load(trial.x[::-1].copy(), trial.y[::-1].copy(), trial.orders[::-1].copy())
             ensemble.load(trial.x, trial.y, trial.orders)
             ends = _many_ends(ensemble, trial)
-            for member, (walk, end) in enumerate(zip(trial.walks, ends, strict=True)):
-                errors = tensor_norms(trial.network, difference(end, walk.theta))
+            for member, (trajectory, end) in enumerate(zip(trial.trajectories, ends, strict=True)):
+                errors = tensor_norms(trial.network, difference(end, trajectory.theta))
                 for name, error in errors.items():
-                    what = f"displacement of {name} after {walk.steps} steps of member {member}"
-                    checks.append(Check(trial.name, what, error, walk.bound[name]))
+                    what = f"displacement of {name} after {trajectory.steps} steps of member {member}"
+                    checks.append(Check(trial.name, what, error, trajectory.bound[name]))
             if deterministic:
                 checks.append(identical_bits(trial.name, "the same call twice", _many_ends(ensemble, trial), ends))
             ensemble.reset()
@@ -182,5 +182,5 @@ def examine_many(make: ManyMaker, trials: list[ManyTrial], *, deterministic: boo
 def _many_ends(ensemble: Ensemble, trial: ManyTrial) -> Array:
     ensemble.reset()
     with suppress(Diverged):  # the checks find which members diverged
-        ensemble.train(trial.first, trial.walks[0].count, trial.walks[0].batch_size, trial.rates)
+        ensemble.train(trial.first, trial.trajectories[0].count, trial.trajectories[0].batch_size, trial.rates)
     return ensemble.thetas()

@@ -46,8 +46,8 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
             checks.append(identical_bits(trial.name, "theta after reset", model.theta(), trial.theta))
             checks.extend(_timed_values(model, trial))
             checks.append(identical_bits(trial.name, "theta after timed calls", model.theta(), trial.theta))
-            for walk, theta in zip(trial.walks, once.ends, strict=True):
-                checks.extend(_displacements(trial, walk, theta))
+            for trajectory, theta in zip(trial.trajectories, once.ends, strict=True):
+                checks.extend(_displacements(trial, trajectory, theta))
             if deterministic:
                 checks.extend(_same_bits_again(trial, once, _everything(model, trial)))
     return Evidence(tuple(checks))
@@ -71,13 +71,15 @@ def _everything(model: Model, trial: Trial) -> _Computed:
     model.reset()
     outputs = model.forward(trial.first, trial.count)
     loss, gradient = model.loss_and_gradient(trial.first, trial.count)
-    return _Computed(outputs, loss, gradient, model.theta(), tuple(_end(model, walk) for walk in trial.walks))
+    return _Computed(
+        outputs, loss, gradient, model.theta(), tuple(_end(model, trajectory) for trajectory in trial.trajectories)
+    )
 
 
-def _end(model: Model, walk: Trajectory) -> Array | None:
+def _end(model: Model, trajectory: Trajectory) -> Array | None:
     model.reset()
     try:
-        model.train(0, walk.count, walk.batch_size, walk.learning_rate)
+        model.train(0, trajectory.count, trajectory.batch_size, trajectory.learning_rate)
     except Diverged:
         return None
     return model.theta()
@@ -103,14 +105,14 @@ def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
 
 
-def _displacements(trial: Trial, walk: Trajectory, theta: Array | None) -> Iterator[Check]:
-    steps = "1 step" if walk.steps == 1 else f"{walk.steps} steps"
-    short = ", a short one" if walk.count < walk.batch_size else ""
+def _displacements(trial: Trial, trajectory: Trajectory, theta: Array | None) -> Iterator[Check]:
+    steps = "1 step" if trajectory.steps == 1 else f"{trajectory.steps} steps"
+    short = ", a short one" if trajectory.count < trajectory.batch_size else ""
     if theta is None:
         yield Check(trial.name, f"theta after {steps}{short}: not finite", math.inf, 0.0)
         return
-    for name, error in tensor_norms(trial.network, difference(theta, walk.theta)).items():
-        yield Check(trial.name, f"displacement of {name} after {steps}{short}", error, walk.bound[name])
+    for name, error in tensor_norms(trial.network, difference(theta, trajectory.theta)).items():
+        yield Check(trial.name, f"displacement of {name} after {steps}{short}", error, trajectory.bound[name])
 
 
 def _same_bits_again(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check]:

@@ -1,5 +1,5 @@
 # A worker that knows nothing but the protocol: plain Perl, no modules beyond its own distribution.
-# It computes in double and keeps theta in double (arithmetic=float64); only what leaves it has the network's dtype.
+# It computes in double and keeps theta in double (arithmetic=float64); files that it writes have the network's dtype.
 use strict;
 use warnings;
 use POSIX ();
@@ -11,12 +11,12 @@ $| = 1;
 
 my @activations = qw(identity sigmoid tanh relu);
 my @losses      = qw(squared_error half_squared_error softmax_cross_entropy sigmoid_cross_entropy);
-my $whole       = qr/(\d{1,15})/;                                        # sums of these stay whole numbers
+my $whole       = qr/(\d{1,15})/;                                        # 15 digits: sums stay exact
 my $real        = qr/((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)/;
 
 sub unsupported { die {kind => 'unsupported', message => "no $_[0]"} }
 
-sub slurp {    # $n numbers of a type, which are all that the file holds
+sub slurp {    # read $n numbers of a type: exactly the file's contents
     my ($name, $type, $n) = @_;
     open my $file, '<:raw', "$workdir/$name" or die "$name: $!\n";
     my ($size, $wanted) = (-s $file, $n * length pack $type, 0);
@@ -34,7 +34,7 @@ sub dump_to {
 
 sub rows_of { my ($width, @flat) = @_; return map { [splice @flat, 0, $width] } 1 .. @flat / $width }
 
-my %lines = (    # of network.txt, what each must look like
+my %lines = (    # of network.txt: the pattern of each value
     sizes => qr/[1-9]\d*(?: [1-9]\d*)+/,
     activations => qr/.*/, output_activation => qr/\S+/, loss => qr/\S+/,
     l2 => $real, dtype => qr/float(?:32|64)/,
@@ -81,7 +81,7 @@ sub init {    # reads and checks everything before it replaces anything
     return "threads=1";
 }
 
-sub within {    # dies unless [$first, $first + $count) lies within what there is
+sub within {    # dies unless [$first, $first + $count) lies in [0, $of)
     my ($first, $count, $of) = @_;
     die "no model yet: init comes first\n" unless @theta;
     die "FIRST $first COUNT $count: there are $of\n" if $count < 1 || $first + $count > $of;
@@ -100,7 +100,7 @@ sub apply {    # A = f(Z)
     return map { $_ / $sum } @e;
 }
 
-sub slope {    # f'(Z), from A
+sub derivative {    # f'(Z), from A
     my ($name, $a) = @_;
     return $name eq 'relu' ? ($a > 0) + 0 : $name eq 'tanh' ? 1 - $a * $a : $name eq 'sigmoid' ? $a * (1 - $a) : 1;
 }
@@ -143,7 +143,7 @@ sub gradient {    # (R, dtheta...) over the rows given
         $loss += row_loss($z, $A[-1], $t) / @_;
         my $c     = $net{loss} eq 'squared_error' ? 2 : 1;
         my @delta = map { $c * ($A[-1][$_] - $t->[$_]) / @_ } 0 .. $#$t;
-        if ($net{loss} !~ /cross/) { $delta[$_] *= slope($f[-1], $A[-1][$_]) for 0 .. $#delta }
+        if ($net{loss} !~ /cross/) { $delta[$_] *= derivative($f[-1], $A[-1][$_]) for 0 .. $#delta }
         my $at = @theta;
         for my $l (reverse 0 .. $#f) {
             my ($in, $out) = @sizes[$l, $l + 1];
@@ -156,7 +156,7 @@ sub gradient {    # (R, dtheta...) over the rows given
                 }
             }
             $dtheta[$at + $in * $out + $_] += $delta[$_] for 0 .. $out - 1;
-            @delta = map { $below[$_] * slope($f[$l - 1], $A[$l][$_]) } 0 .. $in - 1 if $l > 0;
+            @delta = map { $below[$_] * derivative($f[$l - 1], $A[$l][$_]) } 0 .. $in - 1 if $l > 0;
         }
     }
     my $at = 0;
@@ -202,7 +202,7 @@ sub time_passes {
 
 sub at_least_1 { my ($name, $value) = @_; die "$name $value: must be at least 1\n" if $value < 1 }
 
-my %commands = (    # what the words after it must look like, and what is done with them
+my %commands = (    # for each the pattern of its words, and its code
     hello => [qr//, sub {
         join "\t", 'protocol=1', 'name=foreign', 'language=Perl', "compiler=perl $^V", 'flags=',
             'activations=' . join(',', @activations), 'losses=' . join(',', @losses),

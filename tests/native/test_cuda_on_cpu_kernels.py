@@ -97,7 +97,7 @@ def test_products_in_tiles_of_every_size_agree_with_the_oracle(folder: Path, dty
     hosted.device.reset()
     for network, rows in TILED:
         own = battery(replace(network, dtype=dtype), rows)[0]
-        single_step = replace(own, walks=own.walks[1:])
+        single_step = replace(own, trajectories=own.trajectories[1:])
         evidence = parity.examine(hosted.backend.create, [single_step], deterministic=False)
         assert evidence.passed, evidence.worst
     assert hosted.device.findings == []

@@ -66,7 +66,7 @@ def test_the_description_names_the_library_its_version_and_its_kernels(backend: 
 
 @pytest.mark.usefixtures("backend")
 def test_kernels_requested_before_the_process_starts_are_used_and_reported() -> None:
-    require("x86-64-v3", "v3" in isa.levels(), "OPENBLAS_CORETYPE=Haswell wants a CPU with AVX2")
+    require("x86-64-v3", "v3" in isa.levels(), "OPENBLAS_CORETYPE=Haswell needs a CPU with AVX2")
     flags = described(OPENBLAS_CORETYPE="Haswell")
     assert "; Haswell kernels" in flags
     assert ("though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" in flags) == (isa.best() == "v4")

@@ -260,15 +260,15 @@ def test_the_small_variant_has_a_short_batch_and_nonzero_l2_and_biases() -> None
     assert all(b.all() for _, b in small.network.layers(small.theta))
     assert all(size % 2 for size in small.network.sizes)
     assert len(small.network.sizes) == len(SIZES)
-    assert sorted((walk.steps, walk.count % walk.batch_size) for walk in small.walks) == [(1, 0), (1, 3), (20, 3)]
+    assert sorted((t.steps, t.count % t.batch_size) for t in small.trajectories) == [(1, 0), (1, 3), (20, 3)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [1, 32])
 def test_a_trajectory_moves_theta_by_about_a_tenth(batch: int, dtype: str) -> None:
     for trial in _battery("tanh", "squared_error", dtype, batch)[:2]:
-        for walk in trial.walks:
-            moved = np.linalg.norm((walk.theta - trial.theta).astype(float)) / np.linalg.norm(trial.theta)
+        for end in (t.theta for t in trial.trajectories):
+            moved = np.linalg.norm((end - trial.theta).astype(float)) / np.linalg.norm(trial.theta)
             assert 0.01 < moved < 0.5
 
 
@@ -286,7 +286,7 @@ def test_no_pre_activation_is_near_a_kink() -> None:
         for Z in oracle.forward(own.network, theta, own.x[rows]).Z[:-1]:
             assert np.abs(Z).min() > 1e-7
         gradient = oracle.loss_and_gradient(own.network, theta, own.x[rows], own.y[rows])[1]
-        theta = theta - np.longdouble(own.walks[0].learning_rate) * gradient
+        theta = theta - np.longdouble(own.trajectories[0].learning_rate) * gradient
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -328,9 +328,9 @@ def test_an_unsteady_trajectory_gets_a_lower_rate() -> None:
     case = random_case(1108, "float32")  # at the usual rate, rounding errors grow by 1e4 in 20 steps
     own = case.battery()[0]
     usual = 0.1 / parity.STEPS * np.linalg.norm(case.theta) / np.linalg.norm(own.gradient.astype(float))
-    moved = np.linalg.norm((own.walks[0].theta - own.theta).astype(float))
-    allowed = math.hypot(*own.walks[0].bound.values())
-    assert own.walks[0].learning_rate < usual
+    moved = np.linalg.norm((own.trajectories[0].theta - own.theta).astype(float))
+    allowed = math.hypot(*own.trajectories[0].bound.values())
+    assert own.trajectories[0].learning_rate < usual
     assert allowed < 0.2 * moved
 
 
@@ -340,7 +340,7 @@ def test_a_large_network_is_judged_in_float64_with_twice_the_bound(monkeypatch: 
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(50, 6)).astype("f4"), rng.normal(size=(50, 3)).astype("f4")
         (own, *_) = parity.battery(network, initialize(network, 5), x, y, 8)
-        return np.array([*own.bounds.values(), *own.walks[0].bound.values()])
+        return np.array([*own.bounds.values(), *own.trajectories[0].bound.values()])
 
     small = bounds()
     monkeypatch.setattr("pyfnn.parity.trajectory.AFFORDABLE", 0)

@@ -37,11 +37,11 @@ def test_each_planted_bug_between_members_is_rejected(bug: str, dtype: str) -> N
 def test_every_member_is_proven_even_if_some_share_a_trajectory(
     bug: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyfnn.parity.ensembles._MANY_WALKED", 4)
+    monkeypatch.setattr("pyfnn.parity.ensembles._MANY_DISTINCT", 4)
     trials = ensemble_battery("float32")
     own = trials[0]
     assert (len(own.thetas), len({theta.tobytes() for theta in own.thetas})) == (6, 4)
-    assert len({id(walk) for walk in own.walks}) == 4
+    assert len({id(trajectory) for trajectory in own.trajectories}) == 4
     evidence = parity.examine_many(PlantedMany(bug).create_many if bug else PlantedMany().create_many, trials)
     assert evidence.passed == (bug is None)
 
@@ -53,12 +53,14 @@ def test_a_nondeterministic_ensemble_need_not_repeat_its_bits() -> None:
 
 def test_the_bound_of_a_member_is_far_below_the_effect_of_its_neighbours_rate_or_l2() -> None:
     (own, _) = ensemble_battery("float32")
-    x, y, walks = own.x, own.y, own.walks
-    for k, walk in enumerate(walks):
-        other = (k + 1) % len(walks)
-        order = own.orders[k, own.first : own.first + walk.count]
+    x, y, trajectories = own.x, own.y, own.trajectories
+    for k, trajectory in enumerate(trajectories):
+        other = (k + 1) % len(trajectories)
+        order = own.orders[k, own.first : own.first + trajectory.count]
         theta = own.thetas[k].astype("longdouble")
         for l2, rate in ((own.l2[other], own.rates[k]), (own.l2[k], own.rates[other])):
-            end = oracle.train(replace(own.network, l2=float(l2)), theta, x, y, order, walk.batch_size, float(rate))
-            deviation = np.linalg.norm((end - walk.theta).astype(float))
-            assert deviation > 3 * math.hypot(*walk.bound.values())
+            end = oracle.train(
+                replace(own.network, l2=float(l2)), theta, x, y, order, trajectory.batch_size, float(rate)
+            )
+            deviation = np.linalg.norm((end - trajectory.theta).astype(float))
+            assert deviation > 3 * math.hypot(*trajectory.bound.values())
