@@ -12,7 +12,7 @@ BROKEN = LINE.replace("+=", "=")  # only the batch's last row is left in db
 
 
 def library(folder: Path, line: str) -> str:
-    """The C library with that line where the bias gradient is summed; what a row says to host it."""
+    """Compile the C library with `line` where the bias gradient is summed; return the manifest lines that host it."""
     compiler = shutil.which("cc")
     require("cc", compiler is not None, "install a C compiler")
     sources = folder / "c_cuda"

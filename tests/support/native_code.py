@@ -56,7 +56,7 @@ def lets_others_run(work: Callable[[], object]) -> bool:
 
 
 def allocations(folder: Path, source: str) -> list[int]:
-    """The numbers that a C++ program prints, which may include headers of native/cpp and read `allocations`."""
+    """Compile and run a C++ program that may read `allocations`; return the numbers it prints."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     require("c++", compiler is not None, "install a C++17 compiler, or name one in CXX")
     assert compiler is not None
