@@ -11,7 +11,7 @@ from bench.suites.problem import make_problem
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_problem_of_another_modules() -> None:
+def _forget_problems() -> None:
     """Forget the problems of other modules: some tests shorten their orders."""
     make_problem.cache_clear()
 

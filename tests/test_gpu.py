@@ -32,7 +32,7 @@ SHAPES = [
 ]
 
 
-def reason_for_none() -> str:
+def reason_for_absence() -> str:
     """Return the reason why there is no device; "" where there is one."""
     try:
         device_probe.Probe()
@@ -43,7 +43,8 @@ def reason_for_none() -> str:
 
 @pytest.fixture(autouse=True)
 def device() -> None:
-    reason = reason_for_none()
+    """Skip without a CUDA device."""
+    reason = reason_for_absence()
     require("gpu", not reason, reason)
 
 
@@ -79,7 +80,7 @@ def batteries(dtype: str) -> Iterator[list[parity.Trial]]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_it_passes_the_battery_at_small_and_large_shapes(name: str, dtype: str) -> None:
+def test_each_backend_passes_the_battery_at_small_and_large_shapes(name: str, dtype: str) -> None:
     backend = load(name)
     for battery in batteries(dtype):
         evidence = parity.examine(backend.create, battery, deterministic=backend.description.deterministic)
@@ -88,7 +89,7 @@ def test_it_passes_the_battery_at_small_and_large_shapes(name: str, dtype: str) 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OURS)
-def test_ours_pass_on_random_networks(name: str, dtype: str) -> None:
+def test_this_projects_backends_pass_on_random_networks(name: str, dtype: str) -> None:
     backend, passed = load(name), 0
     for seed in range(60):
         try:
@@ -105,7 +106,7 @@ def test_the_same_steps_give_the_same_bits_in_one_call_or_several(name: str) -> 
     for network in SHAPES:
         model = loaded(name, network)
         if not load(name).description.deterministic:
-            pytest.skip(f"{name} does not claim it")
+            pytest.skip(f"{name} is not declared deterministic")
         model.train(0, 200, 8, 0.01)
         whole = model.theta()
         for pieces in ([(0, 200)], [(0, 8), (8, 96), (104, 96)]):
@@ -117,7 +118,7 @@ def test_the_same_steps_give_the_same_bits_in_one_call_or_several(name: str) -> 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_each_of_many_networks_at_once_passes_the_battery(name: str, dtype: str) -> None:
+def test_each_member_of_an_ensemble_passes_the_battery(name: str, dtype: str) -> None:
     backend = load(name)
     members = 600 if name in OURS else 8  # more than a device has multiprocessors
     network = Network((11, 20, 10, 1), "tanh", "squared_error", dtype=dtype)
@@ -130,7 +131,7 @@ def test_each_of_many_networks_at_once_passes_the_battery(name: str, dtype: str)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_several_models_at_once_are_independent(name: str) -> None:
+def test_models_that_train_alternately_are_independent(name: str) -> None:
     ends = []
     for seed, network in enumerate(SHAPES):
         with loaded(name, network, seed=seed) as alone:
@@ -150,7 +151,7 @@ def test_the_device_time_is_within_the_wall_time_and_near_it_in_long_calls(name:
     model = loaded(name, SHAPES[2], rows=4096)
     model.train(0, 4096, 32, 1e-4)
     if model.device_seconds is None:
-        pytest.skip(f"{name} has no clock of the device")
+        pytest.skip(f"{name} does not measure the device time")
     seconds = model.train(0, 4 * 4096, 32, 1e-4)
     assert 0 < model.device_seconds <= seconds * 1.01 + 1e-4
     assert model.device_seconds > 0.8 * seconds
@@ -158,7 +159,7 @@ def test_the_device_time_is_within_the_wall_time_and_near_it_in_long_calls(name:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_ours_have_a_clock_of_the_device(name: str) -> None:
+def test_this_projects_backends_measure_the_device_time(name: str) -> None:
     model = loaded(name, SHAPES[0])
     model.train(0, 64, 1, 0.01)
     assert model.device_seconds is not None
@@ -206,7 +207,7 @@ def test_two_probes_in_a_row_agree() -> None:
 def test_the_matrix_units_compute_in_full_float64() -> None:
     burst = device_probe.Probe().multiply_adds("FNN_PROBE_MATRIX64", 3, 2, 1 + 2.0**-40, 0.0)
     if burst is None:
-        pytest.skip("this device has none")
+        pytest.skip("this device lacks the unit")
     expected = burst.chains * 3.5 + burst.chains * burst.steps * (1 + 2.0**-40)
     assert burst.sum == pytest.approx(expected, rel=2.0**-47)
 
@@ -215,7 +216,7 @@ def test_the_matrix_units_compute_in_full_float64() -> None:
 def test_the_probe_counts_its_multiply_adds(unit: str) -> None:
     burst = device_probe.Probe().multiply_adds(unit, 3, 2, 1.0, 1.0)
     if burst is None:
-        pytest.skip("this device has none")
+        pytest.skip("this device lacks the unit")
     assert burst.sum == burst.chains * (3.5 + burst.steps) == burst.chains * 3.5 + burst.amount / 2
 
 

@@ -24,17 +24,17 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def foreign(tmp_path: Path) -> Path:
     """A folder with a package of another origin that is named `bench`, too."""
     (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "__init__.py").write_text("raise ImportError('the bench of somebody else')\n")
+    (tmp_path / "bench" / "__init__.py").write_text("raise ImportError('another project's bench')\n")
     return tmp_path
 
 
-def test_it_runs_beside_a_folder_named_bench(foreign: Path) -> None:
+def test_the_command_runs_beside_a_folder_named_bench(foreign: Path) -> None:
     done = run(foreign, "run", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     assert "wine-deep" in done.stdout
 
 
-def test_it_runs_with_a_foreign_bench_on_pythonpath(foreign: Path, tmp_path: Path) -> None:
+def test_the_command_runs_with_a_foreign_bench_on_pythonpath(foreign: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(foreign)}
     command = [sys.executable, "-m", "pyfnn", "run", "--list"]
     done = subprocess.run(command, cwd=tmp_path.parent, env=environment, capture_output=True, text=True)
@@ -48,7 +48,7 @@ def test_the_installed_script_is_the_same_command(foreign: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_it_gives_its_version(tmp_path: Path) -> None:
+def test_the_command_prints_its_version(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout == f"pyfnn {pyfnn.__version__}\n"
 
 

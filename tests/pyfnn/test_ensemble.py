@@ -191,7 +191,7 @@ def test_arrays_are_copied_in_and_out(make: Make) -> None:
         assert many.thetas().tobytes() == once.tobytes()
 
 
-def test_without_data_it_has_its_thetas_and_training_is_an_error_that_names_load(make: Make) -> None:
+def test_without_data_an_ensemble_returns_its_thetas_and_refuses_training_naming_load(make: Make) -> None:
     with make() as many:
         many.reset()
         assert many.thetas().tobytes() == THETAS.tobytes()
@@ -220,7 +220,7 @@ def test_threads_below_1_are_refused(make: Make) -> None:
         make(threads=0)
 
 
-def test_a_member_that_cannot_be_made_leaves_none_open() -> None:
+def test_members_are_closed_if_a_later_one_cannot_be_created() -> None:
     opened: list[Any] = []
 
     class Failing(PlantedBackend):

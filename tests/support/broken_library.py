@@ -8,7 +8,7 @@ from pyfnn.manifest import native_folder
 from support.requirements import require
 
 LINE = "        db[j] += delta[n * m + j];\n"
-BROKEN = LINE.replace("+=", "=")  # only the batch's last row is left in db
+BROKEN = LINE.replace("+=", "=")  # db keeps only the last row of the batch
 
 
 def library(folder: Path, line: str) -> str:
@@ -19,7 +19,7 @@ def library(folder: Path, line: str) -> str:
     shutil.copytree(native_folder() / "c_cuda", sources)
     kernel = sources / "mlp_kernel.h"
     text = kernel.read_text(encoding="utf-8")
-    assert text.count(LINE) == 1, "the bias gradient is no longer written like this: break it anew"
+    assert text.count(LINE) == 1, "mlp_kernel.h no longer contains LINE: copy its present line here"
     kernel.write_text(text.replace(LINE, line), encoding="utf-8")
     built = folder / "libmine.so"
     files = [str(sources / name) for name in ("fnn.c", "mlp.c")]

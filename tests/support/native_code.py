@@ -11,7 +11,7 @@ from pathlib import Path
 from pyfnn.manifest import native_folder
 from support.requirements import require
 
-# How often operator new is called, in `allocations`.
+# C++ source that counts the calls of operator new in `allocations`.
 _COUNTER = """
 #include <cstdio>
 #include <cstdlib>
@@ -51,14 +51,14 @@ def lets_others_run(work: Callable[[], object]) -> bool:
     seconds = time.perf_counter() - start
     done.set()
     other.join()
-    # Were the GIL held, ticks could lie only at the very ends.
+    # While `work` holds the GIL the other thread cannot run, so its ticks lie only at the start and the end.
     return any(0.3 < (at - start) / seconds < 0.7 for at in ticks)
 
 
 def allocations(folder: Path, source: str) -> list[int]:
     """Compile and run a C++ program that may read `allocations`; return the numbers it prints."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
-    require("c++", compiler is not None, "install a C++17 compiler, or name one in CXX")
+    require("c++", compiler is not None, "install a C++17 compiler, or set CXX to one")
     assert compiler is not None
     file, program = folder / "allocations.cpp", folder / "allocations"
     file.write_text(_COUNTER + source)

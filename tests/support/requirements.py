@@ -1,4 +1,4 @@
-"""Skips that say what is missing and that CI turns into failures; this process's children."""
+"""Skips that name what is missing, and that CI turns into failures; the child processes of this process."""
 
 import os
 
@@ -7,9 +7,10 @@ import pytest
 
 
 def require(tool: str, present: bool, how: str) -> None:
-    """Skip where `tool` is absent, saying how to get it; fail instead where PYFNN_REQUIRE names it (or says all).
+    """Skip the test with `how` to get `tool` if the tool is absent; fail instead if PYFNN_REQUIRE requires it.
 
-    All is what any machine can be given: a gpu has to be named. "all,-perl" is all but perl.
+    PYFNN_REQUIRE is a list such as "go,java". "all" stands for every tool except "gpu", which a list must name;
+    "all,-perl" requires all but perl.
     """
     if present:
         return
@@ -20,11 +21,11 @@ def require(tool: str, present: bool, how: str) -> None:
 
 
 def workers() -> list[psutil.Process]:
-    """Our child processes, but for the one that multiprocessing keeps for itself once it has started any."""
-    return [child for child in psutil.Process().children() if not _is_multiprocessings(child)]
+    """Return the child processes of this process, without the resource tracker of multiprocessing."""
+    return [child for child in psutil.Process().children() if not _is_resource_tracker(child)]
 
 
-def _is_multiprocessings(process: psutil.Process) -> bool:
+def _is_resource_tracker(process: psutil.Process) -> bool:
     try:
         return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
     except psutil.Error:

@@ -27,7 +27,7 @@ from pyfnn.model import Model
 from pyfnn.network import Network, initialize
 
 NETWORK = Network((30, 40, 20), "tanh", "squared_error")
-# Widths at which BLAS takes other paths: 1 and 2, a register's worth and one less, more than a block of the kernels.
+# Widths for which BLAS has separate code: 1 and 2, a full vector register and one less, more than one kernel block.
 WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130])
 
 
@@ -48,7 +48,7 @@ def loaded(backend: Backend, threads: int, rows: int = 64) -> Model:
 
 
 def described(**environment: str) -> str:
-    """The flags that a fresh process says, under further variables."""
+    """Return the flags that a new process reports with additional environment variables."""
     code = "import pyfnn; print(pyfnn.load_backend('cpp-blas').description.flags)"
     command = [sys.executable, "-c", code]
     return subprocess.run(
@@ -91,7 +91,7 @@ def test_every_shape_of_product_agrees_with_the_oracle(
     x, y = rng.normal(size=(80, sizes[0])).astype(dtype), rng.normal(size=(80, sizes[-1])).astype(dtype)
     try:
         battery = parity.battery(network, initialize(network, seed), x, y, batch)
-    except Unsupported:  # a network whose rounding errors grow cannot be judged
+    except Unsupported:  # rounding errors grow too fast for a verdict
         reject()
     evidence = parity.examine(lambda network, theta: backend.create(network, theta, threads), battery)
     assert evidence.passed, str(evidence.worst)
@@ -128,15 +128,15 @@ def test_zero_threads_are_refused(backend: Backend) -> None:
         backend.create(NETWORK, initialize(NETWORK, 0), 0)
 
 
-def test_numpys_own_blas_is_left_alone(backend: Backend) -> None:
-    def of_numpy() -> dict[str, int]:
+def test_the_thread_count_of_numpys_blas_does_not_change(backend: Backend) -> None:
+    def numpy_threads() -> dict[str, int]:
         found = ThreadpoolController().select(user_api="blas").lib_controllers
         return {lib.filepath: lib.num_threads for lib in found if "numpy" in lib.filepath}
 
-    before = of_numpy()
+    before = numpy_threads()
     with loaded(backend, 2) as model:
         model.train(0, 64, 8, 1e-3)
-        assert of_numpy() == before
+        assert numpy_threads() == before
 
 
 def test_without_a_library_the_backend_is_unavailable_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_without_a_library_the_backend_is_unavailable_with_the_remedy(monkeypatc
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("what", ["nothing", "text", "another library"])
-def test_a_file_that_is_no_openblas_is_refused_by_name(
+def test_a_file_that_is_not_openblas_is_refused_by_name(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "libmine.so"

@@ -42,7 +42,7 @@ def backend() -> Backend:
 
 @pytest.fixture(scope="module")
 def native(backend: Backend) -> ModuleType:
-    """The binding itself, without the checks of pyfnn/backend.py before it."""
+    """The binding without pyfnn's own checks."""
     del backend
     return importlib.import_module("pyfnn.backends._cpp")
 
@@ -59,7 +59,7 @@ def test_the_description_names_the_compiler_and_the_flags_of_this_build(backend:
     assert "fast-math" not in backend.description.flags
 
 
-def test_a_model_asked_for_eight_threads_computes_with_one(backend: Backend) -> None:
+def test_a_model_with_eight_requested_threads_uses_one(backend: Backend) -> None:
     network = Network(SIZES, "tanh", "squared_error")
     with backend.create(network, initialize(network, 0), threads=8) as model:
         assert model.threads == 1
@@ -150,9 +150,9 @@ int main() {
 
 def test_a_step_allocates_nothing(tmp_path: Path) -> None:
     first, same, *rest = native_code.allocations(tmp_path, ALLOCATIONS)
-    assert first > 0, "the count counts nothing"
-    assert same == first, "fourteen steps allocate more than one"
-    assert rest == [0] * 6, "a call at a size known before allocates"
+    assert first > 0, "the counter detects no allocation"
+    assert same == first, "fourteen steps allocate more than one step"
+    assert rest == [0] * 6, "a call with the sizes of an earlier call allocates"
 
 
 def test_closed_models_leave_no_memory_behind(backend: Backend) -> None:
@@ -169,8 +169,8 @@ def test_closed_models_leave_no_memory_behind(backend: Backend) -> None:
         return int(process.memory_info().rss)
 
     use()
-    settled = use()
-    grown = max(use() for _ in range(8)) - settled
+    baseline = use()
+    grown = max(use() for _ in range(8)) - baseline
     assert grown < 8e6, f"eight models later {grown / 1e6:.0f} MB more are in use"
 
 
@@ -180,7 +180,7 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
     network = Network((2, 2), (), loss, dtype=dtype)
     theta = np.array([1, 0, 0, 1, 0, 0], dtype)  # W = 1, b = 0: Z is x
     x = np.array([[1000, -1000], [-1000, 1000]], dtype)
-    y = np.array([[0, 1], [0, 1]], dtype)  # the first row is as wrong as can be, the second right
+    y = np.array([[0, 1], [0, 1]], dtype)  # the first row is entirely wrong, the second right
     with backend.create(network, theta) as model:
         model.load(x, y, np.zeros(1, np.int64))
         value, gradient = model.loss_and_gradient(0, 2)

@@ -135,7 +135,9 @@ def test_a_library_that_reports_no_reason_is_hosted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("flags", "expected"), [(("-DDEVICE_SECONDS",), 0.25), ((), None)])
-def test_the_devices_own_seconds_are_the_models(tmp_path: Path, flags: tuple[str, ...], expected: float | None) -> None:
+def test_the_model_reports_the_device_seconds_of_its_library(
+    tmp_path: Path, flags: tuple[str, ...], expected: float | None
+) -> None:
     with third_party(tmp_path, *flags).create(LINEAR, initialize(LINEAR, 1)) as model:
         model.load(*data(LINEAR))
         assert model.device_seconds is None

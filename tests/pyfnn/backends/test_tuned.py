@@ -301,7 +301,7 @@ def test_every_thread_takes_its_part_of_a_large_product(best: Backend) -> None:
             if min(helpers) > 0.05:
                 break
     assert len(helpers) == 2
-    assert min(helpers) > 0.05, f"seconds that the helpers worked: {helpers}"
+    assert min(helpers) > 0.05, f"CPU seconds of the helper threads: {helpers}"
 
 
 @pytest.mark.parametrize("call", ["train", "many"])
@@ -342,7 +342,7 @@ except RuntimeError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere address space has no limit")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit on the address space")
 @pytest.mark.usefixtures("best")
 def test_more_threads_than_the_system_allows_are_an_error_and_no_crash() -> None:
     run = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, timeout=20)

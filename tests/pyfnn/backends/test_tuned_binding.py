@@ -213,10 +213,10 @@ int main() {
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="aligned_alloc can be replaced with glibc")
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc lets a program replace aligned_alloc")
 def test_a_step_allocates_nothing(tmp_path: Any) -> None:
     *steps, everything = native_code.allocations(tmp_path, ALLOCATIONS)
-    assert everything > 20, "the count counts nothing"
+    assert everything > 20, "the counter detects no allocation"
     assert steps == [0] * 7, "a call with prepared sizes allocates"
 
 

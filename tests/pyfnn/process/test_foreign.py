@@ -36,18 +36,18 @@ def test_a_program_that_knows_only_the_protocol_passes_the_battery(
     assert evidence.passed, evidence.worst
 
 
-def test_its_description_has_double_arithmetic(foreign: Backend) -> None:
+def test_the_program_describes_its_arithmetic_as_double(foreign: Backend) -> None:
     assert foreign.description.arithmetic == "float64"
     assert foreign.description.language == "Perl"
 
 
-def test_a_function_that_it_lacks_is_rejected_by_name(foreign: Backend) -> None:
+def test_a_function_that_the_program_lacks_is_rejected_by_name(foreign: Backend) -> None:
     network = Network((2, 2, 1), "softplus", "squared_error")
     with pytest.raises(Unsupported, match="foreign has no activation 'softplus'"):
         foreign.create(network, initialize(network, 0))
 
 
-def test_its_own_errors_reach_the_driver(foreign: Backend) -> None:
+def test_an_error_of_the_program_reaches_the_driver(foreign: Backend) -> None:
     network = Network((2, 2, 1), "tanh", "squared_error")
     with foreign.create(network, initialize(network, 0)) as model:
         model.load(np.ones((2, 2), "f4"), np.ones((2, 1), "f4"), np.arange(2))
