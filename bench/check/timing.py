@@ -173,7 +173,7 @@ def _resident(candidate: Candidate) -> int:
 
 @TIMING.claim(
     "stopped in the middle of a step and continued, the process finishes the step",
-    "restart interrupted system calls (EINTR); let no helper process take silence for death",
+    "restart interrupted system calls (EINTR); let no helper process end the program because it is silent",
 )
 def _stopped(candidate: Candidate) -> str:
     task = candidate.exercise((24, 48, 24))
