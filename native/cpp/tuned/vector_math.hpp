@@ -1,6 +1,6 @@
 // vector_math.hpp: exp, expm1, tanh, sigmoid and softplus of a whole vector. docs/speed.md lists their largest errors
-// (in ulp, over all finite numbers), and tests/test_vector_math.py checks them. NaN stays NaN; infinities give the
-// limits. bench/experiments/vector_math.py fits the coefficients.
+// (in ulp, over all finite numbers), and tests/native/test_vector_math.py checks them. NaN stays NaN; infinities give
+// the limits. bench/experiments/vector_math.py fits the coefficients.
 #pragma once
 
 #include "simd.hpp"
