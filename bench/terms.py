@@ -9,7 +9,7 @@ OPERATIONS: tuple[Operation, ...] = ("train", "forward", "gradient")
 
 Division = Literal["plain", "tuned", "framework"]
 Dtype = Literal["float32", "float64"]
-When = Literal["before", "after"]  # all measurement
+When = Literal["before", "after"]  # before or after all measurement
 SweepAxis = Literal["batch", "width", "depth", "threads"]
 
 Status = Literal[

@@ -56,7 +56,7 @@ def _threads(candidate: Candidate) -> str:
     return f"{seen} of {_ASKED}"
 
 
-@FILES.claim("theta after init is theta.bin, bit for bit", "keep every bit: convert to no text and no other dtype")
+@FILES.claim("theta after init is theta.bin, bit for bit", "keep every bit: do not convert to text or to another dtype")
 def _theta_is_kept(candidate: Candidate) -> None:
     for dtype in ("float32", "float64"):
         task = candidate.exercise(dtype=dtype)

@@ -154,9 +154,8 @@ def _execs(candidate: Candidate) -> str:
 )
 def _only_replies(candidate: Candidate) -> None:
     transcript = candidate.transcript("hello", "hello")
-    if (
-        transcript.lines[2:] not in ((), ("ok",)) or len(transcript.lines) < 2
-    ):  # the end of input may be answered like quit
+    at_the_end = transcript.lines[2:]  # the end of input may be answered like quit
+    if at_the_end not in ((), ("ok",)) or len(transcript.lines) < 2:
         raise Failed(f"{len(transcript.lines)} lines to two commands: {_quoted(transcript.lines)}")
     if transcript.lines[0] != transcript.lines[1]:
         raise Failed("two replies to hello that differ", "the same words each time")

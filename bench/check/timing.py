@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from bench.check.kit import Candidate, Failed, Skipped, Topic, close_to, exercise, same_bits
-from bench.measure.calibration import SIGN_OF_LINEARITY
+from bench.measure.calibration import LINEAR_RATIOS
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
@@ -84,7 +84,7 @@ def _claims_about_clock(operation: Operation) -> None:
         session, steps = _loaded_session(candidate, operation)
         if operation == "train":
             steps = min(steps, _ENTRIES // _BATCH // 2)
-        low, high = SIGN_OF_LINEARITY
+        low, high = LINEAR_RATIOS
         seen, once, twice = [], math.inf, math.inf
         for _ in range(_TRIES):
             spans = _seconds(session, steps), _seconds(session, 2 * steps)
@@ -173,7 +173,7 @@ def _resident(candidate: Candidate) -> int:
 
 @TIMING.claim(
     "stopped in the middle of a step and continued, the process finishes the step",
-    "restart interrupted system calls (EINTR); let no helper process end the program because it is silent",
+    "restart interrupted system calls (EINTR); a helper process must not end because its partner is silent",
 )
 def _stopped(candidate: Candidate) -> str:
     task = candidate.exercise((24, 48, 24))

@@ -9,7 +9,7 @@ from bench.measure.errors import Implausible, TooSlow
 from bench.measure.session import Session
 from bench.statistics import intervals
 
-SIGN_OF_LINEARITY = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
+LINEAR_RATIOS = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
 MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
 _UNLIMITED = 2**40  # steps
 _MARGIN = 1.2  # factor on a block's least length: later blocks may be faster
@@ -100,7 +100,7 @@ def _check_linearity(session: Session, steps: int) -> None:
     Implausible
         The loop does not repeat its work.
     """
-    low, high = SIGN_OF_LINEARITY
+    low, high = LINEAR_RATIOS
     seen = []
     for _ in range(3):
         once, twice = session.run(steps).seconds, session.run(2 * steps).seconds

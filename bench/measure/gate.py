@@ -57,10 +57,10 @@ def prove(session: Session, battery: Battery) -> parity.Evidence:
 def replay(session: Session, burst: int, block: Block) -> None:
     """Run the steps of a timed block again, untimed and cut into other pieces, and compare the results.
 
-    The first piece is as long as a trajectory of the battery, and every piece is shorter than the block: a backend that
-    does less in a long call than in short ones ends elsewhere. Training must end at the same θ bit for bit, timed
-    passes at the same checksum but for the order of its additions. A nondeterministic backend, and one whose θ is
-    rounded between calls, may differ by `_NONDETERMINISTIC`. Call right after the block.
+    The first piece is as long as a trajectory of the battery, and every piece is shorter than the block, so that a
+    backend that does less work in a long call than in short ones is found. Training must end at the same θ bit for bit.
+    Timed passes must end at the same checksum, except for rounding by the order of its additions. A nondeterministic
+    backend, and one whose θ is rounded between calls, may differ by `_NONDETERMINISTIC`. Call right after the block.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def replay(session: Session, burst: int, block: Block) -> None:
         done += steps
     if session.trains:
         end = session.theta()
-        deviation, moved = (np.linalg.norm(far.astype(np.float64), axis=-1) for far in (end - timed, timed - start))
+        deviation, moved = (np.linalg.norm(d.astype(np.float64), axis=-1) for d in (end - timed, timed - start))
         exact = end.tobytes() == timed.tobytes()
         if not (exact if session.repeatable else (deviation <= _NONDETERMINISTIC * moved).all()):
             raise ParityFailed(
