@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.advice import advice, machine
-from bench.advice.machine import advice_on_machine
+from bench.advice.advice import Advice
+from bench.advice.machine import advice_on_machine, read_machine
 from bench.machine import availability
 from bench.machine.availability import Availability
 from bench.machine.description import describe_machine
@@ -76,7 +76,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
         tried = availability.try_all(rows, PATIENCE)
         host = described.result()
     _show_machine(host, console)
-    _show_warnings(advice_on_machine(machine.read_machine(host, tried)), console)
+    _show_warnings(advice_on_machine(read_machine(host, tried)), console)
     _show_backends(rows, tried, console)
 
 
@@ -89,7 +89,7 @@ def _show_machine(host: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _show_warnings(found: Sequence[advice.Advice], console: Console) -> None:
+def _show_warnings(found: Sequence[Advice], console: Console) -> None:
     console.print()
     if not found:
         console.print("no warnings: no check found a problem", highlight=False)

@@ -16,9 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from bench import report
-from bench.advice import machine
 from bench.advice.advice import Advice
-from bench.advice.machine import advice_on_machine
+from bench.advice.machine import advice_on_machine, read_machine, try_frameworks
 from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.arguments import chosen_rows, chosen_suite, parser, print_left_out, show_list
@@ -138,7 +137,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=kept_settings))
         start = description.cpu_times()
         try:
-            facts = machine.read_machine(host, machine.try_frameworks(rows))
+            facts = read_machine(host, try_frameworks(rows))
             _note("before", CpuUse(facts.others, facts.steal), journal)
             _warn("before", advice_on_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)

@@ -14,8 +14,8 @@ from bench.terms import When
 STEAL = 0.01  # share of a run's time
 FLOOR = 0.03  # noise floor, as a fraction
 SHORT = 0.9  # share of the requested block length; a block may be a little shorter than calibrated
-AWAY = 0.1  # share of the timed blocks' wall time without the process on a CPU
-TAKEN = 0.8  # share of the memory, of all processes of a case together
+OFF_CPU = 0.1  # share of the timed blocks' wall time without the process on a CPU
+MEMORY_USED = 0.8  # share of the memory, of all processes of a case together
 SUBNORMAL = 1e-3  # share of θ's values
 DRIFT = 0.05  # change of a ceiling over the run, as a fraction
 
@@ -103,22 +103,22 @@ def _short(facts: RunFacts) -> Advice | None:
     )
 
 
-def _away(facts: RunFacts) -> Advice | None:
+def _off_cpu(facts: RunFacts) -> Advice | None:
     """Warn of processes that were kept off the CPU. Only single threads count: several threads may wait for each other.
 
     Many networks do not count either, because some backends train them call by call.
     """
-    away = []
+    off_cpu = []
     for case, backend in _timed(facts.results):
         wall = sum(sample.wall_seconds for sample in backend.samples)
         missing = 1 - sum(sample.cpu_seconds for sample in backend.samples) / wall if wall else 0.0
-        if case.threads == case.members == 1 and backend.device == "cpu" and missing > AWAY:
-            away.append(f"{backend.instance} in {case.title}: {number(100 * missing, 2)} %")
-    if not away:
+        if case.threads == case.members == 1 and backend.device == "cpu" and missing > OFF_CPU:
+            off_cpu.append(f"{backend.instance} in {case.title}: {number(100 * missing, 2)} %")
+    if not off_cpu:
         return None
     return Advice(
         "load",
-        f"other processes had the CPU for more than {100 * AWAY:g} % of the timed blocks' time ({some_of(away)})",
+        f"other processes had the CPU for more than {100 * OFF_CPU:g} % of the timed blocks' time ({some_of(off_cpu)})",
         "stop other processes, or give the run its own CPUs (taskset -c LIST), and measure again",
     )
 
@@ -155,7 +155,7 @@ def _memory_of_run(facts: RunFacts) -> Advice | None:
     if not limits or not taken:
         return None
     title, most = max(taken.items(), key=lambda item: item[1])
-    if most <= TAKEN * min(limits):
+    if most <= MEMORY_USED * min(limits):
         return None
     return Advice(
         "memory",
@@ -173,7 +173,7 @@ RUN_CHECKS: tuple[Callable[[RunFacts], Advice | None], ...] = (
     _floor,
     _drift,
     _short,
-    _away,
+    _off_cpu,
     _openmp_of_run,
     _steal_of_run,
     _subnormals,
