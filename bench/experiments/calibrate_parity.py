@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pyfnn
-from pyfnn import oracle, parity
+from pyfnn import losses, oracle, parity
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.model import Model, Operation
@@ -145,7 +145,7 @@ def random_case(seed: int, dtype: str, *, wide: bool = False) -> RandomCase:
         activation=tuple(map(str, rng.choice(CORE_ACTIVATIONS, depth - 1))),
         loss=loss,
         l2=float(rng.choice([0.0, 0.0, 0.001, 0.01, 1.0])),
-        output_activation=None if loss.endswith("cross_entropy") else str(rng.choice(CORE_ACTIVATIONS)),
+        output_activation=None if losses.TABLE[loss].fuses else str(rng.choice(CORE_ACTIVATIONS)),
         dtype=dtype,
     )
     theta = initialize(network, seed, "uniform01" if rng.random() < 0.15 else "fan_in").astype(np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.format import threads_text
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
 from bench.results.schema import Ceilings
@@ -61,7 +62,7 @@ def measure_ceilings(
     request = {"dtypes": list(dtypes), "seconds": seconds}
     for threads in counts:
         asked = {**request, "size": sweep_bytes(), "threads": threads}
-        answers[f"{threads} thread{'s' * (threads != 1)}"] = _probe(asked, threads)
+        answers[threads_text(threads)] = _probe(asked, threads)
     for device in devices:
         answers[device] = _probe({**request, "device": device}, 1)
     reasons = {name: answer["absent"] for name, answer in answers.items() if "absent" in answer}
