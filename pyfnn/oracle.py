@@ -98,7 +98,7 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     row = losses.TABLE[network.loss]
     batch, T, lam = x.shape[0], y.astype(theta.dtype), theta.dtype.type(network.l2)
     run = forward(network, theta, x)
-    loss = row.value(run.Z[-1], run.A[-1], T).sum() / batch
+    loss = _loss(network, theta, run, y)
     delta = row.derivative(run.A[-1], T) / batch
     if not network.fused:
         delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
@@ -109,7 +109,6 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
         W = parameters[at].W
         slots[at].W[:] = run.A[at].T @ delta + lam * W
         slots[at].b[:] = delta.sum(axis=0)
-        loss = loss + lam / 2 * (W * W).sum()
         if at > 0:
             delta = network.hidden_activations[at - 1].derivative(run.Z[at - 1]) * (delta @ W.T)
     return loss, gradient

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyfnn.activations import Array
 from pyfnn.network import Network
 from pyfnn.parity.evidence import Check
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, kink_allowance, tensor_norms
-from pyfnn.parity.trajectory import C, OracleTrajectory, oracle_precision
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, kink_allowance, tensor_norms
+from pyfnn.parity.trajectory import OracleTrajectory, oracle_precision
 
 LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
 _TRIAL = "timed"

@@ -14,8 +14,8 @@ from pyfnn.activations import Array
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.parity.evidence import Check, Evidence
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, scale
-from pyfnn.parity.trajectory import C, oracle_precision, oracle_slack
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, scale
+from pyfnn.parity.trajectory import oracle_precision, oracle_slack
 
 _CHUNK = 2048  # rows that the oracle computes at a time
 _TRIAL = "whole workload's"
