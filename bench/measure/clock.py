@@ -1,8 +1,8 @@
 """Judgement of clocks: the seconds that a worker claims against the driver's clock, CPU time and waiting time.
 
-A worker is right if all work that it claims to have done is done within the seconds that it claims. Work after its clock
-has stopped shows in the time until the reply, or in that of a query whose answer depends on the work. What is constant
-in both, such as the protocol, shows in a run of one row too, and is subtracted.
+A worker is right if all work that it claims to have done is done within the seconds that it claims. Work after its
+clock has stopped shows in the time until the reply, or in that of a query whose answer depends on the work. What is
+constant in both, such as the protocol, shows in a run of one row too, and is subtracted.
 """
 
 from dataclasses import dataclass

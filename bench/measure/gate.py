@@ -170,7 +170,7 @@ def _draw_segments(steps: int, secrets: random.Random) -> set[tuple[int, int]]:
 def _pieces(
     steps: int, segments: set[tuple[int, int]], longest: int | None = None, secrets: random.Random | None = None
 ) -> list[tuple[int, int]]:
-    """Cut a block into pieces, (first step, steps): the segments, and between them pieces of at most `longest` steps."""
+    """Cut a block into pieces, (first step, steps): the segments, and pieces of at most `longest` steps between."""
     pieces, done = list[tuple[int, int]](), 0
     for first, length in [*sorted(segments), (steps, 0)]:
         while done < first:

@@ -201,7 +201,13 @@ class OneNetwork(Networks):
         return _late(self.model)
 
     def segment_checks(
-        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random  # noqa: ARG002
+        self,
+        where: str,
+        before: Array,
+        after: Array,
+        skip: int,
+        steps: int,
+        secrets: random.Random,  # noqa: ARG002
     ) -> list[parity.Check]:
         """Check the network."""
         problem, workload = self._problem, self._case.workload

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -272,11 +273,9 @@ class Session:
         for retries in range(_TRIES):
             start = self.networks.secret_start(steps, self.secrets)
             constant = self.approach(start, burst)
-            block, reading = self._with_reading(lambda at=start: self.run(steps, at))
+            block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
-            violation = contradiction(
-                reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor
-            )
+            violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
             if violation is None:
                 return replace(block, retries=retries, burst=burst)
         assert violation is not None
@@ -310,7 +309,7 @@ class Session:
         for path in paths:
             with suppress(OSError, ValueError, IndexError):  # the thread has ended, or the kernel keeps no statistics
                 waited += int(path.read_text(encoding="ascii").split()[1]) / 1e9
-        return waited + psutil.cpu_times().steal
+        return waited + float(psutil.cpu_times().steal)
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""
