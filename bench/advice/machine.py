@@ -13,7 +13,7 @@ from bench.advice.advice import Advice, advice_from, several_openmp, stolen_time
 from bench.format import number
 from bench.machine import availability, blas, description
 from bench.machine.availability import Availability
-from bench.machine.blas import Blas
+from bench.machine.blas import NumpyBlas
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by other processes; an idle desktop stays below
@@ -40,7 +40,7 @@ class MachineFacts:
         CMake's build type of the native code.
     python_debug : bool
         True where the interpreter is a debug build.
-    blas : Blas or None
+    blas : NumpyBlas or None
         BLAS of NumPy, if it is an OpenBLAS.
     openmp : mapping of str to tuple of str
         Files of the OpenMP runtimes in a backend's process, by name of the backend.
@@ -57,7 +57,7 @@ class MachineFacts:
     steal: float | None = None
     build_type: str | None = None
     python_debug: bool = False
-    blas: Blas | None = None
+    blas: NumpyBlas | None = None
     openmp: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     memory_bytes: int | None = None
     memory_available_bytes: int | None = None

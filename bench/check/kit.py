@@ -21,7 +21,7 @@ from bench.machine.cpus import choose_cpus
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey, Workload
-from bench.terms import Operation
+from bench.terms import CaseOperation
 from pyfnn import activations, losses, parity
 from pyfnn.backend import Description
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
@@ -197,7 +197,7 @@ class Candidate:
         self.row, self.timeout = row, timeout
         self.command = command_of(row)
         self._transcripts: dict[tuple[str, ...], Transcript] = {}
-        self._sessions: dict[Operation, Session] = {}
+        self._sessions: dict[CaseOperation, Session] = {}
         self._worker: Worker | None = None
         worker = self.worker
         self.description: Description = worker.description
@@ -293,7 +293,7 @@ class Candidate:
             (folder / name).write_bytes(data)
         return folder
 
-    def session(self, operation: Operation, workload: Workload, problem: Problem) -> Session:
+    def session(self, operation: CaseOperation, workload: Workload, problem: Problem) -> Session:
         """Return a process with a workload loaded, as the harness measures it; cached by operation."""
         if operation not in self._sessions:
             case = CaseKey(workload, operation, problem.network.dtype, 1)

@@ -14,7 +14,7 @@ from bench.measure.calibration import LINEAR_RATIOS
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
-from bench.terms import Operation
+from bench.terms import CaseOperation
 from pyfnn.network import Network
 
 TIMING = Topic("timing and memory", "A program")
@@ -33,7 +33,7 @@ _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
 
 
-def _loaded_session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
+def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Load a network of medium size as the harness does; return the session and the number of steps in a block."""
     network = candidate.network((48, 96, 48), l2=1e-4)
     workload = Workload(
@@ -62,7 +62,7 @@ def _data(network: Network) -> Problem:
     return Problem(network, task.theta, task.x, task.y, task.order)
 
 
-def _claims_about_clock(operation: Operation) -> None:
+def _claims_about_clock(operation: CaseOperation) -> None:
     @TIMING.claim(
         f"seconds of {operation}: 0.8 to 1 of the driver's time; no more CPU time than one thread has",
         "start a monotonic clock before the first step and stop it after the last; answer seconds, not milliseconds",
