@@ -1,4 +1,7 @@
-"""Builds the programs of backends in other languages at first use, in the user's cache. Runs none of them."""
+"""Builds the programs of backends in other languages at first use, in the user's cache.
+
+Runs none of them: `pyfnn.process.program` does, through the worker protocol.
+"""
 
 import hashlib
 import json

@@ -147,9 +147,9 @@ def _interpreter(facts: MachineFacts) -> Advice | None:
 def _blas(facts: MachineFacts) -> Advice | None:
     """Warn of kernels older than the CPU, also where newer kernels would not be faster; the remedy then says so."""
     found = facts.blas
-    if found is None or found.wanted is None:
+    if found is None or found.newer is None:
         return None
-    setting = f"{blas.VARIABLE}={found.wanted}"
+    setting = f"{blas.VARIABLE}={found.newer}"
     remedy = f"export {setting} before the run; it applies to every OpenBLAS, also to that of cpp-blas"
     message = f"NumPy's {found.name} uses {found.kernels} kernels, which are older than this CPU's instruction set"
     now, fixed = found.now, found.with_fix
@@ -157,7 +157,7 @@ def _blas(facts: MachineFacts) -> Advice | None:
         return Advice("blas", f"{message}; their cost could not be measured", remedy)
     factor = fixed.gflops / now.gflops
     message += f": {_rate(now)} in float32 on one thread; with {setting} {number(factor)} times that, "
-    if fixed.kernels != found.wanted:
+    if fixed.kernels != found.newer:
         remedy = f"this BLAS ignores {blas.VARIABLE}: install NumPy from PyPI, whose OpenBLAS has kernels for every CPU"
     elif factor < WORTH_IT:
         remedy = "nothing: on this CPU newer kernels are hardly faster"

@@ -1,4 +1,7 @@
-"""Warnings about a finished run: noise, drift, short blocks, stolen time, subnormals, memory."""
+"""Warnings about a finished run: noise, drift, short blocks, stolen time, subnormals, memory.
+
+They follow from the results' derived fields; nothing is computed from samples here.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

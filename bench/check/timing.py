@@ -181,7 +181,7 @@ def _stopped(candidate: Candidate) -> str:
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 2 * _STOPPED and model.call_wall_seconds < 1:
         repeats *= 2
-    worker, wanted = candidate.worker, model.checksum
+    worker, expected = candidate.worker, model.checksum
     timers = [
         threading.Timer(_STOPPED / 3, worker.signal_group, (signal.SIGSTOP,)),
         threading.Timer(_STOPPED * 4 / 3, worker.signal_group, (signal.SIGCONT,)),
@@ -195,7 +195,7 @@ def _stopped(candidate: Candidate) -> str:
             timer.join()
     if model.call_wall_seconds < _STOPPED:
         raise Skipped("the call ended before the process could be stopped")
-    same = np.asarray([model.checksum]), np.asarray([wanted])
+    same = np.asarray([model.checksum]), np.asarray([expected])
     if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
         raise Failed("it finished with another checksum")
     return f"for {_STOPPED} s"

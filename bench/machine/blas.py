@@ -39,20 +39,20 @@ class NumpyBlas:
     name : str
         For instance ``OpenBLAS 0.3.30``.
     kernels : str
-    wanted : str or None
+    newer : str or None
         The kernels to ask for, if `kernels` are older than the CPU's instruction set.
     now, with_fix : Throughput or None
-        Throughput with the present kernels and with the wanted ones; None if not measured.
+        Throughput with the present kernels and with `newer`; None if not measured.
     """
 
     name: str
     kernels: str
-    wanted: str | None = None
+    newer: str | None = None
     now: Throughput | None = None
     with_fix: Throughput | None = None
 
 
-def wanted(kernels: str, level: str | None) -> str | None:
+def newer_kernels(kernels: str, level: str | None) -> str | None:
     """Return the kernels to ask for on a CPU of this level; None if these are as new, or the level has none."""
     if level not in KERNELS:
         return None
@@ -68,7 +68,7 @@ def examine(level: str | None) -> NumpyBlas | None:
     if found is None:
         return None
     name, kernels = found
-    better = wanted(kernels, level)
+    better = newer_kernels(kernels, level)
     if better is None:
         return NumpyBlas(name, kernels)
     return NumpyBlas(name, kernels, better, measure(), measure(better))

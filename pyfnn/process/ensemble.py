@@ -104,7 +104,7 @@ class MemberByMember(ProcessEnsemble):
     @cached_property
     def _now(self) -> Array:
         """Present θ of each member: (K, n_parameters)."""
-        return self._initial.copy()
+        return np.array(self._initial)
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         self._data, self._orders = (x.copy(), y.copy()), orders.copy()

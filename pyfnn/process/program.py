@@ -1,6 +1,6 @@
-"""Backends that are programs: their command lines, and the `Backend` that starts them.
+"""The backend that is a program, `ProgramBackend`, and the command lines of all workers.
 
-`pyfnn.programs` builds them.
+`pyfnn.programs` builds the programs; `pyfnn.process.worker` starts them.
 """
 
 import shlex
