@@ -182,7 +182,7 @@ def _check_run(folder: Path, keys: Sequence[CaseKey], start: CpuTimes, journal: 
 def _subnormal_shares(keys: Sequence[CaseKey], so_far: Results, console: Console) -> dict[str, float]:
     """Return the greatest share of subnormals in θ by title of a case, over as many steps as its longest block."""
     shares = {}
-    for key, case in zip(keys, so_far.cases, strict=False):  # after Ctrl-C there are no keys, to end at once
+    for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: the run then ends at once
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
         try:
             if longest:

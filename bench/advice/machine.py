@@ -95,7 +95,7 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> Mach
 
 
 def try_frameworks(rows: Sequence[Row]) -> list[Availability]:
-    """Load the frameworks among a run's backends, each in a process, within a few seconds: they bring own runtimes."""
+    """Load the frameworks among a run's backends, each in a process, to find the OpenMP runtimes that they bring."""
     return availability.try_all([row for row in rows if row.division == "framework"], _IMPORTING)
 
 

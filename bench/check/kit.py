@@ -251,30 +251,30 @@ class Candidate:
             _kill(process.pid)  # its children, too
         return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
-    # Exercises that it has the functions for --------------------------------------------------------------------------
+    # Exercises with the candidate's own functions -----------------------------------------------------------------------
 
     def activation(self) -> str:
-        """Return a hidden activation that it has, tanh if possible."""
+        """Return a hidden activation of the candidate, tanh if possible."""
         names = [name for name in (*PREFERRED, *activations.TABLE) if name in self.description.activations]
         if not names:
             raise Skipped("hello lists no activation that pyfnn knows")
         return names[0]
 
     def loss(self) -> str:
-        """Return a loss that it has, the squared error if possible."""
+        """Return a loss of the candidate, the squared error if possible."""
         names = [name for name in losses.TABLE if name in self.description.losses]
         if not names:
             raise Skipped("hello lists no loss that pyfnn knows")
         return names[0]
 
     def network(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", l2: float = 0.01) -> Network:
-        """Return a network that it has the functions for, if need be with an unusual output activation."""
+        """Return a network of the candidate's functions, if need be with an unusual output activation."""
         loss, hidden = self.loss(), self.activation()
         output = None if losses.TABLE[loss].fuses or "identity" in self.description.activations else hidden
         return Network(tuple(sizes), hidden, loss, l2, output, dtype)
 
     def exercise(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", seed: int = 0) -> Exercise:
-        """Return a small exercise that it has the functions for."""
+        """Return a small exercise with the candidate's functions."""
         return exercise(self.network(sizes, dtype), seed=seed)
 
     def load(self, task: Exercise, worker: Worker | None = None) -> ProcessModel:

@@ -74,7 +74,7 @@ def compared_table(found: Mapping[str, Findings]) -> ReportTable:
 
 
 DEFAULT = 0.02  # the default of bench.run's --precision
-POWER = {"quiet": Machine(), "quieter": Machine(luck=0.004, noise=0.003), "all of these": ALL}
+POWER = {"quiet": Machine(), "quieter": Machine(launch_effect=0.004, noise=0.003), "all of these": ALL}
 
 
 def power(machines: int, seed: int = 0) -> ReportTable:
