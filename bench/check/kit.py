@@ -251,7 +251,7 @@ class Candidate:
             _kill(process.pid)  # its children, too
         return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
-    # Exercises with the candidate's own functions -----------------------------------------------------------------------
+    # Exercises with the candidate's own functions ---------------------------------------------------------------------
 
     def activation(self) -> str:
         """Return a hidden activation of the candidate, tanh if possible."""

@@ -148,11 +148,10 @@ def shuffled_rounds(
         np.take_along_axis(given.reshape(shape), turn, axis=-1)
         for given in machine.environment(rng, machines, math.prod(shape[1:]), ROUNDS * len(some))
     )
-    launch_effect = machine.launch_effects(rng, (machines, launches, 1, len(some))) * np.array(
-        [c.launch_effect for c in some]
-    )
+    effects = machine.launch_effects(rng, (machines, launches, 1, len(some)))
+    effects = effects * np.array([c.launch_effect for c in some])
     noise = machine.noises(rng, shape) * np.array([c.noise for c in some])
-    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + launch_effect + noise
+    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + effects + noise
     seconds = _ONE_BLOCK * np.exp(logs)
     places = [(launch, number) for launch in range(launches) for number in range(ROUNDS)]
     for values in seconds.reshape(machines, launches * ROUNDS, len(some)).transpose(0, 2, 1).tolist():
@@ -183,8 +182,8 @@ def one_after_the_other(
     shape = (machines, len(pair), launches, ROUNDS)
     turns = math.prod(shape[1:])
     drift, load = machine.environment(rng, machines, turns, ROUNDS if fresh else turns // 2)
-    launch_effect = machine.launch_effects(rng, (*shape[:2], launches if fresh else 1, 1))
+    effects = machine.launch_effects(rng, (*shape[:2], launches if fresh else 1, 1))
     factors = np.array([[c.launch_effect, c.noise, c.suffers] for c in pair]).T[:, None, :, None, None]
-    logs = drift.reshape(shape) + load.reshape(shape) * factors[2] + launch_effect * factors[0]
+    logs = drift.reshape(shape) + load.reshape(shape) * factors[2] + effects * factors[0]
     logs += machine.noises(rng, shape) * factors[1] + np.log([c.step for c in pair])[:, None, None]
     return logs, machine.truth(*pair)
