@@ -35,10 +35,10 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
     """
     needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
     if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {needed}")
+        raise InvalidInput(f"{field} is a {type(array).__name__}: expected a NumPy array, {needed}")
     if array.shape != shape or array.dtype != np.dtype(dtype):
         got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
-        raise InvalidInput(f"{field} is {got}: wanted {needed}")
+        raise InvalidInput(f"{field} is {got}: expected {needed}")
     if not array.flags.c_contiguous:
         raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

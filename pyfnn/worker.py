@@ -1,7 +1,7 @@
-"""Child process that hosts a Python backend: python -m pyfnn.worker [--backend PATH] NAME WORKDIR.
+"""The child: a process that hosts a Python backend, python -m pyfnn.worker [--backend PATH] NAME WORKDIR.
 
-It speaks the worker protocol on stdin and stdout; other output of the process to stdout goes to stderr. The driver side
-is `pyfnn.process.worker`.
+It answers the worker protocol on stdin and stdout; other output of the process to stdout goes to stderr. The parent,
+which starts this process and sends it commands, is `pyfnn.process.worker`.
 """
 
 import argparse

@@ -148,7 +148,7 @@ def _with_wrong_size(files: dict[str, bytes], name: str, kind: str) -> dict[str,
     return {**files, name: cut[kind]}
 
 
-def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, bytes]]], wanted: str) -> None:
+def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, bytes]]], expected: str) -> None:
     """Raise `Failed` unless init refuses each of these and a valid init works after all of them."""
     accepted = []
     for what, files in cases:
@@ -158,7 +158,7 @@ def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, byte
         except WorkerError as error:
             raise Failed(f"{what}: {error}", "an error, from a process that keeps running") from None
     if accepted:
-        raise Failed(f"ok, in reply to {'; '.join(accepted)}", wanted)
+        raise Failed(f"ok, in reply to {'; '.join(accepted)}", expected)
     _require_right(candidate, candidate.exercise(), "after the failed inits,")
 
 

@@ -239,7 +239,7 @@ def _messages(candidate: Candidate) -> str:
         if status == "error" and not message.strip():
             raise Failed(f"{_quoted([line])}", "message=…")
         if "frobnicateA" in message:
-            raise Failed("a % that is not written as %25", mend="write every % of a value as %25")
+            raise Failed("a % that is not written as %25", fix="write every % of a value as %25")
     if len(lines) <= len(_EARLY):
         raise Failed("no answer to 'frobnicate%41'")
     return f"for instance: {message}"

@@ -14,7 +14,7 @@ from bench.measure.calibration import LINEAR_RATIOS
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
-from bench.terms import Operation
+from bench.terms import CaseOperation
 from pyfnn.network import Network
 
 TIMING = Topic("timing and memory", "A program")
@@ -33,7 +33,7 @@ _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
 
 
-def _loaded_session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
+def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Load a network of medium size as the harness does; return the session and the number of steps in a block."""
     network = candidate.network((48, 96, 48), l2=1e-4)
     workload = Workload(
@@ -62,7 +62,7 @@ def _data(network: Network) -> Problem:
     return Problem(network, task.theta, task.x, task.y, task.order)
 
 
-def _claims_about_clock(operation: Operation) -> None:
+def _claims_about_clock(operation: CaseOperation) -> None:
     @TIMING.claim(
         f"seconds of {operation}: 0.8 to 1 of the driver's time; no more CPU time than one thread has",
         "start a monotonic clock before the first step and stop it after the last; answer seconds, not milliseconds",
@@ -181,7 +181,7 @@ def _stopped(candidate: Candidate) -> str:
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 2 * _STOPPED and model.call_wall_seconds < 1:
         repeats *= 2
-    worker, wanted = candidate.worker, model.checksum
+    worker, expected = candidate.worker, model.checksum
     timers = [
         threading.Timer(_STOPPED / 3, worker.signal_group, (signal.SIGSTOP,)),
         threading.Timer(_STOPPED * 4 / 3, worker.signal_group, (signal.SIGCONT,)),
@@ -195,7 +195,7 @@ def _stopped(candidate: Candidate) -> str:
             timer.join()
     if model.call_wall_seconds < _STOPPED:
         raise Skipped("the call ended before the process could be stopped")
-    same = np.asarray([model.checksum]), np.asarray([wanted])
+    same = np.asarray([model.checksum]), np.asarray([expected])
     if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
         raise Failed("it finished with another checksum")
     return f"for {_STOPPED} s"

@@ -118,7 +118,7 @@ class RandomCase:
     seed: int
 
     def battery(self) -> list[parity.Trial]:
-        """Return its trials; raise `Unsupported` if too few rows are clear of kinks."""
+        """Return the trials of this case; raise `Unsupported` if too few rows are clear of kinks."""
         return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed)
 
 

@@ -43,7 +43,7 @@ def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS
 
 
 class Plain(Backend):
-    """Plain C++ on one thread.
+    """The backend `cpp`: plain C++ on one thread.
 
     Parameters
     ----------

@@ -73,24 +73,53 @@ class _Programs(NamedTuple):
 
 @lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
 def _programs(network: Network) -> _Programs:
-    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
-    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
-    loss = _LOSSES[network.loss]
-
-    def last(theta: Theta, X: Any) -> Any:
-        """Return Y, or Z_L where the loss fuses its output activation."""
-        A = X
-        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
-            A = f_l(A @ W + b, parameter)
-        return A
+    last, risk = _functions(network)
 
     def outputs(theta: Theta, X: Any) -> Any:
         Y = last(theta, X)
         return _FUSED[str(network.output_activation)](Y) if network.fused else Y
 
+    step, train = _steps(risk)
+    bodies = _pass_bodies(outputs, risk)
+    loops = {name: partial(_repeated, body) for name, body in bodies.items()}
+    return _Programs(
+        outputs=jax.jit(outputs),
+        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
+        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
+        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
+        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
+        one_pass={name: jax.jit(body, static_argnames="count", donate_argnums=0) for name, body in bodies.items()},
+        passes={name: jax.jit(loop, static_argnames="count", donate_argnums=0) for name, loop in loops.items()},
+        pass_scan={
+            name: jax.jit(loop, static_argnames=("count", "repeats"), donate_argnums=0) for name, loop in loops.items()
+        },
+    )
+
+
+def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two functions of a network: its last layer (theta, X), and its mean loss with the l2 term (theta, X, T).
+
+    The last layer is Y, or Z_L where the loss fuses its output activation.
+    """
+    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
+    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
+    loss = _LOSSES[network.loss]
+
+    def last(theta: Theta, X: Any) -> Any:
+        A = X
+        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, parameter)
+        return A
+
     def risk(theta: Theta, X: Any, T: Any) -> Any:
         R = loss(last(theta, X), T) / len(X)
         return R + network.l2 / 2 * sum((W * W).sum() for W, _ in theta) if network.l2 else R
+
+    return last, risk
+
+
+def _steps(risk: Callable[..., Any]) -> tuple[Callable[..., Theta], Callable[..., Theta]]:
+    """Return the functions `step` and `train` of `_Programs`, not compiled yet."""
 
     def step(theta: Theta, x: Any, y: Any, order: Any, at: Any, rate: Any, *, batch: int) -> Theta:
         rows = lax.dynamic_slice_in_dim(order, at, batch)
@@ -106,6 +135,12 @@ def _programs(network: Network) -> _Programs:
         stepped: Theta = lax.fori_loop(0, steps, body, theta)
         return stepped
 
+    return step, train
+
+
+def _pass_bodies(outputs: Callable[..., Any], risk: Callable[..., Any]) -> dict[Operation, Callable[..., Carry]]:
+    """Return the functions `one_pass` of `_Programs`, not compiled yet."""
+
     def forward(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
         del y
         Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
@@ -115,32 +150,19 @@ def _programs(network: Network) -> _Programs:
         R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
         return carry[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
 
-    def passes(
-        one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
-    ) -> Carry:
-        def body(r: Any, carry: Carry) -> Carry:
-            return one(carry, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+    return {"forward": forward, "gradient": gradient}
 
-        last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
-        return last_carry
 
-    bodies: dict[Operation, Callable[..., Carry]] = {"forward": forward, "gradient": gradient}
-    return _Programs(
-        outputs=jax.jit(outputs),
-        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
-        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
-        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
-        one_pass={name: jax.jit(one, static_argnames="count", donate_argnums=0) for name, one in bodies.items()},
-        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
-        passes={
-            name: jax.jit(partial(passes, one), static_argnames="count", donate_argnums=0)
-            for name, one in bodies.items()
-        },
-        pass_scan={
-            name: jax.jit(partial(passes, one), static_argnames=("count", "repeats"), donate_argnums=0)
-            for name, one in bodies.items()
-        },
-    )
+def _repeated(
+    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
+) -> Carry:
+    """Make `repeats` passes of the function `one`, each `count` rows after the one before."""
+
+    def body(r: Any, carry: Carry) -> Carry:
+        return one(carry, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+
+    last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
+    return last_carry
 
 
 class JaxModel(Model):

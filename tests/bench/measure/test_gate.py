@@ -18,7 +18,7 @@ from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
-from bench.terms import OPERATIONS, Operation
+from bench.terms import CASE_OPERATIONS, CaseOperation
 from pyfnn import registry
 
 
@@ -98,9 +98,9 @@ def test_a_theta_that_the_timed_rows_do_not_give_fails_the_replay(
             gate.replay(steady, replace(block, steps=4))
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", CASE_OPERATIONS)
 def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
-    operation: Operation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+    operation: CaseOperation, tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     key = replace(case[0], operation=operation)

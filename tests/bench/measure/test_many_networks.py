@@ -26,7 +26,7 @@ from bench.suites import load
 from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
-from bench.terms import OPERATIONS
+from bench.terms import CASE_OPERATIONS
 from pyfnn import registry
 from pyfnn.errors import InvalidInput
 
@@ -76,7 +76,7 @@ def test_many_networks_have_a_case_for_training_only() -> None:
     suite, workloads = load_suite("full")
     wanted = suite.model_copy(update={"workloads": ("ensemble", "digits"), "threads": (1,), "dtypes": ("float32",)})
     cases = [(key.workload.name, key.operation) for key in cases_of(wanted, workloads)]
-    assert cases == [("ensemble", "train"), *(("digits", operation) for operation in OPERATIONS)]
+    assert cases == [("ensemble", "train"), *(("digits", operation) for operation in CASE_OPERATIONS)]
     with pytest.raises(InvalidInput, match=r"operations = forward: many networks at once, as in workload ensemble"):
         cases_of(wanted.model_copy(update={"operations": ("forward",)}), workloads)
 
