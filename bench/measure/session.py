@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
 from bench.measure.clock import JUDGED, Reading, contradiction
-from bench.measure.errors import NotEnoughMemory, ThreadsMismatch
+from bench.measure.errors import Disturbed, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
@@ -119,6 +119,8 @@ class Session:
         self._cpus = choose_cpus(case.threads)
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
+        self._judged = False
+        self._disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds if row.host is None else None
@@ -264,22 +266,41 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to four times in all; the last contradiction is the backend's error.
+        other is taken again, up to four times in all. Where other processes may be the cause, the last block counts,
+        and the judgement is left to the other turns: see `require_judged`.
 
         Raises
         ------
-        Implausible, ThreadsMismatch, Disturbed
+        Implausible, ThreadsMismatch
         """
+        disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.secret_start(steps, self.secrets)
             constant = self.approach(start, burst)
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
             violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
+            block = replace(block, retries=retries, burst=burst)
             if violation is None:
-                return replace(block, retries=retries, burst=burst)
-        assert violation is not None
-        raise violation
+                self._judged = True
+                return block
+            if isinstance(violation, Disturbed):
+                disturbed = violation
+        if disturbed is None:
+            raise violation
+        self._disturbed = disturbed
+        return block
+
+    def require_judged(self) -> None:
+        """Require that the clocks of at least one turn so far were without contradiction.
+
+        Raises
+        ------
+        Disturbed
+            With the last contradiction.
+        """
+        if not self._judged and self._disturbed:
+            raise self._disturbed
 
     def approach(self, start: int, burst: int) -> Reading:
         """Bring the process to where a block begins: the workload's θ, a run with almost no work, and the burst.

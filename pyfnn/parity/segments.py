@@ -14,7 +14,7 @@ from pyfnn.activations import Array
 from pyfnn.network import Network
 from pyfnn.parity.evidence import Check
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, kink_allowance, tensor_norms
-from pyfnn.parity.trajectory import OracleTrajectory, oracle_precision
+from pyfnn.parity.trajectory import OracleTrajectory, oracle_precision, oracle_slack
 
 LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
 _TRIAL = "timed"
@@ -59,7 +59,8 @@ def segment_checks(
     if not np.isfinite(after).all():
         yield Check(_TRIAL, f"theta after {where}: not finite", math.inf, 0.0)
         return
-    precision = oracle_precision(network, batch_size)
+    precision = "float64" if network.dtype == "float32" else oracle_precision(network, batch_size)
+    slack = oracle_slack(precision) if network.dtype == "float64" else 1.0
     trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed=1)
     unit = C * UNIT_ROUNDOFF[network.dtype]
     on_kinks = np.zeros(network.n_parameters)
@@ -70,7 +71,7 @@ def segment_checks(
         on_kinks += _KINK_GROWTH * learning_rate * allowance
         trajectory.step(x[batch], y[batch])
     allowed = tensor_norms(network, on_kinks)
-    bounds = trajectory.end(len(rows), batch_size).bound
+    rounding = trajectory.errors
     errors = tensor_norms(network, after.astype(precision) - trajectory.theta)
     for name, error in errors.items():
-        yield Check(_TRIAL, f"displacement of {name} in {where}", error, bounds[name] + allowed[name])
+        yield Check(_TRIAL, f"displacement of {name} in {where}", error, slack * unit * rounding[name] + allowed[name])
