@@ -6,6 +6,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,7 +230,8 @@ def _with_references(
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
     bounds |= {f"d{tensor}": unit * error for tensor, error in tensor_norms(network, size.gradient).items()}
     probes = _draw_probes(name, network, count, rng.spawn(1)[0])  # other draws of `rng` stay as they are
-    sums, sizes = dict.fromkeys(OPERATIONS, exact.dtype.type(0)), dict.fromkeys(OPERATIONS, 0.0)
+    sums: dict[str, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
+    sizes: dict[str, float] = dict.fromkeys(OPERATIONS, 0.0)
     for rows, probed in _timed_passes(len(x), first, count, probes):
         size = scale(network, theta, x[rows], y[rows])
         for operation, probe in probed.items():
@@ -266,7 +268,7 @@ def _with_references(
 
 
 def _draw_probes(name: str, network: Network, count: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
-    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different tensors of the gradient.
+    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
 
     The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
     ("own") or since there is one of them for each layer ("kink").

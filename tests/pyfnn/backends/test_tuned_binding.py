@@ -166,7 +166,7 @@ def test_another_thread_advances_during_a_call(best: Backend, call: str) -> None
             "loss_and_gradient": lambda: model._loss_and_gradient(0, rows),
             "train": lambda: model._train(0, 4 * rows, 32, 1e-3),
             "train one by one": lambda: model._train(0, rows, 1, 1e-3),
-            "time": lambda: model._time("forward", 0, rows, 4),
+            "time": lambda: model._time("forward", 0, rows, 4, np.zeros(1, np.int64)),
             "many": lambda: many._train(0, 2 * rows, 32, np.full(3, 1e-3)),
         }[call]
         work()  # allocates the workspace
