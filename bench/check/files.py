@@ -107,7 +107,7 @@ def _no_hidden(candidate: Candidate) -> None:
 
 
 @FILES.claim(
-    "after init, commands read no file but rates.bin",
+    "after init, commands read no file but rates.bin and probes.bin",
     "keep copies of everything in init",
 )
 def _files_gone(candidate: Candidate) -> None:

@@ -17,7 +17,7 @@ LIFECYCLE = Topic("start and end", "A program")
 
 _FUSED = tuple(losses.FUSED)  # output activations that hello may list, but need not
 _BUSY = 0.1  # least share of CPU time in the time of a call; low, because other processes may share the CPU
-_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1", "time gradient 0 1 1")
+_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1 1", "time gradient 0 1 1 1")
 _EARLY = (*_BEFORE_INIT, "theta", "reset")
 
 

@@ -15,6 +15,7 @@ from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
 from bench.terms import CaseOperation
+from pyfnn.model import Operation
 from pyfnn.network import Network
 
 TIMING = Topic("timing and memory", "A program")
@@ -31,6 +32,7 @@ _LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the
 _STRETCHES, _GROWTH = 40, _MIB  # a leak: more than _GROWTH bytes in each of _STRETCHES; a collector acts in between
 _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
+_CHECKSUM = 1e-5  # relative tolerance of a checksum; the battery has the strict bound
 
 
 def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
@@ -103,6 +105,36 @@ def _claims_about_clock(operation: CaseOperation) -> None:
 _claims_about_clock("train")
 _claims_about_clock("forward")
 _claims_about_clock("gradient")
+
+
+@TIMING.claim(
+    "the checksum sums the probed entries of all passes",
+    "pass r adds entry probes[r mod PROBES] of its outputs (row by row), or its loss and that entry of its gradient "
+    "(laid out as θ); every pass computes all of them",
+    "A program",
+)
+def _checksum(candidate: Candidate) -> str:
+    task, count, first = candidate.exercise((9, 12, 8, 3)), 7, 31  # the rotation passes the last row
+    model, rng, repeats = candidate.load(task), np.random.default_rng(1), 12
+    starts = [(first + repeat * count) % (len(task.x) - count + 1) for repeat in range(repeats)]
+    sizes: dict[Operation, int] = {"forward": count * task.network.sizes[-1], "gradient": task.network.n_parameters}
+    for operation, entries in sizes.items():
+        for n in (1, 5, repeats):
+            probes = rng.integers(entries, size=n)
+            model.time(operation, first, count, repeats, probes)
+            terms = []
+            for start, probe in zip(starts, np.resize(probes, repeats), strict=True):
+                if operation == "forward":
+                    terms.append(float(model.forward(start, count).flat[probe]))
+                else:
+                    loss, gradient = model.loss_and_gradient(start, count)
+                    terms += [loss, float(gradient[probe])]
+            if not abs(model.checksum - sum(terms)) <= _CHECKSUM * sum(map(abs, terms)):
+                raise Failed(
+                    f"{model.checksum:.9g} after time {operation} with {n} probes",
+                    f"{sum(terms):.9g}, from the same rows",
+                )
+    return f"{repeats} passes"
 
 
 @TIMING.claim(

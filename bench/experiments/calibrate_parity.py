@@ -84,16 +84,15 @@ class _OracleModel(Model):
         self._current = oracle.train(self.network, self._current, self._x, self._y, order, batch_size, learning_rate)
         return 0.0
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         checksum = 0.0
         for repeat in range(repeats):
-            at = (first + repeat * count) % (len(self._x) - count + 1)
+            at, probe = (first + repeat * count) % (len(self._x) - count + 1), probes[repeat % len(probes)]
             if operation == "forward":
-                Y = self._forward(at, count)
-                checksum += float(Y[0, 0]) + float(Y[-1, -1])
+                checksum += float(self._forward(at, count).flat[probe])
             else:
                 loss, gradient = self._loss_and_gradient(at, count)
-                checksum += loss + float(gradient[0])
+                checksum += loss + float(gradient[probe])
         return 0.0, checksum
 
     def _theta(self) -> Array:

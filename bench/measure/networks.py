@@ -20,7 +20,7 @@ from pyfnn.network import Network
 from pyfnn.process.ensemble import ProcessEnsemble, open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
@@ -86,8 +86,11 @@ class Networks(ABC):
         """Return the parameters: (n_parameters,), or (members, n_parameters) of many networks."""
 
     @abstractmethod
-    def run(self, steps: int, skip: int) -> Run:
-        """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
+    def run(self, steps: int, skip: int, probes: Order | None = None) -> Run:
+        """Run `steps` steps of the case's operation, each network's, after its first `skip`.
+
+        probes: entries of the outputs or of the gradient that timed passes add to the checksum; see `Model.time`.
+        """
 
     @abstractmethod
     def run_row(self, skip: int) -> Run:
@@ -165,14 +168,14 @@ class OneNetwork(Networks):
         """Return the parameters. (n_parameters,)."""
         return self.model.theta()
 
-    def run(self, steps: int, skip: int) -> Run:
+    def run(self, steps: int, skip: int, probes: Order | None = None) -> Run:
         """Train over rows of the order, or repeat passes over one batch."""
         workload, operation = self._case.workload, self._case.operation
         first = skip * workload.batch
         if operation == "train":
             return Run(self.model.train(first, steps * workload.batch, workload.batch, workload.learning_rate))
         start = first % (workload.rows - workload.batch + 1)
-        seconds = self.model.time(operation, start, workload.batch, steps)
+        seconds = self.model.time(operation, start, workload.batch, steps, probes)
         return Run(seconds, self.model.checksum)
 
     def run_row(self, skip: int) -> Run:
@@ -265,7 +268,7 @@ class ManyNetworks(Networks):
         """Return the parameters. (members, n_parameters)."""
         return self.model.thetas()
 
-    def run(self, steps: int, skip: int) -> Run:
+    def run(self, steps: int, skip: int, probes: Order | None = None) -> Run:  # noqa: ARG002
         """Train every network over rows of its own order, at its own rate."""
         batch = self._case.workload.batch
         seconds = self.model.train(skip * batch, steps * batch, batch, self._members.rates)

@@ -27,7 +27,7 @@ from bench.results.schema import Pool
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
 from pyfnn import programs
-from pyfnn.errors import ProtocolError
+from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
@@ -273,6 +273,7 @@ class Session:
         ------
         Implausible, ThreadsMismatch
         """
+        violation: PyfnnError | None = None
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.secret_start(steps, self.secrets)
@@ -287,6 +288,7 @@ class Session:
             if isinstance(violation, Disturbed):
                 disturbed = violation
         if disturbed is None:
+            assert violation is not None
             raise violation
         self._disturbed = disturbed
         return block

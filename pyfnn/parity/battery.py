@@ -6,6 +6,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ PROOF_STEPS = 50  # cost of examining one model, in steps of the workload, appro
 SMALL_BATCH = 7  # of the small variant
 SMALL_LAST_BATCH = 3  # rows in the small variant's last, short minibatch
 _SMALL_WIDTHS = (5, 9, 3, 7, 11, 13)
-TIMED_REPEATS = 3  # passes of a timed call in an examination
+TIMED_PROBES = 3  # of a timed call in an examination, at least
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Trial:
         Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
     checksums : dict of str to float
         Checksum of a timed call, by operation.
+    probes : dict of str to ndarray of int64
+        Probes of a timed call, by operation. The call has one pass more than probes, so that it returns to the first.
     trajectories : tuple of Trajectory
         Trainings from theta: a long one, and one single step per length of a minibatch.
     """
@@ -75,6 +78,7 @@ class Trial:
     gradient: Array
     bounds: dict[str, float]
     checksums: dict[str, float]
+    probes: dict[str, NDArray[np.int64]]
     trajectories: tuple[Trajectory, ...] = ()
 
 
@@ -153,7 +157,7 @@ def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
         if layer == at:
             W[:], b[:] = 0, 0
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
-    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
+    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1, rng)
 
 
 def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
@@ -197,7 +201,9 @@ def _trial(
         single = OracleTrajectory(network, exact, full, precision)
         single.step(x[rows[:count]], y[rows[:count]])
         trajectories.append(single.end(count, batch_size))
-    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(trajectories))
+    return _with_references(
+        name, network, theta, x[stored], y[stored], order, first, len(block), rng, tuple(trajectories)
+    )
 
 
 def _with_references(
@@ -209,6 +215,7 @@ def _with_references(
     order: NDArray[np.int64],
     first: int,
     count: int,
+    rng: np.random.Generator,
     trajectories: tuple[Trajectory, ...] = (),
 ) -> Trial:
     """Complete a trial with the oracle's outputs, loss, gradient and checksums, and their bounds."""
@@ -221,17 +228,22 @@ def _with_references(
     unit = C * UNIT_ROUNDOFF[network.dtype] * oracle_slack(precision)
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
     bounds |= {f"d{tensor}": unit * error for tensor, error in tensor_norms(network, size.gradient).items()}
-    sums, sizes = np.zeros(2, precision), np.zeros(2)
-    for rows in _rotation(len(x), first, count):
+    probes = _draw_probes(name, network, count, rng.spawn(1)[0])  # other draws of `rng` stay as they are
+    sums: dict[str, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
+    sizes: dict[str, float] = dict.fromkeys(OPERATIONS, 0.0)
+    for rows, probed in _timed_passes(len(x), first, count, probes):
         size = scale(network, theta, x[rows], y[rows])
-        Y = oracle.forward(network, exact, x[rows]).A[-1]
-        R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
-        terms = np.array([(Y[0, 0], Y[-1, -1]), (R, dtheta[0])])
-        errors = [(size.outputs[0, 0], size.outputs[-1, -1]), (size.loss, size.gradient[0])]
-        sums += terms.sum(1)
-        sizes += np.sum(errors + abs(terms), 1).astype(np.float64)  # adding up the checksum is rounded too
-    checksums: dict[str, float] = {operation: float(total) for operation, total in zip(OPERATIONS, sums, strict=True)}
-    bounds |= {operation: float(unit * size) for operation, size in zip(OPERATIONS, sizes, strict=True)}
+        for operation, probe in probed.items():
+            if operation == "forward":
+                terms = [oracle.forward(network, exact, x[rows]).A[-1].flat[probe]]
+                errors = [size.outputs.flat[probe]]
+            else:
+                R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
+                terms, errors = [R, dtheta[probe]], [size.loss, size.gradient[probe]]
+            sums[operation] += sum(terms)
+            sizes[operation] += float(sum(errors) + sum(map(abs, terms)))  # adding up the checksum is rounded too
+    checksums: dict[str, float] = {operation: float(total) for operation, total in sums.items()}
+    bounds |= {operation: unit * size for operation, size in sizes.items()}
     floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
     bounds = {what: bound + floor * math.sqrt(network.n_parameters) for what, bound in bounds.items()}
     return Trial(
@@ -249,12 +261,36 @@ def _with_references(
         gradient,
         bounds,
         checksums,
+        probes,
         trajectories,
     )
 
 
-def _rotation(rows: int, first: int, count: int) -> Iterator[slice]:
-    """Yield the row ranges of the passes of `Model.time`."""
-    for repeat in range(TIMED_REPEATS):
+def _draw_probes(name: str, network: Network, count: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
+
+    The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
+    ("own") or since there is one of them for each layer ("kink").
+    """
+    m_L = network.sizes[-1]
+    tensors = [np.ravel(tensor) for layer in network.layers(np.arange(network.n_parameters)) for tensor in layer]
+
+    def chosen(number: int) -> NDArray[np.int64]:
+        probes = max(number, TIMED_PROBES) if name == "small" else TIMED_PROBES
+        return np.resize(rng.permutation(number), probes)
+
+    rows = chosen(count)
+    return {
+        "forward": rows * m_L + rng.integers(m_L, size=len(rows)),
+        "gradient": np.array([rng.choice(tensors[at]) for at in chosen(len(tensors))]),
+    }
+
+
+def _timed_passes(
+    rows: int, first: int, count: int, probes: dict[str, NDArray[np.int64]]
+) -> Iterator[tuple[slice, dict[str, int]]]:
+    """Yield the row range of each pass of a timed call, and the pass's probe by operation."""
+    for repeat in range(max(map(len, probes.values())) + 1):
         start = (first + repeat * count) % (rows - count + 1)
-        yield slice(start, start + count)
+        probed = {name: int(p[repeat % len(p)]) for name, p in probes.items() if repeat <= len(p)}
+        yield slice(start, start + count), probed

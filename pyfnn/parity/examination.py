@@ -10,7 +10,7 @@ from pyfnn.activations import Array
 from pyfnn.errors import Diverged
 from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
-from pyfnn.parity.battery import TIMED_REPEATS, Trial
+from pyfnn.parity.battery import Trial
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import norm, tensor_norms
 from pyfnn.parity.trajectory import Trajectory
@@ -100,7 +100,8 @@ def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
 def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
     """Check that the passes of `time` compute what `forward` and `loss_and_gradient` compute."""
     for operation in OPERATIONS:
-        model.time(operation, trial.first, trial.count, TIMED_REPEATS)
+        probes = trial.probes[operation]
+        model.time(operation, trial.first, trial.count, len(probes) + 1, probes)
         error = abs(model.checksum - trial.checksums[operation])
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
 

@@ -101,6 +101,12 @@ FAULTS = {
     "Overstates": ("seconds of gradient", "claims"),
     "Hoists": ("twice the work of forward", "times as long"),
     "Milliseconds": ("resolves times below a millisecond", "whole milliseconds"),
+    "TakesAnyProbes": ("probes outside the outputs", "ok, in reply to 'time forward 0 4 1 2'"),
+    "ReadsSomeProbes": ("a probes.bin that is missing", "'time forward 0 4 5 2'"),
+    "IgnoresProbes": ("the checksum sums the probed entries", "after time forward"),
+    "end_rows_when_timed": ("the checksum sums the probed entries", "after time forward"),
+    "one_entry_when_timed": ("the checksum sums the probed entries", "after time gradient"),
+    "missing_dW_when_timed": ("the checksum sums the probed entries", "after time gradient"),
     "Prepares": ("not prepared in init", "MiB more than with 64"),
     "Leaks": ("memory does not grow", "resident MiB"),
 }
