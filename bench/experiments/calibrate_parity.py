@@ -59,10 +59,12 @@ class OracleBackend(Backend):
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         del threads
-        return _OracleModel(network, theta, self._kind)
+        return OracleModel(network, theta, self._kind)
 
 
-class _OracleModel(Model):
+class OracleModel(Model):
+    """A model that computes as the oracle does, on arrays of class `kind`."""
+
     def __init__(self, network: Network, theta: Array, kind: type[Any]) -> None:
         super().__init__(network, theta)
         self._start: Array = theta.copy().view(kind)

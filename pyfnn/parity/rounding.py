@@ -118,7 +118,9 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
     slots = network.layers(gradient)
     for layer in _backward_scale(network, theta, forward, T):
         at, W, delta, M_delta = layer.at, layer.W, layer.delta, layer.M_delta
-        squares = (M_A[at] ** 2).T @ delta**2 + (A[at] ** 2).T @ M_delta**2 + (A[at].T @ delta) ** 2
+        # The last term is of second order: it counts where A and δ are both 0 but for their rounding.
+        second_order = (u * layer.k * M_delta) ** 2
+        squares = (M_A[at] ** 2).T @ (delta**2 + second_order) + (A[at] ** 2).T @ M_delta**2 + (A[at].T @ delta) ** 2
         slots[at].W[:] = (layer.k + math.sqrt(batch)) * np.sqrt(squares + (network.l2 * W) ** 2)
         slots[at].b[:] = (layer.k + math.sqrt(batch)) * np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
         loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
@@ -145,6 +147,7 @@ class _LayerScale:
 def _backward_scale(network: Network, theta: Array, forward: _ForwardScale, T: Array) -> Iterator[_LayerScale]:
     """Yield δ and its size for each layer, from the last to the first."""
     batch, layers, row = len(T), network.layers(theta), losses.TABLE[network.loss]
+    u = UNIT_ROUNDOFF[network.dtype]
     Z, A, M_Z, M_A, k = forward.values.Z, forward.values.A, forward.M_Z, forward.M_A, forward.k_outputs(network)
     G, M_G = row.derivative(A[-1], T) / batch, np.hypot(M_A[-1], T) / batch
     if network.fused:
@@ -152,14 +155,15 @@ def _backward_scale(network: Network, theta: Array, forward: _ForwardScale, T: A
     else:
         M_G = row.factor * M_G
         f = network.elementwise_activations[-1]
-        M_delta, delta = _multiply_by_derivative(f, Z[-1], M_Z[-1], G, M_G)
+        M_delta, delta = _multiply_by_derivative(f, Z[-1], M_Z[-1], G, M_G, u * k)
         yield _LayerScale(network.n_layers - 1, layers[-1].W, k, delta, M_delta, G, M_G)
     for at in reversed(range(network.n_layers - 1)):
         W = layers[at + 1].W
         k += math.sqrt(W.shape[1])
         G = delta @ W.T
         M_G = np.sqrt(M_delta**2 @ (W**2).T + G**2)
-        M_delta, delta = _multiply_by_derivative(network.hidden_activations[at], Z[at], M_Z[at], G, M_G)
+        f = network.hidden_activations[at]
+        M_delta, delta = _multiply_by_derivative(f, Z[at], M_Z[at], G, M_G, u * k)
         yield _LayerScale(at, layers[at].W, k, delta, M_delta, G, M_G)
 
 
@@ -172,12 +176,19 @@ def _activation_scale(network: Network, at: int, Z: Array, A: Array, M_Z: Array,
     return np.asarray(np.hypot(A, steepest * M_Z))
 
 
-def _multiply_by_derivative(f: Activation, Z: Array, M_Z: Array, G: Array, M_G: Array) -> tuple[Array, Array]:
-    """Return M and value of δ = f'(Z) ⊙ G. The terms of a smooth f', such as 1 − A², are of size 1, and so is its M."""
+def _multiply_by_derivative(
+    f: Activation, Z: Array, M_Z: Array, G: Array, M_G: Array, relative: float
+) -> tuple[Array, Array]:
+    """Return M and value of δ = f'(Z) ⊙ G; relative: u·k.
+
+    The terms of a smooth f', such as 1 − A², are of size 1, and so is its M. Below a saturated layer f' and G may both
+    be 0 in one implementation and not in another: with A = 1, 1 − A² is 0, but 1/cosh²(Z) is not. Then the errors of
+    first order, f' M_G and M_f' G, vanish, and the product of both errors, u k M_f' M_G in units of u k, remains.
+    """
     derivative, second_derivative = f.derivative(Z), f.second_derivative(Z)
     own = np.abs(derivative) if f.row.piecewise_linear else np.maximum(np.abs(derivative), 1.0)
     M_derivative = np.hypot(own, second_derivative * M_Z)
-    return np.hypot(derivative * M_G, M_derivative * G), derivative * G
+    return np.hypot(derivative * M_G, M_derivative * (np.abs(G) + relative * M_G)), derivative * G
 
 
 def clear_of_kinks(network: Network, theta: Array, x: Array, unit: float, drift: float = 0.0) -> NDArray[np.bool_]:

@@ -138,7 +138,9 @@ class OracleTrajectory:
         self._network, self.rate, self._precision = network, learning_rate, precision
         self.theta = theta
         self._perturbed = [theta] * (perturbed or _PERTURBED[precision])
-        self._injected = [0.0] * len(self._perturbed)  # norm of all errors so far, for each
+        # Of all errors injected so far, for each: their sum, and its norm were they all orthogonal.
+        self._sums = [np.zeros(theta.shape) for _ in self._perturbed]
+        self._injected = [0.0] * len(self._perturbed)
         self._rng = np.random.default_rng(0)
         self._steps = 0
         self._summed = dict.fromkeys(network.tensor_names(), 0.0)
@@ -155,11 +157,15 @@ class OracleTrajectory:
 
     @property
     def steady(self) -> bool:
-        """True where no perturbed trajectory deviates far beyond the errors injected into it."""
+        """True where no perturbed trajectory deviates far beyond the errors injected into it.
+
+        In a small network the errors of several steps may point the same way by chance, and add up to more than their
+        root-sum-square. That is no growth: the deviation is compared with the norm of their sum as well.
+        """
         deviations = (norm(perturbed - self.theta) for perturbed in self._perturbed)
         return all(
-            deviation <= _STEADY * injected < math.inf
-            for deviation, injected in zip(deviations, self._injected, strict=True)
+            deviation <= _STEADY * max(injected, norm(total)) < math.inf
+            for deviation, injected, total in zip(deviations, self._injected, self._sums, strict=True)
         )
 
     @property
@@ -179,6 +185,7 @@ class OracleTrajectory:
         for at, perturbed in enumerate(self._perturbed):
             noise = self._noise(added, gradient)
             self._perturbed[at] = perturbed - rate * oracle.loss_and_gradient(network, perturbed, x, y)[1] + noise
+            self._sums[at] += noise
             self._injected[at] = math.hypot(self._injected[at], norm(noise))
         self._steps += 1
 
