@@ -192,7 +192,9 @@ def ratios(backend: Backend, battery: list[parity.Trial]) -> Iterator[tuple[str,
 def _kind(what: str) -> str:
     if what.startswith("displacement"):
         return "displacement, " + what.split(" after ")[1].split(",")[0]
-    return what.split("_")[0] if what[0] == "d" else what
+    kind = what.split("[")[0]
+    kind = kind.split("_")[0] if kind[0] == "d" else kind
+    return f"{kind}, entries" if "[" in what else kind
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -145,8 +145,8 @@ class Arithmetic:
     ----------
     product : callable
         (A, B) -> A @ B.
-    total : callable, optional
-        (ones, delta) -> ones @ delta, the column sums; by default as `product` adds up.
+    plain_sums : bool
+        Add up columns with NumPy's product, not with `product`.
     tanh, sigmoid, softmax : callable
         Z -> A.
     tanh_derivative, sigmoid_derivative : callable
@@ -160,7 +160,7 @@ class Arithmetic:
     """
 
     product: Product = np.matmul
-    total: Product | None = None
+    plain_sums: bool = False
     tanh: Callable[[Array], Array] = np.tanh
     sigmoid: Callable[[Array], Array] = _logistic
     softmax: Callable[[Array], Array] = _softmax
@@ -170,10 +170,20 @@ class Arithmetic:
     mean_last: bool = False
     wider: bool = False
 
+    def column_sums(self, ones: Array, delta: Array) -> Array:
+        """Return ones @ delta."""
+        return np.asarray(ones @ delta if self.plain_sums else self.product(ones, delta))
+
     def function(self, name: str, Z: Array) -> Array:
         """Return the activation of this name at Z."""
-        table = {"identity": np.copy, "relu": lambda Z: np.maximum(Z, 0), "softmax": self.softmax}
-        return np.asarray((table | {"tanh": self.tanh, "sigmoid": self.sigmoid})[name](Z))
+        table: dict[str, Callable[[Array], Array]] = {
+            "identity": np.copy,
+            "relu": lambda Z: np.maximum(Z, 0),
+            "tanh": self.tanh,
+            "sigmoid": self.sigmoid,
+            "softmax": self.softmax,
+        }
+        return table[name](Z)
 
     def derivative(self, name: str, Z: Array, A: Array) -> Array:
         """Return f'(Z) of the activation of this name; A = f(Z)."""
@@ -183,7 +193,7 @@ class Arithmetic:
             "tanh": self.tanh_derivative,
             "sigmoid": self.sigmoid_derivative,
         }
-        return np.asarray(table[name](Z, A))
+        return table[name](Z, A)
 
 
 VARIANTS: dict[str, Arithmetic] = {
@@ -194,8 +204,8 @@ VARIANTS: dict[str, Arithmetic] = {
     "pairwise sums": Arithmetic(product=_pairwise),
     "blocked sums": Arithmetic(product=_blocked),
     "fused multiply-add": Arithmetic(product=_fused_multiply_add),
-    "Strassen, 1 level": Arithmetic(product=_strassen(1), total=np.matmul),
-    "Strassen, 2 levels": Arithmetic(product=_strassen(2), total=np.matmul),
+    "Strassen, 1 level": Arithmetic(product=_strassen(1), plain_sums=True),
+    "Strassen, 2 levels": Arithmetic(product=_strassen(2), plain_sums=True),
     "transposed copies": Arithmetic(product=_transposed_copies),
     "wider inside": Arithmetic(wider=True),
     "tanh' = 1/cosh²": Arithmetic(tanh_derivative=_inverse_square_of_cosh),
@@ -270,10 +280,9 @@ class _VariantModel(OracleModel):
         if not network.fused:
             delta = delta * arithmetic.derivative(self._names[-1], Z[-1], A[-1])
         gradient = np.zeros_like(theta)
-        total = arithmetic.product if arithmetic.total is None else arithmetic.total
         for at in reversed(range(network.n_layers)):
             slot, W = network.layers(gradient)[at], layers[at].W
-            dW, db = arithmetic.product(A[at].T, delta), total(ones, delta)[0]
+            dW, db = arithmetic.product(A[at].T, delta), arithmetic.column_sums(ones, delta)[0]
             if arithmetic.mean_last:
                 dW, db = dW / batch, db / batch
             slot.W[:], slot.b[:] = dW + real(network.l2) * W, db

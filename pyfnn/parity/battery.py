@@ -14,7 +14,7 @@ from pyfnn import losses, oracle
 from pyfnn.activations import Array
 from pyfnn.model import OPERATIONS
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, norm, scale, tensor_norms
+from pyfnn.parity.rounding import SHARES, UNIT_ROUNDOFF, C, Scale, entry_scale, entry_scales, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
     OracleTrajectory,
@@ -54,7 +54,9 @@ class Trial:
     loss : float
     gradient : ndarray, shape (n_parameters,)
     bounds : dict of str to float
-        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
+        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation), in norm.
+    entry_bounds : dict of str to ndarray
+        Allowed difference of each entry: "outputs", (count, m_L), and "gradient", (n_parameters,).
     checksums : dict of str to float
         Checksum of a timed call, by operation.
     trajectories : tuple of Trajectory
@@ -74,6 +76,7 @@ class Trial:
     loss: float
     gradient: Array
     bounds: dict[str, float]
+    entry_bounds: dict[str, Array]
     checksums: dict[str, float]
     trajectories: tuple[Trajectory, ...] = ()
 
@@ -220,10 +223,13 @@ def _with_references(
     size = scale(network, theta, x[here], y[here])
     unit = C * UNIT_ROUNDOFF[network.dtype] * oracle_slack(precision)
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
-    bounds |= {f"d{tensor}": unit * error for tensor, error in tensor_norms(network, size.gradient).items()}
+    kinks = tensor_norms(network, size.kinks)
+    bounds |= {f"d{name}": unit * (error + kinks[name]) for name, error in tensor_norms(network, size.gradient).items()}
+    of_entries = _entries(network, size)
+    entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
     sums, sizes = np.zeros(2, precision), np.zeros(2)
     for rows in _rotation(len(x), first, count):
-        size = scale(network, theta, x[rows], y[rows])
+        size = _entries(network, scale(network, theta, x[rows], y[rows]))
         Y = oracle.forward(network, exact, x[rows]).A[-1]
         R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
         terms = np.array([(Y[0, 0], Y[-1, -1]), (R, dtheta[0])])
@@ -233,7 +239,9 @@ def _with_references(
     checksums: dict[str, float] = {operation: float(total) for operation, total in zip(OPERATIONS, sums, strict=True)}
     bounds |= {operation: float(unit * size) for operation, size in zip(OPERATIONS, sizes, strict=True)}
     floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
-    bounds = {what: bound + floor * math.sqrt(network.n_parameters) for what, bound in bounds.items()}
+    floor *= math.sqrt(network.n_parameters)
+    bounds = {what: bound + floor for what, bound in bounds.items()}
+    entry_bounds = {what: bound + floor for what, bound in entry_bounds.items()}
     return Trial(
         name,
         network,
@@ -248,9 +256,16 @@ def _with_references(
         float(loss),
         gradient,
         bounds,
+        entry_bounds,
         checksums,
         trajectories,
     )
+
+
+def _entries(network: Network, size: Scale) -> Scale:
+    """Return the sizes by which single entries are judged, kinks included."""
+    gradient = entry_scales(network, size.gradient) + size.kinks
+    return replace(size, outputs=entry_scale(size.outputs, SHARES["outputs"]), gradient=gradient)
 
 
 def _rotation(rows: int, first: int, count: int) -> Iterator[slice]:
