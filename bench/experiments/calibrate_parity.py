@@ -59,10 +59,12 @@ class OracleBackend(Backend):
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         del threads
-        return _OracleModel(network, theta, self._kind)
+        return OracleModel(network, theta, self._kind)
 
 
-class _OracleModel(Model):
+class OracleModel(Model):
+    """A model that computes as the oracle does, on arrays of class `kind`."""
+
     def __init__(self, network: Network, theta: Array, kind: type[Any]) -> None:
         super().__init__(network, theta)
         self._start: Array = theta.copy().view(kind)
@@ -189,7 +191,9 @@ def ratios(backend: Backend, battery: list[parity.Trial]) -> Iterator[tuple[str,
 def _kind(what: str) -> str:
     if what.startswith("displacement"):
         return "displacement, " + what.split(" after ")[1].split(",")[0]
-    return what.split("_")[0] if what[0] == "d" else what
+    kind = what.split("[")[0]
+    kind = kind.split("_")[0] if kind[0] == "d" else kind
+    return f"{kind}, entries" if "[" in what else kind
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from pyfnn import losses, oracle
 from pyfnn.activations import Array
 from pyfnn.model import OPERATIONS
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, norm, scale, tensor_norms
+from pyfnn.parity.rounding import SHARES, UNIT_ROUNDOFF, C, Scale, entry_scale, entry_scales, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
     OracleTrajectory,
@@ -55,7 +55,9 @@ class Trial:
     loss : float
     gradient : ndarray, shape (n_parameters,)
     bounds : dict of str to float
-        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
+        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation), in norm.
+    entry_bounds : dict of str to ndarray
+        Allowed difference of each entry: "outputs", (count, m_L), and "gradient", (n_parameters,).
     checksums : dict of str to float
         Checksum of a timed call, by operation.
     probes : dict of str to ndarray of int64
@@ -77,6 +79,7 @@ class Trial:
     loss: float
     gradient: Array
     bounds: dict[str, float]
+    entry_bounds: dict[str, Array]
     checksums: dict[str, float]
     probes: dict[str, NDArray[np.int64]]
     trajectories: tuple[Trajectory, ...] = ()
@@ -227,12 +230,15 @@ def _with_references(
     size = scale(network, theta, x[here], y[here])
     unit = C * UNIT_ROUNDOFF[network.dtype] * oracle_slack(precision)
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
-    bounds |= {f"d{tensor}": unit * error for tensor, error in tensor_norms(network, size.gradient).items()}
+    kinks = tensor_norms(network, size.kinks)
+    bounds |= {f"d{name}": unit * (error + kinks[name]) for name, error in tensor_norms(network, size.gradient).items()}
+    of_entries = _entries(network, size)
+    entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
     probes = _draw_probes(name, network, count, rng.spawn(1)[0])  # other draws of `rng` stay as they are
     sums: dict[str, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
     sizes: dict[str, float] = dict.fromkeys(OPERATIONS, 0.0)
     for rows, probed in _timed_passes(len(x), first, count, probes):
-        size = scale(network, theta, x[rows], y[rows])
+        size = _entries(network, scale(network, theta, x[rows], y[rows]))
         for operation, probe in probed.items():
             if operation == "forward":
                 terms = [oracle.forward(network, exact, x[rows]).A[-1].flat[probe]]
@@ -245,7 +251,9 @@ def _with_references(
     checksums: dict[str, float] = {operation: float(total) for operation, total in sums.items()}
     bounds |= {operation: unit * size for operation, size in sizes.items()}
     floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
-    bounds = {what: bound + floor * math.sqrt(network.n_parameters) for what, bound in bounds.items()}
+    floor *= math.sqrt(network.n_parameters)
+    bounds = {what: bound + floor for what, bound in bounds.items()}
+    entry_bounds = {what: bound + floor for what, bound in entry_bounds.items()}
     return Trial(
         name,
         network,
@@ -260,10 +268,17 @@ def _with_references(
         float(loss),
         gradient,
         bounds,
+        entry_bounds,
         checksums,
         probes,
         trajectories,
     )
+
+
+def _entries(network: Network, size: Scale) -> Scale:
+    """Return the sizes by which single entries are judged, kinks included."""
+    gradient = entry_scales(network, size.gradient) + size.kinks
+    return replace(size, outputs=entry_scale(size.outputs, SHARES["outputs"]), gradient=gradient)
 
 
 def _draw_probes(name: str, network: Network, count: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
