@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyfnn import losses, oracle
 from pyfnn.activations import Array
-from pyfnn.model import OPERATIONS
+from pyfnn.model import OPERATIONS, Operation
 from pyfnn.network import Network, initialize
 from pyfnn.parity.rounding import SHARES, UNIT_ROUNDOFF, C, Scale, entry_scale, entry_scales, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
@@ -81,7 +81,7 @@ class Trial:
     bounds: dict[str, float]
     entry_bounds: dict[str, Array]
     checksums: dict[str, float]
-    probes: dict[str, NDArray[np.int64]]
+    probes: dict[Operation, NDArray[np.int64]]
     trajectories: tuple[Trajectory, ...] = ()
 
 
@@ -235,19 +235,13 @@ def _with_references(
     of_entries = _entries(network, size)
     entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
     probes = _draw_probes(name, network, count, rng.spawn(1)[0])  # other draws of `rng` stay as they are
-    sums: dict[str, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
-    sizes: dict[str, float] = dict.fromkeys(OPERATIONS, 0.0)
-    for rows, probed in _timed_passes(len(x), first, count, probes):
-        size = _entries(network, scale(network, theta, x[rows], y[rows]))
-        for operation, probe in probed.items():
-            if operation == "forward":
-                terms = [oracle.forward(network, exact, x[rows]).A[-1].flat[probe]]
-                errors = [size.outputs.flat[probe]]
-            else:
-                R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
-                terms, errors = [R, dtheta[probe]], [size.loss, size.gradient[probe]]
-            sums[operation] += sum(terms)
-            sizes[operation] += float(sum(errors) + sum(map(abs, terms)))  # adding up the checksum is rounded too
+    sums: dict[Operation, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
+    sizes: dict[Operation, float] = dict.fromkeys(OPERATIONS, 0.0)
+    for rows, chosen in _timed_passes(len(x), first, count, probes):
+        for operation, probe in chosen.items():
+            value, size_of_value = probed(network, exact, x[rows], y[rows], operation, probe)
+            sums[operation] += value
+            sizes[operation] += size_of_value
     checksums: dict[str, float] = {operation: float(total) for operation, total in sums.items()}
     bounds |= {operation: unit * size for operation, size in sizes.items()}
     floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
@@ -275,13 +269,36 @@ def _with_references(
     )
 
 
+def probed(network: Network, theta: Array, x: Array, y: Array, operation: Operation, probe: int) -> tuple[Any, float]:
+    """Return what one timed pass adds to the checksum, by the oracle, and its size in units of C·u.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,), of the oracle's dtype
+    x, y : ndarray, shapes (batch, m_0) and (batch, m_L)
+    operation, probe
+        As for `Model.time`.
+    """
+    size = _entries(network, scale(network, theta, x, y))
+    if operation == "forward":
+        terms = [oracle.forward(network, theta, x).A[-1].flat[probe]]
+        errors = [size.outputs.flat[probe]]
+    else:
+        R, dtheta = oracle.loss_and_gradient(network, theta, x, y)
+        terms, errors = [R, dtheta[probe]], [size.loss, size.gradient[probe]]
+    return sum(terms), float(sum(errors) + sum(map(abs, terms)))  # adding up the checksum is rounded too
+
+
 def _entries(network: Network, size: Scale) -> Scale:
     """Return the sizes by which single entries are judged, kinks included."""
     gradient = entry_scales(network, size.gradient) + size.kinks
     return replace(size, outputs=entry_scale(size.outputs, SHARES["outputs"]), gradient=gradient)
 
 
-def _draw_probes(name: str, network: Network, count: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+def _draw_probes(
+    name: str, network: Network, count: int, rng: np.random.Generator
+) -> dict[Operation, NDArray[np.int64]]:
     """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
 
     The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
@@ -302,8 +319,8 @@ def _draw_probes(name: str, network: Network, count: int, rng: np.random.Generat
 
 
 def _timed_passes(
-    rows: int, first: int, count: int, probes: dict[str, NDArray[np.int64]]
-) -> Iterator[tuple[slice, dict[str, int]]]:
+    rows: int, first: int, count: int, probes: dict[Operation, NDArray[np.int64]]
+) -> Iterator[tuple[slice, dict[Operation, int]]]:
     """Yield the row range of each pass of a timed call, and the pass's probe by operation."""
     for repeat in range(max(map(len, probes.values())) + 1):
         start = (first + repeat * count) % (rows - count + 1)

@@ -108,7 +108,7 @@ def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_th
         assert gate.prove(lazy, gate.battery(case[1], 4)).passed
         lazy.load_workload()
         for steps in (50, 600):
-            lazy.approach(0, 2)
+            lazy.approach(0, 2, steps)
             block = replace(lazy.run(steps), burst=2)
             if steps == 50:
                 gate.replay(lazy, block)

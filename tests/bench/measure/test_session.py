@@ -179,7 +179,7 @@ def test_a_turn_starts_from_the_workloads_theta_and_makes_the_steps_it_reports(
         session.load_workload()
         block = session.turn(2, 5)
         once = session.theta()
-        session.approach(block.start, block.burst)
+        session.approach(block.start, block.burst, block.steps)
         session.run(5, block.start)
         assert session.theta().tobytes() == once.tobytes()
         assert block.steps == 5
