@@ -99,7 +99,9 @@ class CaseRun:
         for arm in self._arms:
             self._record.introduce(arm)
         try:
-            self._record.end(self._measure())
+            stop = self._measure()
+            self._refuse_unjudged()
+            self._record.end(stop)
         except KeyboardInterrupt:
             self._record.end(Stop("interrupted"))
             raise
@@ -130,6 +132,12 @@ class CaseRun:
             if stop:
                 return stop
         return Stop("no backend left")
+
+    def _refuse_unjudged(self) -> None:
+        """Take out the backends whose clocks could be judged in no turn, because the machine was too busy."""
+        for arm in self._live():
+            if not arm.lost and not arm.judged and arm.disturbed:
+                self._lose(arm, {}, status_of(arm.disturbed), arm.disturbed)
 
     def _live(self) -> list[Arm]:
         return [arm for arm in self._arms if not arm.lost]
@@ -239,8 +247,10 @@ class CaseRun:
         if block.seconds <= 0:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if number == self._settings.rounds - 1:
-            session.require_judged()
+            session.require_no_memory()
             gate.replay(session, block)
+            arm.judged = arm.judged or session.judged
+            arm.disturbed = session.disturbed or arm.disturbed
         session.stop()
         arm.samples.append(self._record.sample(arm, launch, number, block))
 

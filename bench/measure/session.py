@@ -38,7 +38,7 @@ from pyfnn.validation import Array
 
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
-_TRIES = 4  # turns, until one is free of contradictions
+_TRIES = 3  # turns, until one is free of contradictions
 _REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
 _CALL_SECONDS = 2e-5  # of a short call, which finds the caches cold
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
@@ -105,6 +105,10 @@ class Session:
     worker : Worker
     networks : Networks
         The workload's networks in the process.
+    judged : bool
+        The clocks of at least one turn were without contradiction.
+    disturbed : Disturbed or None
+        The last contradiction of which other processes may be the cause.
     cpus : tuple of int
         CPUs that the process's threads may run on, as the system reports them; empty where it does not.
     build_seconds : float or None
@@ -122,11 +126,11 @@ class Session:
         self._cpus = choose_cpus(case.threads)
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
-        self._judged = False
+        self.judged = False
         self._constants: list[Reading] = []  # of runs with almost no work
         self._sweep: Block | None = None  # passes before the last block, where that meets rows again
         self._first_meeting = math.inf
-        self._disturbed: Disturbed | None = None
+        self.disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds if row.host is None else None
@@ -272,8 +276,8 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to four times in all. Where other processes may be the cause, the last block counts,
-        and the judgement is left to the other turns: see `require_judged`.
+        other is taken again, up to three times in all. Where other processes may be the cause, the last block counts,
+        and the judgement is left to other turns: see `disturbed`.
 
         Raises
         ------
@@ -290,7 +294,7 @@ class Session:
             violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
             block = replace(block, retries=retries, burst=burst)
             if violation is None:
-                self._judged = True
+                self.judged = True
                 self._compare_with_sweep(block)
                 return block
             if isinstance(violation, Disturbed):
@@ -298,7 +302,7 @@ class Session:
         if disturbed is None:
             assert violation is not None
             raise violation
-        self._disturbed = disturbed
+        self.disturbed = disturbed
         return block
 
     def _compare_with_sweep(self, block: Block) -> None:
@@ -307,18 +311,13 @@ class Session:
             each = (self._sweep.seconds - _CALL_SECONDS) / self._sweep.steps
             self._first_meeting = min(self._first_meeting, each / (block.seconds / block.steps))
 
-    def require_judged(self) -> None:
-        """Require that the clocks of at least one turn were without contradiction, and passes without memory.
+    def require_no_memory(self) -> None:
+        """Require that passes over rows that a call meets for the first time do not take longer in every turn.
 
         Raises
         ------
-        Disturbed
-            With the last contradiction.
         Implausible
-            Passes over rows that a call meets for the first time take longer than the timed ones, in every turn.
         """
-        if not self._judged and self._disturbed:
-            raise self._disturbed
         if _REMEMBERED < self._first_meeting < math.inf:
             raise Implausible(
                 f"passes over rows that a call meets for the first time take {self._first_meeting:.3g} times as long "
