@@ -274,4 +274,4 @@ class CaseRun:
             return
         for arm in firsts:
             with self._blame(arm, sessions):
-                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, epochs))
+                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, self._problem, epochs))

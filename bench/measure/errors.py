@@ -13,6 +13,13 @@ class ParityFailed(PyfnnError):
         self.evidence = evidence
 
 
+def require(evidence: parity.Evidence) -> None:
+    """Raise `ParityFailed` unless all checks passed."""
+    if not evidence.passed:
+        failed = f"{len(evidence.failures)} of {len(evidence.checks)} checks failed"
+        raise ParityFailed(f"{evidence.worst}; {failed}", evidence)
+
+
 class TooSlow(PyfnnError):
     """A backend whose samples do not fit the budget."""
 

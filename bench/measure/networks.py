@@ -117,13 +117,13 @@ class Networks(ABC):
 
     @abstractmethod
     def segment_checks(
-        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random
+        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
     ) -> list[parity.Check]:
-        """Check `steps` steps of training, after the first `skip`, against the oracle started at θ `before`."""
+        """Check training over order[first : first+count] against the oracle started at θ `before`."""
 
     @abstractmethod
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch, given by its number in the order, and return its seconds by the worker's clock."""
+    def train_part(self, first: int, count: int) -> float:
+        """Train over order[first : first+count], each network's, and return the seconds by the worker's clock."""
 
     @abstractmethod
     def loss(self) -> float:
@@ -184,7 +184,7 @@ class OneNetwork(Networks):
         workload, operation = self._case.workload, self._case.operation
         first = skip * workload.batch
         if operation == "train":
-            return Run(self.model.train(first, steps * workload.batch, workload.batch, workload.learning_rate))
+            return Run(self.train_part(first, steps * workload.batch))
         start = first % (workload.rows - workload.batch + 1)
         probes = np.roll(self._probes, -(skip % len(self._probes)))  # of this step, however the block is cut into calls
         seconds = self.model.time(operation, start, workload.batch, steps, probes)
@@ -246,23 +246,23 @@ class OneNetwork(Networks):
         where: str,
         before: Array,
         after: Array,
-        skip: int,
-        steps: int,
+        first: int,
+        count: int,
         secrets: random.Random,  # noqa: ARG002
     ) -> list[parity.Check]:
         """Check the network."""
         problem, workload = self._problem, self._case.workload
-        rows = problem.order[skip * workload.batch : (skip + steps) * workload.batch]
+        rows = problem.order[first : first + count]
         data = problem.x, problem.y
         checks = parity.segment_checks(
             where, problem.network, before, after, *data, rows, workload.batch, workload.learning_rate
         )
         return list(checks)
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch; its last minibatch may be short."""
+    def train_part(self, first: int, count: int) -> float:
+        """Train the network; the last minibatch may be short."""
         workload = self._case.workload
-        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+        return self.model.train(first, count, workload.batch, workload.learning_rate)
 
     def loss(self) -> float:
         """Return the mean loss over all rows."""
@@ -342,23 +342,22 @@ class ManyNetworks(Networks):
         raise Unsupported("many networks at once only train")
 
     def segment_checks(
-        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random
+        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
     ) -> list[parity.Check]:
         """Check a few members, drawn anew for each segment."""
         problem, batch, members = self._problem, self._case.workload.batch, self._members
         checks: list[parity.Check] = []
         for k in secrets.sample(range(len(members.rates)), min(_SEGMENT_MEMBERS, len(members.rates))):
             network = replace(problem.network, l2=float(members.l2[k]))
-            rows = members.orders[k, skip * batch : (skip + steps) * batch]
+            rows = members.orders[k, first : first + count]
             place, rate = f"{where}, member {k}", float(members.rates[k])
             data = problem.x, problem.y
             checks += parity.segment_checks(place, network, before[k], after[k], *data, rows, batch, rate)
         return checks
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch of every network; the last minibatches may be short."""
-        workload = self._case.workload
-        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, self._members.rates)
+    def train_part(self, first: int, count: int) -> float:
+        """Train every network; the last minibatches may be short."""
+        return self.model.train(first, count, self._case.workload.batch, self._members.rates)
 
     def loss(self) -> float:
         """Raise: the protocol reports no loss of many networks.

@@ -41,6 +41,7 @@ _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the c
 _TRIES = 3  # turns, until one is free of contradictions
 _REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
 _CALL_SECONDS = 2e-5  # of a short call, which finds the caches cold
+_CONSTANTS = 4  # runs with almost no work before the first turn
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -218,6 +219,11 @@ class Session:
         """True where the case's operation is training."""
         return self._case.operation == "train"
 
+    @property
+    def batch(self) -> int:
+        """Rows of a full minibatch."""
+        return self._case.workload.batch
+
     def run(self, steps: int, skip: int = 0) -> Block:
         """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
         return self._block(lambda: self.networks.run(steps, skip), steps, skip)
@@ -287,8 +293,8 @@ class Session:
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.draw_start(steps, self.secrets)
-            self._constants.append(self.approach(start, burst, steps))
-            constant = min(self._constants, key=lambda reading: reading.unclaimed_seconds)  # the least disturbed one
+            constant = self._least_work(start)
+            self.approach(start, burst, steps)
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
             violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
@@ -324,28 +330,28 @@ class Session:
                 f"as the timed ones: results may be kept from pass to pass"
             )
 
-    def approach(self, start: int, burst: int, steps: int) -> Reading:
-        """Bring the process to where a block begins: the workload's θ, a run with almost no work, and the burst.
+    def _least_work(self, start: int) -> Reading:
+        """Return the least disturbed reading so far of runs with almost no work; a turn adds one, the first one more."""
+        if self.networks.rounds_between_calls:  # each call loads all networks again
+            return Reading(0.0, 0.0, 0.0)
+        for _ in range(1 if self._constants else _CONSTANTS):
+            _, reading = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
+            self._constants.append(reading)
+        return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
+
+    def approach(self, start: int, burst: int, steps: int) -> None:
+        """Bring the process to where a block begins: run the burst from the workload's θ.
 
         Before a block of passes that goes around the rows, one call meets each row once. θ is another one in each call,
         so that no result of an earlier call can be used again.
-
-        Returns
-        -------
-        Reading
-            The clocks of the run with almost no work.
         """
         self.reset()
         self.networks.freshen(start)
-        constant = Reading(0.0, 0.0, 0.0)
-        if not self.networks.rounds_between_calls:  # else each call loads all networks again
-            _, constant = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
         self.run(burst, start)
         self.networks.freshen(start + 1)
         sweep = self.networks.sweep_steps(steps)
         self._sweep = self.run(sweep, start) if sweep else None
         self.networks.freshen(start + 2)
-        return constant
 
     def _waited_seconds(self) -> float:
         """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.

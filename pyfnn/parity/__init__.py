@@ -13,7 +13,7 @@ from pyfnn.parity.examination import Maker, examine
 from pyfnn.parity.rounding import C
 from pyfnn.parity.segments import LONGEST_SEGMENT, pass_check, segment_checks
 from pyfnn.parity.trajectory import STEPS, Trajectory
-from pyfnn.parity.workload import Workload, examine_workload, whole_workload
+from pyfnn.parity.workload import Workload, examine_workload, loss_check, whole_workload
 
 __all__ = [
     "LONGEST_SEGMENT",
@@ -34,6 +34,7 @@ __all__ = [
     "examine",
     "examine_many",
     "examine_workload",
+    "loss_check",
     "many_battery",
     "pass_check",
     "segment_checks",

@@ -70,6 +70,23 @@ def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Worklo
     return Workload(np.concatenate(outputs), bounds, loss, unit * loss_size + tiny)
 
 
+def loss_check(what: str, network: Network, theta: Array, x: Array, y: Array, loss: float) -> Check:
+    """Check a loss over all rows against the oracle's at the same θ.
+
+    Parameters
+    ----------
+    what : str
+        Name of the loss, for messages.
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+    loss : float
+        The implementation's.
+    """
+    exact = whole_workload(network, theta, x, y)
+    return Check(_TRIAL, what, abs(loss - exact.loss), exact.loss_bound)
+
+
 def examine_workload(model: Model, workload: Workload) -> Evidence:
     """Compare outputs and loss of a loaded model over all its rows with the oracle's.
 

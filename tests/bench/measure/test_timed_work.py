@@ -7,7 +7,8 @@ import pytest
 from planted.timed import KINDS
 from support.places import TESTS
 
-from bench.measure import gate
+from bench.measure import chain, gate
+from bench.measure.curve import draw_curve
 from bench.measure.errors import Disturbed, Implausible, ParityFailed
 from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
@@ -38,7 +39,7 @@ CLOCKS = {"Late", "InAThread", "HastyClock"}
 @pytest.fixture(params=DTYPES)
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseKey, Problem]:
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 15)
-    monkeypatch.setattr(gate, "_SEGMENT_SECONDS", 60.0)  # on a busy machine, too, all segments are judged
+    monkeypatch.setattr(chain, "_SEGMENT_SECONDS", 60.0)  # on a busy machine, too, all segments are judged
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     path = tmp_path / "small.toml"
     path.write_text(SUITE, encoding="utf-8")
@@ -103,3 +104,21 @@ def test_a_call_never_comes_twice(tmp_path: Path, case: tuple[CaseKey, Problem])
             session.load_workload()
             seconds.append(min(session.turn(20, 400).seconds for _ in range(6)))
         assert seconds[1] > 0.5 * seconds[0]
+
+
+@pytest.mark.parametrize("kind", sorted(OF_CURVES))
+def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
+    kind: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    key, problem = case
+    with hosted(tmp_path, case, kind) as rosy:
+        prove_all(rosy, case)
+        with pytest.raises(ParityFailed):
+            draw_curve(rosy, key.workload, problem, 6)
+
+
+def test_a_correct_curve_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    key, problem = case
+    with hosted(tmp_path, case, "Correct") as correct:
+        correct.load_workload()
+        assert draw_curve(correct, key.workload, problem, 6).epochs == list(range(7))
