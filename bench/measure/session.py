@@ -331,7 +331,7 @@ class Session:
             )
 
     def _least_work(self, start: int) -> Reading:
-        """Return the least disturbed reading so far of runs with almost no work; a turn adds one, the first one more."""
+        """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
         for _ in range(1 if self._constants else _CONSTANTS):
