@@ -4,14 +4,14 @@ bench/experiments/calibrate_parity.py draws the random networks.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import count, islice
+from itertools import islice
 
 import numpy as np
 import pytest
 from planted.model import BUGS, PlantedBackend
+from support.batteries import CHUNKS, drawn, random_batteries
 from support.requirements import require
 
 import pyfnn
@@ -27,9 +27,7 @@ from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.validation import Array
 
 SIZES = (6, 8, 5, 3)
-CHUNKS, CHUNK = 5, 40  # their product is the number of random networks per dtype
 SOAK = 1000  # further networks in the long run
-APART = 100_000  # distance of the first seeds of two chunks
 CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
 # Start of evidence.worst.what, for the bugs in one place of the network.
@@ -55,20 +53,6 @@ NAMED = {
     "reading_moves_theta": "theta after calls that only read it",
     "half_precision_sum": "outputs",
 }
-
-
-def _drawn(chunk: int, dtype: str) -> Iterator[tuple[int, list[Trial]]]:
-    """Yield batteries of random networks that parity can judge, each with its seed, without end."""
-    for seed in count(chunk * APART):
-        try:
-            yield seed, random_case(seed, dtype, wide=seed % 20 == 0).battery()
-        except Unsupported:  # too few rows clear of kinks
-            continue
-
-
-@cache
-def _random_batteries(chunk: int, dtype: str) -> list[tuple[int, list[Trial]]]:
-    return list(islice(_drawn(chunk, dtype), CHUNK))
 
 
 @cache
@@ -103,7 +87,7 @@ def _accepts(backend: Backend, battery: list[Trial], case: str) -> None:
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) -> None:
     backend = _correct(name)
-    for seed, battery in _random_batteries(chunk, dtype):
+    for seed, battery in random_batteries(chunk, dtype):
         _accepts(backend, battery, f"random_case({seed}, {dtype!r})")
 
 
@@ -112,20 +96,20 @@ def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_correct_backend_is_not_rejected_on_many_more_networks(dtype: str) -> None:
     backends = [_correct(name) for name in CORRECT]
-    for seed, battery in islice(_drawn(CHUNKS, dtype), SOAK):
+    for seed, battery in islice(drawn(CHUNKS, dtype), SOAK):
         for backend in backends:
             _accepts(backend, battery, f"{backend.description.name}, random_case({seed}, {dtype!r})")
 
 
 def test_200_different_networks_per_dtype_are_judged() -> None:
     for dtype in DTYPES:
-        seeds = {seed for chunk in range(CHUNKS) for seed, _ in _random_batteries(chunk, dtype)}
+        seeds = {seed for chunk in range(CHUNKS) for seed, _ in random_batteries(chunk, dtype)}
         assert len(seeds) >= 200
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_implementation_with_sequential_sums_is_not_rejected(dtype: str) -> None:
-    for seed, battery in _random_batteries(0, dtype):
+    for seed, battery in random_batteries(0, dtype):
         _accepts(OracleBackend(sequential=True), battery, f"random_case({seed}, {dtype!r})")
 
 
