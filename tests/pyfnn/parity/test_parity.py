@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from planted.model import BUGS, PlantedBackend
+from planted.model import BUGS, ENTRY_BUGS, PlantedBackend
 from support.batteries import CHUNKS, drawn, random_batteries
 from support.requirements import require
 
@@ -130,6 +130,34 @@ def test_a_planted_bug_is_always_rejected(bug: str, activation: str, dtype: str,
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_rejected_under_every_loss(bug: str, loss: str) -> None:
     assert not _judge(PlantedBackend(bug), _battery("relu", loss, "float32", 32)).passed
+
+
+@cache
+def _wide_battery(dtype: str) -> list[Trial]:
+    network = Network((300, 100, 3), "tanh", "squared_error", dtype=dtype)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 300)).astype(dtype), rng.normal(size=(100, 3)).astype(dtype)
+    return parity.battery(network, initialize(network, 5), x, y, 2)[:1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bug", ENTRY_BUGS)
+def test_one_wrong_entry_among_30000_is_rejected_by_its_own_bound(bug: str, dtype: str) -> None:
+    evidence = _judge(PlantedBackend(bug), _wide_battery(dtype))
+    assert any(check.what.startswith("dW_1[") for check in evidence.failures), ENTRY_BUGS[bug]
+    assert _judge(PlantedBackend(), _wide_battery(dtype)).passed
+
+
+def test_the_norm_of_a_large_tensor_does_not_show_a_small_entry_that_is_1_percent_off() -> None:
+    evidence = _judge(PlantedBackend("small_entry_off"), _wide_battery("float32"))
+    assert "dW_1" not in {check.what for check in evidence.failures}
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bug", ENTRY_BUGS)
+def test_one_wrong_entry_of_a_small_network_is_rejected(bug: str, dtype: str, batch: int) -> None:
+    assert not _judge(PlantedBackend(bug), _battery("tanh", "squared_error", dtype, batch)).passed
 
 
 def _slips(dtype: str, times: float) -> set[str]:
