@@ -354,6 +354,11 @@ def test_an_unsteady_trajectory_gets_a_lower_rate() -> None:
     assert allowed < 0.2 * moved
 
 
+@pytest.mark.parametrize("seed", [49, 312])  # a single layer each
+def test_errors_of_several_steps_that_point_the_same_way_by_chance_are_no_growth(seed: int) -> None:
+    random_case(seed, "float32").battery()  # raises Unsupported where errors seem to grow at every rate
+
+
 def test_a_large_network_is_judged_in_float64_with_twice_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     def bounds() -> Array:
         network = Network(SIZES, "tanh", "squared_error")
