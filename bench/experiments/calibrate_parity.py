@@ -119,7 +119,7 @@ class RandomCase:
     seed: int
 
     def battery(self) -> list[parity.Trial]:
-        """Return the trials of this case; raise `Unsupported` if too few rows are clear of kinks."""
+        """Return the trials of this case; raise `Unsupported` if parity cannot be judged on them."""
         return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed)
 
 
@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
                 for kind, ratio in ratios(backend, battery):
                     seen[kind][backend.description.name].append((ratio, seed))
         counted = arguments.networks - kinked
-        print(f"\n{dtype}: {counted} networks; {kinked} others left out: too few rows clear of kinks")
+        print(f"\n{dtype}: {counted} networks; {kinked} others left out: parity cannot judge them")
         print(f"{'':24}{'':26}{'median':>9}{'99 %':>9}{'max':>9}  seed of the max")
         for kind, by_backend in sorted(seen.items()):
             for name, found in by_backend.items():

@@ -81,7 +81,7 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
         M_Z = np.sqrt(scales.M_A[at] ** 2 @ W**2 + b**2 + Z**2)
         jumps = np.zeros_like(Z)
         if at < len(network.elementwise_activations):
-            error = unit * (k + drift) * np.where(M_Z == 0, 0, entry_scale(M_Z, SHARES["outputs"]))
+            error = unit * (k + drift) * entry_scale(M_Z, SHARES["outputs"])
             jumps = _jumps(network.elementwise_activations[at], Z, error)
         scales.k.append(k)
         scales.M_Z.append(M_Z)
@@ -93,8 +93,8 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
 def _jumps(f: Activation, Z: Array, error: Array) -> Array:
     """Return the jump of f' where Z is within `error` of a kink, 0 elsewhere.
 
-    Where the error is 0, as with inputs and biases that are all 0, every implementation has the same Z: it is clear of
-    the kink even if it lies on it.
+    Where the error is 0, as in a layer whose inputs and biases are all 0, every implementation has the same Z: it is
+    clear of the kink even if it lies on it.
     """
     near = np.zeros(Z.shape, bool)
     for kink in f.kinks:

@@ -20,6 +20,8 @@ AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
 _STEADY = 2.0  # growth of rounding errors along a trajectory above which its learning rate is lowered
 _RATE_DIVISORS = (1, 4, 16, 64, 256, 1024)
 _KINKS = 0.1  # share of the gradient that rows near a kink may change
+_VANISHED = 1e-4  # length of a gradient, relative to θ, below which its rounding errors limit the rate
+_ABOVE_ROUNDING = 100.0  # least length of a step, in units of the rounding error of the gradient
 _SAMPLING_MARGIN = 3.0  # an implementation's error may be this many times the largest of a few sampled ones
 _PERTURBED = {"longdouble": 6, "float64": 2}  # perturbed trajectories; large networks average more, and cost more
 
@@ -85,18 +87,28 @@ def long_trajectory(
     """
     for divisor in _RATE_DIVISORS:
         trajectory = OracleTrajectory(network, theta, rate / divisor, precision, perturbed)
-        rows = trajectory.pick(*data, counts, rng)
+        try:
+            rows = trajectory.pick(*data, counts, rng)
+        except Unsupported as error:  # at a lower rate θ errs by less, and more rows are clear of kinks
+            reason = str(error)
+            continue
         if trajectory.steady:
             return trajectory, rows
-    raise Unsupported(
-        f"rounding errors grow even at learning_rate = {trajectory.rate}: parity cannot be judged on this network"
-    )
+        reason = f"rounding errors grow even at learning_rate = {trajectory.rate}"
+    raise Unsupported(f"{reason}: parity cannot be judged on this network")
 
 
 def full_rate(network: Network, theta: Array, x: Array, y: Array) -> float:
-    """Return the rate at which one step on these rows moves θ by a tenth of its norm."""
-    gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
-    return 0.1 * norm(theta) / (norm(gradient) or 1.0)
+    """Return the rate at which one step on these rows moves θ by a tenth of its norm.
+
+    Where the gradient has vanished, as in a saturated network, the rate is lower: a step of that length would move θ by
+    rounding errors alone.
+    """
+    length = norm(oracle.loss_and_gradient(network, theta, x, y)[1])
+    if length < _VANISHED * norm(theta):
+        u = UNIT_ROUNDOFF[network.dtype]
+        length = max(length, _ABOVE_ROUNDING * u * norm(scale(network, theta, x, y).gradient))
+    return 0.1 * norm(theta) / (length or 1.0)
 
 
 def oracle_precision(network: Network, batch_size: int) -> str:

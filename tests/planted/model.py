@@ -36,6 +36,11 @@ BUGS = {
     "nondeterministic": "the last bits depend on a hidden state",
     "half_precision_sum": "one product is summed in half the digits",
 }
+ENTRY_BUGS = {
+    "small_entry_off": "one small entry of the first dW is wrong by 1 %",
+    "small_entry_zero": "one small entry of the first dW is 0",
+    "small_entries_swapped": "two small entries of the first dW are swapped",
+}
 
 
 class PlantedBackend(Backend):
@@ -60,12 +65,25 @@ def _logistic(Z: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-Z)))
 
 
+def _spoil_small_entry(dW: Array, bug: str) -> None:
+    """Plant the bug at the entry nearest to a twentieth of the root mean square."""
+    flat = dW.reshape(-1)  # dW is contiguous: a view
+    typical = np.sqrt((flat.astype(np.float64) ** 2).mean())
+    at, other = (int(np.argmin(np.abs(np.abs(flat) - typical / part))) for part in (20, 10))
+    if bug == "small_entry_off":
+        flat[at] *= 0.99
+    elif bug == "small_entry_zero":
+        flat[at] = 0
+    else:
+        flat[[at, other]] = flat[[other, at]]
+
+
 class PlantedModel(Model):
-    """A model with at most one bug of `BUGS`."""
+    """A model with at most one bug of `BUGS` or `ENTRY_BUGS`."""
 
     def __init__(self, network: Network, theta: Array, bug: str | None = None) -> None:
         super().__init__(network, theta)
-        assert bug is None or bug in BUGS
+        assert bug is None or bug in BUGS or bug in ENTRY_BUGS
         self.bug = bug
         self._start, self._now = theta.copy(), theta.copy()
         self._real = theta.dtype.type
@@ -146,6 +164,8 @@ class PlantedModel(Model):
                 db = db + lam * b
             if self.bug == "zeroed_bias_gradient" and at == 0:
                 db = 0 * db
+            if self.bug in ENTRY_BUGS and at == 0:
+                _spoil_small_entry(dW, str(self.bug))
             slot = network.layers(gradient)[at]
             slot.W[:], slot.b[:] = dW, db
             if self.bug == "updated_before_propagated":

@@ -4,14 +4,14 @@ bench/experiments/calibrate_parity.py draws the random networks.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import count, islice
+from itertools import islice
 
 import numpy as np
 import pytest
-from planted.model import BUGS, PlantedBackend
+from planted.model import BUGS, ENTRY_BUGS, PlantedBackend
+from support.batteries import CHUNKS, drawn, random_batteries
 from support.requirements import require
 
 import pyfnn
@@ -27,9 +27,7 @@ from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.validation import Array
 
 SIZES = (6, 8, 5, 3)
-CHUNKS, CHUNK = 5, 40  # their product is the number of random networks per dtype
 SOAK = 1000  # further networks in the long run
-APART = 100_000  # distance of the first seeds of two chunks
 CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
 # Start of evidence.worst.what, for the bugs in one place of the network.
@@ -58,20 +56,6 @@ NAMED = {
     "reading_moves_theta": "theta after calls that only read it",
     "half_precision_sum": "outputs",
 }
-
-
-def _drawn(chunk: int, dtype: str) -> Iterator[tuple[int, list[Trial]]]:
-    """Yield batteries of random networks that parity can judge, each with its seed, without end."""
-    for seed in count(chunk * APART):
-        try:
-            yield seed, random_case(seed, dtype, wide=seed % 20 == 0).battery()
-        except Unsupported:  # too few rows clear of kinks
-            continue
-
-
-@cache
-def _random_batteries(chunk: int, dtype: str) -> list[tuple[int, list[Trial]]]:
-    return list(islice(_drawn(chunk, dtype), CHUNK))
 
 
 @cache
@@ -106,7 +90,7 @@ def _accepts(backend: Backend, battery: list[Trial], case: str) -> None:
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) -> None:
     backend = _correct(name)
-    for seed, battery in _random_batteries(chunk, dtype):
+    for seed, battery in random_batteries(chunk, dtype):
         _accepts(backend, battery, f"random_case({seed}, {dtype!r})")
 
 
@@ -115,20 +99,20 @@ def test_a_correct_backend_is_never_rejected(name: str, dtype: str, chunk: int) 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_correct_backend_is_not_rejected_on_many_more_networks(dtype: str) -> None:
     backends = [_correct(name) for name in CORRECT]
-    for seed, battery in islice(_drawn(CHUNKS, dtype), SOAK):
+    for seed, battery in islice(drawn(CHUNKS, dtype), SOAK):
         for backend in backends:
             _accepts(backend, battery, f"{backend.description.name}, random_case({seed}, {dtype!r})")
 
 
 def test_200_different_networks_per_dtype_are_judged() -> None:
     for dtype in DTYPES:
-        seeds = {seed for chunk in range(CHUNKS) for seed, _ in _random_batteries(chunk, dtype)}
+        seeds = {seed for chunk in range(CHUNKS) for seed, _ in random_batteries(chunk, dtype)}
         assert len(seeds) >= 200
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_implementation_with_sequential_sums_is_not_rejected(dtype: str) -> None:
-    for seed, battery in _random_batteries(0, dtype):
+    for seed, battery in random_batteries(0, dtype):
         _accepts(OracleBackend(sequential=True), battery, f"random_case({seed}, {dtype!r})")
 
 
@@ -149,6 +133,34 @@ def test_a_planted_bug_is_always_rejected(bug: str, activation: str, dtype: str,
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_rejected_under_every_loss(bug: str, loss: str) -> None:
     assert not _judge(PlantedBackend(bug), _battery("relu", loss, "float32", 32)).passed
+
+
+@cache
+def _wide_battery(dtype: str) -> list[Trial]:
+    network = Network((300, 100, 3), "tanh", "squared_error", dtype=dtype)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 300)).astype(dtype), rng.normal(size=(100, 3)).astype(dtype)
+    return parity.battery(network, initialize(network, 5), x, y, 2)[:1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bug", ENTRY_BUGS)
+def test_one_wrong_entry_among_30000_is_rejected_by_its_own_bound(bug: str, dtype: str) -> None:
+    evidence = _judge(PlantedBackend(bug), _wide_battery(dtype))
+    assert any(check.what.startswith("dW_1[") for check in evidence.failures), ENTRY_BUGS[bug]
+    assert _judge(PlantedBackend(), _wide_battery(dtype)).passed
+
+
+def test_the_norm_of_a_large_tensor_does_not_show_a_small_entry_that_is_1_percent_off() -> None:
+    evidence = _judge(PlantedBackend("small_entry_off"), _wide_battery("float32"))
+    assert "dW_1" not in {check.what for check in evidence.failures}
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bug", ENTRY_BUGS)
+def test_one_wrong_entry_of_a_small_network_is_rejected(bug: str, dtype: str, batch: int) -> None:
+    assert not _judge(PlantedBackend(bug), _battery("tanh", "squared_error", dtype, batch)).passed
 
 
 def _slips(dtype: str, times: float) -> set[str]:
@@ -343,6 +355,11 @@ def test_an_unsteady_trajectory_gets_a_lower_rate() -> None:
     allowed = math.hypot(*own.trajectories[0].bound.values())
     assert own.trajectories[0].learning_rate < usual
     assert allowed < 0.2 * moved
+
+
+@pytest.mark.parametrize("seed", [49, 312])  # a single layer each
+def test_errors_of_several_steps_that_point_the_same_way_by_chance_are_no_growth(seed: int) -> None:
+    random_case(seed, "float32").battery()  # raises Unsupported where errors seem to grow at every rate
 
 
 def test_a_large_network_is_judged_in_float64_with_twice_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
