@@ -237,14 +237,14 @@ def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, ar
 
 
 @njit(cache=True, error_model="numpy")
-def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, probes, area):
-    checksum, p, m_L = 0.0, 0, sizes[-1]
+def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, rows, columns, area):
+    checksum, p = 0.0, 0
     for repeat in range(repeats):
         at = (first + repeat * count) % (len(x) - count + 1)
         Y = _forward(theta, sizes, f, x[at : at + count], area)
         _fuse(Y, loss)
-        checksum += Y[probes[p] // m_L, probes[p] % m_L]
-        p = p + 1 if p + 1 < len(probes) else 0
+        checksum += Y[rows[p], columns[p]]
+        p = p + 1 if p + 1 < len(rows) else 0
     return checksum
 
 
@@ -335,11 +335,12 @@ class NumbaModel(Model):
 
     def _passes(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> Any:
         theta, dtheta, *rest = self._network_arguments()
-        passes = first, count, repeats, probes
+        passes = first, count, repeats
         if operation == "forward":
             *rest, _ = rest
-            return _forward_passes(theta, *rest, self._x, *passes, self._area)
-        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, *passes, self._area, self._deltas)
+            places = np.divmod(probes, self.network.sizes[-1])
+            return _forward_passes(theta, *rest, self._x, *passes, *places, self._area)
+        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, *passes, probes, self._area, self._deltas)
 
     def _theta(self) -> Array:
         return np.copy(self._current)

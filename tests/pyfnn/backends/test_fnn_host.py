@@ -88,7 +88,7 @@ def test_each_status_becomes_its_error(tmp_path: Path, status: int, error: type[
 @pytest.mark.parametrize(
     ("flag", "reason"),
     [
-        ("-DVERSION=2", "implements version 2 of fnn.h, not 1"),
+        ("-DVERSION=1", "implements version 1 of fnn.h, not 2"),
         ("-DWITHOUT_RESET", "does not export fnn_reset"),
         ('-DABOUT="name=linear\\nlanguage=C\\n"', "does not say compiler"),
         ("-DABOUT=0", "does not say name"),
