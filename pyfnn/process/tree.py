@@ -1,0 +1,174 @@
+"""The processes of a worker: the worker and all its descendants, in other sessions too, with their clocks and CPUs.
+
+On Linux the supervisor of `pyfnn.process.launch` adopts descendants that lose their parent, so the descendants of the
+supervisor are complete. A process that another service starts on the worker's behalf (systemd, docker) is not found.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+_LINUX = sys.platform == "linux"
+_TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
+_LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")  # a kernel with CONFIG_PROC_CHILDREN
+
+
+@dataclass(frozen=True)
+class CpuTime:
+    """CPU time of a tree at one moment.
+
+    Attributes
+    ----------
+    running : float
+        Seconds of the processes that exist; resolution 1 ns on Linux, one tick on other systems.
+    reaped : dict of int to float
+        Seconds of ended descendants, by the process that waited for them; in ticks (10 ms). Empty outside Linux.
+    """
+
+    running: float
+    reaped: dict[int, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of the processes that exist and of those that ended."""
+        return self.running + sum(self.reaped.values())
+
+    def since(self, before: "CpuTime") -> float:
+        """Return the seconds between two readings, rounded down where descendants ended between them.
+
+        A parent counts ended children in whole ticks, of user and of system time: at most two ticks of a difference may
+        be of an earlier time, and are not counted.
+        """
+        changed = [pid for pid, seconds in self.reaped.items() if seconds != before.reaped.get(pid, 0.0)]
+        uncertain = 2 * _TICK * len(changed)
+        return max(0.0, self.total - before.total - uncertain)
+
+
+class Tree:
+    """The processes of a worker.
+
+    Parameters
+    ----------
+    worker : int
+        Process id of the worker.
+    supervisor : int, optional
+        Process id of its supervisor, which is not one of the processes; None where there is none.
+    """
+
+    def __init__(self, worker: int, supervisor: int | None = None) -> None:
+        self.worker, self._supervisor = worker, supervisor
+
+    def processes(self) -> list[int]:
+        """Return the process ids, parents before their children; zombies included."""
+        return list(self._walk())
+
+    def _walk(self) -> Iterator[int]:
+        """Yield the process ids; the children of one are listed after it was yielded and used."""
+        waiting = [self.worker] if self._supervisor is None else children(self._supervisor)
+        for pid in waiting:
+            yield pid
+            waiting += [child for child in children(pid) if child not in waiting]
+
+    def tasks(self) -> list[Path]:
+        """Return the folder /proc/PID/task/THREAD of every thread of every process; empty outside Linux."""
+        found: list[Path] = []
+        for pid in self.processes() if _LINUX else ():
+            with suppress(OSError):  # the process ended after it was listed
+                found += Path(f"/proc/{pid}/task").iterdir()
+        return found
+
+    def affinities(self) -> dict[int, set[int]]:
+        """Return the CPUs on which each thread may run, by thread id; empty outside Linux."""
+        found = {}
+        for task in self.tasks():
+            with suppress(ProcessLookupError):  # the thread ended after it was listed
+                found[int(task.name)] = os.sched_getaffinity(int(task.name))
+        return found
+
+    def cpu_time(self) -> CpuTime:
+        """Return the CPU time of all processes so far, of those that ended too.
+
+        Not counted: descendants whose parent ignores SIGCHLD, once they have ended, since the kernel drops their time.
+        """
+        running, reaped = 0.0, {}
+        processes = self.processes()
+        for pid in processes:
+            with suppress(OSError, psutil.Error):
+                running += process_cpu_seconds(pid)
+        for pid in [*processes, self._supervisor] if _LINUX else ():
+            with suppress(OSError):
+                if pid is not None and (seconds := _reaped_seconds(pid)):
+                    reaped[pid] = seconds
+        return CpuTime(running, reaped)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all processes so far, of those that ended too; see `cpu_time`."""
+        return self.cpu_time().total
+
+    def run_delay_seconds(self) -> float | None:
+        """Return the seconds that the threads waited for a CPU so far; None where the kernel does not count them.
+
+        A thread that ends takes its count with it.
+        """
+        delay, counted = 0, False
+        for task in self.tasks():
+            with suppress(OSError):
+                delay += int((task / "schedstat").read_bytes().split()[1])
+                counted = True
+        return delay * 1e-9 if counted else None
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to every process, to parents before their children; do nothing where all have ended.
+
+        The processes are listed until no new one appears, so that one which is forked meanwhile receives it too.
+        """
+        reached: set[int] = set()
+        while new := [pid for pid in self._walk_signalling(number, reached)]:
+            reached.update(new)
+
+    def _walk_signalling(self, number: Signals, reached: set[int]) -> Iterator[int]:
+        for pid in self._walk():
+            if pid not in reached:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                yield pid
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of a process's children, zombies included; empty where the process has ended."""
+    found: list[int] = []
+    with suppress(OSError, psutil.Error):
+        if not _LISTS_CHILDREN:
+            return [child.pid for child in psutil.Process(pid).children()]
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of one process so far, all its threads; resolution 1 ns on Linux, else one tick.
+
+    Raises
+    ------
+    OSError, psutil.Error
+        There is no such process.
+    """
+    if _LINUX:
+        return time.clock_gettime(~pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of Linux
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _reaped_seconds(pid: int) -> float:
+    """Return the CPU seconds of the children that a process has waited for, and of theirs, in whole ticks."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()  # from field 3 of proc(5) on
+    return (int(fields[13]) + int(fields[14])) * _TICK  # cutime and cstime
