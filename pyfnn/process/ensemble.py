@@ -66,7 +66,7 @@ class ProcessEnsemble(Ensemble):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this ensemble's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        return self._worker.call(*words, accounts=words[0] in protocol.TIMED)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         self._moved = True

@@ -56,7 +56,7 @@ class ProcessModel(Model):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this model's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        return self._worker.call(*words, accounts=words[0] in protocol.TIMED)
 
     def _result(self, name: str, shape: tuple[int, ...]) -> Array:
         return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)

@@ -7,7 +7,6 @@ supervisor are complete. A process that another service starts on the worker's b
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import psutil
 
 _LINUX = sys.platform == "linux"
 _TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
-_LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")  # a kernel with CONFIG_PROC_CHILDREN
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()  # a kernel with CONFIG_PROC_CHILDREN
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,10 @@ class Tree:
 
     def processes(self) -> list[int]:
         """Return the process ids, parents before their children; zombies included."""
-        return list(self._walk())
-
-    def _walk(self) -> Iterator[int]:
-        """Yield the process ids; the children of one are listed after it was yielded and used."""
-        waiting = [self.worker] if self._supervisor is None else children(self._supervisor)
-        for pid in waiting:
-            yield pid
-            waiting += [child for child in children(pid) if child not in waiting]
+        found = [self.worker] if self._supervisor is None else children(self._supervisor)
+        for pid in found:  # which grows
+            found += [child for child in children(pid) if child not in found]
+        return found
 
     def tasks(self) -> list[Path]:
         """Return the folder /proc/PID/task/THREAD of every thread of every process; empty outside Linux."""
@@ -102,9 +97,10 @@ class Tree:
         for pid in processes:
             with suppress(OSError, psutil.Error):
                 running += process_cpu_seconds(pid)
-        for pid in [*processes, self._supervisor] if _LINUX else ():
+        parents = processes if self._supervisor is None else [*processes, self._supervisor]
+        for pid in parents if _LINUX else ():
             with suppress(OSError):
-                if pid is not None and (seconds := _reaped_seconds(pid)):
+                if seconds := _reaped_seconds(pid):
                     reaped[pid] = seconds
         return CpuTime(running, reaped)
 
@@ -125,20 +121,21 @@ class Tree:
         return delay * 1e-9 if counted else None
 
     def signal(self, number: Signals) -> None:
-        """Send a signal to every process, to parents before their children; do nothing where all have ended.
+        """Send a signal to every process; do nothing where all have ended.
 
-        The processes are listed until no new one appears, so that one which is forked meanwhile receives it too.
+        SIGSTOP is repeated until two listings are equal, so that it reaches processes which are forked meanwhile.
         """
         reached: set[int] = set()
-        while new := [pid for pid in self._walk_signalling(number, reached)]:
-            reached.update(new)
-
-    def _walk_signalling(self, number: Signals, reached: set[int]) -> Iterator[int]:
-        for pid in self._walk():
-            if pid not in reached:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                yield pid
+        listed: list[int] = []
+        while (now := self.processes()) != listed:
+            for pid in now:
+                if pid not in reached:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+            if number != Signals.SIGSTOP:
+                return
+            reached.update(now)
+            listed = now
 
 
 def children(pid: int) -> list[int]:
@@ -147,9 +144,9 @@ def children(pid: int) -> list[int]:
     with suppress(OSError, psutil.Error):
         if not _LISTS_CHILDREN:
             return [child.pid for child in psutil.Process(pid).children()]
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found += map(int, file.read().split())
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # the thread ended after it was listed
+                found += map(int, (thread / "children").read_bytes().split())
     return found
 
 
@@ -169,6 +166,5 @@ def process_cpu_seconds(pid: int) -> float:
 
 def _reaped_seconds(pid: int) -> float:
     """Return the CPU seconds of the children that a process has waited for, and of theirs, in whole ticks."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()  # from field 3 of proc(5) on
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from field 3 of proc(5) on
     return (int(fields[13]) + int(fields[14])) * _TICK  # cutime and cstime
