@@ -16,6 +16,7 @@ import psutil
 
 _LINUX = sys.platform == "linux"
 _TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
+_STOPPING, _STOP_CHECK = 1.0, 2e-4  # seconds
 _LISTS_CHILDREN = Path("/proc/thread-self/children").exists()  # a kernel with CONFIG_PROC_CHILDREN
 
 
@@ -121,21 +122,34 @@ class Tree:
         return delay * 1e-9 if counted else None
 
     def signal(self, number: Signals) -> None:
-        """Send a signal to every process; do nothing where all have ended.
+        """Send a signal to every process; do nothing where all have ended."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-        SIGSTOP is repeated until two listings are equal, so that it reaches processes which are forked meanwhile.
+    def stop(self) -> None:
+        """Stop every thread of every process, and wait until they have stopped, at most 1 s.
+
+        A process that is forking when SIGSTOP arrives finishes the fork first, and a listing misses a process whose
+        parent ends meanwhile. So SIGSTOP is repeated until two listings are equal and all in them have stopped.
         """
-        reached: set[int] = set()
-        listed: list[int] = []
-        while (now := self.processes()) != listed:
-            for pid in now:
-                if pid not in reached:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, number)
-            if number != Signals.SIGSTOP:
+        deadline = time.monotonic() + _STOPPING
+        listed: list[Path] = []
+        while time.monotonic() < deadline:
+            self.signal(Signals.SIGSTOP)
+            tasks = self.tasks()
+            if tasks == listed and all(map(_is_stopped, tasks)):
                 return
-            reached.update(now)
-            listed = now
+            listed = tasks
+            time.sleep(_STOP_CHECK)
+
+
+def _is_stopped(task: Path) -> bool:
+    """Return if a thread has stopped or ended."""
+    try:
+        return (task / "stat").read_bytes().rpartition(b")")[2].split()[0] in b"TtZX"
+    except OSError:
+        return True
 
 
 def children(pid: int) -> list[int]:

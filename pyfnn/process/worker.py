@@ -262,8 +262,15 @@ class Worker:
         return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the process and all its descendants, in other groups too; do nothing where it has ended."""
-        if self._process.poll() is None:  # otherwise its process id may belong to another process
+        """Send a signal to the process and all its descendants, in other groups too; do nothing where it has ended.
+
+        After SIGSTOP, return when all have stopped.
+        """
+        if self._process.poll() is not None:  # its process id may belong to another process
+            return
+        if number == signal.SIGSTOP:
+            self.tree.stop()
+        else:
             self.tree.signal(number)
 
     def close(self) -> None:
