@@ -4,7 +4,6 @@ What to run when is the case's decision; what counts as proof is the gate's.
 """
 
 import math
-import os
 import random
 import signal
 import sys
@@ -58,7 +57,7 @@ class Block:
     seconds, wall_seconds : float
         By the worker's clock, and by the driver's.
     cpu_seconds : float
-        Of the worker process.
+        Of the worker process and all its descendants.
     involuntary_switches : int or None
         None where the system does not count them.
     checksum : float
@@ -157,17 +156,13 @@ class Session:
         self._check_affinity()
 
     def _check_affinity(self) -> None:
-        """Check that every thread of the process keeps to the CPUs of the case."""
+        """Check that every thread of the process and its descendants keeps to the CPUs of the case."""
         if not (_LINUX and self._cpus):
             return
         allowed, found = set(self._cpus), set[int]()
-        for task in Path(f"/proc/{self.worker.pid}/task").iterdir():
-            try:
-                seen = os.sched_getaffinity(int(task.name))
-            except ProcessLookupError:  # the thread ended after it was listed
-                continue
+        for thread, seen in self.worker.tree.affinities().items():
             if not seen <= allowed:
-                raise ThreadsMismatch(f"thread {task.name} may run on CPUs {sorted(seen)}: {sorted(allowed)} were set")
+                raise ThreadsMismatch(f"thread {thread} may run on CPUs {sorted(seen)}: {sorted(allowed)} were set")
             found |= seen
         self.cpus = tuple(sorted(found))
 
@@ -193,11 +188,11 @@ class Session:
         return found
 
     def stop(self) -> None:
-        """Stop every thread of the process until `resume`: also those that spin, and garbage collectors."""
+        """Stop the process and its descendants until `resume`: also threads that spin, and garbage collectors."""
         self.worker.signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process run again."""
+        """Let the process and its descendants run again."""
         self.worker.signal_group(signal.SIGCONT)
 
     def reset(self) -> None:
@@ -250,8 +245,10 @@ class Session:
         The first answer depends on the work of the run. The second one shows what an answer takes without work.
         """
         waited = self._waited_seconds()
+        self.model.accounts_for_queries = True
         block = run()
         late = self.networks.late()
+        self.model.accounts_for_queries = False
         protocol = _CALL_GRACE * (block.calls - 1) + self._fetch_seconds
         reading = Reading(
             seconds=block.seconds,
@@ -360,30 +357,29 @@ class Session:
         """
         if not _LINUX:
             return 0.0
-        paths = [Path("/proc/self/schedstat"), *Path(f"/proc/{self.worker.pid}/task").glob("*/schedstat")]
-        waited = 0.0
-        for path in paths:
-            with suppress(OSError, ValueError, IndexError):  # the thread has ended, or the kernel keeps no statistics
-                waited += int(path.read_text(encoding="ascii").split()[1]) / 1e9
+        waited = self.worker.tree.run_delay_seconds() or 0.0
+        with suppress(OSError, ValueError, IndexError):  # a kernel without these statistics
+            waited += int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
         return waited + float(psutil.cpu_times().steal)
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""
-        tasks = Path(f"/proc/{self.worker.pid}/task")
+        tasks = self.worker.tree.tasks()
         try:
-            return sum(int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks.iterdir())
+            counts = [int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks]
         except (OSError, ValueError):
             return None
+        return sum(counts) if counts else None
 
     def peak_rss_bytes(self) -> int | None:
-        """Return the most memory the process has had resident; None where the system does not report it."""
+        """Return the most memory the process itself has had resident; None where the system does not report it."""
         try:
             return 1024 * int(_status_field(Path(f"/proc/{self.worker.pid}/status"), "VmHWM:"))
         except (OSError, ValueError):
             return None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and its descendants."""
         self.worker.close()
 
     def __enter__(self) -> "Session":

@@ -35,6 +35,8 @@ class ProcessEnsemble(Ensemble):
         Wall and CPU seconds of the last `train`, measured by the driver.
     query_wall_seconds, query_cpu_seconds : float
         The same of the last query for θ; see `ProcessModel`.
+    accounts_for_queries : bool
+        See `ProcessModel`.
     """
 
     rounds_between_calls: ClassVar[bool] = False
@@ -58,6 +60,7 @@ class ProcessEnsemble(Ensemble):
         self._moved = False
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
+        self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         if self._moved:
@@ -70,7 +73,8 @@ class ProcessEnsemble(Ensemble):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this ensemble's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
+        return self._worker.call(*words, accounts=accounts)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         self._moved = True

@@ -35,6 +35,8 @@ class ProcessModel(Model):
     query_wall_seconds, query_cpu_seconds : float
         The same of the last query for θ: `train` ends with one. The first one after a call ends when the work of the
         call does, though the worker may have replied before.
+    accounts_for_queries : bool
+        Read the CPU time of queries, which takes longer than the query.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ProcessModel(Model):
         self._moved = False  # training has changed θ
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
+        self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
@@ -60,7 +63,8 @@ class ProcessModel(Model):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this model's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
+        return self._worker.call(*words, accounts=accounts)
 
     def _result(self, name: str, shape: tuple[int, ...]) -> Array:
         return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)

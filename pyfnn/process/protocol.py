@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "pools": {},  # Python workers only: the BLAS libraries and thread pools of the process
 }
 
+TIMED = ("train", "train_many", "time")  # commands whose reply has `seconds`
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
 
 

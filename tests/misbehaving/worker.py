@@ -300,6 +300,52 @@ class Deeds(Worker):
         threading.Thread(target=forever, daemon=True).start()
         reply(self.answer())
 
+    def child_spins(self) -> None:
+        """Start a child process that spins in a session of its own."""
+        self._fork(lambda: None)
+        reply(self.answer())
+
+    def orphan_spins(self) -> None:
+        """Start a process that spins and whose parent has ended."""
+        self._fork(lambda: None, orphan=True)
+        os.wait()
+        reply(self.answer())
+
+    def child_widens(self) -> None:
+        """Start a child process that may run on every CPU."""
+        self._fork(lambda: os.sched_setaffinity(0, range(os.cpu_count() or 1)))
+        reply(self.answer())
+
+    def child_helps(self) -> None:
+        """Let child processes on every CPU use 0.6 s of CPU time beside the work, which end before the reply."""
+        begin = time.perf_counter()
+        fields = self.answer()
+        helpers = []
+        for _ in range(3):
+            if (helper := os.fork()) == 0:
+                os.sched_setaffinity(0, range(os.cpu_count() or 1))
+                while time.process_time() < 0.2:
+                    continue
+                os._exit(0)
+            helpers.append(helper)
+        for helper in helpers:
+            os.waitpid(helper, 0)
+        reply({**fields, "seconds": time.perf_counter() - begin})
+
+    def _fork(self, first: Callable[[], None], orphan: bool = False) -> None:
+        """Start a process that spins, and wait until it does."""
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if orphan and os.fork():
+                os._exit(0)
+            first()
+            os.close(writing)
+            while True:
+                continue
+        os.close(writing)
+        os.read(reading, 1)
+
     def drifts(self) -> None:
         """Change theta a little before each training."""
         self.network.theta[0] += 1e-3 * math.modf(time.perf_counter())[0]

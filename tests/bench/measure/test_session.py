@@ -125,6 +125,55 @@ def test_a_thread_on_other_cpus_started_in_the_first_step_is_found_by_the_end_of
             session.turn(1, 1)
 
 
+@linux
+@pytest.mark.parametrize("deed", ["child_spins init 1", "orphan_spins init 1"])
+def test_a_stopped_session_uses_no_cpu_even_if_a_descendant_spins_in_another_session(
+    deed: str, open_session: OpenSession
+) -> None:
+    with open_session(deed) as session:
+        session.load_workload()
+        tree = session.worker.tree
+        processes = tree.processes()
+        assert len(processes) == 2
+        before = tree.cpu_seconds()
+        assert wait_until(lambda: tree.cpu_seconds() > before + 0.02), "the descendant does not spin"
+        session.stop()
+        assert wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in processes))
+        stood = tree.cpu_seconds()
+        time.sleep(0.3)
+        assert tree.cpu_seconds() == stood
+        session.resume()
+        assert wait_until(lambda: tree.cpu_seconds() > stood + 0.02), "it was not continued"
+    assert not any(psutil.pid_exists(pid) for pid in processes)
+
+
+@linux
+@several_cpus
+def test_a_child_process_on_other_cpus_is_found(open_session: OpenSession) -> None:
+    with (
+        open_session("child_widens init 1") as session,
+        pytest.raises(ThreadsMismatch, match=r"thread \d+ may run on CPUs \[0, 1"),
+    ):
+        session.load_workload()
+
+
+@linux
+@several_cpus
+def test_the_cpu_time_of_children_that_end_before_the_reply_is_counted_against_the_threads(
+    open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_session("child_helps train 3") as session:
+        session.load_workload()
+        assert session.run(1).cpu_seconds < 0.3
+        session.run(1)
+        block = session.run(1)
+        assert 0.5 < block.cpu_seconds < 0.9
+        wall = 0.45  # of two idle CPUs; a busy machine takes longer, and the child then gains nothing
+        monkeypatch.setattr(session, "run", lambda _: replace(block, seconds=0.99 * wall, wall_seconds=wall))
+        with pytest.raises(ThreadsMismatch, match=r"CPU seconds in 0\.45 s on 1 threads"):
+            session.turn(1, 1)
+
+
 def test_a_worker_that_reports_more_threads_than_the_case_is_refused(open_session: OpenSession) -> None:
     with (
         open_session("greedy init 1") as session,
