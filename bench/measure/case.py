@@ -190,7 +190,8 @@ class CaseRun:
 
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
-        session = Session(arm.row, self._key, self._problem, self._settings.timeout)
+        seed = f"{self._settings.seed} {self._key.workload.name} {arm.instance} {launch}"
+        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed)
         sessions[arm.instance] = session
         session.load_workload()
         first_step = session.first_step()
@@ -203,6 +204,7 @@ class CaseRun:
         evidence = gate.prove(session, battery)
         proof_seconds = time.perf_counter() - start
         session.load_workload()
+        gate.prove_workload(session, battery)
         calibration = arm.calibration or self._calibrator.calibrate(session, proof_seconds)
         warmup = warm_up(session, calibration.steps)
         if arm.calibration is None and warmup.fastest < self._calibrator.block_seconds:
@@ -237,7 +239,7 @@ class CaseRun:
         if block.seconds <= 0:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if number == self._settings.rounds - 1:
-            gate.replay(session, calibration.burst, block)
+            gate.replay(session, block)
         session.stop()
         arm.samples.append(self._record.sample(arm, launch, number, block))
 

@@ -25,6 +25,10 @@ class Implausible(PyfnnError):
     """A worker whose timings contradict the driver's clock or each other."""
 
 
+class Disturbed(PyfnnError):
+    """A worker whose timings cannot be judged, because other processes took its CPU."""
+
+
 class NotEnoughMemory(PyfnnError):
     """Too little free memory on the machine for a worker."""
 
@@ -37,6 +41,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
     (Diverged, "diverged"),
     (ThreadsMismatch, "threads_mismatch"),
     (Implausible, "implausible"),
+    (Disturbed, "disturbed"),
     (WorkerTimeout, "timed_out"),
     (WorkerDied, "crashed"),
     (NotEnoughMemory, "not_run"),

@@ -3,8 +3,10 @@
 What makes and runs networks in a process is `pyfnn.process`; what judges them is the gate.
 """
 
+import random
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from pyfnn.validation import Array
 
 CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
+_SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 
 
@@ -31,6 +34,13 @@ class Run(NamedTuple):
     seconds: float
     checksum: float = 0.0  # of timed passes; 0 for training
     calls: int = 1
+
+
+class Late(NamedTuple):
+    """What a query for θ takes because it waits for the end of earlier work: the driver's seconds and CPU seconds."""
+
+    seconds: float
+    cpu_seconds: float
 
 
 class Networks(ABC):
@@ -78,6 +88,28 @@ class Networks(ABC):
     @abstractmethod
     def run(self, steps: int, skip: int) -> Run:
         """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
+
+    @abstractmethod
+    def run_row(self, skip: int) -> Run:
+        """Run the least work that the protocol can ask for, after the first `skip` steps."""
+
+    @abstractmethod
+    def freshen(self, skip: int) -> None:
+        """Move θ, where the operation does not, so that results of earlier calls are of no use."""
+
+    @abstractmethod
+    def secret_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw the place from which a block of `steps` steps starts, in steps."""
+
+    @abstractmethod
+    def late(self) -> Late:
+        """Ask twice for θ; return what the first query after a run takes beyond the second one."""
+
+    @abstractmethod
+    def segment_checks(
+        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random
+    ) -> list[parity.Check]:
+        """Check `steps` steps of training, after the first `skip`, against the oracle started at θ `before`."""
 
     @abstractmethod
     def train_epoch(self, epoch: int) -> float:
@@ -143,6 +175,43 @@ class OneNetwork(Networks):
         seconds = self.model.time(operation, start, workload.batch, steps)
         return Run(seconds, self.model.checksum)
 
+    def run_row(self, skip: int) -> Run:
+        """Train on one row, or pass over it once."""
+        workload, operation = self._case.workload, self._case.operation
+        first = skip * workload.batch
+        if operation == "train":
+            return Run(self.model.train(first, 1, 1, workload.learning_rate))
+        return Run(self.model.time(operation, first % workload.rows, 1, 1), self.model.checksum)
+
+    def freshen(self, skip: int) -> None:
+        """Take one training step before passes: a table of all rows' results is then of no use to them."""
+        workload = self._case.workload
+        if self._case.operation != "train":
+            self.model.train(skip * workload.batch, workload.batch, workload.batch, workload.learning_rate)
+
+    def secret_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need one only."""
+        needed = steps if self._case.operation == "train" else 1
+        return secrets.randint(0, max(0, self._problem.n_order // self._case.workload.batch - needed))
+
+    def late(self) -> Late:
+        """Compare the query for θ with which training ends, or one after passes, with the next one."""
+        if self._case.operation != "train":
+            self.model.theta()
+        return _late(self.model)
+
+    def segment_checks(
+        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random  # noqa: ARG002
+    ) -> list[parity.Check]:
+        """Check the network."""
+        problem, workload = self._problem, self._case.workload
+        rows = problem.order[skip * workload.batch : (skip + steps) * workload.batch]
+        data = problem.x, problem.y
+        checks = parity.segment_checks(
+            where, problem.network, before, after, *data, rows, workload.batch, workload.learning_rate
+        )
+        return list(checks)
+
     def train_epoch(self, epoch: int) -> float:
         """Train one epoch; its last minibatch may be short."""
         workload = self._case.workload
@@ -196,6 +265,36 @@ class ManyNetworks(Networks):
         seconds = self.model.train(skip * batch, steps * batch, batch, self._members.rates)
         return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
 
+    def run_row(self, skip: int) -> Run:
+        """Train every network on one row."""
+        seconds = self.model.train(skip * self._case.workload.batch, 1, 1, self._members.rates)
+        return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
+
+    def freshen(self, skip: int) -> None:
+        """Do nothing: many networks only train."""
+
+    def secret_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw a step of the orders from which `steps` steps are left."""
+        return secrets.randint(0, self._problem.n_order // self._case.workload.batch - steps)
+
+    def late(self) -> Late:
+        """Compare the query for θ with which training ends with the next one."""
+        return _late(self.model)
+
+    def segment_checks(
+        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random
+    ) -> list[parity.Check]:
+        """Check a few members, drawn anew for each segment."""
+        problem, batch, members = self._problem, self._case.workload.batch, self._members
+        checks: list[parity.Check] = []
+        for k in secrets.sample(range(len(members.rates)), min(_SEGMENT_MEMBERS, len(members.rates))):
+            network = replace(problem.network, l2=float(members.l2[k]))
+            rows = members.orders[k, skip * batch : (skip + steps) * batch]
+            place, rate = f"{where}, member {k}", float(members.rates[k])
+            data = problem.x, problem.y
+            checks += parity.segment_checks(place, network, before[k], after[k], *data, rows, batch, rate)
+        return checks
+
     def train_epoch(self, epoch: int) -> float:
         """Train one epoch of every network; the last minibatches may be short."""
         workload = self._case.workload
@@ -225,6 +324,12 @@ class ManyNetworks(Networks):
         start = time.perf_counter()
         self.run(1, 0)
         return time.perf_counter() - start
+
+
+def _late(model: ProcessModel | ProcessEnsemble) -> Late:
+    first = model.query_wall_seconds, model.query_cpu_seconds
+    model.query_theta()
+    return Late(first[0] - model.query_wall_seconds, first[1] - model.query_cpu_seconds)
 
 
 def networks_of(problem: Problem) -> type[Networks]:

@@ -4,24 +4,29 @@ What to run when is the case's decision; what counts as proof is the gate's.
 """
 
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from pydantic import TypeAdapter
 
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
-from bench.measure.errors import Implausible, NotEnoughMemory, ThreadsMismatch
-from bench.measure.networks import networks_of
+from bench.measure.clock import JUDGED, Reading, contradiction
+from bench.measure.errors import NotEnoughMemory, ThreadsMismatch
+from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
 from pyfnn import programs
-from pyfnn.errors import ProtocolError, PyfnnError
+from pyfnn.errors import ProtocolError
 from pyfnn.manifest import Row
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
@@ -30,13 +35,8 @@ from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
 _LINUX = sys.platform.startswith("linux")
-_CPU_SLACK = 1.1  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
-_CPU_GRACE = 0.005  # seconds; resolution of a clock with ticks
-_HONEST_SHARE = 0.8  # of the driver's wall time that a block longer than _HONEST_BLOCK must report
-_HONEST_BLOCK = 0.05  # seconds
-_DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
-_DEVICE_GRACE = 1e-4  # seconds; the two clocks do not start and stop at the same moment
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
+_TRIES = 4  # turns, until one is free of contradictions
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -64,6 +64,8 @@ class Block:
         Protocol calls that made the block.
     device_seconds : float or None
         By the device's clock, where it has one.
+    start, burst : int
+        Place of the block's first step, in steps, and length of the burst from the same place.
     """
 
     steps: int
@@ -75,6 +77,8 @@ class Block:
     retries: int = 0
     calls: int = 1
     device_seconds: float | None = None
+    start: int = 0
+    burst: int = 0
 
 
 class Session:
@@ -87,9 +91,13 @@ class Session:
     problem : Problem
     timeout : float
         Seconds the worker may take for one reply.
+    seed : str
+        Seed of `secrets`.
 
     Attributes
     ----------
+    secrets : random.Random
+        Draws what the worker must not know before a call, such as the first row of a block.
     worker : Worker
     networks : Networks
         The workload's networks in the process.
@@ -103,8 +111,9 @@ class Session:
     NotEnoughMemory
     """
 
-    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
+    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float, seed: str = "") -> None:
         self._case, self._problem = case, problem
+        self.secrets = random.Random(seed)
         self._fetch_seconds = 0.0 if row.device == "cpu" else problem.thetas.nbytes / _FETCH_RATE
         self._cpus = choose_cpus(case.threads)
         self._hosted = row.host is not None
@@ -197,9 +206,12 @@ class Session:
         return self._case.operation == "train"
 
     def run(self, steps: int, skip: int = 0) -> Block:
-        """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not checked."""
+        """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
+        return self._block(lambda: self.networks.run(steps, skip), steps, skip)
+
+    def _block(self, run: Callable[[], Run], steps: int, skip: int) -> Block:
         switches = self._switches()
-        done = self.networks.run(steps, skip)
+        done = run()
         model = self.model
         return Block(
             steps=steps,
@@ -210,7 +222,29 @@ class Session:
             involuntary_switches=_difference(switches, self._switches()),
             calls=done.calls,
             device_seconds=model.device_seconds,
+            start=skip,
         )
+
+    def _with_reading(self, run: Callable[[], Block]) -> tuple[Block, Reading]:
+        """Run, ask twice for θ, and return the block and its clocks.
+
+        The first answer depends on the work of the run. The second one shows what an answer takes without work.
+        """
+        waited = self._waited_seconds()
+        block = run()
+        late = self.networks.late()
+        protocol = _CALL_GRACE * (block.calls - 1) + self._fetch_seconds
+        reading = Reading(
+            seconds=block.seconds,
+            wall_seconds=block.wall_seconds,
+            cpu_seconds=block.cpu_seconds,
+            late_seconds=late.seconds,
+            late_cpu_seconds=late.cpu_seconds,
+            protocol_seconds=protocol,
+            waited_seconds=self._waited_seconds() - waited,
+            device_seconds=block.device_seconds,
+        )
+        return block, reading
 
     def first_step(self) -> float:
         """Return the seconds from the start of the process to the end of its first step, loading included."""
@@ -226,41 +260,57 @@ class Session:
         return seconds
 
     def turn(self, burst: int, steps: int) -> Block:
-        """Run an untimed burst from the workload's θ, then the timed block.
+        """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
-        The block is checked against the driver's clock, its CPU time and the CPUs of its threads. A turn that violates
-        a clock is taken once more; a second violation is the backend's error.
+        The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
+        other is taken again, up to four times in all; the last contradiction is the backend's error.
 
         Raises
         ------
-        Implausible, ThreadsMismatch
+        Implausible, ThreadsMismatch, Disturbed
         """
-        for retries in range(2):
-            self.reset()
-            self.run(burst)
-            block = replace(self.run(steps), retries=retries)
+        for retries in range(_TRIES):
+            start = self.networks.secret_start(steps, self.secrets)
+            constant = self.approach(start, burst)
+            block, reading = self._with_reading(lambda at=start: self.run(steps, at))
             self._check_affinity()
-            violation = self._clock_violation(block)
+            violation = contradiction(
+                reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor
+            )
             if violation is None:
-                return block
+                return replace(block, retries=retries, burst=burst)
         assert violation is not None
         raise violation
 
-    def _clock_violation(self, block: Block) -> PyfnnError | None:
-        """Return the error of a block whose times contradict each other; None where they agree."""
-        threads, wall = self._case.threads, block.wall_seconds
-        timed = wall - _CALL_GRACE * (block.calls - 1) - self._fetch_seconds
-        if block.seconds > wall:
-            return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
-        if timed > _HONEST_BLOCK * self.networks.block_factor and block.seconds < _HONEST_SHARE * timed:
-            return Implausible(f"claims only {block.seconds:.4g} of the {wall:.4g} s that passed by the driver's clock")
-        if (block.device_seconds or 0.0) > block.seconds * _DEVICE_SLACK + _DEVICE_GRACE:
-            return Implausible(
-                f"claims {block.seconds:.4g} s, and {block.device_seconds:.4g} s by its device's own clock"
-            )
-        if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
-            return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
-        return None
+    def approach(self, start: int, burst: int) -> Reading:
+        """Bring the process to where a block begins: the workload's θ, a run with almost no work, and the burst.
+
+        Returns
+        -------
+        Reading
+            The clocks of the run with almost no work.
+        """
+        self.reset()
+        self.networks.freshen(start)
+        constant = Reading(0.0, 0.0, 0.0)
+        if not self.networks.rounds_between_calls:  # else each call loads all networks again
+            _, constant = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
+        self.run(burst, start)
+        return constant
+
+    def _waited_seconds(self) -> float:
+        """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.
+
+        Time that the machine's virtual CPUs waited for a real one is included. 0 where the system does not report it.
+        """
+        if not _LINUX:
+            return 0.0
+        paths = [Path("/proc/self/schedstat"), *Path(f"/proc/{self.worker.pid}/task").glob("*/schedstat")]
+        waited = 0.0
+        for path in paths:
+            with suppress(OSError, ValueError, IndexError):  # the thread has ended, or the kernel keeps no statistics
+                waited += int(path.read_text(encoding="ascii").split()[1]) / 1e9
+        return waited + psutil.cpu_times().steal
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""

@@ -14,10 +14,9 @@ from pyfnn import losses, oracle
 from pyfnn.activations import Array
 from pyfnn.model import OPERATIONS
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, norm, scale, tensor_norms
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
-    C,
     OracleTrajectory,
     Trajectory,
     full_rate,

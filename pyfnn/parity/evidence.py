@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pyfnn.parity.trajectory import C
+from pyfnn.parity.rounding import C
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The oracle's trajectory in training, and how far rounding may carry a correct implementation from it.
 
-The module also holds C, the one constant of every bound. It draws no trials: `battery` and `ensembles` do.
+The module draws no trials: `battery` and `ensembles` do.
 """
 
 import math
@@ -13,18 +13,7 @@ from pyfnn import oracle
 from pyfnn.activations import Array
 from pyfnn.errors import Unsupported
 from pyfnn.network import Network
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, clear_of_kinks, has_kinks, norm, scale, tensor_norms
-
-C = 2.0
-"""Constant of the bound: twice the largest error of a correct implementation in the calibration, rounded up.
-
-    python -m bench.experiments.calibrate_parity --networks 1000 --seed 1
-    python -m bench.experiments.calibrate_parity --networks 1000 --seed 2001
-
-measure that error. They compute 2000 random networks per dtype with c, cpp, numpy, the oracle in the network's dtype
-and the oracle with strictly sequential sums. The largest error was 0.72 u·k·‖M‖ (float32 0.71, float64 0.72); the
-median of every kind of tensor was below 0.1. With 100 times this constant, the tests still reject every planted bug.
-"""
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, has_kinks, norm, scale, tensor_norms
 
 STEPS = 20  # of the long trajectory
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble

@@ -32,6 +32,9 @@ class ProcessModel(Model):
     call_wall_seconds, call_cpu_seconds : float
         Wall and CPU seconds of the last `train` or `time`, measured by the driver; upper limits of the seconds that the
         worker reports.
+    query_wall_seconds, query_cpu_seconds : float
+        The same of the last query for θ: `train` ends with one. The first one after a call ends when the work of the
+        call does, though the worker may have replied before.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ProcessModel(Model):
         self._initial: Array = theta.copy()
         self._moved = False  # training has changed θ
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
+        self.query_wall_seconds = self.query_cpu_seconds = math.nan
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
@@ -88,7 +92,12 @@ class ProcessModel(Model):
         if self._n_rows == 0:
             return np.array(self._initial)
         self._ask("theta")
+        self.query_wall_seconds, self.query_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
+
+    def query_theta(self) -> None:
+        """Ask the worker for θ again, for the time that the answer takes."""
+        self._theta()
 
     def _reset(self) -> None:
         if self._n_rows > 0:

@@ -312,8 +312,16 @@ def test_a_wrong_derivative_at_0_is_rejected_in_every_layer(
 
 def test_a_network_whose_rows_are_all_on_a_kink_is_rejected() -> None:
     network = Network((2, 3, 1), "relu", "squared_error")
+    theta = initialize(network, 0)
+    network.layers(theta)[0].b[:] = -network.layers(theta)[0].W.sum(0)
     with pytest.raises(Unsupported, match="only 0 of 9 rows are clear of this network's kinks: 4 are needed"):
-        parity.battery(network, initialize(network, 0), np.zeros((9, 2), "f4"), np.ones((9, 1), "f4"), 4)
+        parity.battery(network, theta, np.ones((9, 2), "f4"), np.ones((9, 1), "f4"), 4)
+
+
+def test_inputs_that_are_all_0_can_be_judged() -> None:
+    network = Network((2, 3, 1), "relu", "squared_error")
+    battery = parity.battery(network, initialize(network, 0), np.zeros((9, 2), "f4"), np.ones((9, 1), "f4"), 4)
+    assert _judge(PlantedBackend(), battery).passed
 
 
 def test_a_network_with_a_zero_gradient_can_be_judged() -> None:
