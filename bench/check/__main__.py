@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 
 from bench.check.commands import COMMANDS
+from bench.check.completeness import COMPLETENESS
 from bench.check.determinism import DETERMINISM
 from bench.check.ensembles import ENSEMBLES
 from bench.check.files import FILES
@@ -28,7 +29,7 @@ from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 
-TOPICS = (MANIFEST, LIFECYCLE, COMMANDS, FILES, LIBRARY, MATHEMATICS, DETERMINISM, TIMING, ENSEMBLES)
+TOPICS = (MANIFEST, LIFECYCLE, COMMANDS, FILES, LIBRARY, MATHEMATICS, DETERMINISM, COMPLETENESS, TIMING, ENSEMBLES)
 _TOPICS = {topic.name: topic for topic in TOPICS}
 DOCUMENT = "docs/add-a-language.md"
 FAILURES, USAGE_ERROR, INTERRUPTED = 1, 2, 130

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from planted import timed
 from planted.model import BUGS, PlantedBackend
 
 from pyfnn import load_backend
 from pyfnn.backend import Backend
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.model import Operation
 from pyfnn.process import protocol
 from pyfnn.process.protocol import Setup
@@ -269,9 +271,18 @@ def _serve(fault: str, answer: Callable[[str], str]) -> int:
     return 3 if fault == "EndsWith3" else 0
 
 
+def _backend(fault: str, name: str) -> Backend:
+    if fault in timed.KINDS:
+        backend: Backend = getattr(timed, f"{fault}Backend")(
+            Row(name=name, language="Python", division="plain", run=name)
+        )
+        return backend
+    return PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+
+
 def main(fault: str, name: str, folder: str) -> int:
     """Reply to commands until `quit`."""
-    backend = PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+    backend = _backend(fault, name)
     worker = FAULTS.get(fault) or PLAIN.get(fault, Faulty)
     with contextlib.suppress(BrokenPipeError):
         return _serve(fault, worker(backend, Path(folder), name).answer)

@@ -259,7 +259,7 @@ class _Host(PlantedBackend):
 
     def __init__(self, row: Row) -> None:
         super().__init__(None)
-        self.description = replace(self.description, name=row.name, deterministic=self.deterministic)
+        self._description = replace(self.description, name=row.name, deterministic=self.deterministic)
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         del threads

@@ -63,7 +63,7 @@ def _least(subject: Subject) -> str:
 
 
 @REFUSALS.claim(
-    "a rate that is not finite and above 0 is refused", "require 0 < rate < infinity, written so that NaN fails"
+    "fnn_train refuses a rate that is not finite and above 0", "require 0 < rate < infinity, written so that NaN fails"
 )
 def _rate(subject: Subject) -> str:
     return _must_refuse(subject, "rate")

@@ -34,7 +34,7 @@ def test_a_library_without_argument_checks_fails_the_claims_about_arguments(tmp_
         "NULL for a model or an array is refused",
         "ranges outside the data are refused",
         "rows, n_order, counts, batch_size and repeats below 1 are refused",
-        "a rate that is not finite and above 0 is refused",
+        "fnn_train refuses a rate that is not finite and above 0",
         "entries of order outside the rows are refused",
         "fnn_time refuses an unknown operation and probes outside the outputs or the gradient",
         "work before fnn_load is refused",
