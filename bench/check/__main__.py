@@ -24,12 +24,16 @@ from bench.check.kit import Candidate, Claim, Outcome, examine
 from bench.check.library.claims import LIBRARY
 from bench.check.lifecycle import LIFECYCLE, MANIFEST
 from bench.check.mathematics import MATHEMATICS
+from bench.check.promptness import PROMPTNESS
 from bench.check.timing import TIMING
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 
-TOPICS = (MANIFEST, LIFECYCLE, COMMANDS, FILES, LIBRARY, MATHEMATICS, DETERMINISM, COMPLETENESS, TIMING, ENSEMBLES)
+TOPICS = (
+    MANIFEST, LIFECYCLE, COMMANDS, FILES, LIBRARY, MATHEMATICS, DETERMINISM, COMPLETENESS, TIMING, PROMPTNESS,
+    ENSEMBLES,
+)  # fmt: skip
 _TOPICS = {topic.name: topic for topic in TOPICS}
 DOCUMENT = "docs/add-a-language.md"
 FAILURES, USAGE_ERROR, INTERRUPTED = 1, 2, 130

@@ -153,7 +153,7 @@ def _in_one_call(model: ProcessModel, steps: int) -> Array:
 
 @COMPLETENESS.claim(
     "each step of a training is right, also after hundreds of others and where the loss is tiny",
-    "do the same in every step, whatever the number of steps before it; leave out none where little changes",
+    "do the same in every step; leave out none where little changes, and count no steps",
 )
 def _all_steps(candidate: Candidate) -> str:
     for dtype in DTYPES:
@@ -166,7 +166,7 @@ def _all_steps(candidate: Candidate) -> str:
 
 @COMPLETENESS.claim(
     "a long call makes every step: it ends where the same steps in short calls end, also if it is one epoch",
-    "make all COUNT / BATCH steps, whatever their number; wait until the last one is done before θ is read",
+    "make all COUNT / BATCH steps; wait until the last one is done before θ is read",
 )
 def _long_calls(candidate: Candidate) -> str:
     hello, widest = candidate.description, 0.0

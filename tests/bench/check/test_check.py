@@ -101,6 +101,8 @@ FAULTS = {
     "Overstates": ("seconds of gradient", "claims"),
     "Hoists": ("twice the work of forward", "times as long"),
     "Milliseconds": ("resolves times below a millisecond", "whole milliseconds"),
+    "RepliesEarly": ("the reply to train comes after the work", "theta then took"),
+    "RepliesFromAThread": ("the reply to train comes after the work", "theta then took"),
     "Prepares": ("not prepared in init", "MiB more than with 64"),
     "Leaks": ("memory does not grow", "resident MiB"),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from misbehaving import faulty
+from planted import elsewhere
 
 from bench.check.__main__ import TOPICS
 from bench.check.completeness import COMPLETENESS
@@ -30,6 +31,18 @@ INCOMPLETE = {  # by kind of mistake: the claim that must fail, and what must be
     "RosyLosses": ("after training, outputs", "loss over all rows"),
 }
 
+UNPUNCTUAL = {
+    "Late": ("all of the work of train", "until theta is there"),
+    "InAThread": ("all of the work of train", "until theta is there"),
+    "LatePasses": ("the reply to time gradient comes after the work", "theta then took"),
+    "BusyAfterReply": ("the process is idle after the reply to train", "s after the reply"),
+    "HastyClock": ("all of the work of train", "until theta is there"),
+    "Caches": ("a call of train that comes again", "for one that was made before"),
+    "CachedPasses": ("a call of time gradient that comes again", "for one that was made before"),
+    "HelperProcess": ("its child processes do none", "of the time of a training"),
+    "RowTable": ("a pass of time forward takes as long", "passes over 256 rows"),
+}
+
 
 def outcomes_of(line: str, claims: Iterable[Claim], folder: Path) -> list[Outcome]:
     """Check claims on the backend that this line of a manifest names."""
@@ -42,7 +55,8 @@ def outcomes_of(line: str, claims: Iterable[Claim], folder: Path) -> list[Outcom
 def line_of(kind: str, form: str) -> str:
     """Return the line of a manifest for a kind of mistake: a program, or a class that pyfnn hosts."""
     program = shlex.join(["env", f"PYTHONPATH={TESTS}", sys.executable, faulty.__file__, kind, "faulty"])
-    return f"run = '''{program}'''" if form == "program" else f'host = "planted.timed:{kind}Backend"'
+    module = "elsewhere" if kind in elsewhere.KINDS else "timed"
+    return f"run = '''{program}'''" if form == "program" else f'host = "planted.{module}:{kind}Backend"'
 
 
 def outcome_of(kind: str, words: str, form: str, folder: Path) -> Outcome:
@@ -64,9 +78,9 @@ def test_a_correct_backend_keeps_the_claims_about_complete_work(host: str, tmp_p
 
 
 @pytest.mark.parametrize("form", ["program", "class"])
-@pytest.mark.parametrize("kind", INCOMPLETE)
+@pytest.mark.parametrize("kind", INCOMPLETE | UNPUNCTUAL)
 def test_incomplete_work_fails_the_claim_that_is_about_it(kind: str, form: str, tmp_path: Path) -> None:
-    words, seen = INCOMPLETE[kind]
+    words, seen = (INCOMPLETE | UNPUNCTUAL)[kind]
     outcome = outcome_of(kind, words, form, tmp_path)
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
