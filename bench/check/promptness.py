@@ -16,15 +16,15 @@ from pyfnn.process.protocol import seconds_field
 
 PROMPTNESS = Topic("promptness", "A program")
 
-_TRIES = 4  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
+_TRIES = 5  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
 _RATE = 1e-3
-_BLOCK = 0.06  # seconds, at least, from a command to the reply to the query after it
+_BLOCK = 0.1  # seconds, at least, from a command to the reply to the query after it
 _MOST_STEPS = 1 << 14
 _LATE, _LEAST_LATE = 0.05, 1.5e-3  # share of the block, and seconds, that the query after it may take longer
-_UNCLAIMED_CPU, _UNCLAIMED = 0.05, 0.15  # shares of a block that may lie outside the clock; wall time has more noise
+_UNCLAIMED_CPU, _UNCLAIMED = 0.04, 0.07  # shares of a block that may lie outside the clock; wall time has more noise
 _PAUSE, _IDLE = 0.12, 0.3  # seconds without a command, and the share of them that a process may compute
 _CHILDREN = 0.1  # share of a block that child processes may compute
-_REPEATS, _FASTER = 5, 1.25  # pairs of calls, and how much faster a call may be that the process has seen before
+_REPEATS, _FASTER = 4, 1.25  # pairs of calls, and how much faster a call may be that the process has seen before
 _FEW_PASSES = 40  # passes over fewer rows than there are
 _CHEAPER = 1.5  # how much faster a pass may be in a long call
 _SYNCHRONIZE = (
