@@ -14,7 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 # Words that make a sentence hard to read for people who learned English at school.
-UNUSED = re.compile(r"\b(told|tells|whoever|whatever|lest|thereof|whereof|denormals?)\b", re.IGNORECASE)
+UNUSED = re.compile(r"\b(told|tells|whoever|whatever|lest|thereof|whereof|said|wants?|denormals?)\b", re.IGNORECASE)
+# "for" in the sense of "because": a clause follows it.
+BECAUSE = re.compile(r"[,;:—] for (it|they|he|she|we|there|nothing)\b", re.IGNORECASE)
 # Openings of a docstring that start neither with a verb nor with a noun.
 OPENINGS = re.compile(
     r"(Who|What|Whether|Whose|Which|By|Of|That|This|Those|These|Where|When|How|Why|As|If|So|To|For|From|In|On|At|It|Likewise)\b"
@@ -38,6 +40,8 @@ def unused_words(text: str) -> Iterator[tuple[int, str]]:
         unquoted = "" if line.startswith("> ") else re.sub("“[^”]*”", "", line)
         for match in UNUSED.finditer(unquoted):
             yield number, f"uses the word {match.group()!r}"
+        for match in BECAUSE.finditer(unquoted):
+            yield number, f"uses 'for' as 'because' in {match.group()!r}"
 
 
 def openings(source: str) -> Iterator[tuple[int, str]]:

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from bench.machine.availability import availability_of
 from bench.suites import load
 from bench.suites.load import cases_of, load_suite
 from bench.suites.suite import Suite, Workload
-from bench.terms import OPERATIONS
-from pyfnn import programs, registry
+from bench.terms import CASE_OPERATIONS
+from pyfnn import registry
 from pyfnn.errors import InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES
@@ -110,7 +111,7 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
     }
     changes = {key: value for key, value in given.items() if value is not None}
     for operation in changes.get("operations", ()):
-        load.look_up("operation", operation, dict.fromkeys(OPERATIONS))
+        load.look_up("operation", operation, dict.fromkeys(CASE_OPERATIONS))
     for dtype in changes.get("dtypes", ()):
         load.look_up("dtype", dtype, dict.fromkeys(DTYPES))
     try:
@@ -204,17 +205,9 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
     table = Table("backend", "language", "division", here_folded, title="Backends", title_justify="left")
     for row in registry.rows(arguments.backend).values():
         try:
-            here = _here(row)
+            here: str = availability_of(row)
         except PyfnnError as error:
             here = escape(f"unavailable: {error}")  # a remedy may have an extra in brackets, which Rich reads as markup
         division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
         table.add_row(row.name, row.language, division, here)
     console.print(table)
-
-
-def _here(row: Row) -> str:
-    """Return the availability of a backend in words; raises an error with the reason where it is not available."""
-    if row.host is None and not programs.is_built(row):
-        return "available, built at first use"
-    registry.load(row)
-    return "available"

@@ -24,7 +24,7 @@ from bench.arguments import chosen_rows, chosen_suite, parser, print_left_out, s
 from bench.machine import description
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.description import CpuTimes, CpuUse, describe_machine
-from bench.machine.sensors import Sensor
+from bench.machine.sensors import DeviceSensor
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
 from bench.progress import ProgressDisplay
@@ -91,7 +91,7 @@ def measure(
     budget: float,
     journal: Journal,
     console: Console,
-    sensor: Sensor | None = None,
+    sensor: DeviceSensor | None = None,
     failed: Mapping[str, PyfnnError] | None = None,
 ) -> None:
     """Run all cases. Each has an equal share of the budget and what earlier cases left of theirs."""
@@ -182,7 +182,7 @@ def _check_run(folder: Path, keys: Sequence[CaseKey], start: CpuTimes, journal: 
 def _subnormal_shares(keys: Sequence[CaseKey], so_far: Results, console: Console) -> dict[str, float]:
     """Return the greatest share of subnormals in θ by title of a case, over as many steps as its longest block."""
     shares = {}
-    for key, case in zip(keys, so_far.cases, strict=False):  # after Ctrl-C there are no keys, to end at once
+    for key, case in zip(keys, so_far.cases, strict=False):  # no keys after Ctrl-C: the run then ends at once
         longest = [sample.steps // case.members for b in case.backends for sample in b.samples]
         try:
             if longest:
@@ -194,13 +194,13 @@ def _subnormal_shares(keys: Sequence[CaseKey], so_far: Results, console: Console
 
 
 @contextlib.contextmanager
-def _sensor(rows: Sequence[Row]) -> Iterator[tuple[Sensor | None, dict[str, Any]]]:
+def _sensor(rows: Sequence[Row]) -> Iterator[tuple[DeviceSensor | None, dict[str, Any]]]:
     """Open the sensors of the device, if a backend computes on one, and describe the device for the results."""
     if all(row.device == "cpu" for row in rows):
         yield None, {}
         return
     try:
-        sensor = Sensor()
+        sensor = DeviceSensor()
     except PyfnnError as error:
         yield None, {"cuda": {"absent": str(error)}}
         return
@@ -210,7 +210,7 @@ def _sensor(rows: Sequence[Row]) -> Iterator[tuple[Sensor | None, dict[str, Any]
         sensor.close()
 
 
-def _sense(sensor: Sensor | None, journal: Journal) -> None:
+def _sense(sensor: DeviceSensor | None, journal: Journal) -> None:
     if sensor:
         journal.write(DeviceStateEvent(**sensor.read()))
 

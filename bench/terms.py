@@ -1,13 +1,13 @@
-"""Words that suites, results and reports share: operations, dtypes, divisions, statuses, sweep axes."""
+"""Words that suites, results and reports share: operations, dtypes, statuses, sweep axes."""
 
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Operation = Literal["train", "forward", "gradient"]
-OPERATIONS: tuple[Operation, ...] = ("train", "forward", "gradient")
+from pyfnn.model import Operation
 
-Division = Literal["plain", "tuned", "framework"]
+CaseOperation = Literal["train", Operation]  # training, and the single passes that `pyfnn.model.Model.time` repeats
+CASE_OPERATIONS: tuple[CaseOperation, ...] = get_args(CaseOperation)
 Dtype = Literal["float32", "float64"]
 When = Literal["before", "after"]  # before or after all measurement
 SweepAxis = Literal["batch", "width", "depth", "threads"]

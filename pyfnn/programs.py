@@ -1,4 +1,7 @@
-"""Builds the programs of backends in other languages at first use, in the user's cache. Runs none of them."""
+"""Builds the programs of backends in other languages at first use, in the user's cache.
+
+Runs none of them: `pyfnn.process.program` does, through the worker protocol.
+"""
 
 import hashlib
 import json
@@ -110,7 +113,7 @@ def _answer(probe: str, _path: str) -> str:
 
 
 def is_built(row: Row) -> bool:
-    """Report if a row's program is built or needs no build; raise `BackendUnavailable` without its toolchain."""
+    """Return True if a row's program is built or needs no build; raise `BackendUnavailable` without its toolchain."""
     version = probe(row)
     return row.build is None or _target(row, version).exists()
 

@@ -35,10 +35,10 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
     """
     needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
     if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{field} is a {type(array).__name__}: wanted a NumPy array, {needed}")
+        raise InvalidInput(f"{field} is a {type(array).__name__}: expected a NumPy array, {needed}")
     if array.shape != shape or array.dtype != np.dtype(dtype):
         got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
-        raise InvalidInput(f"{field} is {got}: wanted {needed}")
+        raise InvalidInput(f"{field} is {got}: expected {needed}")
     if not array.flags.c_contiguous:
         raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -54,6 +54,17 @@ def check_order(field: str, order: Any, rows: int, *shape: int) -> int:
     if order.min() < 0 or order.max() >= rows:
         raise InvalidInput(f"{_entry(field, order, (order < 0) | (order >= rows))}: row numbers lie in [0, {rows})")
     return length
+
+
+def check_entries(field: str, numbers: Any, entries: int) -> None:
+    """Require at least one number of an entry in [0, entries): int64, of shape (n,)."""
+    length = len(numbers) if isinstance(numbers, np.ndarray) and numbers.ndim == 1 else -1
+    check_array(field, numbers, (length,), "int64")
+    if length < 1:
+        raise InvalidInput(f"{field} is empty: at least one entry is needed")
+    if numbers.min() < 0 or numbers.max() >= entries:
+        wrong = _entry(field, numbers, (numbers < 0) | (numbers >= entries))
+        raise InvalidInput(f"{wrong}: entries lie in [0, {entries})")
 
 
 def check_each(field: str, values: Any, members: int, bad: str, rule: str) -> None:

@@ -229,7 +229,7 @@ def test_a_copy_on_the_device_is_complete() -> None:
 
 def test_the_sensors_describe_the_device() -> None:
     try:
-        sensor = sensors.Sensor()
+        sensor = sensors.DeviceSensor()
     except sensors.NoSensor as error:
         require("nvidia-ml-py", False, str(error))
         raise

@@ -13,9 +13,21 @@ prose = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(prose)
 
 
-@pytest.mark.parametrize("word", ["told", "Tells", "whoever", "whatever", "lest", "thereof", "whereof", "denormals"])
+@pytest.mark.parametrize(
+    "word", ["told", "Tells", "whoever", "whatever", "lest", "thereof", "whereof", "said", "wants", "denormals"]
+)
 def test_a_word_that_the_project_does_not_use_is_found_with_its_line(word: str) -> None:
     assert list(prose.unused_words(f"A line.\nThis {word} a line.\n")) == [(2, f"uses the word {word!r}")]
+
+
+@pytest.mark.parametrize("clause", [", for it is fast", "; for they differ", ": for nothing is stored"])
+def test_for_in_the_sense_of_because_is_found(clause: str) -> None:
+    ((number, fault),) = prose.unused_words(f"A line.\nIt runs{clause}.\n")
+    assert (number, fault.startswith("uses 'for' as 'because'")) == (2, True)
+
+
+def test_for_before_a_noun_is_no_fault() -> None:
+    assert not list(prose.unused_words("Return the seconds, for all backends together."))
 
 
 def test_a_quotation_may_use_any_word() -> None:

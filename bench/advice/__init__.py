@@ -1,1 +1,1 @@
-"""Warnings about the machine and about a finished run, each with a remedy."""
+"""Advice: the warnings about the machine and about a finished run, each with a remedy. docs/warnings.md lists them."""

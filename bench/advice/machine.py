@@ -13,7 +13,7 @@ from bench.advice.advice import Advice, advice_from, several_openmp, stolen_time
 from bench.format import number
 from bench.machine import availability, blas, description
 from bench.machine.availability import Availability
-from bench.machine.blas import Blas
+from bench.machine.blas import NumpyBlas
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by other processes; an idle desktop stays below
@@ -40,7 +40,7 @@ class MachineFacts:
         CMake's build type of the native code.
     python_debug : bool
         True where the interpreter is a debug build.
-    blas : Blas or None
+    blas : NumpyBlas or None
         BLAS of NumPy, if it is an OpenBLAS.
     openmp : mapping of str to tuple of str
         Files of the OpenMP runtimes in a backend's process, by name of the backend.
@@ -57,7 +57,7 @@ class MachineFacts:
     steal: float | None = None
     build_type: str | None = None
     python_debug: bool = False
-    blas: Blas | None = None
+    blas: NumpyBlas | None = None
     openmp: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     memory_bytes: int | None = None
     memory_available_bytes: int | None = None
@@ -95,7 +95,7 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> Mach
 
 
 def try_frameworks(rows: Sequence[Row]) -> list[Availability]:
-    """Load the frameworks among a run's backends, each in a process, within a few seconds: they bring own runtimes."""
+    """Load the frameworks among a run's backends, each in a process, to find the OpenMP runtimes that they bring."""
     return availability.try_all([row for row in rows if row.division == "framework"], _IMPORTING)
 
 
@@ -147,9 +147,9 @@ def _interpreter(facts: MachineFacts) -> Advice | None:
 def _blas(facts: MachineFacts) -> Advice | None:
     """Warn of kernels older than the CPU, also where newer kernels would not be faster; the remedy then says so."""
     found = facts.blas
-    if found is None or found.wanted is None:
+    if found is None or found.newer is None:
         return None
-    setting = f"{blas.VARIABLE}={found.wanted}"
+    setting = f"{blas.VARIABLE}={found.newer}"
     remedy = f"export {setting} before the run; it applies to every OpenBLAS, also to that of cpp-blas"
     message = f"NumPy's {found.name} uses {found.kernels} kernels, which are older than this CPU's instruction set"
     now, fixed = found.now, found.with_fix
@@ -157,7 +157,7 @@ def _blas(facts: MachineFacts) -> Advice | None:
         return Advice("blas", f"{message}; their cost could not be measured", remedy)
     factor = fixed.gflops / now.gflops
     message += f": {_rate(now)} in float32 on one thread; with {setting} {number(factor)} times that, "
-    if fixed.kernels != found.wanted:
+    if fixed.kernels != found.newer:
         remedy = f"this BLAS ignores {blas.VARIABLE}: install NumPy from PyPI, whose OpenBLAS has kernels for every CPU"
     elif factor < WORTH_IT:
         remedy = "nothing: on this CPU newer kernels are hardly faster"

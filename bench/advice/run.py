@@ -1,14 +1,16 @@
-"""Warnings about a finished run: noise, drift, short blocks, stolen time, subnormals, memory."""
+"""Warnings about a finished run: noise, drift, short blocks, stolen time, subnormals, memory.
+
+They follow from the results' derived fields; nothing is computed from samples here.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import get_args
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
 from bench.measure.networks import MANY_BLOCKS
-from bench.results.schema import BackendResult, Case, Results
+from bench.results.schema import BackendResult, Case, Results, TimingSummary
 from bench.terms import When
 
 STEAL = 0.01  # share of a run's time
@@ -86,9 +88,9 @@ def _where(device: str, threads: int) -> str:
 def _short(facts: RunFacts) -> Advice | None:
     requested = float(facts.results.settings.get("block_seconds", 0.05))
     short = []
-    for case, backend in _timed(facts.results):
-        block = median(sample.seconds for sample in backend.samples)
-        if block < SHORT * requested * (1 if case.members == 1 else MANY_BLOCKS):
+    for case, backend, summary in _timed(facts.results):
+        block = summary.median_block_seconds
+        if block is not None and block < SHORT * requested * (1 if case.members == 1 else MANY_BLOCKS):
             short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} ms")
     if not short:
         return None
@@ -109,9 +111,8 @@ def _off_cpu(facts: RunFacts) -> Advice | None:
     Many networks do not count either, because some backends train them call by call.
     """
     off_cpu = []
-    for case, backend in _timed(facts.results):
-        wall = sum(sample.wall_seconds for sample in backend.samples)
-        missing = 1 - sum(sample.cpu_seconds for sample in backend.samples) / wall if wall else 0.0
+    for case, backend, summary in _timed(facts.results):
+        missing = 0.0 if summary.cpu_per_wall_second is None else 1 - summary.cpu_per_wall_second
         if case.threads == case.members == 1 and backend.device == "cpu" and missing > OFF_CPU:
             off_cpu.append(f"{backend.instance} in {case.title}: {number(100 * missing, 2)} %")
     if not off_cpu:
@@ -126,7 +127,7 @@ def _off_cpu(facts: RunFacts) -> Advice | None:
 def _openmp_of_run(facts: RunFacts) -> Advice | None:
     """Warn of the timed processes, except for backends in a warning from before the run."""
     named = " ".join(warning.message for warning in facts.results.warnings if warning.name == "openmp")
-    runtimes = [(b.name, [p.file for p in b.pools or () if p.kind == "openmp"]) for _, b in _timed(facts.results)]
+    runtimes = [(b.name, [p.file for p in b.pools or () if p.kind == "openmp"]) for _, b, _ in _timed(facts.results)]
     return several_openmp({name: files for name, files in runtimes if len(files) > 1 and f"{name}: " not in named})
 
 
@@ -165,8 +166,10 @@ def _memory_of_run(facts: RunFacts) -> Advice | None:
     )
 
 
-def _timed(results: Results) -> list[tuple[Case, BackendResult]]:
-    return [(case, b) for case in results.cases for b in case.backends if b.status == "ok" and b.samples]
+def _timed(results: Results) -> list[tuple[Case, BackendResult, TimingSummary]]:
+    """Return every backend that was timed, with its case and the totals over its timed blocks."""
+    backends = ((case, b, b.timing_summary) for case in results.cases for b in case.backends if b.status == "ok")
+    return [(case, backend, summary) for case, backend, summary in backends if summary]
 
 
 RUN_CHECKS: tuple[Callable[[RunFacts], Advice | None], ...] = (

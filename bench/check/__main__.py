@@ -126,17 +126,17 @@ def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -
 def _not_started(error: PyfnnError) -> Outcome:
     """Return the outcome for a candidate that failed to build, cannot run here or did not answer hello."""
     if isinstance(error, BuildFailed):
-        return Outcome("", "it builds", "FAIL", seen=error.reason, mend=error.remedy, section="The manifest")
+        return Outcome("", "it builds", "FAIL", seen=error.reason, fix=error.remedy, section="The manifest")
     if isinstance(error, BackendUnavailable):
         seen = f"unavailable: {error.reason}"
-        return Outcome("", "it can run here", "FAIL", seen=seen, mend=error.remedy, section="The manifest")
+        return Outcome("", "it can run here", "FAIL", seen=seen, fix=error.remedy, section="The manifest")
     return Outcome(
         "",
         "it starts and answers hello",
         "FAIL",
         seen=str(error),
-        wanted="within the time limit of one reply: ok, then protocol=1 and the other fields, separated by TABs",
-        mend="run its command line with a folder as the last argument, type hello, and look at the answer",
+        expected="within the time limit of one reply: ok, then protocol=1 and the other fields, separated by TABs",
+        fix="run its command line with a folder as the last argument, type hello, and look at the answer",
         section="A program",
     )
 
@@ -147,7 +147,7 @@ def _print_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.result != "FAIL":
         return
     section = f'{DOCUMENT}, "{outcome.section}"'
-    details = {"seen": outcome.seen, "expected": outcome.wanted, "fix": outcome.mend, "see": section}
+    details = {"seen": outcome.seen, "expected": outcome.expected, "fix": outcome.fix, "see": section}
     for key, text in details.items():
         if text:
             _line(console, "", f"[bold]{key}:[/] {escape(text)}")

@@ -107,7 +107,11 @@ def _no_hidden(candidate: Candidate) -> None:
     _require_right(candidate, candidate.exercise((4, 3)), "4-3:")
 
 
-@FILES.claim("after init, commands read no file but rates.bin", "keep copies of everything in init", of_protocol=True)
+@FILES.claim(
+    "after init, commands read no file but rates.bin and probes.bin",
+    "keep copies of everything in init",
+    of_protocol=True,
+)
 def _files_gone(candidate: Candidate) -> None:
     task = candidate.exercise()
     model = candidate.load(task)
@@ -150,7 +154,7 @@ def _with_wrong_size(files: dict[str, bytes], name: str, kind: str) -> dict[str,
     return {**files, name: cut[kind]}
 
 
-def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, bytes]]], wanted: str) -> None:
+def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, bytes]]], expected: str) -> None:
     """Raise `Failed` unless init refuses each of these and a valid init works after all of them."""
     accepted = []
     for what, files in cases:
@@ -160,7 +164,7 @@ def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, byte
         except WorkerError as error:
             raise Failed(f"{what}: {error}", "an error, from a process that keeps running") from None
     if accepted:
-        raise Failed(f"ok, in reply to {'; '.join(accepted)}", wanted)
+        raise Failed(f"ok, in reply to {'; '.join(accepted)}", expected)
     _require_right(candidate, candidate.exercise(), "after the failed inits,")
 
 

@@ -21,7 +21,7 @@ from bench.machine.cpus import choose_cpus
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey, Workload
-from bench.terms import Operation
+from bench.terms import CaseOperation
 from pyfnn import activations, losses, parity
 from pyfnn.backend import Description
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
@@ -47,15 +47,15 @@ class Failed(Exception):
     ----------
     seen : str
         The candidate's behaviour.
-    wanted : str, optional
+    expected : str, optional
         The behaviour that the contract asks for, if the claim's own text is not enough.
-    mend : str, optional
+    fix : str, optional
         Advice on the fix, if it is more specific than the claim's own.
     """
 
-    def __init__(self, seen: str, wanted: str = "", mend: str = "") -> None:
+    def __init__(self, seen: str, expected: str = "", fix: str = "") -> None:
         super().__init__(seen)
-        self.seen, self.wanted, self.mend = seen, wanted, mend
+        self.seen, self.expected, self.fix = seen, expected, fix
 
 
 class Skipped(Exception):
@@ -69,7 +69,7 @@ class Claim:
     Attributes
     ----------
     topic, text : str
-    mend : str
+    fix : str
         Advice on the fix, if the claim fails.
     section : str
         The section of docs/add-a-language.md that states the requirement.
@@ -82,7 +82,7 @@ class Claim:
 
     topic: str
     text: str
-    mend: str
+    fix: str
     section: str
     of_protocol: bool
     attempt: "Callable[[Candidate], str | None]" = field(repr=False)
@@ -99,7 +99,7 @@ class Outcome:
         ``pass``, ``FAIL`` or ``skipped``; ``pyfnn`` where the claim holds, but pyfnn's host has answered.
     note : str
         A figure, if the claim passed; the reason, if it was skipped.
-    seen, wanted, mend, section : str
+    seen, expected, fix, section : str
         The behaviour seen and expected, advice on the fix and the section that states the claim, if it failed.
     """
 
@@ -108,8 +108,8 @@ class Outcome:
     result: Result
     note: str = ""
     seen: str = ""
-    wanted: str = ""
-    mend: str = ""
+    expected: str = ""
+    fix: str = ""
     section: str = ""
 
 
@@ -134,13 +134,13 @@ class Topic:
         self.claims: list[Claim] = []
 
     def claim(
-        self, text: str, mend: str, section: str = "", of_protocol: bool = False
+        self, text: str, fix: str, section: str = "", of_protocol: bool = False
     ) -> "Callable[[Callable[[Candidate], str | None]], Callable[[Candidate], str | None]]":
         """Add the decorated function to the topic's claims."""
 
         def put(attempt: "Callable[[Candidate], str | None]") -> "Callable[[Candidate], str | None]":
             self.claims.append(
-                Claim(self.name, text, mend, section or self._section, of_protocol or self._of_protocol, attempt)
+                Claim(self.name, text, fix, section or self._section, of_protocol or self._of_protocol, attempt)
             )
             return attempt
 
@@ -220,7 +220,7 @@ class Candidate:
         self.row, self.timeout = row, timeout
         self.command = command_of(row)
         self._transcripts: dict[tuple[str, ...], Transcript] = {}
-        self._sessions: dict[Operation, Session] = {}
+        self._sessions: dict[CaseOperation, Session] = {}
         self._companions: dict[str, Companion] = {}
         self._worker: Worker | None = None
         worker = self.worker
@@ -275,30 +275,30 @@ class Candidate:
             _kill(process.pid)  # its children, too
         return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
-    # Exercises that it has the functions for --------------------------------------------------------------------------
+    # Exercises with the candidate's own functions ---------------------------------------------------------------------
 
     def activation(self) -> str:
-        """Return a hidden activation that it has, tanh if possible."""
+        """Return a hidden activation of the candidate, tanh if possible."""
         names = [name for name in (*PREFERRED, *activations.TABLE) if name in self.description.activations]
         if not names:
             raise Skipped("hello lists no activation that pyfnn knows")
         return names[0]
 
     def loss(self) -> str:
-        """Return a loss that it has, the squared error if possible."""
+        """Return a loss of the candidate, the squared error if possible."""
         names = [name for name in losses.TABLE if name in self.description.losses]
         if not names:
             raise Skipped("hello lists no loss that pyfnn knows")
         return names[0]
 
     def network(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", l2: float = 0.01) -> Network:
-        """Return a network that it has the functions for, if need be with an unusual output activation."""
+        """Return a network of the candidate's functions, if need be with an unusual output activation."""
         loss, hidden = self.loss(), self.activation()
         output = None if losses.TABLE[loss].fuses or "identity" in self.description.activations else hidden
         return Network(tuple(sizes), hidden, loss, l2, output, dtype)
 
     def exercise(self, sizes: Sequence[int] = (5, 7, 3), dtype: str = "float32", seed: int = 0) -> Exercise:
-        """Return a small exercise that it has the functions for."""
+        """Return a small exercise with the candidate's functions."""
         return exercise(self.network(sizes, dtype), seed=seed)
 
     def load(self, task: Exercise, worker: Worker | None = None) -> ProcessModel:
@@ -317,7 +317,7 @@ class Candidate:
             (folder / name).write_bytes(data)
         return folder
 
-    def session(self, operation: Operation, workload: Workload, problem: Problem) -> Session:
+    def session(self, operation: CaseOperation, workload: Workload, problem: Problem) -> Session:
         """Return a process with a workload loaded, as the harness measures it; cached by operation."""
         if operation not in self._sessions:
             case = CaseKey(workload, operation, problem.network.dtype, 1)
@@ -348,7 +348,7 @@ def _kill(group: int) -> None:
 # Checks that several topics use ---------------------------------------------------------------------------------------
 
 
-def refused(candidate: Candidate, lines: Iterable[str], wanted: str) -> None:
+def refused(candidate: Candidate, lines: Iterable[str], expected: str) -> None:
     """Send each of these lines; raise `Failed` if one is accepted or ends the process."""
     accepted = []
     for line in lines:
@@ -360,22 +360,22 @@ def refused(candidate: Candidate, lines: Iterable[str], wanted: str) -> None:
             continue
         accepted.append(f"'{_shortened(line, 60)}'")
     if accepted:
-        raise Failed(f"ok, in reply to {', '.join(accepted)}", wanted)
+        raise Failed(f"ok, in reply to {', '.join(accepted)}", expected)
 
 
 def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
 
 
-def same_bits(got: Array, wanted: Array) -> bool:
+def same_bits(got: Array, expected: Array) -> bool:
     """Return True if two arrays are equal bit for bit."""
-    return got.shape == wanted.shape and got.tobytes() == wanted.tobytes()
+    return got.shape == expected.shape and got.tobytes() == expected.tobytes()
 
 
-def close_to(got: Array, wanted: Array) -> bool:
+def close_to(got: Array, expected: Array) -> bool:
     """Return True if a result is within 1e-3 of the expected one in norm; the battery has the strict bounds."""
-    difference = np.linalg.norm(got.astype(np.float64) - wanted.astype(np.float64))
-    return bool(difference <= 1e-3 * np.linalg.norm(wanted.astype(np.float64)))
+    difference = np.linalg.norm(got.astype(np.float64) - expected.astype(np.float64))
+    return bool(difference <= 1e-3 * np.linalg.norm(expected.astype(np.float64)))
 
 
 # The examination ------------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def _check(candidate: Candidate, claim: Claim) -> Outcome:
 
 
 def _failed(claim: Claim, failure: Failed) -> Outcome:
-    mend = failure.mend or claim.mend
+    fix = failure.fix or claim.fix
     return Outcome(
-        claim.topic, claim.text, "FAIL", seen=failure.seen, wanted=failure.wanted, mend=mend, section=claim.section
+        claim.topic, claim.text, "FAIL", seen=failure.seen, expected=failure.expected, fix=fix, section=claim.section
     )

@@ -17,7 +17,7 @@ LIFECYCLE = Topic("start and end", "A program")
 
 _FUSED = tuple(losses.FUSED)  # output activations that hello may list, but need not
 _BUSY = 0.1  # least share of CPU time in the time of a call; low, because other processes may share the CPU
-_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1", "time gradient 0 1 1")
+_BEFORE_INIT = ("forward 0 1", "gradient 0 1", "train 0 1 1 0.1", "time forward 0 1 1 1", "time gradient 0 1 1 1")
 _EARLY = (*_BEFORE_INIT, "theta", "reset")
 
 
@@ -246,7 +246,7 @@ def _messages(candidate: Candidate) -> str:
         if status == "error" and not message.strip():
             raise Failed(f"{_quoted([line])}", "message=…")
         if "frobnicateA" in message:
-            raise Failed("a % that is not written as %25", mend="write every % of a value as %25")
+            raise Failed("a % that is not written as %25", fix="write every % of a value as %25")
     if len(lines) <= len(_EARLY):
         raise Failed("no answer to 'frobnicate%41'")
     return f"for instance: {message}"

@@ -43,8 +43,8 @@ def _prove(candidate: Candidate, networks: Sequence[Network], batch: int = _BATC
             evidence = parity.examine(make, trials, deterministic=candidate.description.deterministic)
         except Unsupported as error:
             if listed and network.dtype not in str(error):
-                wanted = "every function that hello lists; only a dtype may be refused, by its name"
-                raise Failed(f"{_label(network)}: refused: {error}", wanted) from None
+                expected = "every function that hello lists; only a dtype may be refused, by its name"
+                raise Failed(f"{_label(network)}: refused: {error}", expected) from None
             lacked.append(str(error))
             continue
         if not evidence.passed:

@@ -9,8 +9,8 @@ import psutil
 from bench.check.kit import Candidate, Failed, Skipped, Topic
 from bench.check.timing import BATCH, ROWS, medium_session
 from bench.measure.session import Session
-from bench.terms import Operation
-from pyfnn.model import Operation as ModelOperation
+from bench.terms import CaseOperation
+from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.protocol import seconds_field
 
@@ -69,7 +69,7 @@ class _Clocks:
         return self.cpu + max(0.0, self.late_cpu) - self.seconds
 
 
-def _call(session: Session, operation: Operation, steps: int, skip: int = 0) -> tuple[float, float, float]:
+def _call(session: Session, operation: CaseOperation, steps: int, skip: int = 0) -> tuple[float, float, float]:
     """Run steps from the initial θ; return the claimed seconds, and the driver's wall and CPU seconds.
 
     `Model.train` would ask for θ at once, so `train` is sent directly.
@@ -83,7 +83,7 @@ def _call(session: Session, operation: Operation, steps: int, skip: int = 0) -> 
     return block.seconds, block.wall_seconds, block.cpu_seconds
 
 
-def _clocks(session: Session, operation: Operation, steps: int, skip: int = 0) -> _Clocks:
+def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 0) -> _Clocks:
     seconds, wall, cpu = _call(session, operation, steps, skip)
     worker = session.worker
     worker.call("theta")
@@ -92,7 +92,7 @@ def _clocks(session: Session, operation: Operation, steps: int, skip: int = 0) -
     return _Clocks(seconds, wall, cpu, first[0] - worker.wall_seconds, first[1] - worker.cpu_seconds)
 
 
-def _session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
+def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Return a loaded session, and the number of steps of which the result is there after `_BLOCK` or later."""
     session, steps = medium_session(candidate, operation), 4
     while _clocks(session, operation, steps).until_result < _BLOCK and steps < _MOST_STEPS:
@@ -100,7 +100,7 @@ def _session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
     return session, steps
 
 
-def _claims_about(operation: Operation) -> None:
+def _claims_about(operation: CaseOperation) -> None:
     @PROMPTNESS.claim(f"the reply to {_command(operation)} comes after the work, not before", _SYNCHRONIZE)
     def late(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
@@ -163,7 +163,7 @@ def _claims_about(operation: Operation) -> None:
     del late, clocked, idle, again
 
 
-def _command(operation: Operation) -> str:
+def _command(operation: CaseOperation) -> str:
     return "train" if operation == "train" else f"time {operation}"
 
 
@@ -206,7 +206,7 @@ def _no_helpers(candidate: Candidate) -> str:
     raise Failed(f"its child processes computed for {min(shares):.0%} of the time of a training")
 
 
-def _claim_about_passes(operation: ModelOperation) -> None:
+def _claim_about_passes(operation: Operation) -> None:
     @PROMPTNESS.claim(
         f"a pass of time {operation} takes as long in a long call as in a short one",
         "compute each repeat on its own rows: no table of all rows, and no result of an earlier repeat",
@@ -231,7 +231,7 @@ def _per_step(session: Session, steps: int) -> float:
     return session.run(steps).seconds / steps
 
 
-def _after_a_step(session: Session, operation: ModelOperation, passes: int, at: int) -> float:
+def _after_a_step(session: Session, operation: Operation, passes: int, at: int) -> float:
     """Return the seconds of a pass in a short call, with a θ that no earlier call has seen."""
     model = session.model
     assert isinstance(model, ProcessModel)

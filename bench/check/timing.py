@@ -15,7 +15,8 @@ from bench.measure.errors import Disturbed
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
-from bench.terms import Operation
+from bench.terms import CaseOperation
+from pyfnn.model import Operation
 from pyfnn.network import Network
 
 TIMING = Topic("timing and memory", "A program")
@@ -32,9 +33,10 @@ _LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the
 _STRETCHES, _GROWTH = 40, _MIB  # a leak: more than _GROWTH bytes in each of _STRETCHES; a collector acts in between
 _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
+_CHECKSUM = 1e-5  # relative tolerance of a checksum; the battery has the strict bound
 
 
-def medium_session(candidate: Candidate, operation: Operation) -> Session:
+def medium_session(candidate: Candidate, operation: CaseOperation) -> Session:
     """Load a network of medium size as the harness does; return the session, the same one for the same operation."""
     network = candidate.network((48, 96, 48), l2=1e-4)
     workload = Workload(
@@ -44,7 +46,7 @@ def medium_session(candidate: Candidate, operation: Operation) -> Session:
     return candidate.session(operation, workload, _data(network))
 
 
-def _loaded_session(candidate: Candidate, operation: Operation) -> tuple[Session, int]:
+def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Return the session with the medium network, and the number of steps in a block."""
     session = medium_session(candidate, operation)
     most = _ENTRIES // BATCH if operation == "train" else 1 << 30
@@ -68,7 +70,7 @@ def _data(network: Network) -> Problem:
     return Problem(network, task.theta, task.x, task.y, task.order)
 
 
-def _claims_about_clock(operation: Operation) -> None:
+def _claims_about_clock(operation: CaseOperation) -> None:
     @TIMING.claim(
         f"seconds of {operation} cover all work by the driver's clock; no more CPU time than one thread has",
         "start a monotonic clock before the first step and stop it when the last one is done; answer seconds, not "
@@ -113,6 +115,36 @@ def _claims_about_clock(operation: Operation) -> None:
 _claims_about_clock("train")
 _claims_about_clock("forward")
 _claims_about_clock("gradient")
+
+
+@TIMING.claim(
+    "the checksum sums the probed entries of all passes",
+    "pass r adds entry probes[r mod PROBES] of its outputs (row by row), or its loss and that entry of its gradient "
+    "(laid out as θ); every pass computes all of them",
+    "A program",
+)
+def _checksum(candidate: Candidate) -> str:
+    task, count, first = candidate.exercise((9, 12, 8, 3)), 7, 31  # the rotation passes the last row
+    model, rng, repeats = candidate.load(task), np.random.default_rng(1), 12
+    starts = [(first + repeat * count) % (len(task.x) - count + 1) for repeat in range(repeats)]
+    sizes: dict[Operation, int] = {"forward": count * task.network.sizes[-1], "gradient": task.network.n_parameters}
+    for operation, entries in sizes.items():
+        for n in (1, 5, repeats):
+            probes = rng.integers(entries, size=n)
+            model.time(operation, first, count, repeats, probes)
+            terms = []
+            for start, probe in zip(starts, np.resize(probes, repeats), strict=True):
+                if operation == "forward":
+                    terms.append(float(model.forward(start, count).flat[probe]))
+                else:
+                    loss, gradient = model.loss_and_gradient(start, count)
+                    terms += [loss, float(gradient[probe])]
+            if not abs(model.checksum - sum(terms)) <= _CHECKSUM * sum(map(abs, terms)):
+                raise Failed(
+                    f"{model.checksum:.9g} after time {operation} with {n} probes",
+                    f"{sum(terms):.9g}, from the same rows",
+                )
+    return f"{repeats} passes"
 
 
 @TIMING.claim(
@@ -191,7 +223,7 @@ def _stopped(candidate: Candidate) -> str:
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 2 * _STOPPED and model.call_wall_seconds < 1:
         repeats *= 2
-    worker, wanted = candidate.worker, model.checksum
+    worker, expected = candidate.worker, model.checksum
     timers = [
         threading.Timer(_STOPPED / 3, worker.signal_group, (signal.SIGSTOP,)),
         threading.Timer(_STOPPED * 4 / 3, worker.signal_group, (signal.SIGCONT,)),
@@ -205,7 +237,7 @@ def _stopped(candidate: Candidate) -> str:
             timer.join()
     if model.call_wall_seconds < _STOPPED:
         raise Skipped("the call ended before the process could be stopped")
-    same = np.asarray([model.checksum]), np.asarray([wanted])
+    same = np.asarray([model.checksum]), np.asarray([expected])
     if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
         raise Failed("it finished with another checksum")
     return f"for {_STOPPED} s"

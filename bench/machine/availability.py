@@ -21,15 +21,12 @@ from typing import Literal
 
 from threadpoolctl import ThreadpoolController
 
+from bench.machine import child
 from pyfnn import programs, registry
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Row
-from pyfnn.process import launch
 
 Here = Literal["available", "available, built at first use", "unavailable", "not tried"]
-_ROOT = str(Path(__file__).parents[2])
-# The process imports the module beside this file, independent of its working folder.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.availability import main; main()"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def try_all(rows: Sequence[Row], seconds: float) -> list[Availability]:
     words = [f"{row.manifest}={row.name}" for row in sorted(rows, key=_cost)]
     # One thread each: a process that has threads should not fork. The affinity stays as it is.
     process = subprocess.Popen(
-        [*launch.command(), sys.executable, "-c", _START, _ROOT, *words],
+        [*child.command("bench.machine.availability"), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -110,14 +107,26 @@ def _answers(output: str) -> Iterator[Availability]:
 def attempt(row: Row) -> Availability:
     """Try one backend in this process."""
     try:
-        if row.host is None and not programs.is_built(row):
-            return Availability(row.name, "available, built at first use")
-        registry.load(row)
+        here = availability_of(row)
     except BackendUnavailable as error:
         return Availability(row.name, "unavailable", error.reason, error.remedy or row.remedy)
     except PyfnnError as error:
         return Availability(row.name, "unavailable", str(error), row.remedy)
-    return Availability(row.name, "available", openmp=_openmp() if row.host is not None else ())
+    return Availability(row.name, here, openmp=_openmp() if row.host is not None else ())
+
+
+def availability_of(row: Row) -> Here:
+    """Load a backend in this process and return its availability; a program that is not built is not loaded.
+
+    Raises
+    ------
+    PyfnnError
+        The backend is unavailable; the message has the reason.
+    """
+    if row.host is None and not programs.is_built(row):
+        return "available, built at first use"
+    registry.load(row)
+    return "available"
 
 
 def _openmp() -> tuple[str, ...]:

@@ -7,14 +7,11 @@ bench/machine/blas_probe.py; bench/advice/machine.py decides on a warning.
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from bench.machine import blas_probe
+from bench.machine import blas_probe, child
 from bench.machine.cpus import choose_cpus
-from pyfnn.process import launch
 
 VARIABLE = "OPENBLAS_CORETYPE"
 KERNELS = {  # of OpenBLAS, by x86-64 level; the first of each is the one to ask for
@@ -22,7 +19,6 @@ KERNELS = {  # of OpenBLAS, by x86-64 level; the first of each is the one to ask
     "v3": ("Haswell", "Zen"),
 }
 PATIENCE = 2.2  # seconds, time limit of one process: bench.doctor has 10 s for all its checks
-_ROOT = str(Path(__file__).parents[2])
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class Blas:
+class NumpyBlas:
     """NumPy's BLAS and its throughput.
 
     Attributes
@@ -43,20 +39,20 @@ class Blas:
     name : str
         For instance ``OpenBLAS 0.3.30``.
     kernels : str
-    wanted : str or None
+    newer : str or None
         The kernels to ask for, if `kernels` are older than the CPU's instruction set.
     now, with_fix : Throughput or None
-        Throughput with the present kernels and with the wanted ones; None if not measured.
+        Throughput with the present kernels and with `newer`; None if not measured.
     """
 
     name: str
     kernels: str
-    wanted: str | None = None
+    newer: str | None = None
     now: Throughput | None = None
     with_fix: Throughput | None = None
 
 
-def wanted(kernels: str, level: str | None) -> str | None:
+def newer_kernels(kernels: str, level: str | None) -> str | None:
     """Return the kernels to ask for on a CPU of this level; None if these are as new, or the level has none."""
     if level not in KERNELS:
         return None
@@ -66,23 +62,22 @@ def wanted(kernels: str, level: str | None) -> str | None:
 
 
 @cache
-def examine(level: str | None) -> Blas | None:
+def examine(level: str | None) -> NumpyBlas | None:
     """Return NumPy's BLAS, measured if its kernels are older than the CPU's level; None if it is no OpenBLAS."""
     found = blas_probe.of_numpy()
     if found is None:
         return None
     name, kernels = found
-    better = wanted(kernels, level)
+    better = newer_kernels(kernels, level)
     if better is None:
-        return Blas(name, kernels)
-    return Blas(name, kernels, better, measure(), measure(better))
+        return NumpyBlas(name, kernels)
+    return NumpyBlas(name, kernels, better, measure(), measure(better))
 
 
 def measure(kernels: str | None = None, patience: float = PATIENCE) -> Throughput | None:
     """Measure a fresh process on one CPU, with the named kernels or its default ones; None if the process fails."""
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.blas_probe import main; main()"
     environment = {**os.environ, VARIABLE: kernels} if kernels else None
-    command = [*launch.command(choose_cpus(1)), sys.executable, "-c", start, _ROOT]
+    command = child.command("bench.machine.blas_probe", choose_cpus(1))
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=patience)
         return Throughput(**json.loads(done.stdout))

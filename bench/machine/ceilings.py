@@ -2,36 +2,25 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench.format import threads_text
-from bench.machine import description
+from bench.machine import child, description
 from bench.machine.cpus import choose_cpus
+from bench.machine.sweep_size import sweep_size
 from bench.results.schema import Ceilings
 from bench.terms import When
-from pyfnn.process import launch
 
 SECONDS = 0.15  # duration of each probe
 _PATIENCE = 60.0  # seconds, time limit of one process
-_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25  # see sweep_bytes
-_ROOT = str(Path(__file__).parents[2])
-# The process imports the module beside this file, independent of its working folder.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.machine.probe import main; main()"
 
 
 def sweep_bytes() -> int:
-    """Return the bytes of memory to sweep: four times the last-level cache, as STREAM's rules ask.
-
-    The least is 256 MiB, the most 1 GiB or a quarter of the free memory. 1 GiB is enough for server caches of hundreds
-    of MiB, because several cores share them.
-    """
-    cache = max(description.caches().values(), default=0)
-    return min(max(_CACHES * cache, _LEAST), _MOST, int(_OF_FREE * description.available_memory()))
+    """Return the bytes of memory that the CPU's bandwidth probe sweeps."""
+    return sweep_size(max(description.caches().values(), default=0), description.available_memory())
 
 
 def measure_ceilings(
@@ -81,8 +70,7 @@ def measure_ceilings(
 
 
 def _probe(request: dict[str, Any], threads: int) -> dict[str, Any]:
-    launcher = launch.command(choose_cpus(threads), threads)
-    command = [*launcher, sys.executable, "-c", _START, _ROOT, json.dumps(request)]
+    command = [*child.command("bench.machine.probe", choose_cpus(threads), threads), json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
         answer: dict[str, Any] = json.loads(done.stdout)

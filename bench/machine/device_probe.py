@@ -12,6 +12,7 @@ import cffi
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.machine.sweep_size import sweep_size
 from pyfnn import compiled, device
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import native_folder
@@ -19,7 +20,6 @@ from pyfnn.manifest import native_folder
 UNITS = {"float32": ("FNN_PROBE_FLOAT32",), "float64": ("FNN_PROBE_FLOAT64", "FNN_PROBE_MATRIX64")}
 """The units that multiply and add numbers of a dtype without rounding them to a lower one, as a library may."""
 _BURST = 5e-3  # seconds; shorter bursts do not count
-_CACHES, _LEAST, _MOST, _OF_FREE = 4, 2**28, 2**30, 0.25  # as in bench.machine.ceilings.sweep_bytes
 _CLOCKS = 1.01, 1e-4  # device time may exceed wall time by this factor plus these seconds: the clocks drift
 
 
@@ -161,9 +161,8 @@ def answer(dtypes: list[str], seconds: float, path: Path | None = None) -> dict[
 
 
 def sweep_bytes(about: dict[str, Any]) -> int:
-    """Return the bytes of each of the two arrays: four caches, 256 MiB to 1 GiB, at most a quarter of free memory."""
-    size: int = min(max(_CACHES * about["cache"], _LEAST), _MOST, int(_OF_FREE * about["free_memory"]))
-    return max(16, size // 16 * 16)
+    """Return the bytes of each of the two arrays, a multiple of 16."""
+    return max(16, sweep_size(about["cache"], about["free_memory"]) // 16 * 16)
 
 
 def _best(burst_of: Any, seconds: float) -> float | None:

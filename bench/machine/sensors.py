@@ -28,7 +28,7 @@ class NoSensor(PyfnnError):
     """The library, the driver or the device is absent."""
 
 
-class Sensor:
+class DeviceSensor:
     """The sensors of the device that PYFNN_CUDA_DEVICE names.
 
     NVML numbers devices along the bus; CUDA puts the fastest first unless CUDA_DEVICE_ORDER is set. On a machine with

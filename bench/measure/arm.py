@@ -1,4 +1,7 @@
-"""The settings of a run, and an arm: one instance of a backend within a case. Holds values only."""
+"""The settings of a run, and an arm: one of the instances that a case compares, like an arm of a clinical trial.
+
+An arm is a backend, or the second instance of one in an A/A pair. This module holds values only.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -50,7 +53,7 @@ class Calibration:
 
 @dataclass
 class Arm:
-    """One instance of a backend in a case.
+    """One instance of a backend in a case, with its samples so far.
 
     Attributes
     ----------

@@ -239,6 +239,7 @@ class CaseRun:
         if block.seconds <= 0:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if number == self._settings.rounds - 1:
+            session.require_judged()
             gate.replay(session, block)
         session.stop()
         arm.samples.append(self._record.sample(arm, launch, number, block))

@@ -25,7 +25,6 @@ _LEAST_SEGMENTS = 2  # proven in a launch of any network, however long the oracl
 _SEGMENT_SECONDS = 0.1  # after which no further segment is proven
 _SPREADS = 10.0  # a timed θ may be this many times as far from a replay as two replays are from each other
 _WIDEST_SPREAD = 0.05  # of two replays, as a share of θ's displacement, at which the timed work can still be judged
-_REORDERED = 1e-9  # relative change of a checksum that the order of its additions may cause
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +140,7 @@ class _Chain:
 
 def _walk(session: Session, block: Block, pieces: list[tuple[int, int]], segments: set[tuple[int, int]]) -> _Chain:
     """Repeat a block in pieces, and note θ around those that are segments."""
-    session.approach(block.start, block.burst)
+    session.approach(block.start, block.burst, block.steps)
     start, noted = session.theta(), []
     for first, steps in pieces:
         chosen = (first, steps) in segments
@@ -170,7 +169,7 @@ def _draw_segments(steps: int, secrets: random.Random) -> set[tuple[int, int]]:
 def _pieces(
     steps: int, segments: set[tuple[int, int]], longest: int | None = None, secrets: random.Random | None = None
 ) -> list[tuple[int, int]]:
-    """Cut a block into pieces, (first step, steps): the segments, and between them pieces of at most `longest` steps."""
+    """Cut a block into pieces, (first step, steps): the segments, and pieces of at most `longest` steps between."""
     pieces, done = list[tuple[int, int]](), 0
     for first, length in [*sorted(segments), (steps, 0)]:
         while done < first:
@@ -226,14 +225,20 @@ def _check_spread(timed: Array, ends: list[Array], start: Array, steps: int) -> 
 
 
 def _replay_passes(session: Session, block: Block) -> Proven:
-    """Make the passes of a block again, in pieces, and compare the checksums."""
-    session.approach(block.start, block.burst)
-    again = 0.0
-    for first, steps in _pieces(block.steps, _draw_segments(block.steps, session.secrets)):
-        again += session.run(steps, block.start + first).checksum
-    scale = block.steps * max(1.0, abs(block.checksum / block.steps), abs(again / block.steps))
-    if not abs(again - block.checksum) <= _REORDERED * scale:
+    """Make the passes of a block again, in two calls, and compare the checksums; then prove passes at secret places."""
+    session.approach(block.start, block.burst, block.steps)
+    cut = session.secrets.randint(0, block.steps - 1)
+    parts = [(0, cut), (cut, block.steps - cut)] if cut else [(0, block.steps)]
+    again = sum(session.run(steps, block.start + first).checksum for first, steps in parts)
+    checks, passes, begin = list[parity.Check](), 0, time.perf_counter()
+    while len(checks) < SEGMENTS and (len(checks) < _LEAST_SEGMENTS or time.perf_counter() - begin < _SEGMENT_SECONDS):
+        made = session.secrets.randint(1, parity.LONGEST_SEGMENT)
+        checks.append(session.networks.checked_passes(f"{made} passes", made, session.secrets))
+        passes += made
+    _require(parity.Evidence(tuple(checks)))
+    allowed = block.steps * max(check.bound for check in checks)  # each check is of one pass or more
+    if not abs(again - block.checksum) <= allowed:
         raise ParityFailed(
             f"the timed passes, made again in several calls, have checksum {again:.9g}: it was {block.checksum:.9g}"
         )
-    return Proven(0, 0)
+    return Proven(len(checks), passes)

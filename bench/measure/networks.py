@@ -20,10 +20,12 @@ from pyfnn.network import Network
 from pyfnn.process.ensemble import ProcessEnsemble, open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
+_PROBES = 251  # of a timed block of passes; a prime, so that every probe meets every row
+_FRESHENED = 3  # training steps before the blocks of passes of one turn
 _SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 
@@ -98,12 +100,20 @@ class Networks(ABC):
         """Move θ, where the operation does not, so that results of earlier calls are of no use."""
 
     @abstractmethod
-    def secret_start(self, steps: int, secrets: random.Random) -> int:
-        """Draw the place from which a block of `steps` steps starts, in steps."""
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw the place from which a block of `steps` steps starts, in steps; for passes, their probes too."""
+
+    @abstractmethod
+    def sweep_steps(self, steps: int) -> int:
+        """Return the steps in which a block of `steps` steps meets each row at most once; 0 where all of them do."""
 
     @abstractmethod
     def late(self) -> Late:
         """Ask twice for θ; return what the first query after a run takes beyond the second one."""
+
+    @abstractmethod
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+        """Make passes at a secret place, with secret probes, and compare their checksum with the oracle's."""
 
     @abstractmethod
     def segment_checks(
@@ -150,6 +160,10 @@ class OneNetwork(Networks):
 
     model: ProcessModel
 
+    def __init__(self, worker: Worker, case: CaseKey, problem: Problem) -> None:
+        super().__init__(worker, case, problem)
+        self._probes: Order = np.zeros(1, np.int64)
+
     @staticmethod
     def ensemble_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:  # noqa: ARG004
         """Return no trials."""
@@ -166,13 +180,14 @@ class OneNetwork(Networks):
         return self.model.theta()
 
     def run(self, steps: int, skip: int) -> Run:
-        """Train over rows of the order, or repeat passes over one batch."""
+        """Train over rows of the order, or repeat passes over one batch after another."""
         workload, operation = self._case.workload, self._case.operation
         first = skip * workload.batch
         if operation == "train":
             return Run(self.model.train(first, steps * workload.batch, workload.batch, workload.learning_rate))
         start = first % (workload.rows - workload.batch + 1)
-        seconds = self.model.time(operation, start, workload.batch, steps)
+        probes = np.roll(self._probes, -(skip % len(self._probes)))  # of this step, however the block is cut into calls
+        seconds = self.model.time(operation, start, workload.batch, steps, probes)
         return Run(seconds, self.model.checksum)
 
     def run_row(self, skip: int) -> Run:
@@ -189,10 +204,36 @@ class OneNetwork(Networks):
         if self._case.operation != "train":
             self.model.train(skip * workload.batch, workload.batch, workload.batch, workload.learning_rate)
 
-    def secret_start(self, steps: int, secrets: random.Random) -> int:
-        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need one only."""
-        needed = steps if self._case.operation == "train" else 1
-        return secrets.randint(0, max(0, self._problem.n_order // self._case.workload.batch - needed))
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need few."""
+        training = self._case.operation == "train"
+        if not training:
+            self._probes = self._draw_probes(_PROBES, secrets)
+        needed = steps if training else _FRESHENED
+        return secrets.randint(0, self._problem.n_order // self._case.workload.batch - needed)
+
+    def _draw_probes(self, n: int, secrets: random.Random) -> Order:
+        network = self._problem.network
+        outputs = self._case.workload.batch * network.sizes[-1]
+        entries = outputs if self._case.operation == "forward" else network.n_parameters
+        return np.array([secrets.randrange(entries) for _ in range(n)])
+
+    def sweep_steps(self, steps: int) -> int:
+        """Return the passes that meet each row once, where a block has more."""
+        most = self._case.workload.rows // self._case.workload.batch
+        return most if self._case.operation != "train" and steps > most else 0
+
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+        """Compare the sum of `steps` probed entries."""
+        problem, batch, operation = self._problem, self._case.workload.batch, self._case.operation
+        assert operation != "train"
+        first, probes = secrets.randint(0, len(problem.x) - batch), self._draw_probes(steps, secrets)
+        theta = self.theta()
+        self.model.time(operation, first, batch, steps, probes)
+        data = problem.x, problem.y
+        return parity.pass_check(
+            where, problem.network, theta, *data, operation, first, batch, probes, self.model.checksum
+        )
 
     def late(self) -> Late:
         """Compare the query for θ with which training ends, or one after passes, with the next one."""
@@ -201,7 +242,13 @@ class OneNetwork(Networks):
         return _late(self.model)
 
     def segment_checks(
-        self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random  # noqa: ARG002
+        self,
+        where: str,
+        before: Array,
+        after: Array,
+        skip: int,
+        steps: int,
+        secrets: random.Random,  # noqa: ARG002
     ) -> list[parity.Check]:
         """Check the network."""
         problem, workload = self._problem, self._case.workload
@@ -273,13 +320,26 @@ class ManyNetworks(Networks):
     def freshen(self, skip: int) -> None:
         """Do nothing: many networks only train."""
 
-    def secret_start(self, steps: int, secrets: random.Random) -> int:
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
         """Draw a step of the orders from which `steps` steps are left."""
         return secrets.randint(0, self._problem.n_order // self._case.workload.batch - steps)
+
+    def sweep_steps(self, steps: int) -> int:  # noqa: ARG002
+        """Return 0: θ moves at each step."""
+        return 0
 
     def late(self) -> Late:
         """Compare the query for θ with which training ends with the next one."""
         return _late(self.model)
+
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+        """Raise: many networks only train.
+
+        Raises
+        ------
+        Unsupported
+        """
+        raise Unsupported("many networks at once only train")
 
     def segment_checks(
         self, where: str, before: Array, after: Array, skip: int, steps: int, secrets: random.Random

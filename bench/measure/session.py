@@ -3,6 +3,7 @@
 What to run when is the case's decision; what counts as proof is the gate's.
 """
 
+import math
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -20,13 +22,13 @@ from pydantic import TypeAdapter
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
 from bench.measure.clock import JUDGED, Reading, contradiction
-from bench.measure.errors import NotEnoughMemory, ThreadsMismatch
+from bench.measure.errors import Disturbed, Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
 from pyfnn import programs
-from pyfnn.errors import ProtocolError
+from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
@@ -37,6 +39,8 @@ from pyfnn.validation import Array
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
 _TRIES = 4  # turns, until one is free of contradictions
+_REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
+_CALL_SECONDS = 2e-5  # of a short call, which finds the caches cold
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -118,6 +122,10 @@ class Session:
         self._cpus = choose_cpus(case.threads)
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
+        self._judged = False
+        self._sweep: Block | None = None  # passes before the last block, where that meets rows again
+        self._first_meeting = math.inf
+        self._disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds if row.host is None else None
@@ -263,27 +271,63 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to four times in all; the last contradiction is the backend's error.
+        other is taken again, up to four times in all. Where other processes may be the cause, the last block counts,
+        and the judgement is left to the other turns: see `require_judged`.
 
         Raises
         ------
-        Implausible, ThreadsMismatch, Disturbed
+        Implausible, ThreadsMismatch
         """
+        violation: PyfnnError | None = None
+        disturbed: Disturbed | None = None
         for retries in range(_TRIES):
-            start = self.networks.secret_start(steps, self.secrets)
-            constant = self.approach(start, burst)
-            block, reading = self._with_reading(lambda at=start: self.run(steps, at))
+            start = self.networks.draw_start(steps, self.secrets)
+            constant = self.approach(start, burst, steps)
+            block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
-            violation = contradiction(
-                reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor
-            )
+            violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
+            block = replace(block, retries=retries, burst=burst)
             if violation is None:
-                return replace(block, retries=retries, burst=burst)
-        assert violation is not None
-        raise violation
+                self._judged = True
+                self._compare_with_sweep(block)
+                return block
+            if isinstance(violation, Disturbed):
+                disturbed = violation
+        if disturbed is None:
+            assert violation is not None
+            raise violation
+        self._disturbed = disturbed
+        return block
 
-    def approach(self, start: int, burst: int) -> Reading:
+    def _compare_with_sweep(self, block: Block) -> None:
+        """Note how much longer a pass takes where the call meets each row once than in the timed block, at least."""
+        if self._sweep and block.seconds > 0:
+            each = (self._sweep.seconds - _CALL_SECONDS) / self._sweep.steps
+            self._first_meeting = min(self._first_meeting, each / (block.seconds / block.steps))
+
+    def require_judged(self) -> None:
+        """Require that the clocks of at least one turn were without contradiction, and passes without memory.
+
+        Raises
+        ------
+        Disturbed
+            With the last contradiction.
+        Implausible
+            Passes over rows that a call meets for the first time take longer than the timed ones, in every turn.
+        """
+        if not self._judged and self._disturbed:
+            raise self._disturbed
+        if _REMEMBERED < self._first_meeting < math.inf:
+            raise Implausible(
+                f"passes over rows that a call meets for the first time take {self._first_meeting:.3g} times as long "
+                f"as the timed ones: results may be kept from pass to pass"
+            )
+
+    def approach(self, start: int, burst: int, steps: int) -> Reading:
         """Bring the process to where a block begins: the workload's θ, a run with almost no work, and the burst.
+
+        Before a block of passes that goes around the rows, one call meets each row once. θ is another one in each call,
+        so that no result of an earlier call can be used again.
 
         Returns
         -------
@@ -296,6 +340,10 @@ class Session:
         if not self.networks.rounds_between_calls:  # else each call loads all networks again
             _, constant = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
         self.run(burst, start)
+        self.networks.freshen(start + 1)
+        sweep = self.networks.sweep_steps(steps)
+        self._sweep = self.run(sweep, start) if sweep else None
+        self.networks.freshen(start + 2)
         return constant
 
     def _waited_seconds(self) -> float:
@@ -310,7 +358,7 @@ class Session:
         for path in paths:
             with suppress(OSError, ValueError, IndexError):  # the thread has ended, or the kernel keeps no statistics
                 waited += int(path.read_text(encoding="ascii").split()[1]) / 1e9
-        return waited + psutil.cpu_times().steal
+        return waited + float(psutil.cpu_times().steal)
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""

@@ -41,7 +41,7 @@ from bench.results.schema import Estimate
 
 
 @dataclass(frozen=True)
-class Kind:
+class DotPlot:
     """A kind of dot plot.
 
     Attributes
@@ -72,13 +72,13 @@ def _share(backend: BackendView) -> Estimate | None:
     return Estimate(100 * share, product / step.high, product / step.low)
 
 
-STEP_TIME = Kind("step_time", lambda backend: backend.step, "seconds")
-RATIO = Kind("ratio", relative, "ratio")
-SHARE = Kind("share", _share, "percent")
+STEP_TIME = DotPlot("step_time", lambda backend: backend.step, "seconds")
+RATIO = DotPlot("ratio", relative, "ratio")
+SHARE = DotPlot("share", _share, "percent")
 NEEDS: Mapping[str, Callable[[BackendView], object]] = {"ratio": lambda backend: backend.ratio, "share": _share}
 
 
-def dots(kind: Kind, panels: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
+def dots(kind: DotPlot, panels: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
     """Draw values with intervals on a log axis: one panel per case, one line per backend, grouped by division.
 
     A backend without a value has its status in place of the dot.
@@ -103,7 +103,7 @@ def dots(kind: Kind, panels: Sequence[CaseView], footnotes: Sequence[str]) -> Fi
     return figure
 
 
-def _dot_panel(axes: Axes, kind: Kind, panel: CaseView) -> None:
+def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView) -> None:
     scale = panel.unit.seconds if kind.unit == "seconds" else 1.0
     at = _places(panel)
     across = axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
@@ -147,7 +147,7 @@ def _dot(axes: Axes, backend: BackendView, quantity: Estimate | float, y: float,
     axes.plot([value], [y], marker=marker, markersize=3.8, markerfacecolor=face, markeredgecolor=colour, zorder=3)
 
 
-def _value_text(kind: Kind, backend: BackendView, panel: CaseView) -> str:
+def _value_text(kind: DotPlot, backend: BackendView, panel: CaseView) -> str:
     quantity = kind.quantity(backend)
     if quantity is None:
         return ""
@@ -159,7 +159,7 @@ def _value_text(kind: Kind, backend: BackendView, panel: CaseView) -> str:
     return f"{number(centre_of(quantity) / panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
-def _axis_label(kind: Kind, panel: CaseView) -> str:
+def _axis_label(kind: DotPlot, panel: CaseView) -> str:
     if kind.unit == "percent":
         return (
             f"Share of the peak (%); line: {peaks}" if (peaks := _peaks(panel)) else "No share: the peak is not known"
@@ -182,7 +182,7 @@ def _on(device: str) -> str:
     return "" if device == "cpu" else f" ({device})"
 
 
-def _legend(kind: Kind, panels: Sequence[CaseView]) -> list[Line2D | Patch]:
+def _legend(kind: DotPlot, panels: Sequence[CaseView]) -> list[Line2D | Patch]:
     divisions = {division for panel in panels for division, _ in panel.groups}
     handles: list[Line2D | Patch] = [division_handle(division) for division in in_division_order(divisions)]
     if kind.relative:
@@ -214,7 +214,7 @@ def _height(panel: CaseView) -> float:
     return ROW * _span(panel) + 1.8 * LINE + AXIS
 
 
-def _bars_note(kind: Kind, backends: Sequence[BackendView]) -> str:
+def _bars_note(kind: DotPlot, backends: Sequence[BackendView]) -> str:
     values = [backend.ratio if kind.relative else backend.step for backend in backends]
     intervals = [interval_of(value) for value in values if value]
     return " ".join([*([BARS] if any(intervals) else []), *([] if all(intervals) else [SINGLE_LAUNCH])])

@@ -140,6 +140,14 @@ def wrapped(footnotes: Iterable[str], width: float = WIDTH) -> list[str]:
     return [line for note in footnotes for line in textwrap.wrap(note, round(64 * width / WIDTH))]
 
 
+def put_head(figure: Figure, title: str, divisions: Sequence[Line2D]) -> None:
+    """Write the title at the upper left of a figure, and below it the legend of the divisions."""
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    figure.text(EDGE / width, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
+    place = (0, 1 - 1.4 * LINE / height)
+    figure.legend(handles=divisions, loc="upper left", bbox_to_anchor=place, ncols=5, **LEGEND)
+
+
 def put_footnotes(figure: Figure, lines: Sequence[str]) -> None:
     """Write lines of text at the lower left of a figure."""
     figure.text(EDGE / figure.get_figwidth(), EDGE / figure.get_figheight(), "\n".join(lines), color=MUTED, va="bottom")

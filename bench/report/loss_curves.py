@@ -9,7 +9,6 @@ from bench.format import unit_of
 from bench.report.drawing import (
     AXIS,
     EDGE,
-    LEGEND,
     LINE,
     LINE_COLOURS,
     LINE_STYLES,
@@ -19,6 +18,7 @@ from bench.report.drawing import (
     log_axis,
     marker_of,
     put_footnotes,
+    put_head,
     shortened,
     spread,
     width_of,
@@ -43,10 +43,8 @@ def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
     plot, left, right = 2.0, 0.55, 0.12
     height = 3.2 * LINE + names + 0.1 + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
-    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, view.case.title, weight="bold", va="baseline")
     divisions = {backend.division for backend, _ in drawn}
-    handles = [division_handle(division, MUTED) for division in in_division_order(divisions)]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
+    put_head(figure, view.case.title, [division_handle(division, MUTED) for division in in_division_order(divisions)])
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
     _curve_panel(axes, drawn, WIDTH - left - right)

@@ -19,7 +19,6 @@ from bench.report.drawing import (
     EDGE,
     FAINT,
     GAP,
-    LEGEND,
     LINE,
     ROW,
     SHADE,
@@ -30,6 +29,7 @@ from bench.report.drawing import (
     log_axis,
     marker_of,
     put_footnotes,
+    put_head,
     shortened,
     spread,
     width_of,
@@ -85,9 +85,7 @@ def overview(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(width, height))
     case = cases[0].case
     title = f"{case.operation} · {threads_text(case.threads)}"
-    figure.text(EDGE / width, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
-    handles = [division_handle(division) for division, _ in groups]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
+    put_head(figure, title, [division_handle(division) for division, _ in groups])
     bottom = AXIS + LINE * len(foot) + EDGE
     bounds, places = _bounds(cases), _places(groups)
     for at, column in enumerate(columns):
@@ -137,11 +135,8 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
     height = 3.2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     title = f"Speed against effort · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
-    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
-    handles = [
-        division_handle(division) for division in in_division_order({backend.division for backend, _, _ in drawn})
-    ]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 1.4 * LINE / height), ncols=5, **LEGEND)
+    divisions = in_division_order({backend.division for backend, _, _ in drawn})
+    put_head(figure, title, [division_handle(division) for division in divisions])
     box = (left / WIDTH, (AXIS + LINE * len(foot) + EDGE) / height, (WIDTH - left - right) / WIDTH, plot / height)
     _effort_panel(figure.add_axes(box), drawn, plot, f"Speed relative to {_references(cases)} (×)")
     put_footnotes(figure, foot)

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Group
-from rich.table import Table as RichTable
+from rich.table import Table
 from rich.text import Text
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table with a title, columns, sections and notes. A section has a name, possibly empty, and lines of cells."""
 
     title: str
@@ -18,7 +18,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ReportTable) -> str:
     """Return a table as GitHub-flavoured Markdown with its notes below, without its title."""
     lines = [_line(table.columns), _line(["---"] * len(table.columns))]
     for name, rows in table.sections:
@@ -40,9 +40,9 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rich_table(table: Table) -> Group:
+def rich_table(table: ReportTable) -> Group:
     """Return a table for the terminal with its notes below."""
-    grid = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    grid = Table(title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False)
     for column in table.columns:
         grid.add_column(Text(column), overflow="fold", header_style="dim")
     for name, rows in table.sections:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.render import Table, escape, markdown
+from bench.report.render import ReportTable, escape, markdown
 from bench.report.run_view import RunView
 from bench.report.tables import (
     PAIRS,
@@ -146,7 +146,7 @@ def _device(results: Results) -> Iterator[str]:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     lines = tuple(_flat(facts))
-    return markdown(Table("", ("", ""), (("", lines),))) if lines else "Nothing was recorded."
+    return markdown(ReportTable("", ("", ""), (("", lines),))) if lines else "Nothing was recorded."
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
-from bench.report.render import Table, rich_table
+from bench.report.render import ReportTable, rich_table
 from bench.report.run_view import RunView
 from bench.report.sweeps import SweepView, crossings, intervals_compared, leads
 from bench.report.views import BackendView, CaseView, NotTimed, PairMatrix, pair_matrices
@@ -45,7 +45,7 @@ PAIRS = (
 )
 
 
-def case_table(view: CaseView) -> Table:
+def case_table(view: CaseView) -> ReportTable:
     """Return the step times, ratios and verdicts of one case, one section per division."""
     many = view.case.members > 1
     shares = any(backend.result.ceiling_share is not None for backend in view.backends)
@@ -64,7 +64,7 @@ def case_table(view: CaseView) -> Table:
         (division, tuple(_cells(backend, view, shares, len(columns)) for backend in group))
         for division, group in view.groups
     )
-    return Table(view.case.title, columns, sections, view.notes)
+    return ReportTable(view.case.title, columns, sections, view.notes)
 
 
 def _cells(backend: BackendView, view: CaseView, shares: bool, width: int) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def _cells(backend: BackendView, view: CaseView, shares: bool, width: int) -> tu
     )
 
 
-def costs_table(view: CaseView) -> Table | None:
+def costs_table(view: CaseView) -> ReportTable | None:
     """Return what each backend costs besides its steps; None where nothing was recorded."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def costs_table(view: CaseView) -> Table | None:
     return _of_timed(view, "Costs besides the steps", columns, cells, COSTS)
 
 
-def processes_table(view: CaseView) -> Table | None:
+def processes_table(view: CaseView) -> ReportTable | None:
     """Return how the process of each backend ran while it was timed; None where no backend was timed."""
 
     def cells(b: BackendResult) -> tuple[str, ...]:
@@ -119,11 +119,11 @@ def processes_table(view: CaseView) -> Table | None:
 
 def _of_timed(
     view: CaseView, title: str, columns: tuple[str, ...], cells: Callable[[BackendResult], tuple[str, ...]], note: str
-) -> Table | None:
+) -> ReportTable | None:
     """Return a table with one line per timed backend, without the lines that would be empty."""
     found = [(backend.label, cells(backend.result)) for backend in view.backends if backend.step]
     lines = tuple((label, *texts) for label, texts in found if any(texts))
-    return Table(title, columns, (("", lines),), (note,)) if lines else None
+    return ReportTable(title, columns, (("", lines),), (note,)) if lines else None
 
 
 def _pool_text(pool: Pool) -> str:
@@ -142,12 +142,12 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def pair_tables(view: CaseView) -> tuple[Table, ...]:
+def pair_tables(view: CaseView) -> tuple[ReportTable, ...]:
     """Return the ratios of every two backends of a division, one table per division."""
     return tuple(_pair_table(matrix) for matrix in pair_matrices(view))
 
 
-def _pair_table(matrix: PairMatrix) -> Table:
+def _pair_table(matrix: PairMatrix) -> ReportTable:
     lines = tuple(
         (label, *(_pair_text(*cell) if cell else "" for cell in line))
         for label, line in zip(matrix.labels, matrix.cells, strict=True)
@@ -157,19 +157,19 @@ def _pair_table(matrix: PairMatrix) -> Table:
     )
     notes = (f"{matrix.pairs} intervals, each with 95 % confidence on its own: {missed} the true ratio.",)
     title, columns = f"Pairs of {matrix.division}", ("row over column", *matrix.labels)
-    return Table(title, columns, (("", lines),), notes if matrix.pairs > 1 else ())
+    return ReportTable(title, columns, (("", lines),), notes if matrix.pairs > 1 else ())
 
 
 def _pair_text(ratio: Estimate, verdict: Verdict) -> str:
     return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(ratio)}"
 
 
-def sweep_tables(sweep: SweepView) -> tuple[Table, ...]:
+def sweep_tables(sweep: SweepView) -> tuple[ReportTable, ...]:
     """Return the table of the fastest backends at each value, and the table of crossings."""
     return _leads_table(sweep), _crossings_table(sweep)
 
 
-def _leads_table(sweep: SweepView) -> Table:
+def _leads_table(sweep: SweepView) -> ReportTable:
     found = leads(sweep)
     sections = []
     for division in sweep.divisions:
@@ -187,10 +187,10 @@ def _leads_table(sweep: SweepView) -> Table:
         sections.append((division, lines))
     time = "network-step time" if sweep.points[0].view.case.members > 1 else "step time"
     columns = (sweep.along, "fastest", f"{time} [95 %]", "not significantly slower")
-    return Table(f"Fastest: {sweep.title}", columns, tuple(section for section in sections if section[1]))
+    return ReportTable(f"Fastest: {sweep.title}", columns, tuple(section for section in sections if section[1]))
 
 
-def _crossings_table(sweep: SweepView) -> Table:
+def _crossings_table(sweep: SweepView) -> ReportTable:
     sections: dict[str, list[tuple[str, ...]]] = {}
     for found in crossings(sweep):
         sections.setdefault(found.division, []).append(
@@ -205,13 +205,13 @@ def _crossings_table(sweep: SweepView) -> Table:
     compared = f"{intervals_compared(sweep)} intervals were compared, each with 95 % confidence on its own."
     if not sections:
         none = (("", (("no significant crossing", "", "", ""),)),)
-        return Table(f"Crossings: {sweep.title}", columns, none, (compared,))
+        return ReportTable(f"Crossings: {sweep.title}", columns, none, (compared,))
     lines = tuple((division, tuple(lines)) for division, lines in sections.items())
     sides = "At both values the whole interval lies beyond 1 and the noise floor."
-    return Table(f"Crossings: {sweep.title}", columns, lines, (sides, compared))
+    return ReportTable(f"Crossings: {sweep.title}", columns, lines, (sides, compared))
 
 
-def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
+def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
     """Return the peak rates of the machine before and after all measurement; None where nothing was probed."""
     peaks: dict[tuple[str, ...], dict[str, str]] = {}
     traffic: dict[tuple[str, ...], dict[str, str]] = {}
@@ -225,14 +225,14 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> Table | None:
     lines = {**peaks, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
-    return Table("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
+    return ReportTable("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
 
 
 def _available(state: HostState) -> float | None:
     return None if state.memory_available_bytes is None else state.memory_available_bytes / 2**20
 
 
-def host_table(states: Sequence[HostState]) -> Table | None:
+def host_table(states: Sequence[HostState]) -> ReportTable | None:
     """Return the load of the machine before and over the measurement; None where it was not recorded."""
     quantities: dict[str, Callable[[HostState], float | None]] = {
         "busy CPUs": lambda state: state.busy_cpus,
@@ -247,10 +247,10 @@ def host_table(states: Sequence[HostState]) -> Table | None:
         if any(value is not None for value in values):
             lines.append((title, *("" if value is None else number(value, 2) for value in values)))
     columns = ("", *(state.when for state in states))
-    return Table("Host", columns, (("", tuple(lines)),)) if lines else None
+    return ReportTable("Host", columns, (("", tuple(lines)),)) if lines else None
 
 
-def device_table(results: Results) -> Table | None:
+def device_table(results: Results) -> ReportTable | None:
     """Return the readings of the device's sensors; None where there is none."""
     quantities = {
         "SM clock, MHz": "sm_mhz",
@@ -264,14 +264,14 @@ def device_table(results: Results) -> Table | None:
         if values:
             lines.append((title, *(number(value) for value in (values[0], min(values), max(values), values[-1]))))
     columns = ("between timed blocks (idle)", "first", "least", "greatest", "last")
-    return Table("Device", columns, (("", tuple(lines)),)) if lines else None
+    return ReportTable("Device", columns, (("", tuple(lines)),)) if lines else None
 
 
 def _on(device: str, threads: int) -> str:
     return str(threads) if device == "cpu" else device
 
 
-def backends_table(results: Results) -> Table:
+def backends_table(results: Results) -> ReportTable:
     """Return language, division, lines of code and build of each backend of the run."""
     seen: dict[str, tuple[str, ...]] = {}
     for b in (b for case in results.cases for b in case.backends):
@@ -280,7 +280,7 @@ def backends_table(results: Results) -> Table:
             lines = "" if b.source_lines is None else str(b.source_lines)
             division = b.division if b.device == "cpu" else f"{b.division}, on {b.device}"
             seen[b.name] = (b.name, b.language, division, lines, build)
-    return Table(
+    return ReportTable(
         "Backends", ("backend", "language", "division", "lines of code", "build"), (("", tuple(seen.values())),)
     )
 

@@ -26,6 +26,7 @@ COST_FIELDS: Final = ("startup_seconds", "first_step_seconds", "warmup_seconds")
 STATISTIC_FIELDS: Final = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")
 LATER_FIELDS: Final = ("verdict", "gain_within_launches", "timing_summary")  # absent from the first files of schema 1
 LATER_CASE_FIELDS: Final = ("pairs", "a_a_pairs")  # likewise, of a case
+LATER_SUMMARY_FIELDS: Final = ("median_block_seconds",)  # likewise, of a timing summary
 
 
 def best_ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _statistics(case: Case, backend: BackendResult, reference: str | None, base:
     update["device_step_seconds"] = intervals.step_seconds(_on_device_clock(samples))
     update["ratio"] = _ratio(case, base, samples) if backend.instance != reference else None
     update["gain_within_launches"] = intervals.gain_within_launches(samples)
-    update["timing_summary"] = _summary(samples)
+    update["timing_summary"] = timing_summary(samples)
     return update
 
 
@@ -135,7 +136,8 @@ def _costs(backend: BackendResult) -> dict[str, float | None]:
     return {name: median(getattr(launch, name) for launch in backend.launches) for name in COST_FIELDS}
 
 
-def _summary(samples: list[Sample]) -> TimingSummary | None:
+def timing_summary(samples: list[Sample]) -> TimingSummary | None:
+    """Return the totals and rates over the samples of one backend; None where there is no sample."""
     if not samples:
         return None
     wall = sum(s.wall_seconds for s in samples)
@@ -144,6 +146,7 @@ def _summary(samples: list[Sample]) -> TimingSummary | None:
         launches=len({s.launch for s in samples}),
         blocks=len(samples),
         median_step_seconds=median(s.seconds / s.steps for s in samples),
+        median_block_seconds=median(s.seconds for s in samples),
         cpu_per_wall_second=sum(s.cpu_seconds for s in samples) / wall if wall else None,
         switches_per_second=sum(switches) / wall if switches and wall else None,
         outliers=sum(s.outlier for s in samples),

@@ -80,6 +80,8 @@ class TimingSummary(Value):
         Number of launches with a timed block, and of timed blocks.
     median_step_seconds : float
         Median over the blocks, without regard to launches: the only step time of a run with one launch.
+    median_block_seconds : float or None
+        Median duration of the blocks; None in files written before this field existed, until they are loaded.
     cpu_per_wall_second : float or None
         CPU seconds of all threads per second of the driver's clock.
     switches_per_second : float or None
@@ -91,6 +93,7 @@ class TimingSummary(Value):
     launches: int = Field(ge=1)
     blocks: int = Field(ge=1)
     median_step_seconds: float = Field(gt=0)
+    median_block_seconds: float | None = Field(default=None, gt=0)
     cpu_per_wall_second: float | None = None
     switches_per_second: float | None = None
     outliers: int = Field(ge=0)

@@ -63,7 +63,7 @@ class Stop(NamedTuple):
 
 def stop(
     made: int,
-    wanted: int | None,
+    needed: int | None,
     spent: float,
     budget: float,
     precision: float,
@@ -75,7 +75,7 @@ def stop(
     Parameters
     ----------
     made : int
-    wanted : int or None
+    needed : int or None
         Last result of `launches_wanted`.
     spent, budget : float
         Seconds. Another launch must fit the budget if it takes as long as the launches so far took on average.
@@ -85,11 +85,11 @@ def stop(
         Name of the ratios' reference, for the message.
     """
     aim = f"every ratio to {reference} within \N{PLUS-MINUS SIGN}{100 * precision:.3g} %"
-    if wanted is None:
+    if needed is None:
         return Stop(f"nothing to compare: {_count(made)}, and no ratio has an interval")
-    if made >= wanted:
+    if made >= needed:
         return Stop(f"precision reached: {aim} after {_count(made)}", chosen=made > least)
-    short = f"{made} of about {wanted} launches that {aim} takes"
+    short = f"{made} of about {needed} launches that {aim} takes"
     if made >= MOST_LAUNCHES:
         return Stop(f"launch limit: {short}; no case makes more than {MOST_LAUNCHES}")
     if spent * (made + 1) / made > budget:

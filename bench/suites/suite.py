@@ -6,7 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.terms import OPERATIONS, Division, Dtype, Operation, SweepAxis, SweepPoint
+from bench.terms import CASE_OPERATIONS, CaseOperation, Dtype, SweepAxis, SweepPoint
+from pyfnn.manifest import Division
 from pyfnn.network import Network
 
 
@@ -42,9 +43,9 @@ class Workload(BaseModel):
         return self
 
     @property
-    def operations(self) -> tuple[Operation, ...]:
+    def operations(self) -> tuple[CaseOperation, ...]:
         """Operations that can be measured: many networks at once train and do nothing else."""
-        return OPERATIONS if self.members == 1 else ("train",)
+        return CASE_OPERATIONS if self.members == 1 else ("train",)
 
     def network(self, dtype: str) -> Network:
         """Return the network, validated."""
@@ -113,7 +114,7 @@ class Suite(BaseModel):
 
     workloads: Annotated[tuple[str, ...], Field(min_length=1)] = ()
     sweep: Sweep | None = None
-    operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = ("train",)
+    operations: Annotated[tuple[CaseOperation, ...], Field(min_length=1)] = ("train",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
@@ -142,7 +143,7 @@ class CaseKey:
     """The key of a case: workload, operation, dtype, number of threads, and its place in a sweep if it has one."""
 
     workload: Workload
-    operation: Operation
+    operation: CaseOperation
     dtype: str
     threads: int
     sweep: SweepPoint | None = None

@@ -158,10 +158,12 @@ class LibraryModel(Model):
         self.device_seconds = self._owner.device_seconds()
         return float(seconds[0])
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         seconds, checksum = _ffi().new("double *"), _ffi().new("double *")
         code = getattr(self._lib, f"FNN_{operation.upper()}")
-        self._check(self._lib.fnn_time(self._handle, code, first, count, repeats, seconds, checksum))
+        entries = _ffi().from_buffer("int64_t[]", probes)
+        passes = first, count, repeats, entries, len(probes)
+        self._check(self._lib.fnn_time(self._handle, code, *passes, seconds, checksum))
         self.device_seconds = self._owner.device_seconds()
         return float(seconds[0]), float(checksum[0])
 

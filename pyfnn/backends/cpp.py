@@ -43,7 +43,7 @@ def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS
 
 
 class Plain(Backend):
-    """Plain C++ on one thread.
+    """The backend `cpp`: plain C++ on one thread.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ class CppModel(Model):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         return self._mlp.train(first, count, batch_size, learning_rate)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        return self._mlp.time(operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        return self._mlp.time(operation, first, count, repeats, probes)
 
     def _theta(self) -> Array:
         return self._mlp.theta()

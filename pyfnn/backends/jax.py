@@ -29,7 +29,8 @@ from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
 Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer
-Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
+# Checksum so far and number of the next probe, as one array; all results of the last pass, so that XLA removes nothing.
+Carry = tuple[jax.Array, Any]
 
 _POOL_VARIABLE = "PJRT_NPROC"  # number of threads of XLA's pool, read when JAX first uses the device
 _POOL_THREAD = "tf_XLAEigen"  # name of each of its threads in Linux
@@ -66,31 +67,60 @@ class _Programs(NamedTuple):
     step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
     train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
     scan: Callable[..., Theta]  # as train; steps= is static too
-    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, at, count=)
-    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, first, repeats, count=)
+    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probes, at, count=)
+    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probes, first, repeats, count=)
     pass_scan: dict[Operation, Callable[..., Carry]]  # as passes; repeats= is static too
 
 
 @lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
 def _programs(network: Network) -> _Programs:
-    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
-    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
-    loss = _LOSSES[network.loss]
-
-    def last(theta: Theta, X: Any) -> Any:
-        """Return Y, or Z_L where the loss fuses its output activation."""
-        A = X
-        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
-            A = f_l(A @ W + b, parameter)
-        return A
+    last, risk = _functions(network)
 
     def outputs(theta: Theta, X: Any) -> Any:
         Y = last(theta, X)
         return _FUSED[str(network.output_activation)](Y) if network.fused else Y
 
+    step, train = _steps(risk)
+    bodies = _pass_bodies(outputs, risk)
+    loops = {name: partial(_repeated, body) for name, body in bodies.items()}
+    return _Programs(
+        outputs=jax.jit(outputs),
+        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
+        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
+        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
+        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
+        one_pass={name: jax.jit(body, static_argnames="count", donate_argnums=0) for name, body in bodies.items()},
+        passes={name: jax.jit(loop, static_argnames="count", donate_argnums=0) for name, loop in loops.items()},
+        pass_scan={
+            name: jax.jit(loop, static_argnames=("count", "repeats"), donate_argnums=0) for name, loop in loops.items()
+        },
+    )
+
+
+def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two functions of a network: its last layer (theta, X), and its mean loss with the l2 term (theta, X, T).
+
+    The last layer is Y, or Z_L where the loss fuses its output activation.
+    """
+    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
+    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
+    loss = _LOSSES[network.loss]
+
+    def last(theta: Theta, X: Any) -> Any:
+        A = X
+        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, parameter)
+        return A
+
     def risk(theta: Theta, X: Any, T: Any) -> Any:
         R = loss(last(theta, X), T) / len(X)
         return R + network.l2 / 2 * sum((W * W).sum() for W, _ in theta) if network.l2 else R
+
+    return last, risk
+
+
+def _steps(risk: Callable[..., Any]) -> tuple[Callable[..., Theta], Callable[..., Theta]]:
+    """Return the functions `step` and `train` of `_Programs`, not compiled yet."""
 
     def step(theta: Theta, x: Any, y: Any, order: Any, at: Any, rate: Any, *, batch: int) -> Theta:
         rows = lax.dynamic_slice_in_dim(order, at, batch)
@@ -106,41 +136,45 @@ def _programs(network: Network) -> _Programs:
         stepped: Theta = lax.fori_loop(0, steps, body, theta)
         return stepped
 
-    def forward(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
+    return step, train
+
+
+def _probed(total: Any, probes: Any, tensors: list[Any], loss: Any = 0.0) -> Any:
+    """Return the new first entry of the carry. probes: (n, 2), numbers of tensors and entries in them."""
+    checksum, at = total
+    tensor, entry = probes[at.astype(int)]
+    for number, each in enumerate(tensors):
+        inside = jnp.clip(entry, 0, each.size - 1)
+        checksum += jnp.where(tensor == number, each.ravel()[inside].astype(float), 0.0)
+    return jnp.stack([checksum + loss, jnp.where(at + 1 < len(probes), at + 1, 0.0)])
+
+
+def _pass_bodies(outputs: Callable[..., Any], risk: Callable[..., Any]) -> dict[Operation, Callable[..., Carry]]:
+    """Return the functions `one_pass` of `_Programs`, not compiled yet."""
+
+    def forward(carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, at: Any, *, count: int) -> Carry:
         del y
         Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
-        return carry[0] + Y[0, 0].astype(float) + Y[-1, -1].astype(float), Y
+        return _probed(carry[0], probes, [Y]), Y
 
-    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
+    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, at: Any, *, count: int) -> Carry:
         R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
-        return carry[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
+        return _probed(carry[0], probes, jax.tree.leaves(dtheta), R.astype(float)), dtheta
 
-    def passes(
-        one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
-    ) -> Carry:
-        def body(r: Any, carry: Carry) -> Carry:
-            return one(carry, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+    return {"forward": forward, "gradient": gradient}
 
-        last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
-        return last_carry
 
-    bodies: dict[Operation, Callable[..., Carry]] = {"forward": forward, "gradient": gradient}
-    return _Programs(
-        outputs=jax.jit(outputs),
-        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
-        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
-        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
-        one_pass={name: jax.jit(one, static_argnames="count", donate_argnums=0) for name, one in bodies.items()},
-        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
-        passes={
-            name: jax.jit(partial(passes, one), static_argnames="count", donate_argnums=0)
-            for name, one in bodies.items()
-        },
-        pass_scan={
-            name: jax.jit(partial(passes, one), static_argnames=("count", "repeats"), donate_argnums=0)
-            for name, one in bodies.items()
-        },
-    )
+def _repeated(
+    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, first: Any, repeats: Any,
+    *, count: int,
+) -> Carry:  # fmt: skip
+    """Make `repeats` passes of the function `one`, each `count` rows after the one before."""
+
+    def body(r: Any, carry: Carry) -> Carry:
+        return one(carry, theta, x, y, probes, (first + r * count) % (len(x) - count + 1), count=count)
+
+    last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
+    return last_carry
 
 
 class JaxModel(Model):
@@ -200,25 +234,30 @@ class JaxModel(Model):
         data = self._x, self._y, self._order
         self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        self._compile_passes(operation, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        forward = operation == "forward"
+        places = self._put(np.array([(0, probe) for probe in probes] if forward else self.network.places(probes)))
+        self._compile_passes(operation, count, repeats, places)
         carry = jax.block_until_ready(self._empty_carry(operation, count))
         start = time.perf_counter()
-        carry = jax.block_until_ready(self._passes(operation, carry, first, count, repeats))
+        carry = jax.block_until_ready(self._passes(operation, carry, places, first, count, repeats))
         seconds = time.perf_counter() - start
-        return seconds, float(carry[0])
+        return seconds, float(carry[0][0])
 
     def _empty_carry(self, operation: Operation, count: int) -> Carry:
         if operation == "forward":
-            return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
-        return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
+            return self._put(np.zeros(2)), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
+        return self._put(np.zeros(2)), self._layers(np.zeros_like(self._start))
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: jax.Array) -> None:
         del repeats
-        self._passes(operation, self._empty_carry(operation, count), 0, count, 0)
+        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 0)
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
-        return self._programs.passes[operation](carry, self._current, self._x, self._y, first, repeats, count=count)
+    def _passes(
+        self, operation: Operation, carry: Carry, places: jax.Array, first: int, count: int, repeats: int
+    ) -> Carry:
+        data = self._current, self._x, self._y, places
+        return self._programs.passes[operation](carry, *data, first, repeats, count=count)
 
     def _theta(self) -> Array:
         return _flat(self._current)
@@ -246,14 +285,16 @@ class JaxStepModel(JaxModel):
             theta = step(theta, x, y, order, at, rate, batch=batch)
         self._current = theta
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: jax.Array) -> None:
         del repeats
-        self._passes(operation, self._empty_carry(operation, count), 0, count, 1)
+        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 1)
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
+    def _passes(
+        self, operation: Operation, carry: Carry, places: jax.Array, first: int, count: int, repeats: int
+    ) -> Carry:
         theta, x, y, one_pass = self._current, self._x, self._y, self._programs.one_pass[operation]
         for repeat in range(repeats):
-            carry = one_pass(carry, theta, x, y, (first + repeat * count) % (len(x) - count + 1), count=count)
+            carry = one_pass(carry, theta, x, y, places, (first + repeat * count) % (len(x) - count + 1), count=count)
         return carry
 
 
@@ -262,7 +303,7 @@ class JaxScanModel(JaxModel):
 
     def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
         super().__init__(network, theta, threads, kind)
-        self._compiled: set[tuple[str, int, int]] = set()
+        self._compiled: set[tuple[str | int, ...]] = set()  # name, length, batch size, and number of probes
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
@@ -284,17 +325,19 @@ class JaxScanModel(JaxModel):
             at += length * batch
         self._current = theta
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
-        missing = {(str(operation), length, count) for length in _lengths(repeats)} - self._compiled
-        for _, length, _ in missing:
-            self._passes(operation, self._empty_carry(operation, count), 0, count, length)
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: jax.Array) -> None:
+        missing = {(str(operation), length, count, len(places)) for length in _lengths(repeats)} - self._compiled
+        for _, length, *_ in missing:
+            self._passes(operation, self._empty_carry(operation, count), places, 0, count, length)
         self._compiled |= missing
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
+    def _passes(
+        self, operation: Operation, carry: Carry, places: jax.Array, first: int, count: int, repeats: int
+    ) -> Carry:
         theta, x, y, scan = self._current, self._x, self._y, self._programs.pass_scan[operation]
         starts = len(self._own_x) - count + 1
         for length in _lengths(repeats):
-            carry = scan(carry, theta, x, y, first % starts, repeats=length, count=count)
+            carry = scan(carry, theta, x, y, places, first % starts, repeats=length, count=count)
             first += length * count
         return carry
 

@@ -11,7 +11,7 @@ from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyMaker, ManyTrial,
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.examination import Maker, examine
 from pyfnn.parity.rounding import C
-from pyfnn.parity.segments import LONGEST_SEGMENT, segment_checks
+from pyfnn.parity.segments import LONGEST_SEGMENT, pass_check, segment_checks
 from pyfnn.parity.trajectory import STEPS, Trajectory
 from pyfnn.parity.workload import Workload, examine_workload, whole_workload
 
@@ -35,6 +35,7 @@ __all__ = [
     "examine_many",
     "examine_workload",
     "many_battery",
+    "pass_check",
     "segment_checks",
     "small_variant",
     "targets",

@@ -31,13 +31,24 @@ median of every kind of tensor was below 0.1. With 100 times this constant, the 
 """
 
 
+ENTRIES = 2.0
+"""Factor on the bound of a single entry: the largest of many errors is larger than their root mean square."""
+
+SHARES = {"outputs": 2.0, "gradient": 0.5}
+"""Share of a tensor's root mean square in the bound of each of its entries; see `entry_scale`."""
+
+
 @dataclass(frozen=True)
 class Scale:
-    """k·M of what one batch computes. outputs: (batch, m_L); gradient: (n_parameters,)."""
+    """k·M of what one batch computes. outputs: (batch, m_L); gradient: (n_parameters,).
+
+    kinks is `kink_allowance` in the same units, those of C·u: (n_parameters,).
+    """
 
     outputs: Array
     loss: float
     gradient: Array
+    kinks: Array
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,8 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
         M_Z = np.sqrt(scales.M_A[at] ** 2 @ W**2 + b**2 + Z**2)
         jumps = np.zeros_like(Z)
         if at < len(network.elementwise_activations):
-            jumps = _jumps(network.elementwise_activations[at], Z, unit * (k + drift) * M_Z)
+            error = unit * (k + drift) * np.where(M_Z == 0, 0, entry_scale(M_Z, SHARES["outputs"]))
+            jumps = _jumps(network.elementwise_activations[at], Z, error)
         scales.k.append(k)
         scales.M_Z.append(M_Z)
         scales.jumps.append(jumps)
@@ -81,7 +93,7 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
 def _jumps(f: Activation, Z: Array, error: Array) -> Array:
     """Return the jump of f' where Z is within `error` of a kink, 0 elsewhere.
 
-    Where the error is 0, as under inputs and biases that are all 0, every implementation has the same Z: it is clear of
+    Where the error is 0, as with inputs and biases that are all 0, every implementation has the same Z: it is clear of
     the kink even if it lies on it.
     """
     near = np.zeros(Z.shape, bool)
@@ -90,10 +102,8 @@ def _jumps(f: Activation, Z: Array, error: Array) -> Array:
     return np.where(near, f.jump, 0.0)
 
 
-def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
+def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0) -> Scale:
     """Compute k·M for one batch, in float64; the recursion follows the oracle's, term by term.
-
-    Add `kink_allowance` where rows may be within rounding of a kink.
 
     Parameters
     ----------
@@ -101,6 +111,8 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
     theta : ndarray, shape (n_parameters,)
     x : ndarray, shape (batch, m_0)
     y : ndarray, shape (batch, m_L)
+    drift : float
+        Relative error that θ itself may carry, in units of u; it widens the neighbourhood of a kink.
 
     Returns
     -------
@@ -109,21 +121,25 @@ def scale(network: Network, theta: Array, x: Array, y: Array) -> Scale:
     theta, T = theta.astype(np.float64), y.astype(np.float64)
     batch, u = len(x), UNIT_ROUNDOFF[network.dtype]
     row = losses.TABLE[network.loss]
-    forward = _forward_scale(network, theta, x, C * u)
+    forward = _forward_scale(network, theta, x, C * u, drift)
     Z, A, M_Z, M_A, k = forward.values.Z, forward.values.A, forward.M_Z, forward.M_A, forward.k_outputs(network)
     M_residual = np.hypot(M_A[-1], T)  # of Y - T
     terms = row.rounding_scale(Z[-1], A[-1], T, M_Z[-1], M_residual, u * k)
     loss = (k + math.sqrt(T.size)) * terms.sum() / batch
     gradient = np.zeros_like(theta)
     slots = network.layers(gradient)
-    for layer in _backward_scale(network, theta, forward, T):
+    backward = list(_backward_scale(network, theta, forward, T))
+    for layer in backward:
         at, W, delta, M_delta = layer.at, layer.W, layer.delta, layer.M_delta
-        squares = (M_A[at] ** 2).T @ delta**2 + (A[at] ** 2).T @ M_delta**2 + (A[at].T @ delta) ** 2
+        # The last term is of second order: it counts where A and δ are both 0 but for their rounding.
+        second_order = (u * layer.k * M_delta) ** 2
+        squares = (M_A[at] ** 2).T @ (delta**2 + second_order) + (A[at] ** 2).T @ M_delta**2 + (A[at].T @ delta) ** 2
         slots[at].W[:] = (layer.k + math.sqrt(batch)) * np.sqrt(squares + (network.l2 * W) ** 2)
         slots[at].b[:] = (layer.k + math.sqrt(batch)) * np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
         loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
     k_out = forward.k[-1] + (math.sqrt(network.sizes[-1]) if network.fused else 0.0)
-    return Scale(k_out * M_A[-1], float(loss), gradient)
+    kinks = _kink_changes(network, forward, backward, C * u) / (C * u)
+    return Scale(k_out * M_A[-1], float(loss), gradient, kinks)
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,7 @@ class _LayerScale:
 def _backward_scale(network: Network, theta: Array, forward: _ForwardScale, T: Array) -> Iterator[_LayerScale]:
     """Yield δ and its size for each layer, from the last to the first."""
     batch, layers, row = len(T), network.layers(theta), losses.TABLE[network.loss]
+    u = UNIT_ROUNDOFF[network.dtype]
     Z, A, M_Z, M_A, k = forward.values.Z, forward.values.A, forward.M_Z, forward.M_A, forward.k_outputs(network)
     G, M_G = row.derivative(A[-1], T) / batch, np.hypot(M_A[-1], T) / batch
     if network.fused:
@@ -152,14 +169,15 @@ def _backward_scale(network: Network, theta: Array, forward: _ForwardScale, T: A
     else:
         M_G = row.factor * M_G
         f = network.elementwise_activations[-1]
-        M_delta, delta = _multiply_by_derivative(f, Z[-1], M_Z[-1], G, M_G)
+        M_delta, delta = _multiply_by_derivative(f, Z[-1], M_Z[-1], G, M_G, u * k)
         yield _LayerScale(network.n_layers - 1, layers[-1].W, k, delta, M_delta, G, M_G)
     for at in reversed(range(network.n_layers - 1)):
         W = layers[at + 1].W
         k += math.sqrt(W.shape[1])
         G = delta @ W.T
         M_G = np.sqrt(M_delta**2 @ (W**2).T + G**2)
-        M_delta, delta = _multiply_by_derivative(network.hidden_activations[at], Z[at], M_Z[at], G, M_G)
+        f = network.hidden_activations[at]
+        M_delta, delta = _multiply_by_derivative(f, Z[at], M_Z[at], G, M_G, u * k)
         yield _LayerScale(at, layers[at].W, k, delta, M_delta, G, M_G)
 
 
@@ -172,12 +190,19 @@ def _activation_scale(network: Network, at: int, Z: Array, A: Array, M_Z: Array,
     return np.asarray(np.hypot(A, steepest * M_Z))
 
 
-def _multiply_by_derivative(f: Activation, Z: Array, M_Z: Array, G: Array, M_G: Array) -> tuple[Array, Array]:
-    """Return M and value of δ = f'(Z) ⊙ G. The terms of a smooth f', such as 1 − A², are of size 1, and so is its M."""
+def _multiply_by_derivative(
+    f: Activation, Z: Array, M_Z: Array, G: Array, M_G: Array, relative: float
+) -> tuple[Array, Array]:
+    """Return M and value of δ = f'(Z) ⊙ G; relative: u·k.
+
+    The terms of a smooth f', such as 1 − A², are of size 1, and so is its M. Below a saturated layer f' and G may both
+    be 0 in one implementation and not in another: with A = 1, 1 − A² is 0, but 1/cosh²(Z) is not. Then the errors of
+    first order, f' M_G and M_f' G, vanish, and the product of both errors, u k M_f' M_G in units of u k, remains.
+    """
     derivative, second_derivative = f.derivative(Z), f.second_derivative(Z)
     own = np.abs(derivative) if f.row.piecewise_linear else np.maximum(np.abs(derivative), 1.0)
     M_derivative = np.hypot(own, second_derivative * M_Z)
-    return np.hypot(derivative * M_G, M_derivative * G), derivative * G
+    return np.hypot(derivative * M_G, M_derivative * (np.abs(G) + relative * M_G)), derivative * G
 
 
 def clear_of_kinks(network: Network, theta: Array, x: Array, unit: float, drift: float = 0.0) -> NDArray[np.bool_]:
@@ -227,17 +252,22 @@ def kink_allowance(
     ndarray of float64, shape (n_parameters,)
         0 where all rows are clear of kinks.
     """
-    theta, T = theta.astype(np.float64), y.astype(np.float64)
-    allowance = np.zeros_like(theta)
     forward = _forward_scale(network, theta, x, unit, drift)
+    backward = list(_backward_scale(network, theta.astype(np.float64), forward, y.astype(np.float64)))
+    return _kink_changes(network, forward, backward, unit)
+
+
+def _kink_changes(
+    network: Network, forward: _ForwardScale, backward: list[_LayerScale], unit: float
+) -> NDArray[np.float64]:
+    """Return the result of `kink_allowance`."""
+    allowance = np.zeros(network.n_parameters)
     if not any(jumps.any() for jumps in forward.jumps):
         return allowance
     slots = network.layers(allowance)
-    change, W_above = np.zeros_like(T), None
-    for layer in _backward_scale(network, theta, forward, T):
-        at = layer.at
-        change_G = change if W_above is None else change @ np.abs(W_above).T
-        W_above = layer.W
+    change_G: Array = np.zeros_like(backward[0].delta)  # largest change of G in a layer, and of δ
+    for layer in backward:
+        at, change = layer.at, change_G
         if layer.G is not None and layer.M_G is not None:
             f, jumps = network.elementwise_activations[at], forward.jumps[at]
             largest_G = np.abs(layer.G) + unit * layer.k * layer.M_G + change_G
@@ -245,12 +275,38 @@ def kink_allowance(
         largest_A = np.abs(forward.values.A[at]) + unit * (forward.k[at - 1] if at else 0.0) * forward.M_A[at]
         slots[at].W[:] = largest_A.T @ change
         slots[at].b[:] = change.sum(axis=0)
+        change_G = change @ np.abs(layer.W).T
     return allowance
 
 
 def has_kinks(network: Network) -> bool:
     """Report if any activation of the network has a kink."""
     return any(f.kinks for f in network.elementwise_activations)
+
+
+def entry_scale(size: Array, share: float) -> Array:
+    """Return the k·M that bounds each single entry of a tensor, in units of c·u.
+
+    The entry's own sum bounds its error where each entry is summed on its own. Strassen's product first adds up blocks
+    of its factors, so its error in an entry is as large as in other entries (Bini and Lotti 1980: fast products are
+    stable in norm only). Therefore a share of the tensor's root mean square is added.
+
+    Parameters
+    ----------
+    size : ndarray
+        k·M of each entry.
+    share : float
+        One of `SHARES`.
+    """
+    return np.asarray(ENTRIES * np.hypot(size, share * norm(size) / math.sqrt(size.size)))
+
+
+def entry_scales(network: Network, flat: Array) -> Array:
+    """Return `entry_scale` of each tensor of a gradient's k·M: (n_parameters,)."""
+    scales, share = np.zeros_like(flat), SHARES["gradient"]
+    for to, size in zip(network.layers(scales), network.layers(flat), strict=True):
+        to.W[:], to.b[:] = entry_scale(size.W, share), entry_scale(size.b, share)
+    return scales
 
 
 def norm(array: Array) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -108,18 +109,10 @@ class MemberByMember(ProcessEnsemble):
 
     rounds_between_calls: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        worker: Worker,
-        network: Network,
-        thetas: Array,
-        l2: NDArray[np.float64] | None = None,
-        threads: int = 1,
-        *,
-        owns_worker: bool = False,
-    ) -> None:
-        super().__init__(worker, network, thetas, l2, threads, owns_worker=owns_worker)
-        self._now = thetas.copy()
+    @cached_property
+    def _now(self) -> Array:
+        """Present θ of each member: (K, n_parameters)."""
+        return np.array(self._initial)
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         self._data, self._orders = (x.copy(), y.copy()), orders.copy()

@@ -41,6 +41,21 @@ def command(cpus: Sequence[int] = (), threads: int = 1) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), ",".join(map(str, cpus)), str(threads)]
 
 
+def python(module: str, folder: os.PathLike[str]) -> list[str]:
+    """Return the command line that calls `main` of a Python module and exits with its result; add its arguments.
+
+    Parameters
+    ----------
+    module : str
+        For instance ``pyfnn.worker``.
+    folder : path-like
+        Folder of the module's package. It comes first on the path, so that every working directory gives the same
+        module.
+    """
+    code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; sys.exit(main())"
+    return [sys.executable, "-c", code, os.fspath(folder)]
+
+
 def die_with(parent: int) -> None:
     """Ask the kernel for SIGKILL when the parent ends, even if this process is stopped. Linux only.
 

@@ -79,8 +79,9 @@ class ProcessModel(Model):
         self._note_cost(reply)
         return seconds_field(reply)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        reply = self._ask("time", operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        protocol.write_array(self._worker.workdir / protocol.PROBES, probes)
+        reply = self._ask("time", operation, first, count, repeats, len(probes))
         self._note_cost(reply)
         return seconds_field(reply), number_field(reply, "checksum")
 

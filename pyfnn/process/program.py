@@ -1,11 +1,10 @@
-"""Backends that are programs: their command lines, and the `Backend` that starts them.
+"""The backend that is a program, `ProgramBackend`, and the command lines of all workers.
 
-`pyfnn.programs` builds them.
+`pyfnn.programs` builds the programs; `pyfnn.process.worker` starts them.
 """
 
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +18,7 @@ from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import PACKAGE, Row
 from pyfnn.model import Model
 from pyfnn.network import Network
+from pyfnn.process import launch
 from pyfnn.process.ensemble import open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker
@@ -34,16 +34,12 @@ def command_of(row: Row) -> list[str]:
         The program's toolchain is absent, or the program did not build.
     """
     if row.host is not None:
-        return [sys.executable, "-c", _HOST, str(PACKAGE.parent), "--backend", str(row.manifest), row.name]
+        return [*launch.python("pyfnn.worker", PACKAGE.parent), "--backend", str(row.manifest), row.name]
     built = programs.build(row)
     command = [programs.fill_in(word, row.folder, built.folder) for word in shlex.split(str(row.run))]
     if shutil.which(command[0]) is None:
         raise BackendUnavailable(f"{command[0]} is not on PATH", row.remedy)
     return command
-
-
-# Put this pyfnn's folder first on the path, so that the worker imports the same pyfnn from any working directory.
-_HOST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyfnn.worker import main; sys.exit(main())"
 
 
 class ProgramBackend(Backend):

@@ -1,7 +1,7 @@
-"""Driver side of a worker process: `Worker` starts the process, sends it commands and ends it.
+"""The parent: `Worker` starts a worker process, of any language, sends it commands and ends it.
 
-The child process that hosts a Python backend is `pyfnn.worker`. The harness decides when a worker runs and when it is
-stopped.
+The child of a Python backend, which answers these commands, is `pyfnn.worker`. The harness decides when a worker runs
+and when it is stopped.
 """
 
 import math

@@ -201,7 +201,7 @@ def test_list_shows_a_remedy_with_its_brackets(
         raise BackendUnavailable(f"no library of {row.name}", "pip install 'pyfnn[torch]'")
 
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr("bench.arguments._here", absent)
+    monkeypatch.setattr("bench.arguments.availability_of", absent)
     assert run.main(["--list"]) == 0
     assert capsys.readouterr().out.count("pip install 'pyfnn[torch]'") == len(registry.rows())
     assert list(folder.iterdir()) == []

@@ -1,4 +1,7 @@
-"""Manifests of backends that misbehave on request, and the small workload `tiny`. The deeds are in worker.py."""
+"""Manifests of backends that misbehave on request, and the small workload `tiny`.
+
+A deed is one way to misbehave; worker.py has them.
+"""
 
 import shlex
 import sys

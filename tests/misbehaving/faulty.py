@@ -91,7 +91,7 @@ class TakesAnyWords(Faulty):
     def answer(self, line: str) -> str:
         words = line.split()
         usual = {"forward": "forward 0 1", "gradient": "gradient 0 1", "train": "train 0 8 4 0.01"}
-        usual["time"] = "time forward 0 1 1"
+        usual["time"] = "time forward 0 1 1 1"
         reply = super().answer(line)
         return super().answer(usual[words[0]]) if reply.startswith("error") and words[0] in usual else reply
 
@@ -228,8 +228,8 @@ class _Clock(Faulty):
         fields = super()._train(first, count, batch_size, learning_rate)
         return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
-        fields = super()._time(operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        fields = super()._time(operation, first, count, repeats, probes)
         return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
 
@@ -256,11 +256,37 @@ class Milliseconds(_Clock):
 class Hoists(Faulty):
     """Takes the same time for any number of repeats."""
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        entries = self._read(protocol.PROBES, (probes,), "int64")
         begin = time.perf_counter()
-        self._live.time(operation, first, count, min(repeats, 1))
+        self._live.time(operation, first, count, min(repeats, 1), entries)
         time.sleep(max(0.0, begin + 0.1 - time.perf_counter()))
         return {"seconds": time.perf_counter() - begin, "checksum": self._live.checksum}
+
+
+class TakesAnyProbes(Faulty):
+    """Wraps probes that lie out of range."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        array = super()._read(name, shape, dtype)
+        return array % 3 if name == protocol.PROBES else array
+
+
+class ReadsSomeProbes(Faulty):
+    """Accepts a probes.bin of any length."""
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        del probes
+        kept = np.fromfile(self._workdir / protocol.PROBES, np.int64)
+        return super()._time(operation, first, count, repeats, len(kept))
+
+
+class IgnoresProbes(Faulty):
+    """Adds the first entry of each pass to the checksum."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        array = super()._read(name, shape, dtype)
+        return 0 * array if name == protocol.PROBES else array
 
 
 class FewDigits(Faulty):

@@ -93,18 +93,17 @@ class Network:
             self.theta = [w - rate * g for w, g in zip(self.theta, gradient, strict=True)]
         return time.perf_counter() - begin
 
-    def time(self, operation: str, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def time(self, operation: str, first: int, count: int, repeats: int, probes: list[int]) -> tuple[float, float]:
         """Repeat passes, and return the seconds and the checksum."""
         begin, checksum = time.perf_counter(), 0.0
         for repeat in range(repeats):
             start = (first + repeat * count) % (self.rows - count + 1)
-            rows = list(range(start, start + count))
+            rows, probe = list(range(start, start + count)), probes[repeat % len(probes)]
             if operation == "forward":
-                Y = [self.forward(n)[-1] for n in rows]
-                checksum += Y[0][0] + Y[-1][-1]
+                checksum += [y for n in rows for y in self.forward(n)[-1]][probe]
             else:
                 loss, gradient = self.gradient(rows)
-                checksum += loss + gradient[0]
+                checksum += loss + gradient[probe]
         return time.perf_counter() - begin, checksum
 
 
@@ -148,8 +147,10 @@ class Worker:
     def train(self, first: str, count: str, batch: str, rate: str) -> Fields:
         return {"seconds": self.network.train(int(first), int(count), int(batch), float(rate))}
 
-    def time(self, operation: str, first: str, count: str, repeats: str) -> Fields:
-        seconds, checksum = self.network.time(operation, int(first), int(count), int(repeats))
+    def time(self, operation: str, first: str, count: str, repeats: str, n_probes: str) -> Fields:
+        probes = array("q", (self.folder / "probes.bin").read_bytes())
+        assert len(probes) == int(n_probes)
+        seconds, checksum = self.network.time(operation, int(first), int(count), int(repeats), list(probes))
         return {"seconds": seconds, "checksum": checksum}
 
     def theta(self) -> Fields:

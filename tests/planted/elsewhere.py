@@ -8,7 +8,7 @@ import numpy as np
 
 from planted.timed import TimedModel, host
 from pyfnn.model import Operation
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 _MANY = 30  # passes: more than a call of a proof
 
@@ -48,13 +48,13 @@ def _spin(seconds: float) -> None:
 class LatePasses(TimedModel):
     """Make the second half of many passes at the next command."""
 
-    _left: tuple[Operation, int, int, int] | None = None
+    _left: tuple[Operation, int, int, int, Order] | None = None
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         now = repeats // 2 if repeats > _MANY else repeats
         if now < repeats:
-            self._left = operation, first, count, repeats - now
-        return super()._time(operation, first, count, now)
+            self._left = operation, first, count, repeats - now, np.roll(probes, -now)
+        return super()._time(operation, first, count, now, probes)
 
     def _theta(self) -> Array:
         if self._left:
@@ -66,12 +66,12 @@ class LatePasses(TimedModel):
 class RowTable(TimedModel):
     """Compute the outputs of all rows once, and look up those of each pass."""
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         if operation != "forward" or repeats <= _MANY:
-            return super()._time(operation, first, count, repeats)
+            return super()._time(operation, first, count, repeats, probes)
         begin = time.perf_counter()
         rows = len(self._x)
-        super()._time(operation, first, count, rows // count)
+        super()._time(operation, first, count, rows // count, probes)
         checksum = float(np.arange(repeats, dtype=np.float64).sum())
         return time.perf_counter() - begin, checksum
 
@@ -79,12 +79,12 @@ class RowTable(TimedModel):
 class CachedPasses(TimedModel):
     """Remember the checksum of each call, and answer the same call from memory."""
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         begin = time.perf_counter()
-        call = self._now.tobytes(), operation, first, count, repeats
+        call = self._now.tobytes(), operation, first, count, repeats, probes.tobytes()
         known = self.__dict__.setdefault("_known", {})
         if call not in known:
-            known[call] = super()._time(operation, first, count, repeats)[1]
+            known[call] = super()._time(operation, first, count, repeats, probes)[1]
         return time.perf_counter() - begin, known[call]
 
 

@@ -29,6 +29,9 @@ BUGS = {
     "reset_incomplete": "reset does not restore one weight",
     "hoisted": "the timed loop computes the same rows in every repeat",
     "no_backward_when_timed": "the timed loop computes the loss alone",
+    "end_rows_when_timed": "the timed forward pass computes the first and the last row alone",
+    "one_entry_when_timed": "the timed gradient has one entry of dW in each layer, the first, and db",
+    "missing_dW_when_timed": "the timed gradient lacks dW of the second layer",
     "reading_moves_theta": "computing a gradient also makes a step",
     "nondeterministic": "the last bits depend on a hidden state",
     "half_precision_sum": "one product is summed in half the digits",
@@ -184,18 +187,39 @@ class PlantedModel(Model):
             self._now = self._now - self._real(learning_rate) * gradient
         return 1e-3
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         checksum = 0.0
         for repeat in range(repeats):
             start = first if self.bug == "hoisted" else (first + repeat * count) % (len(self._x) - count + 1)
             x, y = self._rows(start, count)
+            probe = probes[repeat % len(probes)]
             if operation == "forward":
-                Y = self._pass(x)[1][-1]
-                checksum += float(Y[0, 0]) + float(Y[-1, -1])
+                ends = self.bug == "end_rows_when_timed"
+                Y = self._ends_of(x) if ends else self._pass(x)[1][-1]
+                checksum += float(Y.flat[probe])
             else:
                 loss, gradient = self._gradient(x, y, count)
-                checksum += loss + (0.0 if self.bug == "no_backward_when_timed" else float(gradient[0]))
+                self._leave_out(gradient)
+                checksum += loss + float(gradient[probe])
         return 1e-3 * repeats, checksum
+
+    def _ends_of(self, x: Array) -> Array:
+        """Return the outputs with all rows 0 except the first and the last."""
+        Y = np.zeros((len(x), self.network.sizes[-1]), x.dtype)
+        ends = [0, -1]
+        Y[ends] = self._pass(x[ends])[1][-1]
+        return Y
+
+    def _leave_out(self, gradient: Array) -> None:
+        """Set to 0 what a bug of the timed passes does not compute."""
+        layers = self.network.layers(gradient)
+        if self.bug == "no_backward_when_timed":
+            gradient[:] = 0
+        if self.bug == "one_entry_when_timed":
+            for W, _ in layers:
+                W.flat[1:] = 0
+        if self.bug == "missing_dW_when_timed":
+            layers[min(1, len(layers) - 1)].W[:] = 0
 
     def _theta(self) -> Array:
         return np.array(self._now)

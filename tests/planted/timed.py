@@ -102,13 +102,22 @@ class HalvesRate(_Counting):
 
 
 class SkipsEasySteps(_Counting):
-    """Skip the steps whose loss is small."""
+    """Skip, after 100 steps, those whose loss is below the median of the first hundred."""
+
+    def __init__(self, network: Network, theta: Array) -> None:
+        super().__init__(network, theta)
+        self._losses: list[float] = []
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._losses.clear()
 
     def _step(self, first: int, count: int, batch_size: int, learning_rate: float) -> None:
         assert self._used_order is not None
         rows = self._used_order[first : first + count]
         loss, _ = self._gradient(self._x[rows], self._y[rows], count)
-        if self.steps_since_reset < 100 or loss > 0.05:
+        self._losses.append(loss)
+        if self.steps_since_reset < 100 or loss > np.median(self._losses[:100]):
             super()._step(first, count, batch_size, learning_rate)
 
 

@@ -73,25 +73,25 @@ def _with(array: Array, at: tuple[int, ...] | int, value: float) -> Array:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        (_replaced(0, lambda x: x[:, :2].copy()), "x is 9×2 of float32: wanted 9×3 of float32"),
-        (_replaced(0, lambda x: x[0]), r"x is 3 of float32: wanted rows×3 of float32"),
-        (_replaced(0, lambda x: x.astype("f8")), "x is 9×3 of float64: wanted 9×3 of float32"),
-        (_replaced(0, lambda x: x.astype(">f4")), "x is 9×3 of >f4: wanted 9×3 of float32"),
+        (_replaced(0, lambda x: x[:, :2].copy()), "x is 9×2 of float32: expected 9×3 of float32"),
+        (_replaced(0, lambda x: x[0]), r"x is 3 of float32: expected rows×3 of float32"),
+        (_replaced(0, lambda x: x.astype("f8")), "x is 9×3 of float64: expected 9×3 of float32"),
+        (_replaced(0, lambda x: x.astype(">f4")), "x is 9×3 of >f4: expected 9×3 of float32"),
         (_replaced(0, lambda x: np.asfortranarray(x)), r"x is not C-contiguous: pass np.ascontiguousarray\(x\)"),
-        (_replaced(0, lambda x: x.tolist()), "x is a list: wanted a NumPy array, rows×3 of float32"),
+        (_replaced(0, lambda x: x.tolist()), "x is a list: expected a NumPy array, rows×3 of float32"),
         (_replaced(0, lambda x: _with(x, (4, 1), math.nan)), r"x\[4, 1\] = nan: every value must be finite"),
         (_replaced(0, lambda x: x[:0]), "x is empty: at least one row is needed"),
-        (_replaced(1, lambda y: y[:8]), "y is 8×2 of float32: wanted 9×2 of float32"),
-        (_replaced(1, lambda y: y.astype("f8")), "y is 9×2 of float64: wanted 9×2 of float32"),
+        (_replaced(1, lambda y: y[:8]), "y is 8×2 of float32: expected 9×2 of float32"),
+        (_replaced(1, lambda y: y.astype("f8")), "y is 9×2 of float64: expected 9×2 of float32"),
         (_replaced(1, lambda y: np.asfortranarray(y)), "y is not C-contiguous"),
         (_replaced(1, lambda y: _with(y, (8, 0), -math.inf)), r"y\[8, 0\] = -inf: every value must be finite"),
         (_replaced(2, lambda o: o[:0]), "order is empty: at least one row number is needed"),
-        (_replaced(2, lambda o: o.astype("i4")), "order is 9 of int32: wanted 9 of int64"),
+        (_replaced(2, lambda o: o.astype("i4")), "order is 9 of int32: expected 9 of int64"),
         (_replaced(2, lambda o: o[::2]), "order is not C-contiguous"),
-        (_replaced(2, lambda o: o.reshape(3, 3)), "order is 3×3 of int64: wanted rows of int64"),
+        (_replaced(2, lambda o: o.reshape(3, 3)), "order is 3×3 of int64: expected rows of int64"),
         (_replaced(2, lambda o: _with(o, 3, 9)), r"order\[3\] = 9: row numbers lie in \[0, 9\)"),
         (_replaced(2, lambda o: _with(o, 5, -1)), r"order\[5\] = -1: row numbers lie in \[0, 9\)"),
-        (_replaced(2, lambda o: o.tolist()), "order is a list: wanted a NumPy array"),
+        (_replaced(2, lambda o: o.tolist()), "order is a list: expected a NumPy array"),
     ],
 )
 def test_bad_data_are_rejected_by_name_and_the_model_is_unchanged(model: Model, arrays: list[Any], words: str) -> None:
@@ -105,11 +105,11 @@ def test_bad_data_are_rejected_by_name_and_the_model_is_unchanged(model: Model, 
 @pytest.mark.parametrize(
     ("theta", "words"),
     [
-        (THETA[:-1], r"theta is 25 of float32: wanted 26 of float32"),
-        (THETA.astype("f8"), "theta is 26 of float64: wanted 26 of float32"),
+        (THETA[:-1], r"theta is 25 of float32: expected 26 of float32"),
+        (THETA.astype("f8"), "theta is 26 of float64: expected 26 of float32"),
         (np.repeat(THETA, 2)[::2], "theta is not C-contiguous"),
         (np.full_like(THETA, math.nan), r"theta\[0\] = nan: every value must be finite"),
-        (THETA.tolist(), "theta is a list: wanted a NumPy array, 26 of float32"),
+        (THETA.tolist(), "theta is a list: expected a NumPy array, 26 of float32"),
     ],
 )
 def test_a_bad_theta_is_rejected_by_name(make: Make, theta: Any, words: str) -> None:
@@ -161,6 +161,18 @@ def test_bad_timing_arguments_are_rejected(model: Model) -> None:
         model.time("forward", 0, 1, 0)
     with pytest.raises(InvalidInput, match="first = 9, count = 1: must lie within the 9 rows"):
         model.time("gradient", 9, 1, 1)
+    for probes, why in (
+        (np.array([0, 8]), r"probes\[1\] = 8: entries lie in \[0, 8\)"),
+        (np.array([-1]), r"probes\[0\] = -1: entries lie in"),
+        (np.zeros(0, np.int64), "probes is empty"),
+        (np.zeros((1, 1), np.int64), "wanted rows of int64"),
+        (np.zeros(1), "wanted 1 of int64"),
+        ([0], "probes is a list"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            model.time("forward", 0, 4, 1, probes)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=f"entries lie in .0, {NETWORK.n_parameters}"):
+        model.time("gradient", 0, 4, 1, np.array([NETWORK.n_parameters]))
 
 
 @pytest.mark.parametrize("call", [lambda m: m.forward(0, 1), lambda m: m.train(0, 1, 1, 0.1)])
@@ -267,13 +279,13 @@ def test_targets_that_do_not_suit_the_loss_are_rejected(make: Make) -> None:
 
 
 def test_the_checksum_sums_the_results_of_the_rotated_ranges(model: Model) -> None:
-    assert model.time("forward", 1, 4, 5) >= 0
+    assert model.time("forward", 1, 4, 5) >= 0  # without probes: the first and the last entry in turn
     starts = [(1 + repeat * 4) % (ROWS - 4 + 1) for repeat in range(5)]
     outputs = [model.forward(at, 4) for at in starts]
-    assert model.checksum == pytest.approx(sum(float(Y[0, 0]) + float(Y[-1, -1]) for Y in outputs), rel=1e-6)
+    assert model.checksum == pytest.approx(sum(float(Y.flat[-(r % 2)]) for r, Y in enumerate(outputs)), rel=1e-6)
     model.time("gradient", 1, 4, 5)
     gradients = [model.loss_and_gradient(at, 4) for at in starts]
-    assert model.checksum == pytest.approx(sum(R + float(dtheta[0]) for R, dtheta in gradients), rel=1e-6)
+    assert model.checksum == pytest.approx(sum(R + float(d[-(r % 2)]) for r, (R, d) in enumerate(gradients)), rel=1e-6)
 
 
 def test_calls_that_read_do_not_change_theta(model: Model) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench.report import figures, render, summary, tables
 from bench.report.drawing import STYLE
-from bench.report.render import Table
+from bench.report.render import ReportTable
 from bench.report.run_view import run_view
 from bench.report.views import BackendView, CaseView, case_views
 from bench.results.derive import with_verdicts
@@ -64,7 +64,7 @@ def summary_of(results: Results) -> str:
     return summary.text(run_view(results), [])
 
 
-def printed(what: Results | Table) -> str:
+def printed(what: Results | ReportTable) -> str:
     """Return what the terminal shows of a run or a table."""
     text = io.StringIO()
     console = Console(file=text, width=200)

@@ -98,4 +98,4 @@ def _attempt_of(number: int) -> Callable[[Candidate], str]:
 
 
 for _number, _exercise in enumerate(EXERCISES):
-    LIBRARY.claim(_exercise.text, _exercise.mend)(_attempt_of(_number))
+    LIBRARY.claim(_exercise.text, _exercise.fix)(_attempt_of(_number))

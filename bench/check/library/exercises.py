@@ -14,14 +14,14 @@ class Exercise:
 
     Attributes
     ----------
-    text, mend : str
+    text, fix : str
         The claim and the advice on the fix, as those of `kit.Claim`.
     attempt : callable
         Checks the claim; returns a note or None; raises `Wrong`.
     """
 
     text: str
-    mend: str
+    fix: str
     attempt: Callable[[Subject], str | None]
 
 
@@ -29,12 +29,12 @@ class Exercises(list[Exercise]):
     """Exercises in the order in which they are checked."""
 
     def claim(
-        self, text: str, mend: str
+        self, text: str, fix: str
     ) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
         """Add the decorated function."""
 
         def put(attempt: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
-            self.append(Exercise(text, mend, attempt))
+            self.append(Exercise(text, fix, attempt))
             return attempt
 
         return put

@@ -34,11 +34,11 @@ from bench.experiments.coverage.tally import (
     judge,
 )
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, GREEN, LEGEND, LINE, SHADE, STYLE, VERMILION, WIDE
-from bench.report.render import Table, markdown
+from bench.report.render import ReportTable, markdown
 from pyfnn.errors import PyfnnError
 
 
-def paired_table(found: Mapping[str, Findings], title: str = "Paired, as reported") -> Table:
+def paired_table(found: Mapping[str, Findings], title: str = "Paired, as reported") -> ReportTable:
     """Return the table of the reported intervals."""
     lines = []
     for name, own in found.items():
@@ -49,20 +49,20 @@ def paired_table(found: Mapping[str, Findings], title: str = "Paired, as reporte
         lines.append((name, *(str(shares[schedule]) for schedule in BY_BUDGET), *chosen, spanned))
     budgets = (f"{count} launches" for count in COUNTS)
     precisions = (f"precision of about {count} (made)" for count in AIMED)
-    return Table(title, ("machine", *budgets, *precisions, "any pair"), (("", tuple(lines)),))
+    return ReportTable(title, ("machine", *budgets, *precisions, "any pair"), (("", tuple(lines)),))
 
 
-def naive_table(found: Mapping[str, Findings]) -> Table:
+def naive_table(found: Mapping[str, Findings]) -> ReportTable:
     """Return the table of the intervals from timing one backend after the other."""
     lines = tuple(
         (name, *(f"{100 * share.share:.0f}" for share in (*own.one_process, *own.fresh))) for name, own in found.items()
     )
     samples = (f"one process each, {count * ROUNDS} samples" for count in COUNTS)
     processes = (f"{count} processes each" for count in COUNTS)
-    return Table("One backend after the other", ("machine", *samples, *processes), (("", lines),))
+    return ReportTable("One backend after the other", ("machine", *samples, *processes), (("", lines),))
 
 
-def compared_table(found: Mapping[str, Findings]) -> Table:
+def compared_table(found: Mapping[str, Findings]) -> ReportTable:
     """Return the table that compares Stein's, Student's and the reported intervals."""
     lines = []
     for name, own in found.items():
@@ -70,14 +70,14 @@ def compared_table(found: Mapping[str, Findings]) -> Table:
         shares = [tally.coverage(of) for tally in schedules for of in ("by_stein", "bare", "held")]
         lines.append((name, *(f"{100 * share.share:.1f} ({100 * share.least:.1f})" for share in shares)))
     columns = (f"{how}: {of}" for how in ("20 launches", "precision") for of in ("Stein's", "Student's", "reported"))
-    return Table("Kinds of interval", ("machine", *columns), (("", tuple(lines)),))
+    return ReportTable("Kinds of interval", ("machine", *columns), (("", tuple(lines)),))
 
 
 DEFAULT = 0.02  # the default of bench.run's --precision
-POWER = {"quiet": Machine(), "quieter": Machine(luck=0.004, noise=0.003), "all of these": ALL}
+POWER = {"quiet": Machine(), "quieter": Machine(launch_effect=0.004, noise=0.003), "all of these": ALL}
 
 
-def power(machines: int, seed: int = 0) -> Table:
+def power(machines: int, seed: int = 0) -> ReportTable:
     """Return the table of verdicts on a backend as fast as the reference and on one that is 3 % slower."""
     lines = []
     for name, machine in POWER.items():
@@ -103,7 +103,7 @@ def power(machines: int, seed: int = 0) -> Table:
         "found if floor under 1 %",
         "the same, by interval alone",
     )
-    return Table("Verdicts", columns, (("", tuple(lines)),))
+    return ReportTable("Verdicts", columns, (("", tuple(lines)),))
 
 
 def _share(values: Sequence[bool]) -> str:

@@ -30,7 +30,7 @@ class Contender:
 
     name: str
     step: float
-    luck: float = 1.0  # factor of the launch effect
+    launch_effect: float = 1.0  # factor of the launch effect
     noise: float = 1.0
     suffers: float = 1.0  # factor of bursts
 
@@ -41,9 +41,9 @@ CONTENDERS = (
     Contender("reference@2", 1.0),
     Contender("twin", 1.0),  # as fast as the reference, but not used for the noise floor
     Contender("slowed", SLOWDOWN),
-    Contender("fast", 0.05, luck=0.5, noise=0.5, suffers=0.8),
-    Contender("fast@2", 0.05, luck=0.5, noise=0.5, suffers=0.8),
-    Contender("restless", 0.7, luck=1.5, noise=1.5, suffers=1.2),
+    Contender("fast", 0.05, launch_effect=0.5, noise=0.5, suffers=0.8),
+    Contender("fast@2", 0.05, launch_effect=0.5, noise=0.5, suffers=0.8),
+    Contender("restless", 0.7, launch_effect=1.5, noise=1.5, suffers=1.2),
 )
 
 
@@ -55,7 +55,7 @@ class Machine:
     ----------
     noise, tails : float
         Noise of a block: Student's t with `tails` degrees of freedom, normal if infinite.
-    luck, coin : float
+    launch_effect, coin : float
         Launch effects, constant for a process: a normal one, and one of two values `coin` apart, equally likely.
     rare, rare_size : float
         Probability that a process is slower, and by how much (log).
@@ -69,7 +69,7 @@ class Machine:
 
     noise: float = 0.005
     tails: float = math.inf
-    luck: float = 0.01
+    launch_effect: float = 0.01
     coin: float = 0.0
     rare: float = 0.0
     rare_size: float = 0.05
@@ -104,9 +104,9 @@ class Machine:
                 load[:, turn] = size
         return np.cumsum(steps, axis=1), load
 
-    def lucks(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        """Draw the launch effects of processes (log)."""
-        usual = self.luck * rng.standard_normal(shape) + self.coin * (rng.integers(2, size=shape) - 0.5)
+    def launch_effects(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        """Draw the effects of launches, one a process, on the log scale."""
+        usual = self.launch_effect * rng.standard_normal(shape) + self.coin * (rng.integers(2, size=shape) - 0.5)
         return usual + self.rare_size * ((rng.random(shape) < self.rare) - self.rare) if self.rare else usual
 
     def noises(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -116,15 +116,15 @@ class Machine:
 
 
 _BURSTS = Machine(burst=0.02)
-_LUCK = Machine(luck=0.02, coin=0.03)
-ALL = Machine(noise=0.01, tails=3, luck=0.01, coin=0.03, walk=0.003, gap=0.02, burst=0.02)
-_ALONE = (*CONTENDERS[:-1], replace(CONTENDERS[-1], luck=8.0, noise=2.0))
+_LAUNCH_EFFECTS = Machine(launch_effect=0.02, coin=0.03)
+ALL = Machine(noise=0.01, tails=3, launch_effect=0.01, coin=0.03, walk=0.003, gap=0.02, burst=0.02)
+_ALONE = (*CONTENDERS[:-1], replace(CONTENDERS[-1], launch_effect=8.0, noise=2.0))
 MACHINES = {
     "quiet": Machine(),
     "drift": Machine(walk=0.003, gap=0.02),
     "bursts": _BURSTS,
     "heavy tails": Machine(noise=0.01, tails=3),
-    "launch effects": _LUCK,
+    "launch effects": _LAUNCH_EFFECTS,
     "all of these": ALL,
     "one backend restless alone": Machine(contenders=_ALONE),
 }
@@ -148,9 +148,10 @@ def shuffled_rounds(
         np.take_along_axis(given.reshape(shape), turn, axis=-1)
         for given in machine.environment(rng, machines, math.prod(shape[1:]), ROUNDS * len(some))
     )
-    luck = machine.lucks(rng, (machines, launches, 1, len(some))) * np.array([c.luck for c in some])
+    effects = machine.launch_effects(rng, (machines, launches, 1, len(some)))
+    effects = effects * np.array([c.launch_effect for c in some])
     noise = machine.noises(rng, shape) * np.array([c.noise for c in some])
-    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + luck + noise
+    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + effects + noise
     seconds = _ONE_BLOCK * np.exp(logs)
     places = [(launch, number) for launch in range(launches) for number in range(ROUNDS)]
     for values in seconds.reshape(machines, launches * ROUNDS, len(some)).transpose(0, 2, 1).tolist():
@@ -181,8 +182,8 @@ def one_after_the_other(
     shape = (machines, len(pair), launches, ROUNDS)
     turns = math.prod(shape[1:])
     drift, load = machine.environment(rng, machines, turns, ROUNDS if fresh else turns // 2)
-    luck = machine.lucks(rng, (*shape[:2], launches if fresh else 1, 1))
-    factors = np.array([[c.luck, c.noise, c.suffers] for c in pair]).T[:, None, :, None, None]
-    logs = drift.reshape(shape) + load.reshape(shape) * factors[2] + luck * factors[0]
+    effects = machine.launch_effects(rng, (*shape[:2], launches if fresh else 1, 1))
+    factors = np.array([[c.launch_effect, c.noise, c.suffers] for c in pair]).T[:, None, :, None, None]
+    logs = drift.reshape(shape) + load.reshape(shape) * factors[2] + effects * factors[0]
     logs += machine.noises(rng, shape) * factors[1] + np.log([c.step for c in pair])[:, None, None]
     return logs, machine.truth(*pair)

@@ -43,7 +43,7 @@ from bench.experiments.crossing.drivers import (
 from bench.format import number, with_interval
 from bench.machine.description import describe_machine
 from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
-from bench.report.render import Table, rich_table
+from bench.report.render import ReportTable, rich_table
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 from bench.suites import load
@@ -202,7 +202,7 @@ def crossing_costs(samples: Iterable[TimedPair]) -> list[CrossingCost]:
     )
 
 
-def table(found: Sequence[CrossingCost], transports: Mapping[Transport, str]) -> Table:
+def table(found: Sequence[CrossingCost], transports: Mapping[Transport, str]) -> ReportTable:
     """Return the table of nanoseconds a crossing, with a section for each workload."""
     columns = ("through", "handed", "binding, ns [95 %]", "contract, ns", "Model, ns", "native step, ns", "N")
     sections: dict[str, list[tuple[str, ...]]] = {}
@@ -212,7 +212,7 @@ def table(found: Sequence[CrossingCost], transports: Mapping[Transport, str]) ->
         passed = "x, y" if line.passing == "arrays" else "-"
         sections.setdefault(line.workload, []).append((_name(line.transport, transports), passed, *estimates, counts))
     parts = tuple((workload, tuple(rows)) for workload, rows in sections.items())
-    return Table("Nanoseconds a crossing", columns, parts, NOTES)
+    return ReportTable("Nanoseconds a crossing", columns, parts, NOTES)
 
 
 def _name(transport: Transport, transports: Mapping[Transport, str]) -> str:

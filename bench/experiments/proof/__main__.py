@@ -44,7 +44,7 @@ from bench.machine.cpus import choose_cpus
 from bench.machine.description import describe_machine
 from bench.measure.arm import Settings
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION, WIDE
-from bench.report.render import Table, rich_table
+from bench.report.render import ReportTable, rich_table
 from bench.statistics import intervals
 from bench.statistics.stopping import MOST_LAUNCHES
 from pyfnn import registry
@@ -83,7 +83,7 @@ def is_low(comparison: Comparison) -> bool:
     return comparison.floor is not None and comparison.floor < LOW_FLOOR
 
 
-def equal_table(proof: Proof) -> Table:
+def equal_table(proof: Proof) -> ReportTable:
     """Return the table of how often an equal backend is called equal."""
     own = proof.of("equal")
     lines = (
@@ -97,10 +97,10 @@ def equal_table(proof: Proof) -> Table:
         "and the second instance of the fastest backend. The last line is always complete, because the floor is the "
         "farther bound of that interval.",
     )
-    return Table("Called equal to numpy", ("backend", "by", "cases"), (("", lines),), notes)
+    return ReportTable("Called equal to numpy", ("backend", "by", "cases"), (("", lines),), notes)
 
 
-def slowed_table(proof: Proof) -> Table:
+def slowed_table(proof: Proof) -> ReportTable:
     """Return the table of slowed copies, lowest noise floors first, with the count of those found."""
     own = sorted(proof.of("slowed"), key=lambda comparison: comparison.floor or math.inf)
     sections = []
@@ -112,7 +112,7 @@ def slowed_table(proof: Proof) -> Table:
     holding = share_of([comparison.holds() for comparison in own])
     note = f"The truth is 1/{1 + SLOWDOWN:g} = {SLOWED_TRUTH:.4f}; intervals that contain it: {holding}."
     columns = ("case", "launches", "noise floor", f"times as fast as {PLAIN}", "verdict")
-    return Table(f"A copy of c, slowed by {100 * SLOWDOWN:g} %", columns, tuple(sections), (note,))
+    return ReportTable(f"A copy of c, slowed by {100 * SLOWDOWN:g} %", columns, tuple(sections), (note,))
 
 
 def _slowed_line(comparison: Comparison) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _slowed_line(comparison: Comparison) -> tuple[str, ...]:
     return comparison.title, str(comparison.launches), floor, ratio, intervals.verdict(found, comparison.floor)
 
 
-def loaded_table(proof: Proof, dwell: float) -> Table:
+def loaded_table(proof: Proof, dwell: float) -> ReportTable:
     """Return the table of how often intervals contain the truth beside a load, by method."""
     lines = []
     for method in METHODS:
@@ -139,7 +139,7 @@ def loaded_table(proof: Proof, dwell: float) -> Table:
         "of blocks, all in one process of each backend, one after the other; Welch's t interval over blocks.",
     )
     columns = ("method", "truth 1", f"truth 1/{1 + SLOWDOWN:g}", "both", "median half-width")
-    return Table("Intervals that contain the truth, beside a load", columns, (("", tuple(lines)),), notes)
+    return ReportTable("Intervals that contain the truth, beside a load", columns, (("", tuple(lines)),), notes)
 
 
 def half_width(comparison: Comparison) -> float:
@@ -149,10 +149,10 @@ def half_width(comparison: Comparison) -> float:
     return math.log(found.high / found.low) / 2
 
 
-def tables(proof: Proof, plan: ProofPlan) -> list[Table]:
+def tables(proof: Proof, plan: ProofPlan) -> list[ReportTable]:
     """Return a table for each experiment that ran, and one of the comparisons without an interval."""
     made = {comparison.experiment for comparison in proof.comparisons}
-    all_of_them: dict[Experiment, Callable[[], Table]] = {
+    all_of_them: dict[Experiment, Callable[[], ReportTable]] = {
         "equal": lambda: equal_table(proof),
         "slowed": lambda: slowed_table(proof),
         "loaded": lambda: loaded_table(proof, plan.dwell),
@@ -162,7 +162,7 @@ def tables(proof: Proof, plan: ProofPlan) -> list[Table]:
         (t.experiment, t.title, t.method, t.lost or "no interval") for t in proof.comparisons if not t.estimate()
     )
     if lost:
-        found.append(Table("Without an interval", ("experiment", "case", "method", "why"), (("", lost),)))
+        found.append(ReportTable("Without an interval", ("experiment", "case", "method", "why"), (("", lost),)))
     return found
 
 

@@ -32,7 +32,7 @@ from bench.statistics.intervals import Estimate
 from bench.suites.load import built_in_workloads
 from bench.suites.problem import make_problem
 from bench.suites.suite import CaseKey
-from bench.terms import Operation, Status
+from bench.terms import CaseOperation, Status
 from pyfnn import registry
 from pyfnn.manifest import Row, read_manifest
 from pyfnn.network import DTYPES
@@ -54,18 +54,18 @@ NO_PRECISION = 1e3  # reached at once, so that a case has the least number of la
 _AFFORDABLE = 60.0  # seconds, the budget of a case; more than it needs
 
 
-class Kind(NamedTuple):
+class CaseKind(NamedTuple):
     """The workload, operation and dtype of a case, on one thread."""
 
     workload: str
-    operation: Operation
+    operation: CaseOperation
     dtype: str
 
 
 KINDS = tuple(
-    Kind(workload, operation, dtype)
+    CaseKind(workload, operation, dtype)
     for workload in ("wine-shallow", "wine-deep", "wine-batch", "digits")
-    for operation in get_args(Operation)
+    for operation in get_args(CaseOperation)
     for dtype in DTYPES
 )
 """All operations and dtypes on the cheap workloads."""
@@ -87,7 +87,7 @@ class ProofPlan:
         Precision of the slowed cases, fine enough for a low noise floor.
     dwell : float
         Mean of the load's busy and idle times, in seconds.
-    kinds : tuple of Kind
+    kinds : tuple of CaseKind
     """
 
     counts: Mapping[Experiment, int]
@@ -95,10 +95,10 @@ class ProofPlan:
     settings: Settings
     precision: float
     dwell: float
-    kinds: tuple[Kind, ...] = KINDS
+    kinds: tuple[CaseKind, ...] = KINDS
 
     @property
-    def order(self) -> list[Kind]:
+    def order(self) -> list[CaseKind]:
         """The kinds in a random order, the same for the same seed."""
         return random.Random(f"{self.settings.seed} kinds").sample(self.kinds, len(self.kinds))
 
@@ -210,7 +210,9 @@ def planted(folder: Path) -> dict[str, Row]:
     return known | {row.name: row for row in read_manifest(manifest)}
 
 
-def measure(kind: Kind, rows: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun) -> Case:
+def measure(
+    kind: CaseKind, rows: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun
+) -> Case:
     """Measure one case as `bench.run` does; ratios are to the first row."""
     key = CaseKey(built_in_workloads()[kind.workload], kind.operation, kind.dtype, threads=1)
     problem, settings = make_problem(key.workload, key.dtype), replace(settings, reference=rows[0].name)
@@ -266,18 +268,18 @@ class Prover:
             for method in shuffle.sample(METHODS, len(METHODS)):
                 yield self._reported(number, self._beside_load(kind, other, method))
 
-    def _kinds(self, experiment: Experiment, seconds: float) -> Iterator[tuple[int, Kind]]:
+    def _kinds(self, experiment: Experiment, seconds: float) -> Iterator[tuple[int, CaseKind]]:
         order = self._plan.order
         for number in fitting(self._plan.counts[experiment], seconds):
             yield number, order[number % len(order)]
 
     def _interleaved(
-        self, experiment: Experiment, kind: Kind, reference: str, other: str, settings: Settings, budget: float
+        self, experiment: Experiment, kind: CaseKind, reference: str, other: str, settings: Settings, budget: float
     ) -> Comparison:
         case = measure(kind, [self._rows[reference], self._rows[other]], settings, budget)
         return Comparison(experiment, "interleaved", reference, other, _truth(other), (case,))
 
-    def _beside_load(self, kind: Kind, other: str, method: Method) -> Comparison:
+    def _beside_load(self, kind: CaseKind, other: str, method: Method) -> Comparison:
         """Compare by one method; all methods have the same number of blocks."""
         settings = replace(self._plan.settings, precision=NO_PRECISION)
         if method == "interleaved":

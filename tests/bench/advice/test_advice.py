@@ -21,7 +21,8 @@ from bench.advice.advice import Advice
 from bench.advice.machine import MACHINE_CHECKS, MachineFacts, advice_on_machine
 from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
-from bench.machine.blas import Blas, Throughput
+from bench.machine.blas import NumpyBlas, Throughput
+from bench.results.derive import timing_summary
 from bench.results.schema import Ceilings, Pool, Results, Warned
 from bench.results.store import load_results
 from bench.suites.load import load_suite
@@ -35,14 +36,14 @@ WELL = MachineFacts(
     others=0.02,
     steal=0.0,
     build_type="Release",
-    blas=Blas("OpenBLAS 0.3.30", "SkylakeX"),
+    blas=NumpyBlas("OpenBLAS 0.3.30", "SkylakeX"),
     openmp={"torch": ("/a/libgomp.so.1",), "numpy": ()},
     memory_bytes=16 * GIB,
     memory_available_bytes=8 * GIB,
     cpus=8,
     quota=8.0,
 )
-OLD = Blas(
+OLD = NumpyBlas(
     "OpenBLAS 0.3.30", "Haswell", "SkylakeX", Throughput("Haswell", 125.0, 256.0), Throughput("SkylakeX", 232.0, 256.0)
 )
 WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (changed facts, words of the message)
@@ -131,7 +132,7 @@ def resampled(results: Results, factor: float, **of_wall: float) -> Results:
                 )
                 for s in b.samples
             ]
-            backends.append(b.model_copy(update={"samples": samples}))
+            backends.append(b.model_copy(update={"samples": samples, "timing_summary": timing_summary(samples)}))
         cases.append(case.model_copy(update={"backends": backends}))
     return results.model_copy(update={"cases": cases})
 

@@ -103,6 +103,12 @@ FAULTS = {
     "Milliseconds": ("resolves times below a millisecond", "whole milliseconds"),
     "RepliesEarly": ("the reply to train comes after the work", "theta then took"),
     "RepliesFromAThread": ("the reply to train comes after the work", "theta then took"),
+    "TakesAnyProbes": ("probes outside the outputs", "ok, in reply to 'time forward 0 4 1 2'"),
+    "ReadsSomeProbes": ("a probes.bin that is missing", "'time forward 0 4 5 2'"),
+    "IgnoresProbes": ("the checksum sums the probed entries", "after time forward"),
+    "end_rows_when_timed": ("the checksum sums the probed entries", "after time forward"),
+    "one_entry_when_timed": ("the checksum sums the probed entries", "after time gradient"),
+    "missing_dW_when_timed": ("the checksum sums the probed entries", "after time gradient"),
     "Prepares": ("not prepared in init", "MiB more than with 64"),
     "Leaks": ("memory does not grow", "resident MiB"),
 }
@@ -115,7 +121,7 @@ def test_a_fault_fails_the_claim_that_is_about_it(fault: str, tmp_path: Path) ->
     (outcome,) = outcomes_of(row_of(path), [the_claim(words)])
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
-    assert outcome.mend
+    assert outcome.fix
     assert outcome.section in DOCUMENT.read_text(encoding="utf-8")
 
 
@@ -128,7 +134,7 @@ def test_a_wrapper_that_does_not_exec_is_found(tmp_path: Path) -> None:
     )
     assert outcome.result == "FAIL"
     assert "it has 1 child processes" in outcome.seen
-    assert "exec" in outcome.mend
+    assert "exec" in outcome.fix
 
 
 def test_a_build_that_writes_beside_its_sources_is_found(tmp_path: Path) -> None:
@@ -171,7 +177,7 @@ ADVICE = {
 def test_every_planted_bug_fails_the_mathematics_and_common_ones_are_named(bug: str, tmp_path: Path) -> None:
     (outcome,) = outcomes_of(row_of(manifest(tmp_path, bug)), [the_claim("float64: squared_error")])
     assert outcome.result == "FAIL"
-    assert ADVICE.get(bug, "") in outcome.mend, outcome.seen
+    assert ADVICE.get(bug, "") in outcome.fix, outcome.seen
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -250,5 +256,5 @@ def test_every_claim_names_a_section_and_a_fix() -> None:
     headings = [line.lstrip("# ") for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
     for claim in CLAIMS.values():
         assert claim.section in headings, claim.text
-        assert claim.mend, claim.text
+        assert claim.fix, claim.text
     assert len(CLAIMS) == sum(len(topic.claims) for topic in TOPICS)

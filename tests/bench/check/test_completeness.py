@@ -84,4 +84,4 @@ def test_incomplete_work_fails_the_claim_that_is_about_it(kind: str, form: str, 
     outcome = outcome_of(kind, words, form, tmp_path)
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
-    assert outcome.mend
+    assert outcome.fix

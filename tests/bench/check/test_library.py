@@ -55,7 +55,7 @@ def test_a_fault_of_a_library_fails_the_claim_that_is_about_it(words: str, seen:
     ((_, outcome),) = outcomes_of(row, words).items()
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
-    assert outcome.mend
+    assert outcome.fix
 
 
 def test_the_c_library_keeps_every_claim_about_a_library() -> None:

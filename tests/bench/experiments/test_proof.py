@@ -43,9 +43,9 @@ from bench.experiments.proof.trials import (
     SLOWDOWN,
     SLOWED_TRUTH,
     SLOWER,
+    CaseKind,
     Comparison,
     Experiment,
-    Kind,
     Method,
     ProofPlan,
 )
@@ -56,7 +56,7 @@ from bench.results import journal
 from bench.results.schema import SCHEMA, Case
 from pyfnn.manifest import Row
 
-DEEP = Kind("wine-deep", "train", "float32")
+DEEP = CaseKind("wine-deep", "train", "float32")
 
 
 @pytest.fixture
@@ -262,10 +262,10 @@ def plan(equal: int = 1, slow: int = 1, loaded: int = 1, **changes: Any) -> Proo
 
 @pytest.mark.usefixtures("rows")
 def test_each_experiment_measures_its_backends_by_its_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Kind, tuple[str, ...], Settings, float, type[CaseRun]]] = []
+    asked: list[tuple[CaseKind, tuple[str, ...], Settings, float, type[CaseRun]]] = []
 
     def measure(
-        kind: Kind, given: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun
+        kind: CaseKind, given: Sequence[Row], settings: Settings, budget: float, how: type[CaseRun] = CaseRun
     ) -> Case:
         names = tuple(row.name for row in given)
         asked.append((kind, names, settings, budget, how))

@@ -20,6 +20,7 @@ from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
+from pyfnn.process import launch
 
 SECONDS = 0.05
 MEBIBYTE = 2**20
@@ -63,7 +64,7 @@ def test_the_peak_is_limited_by_throughput_not_by_latency_or_memory(probed: Ceil
 def test_the_probe_runs_only_on_the_cpus_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     require("affinity", hasattr(os, "sched_getaffinity"), "pinning is Linux's")
     code = "import json, os; print(json.dumps({'absent': str(sorted(os.sched_getaffinity(0)))}))"
-    monkeypatch.setattr(ceilings, "_START", code)
+    monkeypatch.setattr(launch, "python", lambda *_: [sys.executable, "-c", code])
     (cpu,) = choose_cpus(1)
     assert ceilings.measure_ceilings("after", ("float32",), [1]).absent == f"[{cpu}]"
 
@@ -125,7 +126,7 @@ def test_without_native_parts_the_probe_gives_the_reason(monkeypatch: pytest.Mon
     ],
 )
 def test_a_failed_probe_is_reported_and_raises_no_error(code: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "_START", code)
+    monkeypatch.setattr(launch, "python", lambda *_: [sys.executable, "-c", code])
     monkeypatch.setattr(ceilings, "_PATIENCE", 1.0)
     found = ceilings.measure_ceilings("before", ("float32",), [1])
     assert (found.absent, found.peaks) == (words, [])

@@ -14,7 +14,7 @@ import pytest
 from cuda_on_cpu import Device, compile_library, compiler
 from support.requirements import require
 
-from bench.machine import device_probe
+from bench.machine import device_probe, sweep_size
 from bench.machine.device_probe import UNITS, Burst, Probe
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import native_folder
@@ -162,8 +162,8 @@ def test_an_answer_has_every_unit_of_every_dtype_and_the_memory(
 ) -> None:
     del device
     monkeypatch.setattr(device_probe, "_BURST", 1e-4)
-    monkeypatch.setattr(device_probe, "_LEAST", 2**14)
-    monkeypatch.setattr(device_probe, "_CACHES", 0)
+    monkeypatch.setattr(sweep_size, "LEAST", 2**14)
+    monkeypatch.setattr(sweep_size, "CACHES", 0)
     answer = device_probe.answer(["float32", "float64"], 1e-3, library)
     found = [(peak["dtype"], peak["level"]) for peak in answer["peaks"]]
     assert found == [("float32", "sm_90"), ("float64", "sm_90"), ("float64", "sm_90 matrix units")]

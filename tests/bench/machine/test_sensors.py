@@ -49,7 +49,7 @@ def nvml(**changes: Any) -> Any:
 
 
 def test_a_reading_fits_the_results_and_an_idle_device_is_not_limited() -> None:
-    sensor = sensors.Sensor(nvml())
+    sensor = sensors.DeviceSensor(nvml())
     state = DeviceState.model_validate(sensor.read())
     assert (state.sm_mhz, state.memory_mhz, state.watts, state.celsius) == (900, 1800, 650, 71)
     assert state.held_down == ["thermal slowdown by software"]
@@ -60,17 +60,17 @@ def test_a_limit_between_two_readings_is_in_the_second() -> None:
     counts = iter([5, 5, 5, 5, 9, 5])  # power, thermal; three times
     violation = lambda *_: SimpleNamespace(violationTime=next(counts))  # noqa: E731
     quiet = {"nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0}
-    sensor = sensors.Sensor(nvml(nvmlDeviceGetViolationStatus=violation, **quiet))
+    sensor = sensors.DeviceSensor(nvml(nvmlDeviceGetViolationStatus=violation, **quiet))
     assert [sensor.read()["held_down"] for _ in range(3)] == [[], [], ["power cap"]]
 
 
 def test_the_sensor_reads_the_device_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-abc")
     monkeypatch.setenv(VARIABLE, "1")
-    assert sensors.Sensor(nvml())._device == "GPU-abc"
+    assert sensors.DeviceSensor(nvml())._device == "GPU-abc"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(sensors.NoSensor, match="no NVIDIA device to read: Invalid Argument"):
-        sensors.Sensor(nvml())
+        sensors.DeviceSensor(nvml())
 
 
 @pytest.mark.parametrize("visible", ["", "3"])
@@ -79,7 +79,7 @@ def test_a_device_hidden_from_cuda_has_no_sensor(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setenv(VARIABLE, "1")
     with pytest.raises(sensors.NoSensor, match=f"CUDA_VISIBLE_DEVICES = '{visible}' has no device 1"):
-        sensors.Sensor(nvml(nvmlShutdown=lambda: closed.append(True)))
+        sensors.DeviceSensor(nvml(nvmlShutdown=lambda: closed.append(True)))
     assert closed
 
 
@@ -88,10 +88,10 @@ def test_a_missing_driver_is_a_reason_for_no_sensor() -> None:
         raise NvmlError("Driver Not Loaded")
 
     with pytest.raises(sensors.NoSensor, match="Driver Not Loaded"):
-        sensors.Sensor(nvml(nvmlInit=absent))
+        sensors.DeviceSensor(nvml(nvmlInit=absent))
 
 
 def test_a_run_without_a_backend_on_a_device_reads_no_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "Sensor", lambda: pytest.fail("looked"))
+    monkeypatch.setattr(run, "DeviceSensor", lambda: pytest.fail("looked"))
     with run._sensor([registry.find("numpy")]) as (sensor, host):
         assert (sensor, host) == (None, {})

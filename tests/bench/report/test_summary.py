@@ -10,7 +10,7 @@ from support.sample_results import FAILURES, sample_results
 
 from bench import report
 from bench.report import render, tables
-from bench.report.render import Table
+from bench.report.render import ReportTable
 from bench.report.tables import processes_table
 from bench.report.views import CaseView, case_view
 from bench.results.derive import with_statistics
@@ -68,7 +68,7 @@ def test_reasons_that_look_like_markup_are_shown_literally() -> None:
     reason = "pip install 'jax[cuda]' | grep [red]<b>*x*"
     results = edited(sample_results(), {"cpp": {"status": "unavailable", "reason": reason, "remedy": reason}})
     assert f"  {reason}\n" in printed(results)
-    assert reason in printed(Table("", ("reason",), (("", ((reason,),)),)))
+    assert reason in printed(ReportTable("", ("reason",), (("", ((reason,),)),)))
     assert render.escape(reason) == r"pip install 'jax[cuda]' \| grep [red]\<b>\*x\*"
     widths = {
         line.replace(r"\|", "").count("|") for line in summary_of(results).splitlines() if line.startswith("| cpp")

@@ -357,6 +357,16 @@ def test_statistics_that_an_earlier_file_lacks_are_filled_in(launches: int, tmp_
     assert load_results(tmp_path) == results
 
 
+def test_a_block_length_that_an_earlier_file_lacks_is_filled_in(tmp_path: Path) -> None:
+    results = sample_results(("numpy", "cpp"))
+    path = save_results(results, tmp_path)
+    data = json.loads(path.read_text())
+    for backend in data["cases"][0]["backends"]:
+        del backend["timing_summary"]["median_block_seconds"]
+    path.write_text(json.dumps(data))
+    assert load_results(tmp_path) == results
+
+
 def test_pairs_without_verdicts_are_read(tmp_path: Path) -> None:
     results = sample_results(("numpy", "cpp"))
     path = save_results(results, tmp_path)
@@ -377,6 +387,7 @@ def test_totals_and_rates_are_those_of_the_samples() -> None:
         assert summary.switches_per_second is None
         assert summary.outliers == sum(sample.outlier for sample in samples)
         assert summary.median_step_seconds == pytest.approx(median(s.seconds / s.steps for s in samples))
+        assert summary.median_block_seconds == median(s.seconds for s in samples)
         assert backend.gain_within_launches == intervals.gain_within_launches(samples)
 
 

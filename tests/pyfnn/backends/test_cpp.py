@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from support import native_code
+from support.logits import check_logits_of_a_thousand
 from support.requirements import require
 
 import pyfnn
@@ -111,7 +112,7 @@ def test_another_thread_advances_during_a_call(backend: Backend, call: str) -> N
             "forward": lambda: model._forward(0, rows),
             "loss_and_gradient": lambda: model._loss_and_gradient(0, rows),
             "train": lambda: model._train(0, rows, 32, 1e-3),
-            "time": lambda: model._time("forward", 0, rows, 1),
+            "time": lambda: model._time("forward", 0, rows, 1, np.zeros(1, np.int64)),
         }[call]
         assert native_code.lets_others_run(work)
 
@@ -128,6 +129,7 @@ template <class Call> long counted(Call call) {
 int main() {
   const std::vector<float> theta(31, 0.5f), x(300, 1.0f), y(200, 0.5f);
   const std::vector<std::int64_t> order(100, 7);
+  const std::vector<std::int64_t> probes{5, 0, 17};
   std::vector<float> outputs(200), gradient(31);
   const auto made = [&] {
     fnn::Mlp<float> mlp({3, 4, 3}, {"tanh", "softmax"}, "softmax_cross_entropy", 0.1, theta.data());
@@ -140,8 +142,8 @@ int main() {
   std::printf("%ld %ld", first, same);
   std::printf(" %ld", counted([&] { one.train(3, 97, 7, 0.1); }));
   std::printf(" %ld", counted([&] { one.train(3, 97, 5, 0.1); }));
-  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::forward, 0, 7, 50); }));
-  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::gradient, 0, 6, 50); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::forward, 0, 7, 50, probes.data(), 3); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::gradient, 0, 6, 50, probes.data(), 3); }));
   std::printf(" %ld", counted([&] { one.outputs(2, 7, outputs.data()); }));
   std::printf(" %ld", counted([&] { one.loss_and_gradient(2, 7, gradient.data()); }));
 }
@@ -177,17 +179,7 @@ def test_closed_models_leave_no_memory_behind(backend: Backend) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, dtype: str) -> None:
-    network = Network((2, 2), (), loss, dtype=dtype)
-    theta = np.array([1, 0, 0, 1, 0, 0], dtype)  # W = 1, b = 0: Z is x
-    x = np.array([[1000, -1000], [-1000, 1000]], dtype)
-    y = np.array([[0, 1], [0, 1]], dtype)  # the first row is entirely wrong, the second right
-    with backend.create(network, theta) as model:
-        model.load(x, y, np.zeros(1, np.int64))
-        value, gradient = model.loss_and_gradient(0, 2)
-        assert value == 1000  # softmax: (2000 + 0) / 2; sigmoid: (1000 + 1000 + 0 + 0) / 2
-        assert np.isfinite(gradient).all()
-        assert np.array_equal(model.forward(0, 2), [[1, 0], [0, 1]])
-        assert np.isfinite(model.time("gradient", 0, 2, 3))
+    check_logits_of_a_thousand(backend, loss, dtype)
 
 
 @pytest.mark.parametrize("module", ["pyfnn.backends._cpp", "pyfnn.backends._blas", "pyfnn._cpu"])

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.logits import check_logits_of_a_thousand
 from support.requirements import require
 
 from bench.experiments.calibrate_parity import random_case
@@ -154,13 +155,7 @@ def test_a_divergence_is_reported_without_a_warning(name: str) -> None:
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "sklearn"])
 def test_logits_of_a_thousand_give_the_exact_loss(name: str, loss: str, dtype: str) -> None:
-    network = Network((2, 2), (), loss, dtype=dtype)
-    with load(name).create(network, np.array([1, 0, 0, 1, 0, 0], dtype)) as model:  # W = 1, b = 0: Z is x
-        model.load(np.array([[1000, -1000]] * 2, dtype), np.array([[0, 1], [1, 0]], dtype), np.zeros(1, np.int64))
-        value, gradient = model.loss_and_gradient(0, 2)
-        assert value == 1000  # softmax: (2000 + 0) / 2; sigmoid: (1000 + 1000 + 0 + 0) / 2
-        assert np.isfinite(gradient).all()
-        assert np.array_equal(model.forward(0, 2), [[1, 0], [1, 0]])
+    check_logits_of_a_thousand(load(name), loss, dtype)
 
 
 @pytest.mark.parametrize(

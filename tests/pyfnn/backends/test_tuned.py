@@ -15,6 +15,7 @@ from itertools import count, islice
 import numpy as np
 import psutil
 import pytest
+from support.logits import check_logits_of_a_thousand
 from support.tuned import SMALL, backend_at, levels, loaded, random_data
 
 from pyfnn import parity
@@ -137,16 +138,7 @@ def test_the_random_networks_have_every_activation_and_loss_odd_widths_and_both_
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, dtype: str) -> None:
-    network = Network((2, 2), (), loss, dtype=dtype)
-    theta = np.array([1, 0, 0, 1, 0, 0], dtype)  # W = 1, b = 0: Z is x
-    x = np.array([[1000, -1000], [-1000, 1000]], dtype)
-    y = np.array([[0, 1], [0, 1]], dtype)  # the first row is entirely wrong, the second right
-    with backend.create(network, theta) as model:
-        model.load(x, y, np.zeros(1, np.int64))
-        value, gradient = model.loss_and_gradient(0, 2)
-        assert value == 1000  # softmax: (2000 + 0) / 2; sigmoid: (1000 + 1000 + 0 + 0) / 2
-        assert np.isfinite(gradient).all()
-        assert np.array_equal(model.forward(0, 2), [[1, 0], [0, 1]])
+    check_logits_of_a_thousand(backend, loss, dtype)
 
 
 # The same bits --------------------------------------------------------------------------------------------------------
