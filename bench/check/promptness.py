@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import psutil
 
@@ -16,7 +17,7 @@ from pyfnn.process.protocol import seconds_field
 
 PROMPTNESS = Topic("promptness", "A program")
 
-_TRIES = 5  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
+_TRIES = 6  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
 _RATE = 1e-3
 _BLOCK = 0.1  # seconds, at least, from a command to the reply to the query after it
 _MOST_STEPS = 1 << 14
@@ -31,6 +32,8 @@ _SYNCHRONIZE = (
     "the call returned before its work was done: wait for the device, the threads or the lazy values "
     "(synchronize, join, block until ready) before the clock stops, then reply"
 )
+
+_LENGTHS: WeakKeyDictionary[Session, int] = WeakKeyDictionary()  # steps of a block
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,13 @@ def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 
 
 def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Return a loaded session, and the number of steps of which the result is there after `_BLOCK` or later."""
-    session, steps = medium_session(candidate, operation), 4
-    while _clocks(session, operation, steps).until_result < _BLOCK and steps < _MOST_STEPS:
-        steps *= 2
-    return session, steps
+    session = medium_session(candidate, operation)
+    if session not in _LENGTHS:
+        steps = 4
+        while _clocks(session, operation, steps).until_result < _BLOCK and steps < _MOST_STEPS:
+            steps *= 2
+        _LENGTHS[session] = steps
+    return session, _LENGTHS[session]
 
 
 def _claims_about(operation: CaseOperation) -> None:
@@ -119,19 +125,21 @@ def _claims_about(operation: CaseOperation) -> None:
     @PROMPTNESS.claim(f"all of the work of {_command(operation)} is done while its clock runs", _SYNCHRONIZE)
     def clocked(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
-        tries = [_clocks(session, operation, steps) for _ in range(_TRIES)]
         least = [_clocks(session, operation, 1) for _ in range(_TRIES)]  # what is constant, such as reading the command
-        wall = min(each.unclaimed / each.until_result for each in tries)
-        cpu = min(each.unclaimed_cpu / each.until_result for each in tries)
-        total = min(each.until_result for each in tries)
-        wall -= max(0.0, min(each.unclaimed for each in least)) / total
-        cpu -= max(0.0, min(each.unclaimed_cpu for each in least)) / total
-        if cpu > _UNCLAIMED_CPU or wall > _UNCLAIMED:
-            raise Failed(
-                f"its seconds leave out {max(wall, cpu):.0%} of the {total * 1e3:.0f} ms until theta is there, "
-                f"{max(0.0, cpu):.0%} of them CPU time"
-            )
-        return f"all but {max(0.0, wall):.1%} of {total * 1e3:.0f} ms"
+        constant = max(0.0, min(each.unclaimed for each in least))
+        constant_cpu = max(0.0, min(each.unclaimed_cpu for each in least))
+        wall = cpu = total = math.inf
+        for _ in range(_TRIES):
+            each = _clocks(session, operation, steps)
+            wall = min(wall, (each.unclaimed - constant) / each.until_result)
+            cpu = min(cpu, (each.unclaimed_cpu - constant_cpu) / each.until_result)
+            total = min(total, each.until_result)
+            if cpu <= _UNCLAIMED_CPU and wall <= _UNCLAIMED:
+                return f"all but {max(0.0, wall):.1%} of {total * 1e3:.0f} ms"
+        raise Failed(
+            f"its seconds leave out {max(wall, cpu):.0%} of the {total * 1e3:.0f} ms until theta is there, "
+            f"{max(0.0, cpu):.0%} of them CPU time"
+        )
 
     @PROMPTNESS.claim(f"the process is idle after the reply to {_command(operation)}", _SYNCHRONIZE)
     def idle(candidate: Candidate) -> str:
@@ -152,13 +160,16 @@ def _claims_about(operation: CaseOperation) -> None:
     )
     def again(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
-        new, old = math.inf, math.inf
+        new = old = new_cpu = old_cpu = math.inf
         for repeat in range(_REPEATS):
-            new = min(new, _clocks(session, operation, steps, skip=repeat + 1).until_result)
-            old = min(old, _clocks(session, operation, steps).until_result)
-        if new > _FASTER * old:
-            raise Failed(f"{new * 1e3:.1f} ms for a new call, {old * 1e3:.1f} ms for one that was made before")
-        return f"{old / new:.2f} times"
+            clocks = _clocks(session, operation, steps, skip=repeat + 1)
+            new, new_cpu = min(new, clocks.until_result), min(new_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
+            clocks = _clocks(session, operation, steps)
+            old, old_cpu = min(old, clocks.until_result), min(old_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
+            worked = candidate.row.device == "cpu" and new_cpu <= _FASTER * old_cpu  # on a busy machine, too
+            if repeat > 0 and (new <= _FASTER * old or worked):
+                return f"{old / new:.2f} times"
+        raise Failed(f"{new * 1e3:.1f} ms for a new call, {old * 1e3:.1f} ms for one that was made before")
 
     del late, clocked, idle, again
 
@@ -213,9 +224,9 @@ def _claim_about_passes(operation: Operation) -> None:
     )
     def attempt(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
-        long = min(_per_step(session, steps) for _ in range(_TRIES))
+        long = min(_per_step(session, steps) for _ in range(2))
         few = min(_FEW_PASSES, max(1, steps // 4))
-        short = min(_after_a_step(session, operation, few, at) for at in range(5 * _TRIES))
+        short = min(_after_a_step(session, operation, few, at) for at in range(20))
         if short > _CHEAPER * long:
             raise Failed(
                 f"{short * 1e6:.3g} µs a pass in calls of {few}, {long * 1e6:.3g} µs in calls of {steps} passes over "
