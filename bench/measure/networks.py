@@ -332,7 +332,7 @@ class ManyNetworks(Networks):
         """Compare the query for θ with which training ends with the next one."""
         return _late(self.model)
 
-    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:  # noqa: ARG002
         """Raise: many networks only train.
 
         Raises

@@ -123,6 +123,7 @@ class Session:
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
         self._judged = False
+        self._constants: list[Reading] = []  # of runs with almost no work
         self._sweep: Block | None = None  # passes before the last block, where that meets rows again
         self._first_meeting = math.inf
         self._disturbed: Disturbed | None = None
@@ -282,7 +283,8 @@ class Session:
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.draw_start(steps, self.secrets)
-            constant = self.approach(start, burst, steps)
+            self._constants.append(self.approach(start, burst, steps))
+            constant = min(self._constants, key=lambda reading: reading.unclaimed_seconds)  # the least disturbed one
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
             violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
