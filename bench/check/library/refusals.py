@@ -75,7 +75,7 @@ def _order(subject: Subject) -> str:
 
 
 @REFUSALS.claim(
-    "fnn_time refuses an unknown operation and probes outside the outputs or the gradient",
+    "fnn_time refuses an unknown operation and probes that are out of range",
     "accept FNN_FORWARD and FNN_GRADIENT alone; compare each probe with the number of outputs or parameters",
 )
 def _operation(subject: Subject) -> str:

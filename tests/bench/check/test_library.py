@@ -36,7 +36,7 @@ def test_a_library_without_argument_checks_fails_the_claims_about_arguments(tmp_
         "rows, n_order, counts, batch_size and repeats below 1 are refused",
         "fnn_train refuses a rate that is not finite and above 0",
         "entries of order outside the rows are refused",
-        "fnn_time refuses an unknown operation and probes outside the outputs or the gradient",
+        "fnn_time refuses an unknown operation and probes that are out of range",
         "work before fnn_load is refused",
         "fnn_create refuses invalid networks and NULL",
         "fnn_create refuses functions, dtypes and sizes that it does not have",
