@@ -97,12 +97,17 @@ def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 
     return _Clocks(seconds, wall, cpu, first[0] - worker.wall_seconds, first[1] - worker.cpu_seconds)
 
 
+def _shortest(session: Session, operation: CaseOperation, steps: int) -> float:
+    """Return the least seconds until the result of a few calls: the first ones may compile."""
+    return min(_clocks(session, operation, steps).until_result for _ in range(3))
+
+
 def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
     """Return a loaded session, and the number of steps of which the result is there after `_BLOCK` or later."""
     session = medium_session(candidate, operation)
     if session not in _LENGTHS:
         steps = 4
-        while _clocks(session, operation, steps).until_result < _BLOCK and steps < _MOST_STEPS:
+        while _shortest(session, operation, steps) < _BLOCK and steps < _MOST_STEPS:
             steps *= 2
         _LENGTHS[session] = steps
     return session, _LENGTHS[session]
