@@ -6,7 +6,7 @@ from bench.check.kit import Candidate, Failed, Topic, refused, same_bits
 from pyfnn.errors import PyfnnError, WorkerError
 from pyfnn.process import protocol
 
-COMMANDS = Topic("commands", "What to refuse")
+COMMANDS = Topic("commands", "What to refuse", of_protocol=True)
 
 _CHECK = "check the words of a command before anything else; answer error with a message"
 _WANTED = "an error for each"

@@ -148,6 +148,7 @@ def _works(candidate: Candidate) -> str:
 @LIFECYCLE.claim(
     "stdout carries one reply a command, and nothing else",
     "print nothing but replies, flush each; send what a library prints to stderr",
+    of_protocol=True,
 )
 def _only_replies(candidate: Candidate) -> None:
     transcript = candidate.transcript("hello", "hello")
@@ -181,7 +182,9 @@ def _known_names(candidate: Candidate) -> str:
     return ", ".join(hello.activations)
 
 
-@LIFECYCLE.claim("a blank line does no harm", "skip lines without words, or answer them with an error")
+@LIFECYCLE.claim(
+    "a blank line does no harm", "skip lines without words, or answer them with an error", of_protocol=True
+)
 def _blank_line(candidate: Candidate) -> None:
     transcript = candidate.transcript("", "hello", "quit")
     good = [line for line in transcript.lines if "\tprotocol=" in line]
@@ -189,7 +192,9 @@ def _blank_line(candidate: Candidate) -> None:
         raise Failed(f"after it, in reply to hello and quit: {_quoted(transcript.lines)}, {_end(transcript.status)}")
 
 
-@LIFECYCLE.claim("quit is answered ok and ends with status 0", "answer ok, flush, and exit with status 0")
+@LIFECYCLE.claim(
+    "quit is answered ok and ends with status 0", "answer ok, flush, and exit with status 0", of_protocol=True
+)
 def _quit(candidate: Candidate) -> None:
     transcript = candidate.transcript("hello", "quit")
     if transcript.lines[1:] != ("ok",) or transcript.status != 0:
@@ -210,6 +215,7 @@ def _end_of_input(candidate: Candidate) -> None:
     "a command before init is answered with an error",
     "remember whether a model is loaded, and answer an error if none is",
     "What to refuse",
+    of_protocol=True,
 )
 def _before_init(candidate: Candidate) -> None:
     lines = candidate.transcript("hello", *_EARLY, "frobnicate%41", "quit").lines[1:]
@@ -223,6 +229,7 @@ def _before_init(candidate: Candidate) -> None:
 @LIFECYCLE.claim(
     "every error has a message, encoded as values are",
     "answer error, TAB, message= with the reason; encode % as %25, TAB as %09 and newline as %0A",
+    of_protocol=True,
 )
 def _messages(candidate: Candidate) -> str:
     lines = candidate.transcript("hello", *_EARLY, "frobnicate%41", "quit").lines[1 : len(_EARLY) + 2]

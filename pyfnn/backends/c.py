@@ -66,6 +66,11 @@ class Library(Backend):
         """Description that `fnn_about` returns."""
         return self._description
 
+    @property
+    def interface(self) -> tuple[Any, Any]:
+        """Interface of cffi for fnn.h and the opened library, for calls that this host would refuse."""
+        return _ffi(), self._lib
+
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return LibraryModel(self._lib, network, theta, threads)
 
@@ -234,6 +239,13 @@ def _names(text: str) -> set[str]:
 def required_names() -> set[str]:
     """Return the names of the functions that every library must export: those above fnn.h's first optional heading."""
     return _names(_header().read_text(encoding="utf-8").split("/* --- Optional", 1)[0])
+
+
+@cache
+def argument_names(function: str) -> tuple[str, ...]:
+    """Return the names that fnn.h gives to a function's arguments, in their order; empty if it declares no such one."""
+    found = re.search(rf"\b{function}\(([^)]*)\)", _declarations())
+    return tuple(re.findall(r"\W(\w+)(?:,|$)", found.group(1))) if found else ()
 
 
 @cache

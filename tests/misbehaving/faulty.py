@@ -7,16 +7,19 @@ It hosts NumPy, or a backend with one of the bugs of planted.model; tests/ must 
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from planted import elsewhere, timed
 from planted.model import BUGS, PlantedBackend
 
 from pyfnn import load_backend
 from pyfnn.backend import Backend
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.model import Operation
 from pyfnn.process import protocol
 from pyfnn.process.protocol import Setup
@@ -140,6 +143,41 @@ class ReadsAgain(Faulty):
         outputs = self._live.forward(first, count)
         protocol.write_array(self._workdir / protocol.OUTPUTS, outputs if x.size else 0 * outputs)
         return {}
+
+
+class RepliesEarly(Faulty):
+    """Replies to train after half of the steps, and makes the others at the next command."""
+
+    left: tuple[int, int, int, float] | None = None
+
+    def answer(self, line: str) -> str:
+        if self.left:
+            left, self.left = self.left, None
+            super()._train(*left)
+        return super().answer(line)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        now = count // batch_size // 2 * batch_size or count
+        if now < count:
+            self.left = first + now, count - now, batch_size, learning_rate
+        return super()._train(first, now, batch_size, learning_rate)
+
+
+class RepliesFromAThread(Faulty):
+    """Replies to train at once; a thread does the work, and the next command waits for it."""
+
+    thread: threading.Thread | None = None
+
+    def answer(self, line: str) -> str:
+        if self.thread:
+            self.thread.join()
+        return super().answer(line)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        self.thread = threading.Thread(target=super()._train, args=(first, count, batch_size, learning_rate))
+        begin = time.perf_counter()
+        self.thread.start()
+        return {"seconds": time.perf_counter() - begin}
 
 
 class Prepares(Faulty):
@@ -295,9 +333,16 @@ def _serve(fault: str, answer: Callable[[str], str]) -> int:
     return 3 if fault == "EndsWith3" else 0
 
 
+def _backend(fault: str, name: str) -> Backend:
+    if fault in timed.KINDS | elsewhere.KINDS:
+        make: Callable[[Row], Backend] = getattr(timed if fault in timed.KINDS else elsewhere, f"{fault}Backend")
+        return make(Row(name=name, language="Python", division="plain", run=name))
+    return PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+
+
 def main(fault: str, name: str, folder: str) -> int:
     """Reply to commands until `quit`."""
-    backend = PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+    backend = _backend(fault, name)
     worker = FAULTS.get(fault) or PLAIN.get(fault, Faulty)
     with contextlib.suppress(BrokenPipeError):
         return _serve(fault, worker(backend, Path(folder), name).answer)

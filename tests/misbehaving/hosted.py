@@ -1,5 +1,7 @@
 """Python-hosted backends that misbehave: with a planted bug, with output on stdout, or with too many threads."""
 
+from dataclasses import replace
+
 from planted.model import PlantedBackend, PlantedModel
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +17,14 @@ class Article(PlantedBackend):
     def __init__(self, row: Row) -> None:
         super().__init__("article")
         del row
+
+
+class Unsteady(PlantedBackend):
+    """A correct backend whose last bits differ from call to call, and whose description says so."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__("nondeterministic")
+        self._description = replace(self.description, name=row.name, deterministic=False)
 
 
 class Noisy(PlantedBackend):
