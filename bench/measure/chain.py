@@ -39,7 +39,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Proven:
-    """What was proven of a launch's timed work: segments compared with the oracle, and the steps in them."""
+    """Segments of a launch's timed work that were compared with the oracle, and the steps in them."""
 
     segments: int
     steps: int

@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 
 class Late(NamedTuple):
-    """What a query for θ takes because it waits for the end of earlier work: the driver's seconds and CPU seconds."""
+    """Time that a query for θ takes to wait for the end of earlier work: the driver's seconds and CPU seconds."""
 
     seconds: float
     cpu_seconds: float

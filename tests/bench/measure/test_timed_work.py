@@ -1,9 +1,14 @@
 """Claims about the proof of timed work: each kind of `planted.timed` is rejected, and correct work is not."""
 
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import misbehaving
 import pytest
+from misbehaving import faulty
+from planted import elsewhere
 from planted.timed import KINDS
 from support.places import TESTS
 
@@ -14,6 +19,7 @@ from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
+from bench.terms import CaseOperation
 from pyfnn import registry
 
 SUITE = """
@@ -31,6 +37,7 @@ learning_rate = 0.02
 """
 
 DTYPES = ("float32", "float64")
+FORMS = ("program", "class")
 ACCEPTED = {"Caches"}  # its calls are never identical: it is timed as a correct one is
 OF_CURVES = {"HalfEpochs", "RosyLosses"}
 CLOCKS = {"Late", "InAThread", "HastyClock"}
@@ -48,9 +55,12 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return key, make_problem(key.workload, key.dtype)
 
 
-def hosted(folder: Path, case: tuple[CaseKey, Problem], name: str) -> Session:
-    host = f'host = "planted.timed:{name}Backend"'
-    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", {}, {"one": host})])
+def opened(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "class") -> Session:
+    """Start a process of this kind: a program, or a class that pyfnn hosts."""
+    program = shlex.join(["env", f"PYTHONPATH={TESTS}", sys.executable, faulty.__file__, kind, "one"])
+    module = "elsewhere" if kind in elsewhere.KINDS else "timed"
+    line = f"run = '''{program}'''" if form == "program" else f'host = "planted.{module}:{kind}Backend"'
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", {}, {"one": line})])
     return Session(row, *case, timeout=60.0, seed="timed work")
 
 
@@ -71,13 +81,16 @@ def prove_all(session: Session, case: tuple[CaseKey, Problem], turns: int = 1) -
 
 
 def test_correct_work_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with hosted(tmp_path, case, "Correct") as correct:
+    with opened(tmp_path, case, "Correct") as correct:
         prove_all(correct, case, turns=3)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - ACCEPTED - OF_CURVES - CLOCKS))
-def test_wrong_or_missing_work_fails_parity(kind: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with hosted(tmp_path, case, kind) as wrong, pytest.raises(ParityFailed):
+def test_wrong_or_missing_work_fails_parity(
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    with opened(tmp_path, case, kind, form) as wrong, pytest.raises(ParityFailed):
         prove_all(wrong, case)
 
 
@@ -88,17 +101,20 @@ def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:
         raise session.disturbed
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(CLOCKS))
-def test_work_outside_the_workers_clock_is_found(kind: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+def test_work_outside_the_workers_clock_is_found(
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
     with (
-        hosted(tmp_path, case, kind) as hasty,
+        opened(tmp_path, case, kind, form) as hasty,
         pytest.raises((Implausible, Disturbed), match="returned before its work was done"),
     ):
         judge_clocks(hasty, case)
 
 
 def test_a_call_never_comes_twice(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    with hosted(tmp_path, case, "Correct") as correct, hosted(tmp_path, case, "Caches") as remembering:
+    with opened(tmp_path, case, "Correct") as correct, opened(tmp_path, case, "Caches") as remembering:
         seconds = []
         for session in (correct, remembering):
             session.load_workload()
@@ -106,12 +122,13 @@ def test_a_call_never_comes_twice(tmp_path: Path, case: tuple[CaseKey, Problem])
         assert seconds[1] > 0.5 * seconds[0]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(OF_CURVES))
 def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
-    kind: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
     key, problem = case
-    with hosted(tmp_path, case, kind) as rosy:
+    with opened(tmp_path, case, kind, form) as rosy:
         prove_all(rosy, case)
         with pytest.raises(ParityFailed):
             draw_curve(rosy, key.workload, problem, 6)
@@ -119,6 +136,38 @@ def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
 
 def test_a_correct_curve_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     key, problem = case
-    with hosted(tmp_path, case, "Correct") as correct:
+    with opened(tmp_path, case, "Correct") as correct:
         correct.load_workload()
         assert draw_curve(correct, key.workload, problem, 6).epochs == list(range(7))
+
+
+def of_operation(case: tuple[CaseKey, Problem], operation: CaseOperation) -> tuple[CaseKey, Problem]:
+    return replace(case[0], operation=operation), case[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operation", ["forward", "gradient"])
+def test_correct_passes_are_accepted(
+    operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    case = of_operation(case, operation)
+    with opened(tmp_path, case, "Caches", form) as correct:
+        prove_all(correct, case, turns=3)
+        correct.require_no_memory()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    case = of_operation(case, "forward")
+    with opened(tmp_path, case, "RowTable", form) as remembering:
+        prove_all(remembering, case, turns=3)
+        with pytest.raises(Implausible, match="results may be kept from pass to pass"):
+            remembering.require_no_memory()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    case = of_operation(case, "gradient")
+    late = pytest.raises((Implausible, Disturbed), match="returned before its work was done")
+    with opened(tmp_path, case, "LatePasses", form) as hasty, late:
+        judge_clocks(hasty, case)
