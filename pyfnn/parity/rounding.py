@@ -34,7 +34,7 @@ median of every kind of tensor was below 0.1. With 100 times this constant, the 
 ENTRIES = 2.0
 """Factor on the bound of a single entry: the largest of many errors is larger than their root mean square."""
 
-SHARES = {"outputs": 2.0, "gradient": 0.5}
+SHARES = {"outputs": 4.0, "pre-activations": 2.0, "gradient": 0.5}
 """Share of a tensor's root mean square in the bound of each of its entries; see `entry_scale`."""
 
 
@@ -81,7 +81,7 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
         M_Z = np.sqrt(scales.M_A[at] ** 2 @ W**2 + b**2 + Z**2)
         jumps = np.zeros_like(Z)
         if at < len(network.elementwise_activations):
-            error = unit * (k + drift) * entry_scale(M_Z, SHARES["outputs"])
+            error = unit * (k + drift) * entry_scale(M_Z, SHARES["pre-activations"])
             jumps = _jumps(network.elementwise_activations[at], Z, error)
         scales.k.append(k)
         scales.M_Z.append(M_Z)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.batteries import CHUNKS, drawn, random_batteries
 
+from bench.experiments.calibrate_parity import random_case
 from bench.experiments.correct_variants import VARIANTS, VariantBackend
 from pyfnn import parity
 from pyfnn.network import DTYPES, Network, initialize
@@ -127,3 +128,8 @@ def test_strassens_product_is_accepted_where_a_checksum_adds_small_entries(level
     layer = network.layers(theta)[0]
     layer.W[:, [0, -1]] *= 1e-4  # the outputs that the checksum adds
     _accepts(f"Strassen, {levels}", parity.battery(network, theta, x.astype(dtype), y.astype(dtype), 16), levels)
+
+
+@pytest.mark.parametrize("levels", ["1 level", "2 levels"])
+def test_strassens_product_is_accepted_where_its_error_in_one_output_is_largest(levels: str) -> None:
+    _accepts(f"Strassen, {levels}", random_case(65, "float32").battery(), "random_case(65, 'float32')")
