@@ -234,7 +234,7 @@ def _with_references(
     bounds |= {f"d{name}": unit * (error + kinks[name]) for name, error in tensor_norms(network, size.gradient).items()}
     of_entries = _entries(network, size)
     entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
-    probes = _draw_probes(name, network, count, rng.spawn(1)[0])  # other draws of `rng` stay as they are
+    probes = _draw_probes(name, network, count, gradient, rng.spawn(1)[0])  # other draws of `rng` stay as they are
     sums: dict[Operation, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
     sizes: dict[Operation, float] = dict.fromkeys(OPERATIONS, 0.0)
     for rows, chosen in _timed_passes(len(x), first, count, probes):
@@ -297,24 +297,30 @@ def _entries(network: Network, size: Scale) -> Scale:
 
 
 def _draw_probes(
-    name: str, network: Network, count: int, rng: np.random.Generator
+    name: str, network: Network, count: int, gradient: Array, rng: np.random.Generator
 ) -> dict[Operation, NDArray[np.int64]]:
     """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
 
     The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
-    ("own") or since there is one of them for each layer ("kink").
+    ("own") or since there is one of them for each layer ("kink"). An entry of a tensor is drawn uniformly; in "small"
+    a second one of each dW in proportion to its size, since an entry near 0 does not show that dW is missing.
     """
     m_L = network.sizes[-1]
     tensors = [np.ravel(tensor) for layer in network.layers(np.arange(network.n_parameters)) for tensor in layer]
+    sizes = abs(gradient).astype(np.float64)
 
     def chosen(number: int) -> NDArray[np.int64]:
         probes = max(number, TIMED_PROBES) if name == "small" else TIMED_PROBES
         return np.resize(rng.permutation(number), probes)
 
     rows = chosen(count)
+    entries = [rng.choice(tensors[at]) for at in chosen(len(tensors))]
+    if name == "small":
+        large = [tensor for tensor in tensors[::2] if sizes[tensor].any()]
+        entries += [rng.choice(tensor, p=sizes[tensor] / sizes[tensor].sum()) for tensor in large]
     return {
         "forward": rows * m_L + rng.integers(m_L, size=len(rows)),
-        "gradient": np.array([rng.choice(tensors[at]) for at in chosen(len(tensors))]),
+        "gradient": rng.permutation(entries),
     }
 
 

@@ -181,8 +181,8 @@ def test_with_100_times_the_constant_every_planted_bug_is_still_rejected(dtype: 
     assert not _slips(dtype, 100)
 
 
-def test_with_1000_times_the_constant_three_bugs_pass_in_float32() -> None:
-    assert _slips("float32", 1000) == {"l2_on_biases", "l2_not_in_loss", "half_precision_sum"}
+def test_with_1000_times_the_constant_four_bugs_pass_in_float32() -> None:
+    assert _slips("float32", 1000) == {"l2_on_biases", "l2_not_in_loss", "half_precision_sum", "missing_dW_when_timed"}
     assert not _slips("float64", 1000)
 
 
