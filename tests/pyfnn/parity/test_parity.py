@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from planted.model import BUGS, ENTRY_BUGS, PlantedBackend
-from support.batteries import CHUNKS, drawn, random_batteries
+from support.batteries import APART, CHUNKS, drawn, random_batteries
 from support.requirements import require
 
 import pyfnn
