@@ -47,7 +47,7 @@ def sanitize(session: nox.Session) -> None:
     pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
     for sanitizers in ("address,undefined", "thread"):
         build = _sanitized(session, sanitizers, pybind11)
-        session.run("ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error")
+        session.run("ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error", "--parallel", "2")
 
 
 def _sanitized(session: nox.Session, sanitizers: str, pybind11: str) -> str:

@@ -22,6 +22,7 @@ Status = Literal[
     "diverged",
     "threads_mismatch",
     "implausible",
+    "disturbed",
     "crashed",
     "timed_out",
     "too_slow",

@@ -28,6 +28,8 @@ class ActivationRow:
         f(Z), f'(Z) and f''(Z); f'' is correct away from the kinks only.
     kinks : callable
         parameter -> the points where f' jumps.
+    jump : callable
+        parameter -> the largest jump of f' at a kink; 0 without kinks.
     piecewise_linear : bool
         f' is computed without rounding error.
     default : float or None
@@ -40,6 +42,7 @@ class ActivationRow:
     derivative: Callable[[Array, float], Array]
     second_derivative: Callable[[Array, float], Array]
     kinks: Callable[[float], tuple[float, ...]] = lambda _: ()
+    jump: Callable[[float], float] = lambda _: 0.0
     piecewise_linear: bool = False
     default: float | None = None
     he_initialization: bool = False
@@ -92,6 +95,7 @@ TABLE: dict[str, ActivationRow] = {
         second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (0.0,),
+        jump=lambda _: 1.0,
         he_initialization=True,
     ),
     "leaky_relu": ActivationRow(
@@ -100,6 +104,7 @@ TABLE: dict[str, ActivationRow] = {
         second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda a: (0.0,) if a != 1 else (),
+        jump=lambda a: abs(1 - a),
         default=0.01,
         he_initialization=True,
     ),
@@ -108,6 +113,7 @@ TABLE: dict[str, ActivationRow] = {
         derivative=lambda Z, a: np.where(Z > 0, np.ones_like(Z), a * np.exp(np.minimum(Z, 0))),
         second_derivative=lambda Z, a: np.where(Z > 0, np.zeros_like(Z), a * np.exp(np.minimum(Z, 0))),
         kinks=lambda a: (0.0,) if a != 1 else (),
+        jump=lambda a: abs(1 - a),
         default=1.0,
         he_initialization=True,
     ),
@@ -123,6 +129,7 @@ TABLE: dict[str, ActivationRow] = {
         second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (-2.0, 2.0),
+        jump=lambda _: 0.25,
     ),
     "hard_tanh": ActivationRow(
         value=lambda Z, _: np.clip(Z, -1, 1),
@@ -130,6 +137,7 @@ TABLE: dict[str, ActivationRow] = {
         second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda _: (-1.0, 1.0),
+        jump=lambda _: 1.0,
     ),
 }
 
@@ -175,6 +183,11 @@ class Activation:
     def kinks(self) -> tuple[float, ...]:
         """Points where f' jumps."""
         return self.row.kinks(self.parameter)
+
+    @property
+    def jump(self) -> float:
+        """Largest jump of f' at a kink; 0 without kinks."""
+        return self.row.jump(self.parameter)
 
 
 def parse(text: str) -> Activation:

@@ -13,7 +13,7 @@ import numpy as np
 from pyfnn import losses
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError
 from pyfnn.network import Network
-from pyfnn.validation import Array, Order, check_array, check_count, check_order, check_rate
+from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
 
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
@@ -107,8 +107,8 @@ class Model(Loadable):
     device_seconds : float or None
         Duration of the last `train` or `time` on the device's own clock; None where there is no such clock.
     checksum : float
-        Checksum of the last `time` call: the sum, over its repeats, of the first output of the first row and the last
-        output of the last row (``forward``), or of the loss and dW_1[0, 0] (``gradient``).
+        Checksum of the last `time` call: the sum, over its repeats, of one probed output (``forward``), or of the loss
+        and one probed entry of the gradient (``gradient``).
 
     Raises
     ------
@@ -187,11 +187,12 @@ class Model(Loadable):
             raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
         return seconds
 
-    def time(self, operation: Operation, first: int, count: int, repeats: int) -> float:
+    def time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order | None = None) -> float:
         """Return the seconds of `repeats` passes of `count` rows each, on the implementation's own clock.
 
         Repeat r works on rows [s, s+count) with s = (first + r·count) mod (rows − count + 1), so that no compiler can
-        move work out of the loop. `checksum` includes results of each pass, so that no pass can be left out.
+        move work out of the loop. It adds entry ``probes[r mod n]`` of what it computes to `checksum`. Random probes
+        show, within the timed loop, that every pass computes all of its outputs or its whole gradient.
 
         Parameters
         ----------
@@ -199,6 +200,9 @@ class Model(Loadable):
         first, count : int
             Rows of the first pass.
         repeats : int
+        probes : ndarray of int64, shape (n,), optional
+            Entries of the outputs, (count, m_L) row by row, or of the gradient, laid out as θ. Without probes: the
+            first and the last entry.
 
         Raises
         ------
@@ -209,8 +213,12 @@ class Model(Loadable):
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
         self._check_range(first, count, self._n_rows, "rows")
         check_count("repeats", repeats)
+        entries = count * self.network.sizes[-1] if operation == "forward" else self.network.n_parameters
+        if probes is None:
+            probes = np.array([0, entries - 1])
+        check_entries("probes", probes, entries)
         self.device_seconds = None
-        seconds, self.checksum = self._time(operation, first, count, repeats)
+        seconds, self.checksum = self._time(operation, first, count, repeats, probes)
         return seconds
 
     def theta(self) -> Array:
@@ -236,7 +244,9 @@ class Model(Loadable):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float: ...
 
     @abstractmethod
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]: ...
+    def _time(
+        self, operation: Operation, first: int, count: int, repeats: int, probes: Order
+    ) -> tuple[float, float]: ...
 
     @abstractmethod
     def _theta(self) -> Array: ...

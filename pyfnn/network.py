@@ -162,6 +162,12 @@ class Network:
             at += m_out
         return views
 
+    def places(self, entries: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Return the place of each entry of θ: the number of its tensor, as in `tensor_names`, and its entry there."""
+        starts = np.cumsum([0] + [size for m_in, m_out in pairwise(self.sizes) for size in (m_in * m_out, m_out)])
+        tensors = np.searchsorted(starts, entries, side="right") - 1
+        return list(zip(tensors.tolist(), (entries - starts[tensors]).tolist(), strict=True))
+
     def tensor_names(self) -> list[str]:
         """Return the names of θ's tensors in their order: W_1, b_1, W_2, ..."""
         return [f"{letter}_{layer}" for layer in range(1, self.n_layers + 1) for letter in "Wb"]

@@ -52,6 +52,32 @@ def _outputs(network: Network, Z: Array) -> Array:
     return fused(Z) if fused else parse(str(network.output_activation))(Z)
 
 
+def loss(network: Network, theta: Array, x: Array, y: Array) -> Any:
+    """Compute the regularized mean loss R of a batch.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+    x : ndarray, shape (batch, m_0)
+    y : ndarray, shape (batch, m_L)
+
+    Returns
+    -------
+    scalar of theta's dtype
+        (1/B) Σ_n L(y_n, t_n) + (λ/2) Σ_l ‖W_l‖²_F.
+    """
+    return _loss(network, theta, forward(network, theta, x), y)
+
+
+def _loss(network: Network, theta: Array, run: Pass, y: Array) -> Any:
+    T, lam = y.astype(theta.dtype), theta.dtype.type(network.l2)
+    loss = losses.TABLE[network.loss].value(run.Z[-1], run.A[-1], T).sum() / len(y)
+    for W, _ in network.layers(theta):
+        loss = loss + lam / 2 * (W * W).sum()
+    return loss
+
+
 def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[Any, Array]:
     """Compute the regularized mean loss R of a batch and ∂R/∂θ, by backpropagation.
 
@@ -72,7 +98,7 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     row = losses.TABLE[network.loss]
     batch, T, lam = x.shape[0], y.astype(theta.dtype), theta.dtype.type(network.l2)
     run = forward(network, theta, x)
-    loss = row.value(run.Z[-1], run.A[-1], T).sum() / batch
+    loss = _loss(network, theta, run, y)
     delta = row.derivative(run.A[-1], T) / batch
     if not network.fused:
         delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
@@ -83,7 +109,6 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
         W = parameters[at].W
         slots[at].W[:] = run.A[at].T @ delta + lam * W
         slots[at].b[:] = delta.sum(axis=0)
-        loss = loss + lam / 2 * (W * W).sum()
         if at > 0:
             delta = network.hidden_activations[at - 1].derivative(run.Z[at - 1]) * (delta @ W.T)
     return loss, gradient

@@ -56,6 +56,17 @@ def check_order(field: str, order: Any, rows: int, *shape: int) -> int:
     return length
 
 
+def check_entries(field: str, numbers: Any, entries: int) -> None:
+    """Require at least one number of an entry in [0, entries): int64, of shape (n,)."""
+    length = len(numbers) if isinstance(numbers, np.ndarray) and numbers.ndim == 1 else -1
+    check_array(field, numbers, (length,), "int64")
+    if length < 1:
+        raise InvalidInput(f"{field} is empty: at least one entry is needed")
+    if numbers.min() < 0 or numbers.max() >= entries:
+        wrong = _entry(field, numbers, (numbers < 0) | (numbers >= entries))
+        raise InvalidInput(f"{wrong}: entries lie in [0, {entries})")
+
+
 def check_each(field: str, values: Any, members: int, bad: str, rule: str) -> None:
     """Require one float64 per member, shape (members,), none of them `bad`: "negative" or "not positive"."""
     check_array(field, values, (members,), "float64")

@@ -23,7 +23,7 @@ from pyfnn.model import Model, Operation
 from pyfnn.process import protocol
 from pyfnn.process.protocol import Setup
 from pyfnn.registry import load_backend
-from pyfnn.validation import Array, Order
+from pyfnn.validation import Array, Order, check_count
 
 Fields = dict[str, object]
 Held = TypeVar("Held", Model, Ensemble)
@@ -117,9 +117,12 @@ class Host:
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
         return _timed(self._live, self._live.train(first, count, batch_size, learning_rate))
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
-        seconds = self._live.time(operation, first, count, repeats)
-        return {**_timed(self._live, seconds), "checksum": f"{self._live.checksum:.17g}"}
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        live = self._live
+        check_count("PROBES", probes)
+        entries = self._read(protocol.PROBES, (probes,), "int64")
+        seconds = live.time(operation, first, count, repeats, entries)
+        return {**_timed(live, seconds), "checksum": f"{live.checksum:.17g}"}
 
     def _train_many(self, first: int, count: int, batch_size: int) -> Fields:
         rates = self._read(protocol.RATES, (self._many.members,), "float64")

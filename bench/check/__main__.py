@@ -16,22 +16,29 @@ from rich.padding import Padding
 from rich.table import Column, Table
 
 from bench.check.commands import COMMANDS
+from bench.check.completeness import COMPLETENESS
 from bench.check.determinism import DETERMINISM
 from bench.check.ensembles import ENSEMBLES
 from bench.check.files import FILES
 from bench.check.kit import Candidate, Claim, Outcome, examine
+from bench.check.library.claims import LIBRARY
 from bench.check.lifecycle import LIFECYCLE, MANIFEST
 from bench.check.mathematics import MATHEMATICS
+from bench.check.promptness import PROMPTNESS
 from bench.check.timing import TIMING
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 
-TOPICS = (MANIFEST, LIFECYCLE, COMMANDS, FILES, MATHEMATICS, DETERMINISM, TIMING, ENSEMBLES)
+TOPICS = (
+    MANIFEST, LIFECYCLE, COMMANDS, FILES, LIBRARY, MATHEMATICS, DETERMINISM, COMPLETENESS, TIMING, PROMPTNESS,
+    ENSEMBLES,
+)  # fmt: skip
+_TOPICS = {topic.name: topic for topic in TOPICS}
 DOCUMENT = "docs/add-a-language.md"
 FAILURES, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 _HEAD = len("skipped")
-_STYLES = {"pass": "green", "FAIL": "bold red", "skipped": "yellow"}
+_STYLES = {"pass": "green", "FAIL": "bold red", "skipped": "yellow", "pyfnn": "cyan"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,12 +89,11 @@ def chosen_claims(arguments: argparse.Namespace) -> list[Claim]:
     """
     if arguments.topics is None:
         return [claim for topic in TOPICS for claim in topic.claims]
-    table = {topic.name: topic for topic in TOPICS}
     names = [name.strip() for name in arguments.topics.split(",")]
-    unknown = [name for name in names if name not in table]
+    unknown = [name for name in names if name not in _TOPICS]
     if unknown:
-        raise InvalidInput(f"unknown topic {unknown[0]!r}; known: {', '.join(table)}")
-    return [claim for name in names for claim in table[name].claims]
+        raise InvalidInput(f"unknown topic {unknown[0]!r}; known: {', '.join(_TOPICS)}")
+    return [claim for name in names for claim in _TOPICS[name].claims]
 
 
 def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -> list[Outcome]:
@@ -102,7 +108,7 @@ def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -
         return outcomes
     outcomes, topic = [], ""
     with candidate:
-        for outcome in examine(candidate, claims):
+        for outcome in examine(candidate, [claim for claim in claims if _TOPICS[claim.topic].applies(row)]):
             if outcome.topic != topic:
                 topic = outcome.topic
                 console.print(f"  [bold]{escape(topic)}[/]", highlight=False)
@@ -111,6 +117,8 @@ def check(row: Row, claims: Sequence[Claim], timeout: float, console: Console) -
     counts = Counter(outcome.result for outcome in outcomes)
     seconds = time.perf_counter() - begin
     total = f"{counts['pass']} passed, {counts['FAIL']} failed, {counts['skipped']} skipped"
+    if counts["pyfnn"]:
+        total += f", {counts['pyfnn']} answered by pyfnn"
     console.print(f"[bold]{escape(row.name)}: {total}[/] in {seconds:.0f} s", highlight=False)
     return outcomes
 

@@ -64,7 +64,9 @@ def _files(candidate: Candidate) -> dict[str, bytes]:
 
 
 @ENSEMBLES.claim(
-    "init_many refuses files that are missing or of a wrong size", "compare each file's size with members first"
+    "init_many refuses files that are missing or of a wrong size",
+    "compare each file's size with members first",
+    of_protocol=True,
 )
 def _bad_files(candidate: Candidate) -> None:
     _skip_unless_many(candidate)
@@ -89,6 +91,7 @@ def _bad_files(candidate: Candidate) -> None:
 @ENSEMBLES.claim(
     "train_many refuses entries outside order, and a rates.bin that is missing or cut short",
     "check the words and the file before computing",
+    of_protocol=True,
 )
 def _bad_training(candidate: Candidate) -> None:
     _skip_unless_many(candidate)

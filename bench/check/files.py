@@ -88,6 +88,7 @@ def _init_starts_over(candidate: Candidate) -> None:
 @FILES.claim(
     "unknown keys in network.txt are ignored, on any line",
     "read network.txt by its keys; skip unknown ones",
+    of_protocol=True,
 )
 def _unknown_keys(candidate: Candidate) -> None:
     files = candidate.exercise().files()
@@ -107,8 +108,9 @@ def _no_hidden(candidate: Candidate) -> None:
 
 
 @FILES.claim(
-    "after init, commands read no file but rates.bin",
+    "after init, commands read no file but rates.bin and probes.bin",
     "keep copies of everything in init",
+    of_protocol=True,
 )
 def _files_gone(candidate: Candidate) -> None:
     task = candidate.exercise()
@@ -127,7 +129,11 @@ def _files_gone(candidate: Candidate) -> None:
         raise Failed("with the files gone, forward, train or reset give other results")
 
 
-@FILES.claim("files that change after init change nothing", "copy the files in init: a memory-mapped file is no copy")
+@FILES.claim(
+    "files that change after init change nothing",
+    "copy the files in init: a memory-mapped file is no copy",
+    of_protocol=True,
+)
 def _files_changed(candidate: Candidate) -> None:
     task, other = candidate.exercise(), candidate.exercise(seed=1)
     model = candidate.load(task)
@@ -162,7 +168,12 @@ def _must_refuse(candidate: Candidate, cases: Iterator[tuple[str, dict[str, byte
     _require_right(candidate, candidate.exercise(), "after the failed inits,")
 
 
-@FILES.claim("a missing file is answered with an error", "answer error with the file's name; keep running", _REFUSE)
+@FILES.claim(
+    "a missing file is answered with an error",
+    "answer error with the file's name; keep running",
+    _REFUSE,
+    of_protocol=True,
+)
 def _missing(candidate: Candidate) -> None:
     files = candidate.exercise().files()
     without = ((f"no {name}", {key: data for key, data in files.items() if key != name}) for name in files)
@@ -173,6 +184,7 @@ def _missing(candidate: Candidate) -> None:
     "a file that is cut short, empty or too long is answered with an error",
     "before reading a file, compare its size with the one that sizes, rows and order give",
     _REFUSE,
+    of_protocol=True,
 )
 def _wrong_size(candidate: Candidate) -> None:
     for dtype in ("float32", "float64"):
@@ -182,7 +194,12 @@ def _wrong_size(candidate: Candidate) -> None:
         _must_refuse(candidate, cases, "an error for each")
 
 
-@FILES.claim("a network.txt without a required line is answered with an error", "answer error with the key", _REFUSE)
+@FILES.claim(
+    "a network.txt without a required line is answered with an error",
+    "answer error with the key",
+    _REFUSE,
+    of_protocol=True,
+)
 def _lacks_a_line(candidate: Candidate) -> None:
     files = candidate.exercise().files()
     lines = files[protocol.NETWORK].decode().splitlines(keepends=True)
@@ -210,6 +227,7 @@ _INVALID = {
     "an invalid value in network.txt is answered with an error",
     "check every value: at least two sizes, each at least 1",
     _REFUSE,
+    of_protocol=True,
 )
 def _invalid_values(candidate: Candidate) -> None:
     files = candidate.exercise().files()
@@ -228,6 +246,7 @@ def _invalid_values(candidate: Candidate) -> None:
     "row numbers outside the data are refused",
     "require 0 ≤ entry < rows for every entry of order.bin in init: a later step would read beyond the data",
     _REFUSE,
+    of_protocol=True,
 )
 def _row_numbers(candidate: Candidate) -> None:
     task = candidate.exercise()
@@ -244,6 +263,7 @@ def _row_numbers(candidate: Candidate) -> None:
 @FILES.claim(
     "a function that hello does not list is answered with kind=unsupported and its name",
     "answer error with kind=unsupported and the function's name in message",
+    of_protocol=True,
 )
 def _unsupported(candidate: Candidate) -> str:
     hello, files = candidate.description, candidate.exercise().files()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import psutil
@@ -33,9 +33,10 @@ from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
-Result = Literal["pass", "FAIL", "skipped"]
+Result = Literal["pass", "FAIL", "skipped", "pyfnn"]
 PREFERRED = ("tanh", "relu", "sigmoid", "identity")  # activations of the exercises, in order of preference
 _PATIENCE = 3.0  # seconds for the reply to a command that needs no computation, such as a refused one
+_ANSWERED = "answered by pyfnn's host, not by the library or class"
 _STARTS = 3.0  # a whole transcript may take this many times the start-up time, on top of _PATIENCE
 
 
@@ -72,6 +73,9 @@ class Claim:
         Advice on the fix, if the claim fails.
     section : str
         The section of docs/add-a-language.md that states the requirement.
+    of_protocol : bool
+        pyfnn's own host keeps the claim for every backend that it hosts: it parses commands, reads files, and checks
+        arguments before it calls a library or a class.
     attempt : callable
         Checks the claim on a candidate. Returns a note or None; raises `Failed` or `Skipped`.
     """
@@ -80,6 +84,7 @@ class Claim:
     text: str
     fix: str
     section: str
+    of_protocol: bool
     attempt: "Callable[[Candidate], str | None]" = field(repr=False)
 
 
@@ -91,7 +96,7 @@ class Outcome:
     ----------
     topic, claim : str
     result : str
-        ``pass``, ``FAIL`` or ``skipped``.
+        ``pass``, ``FAIL`` or ``skipped``; ``pyfnn`` where the claim holds, but pyfnn's host has answered.
     note : str
         A figure, if the claim passed; the reason, if it was skipped.
     seen, expected, fix, section : str
@@ -116,19 +121,27 @@ class Topic:
     name : str
     section : str
         The section of docs/add-a-language.md that states those claims that name no section of their own.
+    applies : callable, optional
+        Returns True for the rows that the topic is about; by default all.
+    of_protocol : bool
+        As for `Claim`, for all claims of the topic.
     """
 
-    def __init__(self, name: str, section: str) -> None:
-        self.name, self._section = name, section
+    def __init__(
+        self, name: str, section: str, applies: Callable[[Row], bool] = lambda _: True, of_protocol: bool = False
+    ) -> None:
+        self.name, self.applies, self._section, self._of_protocol = name, applies, section, of_protocol
         self.claims: list[Claim] = []
 
     def claim(
-        self, text: str, fix: str, section: str = ""
+        self, text: str, fix: str, section: str = "", of_protocol: bool = False
     ) -> "Callable[[Callable[[Candidate], str | None]], Callable[[Candidate], str | None]]":
         """Add the decorated function to the topic's claims."""
 
         def put(attempt: "Callable[[Candidate], str | None]") -> "Callable[[Candidate], str | None]":
-            self.claims.append(Claim(self.name, text, fix, section or self._section, attempt))
+            self.claims.append(
+                Claim(self.name, text, fix, section or self._section, of_protocol or self._of_protocol, attempt)
+            )
             return attempt
 
         return put
@@ -168,6 +181,16 @@ def exercise(network: Network, rows: int = 40, entries: int = 120, seed: int = 0
 # The candidate --------------------------------------------------------------------------------------------------------
 
 
+class Companion(Protocol):
+    """A further process that exercises a candidate in its own way."""
+
+    def attempt(self, number: int) -> str:
+        """Check the claim of that number; return a note, or raise `Failed`."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
 @dataclass(frozen=True)
 class Transcript:
     """All lines that one process printed. status: its exit status; None if it did not end in time."""
@@ -198,6 +221,7 @@ class Candidate:
         self.command = command_of(row)
         self._transcripts: dict[tuple[str, ...], Transcript] = {}
         self._sessions: dict[CaseOperation, Session] = {}
+        self._companions: dict[str, Companion] = {}
         self._worker: Worker | None = None
         worker = self.worker
         self.description: Description = worker.description
@@ -215,7 +239,7 @@ class Candidate:
         return Worker(self.command, cpus=choose_cpus(1), threads=1, timeout=self.timeout)
 
     def drop(self) -> None:
-        """End all processes; the next claim starts new ones."""
+        """End all processes but the companions; the next claim starts new ones."""
         for worker in (self._worker, *self._sessions.values()):
             if worker is not None:
                 worker.close()
@@ -301,11 +325,19 @@ class Candidate:
             session.load_workload()
         return self._sessions[operation]
 
+    def companion(self, name: str, make: "Callable[[], Companion]") -> "Companion":
+        """Return the companion of that name, made at its first use; it lives as long as the candidate."""
+        if name not in self._companions:
+            self._companions[name] = make()
+        return self._companions[name]
+
     def __enter__(self) -> "Candidate":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.drop()
+        for companion in self._companions.values():
+            companion.close()
 
 
 def _kill(group: int) -> None:
@@ -366,6 +398,8 @@ def _check(candidate: Candidate, claim: Claim) -> Outcome:
     except (Failed, PyfnnError, OSError, psutil.Error) as error:
         candidate.drop()
         return _failed(claim, error if isinstance(error, Failed) else Failed(str(error)))
+    if claim.of_protocol and candidate.row.host is not None:
+        return Outcome(claim.topic, claim.text, "pyfnn", note=_ANSWERED)
     return Outcome(claim.topic, claim.text, "pass", note=note or "")
 
 

@@ -35,8 +35,7 @@ from pyfnn import oracle, parity, registry
 from pyfnn.errors import PyfnnError
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity.evidence import Check
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, clear_of_kinks, scale, tensor_norms
-from pyfnn.parity.trajectory import C
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, scale, tensor_norms
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker

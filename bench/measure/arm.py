@@ -6,6 +6,7 @@ An arm is a backend, or the second instance of one in an A/A pair. This module h
 import math
 from dataclasses import dataclass, field
 
+from bench.measure.errors import Disturbed
 from bench.results.schema import Sample
 from bench.statistics import intervals
 from pyfnn.manifest import Row
@@ -64,6 +65,10 @@ class Arm:
     samples : list of Sample
     lost : bool
         True once the backend failed and takes no further turn.
+    judged : bool
+        The clocks of at least one turn could be judged.
+    disturbed : Disturbed or None
+        The reason why those of a turn could not.
     """
 
     row: Row
@@ -71,6 +76,8 @@ class Arm:
     calibration: Calibration | None = None
     samples: list[Sample] = field(default_factory=list)
     lost: bool = False
+    judged: bool = False
+    disturbed: Disturbed | None = None
 
     @property
     def first(self) -> bool:

@@ -99,7 +99,9 @@ class CaseRun:
         for arm in self._arms:
             self._record.introduce(arm)
         try:
-            self._record.end(self._measure())
+            stop = self._measure()
+            self._refuse_unjudged()
+            self._record.end(stop)
         except KeyboardInterrupt:
             self._record.end(Stop("interrupted"))
             raise
@@ -130,6 +132,12 @@ class CaseRun:
             if stop:
                 return stop
         return Stop("no backend left")
+
+    def _refuse_unjudged(self) -> None:
+        """Take out the backends whose clocks could be judged in no turn, because the machine was too busy."""
+        for arm in self._live():
+            if not arm.lost and not arm.judged and arm.disturbed:
+                self._lose(arm, {}, status_of(arm.disturbed), arm.disturbed)
 
     def _live(self) -> list[Arm]:
         return [arm for arm in self._arms if not arm.lost]
@@ -190,7 +198,8 @@ class CaseRun:
 
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
-        session = Session(arm.row, self._key, self._problem, self._settings.timeout)
+        seed = f"{self._settings.seed} {self._key.workload.name} {arm.instance} {launch}"
+        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed)
         sessions[arm.instance] = session
         session.load_workload()
         first_step = session.first_step()
@@ -203,6 +212,7 @@ class CaseRun:
         evidence = gate.prove(session, battery)
         proof_seconds = time.perf_counter() - start
         session.load_workload()
+        gate.prove_workload(session, battery)
         calibration = arm.calibration or self._calibrator.calibrate(session, proof_seconds)
         warmup = warm_up(session, calibration.steps)
         if arm.calibration is None and warmup.fastest < self._calibrator.block_seconds:
@@ -237,7 +247,10 @@ class CaseRun:
         if block.seconds <= 0:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if number == self._settings.rounds - 1:
-            gate.replay(session, calibration.burst, block)
+            session.require_no_memory()
+            gate.replay(session, block)
+            arm.judged = arm.judged or session.judged
+            arm.disturbed = session.disturbed or arm.disturbed
         session.stop()
         arm.samples.append(self._record.sample(arm, launch, number, block))
 
@@ -261,4 +274,4 @@ class CaseRun:
             return
         for arm in firsts:
             with self._blame(arm, sessions):
-                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, epochs))
+                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, self._problem, epochs))

@@ -13,6 +13,13 @@ class ParityFailed(PyfnnError):
         self.evidence = evidence
 
 
+def require(evidence: parity.Evidence) -> None:
+    """Raise `ParityFailed` unless all checks passed."""
+    if not evidence.passed:
+        failed = f"{len(evidence.failures)} of {len(evidence.checks)} checks failed"
+        raise ParityFailed(f"{evidence.worst}; {failed}", evidence)
+
+
 class TooSlow(PyfnnError):
     """A backend whose samples do not fit the budget."""
 
@@ -23,6 +30,10 @@ class ThreadsMismatch(PyfnnError):
 
 class Implausible(PyfnnError):
     """A worker whose timings contradict the driver's clock or each other."""
+
+
+class Disturbed(PyfnnError):
+    """A worker whose timings cannot be judged, because other processes took its CPU."""
 
 
 class NotEnoughMemory(PyfnnError):
@@ -37,6 +48,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
     (Diverged, "diverged"),
     (ThreadsMismatch, "threads_mismatch"),
     (Implausible, "implausible"),
+    (Disturbed, "disturbed"),
     (WorkerTimeout, "timed_out"),
     (WorkerDied, "crashed"),
     (NotEnoughMemory, "not_run"),

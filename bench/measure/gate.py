@@ -1,36 +1,38 @@
 """The gate: no backend is timed before the process that will be timed has passed the parity battery."""
 
+import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
-import numpy as np
-
-from bench.measure.errors import ParityFailed
+from bench.measure.chain import SEGMENTS, Proven, Stretch, prove_stretch
+from bench.measure.errors import ParityFailed, require
 from bench.measure.networks import networks_of
 from bench.measure.session import Block, Session
 from bench.suites.problem import Problem
 from pyfnn import parity
+from pyfnn.process.model import ProcessModel
 
-_REORDERED = 1e-9  # relative change of a checksum that the order of its additions may cause
-_NONDETERMINISTIC = 0.1  # tolerance of a nondeterministic replay: share of the displacement or of the checksum
+_PASS_SECONDS = 0.1  # after which no further passes are proven
 
 
 @dataclass(frozen=True, eq=False)
 class Battery:
     """The trials of a workload: those of single networks and, where the workload has many at once, those of ensembles.
 
-    Its backends and its cases share them.
+    Its backends and its cases share them, and the oracle's results over all its rows.
     """
 
     trials: list[parity.Trial]
     ensembles: list[parity.ManyTrial]
+    workload: parity.Workload
 
 
 @lru_cache(maxsize=1)  # expensive for large networks; cases that share a problem follow each other
 def battery(problem: Problem, batch: int) -> Battery:
     """Return the battery of a workload."""
     trials = parity.battery(problem.network, problem.theta, problem.x, problem.y, batch)
-    return Battery(trials, networks_of(problem).ensemble_trials(problem, batch))
+    workload = parity.whole_workload(problem.network, problem.theta, problem.x, problem.y)
+    return Battery(trials, networks_of(problem).ensemble_trials(problem, batch), workload)
 
 
 def prove(session: Session, battery: Battery) -> parity.Evidence:
@@ -48,50 +50,54 @@ def prove(session: Session, battery: Battery) -> parity.Evidence:
     if battery.ensembles and evidence.passed:
         more = parity.examine_many(session.networks.make_many, battery.ensembles, deterministic=deterministic)
         evidence = parity.Evidence(evidence.checks + more.checks)
-    if not evidence.passed:
-        failed = f"{len(evidence.failures)} of {len(evidence.checks)} checks failed"
-        raise ParityFailed(f"{evidence.worst}; {failed}", evidence)
+    require(evidence)
     return evidence
 
 
-def replay(session: Session, burst: int, block: Block) -> None:
-    """Run the steps of a timed block again, untimed and cut into other pieces, and compare the results.
-
-    The first piece is as long as a trajectory of the battery, and every piece is shorter than the block, so that a
-    backend that does less work in a long call than in short ones is found. Training must end at the same θ bit for bit.
-    Timed passes must end at the same checksum, except for rounding by the order of its additions. A nondeterministic
-    backend, and one whose θ is rounded between calls, may differ by `_NONDETERMINISTIC`. Call right after the block.
+def prove_workload(session: Session, battery: Battery) -> None:
+    """Compare outputs and loss of the loaded workload, all rows, with the oracle's. Many networks at once report none.
 
     Raises
     ------
     ParityFailed
+        Naming the row, its error and the allowed error.
     """
-    timed = session.theta()
-    session.reset()
-    start = session.theta()
-    session.run(burst)
-    again, done = 0.0, 0
-    for steps in _pieces(block.steps, session.networks.proof_steps):
-        again += session.run(steps, skip=done).checksum
-        done += steps
-    if session.trains:
-        end = session.theta()
-        deviation, moved = (np.linalg.norm(d.astype(np.float64), axis=-1) for d in (end - timed, timed - start))
-        exact = end.tobytes() == timed.tobytes()
-        if not (exact if session.repeatable else (deviation <= _NONDETERMINISTIC * moved).all()):
-            raise ParityFailed(
-                "the timed training, replayed from the same θ over the same rows in several calls, ended at another θ"
-            )
-    else:
-        scale = block.steps * max(1.0, abs(block.checksum / block.steps), abs(again / block.steps))
-        if not abs(again - block.checksum) <= (_REORDERED if session.repeatable else _NONDETERMINISTIC) * scale:
-            raise ParityFailed(
-                f"the timed passes, made again in several calls, have checksum {again:.9g}: it was {block.checksum:.9g}"
-            )
+    model = session.model
+    if isinstance(model, ProcessModel):
+        require(parity.examine_workload(model, battery.workload))
 
 
-def _pieces(steps: int, first: int) -> list[int]:
-    """Cut a number of steps into pieces: the first one, a third of the rest, and the remainder."""
-    first = max(1, min(first, steps - 1))
-    second = (steps - first) // 3
-    return [piece for piece in (first, second, steps - first - second) if piece]
+def replay(session: Session, block: Block) -> Proven:
+    """Prove the work of a timed block, by repeating it, untimed, in pieces. Call right after the block.
+
+    Raises
+    ------
+    ParityFailed
+        Naming the steps and the tensor, or the distance of the timed result from the replayed one.
+    """
+    if not session.trains:
+        return _replay_passes(session, block)
+    batch, end = session.batch, session.theta()
+    stretch = Stretch(block.start * batch, block.steps * batch)
+    approach = partial(session.approach, block.start, block.burst, block.steps)
+    return prove_stretch(session, stretch, batch, approach, None, end)
+
+
+def _replay_passes(session: Session, block: Block) -> Proven:
+    """Make the passes of a block again, in two calls, and compare the checksums; then prove passes at secret places."""
+    session.approach(block.start, block.burst, block.steps)
+    cut = session.secrets.randint(0, block.steps - 1)
+    parts = [(0, cut), (cut, block.steps - cut)] if cut else [(0, block.steps)]
+    again = sum(session.run(steps, block.start + first).checksum for first, steps in parts)
+    checks, passes, begin = list[parity.Check](), 0, time.perf_counter()
+    while len(checks) < SEGMENTS and (not checks or time.perf_counter() - begin < _PASS_SECONDS):
+        made = session.secrets.randint(1, parity.LONGEST_SEGMENT)
+        checks.append(session.networks.checked_passes(f"{made} passes", made, session.secrets))
+        passes += made
+    require(parity.Evidence(tuple(checks)))
+    allowed = block.steps * max(check.bound for check in checks)  # each check is of one pass or more
+    if not abs(again - block.checksum) <= allowed:
+        raise ParityFailed(
+            f"the timed passes, made again in several calls, have checksum {again:.9g}: it was {block.checksum:.9g}"
+        )
+    return Proven(len(checks), passes)

@@ -3,8 +3,10 @@
 What makes and runs networks in a process is `pyfnn.process`; what judges them is the gate.
 """
 
+import random
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,10 +20,13 @@ from pyfnn.network import Network
 from pyfnn.process.ensemble import ProcessEnsemble, open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
+_PROBES = 251  # of a timed block of passes; a prime, so that every probe meets every row
+_FRESHENED = 3  # training steps before the blocks of passes of one turn
+_SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 
 
@@ -31,6 +36,13 @@ class Run(NamedTuple):
     seconds: float
     checksum: float = 0.0  # of timed passes; 0 for training
     calls: int = 1
+
+
+class Late(NamedTuple):
+    """Time that a query for θ takes to wait for the end of earlier work: the driver's seconds and CPU seconds."""
+
+    seconds: float
+    cpu_seconds: float
 
 
 class Networks(ABC):
@@ -80,8 +92,38 @@ class Networks(ABC):
         """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
 
     @abstractmethod
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch, given by its number in the order, and return its seconds by the worker's clock."""
+    def run_row(self, skip: int) -> Run:
+        """Run the least work that the protocol can ask for, after the first `skip` steps."""
+
+    @abstractmethod
+    def freshen(self, skip: int) -> None:
+        """Move θ, where the operation does not, so that results of earlier calls are of no use."""
+
+    @abstractmethod
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw the place from which a block of `steps` steps starts, in steps; for passes, their probes too."""
+
+    @abstractmethod
+    def sweep_steps(self, steps: int) -> int:
+        """Return the steps in which a block of `steps` steps meets each row at most once; 0 where all of them do."""
+
+    @abstractmethod
+    def late(self) -> Late:
+        """Ask twice for θ; return what the first query after a run takes beyond the second one."""
+
+    @abstractmethod
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+        """Make passes at a secret place, with secret probes, and compare their checksum with the oracle's."""
+
+    @abstractmethod
+    def segment_checks(
+        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
+    ) -> list[parity.Check]:
+        """Check training over order[first : first+count] against the oracle started at θ `before`."""
+
+    @abstractmethod
+    def train_part(self, first: int, count: int) -> float:
+        """Train over order[first : first+count], each network's, and return the seconds by the worker's clock."""
 
     @abstractmethod
     def loss(self) -> float:
@@ -118,6 +160,10 @@ class OneNetwork(Networks):
 
     model: ProcessModel
 
+    def __init__(self, worker: Worker, case: CaseKey, problem: Problem) -> None:
+        super().__init__(worker, case, problem)
+        self._probes: Order = np.zeros(1, np.int64)
+
     @staticmethod
     def ensemble_trials(problem: Problem, batch: int) -> list[parity.ManyTrial]:  # noqa: ARG004
         """Return no trials."""
@@ -134,19 +180,89 @@ class OneNetwork(Networks):
         return self.model.theta()
 
     def run(self, steps: int, skip: int) -> Run:
-        """Train over rows of the order, or repeat passes over one batch."""
+        """Train over rows of the order, or repeat passes over one batch after another."""
         workload, operation = self._case.workload, self._case.operation
         first = skip * workload.batch
         if operation == "train":
-            return Run(self.model.train(first, steps * workload.batch, workload.batch, workload.learning_rate))
+            return Run(self.train_part(first, steps * workload.batch))
         start = first % (workload.rows - workload.batch + 1)
-        seconds = self.model.time(operation, start, workload.batch, steps)
+        probes = np.roll(self._probes, -(skip % len(self._probes)))  # of this step, however the block is cut into calls
+        seconds = self.model.time(operation, start, workload.batch, steps, probes)
         return Run(seconds, self.model.checksum)
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch; its last minibatch may be short."""
+    def run_row(self, skip: int) -> Run:
+        """Train on one row, or pass over it once."""
+        workload, operation = self._case.workload, self._case.operation
+        first = skip * workload.batch
+        if operation == "train":
+            return Run(self.model.train(first, 1, 1, workload.learning_rate))
+        return Run(self.model.time(operation, first % workload.rows, 1, 1), self.model.checksum)
+
+    def freshen(self, skip: int) -> None:
+        """Take one training step before passes: a table of all rows' results is then of no use to them."""
         workload = self._case.workload
-        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, workload.learning_rate)
+        if self._case.operation != "train":
+            self.model.train(skip * workload.batch, workload.batch, workload.batch, workload.learning_rate)
+
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need few."""
+        training = self._case.operation == "train"
+        if not training:
+            self._probes = self._draw_probes(_PROBES, secrets)
+        needed = steps if training else _FRESHENED
+        return secrets.randint(0, self._problem.n_order // self._case.workload.batch - needed)
+
+    def _draw_probes(self, n: int, secrets: random.Random) -> Order:
+        network = self._problem.network
+        outputs = self._case.workload.batch * network.sizes[-1]
+        entries = outputs if self._case.operation == "forward" else network.n_parameters
+        return np.array([secrets.randrange(entries) for _ in range(n)])
+
+    def sweep_steps(self, steps: int) -> int:
+        """Return the passes that meet each row once, where a block has more."""
+        most = self._case.workload.rows // self._case.workload.batch
+        return most if self._case.operation != "train" and steps > most else 0
+
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:
+        """Compare the sum of `steps` probed entries."""
+        problem, batch, operation = self._problem, self._case.workload.batch, self._case.operation
+        assert operation != "train"
+        first, probes = secrets.randint(0, len(problem.x) - batch), self._draw_probes(steps, secrets)
+        theta = self.theta()
+        self.model.time(operation, first, batch, steps, probes)
+        data = problem.x, problem.y
+        return parity.pass_check(
+            where, problem.network, theta, *data, operation, first, batch, probes, self.model.checksum
+        )
+
+    def late(self) -> Late:
+        """Compare the query for θ with which training ends, or one after passes, with the next one."""
+        if self._case.operation != "train":
+            self.model.theta()
+        return _late(self.model)
+
+    def segment_checks(
+        self,
+        where: str,
+        before: Array,
+        after: Array,
+        first: int,
+        count: int,
+        secrets: random.Random,  # noqa: ARG002
+    ) -> list[parity.Check]:
+        """Check the network."""
+        problem, workload = self._problem, self._case.workload
+        rows = problem.order[first : first + count]
+        data = problem.x, problem.y
+        checks = parity.segment_checks(
+            where, problem.network, before, after, *data, rows, workload.batch, workload.learning_rate
+        )
+        return list(checks)
+
+    def train_part(self, first: int, count: int) -> float:
+        """Train the network; the last minibatch may be short."""
+        workload = self._case.workload
+        return self.model.train(first, count, workload.batch, workload.learning_rate)
 
     def loss(self) -> float:
         """Return the mean loss over all rows."""
@@ -196,10 +312,52 @@ class ManyNetworks(Networks):
         seconds = self.model.train(skip * batch, steps * batch, batch, self._members.rates)
         return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch of every network; the last minibatches may be short."""
-        workload = self._case.workload
-        return self.model.train(epoch * workload.rows, workload.rows, workload.batch, self._members.rates)
+    def run_row(self, skip: int) -> Run:
+        """Train every network on one row."""
+        seconds = self.model.train(skip * self._case.workload.batch, 1, 1, self._members.rates)
+        return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
+
+    def freshen(self, skip: int) -> None:
+        """Do nothing: many networks only train."""
+
+    def draw_start(self, steps: int, secrets: random.Random) -> int:
+        """Draw a step of the orders from which `steps` steps are left."""
+        return secrets.randint(0, self._problem.n_order // self._case.workload.batch - steps)
+
+    def sweep_steps(self, steps: int) -> int:  # noqa: ARG002
+        """Return 0: θ moves at each step."""
+        return 0
+
+    def late(self) -> Late:
+        """Compare the query for θ with which training ends with the next one."""
+        return _late(self.model)
+
+    def checked_passes(self, where: str, steps: int, secrets: random.Random) -> parity.Check:  # noqa: ARG002
+        """Raise: many networks only train.
+
+        Raises
+        ------
+        Unsupported
+        """
+        raise Unsupported("many networks at once only train")
+
+    def segment_checks(
+        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
+    ) -> list[parity.Check]:
+        """Check a few members, drawn anew for each segment."""
+        problem, batch, members = self._problem, self._case.workload.batch, self._members
+        checks: list[parity.Check] = []
+        for k in secrets.sample(range(len(members.rates)), min(_SEGMENT_MEMBERS, len(members.rates))):
+            network = replace(problem.network, l2=float(members.l2[k]))
+            rows = members.orders[k, first : first + count]
+            place, rate = f"{where}, member {k}", float(members.rates[k])
+            data = problem.x, problem.y
+            checks += parity.segment_checks(place, network, before[k], after[k], *data, rows, batch, rate)
+        return checks
+
+    def train_part(self, first: int, count: int) -> float:
+        """Train every network; the last minibatches may be short."""
+        return self.model.train(first, count, self._case.workload.batch, self._members.rates)
 
     def loss(self) -> float:
         """Raise: the protocol reports no loss of many networks.
@@ -225,6 +383,12 @@ class ManyNetworks(Networks):
         start = time.perf_counter()
         self.run(1, 0)
         return time.perf_counter() - start
+
+
+def _late(model: ProcessModel | ProcessEnsemble) -> Late:
+    first = model.query_wall_seconds, model.query_cpu_seconds
+    model.query_theta()
+    return Late(first[0] - model.query_wall_seconds, first[1] - model.query_cpu_seconds)
 
 
 def networks_of(problem: Problem) -> type[Networks]:

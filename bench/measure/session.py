@@ -3,20 +3,26 @@
 What to run when is the case's decision; what counts as proof is the gate's.
 """
 
-import os
+import math
+import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from pydantic import TypeAdapter
 
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
-from bench.measure.errors import Implausible, NotEnoughMemory, ThreadsMismatch
-from bench.measure.networks import networks_of
+from bench.measure.clock import JUDGED, Reading, contradiction
+from bench.measure.errors import Disturbed, Implausible, NotEnoughMemory, ThreadsMismatch
+from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
@@ -30,13 +36,11 @@ from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
 _LINUX = sys.platform.startswith("linux")
-_CPU_SLACK = 1.1  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
-_CPU_GRACE = 0.005  # seconds; resolution of a clock with ticks
-_HONEST_SHARE = 0.8  # of the driver's wall time that a block longer than _HONEST_BLOCK must report
-_HONEST_BLOCK = 0.05  # seconds
-_DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
-_DEVICE_GRACE = 1e-4  # seconds; the two clocks do not start and stop at the same moment
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
+_TRIES = 3  # turns, until one is free of contradictions
+_REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
+_CALL_SECONDS = 2e-5  # of a short call, which finds the caches cold
+_CONSTANTS = 4  # runs with almost no work before the first turn
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -53,7 +57,7 @@ class Block:
     seconds, wall_seconds : float
         By the worker's clock, and by the driver's.
     cpu_seconds : float
-        Of the worker process.
+        Of the worker process and all its descendants.
     involuntary_switches : int or None
         None where the system does not count them.
     checksum : float
@@ -64,6 +68,8 @@ class Block:
         Protocol calls that made the block.
     device_seconds : float or None
         By the device's clock, where it has one.
+    start, burst : int
+        Place of the block's first step, in steps, and length of the burst from the same place.
     """
 
     steps: int
@@ -75,6 +81,8 @@ class Block:
     retries: int = 0
     calls: int = 1
     device_seconds: float | None = None
+    start: int = 0
+    burst: int = 0
 
 
 class Session:
@@ -87,12 +95,20 @@ class Session:
     problem : Problem
     timeout : float
         Seconds the worker may take for one reply.
+    seed : str
+        Seed of `secrets`.
 
     Attributes
     ----------
+    secrets : random.Random
+        Draws what the worker must not know before a call, such as the first row of a block.
     worker : Worker
     networks : Networks
         The workload's networks in the process.
+    judged : bool
+        The clocks of at least one turn were without contradiction.
+    disturbed : Disturbed or None
+        The last contradiction of which other processes may be the cause.
     cpus : tuple of int
         CPUs that the process's threads may run on, as the system reports them; empty where it does not.
     build_seconds : float or None
@@ -103,12 +119,18 @@ class Session:
     NotEnoughMemory
     """
 
-    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float) -> None:
+    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float, seed: str = "") -> None:
         self._case, self._problem = case, problem
+        self.secrets = random.Random(seed)
         self._fetch_seconds = 0.0 if row.device == "cpu" else problem.thetas.nbytes / _FETCH_RATE
         self._cpus = choose_cpus(case.threads)
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
+        self.judged = False
+        self._constants: list[Reading] = []  # of runs with almost no work
+        self._sweep: Block | None = None  # passes before the last block, where that meets rows again
+        self._first_meeting = math.inf
+        self.disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds if row.host is None else None
@@ -134,17 +156,13 @@ class Session:
         self._check_affinity()
 
     def _check_affinity(self) -> None:
-        """Check that every thread of the process keeps to the CPUs of the case."""
+        """Check that every thread of the process and its descendants keeps to the CPUs of the case."""
         if not (_LINUX and self._cpus):
             return
         allowed, found = set(self._cpus), set[int]()
-        for task in Path(f"/proc/{self.worker.pid}/task").iterdir():
-            try:
-                seen = os.sched_getaffinity(int(task.name))
-            except ProcessLookupError:  # the thread ended after it was listed
-                continue
+        for thread, seen in self.worker.tree.affinities().items():
             if not seen <= allowed:
-                raise ThreadsMismatch(f"thread {task.name} may run on CPUs {sorted(seen)}: {sorted(allowed)} were set")
+                raise ThreadsMismatch(f"thread {thread} may run on CPUs {sorted(seen)}: {sorted(allowed)} were set")
             found |= seen
         self.cpus = tuple(sorted(found))
 
@@ -170,11 +188,11 @@ class Session:
         return found
 
     def stop(self) -> None:
-        """Stop every thread of the process until `resume`: also those that spin, and garbage collectors."""
+        """Stop the process and its descendants until `resume`: also threads that spin, and garbage collectors."""
         self.worker.signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process run again."""
+        """Let the process and its descendants run again."""
         self.worker.signal_group(signal.SIGCONT)
 
     def reset(self) -> None:
@@ -196,10 +214,18 @@ class Session:
         """True where the case's operation is training."""
         return self._case.operation == "train"
 
+    @property
+    def batch(self) -> int:
+        """Rows of a full minibatch."""
+        return self._case.workload.batch
+
     def run(self, steps: int, skip: int = 0) -> Block:
-        """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not checked."""
+        """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
+        return self._block(lambda: self.networks.run(steps, skip), steps, skip)
+
+    def _block(self, run: Callable[[], Run], steps: int, skip: int) -> Block:
         switches = self._switches()
-        done = self.networks.run(steps, skip)
+        done = run()
         model = self.model
         return Block(
             steps=steps,
@@ -210,7 +236,31 @@ class Session:
             involuntary_switches=_difference(switches, self._switches()),
             calls=done.calls,
             device_seconds=model.device_seconds,
+            start=skip,
         )
+
+    def _with_reading(self, run: Callable[[], Block]) -> tuple[Block, Reading]:
+        """Run, ask twice for θ, and return the block and its clocks.
+
+        The first answer depends on the work of the run. The second one shows what an answer takes without work.
+        """
+        waited = self._waited_seconds()
+        self.model.accounts_for_queries = True
+        block = run()
+        late = self.networks.late()
+        self.model.accounts_for_queries = False
+        protocol = _CALL_GRACE * (block.calls - 1) + self._fetch_seconds
+        reading = Reading(
+            seconds=block.seconds,
+            wall_seconds=block.wall_seconds,
+            cpu_seconds=block.cpu_seconds,
+            late_seconds=late.seconds,
+            late_cpu_seconds=late.cpu_seconds,
+            protocol_seconds=protocol,
+            waited_seconds=self._waited_seconds() - waited,
+            device_seconds=block.device_seconds,
+        )
+        return block, reading
 
     def first_step(self) -> float:
         """Return the seconds from the start of the process to the end of its first step, loading included."""
@@ -226,59 +276,110 @@ class Session:
         return seconds
 
     def turn(self, burst: int, steps: int) -> Block:
-        """Run an untimed burst from the workload's θ, then the timed block.
+        """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
-        The block is checked against the driver's clock, its CPU time and the CPUs of its threads. A turn that violates
-        a clock is taken once more; a second violation is the backend's error.
+        The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
+        other is taken again, up to three times in all. Where other processes may be the cause, the last block counts,
+        and the judgement is left to other turns: see `disturbed`.
 
         Raises
         ------
         Implausible, ThreadsMismatch
         """
-        for retries in range(2):
-            self.reset()
-            self.run(burst)
-            block = replace(self.run(steps), retries=retries)
+        violation: PyfnnError | None = None
+        disturbed: Disturbed | None = None
+        for retries in range(_TRIES):
+            start = self.networks.draw_start(steps, self.secrets)
+            constant = self._least_work(start)
+            self.approach(start, burst, steps)
+            block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
-            violation = self._clock_violation(block)
+            violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
+            block = replace(block, retries=retries, burst=burst)
             if violation is None:
+                self.judged = True
+                self._compare_with_sweep(block)
                 return block
-        assert violation is not None
-        raise violation
+            if isinstance(violation, Disturbed):
+                disturbed = violation
+        if disturbed is None:
+            assert violation is not None
+            raise violation
+        self.disturbed = disturbed
+        return block
 
-    def _clock_violation(self, block: Block) -> PyfnnError | None:
-        """Return the error of a block whose times contradict each other; None where they agree."""
-        threads, wall = self._case.threads, block.wall_seconds
-        timed = wall - _CALL_GRACE * (block.calls - 1) - self._fetch_seconds
-        if block.seconds > wall:
-            return Implausible(f"claims {block.seconds:.4g} s for what took {wall:.4g} s by the driver's clock")
-        if timed > _HONEST_BLOCK * self.networks.block_factor and block.seconds < _HONEST_SHARE * timed:
-            return Implausible(f"claims only {block.seconds:.4g} of the {wall:.4g} s that passed by the driver's clock")
-        if (block.device_seconds or 0.0) > block.seconds * _DEVICE_SLACK + _DEVICE_GRACE:
-            return Implausible(
-                f"claims {block.seconds:.4g} s, and {block.device_seconds:.4g} s by its device's own clock"
+    def _compare_with_sweep(self, block: Block) -> None:
+        """Note how much longer a pass takes where the call meets each row once than in the timed block, at least."""
+        if self._sweep and block.seconds > 0:
+            each = (self._sweep.seconds - _CALL_SECONDS) / self._sweep.steps
+            self._first_meeting = min(self._first_meeting, each / (block.seconds / block.steps))
+
+    def require_no_memory(self) -> None:
+        """Require that passes over rows that a call meets for the first time do not take longer in every turn.
+
+        Raises
+        ------
+        Implausible
+        """
+        if _REMEMBERED < self._first_meeting < math.inf:
+            raise Implausible(
+                f"passes over rows that a call meets for the first time take {self._first_meeting:.3g} times as long "
+                f"as the timed ones: results may be kept from pass to pass"
             )
-        if block.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
-            return ThreadsMismatch(f"used {block.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
-        return None
+
+    def _least_work(self, start: int) -> Reading:
+        """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
+        if self.networks.rounds_between_calls:  # each call loads all networks again
+            return Reading(0.0, 0.0, 0.0)
+        for _ in range(1 if self._constants else _CONSTANTS):
+            _, reading = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
+            self._constants.append(reading)
+        return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
+
+    def approach(self, start: int, burst: int, steps: int) -> None:
+        """Bring the process to where a block begins: run the burst from the workload's θ.
+
+        Before a block of passes that goes around the rows, one call meets each row once. θ is another one in each call,
+        so that no result of an earlier call can be used again.
+        """
+        self.reset()
+        self.networks.freshen(start)
+        self.run(burst, start)
+        self.networks.freshen(start + 1)
+        sweep = self.networks.sweep_steps(steps)
+        self._sweep = self.run(sweep, start) if sweep else None
+        self.networks.freshen(start + 2)
+
+    def _waited_seconds(self) -> float:
+        """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.
+
+        Time that the machine's virtual CPUs waited for a real one is included. 0 where the system does not report it.
+        """
+        if not _LINUX:
+            return 0.0
+        waited = self.worker.tree.run_delay_seconds() or 0.0
+        with suppress(OSError, ValueError, IndexError):  # a kernel without these statistics
+            waited += int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+        return waited + float(psutil.cpu_times().steal)
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""
-        tasks = Path(f"/proc/{self.worker.pid}/task")
+        tasks = self.worker.tree.tasks()
         try:
-            return sum(int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks.iterdir())
+            counts = [int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks]
         except (OSError, ValueError):
             return None
+        return sum(counts) if counts else None
 
     def peak_rss_bytes(self) -> int | None:
-        """Return the most memory the process has had resident; None where the system does not report it."""
+        """Return the most memory the process itself has had resident; None where the system does not report it."""
         try:
             return 1024 * int(_status_field(Path(f"/proc/{self.worker.pid}/status"), "VmHWM:"))
         except (OSError, ValueError):
             return None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and its descendants."""
         self.worker.close()
 
     def __enter__(self) -> "Session":

@@ -26,7 +26,7 @@ class Sample(Value):
     round: int
     seconds: float = Field(gt=0)  # by the worker's clock
     steps: int = Field(gt=0)
-    cpu_seconds: float  # of the worker process during the block
+    cpu_seconds: float  # of the worker process and its descendants during the block
     wall_seconds: float  # by the driver's clock
     involuntary_switches: int | None = None
     device_seconds: float | None = Field(default=None, gt=0)  # by the device's clock, where the device has one

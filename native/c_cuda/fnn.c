@@ -374,9 +374,22 @@ int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size
   return FNN_OK;
 }
 
-int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
-             double *checksum) {
-  const int status = prepare(model, first, count, seconds, checksum);
+/* Check that every probe names one of `entries` numbers. */
+static int check_probes(fnn_model *model, const int64_t *probes, int64_t n_probes, int64_t entries) {
+  if (probes == NULL)
+    return fail(model, FNN_INVALID, "probes must not be NULL");
+  if (n_probes < 1)
+    return fail(model, FNN_INVALID, "n_probes = %" PRId64 ": must be at least 1", n_probes);
+  for (int64_t i = 0; i < n_probes; i++)
+    if (probes[i] < 0 || probes[i] >= entries)
+      return fail(model, FNN_INVALID, "probes[%" PRId64 "] = %" PRId64 ": must lie in [0, %" PRId64 ")", i, probes[i],
+                  entries);
+  return FNN_OK;
+}
+
+int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes,
+             int64_t n_probes, double *seconds, double *checksum) {
+  int status = prepare(model, first, count, seconds, checksum);
   if (status != FNN_OK)
     return status;
   if (operation != FNN_FORWARD && operation != FNN_GRADIENT)
@@ -384,11 +397,14 @@ int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, 
   if (repeats < 1)
     return fail(model, FNN_INVALID, "repeats = %" PRId64 ": must be at least 1", repeats);
   const mlp *network = &model->network;
+  const int64_t entries = operation == FNN_FORWARD ? count * n_outputs(network) : network->n_parameters;
+  if ((status = check_probes(model, probes, n_probes, entries)) != FNN_OK)
+    return status;
   const int64_t places = network->rows - count + 1;
   double sum = 0;
   const double start = now();
-  for (int64_t r = 0, s = first; r < repeats; r++, s = (s + count) % places)
-    sum += network->arithmetic->timed_pass(network, operation, s, count);
+  for (int64_t r = 0, s = first, p = 0; r < repeats; r++, s = (s + count) % places, p = p + 1 < n_probes ? p + 1 : 0)
+    sum += network->arithmetic->timed_pass(network, operation, s, count, probes[p]);
   *seconds = now() - start;
   *checksum = sum;
   return FNN_OK;

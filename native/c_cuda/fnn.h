@@ -1,4 +1,4 @@
-/* fnn.h: a feed-forward network behind a C interface, version 1.
+/* fnn.h: a feed-forward network behind a C interface, version 2.
  *
  * pyfnn can train, check against the oracle, and time any library that exports these functions, in any language. This
  * header is the whole contract: an implementation needs to read nothing else.
@@ -30,7 +30,7 @@
  * Ownership: the caller owns every array; a model copies what it must keep. A pointer is const unless written.
  * Threads: one model is used by one thread at a time; two models never share anything.
  * Arguments: a function that returns a status returns FNN_INVALID, and changes nothing, for a NULL model or array, a
- * handle whose fnn_create failed, a range outside the data, or data not yet loaded.
+ * handle whose fnn_create failed, a range outside the data, a probe outside what it probes, or data not yet loaded.
  */
 #ifndef FNN_H
 #define FNN_H
@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define FNN_VERSION 1
+#define FNN_VERSION 2
 
 /* The status that every function that can fail returns. */
 enum fnn_status {
@@ -114,10 +114,13 @@ int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size
 /* Time `repeats` >= 1 passes of `count` rows each. Repeat r = 0 .. repeats-1 works on rows [s, s + count) with
  *     s = (first + r * count) mod (rows - count + 1).
  * *checksum is the sum over the repeats of
- *     FNN_FORWARD     the first output of the first row + the last output of the last row
- *     FNN_GRADIENT    the loss + dW_1[0][0]; the whole gradient is computed every time. */
-int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
-             double *checksum);
+ *     FNN_FORWARD     outputs[p] of the pass, p in [0, count * m_L), the outputs laid out as those of fnn_forward
+ *     FNN_GRADIENT    the loss + gradient[p], p in [0, n_parameters)
+ * with p = probes[r mod n_probes], n_probes >= 1. The caller draws the probes at random: every pass computes all of its
+ * outputs, or its whole gradient, because any entry of them may be asked for. The clock starts after the probes are
+ * checked and, where the arrays are stored in another layout, turned into places of that layout. */
+int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes,
+             int64_t n_probes, double *seconds, double *checksum);
 
 /* Copy out theta[n_parameters]. */
 int fnn_theta(fnn_model *model, void *theta);

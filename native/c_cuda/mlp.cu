@@ -80,6 +80,17 @@ void check_range(const fnn::Model &networks, int64_t first, int64_t count, bool 
                                    (of_order ? " entries of order" : " rows"));
 }
 
+/* Check that every probe names one of `entries` numbers. */
+void check_probes(const int64_t *probes, int64_t n_probes, int64_t entries) {
+  check_not_null({probes}, "probes must not be NULL");
+  if (n_probes < 1)
+    throw Failure(FNN_INVALID, "n_probes = " + std::to_string(n_probes) + ": must be at least 1");
+  for (int64_t i = 0; i < n_probes; i++)
+    if (probes[i] < 0 || probes[i] >= entries)
+      throw Failure(FNN_INVALID, "probes[" + std::to_string(i) + "] = " + std::to_string(probes[i]) +
+                                     ": must lie in [0, " + std::to_string(entries) + ")");
+}
+
 int create(const fnn_network *network, int64_t members, const void *thetas, const double *l2s, bool many,
            fnn_model **handle) {
   if (handle == nullptr)
@@ -266,8 +277,8 @@ int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch
               [&](fnn::Model &networks) { train(networks, first, count, batch_size, learning_rates, seconds); });
 }
 
-int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, double *seconds,
-             double *checksum) {
+int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes,
+             int64_t n_probes, double *seconds, double *checksum) {
   return with(model, false, [&](fnn::Model &networks) {
     check_range(networks, first, count, false);
     check_not_null({seconds, checksum}, "a pointer to write to is NULL");
@@ -275,7 +286,8 @@ int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, 
       throw Failure(FNN_INVALID, "operation = " + std::to_string(operation) + ": 0 is forward, 1 is gradient");
     if (repeats < 1)
       throw Failure(FNN_INVALID, "repeats = " + std::to_string(repeats) + ": must be at least 1");
-    *seconds = networks.time(operation, first, count, repeats, checksum);
+    check_probes(probes, n_probes, operation == FNN_FORWARD ? count * networks.n_outputs() : networks.n_parameters());
+    *seconds = networks.time(operation, first, count, repeats, probes, n_probes, checksum);
   });
 }
 

@@ -41,7 +41,7 @@ typedef struct arithmetic {
   void (*outputs)(const mlp *network, int64_t first, int64_t count);
   double (*loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient);
   void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
-  double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count);
+  double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe);
 } arithmetic;
 
 enum { N_DTYPES = 2 };

@@ -293,14 +293,13 @@ static void NAME(train)(const mlp *network, int64_t first, int64_t count, int64_
 }
 
 /* Do one pass of fnn_time; return its addend to the checksum. */
-static double NAME(timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count) {
+static double NAME(timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe) {
   if (operation == FNN_FORWARD) {
     NAME(outputs)(network, first, count);
-    const layer *last = &network->layers[network->n_layers - 1];
-    const REAL *Y = last->A;
-    return (double)Y[0] + Y[count * last->outputs - 1];
+    const REAL *Y = network->layers[network->n_layers - 1].A;
+    return Y[probe];
   }
   const REAL *dtheta = network->gradient;
   const double loss = NAME(loss_and_gradient)(network, first, count, network->gradient);
-  return loss + dtheta[0];
+  return loss + dtheta[probe];
 }

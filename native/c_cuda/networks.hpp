@@ -21,7 +21,10 @@ public:
   virtual void forward(int64_t first, int64_t count, void *outputs) = 0;
   virtual double loss_and_gradient(int64_t first, int64_t count, void *gradient) = 0;
   virtual double train(int64_t first, int64_t count, int64_t batch, const double *rates) = 0;
-  virtual double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, double *checksum) = 0;
+  virtual int64_t n_outputs() const = 0;
+  virtual int64_t n_parameters() const = 0;
+  virtual double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes,
+                      int64_t n_probes, double *checksum) = 0;
   virtual void theta(void *thetas) = 0;
   virtual void reset() = 0;
 
@@ -75,13 +78,27 @@ public:
     return spread_.train(timer, first, count, batch, rates);
   }
 
-  double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, double *checksum) override {
+  int64_t n_outputs() const override {
+    return storage_.outputs();
+  }
+  int64_t n_parameters() const override {
+    return storage_.n_parameters();
+  }
+
+  double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes, int64_t n_probes,
+              double *checksum) override {
     spread_.reserve(count);
     spread_.clear_results();
+    std::vector<int64_t> probed(probes, probes + n_probes);
+    for (int64_t &entry : probed)
+      entry = operation == FNN_FORWARD ? storage_.place_of_output(entry) : storage_.place_of_parameter(entry);
     const int64_t places = rows - count + 1;
     const double seconds = timer.seconds([&] {
-      for (int64_t r = 0, s = first; r < repeats; r++, s = (s + count) % places)
-        spread_.timed_pass(operation, s, count);
+      const int64_t *at = probed.data(), *const end = at + n_probes;
+      for (int64_t r = 0, s = first; r < repeats; r++, s = (s + count) % places) {
+        spread_.timed_pass(operation, s, count, *at);
+        at = at + 1 < end ? at + 1 : probed.data();
+      }
     });
     *checksum = spread_.checksum();
     return seconds;

@@ -131,12 +131,17 @@ static void check_step(fnn_model *model) {
 
 static void check_train_and_time(fnn_model *model) {
   static const int64_t batches[] = {1, 2, 3, 4, 5, 8, 11, 12, INT64_MAX};
+  const int64_t last = model->network.n_parameters - 1;
   double seconds, checksum;
   for (int i = 0; i < LENGTH(batches); i++)
     CHECK(fnn_train(model, 0, N_ORDER, batches[i], 1e-3, &seconds) == FNN_OK);
   for (int64_t count = 1; count <= ROWS; count++)
-    for (int32_t operation = FNN_FORWARD; operation <= FNN_GRADIENT; operation++)
-      CHECK(fnn_time(model, operation, ROWS - count, count, 7, &seconds, &checksum) == FNN_OK && isfinite(checksum));
+    for (int32_t operation = FNN_FORWARD; operation <= FNN_GRADIENT; operation++) {
+      const int64_t end = operation == FNN_FORWARD ? count * n_outputs(&model->network) - 1 : last;
+      const int64_t probes[] = {end, 0, end / 2};
+      CHECK(fnn_time(model, operation, ROWS - count, count, 7, probes, 3, &seconds, &checksum) == FNN_OK);
+      CHECK(isfinite(checksum));
+    }
   CHECK(fnn_reset(model) == FNN_OK);
 }
 
@@ -232,7 +237,7 @@ static void check_refusals(void) {
 }
 
 static void check_bad_calls(void) {
-  const int64_t sizes[] = {2, 1}, rows[] = {0, 1, 2}, beyond[] = {0, 3}, below[] = {-1};
+  const int64_t sizes[] = {2, 1}, rows[] = {0, 1, 2}, beyond[] = {0, 3}, below[] = {-1}, probes[] = {0, 1, 2};
   const char *functions[] = {"identity"};
   const double theta[3] = {1, 2, 3}, x[6] = {0}, y[3] = {0};
   const fnn_network network = {1, sizes, functions, "squared_error", 0, FNN_FLOAT64, 1};
@@ -252,8 +257,14 @@ static void check_bad_calls(void) {
   CHECK(fnn_loss_and_gradient(m, 0, 1, NULL, gradient) == FNN_INVALID);
   CHECK(fnn_train(m, 0, 4, 1, 0.1, &seconds) == FNN_INVALID && fnn_train(m, 0, 3, 0, 0.1, &seconds) == FNN_INVALID);
   CHECK(fnn_train(m, 0, 3, 1, NAN, &seconds) == FNN_INVALID && fnn_train(m, 0, 3, 1, 0.1, NULL) == FNN_INVALID);
-  CHECK(fnn_time(m, 2, 0, 1, 1, &seconds, &loss) == FNN_INVALID);
-  CHECK(fnn_time(m, FNN_FORWARD, 0, 1, 0, &seconds, &loss) == FNN_INVALID);
+  CHECK(fnn_time(m, 2, 0, 1, 1, probes, 1, &seconds, &loss) == FNN_INVALID);
+  CHECK(fnn_time(m, FNN_FORWARD, 0, 1, 0, probes, 1, &seconds, &loss) == FNN_INVALID);
+  CHECK(fnn_time(m, FNN_FORWARD, 0, 1, 1, NULL, 1, &seconds, &loss) == FNN_INVALID);
+  CHECK(fnn_time(m, FNN_FORWARD, 0, 1, 1, probes, 0, &seconds, &loss) == FNN_INVALID);
+  CHECK(fnn_time(m, FNN_FORWARD, 0, 2, 1, probes, 3, &seconds, &loss) == FNN_INVALID); /* 2 outputs: 0 and 1 */
+  CHECK(fnn_time(m, FNN_FORWARD, 0, 3, 3, probes, 3, &seconds, &loss) == FNN_OK);
+  CHECK(fnn_time(m, FNN_GRADIENT, 0, 1, 1, beyond, 2, &seconds, &loss) == FNN_INVALID); /* 3 parameters */
+  CHECK(fnn_time(m, FNN_GRADIENT, 0, 1, 1, below, 1, &seconds, &loss) == FNN_INVALID);
   CHECK(fnn_theta(m, NULL) == FNN_INVALID && strlen(fnn_last_error(m)) > 0);
   fnn_destroy(m);
   CHECK(fnn_forward(NULL, 0, 1, outputs) == FNN_INVALID && fnn_reset(NULL) == FNN_INVALID);

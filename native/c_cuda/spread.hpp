@@ -80,8 +80,9 @@ public:
     return layers_.back().A;
   }
 
-  /* Compute the gradient and the loss of rows [first, first + count), and add loss + dW_1[0][0] to the checksum. */
-  void loss_and_gradient(int64_t first, int64_t count) const {
+  /* Compute the gradient and the loss of rows [first, first + count), and add loss + gradient[at] to the checksum; `at`
+   * counts in the padded layout. */
+  void loss_and_gradient(int64_t first, int64_t count, int64_t at = 0) const {
     const Matrix<const Real> X = rows_of(storage_.x, storage_.inputs(), first);
     const Matrix<const Real> T = rows_of(storage_.y, storage_.outputs(), first);
     Real *theta = storage_.theta.data(), *gradient = storage_.gradient.data();
@@ -97,7 +98,7 @@ public:
         parts += square_blocks;
       }
     launch(stream_, dim3(1), block_threads, block_warps * int64_t(sizeof(double)), "the launch of total_loss",
-           total_loss<Real>, row_losses_.data(), count, parts_.data(), parts, l2, gradient, results_.data(),
+           total_loss<Real>, row_losses_.data(), count, parts_.data(), parts, l2, gradient + at, results_.data(),
            results_.data() + 1);
   }
 
@@ -115,14 +116,14 @@ public:
     return checksum;
   }
 
-  /* Do one pass of fnn_time, and add its share to the checksum. */
-  void timed_pass(int32_t operation, int64_t first, int64_t count) const {
+  /* Do one pass of fnn_time, and add its share to the checksum. The probed entry is `at` in the padded layout. */
+  void timed_pass(int32_t operation, int64_t first, int64_t count, int64_t at) const {
     if (operation == FNN_FORWARD) {
       const Matrix<Real> A = outputs(first, count);
-      launch(stream_, 1, 1, 0, "the launch of add_to_checksum", add_to_checksum<Real>, A.data,
-             A.data + (count - 1) * A.stride + storage_.outputs() - 1, results_.data() + 1);
+      launch(stream_, 1, 1, 0, "the launch of add_to_checksum", add_to_checksum<Real>, A.data + at,
+             results_.data() + 1);
     } else
-      loss_and_gradient(first, count);
+      loss_and_gradient(first, count, at);
   }
 
   /* Train every member over its order[first .. first + count), and return the seconds by `timer`. */

@@ -143,11 +143,12 @@ __global__ void __launch_bounds__(block_threads) sum_squares(const Real *W, int6
     part[blockIdx.x] = sum;
 }
 
-/* *loss = the mean of the rows' losses + l2/2 sum W^2; *checksum += *loss + dW_1[0][0]. It takes one block. */
+/* *loss = the mean of the rows' losses + l2/2 sum W^2; *checksum += *loss + *probed, an entry of the gradient. It takes
+ * one block. */
 template <typename Real>
 __global__ void __launch_bounds__(block_threads)
     total_loss(const double *row_losses, int64_t rows, const double *parts, int64_t n_parts, double l2,
-               const Real *gradient, double *loss, double *checksum) {
+               const Real *probed, double *loss, double *checksum) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   double sum = 0;
   for (int64_t n = threadIdx.x; n < rows; n += block_threads)
@@ -157,13 +158,13 @@ __global__ void __launch_bounds__(block_threads)
   sum = block_sum(sum, reinterpret_cast<double *>(shared_memory));
   if (threadIdx.x == 0) {
     *loss = sum;
-    *checksum += sum + double(gradient[0]);
+    *checksum += sum + double(*probed);
   }
 }
 
-/* *checksum += the first output of the first row + the last output of the last row. */
-template <typename Real> __global__ void add_to_checksum(const Real *first, const Real *last, double *checksum) {
-  *checksum += double(*first) + double(*last);
+/* *checksum += *probed, one of the outputs. */
+template <typename Real> __global__ void add_to_checksum(const Real *probed, double *checksum) {
+  *checksum += double(*probed);
 }
 
 } // namespace fnn

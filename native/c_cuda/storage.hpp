@@ -69,6 +69,27 @@ template <typename Real> struct Storage {
           std::memcpy(thetas, padded.data() + k * network.theta_size + l.W + i * l.stride, sizeof(Real) * l.outputs);
   }
 
+  /* Return the number of parameters of a network: the length of the caller's theta. */
+  int64_t n_parameters() const {
+    int64_t n = 0;
+    for (const Layer &l : network.layers)
+      n += (l.inputs + 1) * l.outputs;
+    return n;
+  }
+
+  /* Return where entry `entry` of the caller's theta lies in the padded layout. */
+  int64_t place_of_parameter(int64_t entry) const {
+    const Layer *l = network.layers.data();
+    for (; entry >= (l->inputs + 1) * l->outputs; l++)
+      entry -= (l->inputs + 1) * l->outputs;
+    return l->W + entry / l->outputs * l->stride + entry % l->outputs; /* b_l is the row below W_l */
+  }
+
+  /* Return where entry `entry` of the caller's outputs lies in A_L, padded. */
+  int64_t place_of_output(int64_t entry) const {
+    return entry / outputs() * round_up(outputs(), pack) + entry % outputs();
+  }
+
   /* Copy rows of A, padded, to `rows` dense rows of the caller. */
   void outputs_to_host(Matrix<Real> A, int64_t rows, Real *into) const {
     std::vector<Real> padded(static_cast<std::size_t>(rows * A.stride));

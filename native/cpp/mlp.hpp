@@ -500,20 +500,22 @@ public:
   }
 
   // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
-  // hoisted out of the loop. The checksum sums the first and the last output of each pass, or its loss and dW_1[0][0].
-  Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
+  // hoisted out of the loop. The checksum sums one probed output of each pass, or its loss and one probed entry of its
+  // gradient.   probes: (n_probes) entries of the outputs (count, m_L), or of a vector laid out as theta; pass r takes
+  // probes[r mod n_probes]
+  Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats,
+                    const std::int64_t *probes, std::size_t n_probes) {
     reserve(count);
     double checksum = 0;
     const auto start = Clock::now();
-    for (std::size_t r = 0; r < repeats; ++r) {
+    for (std::size_t r = 0, p = 0; r < repeats; ++r, p = p + 1 < n_probes ? p + 1 : 0) {
       const std::size_t s = (first + r * count) % (rows_ - count + 1);
       if (operation == Operation::forward) {
         forward(inputs_of(s, count));
-        checksum += layers_.back().A[0];
-        checksum += layers_.back().A[count * n_outputs() - 1];
+        checksum += layers_.back().A[probes[p]];
       } else {
         checksum += loss_and_gradient(s, count);
-        checksum += gradient_[0];
+        checksum += gradient_[probes[p]];
       }
     }
     return {seconds_since(start), checksum};

@@ -77,8 +77,10 @@ template <class Real> bool every_method_works(const Case &c) {
     other.train(0, 2 * rows, count, 0.01);
     const double loss_again = mlp.loss_and_gradient(0, count, again.data());
     good &= check(loss == loss_again && gradient == again, c, "the same call twice gives the same bits");
-    const fnn::Timing forward = mlp.timed_pass(fnn::Operation::forward, 0, count, 5);
-    const fnn::Timing backward = mlp.timed_pass(fnn::Operation::gradient, rows - count, count, 5);
+    const std::int64_t last_output = count * mlp.n_outputs() - 1, last_parameter = gradient.size() - 1;
+    const std::int64_t of_outputs[] = {0, last_output}, of_gradient[] = {last_parameter, 0, last_parameter / 2};
+    const fnn::Timing forward = mlp.timed_pass(fnn::Operation::forward, 0, count, 5, of_outputs, 2);
+    const fnn::Timing backward = mlp.timed_pass(fnn::Operation::gradient, rows - count, count, 5, of_gradient, 3);
     good &= check(std::isfinite(forward.checksum) && std::isfinite(backward.checksum), c, "the checksums are finite");
     good &= check(mlp.train(1, 2 * rows - 1, count, 0.01) >= 0, c, "train returns a time");
     good &= check(!equal(mlp.theta(), problem.theta), c, "train changes theta");

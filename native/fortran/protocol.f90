@@ -17,7 +17,7 @@ module protocol
 
   type :: request_type ! a command line
     character(:), allocatable :: name, operation
-    integer(int64) :: first = 0, count = 1, batch = 1, repeats = 1
+    integer(int64) :: first = 0, count = 1, batch = 1, repeats = 1, probes = 1
     real(real64) :: rate = 1
   end type request_type
 
@@ -59,9 +59,9 @@ module protocol
   end interface
 
   character(*), parameter :: tab = achar(9)
-  character(*), parameter :: usages(10) = [character(40) :: 'hello', 'init', 'quit', 'theta', 'reset', &
+  character(*), parameter :: usages(10) = [character(48) :: 'hello', 'init', 'quit', 'theta', 'reset', &
       'forward FIRST COUNT', 'gradient FIRST COUNT', 'train FIRST COUNT BATCH RATE', &
-      'time forward FIRST COUNT REPEATS', 'time gradient FIRST COUNT REPEATS']
+      'time forward FIRST COUNT REPEATS PROBES', 'time gradient FIRST COUNT REPEATS PROBES']
 
 contains
 
@@ -273,6 +273,8 @@ contains
       call read_whole(word, request%batch, valid)
     case ('REPEATS')
       call read_whole(word, request%repeats, valid)
+    case ('PROBES')
+      call read_whole(word, request%probes, valid)
     case ('RATE')
       call read_real(word, request%rate, valid)
     case default
@@ -303,6 +305,8 @@ contains
       call fail(problem, 'BATCH = ' // whole_text(request%batch) // ': must be at least 1')
     if (request%repeats < 1) &
       call fail(problem, 'REPEATS = ' // whole_text(request%repeats) // ': must be at least 1')
+    if (request%probes < 1) &
+      call fail(problem, 'PROBES = ' // whole_text(request%probes) // ': must be at least 1')
     if (.not. (ieee_is_finite(request%rate) .and. request%rate > 0)) &
       call fail(problem, 'RATE = ' // real_text(request%rate) // ': must be finite and above 0')
   end subroutine check_request

@@ -407,11 +407,10 @@ func (net *mlp[Real]) train(first, count, batchSize int, rate float64) {
 }
 
 // Do one pass of the command `time`; return its addend to the checksum.
-func (net *mlp[Real]) timedPass(operation string, first, count int) float64 {
+func (net *mlp[Real]) timedPass(operation string, first, count int, probe int64) float64 {
 	if operation == "forward" {
 		net.outputs(first, count)
-		last := net.last()
-		return float64(last.A[0]) + float64(last.A[count*last.outputs-1])
+		return float64(net.last().A[probe])
 	}
-	return net.lossAndGradient(first, count) + float64(net.gradient[0])
+	return net.lossAndGradient(first, count) + float64(net.gradient[probe])
 }

@@ -161,6 +161,20 @@ func read[Number Float | int64](folder, name string, rows, columns int) ([]Numbe
 	return numbers, binary.Read(bytes.NewReader(data), binary.LittleEndian, numbers)
 }
 
+// Read the probes of a timed call: each names one of `entries` numbers.
+func readProbes(folder string, length, entries int) ([]int64, error) {
+	probes, err := read[int64](folder, "probes.bin", length, 1)
+	if err != nil {
+		return nil, err
+	}
+	for i, entry := range probes {
+		if entry < 0 || entry >= int64(entries) {
+			return nil, fmt.Errorf("probes[%d] = %d: must lie in [0, %d)", i, entry, entries)
+		}
+	}
+	return probes, nil
+}
+
 func write(folder, name string, numbers any) error {
 	var data bytes.Buffer
 	if err := binary.Write(&data, binary.LittleEndian, numbers); err != nil {
@@ -181,12 +195,21 @@ type model interface {
 	outputs(first, count int)
 	lossAndGradient(first, count int) float64
 	train(first, count, batchSize int, rate float64)
-	timedPass(operation string, first, count int) float64
+	timedPass(operation string, first, count int, probe int64) float64
+	entries(operation string, count int) int
 	reset()
 	results(rows int) (Y, gradient, theta any) // slices of the network's dtype; Y: (rows, m_L)
 }
 
 func (net *mlp[Real]) lengths() (rows, order int) { return net.rows, len(net.order) }
+
+// The number of outputs of `count` rows, or of entries of the gradient.
+func (net *mlp[Real]) entries(operation string, count int) int {
+	if operation == "forward" {
+		return count * net.last().outputs
+	}
+	return len(net.gradient)
+}
 
 func (net *mlp[Real]) results(rows int) (Y, gradient, theta any) {
 	return net.last().A[:rows*net.last().outputs], net.gradient, net.theta

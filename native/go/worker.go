@@ -52,6 +52,7 @@ type worker struct {
 type arguments struct {
 	operation                    string
 	first, count, batch, repeats int
+	probes                       int
 	rate                         float64
 }
 
@@ -66,7 +67,7 @@ var commands = map[string]command{
 	"forward":  {"FIRST COUNT", (*worker).forward},
 	"gradient": {"FIRST COUNT", (*worker).gradient},
 	"train":    {"FIRST COUNT BATCH RATE", (*worker).train},
-	"time":     {"forward|gradient FIRST COUNT REPEATS", (*worker).time},
+	"time":     {"forward|gradient FIRST COUNT REPEATS PROBES", (*worker).time},
 	"theta":    {"", (*worker).theta},
 	"reset":    {"", (*worker).reset},
 	"quit":     {"", func(*worker, arguments) ([]field, error) { return nil, nil }},
@@ -110,6 +111,8 @@ func (a *arguments) take(name, word string) (err error) {
 		integer(&a.batch, 1)
 	case "REPEATS":
 		integer(&a.repeats, 1)
+	case "PROBES":
+		integer(&a.probes, 1)
 	case "RATE":
 		if a.rate, err = strconv.ParseFloat(word, 64); err != nil || !(a.rate > 0 && a.rate <= math.MaxFloat64) {
 			err = fmt.Errorf("%s = %s: must be finite and above 0", name, word)
@@ -216,12 +219,19 @@ func (w *worker) time(a arguments) ([]field, error) {
 	if err := w.prepare(a); err != nil {
 		return nil, err
 	}
+	probes, err := readProbes(w.folder, a.probes, w.model.entries(a.operation, a.count))
+	if err != nil {
+		return nil, err
+	}
 	rows, _ := w.model.lengths()
-	checksum, s, places := 0.0, a.first, rows-a.count+1
+	checksum, s, p, places := 0.0, a.first, 0, rows-a.count+1
 	start := time.Now()
 	for r := 0; r < a.repeats; r++ {
-		checksum += w.model.timedPass(a.operation, s, a.count)
+		checksum += w.model.timedPass(a.operation, s, a.count, probes[p])
 		s = (s + a.count) % places
+		if p++; p == len(probes) {
+			p = 0
+		}
 	}
 	seconds := time.Since(start).Seconds()
 	return []field{{"seconds", number(seconds)}, {"checksum", number(checksum)}}, nil

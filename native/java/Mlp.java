@@ -203,6 +203,8 @@ final class Mlp implements Model {
   private final float[][] x, y; // (rows, m_0), (rows, m_L)
   private final int[] order; // row numbers
   private float[][] X, T; // (capacity, m_0), (capacity, m_L): references to the rows of x and y that a step uses
+  private float[][] probedRows; // of a timed call: the array that holds each probed entry, and its index there
+  private int[] probedColumns;
 
   // Make a network with its data. theta: W_1 row by row, b_1, W_2, ...
   Mlp(Setup setup, ByteBuffer theta, ByteBuffer x, ByteBuffer y, int[] order) {
@@ -377,12 +379,27 @@ final class Mlp implements Model {
     }
   }
 
+  // Find the array and the index of each probe, so that a timed pass only reads one number.
+  public void setProbes(boolean forward, int[] probes) {
+    probedRows = new float[probes.length][];
+    probedColumns = new int[probes.length];
+    for (int p = 0; p < probes.length; p++) {
+      int entry = probes[p], l = 0;
+      while (!forward && entry >= (layers[l].inputs + 1) * layers[l].outputs)
+        entry -= (layers[l].inputs + 1) * layers[l++].outputs;
+      final Layer layer = forward ? last : layers[l];
+      final int row = entry / layer.outputs;
+      probedRows[p] = forward ? layer.A[row] : row < layer.inputs ? layer.dW[row] : layer.db;
+      probedColumns[p] = entry % layer.outputs;
+    }
+  }
+
   // Do one pass of the command `time`; return its addend to the checksum.
-  public double timedPass(boolean forward, int first, int count) {
+  public double timedPass(boolean forward, int first, int count, int probe) {
     if (forward) {
       outputs(first, count);
-      return (double) last.A[0][0] + last.A[count - 1][last.outputs - 1];
+      return probedRows[probe][probedColumns[probe]];
     }
-    return lossAndGradient(first, count) + layers[0].dW[0][0];
+    return lossAndGradient(first, count) + probedRows[probe][probedColumns[probe]];
   }
 }

@@ -13,7 +13,11 @@ interface Model {
 
   void train(int first, int count, int batchSize, double rate);
 
-  double timedPass(boolean forward, int first, int count);
+  // Name the entries of the outputs or of the gradient that timed passes add to their checksum. Each probe lies in range;
+  // `reserve` comes first.
+  void setProbes(boolean forward, int[] probes);
+
+  double timedPass(boolean forward, int first, int count, int probe);
 
   void reset();
 

@@ -65,16 +65,17 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
     return ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
   }
 
-  static int[] readOrder(Path workdir, int length, int rows) throws IOException {
-    final ByteBuffer file = readArray(workdir, "order.bin", length, Long.BYTES);
-    final int[] order = new int[length];
+  // Read the numbers of entries, counted from 0, of something that has `end` entries.
+  static int[] readEntries(Path workdir, String name, long length, long end) throws IOException {
+    final ByteBuffer file = readArray(workdir, name, length, Long.BYTES);
+    final int[] entries = new int[(int) length];
     for (int i = 0; i < length; i++) {
-      final long row = file.getLong();
-      if (row < 0 || row >= rows)
-        throw new Refusal("order[" + i + "] = " + row + ": row numbers lie in [0, " + rows + ")");
-      order[i] = (int) row;
+      final long entry = file.getLong();
+      if (entry < 0 || entry >= end)
+        throw new Refusal(name + ": entry " + i + " is " + entry + ": must lie in [0, " + end + ")");
+      entries[i] = Math.toIntExact(entry);
     }
-    return order;
+    return entries;
   }
 
   // Check the names against the tables of Mlp; those of DoubleMlp have the same names.

@@ -38,7 +38,7 @@ final class Worker {
             new Row("forward FIRST COUNT", this::forward),
             new Row("gradient FIRST COUNT", this::gradient),
             new Row("train FIRST COUNT BATCH RATE", this::train),
-            new Row("time forward|gradient FIRST COUNT REPEATS", this::time),
+            new Row("time forward|gradient FIRST COUNT REPEATS PROBES", this::time),
             new Row("theta", words -> theta()),
             new Row("reset", words -> reset()))
         .stream().collect(Collectors.toMap(row -> row.usage.split(" ")[0], row -> row));
@@ -106,7 +106,7 @@ final class Worker {
     final ByteBuffer theta = Setup.readArray(workdir, "theta.bin", next.parameters(), next.width());
     final ByteBuffer x = Setup.readArray(workdir, "x.bin", (long) next.rows() * next.inputs(), next.width());
     final ByteBuffer y = Setup.readArray(workdir, "y.bin", (long) next.rows() * next.outputs(), next.width());
-    final int[] order = Setup.readOrder(workdir, next.order(), next.rows());
+    final int[] order = Setup.readEntries(workdir, "order.bin", next.order(), next.rows());
     model = next.isDouble() ? new DoubleMlp(next, theta, x, y, order) : new Mlp(next, theta, x, y, order);
     setup = next;
     return "threads=1";
@@ -142,17 +142,23 @@ final class Worker {
     return seconds(start);
   }
 
-  private String time(String[] words) {
+  private String time(String[] words) throws IOException {
     final boolean forward = words[1].equals("forward");
     if (!forward && !words[1].equals("gradient"))
       throw new Refusal("'" + words[1] + "': must be forward or gradient");
     final int first = first(words[2], words[3], false), count = count(words[3]);
     final long repeats = atLeastOne("REPEATS", words[4]), places = setup.rows() - count + 1;
+    final long entries = forward ? (long) count * setup.outputs() : setup.parameters();
+    final int[] probes = Setup.readEntries(workdir, "probes.bin", atLeastOne("PROBES", words[5]), entries);
     model.reserve(count);
+    model.setProbes(forward, probes);
     double checksum = 0;
     final long start = System.nanoTime();
-    for (long r = 0, at = first % places; r < repeats; r++, at = (at + count) % places)
-      checksum += model.timedPass(forward, (int) at, count);
+    int p = 0;
+    for (long r = 0, at = first % places; r < repeats; r++, at = (at + count) % places) {
+      checksum += model.timedPass(forward, (int) at, count, p);
+      p = p + 1 < probes.length ? p + 1 : 0;
+    }
     return seconds(start) + "\tchecksum=" + checksum;
   }
 

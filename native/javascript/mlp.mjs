@@ -352,11 +352,11 @@ export class Mlp {
   }
 
   // Do one pass of the command `time`; return its addend to the checksum.
-  timedPass(operation, first, count) {
+  timedPass(operation, first, count, probe) {
     if (operation === "forward") {
       this.outputs(first, count);
-      return this.last.A[0] + this.last.A[count * this.last.outputs - 1];
+      return this.last.A[probe];
     }
-    return this.lossAndGradient(first, count) + this.gradient[0];
+    return this.lossAndGradient(first, count) + this.gradient[probe];
   }
 }

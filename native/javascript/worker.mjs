@@ -48,10 +48,11 @@ function writeArray(name, array) {
   fs.writeFileSync(path.join(workdir, name), new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
 }
 
-function readOrder({ order: length, rows }) {
-  const wide = readArray("order.bin", length, BigInt64Array);
-  const bad = wide.findIndex((row) => row < 0n || row >= rows);
-  if (bad >= 0) throw new Refusal(`order[${bad}] = ${wide[bad]}: row numbers lie in [0, ${rows})`);
+// Read the numbers of entries, counted from 0, of something that has `end` entries.
+function readEntries(name, length, end) {
+  const wide = readArray(name, length, BigInt64Array);
+  const bad = wide.findIndex((entry) => entry < 0n || entry >= end);
+  if (bad >= 0) throw new Refusal(`${name}: entry ${bad} is ${wide[bad]}: must lie in [0, ${end})`);
   return Int32Array.from(wide, Number);
 }
 
@@ -158,7 +159,7 @@ function init() {
   const theta = readArray("theta.bin", parameters, Real);
   const x = readArray("x.bin", rows * sizes[0], Real);
   const y = readArray("y.bin", rows * sizes.at(-1), Real);
-  model = new Mlp(next, theta, x, y, readOrder(next));
+  model = new Mlp(next, theta, x, y, readEntries("order.bin", next.order, rows));
   setup = next;
   return { threads: 1 };
 }
@@ -189,16 +190,20 @@ function train(first, count, batch, rate) {
   return { seconds: seconds(start) };
 }
 
-function time(operation, first, count, repeats) {
+function time(operation, first, count, repeats, length) {
   const [from, size] = range(first, count, "rows");
   if (operation !== "forward" && operation !== "gradient")
     throw new Refusal(`'${operation}': must be forward or gradient`);
   const times = atLeastOne("REPEATS", repeats), places = setup.rows - size + 1;
+  const entries = operation === "forward" ? size * model.last.outputs : model.gradient.length;
+  const probes = readEntries("probes.bin", atLeastOne("PROBES", length), entries);
   model.reserve(size);
   let checksum = 0;
   const start = process.hrtime.bigint();
-  for (let r = 0, s = from % places; r < times; r++, s = (s + size) % places)
-    checksum += model.timedPass(operation, s, size);
+  for (let r = 0, s = from % places, p = 0; r < times; r++, s = (s + size) % places) {
+    checksum += model.timedPass(operation, s, size, probes[p]);
+    p = p + 1 < probes.length ? p + 1 : 0;
+  }
   return { seconds: seconds(start), checksum };
 }
 
@@ -218,7 +223,7 @@ const commands = new Map([
   ["forward", { words: ["FIRST", "COUNT"], answer: forward }],
   ["gradient", { words: ["FIRST", "COUNT"], answer: gradient }],
   ["train", { words: ["FIRST", "COUNT", "BATCH", "RATE"], answer: train }],
-  ["time", { words: ["forward|gradient", "FIRST", "COUNT", "REPEATS"], answer: time }],
+  ["time", { words: ["forward|gradient", "FIRST", "COUNT", "REPEATS", "PROBES"], answer: time }],
   ["theta", { words: [], answer: theta }],
   ["reset", { words: [], answer: reset }],
   ["quit", { words: [], answer: () => {} }],

@@ -115,11 +115,12 @@ function activations_of(setup, n_hidden, loss)
     [map(elementwise, names); output_activation_of(setup, loss)]
 end
 
-function read_order(length, rows)
-    order = read_array("order.bin", Int64, (length,))
-    at = findfirst(row -> !(0 <= row < rows), order)
-    at === nothing || invalid("order[$(at - 1)] = $(order[at]): must be a row number in [0, $rows)")
-    order
+# Read the numbers of entries, counted from 0, of something that has `stop` entries.
+function read_entries(name, length, stop)
+    entries = read_array(name, Int64, (length,))
+    at = findfirst(entry -> !(0 <= entry < stop), entries)
+    at === nothing || invalid("$name: entry $(at - 1) is $(entries[at]): must lie in [0, $stop)")
+    entries
 end
 
 function read_model()
@@ -130,7 +131,7 @@ function read_model()
     n_parameters = sum((Int128.(sizes[1:end-1]) .+ 1) .* sizes[2:end])
     theta = read_array("theta.bin", Float, (n_parameters,))
     x, y = read_array("x.bin", Float, (sizes[1], rows)), read_array("y.bin", Float, (sizes[end], rows))
-    Model(sizes, activations, loss, l2, theta, x, y, read_order(n_order, rows))
+    Model(sizes, activations, loss, l2, theta, x, y, read_entries("order.bin", n_order, rows))
 end
 
 # --- Timed work. -----------------------------------------------------------------------------------------------------
@@ -143,12 +144,13 @@ function timed_train(model, first, count, batch_size, rate)
     seconds_since(start)
 end
 
-function timed_passes(model, operation, first, count, repeats)
-    places, s, checksum = size(model.x, 2) - count + 1, first, 0.0
+function timed_passes(model, operation, first, count, repeats, probes)
+    places, s, p, checksum = size(model.x, 2) - count + 1, first, 1, 0.0
     start = time_ns()
     for _ in 1:repeats
-        checksum += timed_pass!(model, operation, s, count)
+        checksum += timed_pass!(model, operation, s, count, probes[p])
         s = (s + count) % places
+        p = p < length(probes) ? p + 1 : 1
     end
     seconds_since(start), checksum
 end
@@ -157,8 +159,8 @@ end
 function rehearse(model)
     reserve!(model, 1)
     timed_train(model, 0, 1, 1, 1.0)
-    timed_passes(model, :forward, 0, 1, 1)
-    timed_passes(model, :gradient, 0, 1, 1)
+    timed_passes(model, :forward, 0, 1, 1, [0])
+    timed_passes(model, :gradient, 0, 1, 1, [0])
     reset!(model)
 end
 
@@ -227,10 +229,13 @@ function train(worker, first, count, batch_size, rate)
     ("seconds" => timed_train(model, first, count, batch, rate),)
 end
 
-function time_passes(worker, operation, first, count, repeats)
+function time_passes(worker, operation, first, count, repeats, n_probes)
     model = prepared(worker, first, count)
     repeats >= 1 || invalid("repeats = $repeats: must be at least 1")
-    seconds, checksum = timed_passes(model, operation, first, count, repeats)
+    n_probes >= 1 || invalid("probes = $n_probes: must be at least 1")
+    entries = operation === :forward ? count * size(model.y, 1) : length(model.gradient)
+    probes = read_entries("probes.bin", n_probes, entries)
+    seconds, checksum = timed_passes(model, operation, first, count, repeats, probes)
     ("seconds" => seconds, "checksum" => checksum)
 end
 
@@ -253,7 +258,8 @@ const COMMANDS = Dict{String, Tuple{Function, Vector{Pair{String, Type}}}}(
     "forward" => (forward, ["FIRST" => Int, "COUNT" => Int]),
     "gradient" => (gradient, ["FIRST" => Int, "COUNT" => Int]),
     "train" => (train, ["FIRST" => Int, "COUNT" => Int, "BATCH" => Int, "RATE" => Float64]),
-    "time" => (time_passes, ["forward|gradient" => Symbol, "FIRST" => Int, "COUNT" => Int, "REPEATS" => Int]),
+    "time" => (time_passes, ["forward|gradient" => Symbol, "FIRST" => Int, "COUNT" => Int, "REPEATS" => Int,
+                             "PROBES" => Int]),
     "theta" => (theta, []),
     "reset" => (reset, []),
     "quit" => (quit, []),

@@ -425,13 +425,12 @@ function mlp.train(model, first, count, batch_size, rate)
 end
 
 -- Run one pass of the command `time` and return its term of the checksum.
-function mlp.timed_pass(model, operation, first, count)
+function mlp.timed_pass(model, operation, first, count, probe)
   if operation == "forward" then
     mlp.outputs(model, first, count)
-    local last = model[#model]
-    return last.A[0] + last.A[count * last.outputs - 1]
+    return model[#model].A[probe]
   end
-  return mlp.loss_and_gradient(model, first, count) + model.gradient[0]
+  return mlp.loss_and_gradient(model, first, count) + model.gradient[probe]
 end
 
 return mlp

@@ -187,13 +187,15 @@ local function write_array(name, array, item, n)
   check(written and closed, "%s: %s", name, write_error or close_error)
 end
 
-local function read_order(n, rows)
-  local order = read_array("order.bin", "int64_t", n)
+-- Read the numbers of entries, counted from 0, of something that has `stop` entries.
+local function read_entries(name, n, stop)
+  local entries = read_array(name, "int64_t", n)
   for i = 0, n - 1 do
-    local row = order[i]
-    check(row >= 0 and row < rows, "order[%d] = %s: must be a row number in [0, %d)", i, tostring(row):sub(1, -3), rows)
+    local entry = entries[i]
+    check(entry >= 0 and entry < stop, "%s: entry %d is %s: must lie in [0, %d)", name, i, tostring(entry):sub(1, -3),
+      stop)
   end
-  return order
+  return entries
 end
 
 -- Timed work ----------------------------------------------------------------------------------------------------------
@@ -206,12 +208,14 @@ local function now()
   return tonumber(time.tv_sec) + 1e-9 * tonumber(time.tv_nsec)
 end
 
-local function timed_passes(model, operation, first, count, repeats)
-  local places, s, checksum = model.rows - count + 1, first, 0
+-- probes: array of n_probes entries
+local function timed_passes(model, operation, first, count, repeats, probes, n_probes)
+  local places, s, p, checksum = model.rows - count + 1, first, 0, 0
   local start = now()
   for _ = 1, repeats do
-    checksum = checksum + mlp.timed_pass(model, operation, s, count)
+    checksum = checksum + mlp.timed_pass(model, operation, s, count, probes[p])
     s = (s + count) % places
+    p = p + 1 < n_probes and p + 1 or 0
   end
   return now() - start, checksum
 end
@@ -274,7 +278,7 @@ local function init()
   local start = read_doubles("theta.bin", item, n_parameters)
   local x = read_doubles("x.bin", item, rows * sizes[0])
   local y = read_doubles("y.bin", item, rows * sizes[#sizes])
-  local new = mlp.model(sizes, activations, loss, l2, start, x, y, read_order(n_order, rows))
+  local new = mlp.model(sizes, activations, loss, l2, start, x, y, read_entries("order.bin", n_order, rows))
   new.rows, new.n_order, new.item = rows, n_order, item
   model = new
   jit.flush() -- traces compiled for the sizes and functions of an earlier network would slow this one down
@@ -305,10 +309,13 @@ local function train(first, count, batch_size, rate)
   return {"seconds", ("%.9g"):format(now() - start)}
 end
 
-local function time_passes(operation, first, count, repeats)
+local function time_passes(operation, first, count, repeats, n_probes)
   prepared(first, count)
   check(repeats >= 1, "repeats = %.0f: must be at least 1", repeats)
-  local seconds, checksum = timed_passes(model, operation, first, count, repeats)
+  check(n_probes >= 1, "probes = %.0f: must be at least 1", n_probes)
+  local entries = operation == "forward" and count * model[#model].outputs or model.n_parameters
+  local probes = read_entries("probes.bin", n_probes, entries)
+  local seconds, checksum = timed_passes(model, operation, first, count, repeats, probes, n_probes)
   return {"seconds", ("%.9g"):format(seconds), "checksum", ("%.17g"):format(checksum)}
 end
 
@@ -333,7 +340,8 @@ local commands = {
   forward = {forward, {"FIRST", whole}, {"COUNT", whole}},
   gradient = {gradient, {"FIRST", whole}, {"COUNT", whole}},
   train = {train, {"FIRST", whole}, {"COUNT", whole}, {"BATCH", whole}, {"RATE", tonumber}},
-  time = {time_passes, {"forward|gradient", operation}, {"FIRST", whole}, {"COUNT", whole}, {"REPEATS", whole}},
+  time = {time_passes, {"forward|gradient", operation}, {"FIRST", whole}, {"COUNT", whole}, {"REPEATS", whole},
+    {"PROBES", whole}},
   theta = {theta},
   reset = {reset},
   quit = {quit},

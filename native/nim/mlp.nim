@@ -339,11 +339,27 @@ proc train*[Real](model: var Model[Real]; first, count, batchSize: int; rate: Re
     model.backward(model.X, B)
     model.update(rate)
 
-proc timedPass*[Real](model: var Model[Real]; operation: Operation; first, count: int): float64 =
+func entries*[Real](model: Model[Real]; operation: Operation; count: int): int =
+  ## The number of outputs of `count` rows, or of entries of the gradient.
+  case operation
+  of Operation.forward: result = count * model.nOutputs
+  of Operation.gradient:
+    for layer in model.layers: result += layer.dW.len + layer.db.len
+
+proc place*[Real](model: var Model[Real]; operation: Operation; entry: int): ptr Real =
+  ## Where an entry of the outputs, or of the gradient laid out as theta, lies until the next `reserve`.
+  if operation == Operation.forward: return addr model.layers[^1].A[entry]
+  var (l, at) = (0, entry)
+  while at >= model.layers[l].dW.len + model.layers[l].db.len:
+    at -= model.layers[l].dW.len + model.layers[l].db.len
+    inc l
+  if at < model.layers[l].dW.len: addr model.layers[l].dW[at] else: addr model.layers[l].db[at - model.layers[l].dW.len]
+
+proc timedPass*[Real](model: var Model[Real]; operation: Operation; first, count: int; probe: ptr Real): float64 =
   ## Run one pass of the command `time` and return its term of the checksum.
   case operation
   of Operation.forward:
     model.outputs(first, count)
-    model.lastLayer.A[0].float64 + model.lastLayer.A[count * model.nOutputs - 1].float64
+    probe[].float64
   of Operation.gradient:
-    model.lossAndGradient(first, count).float64 + model.layers[0].dW[0].float64
+    model.lossAndGradient(first, count).float64 + probe[].float64

@@ -48,6 +48,13 @@ proc readNumbers[N](path: string; count: float64): seq[N] =
   result = newSeq[N](count.int)
   if file.readBuffer(addr result[0], size.int) != size: refuse path.extractFilename & " could not be read"
 
+proc readEntries(path: string; count, stop: int): seq[int64] =
+  ## The numbers of entries, counted from 0, of something that has `stop` entries.
+  result = readNumbers[int64](path, count.float64)
+  for at, entry in result:
+    if entry < 0 or entry >= stop:
+      refuse path.extractFilename & ": entry " & $at & " is " & $entry & ": must lie in [0, " & $stop & ")"
+
 proc writeNumbers[N](path: string; numbers: seq[N]) =
   let file = open(path, fmWrite)
   defer: file.close
@@ -94,9 +101,7 @@ proc readModel[Real](folder: string; setup: Table[string, seq[string]]): Model[R
   let theta = readNumbers[Real](folder / "theta.bin", parameters)
   let x = readNumbers[Real](folder / "x.bin", rows.float64 * sizes[0].float64)
   let y = readNumbers[Real](folder / "y.bin", rows.float64 * sizes[^1].float64)
-  let order = readNumbers[int64](folder / "order.bin", orderLen.float64)
-  for at, row in order:
-    if row < 0 or row >= rows: refuse "order[" & $at & "] = " & $row & ": must be a row number in [0, " & $rows & ")"
+  let order = readEntries(folder / "order.bin", orderLen, rows)
   initModel(sizes, f, loss, Real(l2), theta, x, y, order)
 
 proc init(worker: var Worker) =
@@ -170,18 +175,23 @@ proc runCommand[Real](model: var Model[Real]; folder: string; words: seq[string]
     let operation = if words[1] == "forward": Operation.forward else: Operation.gradient
     let (first, count) = range(words[2], words[3], model.rows, "rows")
     let repeats = words[4].integer("REPEATS", 1)
+    let n = words[5].integer("PROBES", 1)
+    let entries = readEntries(folder / "probes.bin", n, model.entries(operation, count))
     model.reserve count
+    let probes = entries.mapIt(model.place(operation, it.int))
     var checksum: float64
     let took = seconds:
+      var p = 0
       for r in 0 ..< repeats:
-        checksum += model.timedPass(operation, (first + r * count) mod (model.rows - count + 1), count)
+        checksum += model.timedPass(operation, (first + r * count) mod (model.rows - count + 1), count, probes[p])
+        p = if p + 1 < n: p + 1 else: 0
     result = fields({"seconds": took, "checksum": digits(checksum)})
   of "theta": writeNumbers(folder / "theta_out.bin", model.theta)
   of "reset": model.reset
 
 proc answer(worker: var Worker; words: seq[string]): string =
   ## Run a command and return the fields of its reply.
-  const arguments = {"hello": 0, "init": 0, "forward": 2, "gradient": 2, "train": 4, "time": 4, "theta": 0,
+  const arguments = {"hello": 0, "init": 0, "forward": 2, "gradient": 2, "train": 4, "time": 5, "theta": 0,
                      "reset": 0, "quit": 0}.toTable
   if words[0] notin arguments: refuse "unknown command '" & words[0] & "'"
   if words.len - 1 != arguments[words[0]]:

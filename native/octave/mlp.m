@@ -202,13 +202,19 @@ function net = train(net, data, first, count, batch_size, rate)
   end
 end
 
-% Run one pass of the command `time` and return its term of the checksum.
-function checksum = timed_pass(net, data, operation, first, count)
+% Run one pass of the command `time` and return its term of the checksum. probe: the number of a tensor of the gradient,
+% which is 1 for the outputs, and an index into it.
+function checksum = timed_pass(net, data, operation, first, count, probe)
   if strcmp(operation, 'forward')
     Y = outputs(net, data, first, count);
-    checksum = double(Y(1, 1)) + double(Y(end, end));
+    checksum = double(Y(probe(2)));
   else
-    [R, dW] = loss_and_gradient(net, data, first, count);
-    checksum = R + double(dW{1}(1, 1));
+    [R, dW, db] = loss_and_gradient(net, data, first, count);
+    l = ceil(probe(1) / 2);
+    if mod(probe(1), 2) == 1
+      checksum = R + double(dW{l}(probe(2)));
+    else
+      checksum = R + double(db{l}(probe(2)));
+    end
   end
 end

@@ -30,7 +30,7 @@ end
 function table = usages()
   table = {{'hello'}, {'init'}, {'quit'}, {'theta'}, {'reset'}, {'forward', 'FIRST', 'COUNT'}, ...
            {'gradient', 'FIRST', 'COUNT'}, {'train', 'FIRST', 'COUNT', 'BATCH', 'RATE'}, ...
-           {'time', 'forward|gradient', 'FIRST', 'COUNT', 'REPEATS'}};
+           {'time', 'forward|gradient', 'FIRST', 'COUNT', 'REPEATS', 'PROBES'}};
 end
 
 % Parsing is not timed, but a run waits for it: the built-in regexp takes a tenth of the time of strsplit.
@@ -96,7 +96,7 @@ function check_request(request, data)
   if request.first < 0 || request.count < 1 || request.first + request.count > length
     error('FIRST = %d, COUNT = %d: must lie within the %d %s', request.first, request.count, length, unit);
   end
-  for key = {'batch', 'repeats'}
+  for key = {'batch', 'repeats', 'probes'}
     if isfield(request, key{1}) && request.(key{1}) < 1
       error('%s = %d: must be at least 1', upper(key{1}), request.(key{1}));
     end
@@ -183,7 +183,7 @@ function session = make_session(folder, functions)
   session.start = struct('W', {session.net.W}, 'b', {session.net.b});
   session.data.x = read_rows(folder, 'x.bin', setup.sizes(1), setup.rows, precision);
   session.data.y = read_rows(folder, 'y.bin', setup.sizes(end), setup.rows, precision);
-  session.data.order = read_order(folder, setup);
+  session.data.order = read_entries(folder, 'order.bin', setup.order, setup.rows);
   session.threads = blas_threads();
 end
 
@@ -271,14 +271,14 @@ function values = read_rows(folder, name, width, n, precision)
   values = reshape(read_numbers(folder, name, width * n, precision), width, n).';
 end
 
-% Return the row numbers counted from 1, as Octave indexes.
-function order = read_order(folder, setup)
-  order = read_numbers(folder, 'order.bin', setup.order, 'int64');
-  bad = find(order < 0 | order >= setup.rows, 1);
+% Read the numbers of entries of something that has `stop` entries: counted from 0 in the file, from 1 in the result.
+function entries = read_entries(folder, name, n, stop)
+  entries = read_numbers(folder, name, n, 'int64');
+  bad = find(entries < 0 | entries >= stop, 1);
   if ~isempty(bad)
-    error('order[%d] = %d: must be a row number in [0, %d)', bad - 1, order(bad), setup.rows);
+    error('%s: entry %d is %d: must lie in [0, %d)', name, bad - 1, entries(bad), stop);
   end
-  order = double(order) + 1;
+  entries = double(entries) + 1;
 end
 
 function write_numbers(folder, name, values)
@@ -308,7 +308,7 @@ function [session, fields] = run_command(session, folder, functions, request)
     case 'train'
       [session.net, fields] = timed_train(session, functions, request);
     case 'time'
-      fields = timed_passes(session, functions, request);
+      fields = timed_passes(session, folder, functions, request);
     case 'theta'
       write_numbers(folder, 'theta_out.bin', pack(session.net.W, session.net.b));
     case 'reset'
@@ -325,18 +325,43 @@ function [net, fields] = timed_train(session, functions, request)
   fields = {'seconds', digits17(toc(start))};
 end
 
-function fields = timed_passes(session, functions, request)
+function fields = timed_passes(session, folder, functions, request)
   net = session.net;
   data = session.data;
   places = rows(data.x) - request.count + 1;
+  if strcmp(request.operation, 'forward')
+    shapes = {zeros(request.count, columns(data.y))};
+  else
+    shapes = [net.W; net.b](:).'; % of the tensors of the gradient, W_1, b_1, ...
+  end
+  probes = probed(shapes, read_entries(folder, 'probes.bin', request.probes, sum(cellfun(@numel, shapes))));
+  n_probes = rows(probes);
+  p = 1;
   checksum = 0;
   first = request.first;
   start = tic();
   for repeat = 1:request.repeats
-    checksum = checksum + functions.timed_pass(net, data, request.operation, first + 1, request.count);
+    checksum = checksum + functions.timed_pass(net, data, request.operation, first + 1, request.count, probes(p, :));
     first = mod(first + request.count, places);
+    p = p + 1;
+    if p > n_probes
+      p = 1;
+    end
   end
   fields = {'seconds', digits17(toc(start)); 'checksum', digits17(checksum)};
+end
+
+% Return for each entry the number of its tensor and its index there: (n, 2). entries: counted from 1, the tensors one
+% after the other and each row by row; Octave's indices go by columns.
+function places = probed(tensors, entries)
+  ends = cumsum(cellfun(@numel, tensors));
+  places = zeros(numel(entries), 2);
+  for i = 1:numel(entries)
+    t = find(entries(i) <= ends, 1);
+    at = entries(i) - ends(t) + numel(tensors{t}) - 1;
+    [height, width] = size(tensors{t});
+    places(i, :) = [t, mod(at, width) * height + floor(at / width) + 1];
+  end
 end
 
 function fields = hello(functions)

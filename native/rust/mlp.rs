@@ -353,6 +353,14 @@ impl<Real: Float> Mlp<Real> {
         &self.network.last().A[..B * self.m_L()]
     }
 
+    /// Return the number of outputs of `count` rows, or of entries of the gradient.
+    pub fn entries(&self, operation: Operation, count: usize) -> usize {
+        match operation {
+            Operation::Forward => count * self.m_L(),
+            Operation::Gradient => self.gradient().len(),
+        }
+    }
+
     fn m_0(&self) -> usize {
         self.network.layers[0].inputs
     }
@@ -510,14 +518,13 @@ impl<Real: Float> Mlp<Real> {
     }
 
     /// Do one pass of the command `time`; return its addend to the checksum.
-    pub fn timed_pass(&mut self, operation: Operation, first: usize, count: usize) -> f64 {
+    pub fn timed_pass(&mut self, operation: Operation, first: usize, count: usize, probe: usize) -> f64 {
         match operation {
             Operation::Forward => {
                 self.outputs(first, count);
-                let Y = self.Y(count);
-                Y[0].into() + Y[Y.len() - 1].into()
+                self.Y(count)[probe].into()
             }
-            Operation::Gradient => self.loss_and_gradient(first, count) + self.gradient()[0].into(),
+            Operation::Gradient => self.loss_and_gradient(first, count) + self.gradient()[probe].into(),
         }
     }
 }

@@ -160,6 +160,16 @@ fn read<Number: Stored>(folder: &Path, name: &str, rows: usize, columns: usize) 
     Ok(data.chunks_exact(size).map(Number::from_bytes).collect())
 }
 
+/// Read the probes of a timed call: each names one of `entries` numbers.
+pub fn read_probes(folder: &Path, length: usize, entries: usize) -> Result<Vec<usize>> {
+    let entry = |(i, probe): (usize, i64)| {
+        let message = || Invalid(format!("probes.bin: entry {i} is {probe}: must lie in [0, {entries})"));
+        usize::try_from(probe).ok().filter(|&probe| probe < entries).ok_or_else(message)
+    };
+    let probes: Vec<i64> = read(folder, "probes.bin", length, 1)?;
+    probes.into_iter().enumerate().map(entry).collect()
+}
+
 pub fn write<Number: Stored + Copy>(folder: &Path, name: &str, numbers: &[Number]) -> Result<()> {
     let mut data = Vec::with_capacity(numbers.len() * Number::SIZE);
     for number in numbers {

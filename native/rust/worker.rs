@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use mlp::{Activation, Float, Loss, Mlp, Operation};
 use setup::Error::{Invalid, Unsupported};
-use setup::{at_least_1, make, write, Description, Result, Stored};
+use setup::{at_least_1, make, read_probes, write, Description, Result, Stored};
 
 // ---- Replies ----
 
@@ -57,9 +57,18 @@ enum Task {
     Forward { first: usize, count: usize },
     Gradient { first: usize, count: usize },
     Train { first: usize, count: usize, batch_size: usize, rate: f64 },
-    Time { operation: Operation, first: usize, count: usize, repeats: usize },
+    Time(Timed),
     Theta,
     Reset,
+}
+
+/// The words of the command `time`.
+struct Timed {
+    operation: Operation,
+    first: usize,
+    count: usize,
+    repeats: usize,
+    probes: usize,
 }
 
 const USAGE: [&str; 9] = [
@@ -68,7 +77,7 @@ const USAGE: [&str; 9] = [
     "forward FIRST COUNT",
     "gradient FIRST COUNT",
     "train FIRST COUNT BATCH RATE",
-    "time forward|gradient FIRST COUNT REPEATS",
+    "time forward|gradient FIRST COUNT REPEATS PROBES",
     "theta",
     "reset",
     "quit",
@@ -87,12 +96,13 @@ fn parse(words: &[&str]) -> Result<Command> {
             batch_size: at_least_1("BATCH", batch_size)?,
             rate: rate_of(rate)?,
         },
-        ["time", operation, first, count, repeats] => Task::Time {
+        ["time", operation, first, count, repeats, probes] => Task::Time(Timed {
             operation: operation_of(operation)?,
             first: first_of(first)?,
             count: at_least_1("COUNT", count)?,
             repeats: at_least_1("REPEATS", repeats)?,
-        },
+            probes: at_least_1("PROBES", probes)?,
+        }),
         ["theta"] => Task::Theta,
         ["reset"] => Task::Reset,
         _ => return Err(Invalid(misused(words))),
@@ -173,7 +183,7 @@ impl<Real: Float + Stored> Work for Mlp<Real> {
                 Ok(vec![("loss", number(loss))])
             }
             Task::Train { first, count, batch_size, rate } => train(self, first, count, batch_size, rate),
-            Task::Time { operation, first, count, repeats } => time(self, operation, first, count, repeats),
+            Task::Time(timed) => time(self, &timed, folder),
             Task::Theta => {
                 write(folder, "theta_out.bin", self.theta())?;
                 Ok(Vec::new())
@@ -213,20 +223,17 @@ fn train<Real: Float>(mlp: &mut Mlp<Real>, first: usize, count: usize, batch_siz
     Ok(vec![("seconds", number(start.elapsed().as_secs_f64()))])
 }
 
-fn time<Real: Float>(
-    mlp: &mut Mlp<Real>,
-    operation: Operation,
-    first: usize,
-    count: usize,
-    repeats: usize,
-) -> Result<Fields> {
+fn time<Real: Float>(mlp: &mut Mlp<Real>, timed: &Timed, folder: &Path) -> Result<Fields> {
+    let (operation, first, count) = (timed.operation, timed.first, timed.count);
     prepare(mlp, first, count)?;
+    let probes = read_probes(folder, timed.probes, mlp.entries(operation, count))?;
     let places = mlp.data().rows - count + 1;
-    let (mut checksum, mut s) = (0.0, first);
+    let (mut checksum, mut s, mut p) = (0.0, first, 0);
     let start = Instant::now();
-    for _ in 0..repeats {
-        checksum += mlp.timed_pass(operation, s, count);
+    for _ in 0..timed.repeats {
+        checksum += mlp.timed_pass(operation, s, count, probes[p]);
         s = (s + count) % places;
+        p = if p + 1 < probes.len() { p + 1 } else { 0 };
     }
     let seconds = start.elapsed().as_secs_f64();
     Ok(vec![("seconds", number(seconds)), ("checksum", number(checksum))])

@@ -17,7 +17,7 @@ from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 if TYPE_CHECKING:
     from pyfnn.backends._blas import Mlp32, Mlp64, OpenBlas
@@ -121,6 +121,6 @@ class BlasModel(CppModel):
         self._use_threads()
         return super()._train(first, count, batch_size, learning_rate)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         self._use_threads()
-        return super()._time(operation, first, count, repeats)
+        return super()._time(operation, first, count, repeats, probes)

@@ -66,6 +66,11 @@ class Library(Backend):
         """Description that `fnn_about` returns."""
         return self._description
 
+    @property
+    def interface(self) -> tuple[Any, Any]:
+        """Interface of cffi for fnn.h and the opened library, for calls that this host would refuse."""
+        return _ffi(), self._lib
+
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return LibraryModel(self._lib, network, theta, threads)
 
@@ -153,10 +158,12 @@ class LibraryModel(Model):
         self.device_seconds = self._owner.device_seconds()
         return float(seconds[0])
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         seconds, checksum = _ffi().new("double *"), _ffi().new("double *")
         code = getattr(self._lib, f"FNN_{operation.upper()}")
-        self._check(self._lib.fnn_time(self._handle, code, first, count, repeats, seconds, checksum))
+        entries = _ffi().from_buffer("int64_t[]", probes)
+        passes = first, count, repeats, entries, len(probes)
+        self._check(self._lib.fnn_time(self._handle, code, *passes, seconds, checksum))
         self.device_seconds = self._owner.device_seconds()
         return float(seconds[0]), float(checksum[0])
 
@@ -232,6 +239,13 @@ def _names(text: str) -> set[str]:
 def required_names() -> set[str]:
     """Return the names of the functions that every library must export: those above fnn.h's first optional heading."""
     return _names(_header().read_text(encoding="utf-8").split("/* --- Optional", 1)[0])
+
+
+@cache
+def argument_names(function: str) -> tuple[str, ...]:
+    """Return the names that fnn.h gives to a function's arguments, in their order; empty if it declares no such one."""
+    found = re.search(rf"\b{function}\(([^)]*)\)", _declarations())
+    return tuple(re.findall(r"\W(\w+)(?:,|$)", found.group(1))) if found else ()
 
 
 @cache

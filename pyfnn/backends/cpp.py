@@ -96,8 +96,8 @@ class CppModel(Model):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         return self._mlp.train(first, count, batch_size, learning_rate)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        return self._mlp.time(operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        return self._mlp.time(operation, first, count, repeats, probes)
 
     def _theta(self) -> Array:
         return self._mlp.theta()

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ from pyfnn.validation import Array, Order
 
 Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer
 Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
+
+Places = Any  # probes as (n, 2) on the device; in `JaxStepModel` as n times (2,), an argument of each call
 
 _POOL_VARIABLE = "PJRT_NPROC"  # number of threads of XLA's pool, read when JAX first uses the device
 _POOL_THREAD = "tf_XLAEigen"  # name of each of its threads in Linux
@@ -66,8 +69,8 @@ class _Programs(NamedTuple):
     step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
     train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
     scan: Callable[..., Theta]  # as train; steps= is static too
-    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, at, count=)
-    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, first, repeats, count=)
+    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probe, at, count=)
+    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probes, done, first, repeats, count=)
     pass_scan: dict[Operation, Callable[..., Carry]]  # as passes; repeats= is static too
 
 
@@ -138,28 +141,43 @@ def _steps(risk: Callable[..., Any]) -> tuple[Callable[..., Theta], Callable[...
     return step, train
 
 
+def _probed(probe: Any, tensors: list[Any]) -> Any:
+    """Return one entry of the gradient. probe: (2,), number of a tensor and entry in it.
+
+    With `lax.switch` a pass over a small network takes 1.4 times as long.
+    """
+    tensor, entry = probe
+    value: Any = 0.0
+    for number, each in enumerate(tensors):
+        here = each.ravel()[jnp.clip(entry, 0, each.size - 1)].astype(float)
+        value += jnp.where(tensor == number, here, 0.0)
+    return value
+
+
 def _pass_bodies(outputs: Callable[..., Any], risk: Callable[..., Any]) -> dict[Operation, Callable[..., Carry]]:
     """Return the functions `one_pass` of `_Programs`, not compiled yet."""
 
-    def forward(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
+    def forward(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
         del y
         Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
-        return carry[0] + Y[0, 0].astype(float) + Y[-1, -1].astype(float), Y
+        return carry[0] + Y.ravel()[probe[1]].astype(float), Y
 
-    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, at: Any, *, count: int) -> Carry:
+    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
         R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
-        return carry[0] + R.astype(float) + dtheta[0][0][0, 0].astype(float), dtheta
+        return carry[0] + R.astype(float) + _probed(probe, jax.tree.leaves(dtheta)), dtheta
 
     return {"forward": forward, "gradient": gradient}
 
 
 def _repeated(
-    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, first: Any, repeats: Any, *, count: int
-) -> Carry:
+    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, done: Any, first: Any,
+    repeats: Any, *, count: int,
+) -> Carry:  # fmt: skip
     """Make `repeats` passes of the function `one`, each `count` rows after the one before."""
 
     def body(r: Any, carry: Carry) -> Carry:
-        return one(carry, theta, x, y, (first + r * count) % (len(x) - count + 1), count=count)
+        at = (first + r * count) % (len(x) - count + 1)
+        return one(carry, theta, x, y, probes[(done + r) % len(probes)], at, count=count)
 
     last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
     return last_carry
@@ -222,25 +240,34 @@ class JaxModel(Model):
         data = self._x, self._y, self._order
         self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        self._compile_passes(operation, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        places = self._places(operation, probes)
+        self._compile_passes(operation, count, repeats, places)
         carry = jax.block_until_ready(self._empty_carry(operation, count))
         start = time.perf_counter()
-        carry = jax.block_until_ready(self._passes(operation, carry, first, count, repeats))
+        carry = jax.block_until_ready(self._passes(operation, carry, places, first, count, repeats))
         seconds = time.perf_counter() - start
         return seconds, float(carry[0])
+
+    def _places(self, operation: Operation, probes: Order) -> Places:
+        """Return the probes as numbers of a tensor of the results and entries in it."""
+        outputs = operation == "forward"
+        return self._put(np.array([(0, probe) for probe in probes] if outputs else self.network.places(probes)))
 
     def _empty_carry(self, operation: Operation, count: int) -> Carry:
         if operation == "forward":
             return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
         return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
         del repeats
-        self._passes(operation, self._empty_carry(operation, count), 0, count, 0)
+        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 0)
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
-        return self._programs.passes[operation](carry, self._current, self._x, self._y, first, repeats, count=count)
+    def _passes(
+        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
+    ) -> Carry:
+        data = self._current, self._x, self._y, places
+        return self._programs.passes[operation](carry, *data, 0, first, repeats, count=count)
 
     def _theta(self) -> Array:
         return _flat(self._current)
@@ -268,15 +295,20 @@ class JaxStepModel(JaxModel):
             theta = step(theta, x, y, order, at, rate, batch=batch)
         self._current = theta
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
         del repeats
-        self._passes(operation, self._empty_carry(operation, count), 0, count, 1)
+        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 1)
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
+    def _passes(
+        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
+    ) -> Carry:
         theta, x, y, one_pass = self._current, self._x, self._y, self._programs.one_pass[operation]
-        for repeat in range(repeats):
-            carry = one_pass(carry, theta, x, y, (first + repeat * count) % (len(x) - count + 1), count=count)
+        for repeat, probe in zip(range(repeats), cycle(places), strict=False):
+            carry = one_pass(carry, theta, x, y, probe, (first + repeat * count) % (len(x) - count + 1), count=count)
         return carry
+
+    def _places(self, operation: Operation, probes: Order) -> Places:
+        return [self._put(place) for place in np.asarray(super()._places(operation, probes))]
 
 
 class JaxScanModel(JaxModel):
@@ -284,7 +316,7 @@ class JaxScanModel(JaxModel):
 
     def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
         super().__init__(network, theta, threads, kind)
-        self._compiled: set[tuple[str, int, int]] = set()
+        self._compiled: set[tuple[str | int, ...]] = set()  # name, length, batch size, and number of probes
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
@@ -306,18 +338,22 @@ class JaxScanModel(JaxModel):
             at += length * batch
         self._current = theta
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int) -> None:
-        missing = {(str(operation), length, count) for length in _lengths(repeats)} - self._compiled
-        for _, length, _ in missing:
-            self._passes(operation, self._empty_carry(operation, count), 0, count, length)
+    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
+        missing = {(str(operation), length, count, len(places)) for length in _lengths(repeats)} - self._compiled
+        for _, length, *_ in missing:
+            self._passes(operation, self._empty_carry(operation, count), places, 0, count, length)
         self._compiled |= missing
 
-    def _passes(self, operation: Operation, carry: Carry, first: int, count: int, repeats: int) -> Carry:
+    def _passes(
+        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
+    ) -> Carry:
         theta, x, y, scan = self._current, self._x, self._y, self._programs.pass_scan[operation]
         starts = len(self._own_x) - count + 1
+        done = 0
         for length in _lengths(repeats):
-            carry = scan(carry, theta, x, y, first % starts, repeats=length, count=count)
+            carry = scan(carry, theta, x, y, places, done % len(places), first % starts, repeats=length, count=count)
             first += length * count
+            done += length
         return carry
 
 

@@ -237,23 +237,25 @@ def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, ar
 
 
 @njit(cache=True, error_model="numpy")
-def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, area):
-    checksum = 0.0
+def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, rows, columns, area):
+    checksum, p = 0.0, 0
     for repeat in range(repeats):
         at = (first + repeat * count) % (len(x) - count + 1)
         Y = _forward(theta, sizes, f, x[at : at + count], area)
         _fuse(Y, loss)
-        checksum += Y[0, 0] + Y[-1, -1]
+        checksum += Y[rows[p], columns[p]]
+        p = p + 1 if p + 1 < len(rows) else 0
     return checksum
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repeats, area, deltas):
-    checksum = 0.0
+def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repeats, probes, area, deltas):
+    checksum, p = 0.0, 0
     for repeat in range(repeats):
         at = (first + repeat * count) % (len(x) - count + 1)
         R = _gradient(theta, dtheta, sizes, f, loss, l2, x[at : at + count], y[at : at + count], area, deltas)
-        checksum += R + dtheta[0]
+        checksum += R + dtheta[probes[p]]
+        p = p + 1 if p + 1 < len(probes) else 0
     return checksum
 
 
@@ -323,20 +325,22 @@ class NumbaModel(Model):
             _train(*arguments, self._order[first : first + count], batch_size, rate, *buffers)
             return time.perf_counter() - start
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         self._ready(count)
         with self._blas.limited(self._threads_allowed):
-            self._passes(operation, first, count, 0)  # no passes: only compiles
+            self._passes(operation, first, count, 0, probes)  # no passes: only compiles
             start = time.perf_counter()
-            checksum = self._passes(operation, first, count, repeats)
+            checksum = self._passes(operation, first, count, repeats, probes)
             return time.perf_counter() - start, float(checksum)
 
-    def _passes(self, operation: Operation, first: int, count: int, repeats: int) -> Any:
+    def _passes(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> Any:
         theta, dtheta, *rest = self._network_arguments()
+        passes = first, count, repeats
         if operation == "forward":
             *rest, _ = rest
-            return _forward_passes(theta, *rest, self._x, first, count, repeats, self._area)
-        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, first, count, repeats, self._area, self._deltas)
+            places = np.divmod(probes, self.network.sizes[-1])
+            return _forward_passes(theta, *rest, self._x, *passes, *places, self._area)
+        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, *passes, probes, self._area, self._deltas)
 
     def _theta(self) -> Array:
         return np.copy(self._current)

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -306,22 +307,23 @@ class NumpyModel(Model):
                 step.update(rate)
             return time.perf_counter() - start
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         step, checksum, starts = self._step(count), 0.0, len(self._x) - count + 1
+        entries = cycle(probes.tolist())
         with self._running():
             start = time.perf_counter()
-            for repeat in range(repeats):
-                checksum += self._timed_pass(step, operation, (first + repeat * count) % starts, count)
+            for repeat, probe in zip(range(repeats), entries, strict=False):
+                checksum += self._timed_pass(step, operation, (first + repeat * count) % starts, count, probe)
             return time.perf_counter() - start, checksum
 
-    def _timed_pass(self, step: _Step, operation: Operation, first: int, count: int) -> float:
+    def _timed_pass(self, step: _Step, operation: Operation, first: int, count: int, probe: int) -> float:
         """Run one pass of `_time` and return its term of the checksum."""
         X = self._x[first : first + count]
         if operation == "forward":
             step.forward(X)
-            term: float = step.Y.item(0) + step.Y.item(-1)
+            term: float = step.Y.item(probe)
         else:
-            term = step.loss_and_gradient(X, self._y[first : first + count]) + self._parameters.dtheta.item(0)
+            term = step.loss_and_gradient(X, self._y[first : first + count]) + self._parameters.dtheta.item(probe)
         return term
 
     def _step(self, B: int) -> _Step:

@@ -5,6 +5,7 @@ are the factors between scikit-learn's losses and pyfnn's.
 """
 
 import time
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -129,20 +130,26 @@ class SklearnModel(Model):
     def _fit(self, estimator: Any, rows: Order) -> None:
         estimator.partial_fit(self._x.take(rows, axis=0), self._targets.take(rows, axis=0))
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         estimator, checksum, starts = self._estimator(count), 0.0, len(self._x) - count + 1
+        places = cycle(self._places(operation, probes))
         with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             start = time.perf_counter()
-            for repeat in range(repeats):
+            for repeat, (letter, layer, entry) in zip(range(repeats), places, strict=False):
                 at = (first + repeat * count) % starts
                 X = self._x[at : at + count]
                 if operation == "forward":
-                    Y = self._outputs(estimator, X)
-                    checksum += Y.item(0) + Y.item(-1)
+                    checksum += self._outputs(estimator, X).item(entry)
                 else:
-                    loss, dW, _ = self._gradient(estimator, X, self._y[at : at + count])
-                    checksum += loss + dW[0].item(0)
+                    loss, *gradient = self._gradient(estimator, X, self._y[at : at + count])
+                    checksum += loss + gradient[letter][layer].item(entry)
             return time.perf_counter() - start, checksum
+
+    def _places(self, operation: Operation, probes: Order) -> list[tuple[int, int, int]]:
+        """Return 0 for dW or 1 for db, the layer and the entry of each probe; (0, 0, probe) for outputs."""
+        if operation == "forward":
+            return [(0, 0, probe) for probe in probes.tolist()]
+        return [(tensor % 2, tensor // 2, entry) for tensor, entry in self.network.places(probes)]
 
     def _theta(self) -> Array:
         layers = zip(self._weights, self._biases, strict=True)

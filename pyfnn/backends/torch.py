@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
+
+Tensors = list[torch.Tensor]
+Places = list[tuple[int, tuple[int, ...]]]  # number of a tensor, and an index into it
+Work = Callable[[], Tensors]  # one step or one pass; returns the results of a pass, nothing of a step
 
 _SOFTPLUS_THRESHOLD = 36.0  # above it softplus(Z) = Z even in float64, since exp(-36) is below its unit roundoff
 
@@ -95,9 +100,9 @@ class TorchModel(Model):
         with _threads(self._threads_allowed):
             return self._clocked(self._prepare_steps(first, count, min(batch_size, count), learning_rate))
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         with _threads(self._threads_allowed), torch.inference_mode(operation == "forward"):
-            passes = self._prepare_passes(operation, first, count, repeats)
+            passes = self._prepare_passes(operation, first, count, repeats, self._places(operation, probes))
             self._checksum.zero_()
             return self._clocked(passes), self._checksum.item()
 
@@ -117,6 +122,15 @@ class TorchModel(Model):
         seconds = time.perf_counter() - start
         self.device_seconds = before.elapsed_time(after) / 1000
         return seconds
+
+    def _places(self, operation: Operation, probes: Order) -> Places:
+        """Return the place of each probe in the tensors that `_pass` returns: tensor and index."""
+        m_L = self.network.sizes[-1]
+        if operation == "forward":
+            return [(0, divmod(probe, m_L)) for probe in probes.tolist()]
+        shapes = [tuple(tensor.shape) for tensor in self._parameters]
+        places = self.network.places(probes)
+        return [(at, tuple(int(i) for i in np.unravel_index(entry, shapes[at]))) for at, entry in places]
 
     def _prepare_steps(self, first: int, count: int, batch_size: int, learning_rate: float) -> Callable[[], None]:
         """Prepare all steps of a training call, and return the function that makes them."""
@@ -141,27 +155,29 @@ class TorchModel(Model):
                 tensor.sub_(tensor.grad, alpha=learning_rate)
                 tensor.grad = None
 
-    def _prepare_passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+    def _prepare_passes(
+        self, operation: Operation, first: int, count: int, repeats: int, places: Places
+    ) -> Callable[[], None]:
         """Prepare all passes of a timed call, and return the function that makes them."""
         x, y, starts = self._x, self._y, len(self._x) - count + 1
         self._scale(count)
 
         def passes() -> None:
-            for repeat in range(repeats):
+            for repeat, (tensor, index) in zip(range(repeats), cycle(places), strict=False):
                 at = (first + repeat * count) % starts
-                self._pass(operation, x[at : at + count], y[at : at + count])
+                results = self._pass(operation, x[at : at + count], y[at : at + count])
+                self._checksum.add_(results[tensor][index])
 
         return passes
 
-    def _pass(self, operation: Operation, X: torch.Tensor, T: torch.Tensor) -> None:
-        """Make one pass, and add its results to the checksum, which stays on the device."""
+    def _pass(self, operation: Operation, X: torch.Tensor, T: torch.Tensor) -> Tensors:
+        """Make one pass; return the outputs or the gradient. The loss is added to the checksum, on the device."""
         if operation == "forward":
-            Y = self._outputs(X)
-            self._checksum.add_(Y[0, 0]).add_(Y[-1, -1])
-        else:
-            loss = self._gradient(X, T)
-            self._checksum.add_(loss).add_(self._parameters[0].grad[0, 0])
-            self._forget_gradient()
+            return [self._outputs(X)]
+        self._checksum.add_(self._gradient(X, T))
+        gradient = [tensor.grad for tensor in self._parameters]
+        self._forget_gradient()
+        return gradient
 
     def _last(self, X: torch.Tensor) -> torch.Tensor:
         """Return Y, or Z_L where the loss fuses its output activation."""
@@ -221,7 +237,7 @@ class TorchGraphModel(TorchModel):
     def __init__(self, network: Network, theta: Array, threads: int, device: torch.device) -> None:
         super().__init__(network, theta, threads, device)
         self._at = torch.zeros((), dtype=torch.int64, device=device)
-        self._captured: dict[tuple[str, int, float], Callable[[], None]] = {}
+        self._captured: dict[tuple[str, int, float], Work] = {}
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
@@ -241,36 +257,40 @@ class TorchGraphModel(TorchModel):
 
         return steps
 
-    def _next_step(self, _: str, batch: int, learning_rate: float) -> Callable[[], None]:
+    def _next_step(self, _: str, batch: int, learning_rate: float) -> Work:
         ahead = torch.arange(batch, device=self._device)
 
-        def step() -> None:
+        def step() -> Tensors:
             self._step(self._order.index_select(0, self._at + ahead), learning_rate)
             self._at.add_(batch)
+            return []
 
         return step
 
-    def _prepare_passes(self, operation: Operation, first: int, count: int, repeats: int) -> Callable[[], None]:
+    def _prepare_passes(
+        self, operation: Operation, first: int, count: int, repeats: int, places: Places
+    ) -> Callable[[], None]:
         one = self._ready((operation, count, 0.0), self._next_pass)
         self._at.fill_(first % (len(self._x) - count + 1))
 
         def passes() -> None:
-            for _ in range(repeats):
-                one()
+            for _, (tensor, index) in zip(range(repeats), cycle(places), strict=False):
+                self._checksum.add_(one()[tensor][index])
 
         return passes
 
-    def _next_pass(self, operation: Operation, count: int, _: float) -> Callable[[], None]:
+    def _next_pass(self, operation: Operation, count: int, _: float) -> Work:
         ahead = torch.arange(count, device=self._device)
 
-        def one() -> None:
+        def one() -> Tensors:
             rows = self._at + ahead
-            self._pass(operation, self._x.index_select(0, rows), self._y.index_select(0, rows))
+            results = self._pass(operation, self._x.index_select(0, rows), self._y.index_select(0, rows))
             self._at.add_(count).remainder_(len(self._x) - count + 1)
+            return results
 
         return one
 
-    def _ready(self, key: tuple[Any, int, float], make: Callable[..., Callable[[], None]]) -> Callable[[], None]:
+    def _ready(self, key: tuple[Any, int, float], make: Callable[..., Work]) -> Work:
         """Return the function for one step or pass, captured if it is new; θ does not change."""
         if key not in self._captured:
             while len(self._captured) >= _GRAPHS:
@@ -280,7 +300,7 @@ class TorchGraphModel(TorchModel):
             self._captured[key] = work if self._device.type == "cpu" else self._replay_of(work)
         return self._captured[key]
 
-    def _replay_of(self, work: Callable[[], None]) -> Callable[[], None]:
+    def _replay_of(self, work: Work) -> Work:
         """Warm up on a separate stream, then capture, as PyTorch's "CUDA semantics" notes prescribe."""
         kept = [tensor.detach().clone() for tensor in self._parameters]
         self._at.zero_()
@@ -293,11 +313,16 @@ class TorchGraphModel(TorchModel):
         torch.cuda.current_stream(self._device).wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            work()
+            results = work()  # keeps their memory: every replay writes the same tensors
         with torch.no_grad():
             for tensor, before in zip(self._parameters, kept, strict=True):
                 tensor.copy_(before)
-        return graph.replay  # type: ignore[no-any-return]
+
+        def replay() -> Tensors:
+            graph.replay()
+            return results
+
+        return replay
 
     def _close(self) -> None:
         super()._close()

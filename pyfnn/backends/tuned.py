@@ -83,8 +83,8 @@ class TunedModel(Model):
         seconds: float = self._mlp.train(first, count, batch_size, learning_rate)
         return seconds
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        seconds, checksum = self._mlp.time(operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        seconds, checksum = self._mlp.time(operation, first, count, repeats, probes)
         return seconds, checksum
 
     def _theta(self) -> Array:

@@ -10,9 +10,13 @@ from pyfnn.parity.battery import PROOF_STEPS, Trial, battery, small_variant, tar
 from pyfnn.parity.ensembles import MANY_STEPS, MANY_TIMES, ManyMaker, ManyTrial, examine_many, many_battery
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.examination import Maker, examine
-from pyfnn.parity.trajectory import STEPS, C, Trajectory
+from pyfnn.parity.rounding import C
+from pyfnn.parity.segments import LONGEST_SEGMENT, pass_check, segment_checks
+from pyfnn.parity.trajectory import STEPS, Trajectory
+from pyfnn.parity.workload import Workload, examine_workload, loss_check, whole_workload
 
 __all__ = [
+    "LONGEST_SEGMENT",
     "MANY_STEPS",
     "MANY_TIMES",
     "PROOF_STEPS",
@@ -25,10 +29,16 @@ __all__ = [
     "ManyTrial",
     "Trajectory",
     "Trial",
+    "Workload",
     "battery",
     "examine",
     "examine_many",
+    "examine_workload",
+    "loss_check",
     "many_battery",
+    "pass_check",
+    "segment_checks",
     "small_variant",
     "targets",
+    "whole_workload",
 ]

@@ -6,18 +6,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import losses, oracle
 from pyfnn.activations import Array
-from pyfnn.model import OPERATIONS
+from pyfnn.model import OPERATIONS, Operation
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, norm, scale, tensor_norms
+from pyfnn.parity.rounding import SHARES, UNIT_ROUNDOFF, C, Scale, entry_scale, entry_scales, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
-    C,
     OracleTrajectory,
     Trajectory,
     full_rate,
@@ -30,7 +30,7 @@ PROOF_STEPS = 50  # cost of examining one model, in steps of the workload, appro
 SMALL_BATCH = 7  # of the small variant
 SMALL_LAST_BATCH = 3  # rows in the small variant's last, short minibatch
 _SMALL_WIDTHS = (5, 9, 3, 7, 11, 13)
-TIMED_REPEATS = 3  # passes of a timed call in an examination
+TIMED_PROBES = 3  # of a timed call in an examination, at least
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,13 @@ class Trial:
     loss : float
     gradient : ndarray, shape (n_parameters,)
     bounds : dict of str to float
-        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation).
+        Allowed difference of outputs, loss, gradient (by tensor) and checksums (by operation), in norm.
+    entry_bounds : dict of str to ndarray
+        Allowed difference of each entry: "outputs", (count, m_L), and "gradient", (n_parameters,).
     checksums : dict of str to float
         Checksum of a timed call, by operation.
+    probes : dict of str to ndarray of int64
+        Probes of a timed call, by operation. The call has one pass more than probes, so that it returns to the first.
     trajectories : tuple of Trajectory
         Trainings from theta: a long one, and one single step per length of a minibatch.
     """
@@ -75,7 +79,9 @@ class Trial:
     loss: float
     gradient: Array
     bounds: dict[str, float]
+    entry_bounds: dict[str, Array]
     checksums: dict[str, float]
+    probes: dict[Operation, NDArray[np.int64]]
     trajectories: tuple[Trajectory, ...] = ()
 
 
@@ -154,7 +160,7 @@ def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
         if layer == at:
             W[:], b[:] = 0, 0
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
-    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1)
+    return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1, rng)
 
 
 def targets(network: Network, rows: int, rng: np.random.Generator) -> Array:
@@ -198,7 +204,9 @@ def _trial(
         single = OracleTrajectory(network, exact, full, precision)
         single.step(x[rows[:count]], y[rows[:count]])
         trajectories.append(single.end(count, batch_size))
-    return _with_references(name, network, theta, x[stored], y[stored], order, first, len(block), tuple(trajectories))
+    return _with_references(
+        name, network, theta, x[stored], y[stored], order, first, len(block), rng, tuple(trajectories)
+    )
 
 
 def _with_references(
@@ -210,6 +218,7 @@ def _with_references(
     order: NDArray[np.int64],
     first: int,
     count: int,
+    rng: np.random.Generator,
     trajectories: tuple[Trajectory, ...] = (),
 ) -> Trial:
     """Complete a trial with the oracle's outputs, loss, gradient and checksums, and their bounds."""
@@ -221,20 +230,24 @@ def _with_references(
     size = scale(network, theta, x[here], y[here])
     unit = C * UNIT_ROUNDOFF[network.dtype] * oracle_slack(precision)
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
-    bounds |= {f"d{tensor}": unit * error for tensor, error in tensor_norms(network, size.gradient).items()}
-    sums, sizes = np.zeros(2, precision), np.zeros(2)
-    for rows in _rotation(len(x), first, count):
-        size = scale(network, theta, x[rows], y[rows])
-        Y = oracle.forward(network, exact, x[rows]).A[-1]
-        R, dtheta = oracle.loss_and_gradient(network, exact, x[rows], y[rows])
-        terms = np.array([(Y[0, 0], Y[-1, -1]), (R, dtheta[0])])
-        errors = [(size.outputs[0, 0], size.outputs[-1, -1]), (size.loss, size.gradient[0])]
-        sums += terms.sum(1)
-        sizes += np.sum(errors + abs(terms), 1).astype(np.float64)  # adding up the checksum is rounded too
-    checksums: dict[str, float] = {operation: float(total) for operation, total in zip(OPERATIONS, sums, strict=True)}
-    bounds |= {operation: float(unit * size) for operation, size in zip(OPERATIONS, sizes, strict=True)}
+    kinks = tensor_norms(network, size.kinks)
+    bounds |= {f"d{name}": unit * (error + kinks[name]) for name, error in tensor_norms(network, size.gradient).items()}
+    of_entries = _entries(network, size)
+    entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
+    probes = _draw_probes(name, network, count, gradient, rng.spawn(1)[0])  # other draws of `rng` stay as they are
+    sums: dict[Operation, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
+    sizes: dict[Operation, float] = dict.fromkeys(OPERATIONS, 0.0)
+    for rows, chosen in _timed_passes(len(x), first, count, probes):
+        for operation, probe in chosen.items():
+            value, size_of_value = probed(network, exact, x[rows], y[rows], operation, probe)
+            sums[operation] += value
+            sizes[operation] += size_of_value
+    checksums: dict[str, float] = {operation: float(total) for operation, total in sums.items()}
+    bounds |= {operation: unit * size for operation, size in sizes.items()}
     floor = float(np.finfo(network.dtype).tiny)  # subnormals, below it, have less relative precision
-    bounds = {what: bound + floor * math.sqrt(network.n_parameters) for what, bound in bounds.items()}
+    floor *= math.sqrt(network.n_parameters)
+    bounds = {what: bound + floor for what, bound in bounds.items()}
+    entry_bounds = {what: bound + floor for what, bound in entry_bounds.items()}
     return Trial(
         name,
         network,
@@ -249,13 +262,73 @@ def _with_references(
         float(loss),
         gradient,
         bounds,
+        entry_bounds,
         checksums,
+        probes,
         trajectories,
     )
 
 
-def _rotation(rows: int, first: int, count: int) -> Iterator[slice]:
-    """Yield the row ranges of the passes of `Model.time`."""
-    for repeat in range(TIMED_REPEATS):
+def probed(network: Network, theta: Array, x: Array, y: Array, operation: Operation, probe: int) -> tuple[Any, float]:
+    """Return what one timed pass adds to the checksum, by the oracle, and its size in units of C·u.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray, shape (n_parameters,), of the oracle's dtype
+    x, y : ndarray, shapes (batch, m_0) and (batch, m_L)
+    operation, probe
+        As for `Model.time`.
+    """
+    size = _entries(network, scale(network, theta, x, y))
+    if operation == "forward":
+        terms = [oracle.forward(network, theta, x).A[-1].flat[probe]]
+        errors = [size.outputs.flat[probe]]
+    else:
+        R, dtheta = oracle.loss_and_gradient(network, theta, x, y)
+        terms, errors = [R, dtheta[probe]], [size.loss, size.gradient[probe]]
+    return sum(terms), float(sum(errors) + sum(map(abs, terms)))  # adding up the checksum is rounded too
+
+
+def _entries(network: Network, size: Scale) -> Scale:
+    """Return the sizes by which single entries are judged, kinks included."""
+    gradient = entry_scales(network, size.gradient) + size.kinks
+    return replace(size, outputs=entry_scale(size.outputs, SHARES["outputs"]), gradient=gradient)
+
+
+def _draw_probes(
+    name: str, network: Network, count: int, gradient: Array, rng: np.random.Generator
+) -> dict[Operation, NDArray[np.int64]]:
+    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
+
+    The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
+    ("own") or since there is one of them for each layer ("kink"). An entry of a tensor is drawn uniformly; in "small"
+    a second one of each dW in proportion to its size, since an entry near 0 does not show that dW is missing.
+    """
+    m_L = network.sizes[-1]
+    tensors = [np.ravel(tensor) for layer in network.layers(np.arange(network.n_parameters)) for tensor in layer]
+    sizes = abs(gradient).astype(np.float64)
+
+    def chosen(number: int) -> NDArray[np.int64]:
+        probes = max(number, TIMED_PROBES) if name == "small" else TIMED_PROBES
+        return np.resize(rng.permutation(number), probes)
+
+    rows = chosen(count)
+    entries = [rng.choice(tensors[at]) for at in chosen(len(tensors))]
+    if name == "small":
+        large = [tensor for tensor in tensors[::2] if sizes[tensor].any()]
+        entries += [rng.choice(tensor, p=sizes[tensor] / sizes[tensor].sum()) for tensor in large]
+    return {
+        "forward": rows * m_L + rng.integers(m_L, size=len(rows)),
+        "gradient": rng.permutation(entries),
+    }
+
+
+def _timed_passes(
+    rows: int, first: int, count: int, probes: dict[Operation, NDArray[np.int64]]
+) -> Iterator[tuple[slice, dict[Operation, int]]]:
+    """Yield the row range of each pass of a timed call, and the pass's probe by operation."""
+    for repeat in range(max(map(len, probes.values())) + 1):
         start = (first + repeat * count) % (rows - count + 1)
-        yield slice(start, start + count)
+        probed = {name: int(p[repeat % len(p)]) for name, p in probes.items() if repeat <= len(p)}
+        yield slice(start, start + count), probed

@@ -1,11 +1,12 @@
 """Outcomes of comparisons: one check, and the evidence that all checks of an examination form. Compares nothing."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pyfnn.parity.trajectory import C
+from pyfnn.parity.rounding import C
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Evidence:
         gradients = [check for check in self.failures if check.what.startswith(("dW_", "db_"))]
         if gradients and self.failures[0] in gradients:
             trial = [check for check in gradients if check.trial == gradients[0].trial]
-            return max(trial, key=lambda check: int(check.what.split("_")[1]))
+            return max(trial, key=lambda check: int(re.split(r"[_\[]", check.what)[1]))
         return self.failures[0]
 
     def summary(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pyfnn.activations import Array
 from pyfnn.errors import Diverged
 from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
-from pyfnn.parity.battery import TIMED_REPEATS, Trial
+from pyfnn.parity.battery import Trial
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import norm, tensor_norms
 from pyfnn.parity.trajectory import Trajectory
@@ -91,16 +91,33 @@ def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
         yield Check(trial.name, f"shape and dtype of {what}", 0.0 if good else math.inf, 0.0)
         if not good:
             return
-    yield Check(trial.name, "outputs", norm(difference(got.outputs, trial.outputs)), trial.bounds["outputs"])
+    outputs, gradient = difference(got.outputs, trial.outputs), difference(got.gradient, trial.gradient)
+    yield Check(trial.name, "outputs", norm(outputs), trial.bounds["outputs"])
+    yield _worst_entry(trial.name, "outputs", outputs, trial.entry_bounds["outputs"])
     yield Check(trial.name, "loss", abs(got.loss - trial.loss), trial.bounds["loss"])
-    for name, error in tensor_norms(trial.network, difference(got.gradient, trial.gradient)).items():
+    for name, error in tensor_norms(trial.network, gradient).items():
         yield Check(trial.name, f"d{name}", error, trial.bounds[f"d{name}"])
+    errors, bounds = (_tensors(trial.network, flat) for flat in (gradient, trial.entry_bounds["gradient"]))
+    for name, entries, allowed in zip(trial.network.tensor_names(), errors, bounds, strict=True):
+        yield _worst_entry(trial.name, f"d{name}", entries, allowed)
+
+
+def _tensors(network: Network, flat: Array) -> list[Array]:
+    return [tensor for layer in network.layers(flat) for tensor in layer]
+
+
+def _worst_entry(trial: str, what: str, error: Array, bound: Array) -> Check:
+    """Make the check of the entry that is largest against its bound, as "dW_2[3, 0]"; NaN is largest."""
+    at = np.unravel_index(int(np.argmax(np.abs(error) / bound)), error.shape)
+    place = ", ".join(str(int(index)) for index in at)
+    return Check(trial, f"{what}[{place}]", abs(float(error[at])), float(bound[at]))
 
 
 def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
     """Check that the passes of `time` compute what `forward` and `loss_and_gradient` compute."""
     for operation in OPERATIONS:
-        model.time(operation, trial.first, trial.count, TIMED_REPEATS)
+        probes = trial.probes[operation]
+        model.time(operation, trial.first, trial.count, len(probes) + 1, probes)
         error = abs(model.checksum - trial.checksums[operation])
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
 

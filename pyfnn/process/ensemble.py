@@ -33,6 +33,10 @@ class ProcessEnsemble(Ensemble):
     ----------
     call_wall_seconds, call_cpu_seconds : float
         Wall and CPU seconds of the last `train`, measured by the driver.
+    query_wall_seconds, query_cpu_seconds : float
+        The same of the last query for θ; see `ProcessModel`.
+    accounts_for_queries : bool
+        See `ProcessModel`.
     """
 
     rounds_between_calls: ClassVar[bool] = False
@@ -55,6 +59,8 @@ class ProcessEnsemble(Ensemble):
         self._initial: Array = thetas.copy()
         self._moved = False
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
+        self.query_wall_seconds = self.query_cpu_seconds = math.nan
+        self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         if self._moved:
@@ -67,7 +73,8 @@ class ProcessEnsemble(Ensemble):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this ensemble's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
+        return self._worker.call(*words, accounts=accounts)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         self._moved = True
@@ -81,7 +88,12 @@ class ProcessEnsemble(Ensemble):
         if self._n_rows == 0:
             return np.array(self._initial)
         self._ask("theta")
+        self.query_wall_seconds, self.query_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return protocol.read_array(self._worker.workdir / protocol.THETA_OUT, self._initial.shape, self.network.dtype)
+
+    def query_theta(self) -> None:
+        """Ask the worker for θ again, for the time that the answer takes."""
+        self._thetas()
 
     def _reset(self) -> None:
         if self._n_rows > 0:
@@ -121,7 +133,7 @@ class MemberByMember(ProcessEnsemble):
         self._worker.owner = self
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
-        seconds = wall = cpu = 0.0
+        seconds = wall = cpu = query_wall = query_cpu = 0.0
         spans: list[float | None] = []
         for member, rate in enumerate(learning_rates.tolist()):
             if not np.isfinite(self._now[member]).all():
@@ -136,11 +148,19 @@ class MemberByMember(ProcessEnsemble):
             spans.append(device_seconds_field(reply))
             wall, cpu = wall + self._worker.wall_seconds, cpu + self._worker.cpu_seconds
             self._ask("theta")
+            query_wall, query_cpu = query_wall + self._worker.wall_seconds, query_cpu + self._worker.cpu_seconds
             path = self._worker.workdir / protocol.THETA_OUT
             self._now[member] = protocol.read_array(path, self._now[member].shape, self.network.dtype)
         self.call_wall_seconds, self.call_cpu_seconds = wall, cpu
+        self.query_wall_seconds, self.query_cpu_seconds = query_wall, query_cpu
         self.device_seconds = summed(spans) if spans else None
         return seconds
+
+    def query_theta(self) -> None:
+        """Ask the worker for the last member's θ again, and count its time for every member."""
+        self._ask("theta")
+        self.query_wall_seconds = self.members * self._worker.wall_seconds
+        self.query_cpu_seconds = self.members * self._worker.cpu_seconds
 
     def _thetas(self) -> Array:
         return np.array(self._now)

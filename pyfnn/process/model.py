@@ -32,6 +32,11 @@ class ProcessModel(Model):
     call_wall_seconds, call_cpu_seconds : float
         Wall and CPU seconds of the last `train` or `time`, measured by the driver; upper limits of the seconds that the
         worker reports.
+    query_wall_seconds, query_cpu_seconds : float
+        The same of the last query for θ: `train` ends with one. The first one after a call ends when the work of the
+        call does, though the worker may have replied before.
+    accounts_for_queries : bool
+        Read the CPU time of queries, which takes longer than the query.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class ProcessModel(Model):
         self._initial: Array = theta.copy()
         self._moved = False  # training has changed θ
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
+        self.query_wall_seconds = self.query_cpu_seconds = math.nan
+        self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
@@ -56,7 +63,8 @@ class ProcessModel(Model):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this model's worker has been loaded with another model since")
-        return self._worker.call(*words)
+        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
+        return self._worker.call(*words, accounts=accounts)
 
     def _result(self, name: str, shape: tuple[int, ...]) -> Array:
         return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)
@@ -75,8 +83,9 @@ class ProcessModel(Model):
         self._note_cost(reply)
         return seconds_field(reply)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        reply = self._ask("time", operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        protocol.write_array(self._worker.workdir / protocol.PROBES, probes)
+        reply = self._ask("time", operation, first, count, repeats, len(probes))
         self._note_cost(reply)
         return seconds_field(reply), number_field(reply, "checksum")
 
@@ -88,7 +97,12 @@ class ProcessModel(Model):
         if self._n_rows == 0:
             return np.array(self._initial)
         self._ask("theta")
+        self.query_wall_seconds, self.query_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
+
+    def query_theta(self) -> None:
+        """Ask the worker for θ again, for the time that the answer takes."""
+        self._theta()
 
     def _reset(self) -> None:
         if self._n_rows > 0:

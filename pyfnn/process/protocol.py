@@ -22,6 +22,7 @@ VERSION: Final = 1
 
 NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
 OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
+PROBES = "probes.bin"
 L2, RATES = "l2.bin", "rates.bin"  # float64, one per member
 
 # Arguments of each command; `quit`, the only other command, takes none.
@@ -31,7 +32,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "forward": {"FIRST": int, "COUNT": int},
     "gradient": {"FIRST": int, "COUNT": int},
     "train": {"FIRST": int, "COUNT": int, "BATCH": int, "RATE": float},
-    "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int},
+    "time": {"forward|gradient": str, "FIRST": int, "COUNT": int, "REPEATS": int, "PROBES": int},
     "theta": {},
     "reset": {},
     "init_many": {},  # this and train_many: only after a hello with many=yes
@@ -39,6 +40,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "pools": {},  # Python workers only: the BLAS libraries and thread pools of the process
 }
 
+TIMED = ("train", "train_many", "time")  # commands whose reply has `seconds`
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
 
 

@@ -184,17 +184,18 @@ sub train {
 }
 
 sub time_passes {
-    my ($operation, $first, $count, $repeats) = @_;
+    my ($operation, $first, $count, $repeats, @probes) = @_;
     my ($checksum, $start) = (0, now());
     for my $r (0 .. $repeats - 1) {
         my $s    = ($first + $r * $count) % (@x - $count + 1);
         my @rows = $s .. $s + $count - 1;
+        my $probe = $probes[$r % @probes];
         if ($operation eq 'forward') {
             my @Y = map { (forward($x[$_]))[-1] } @rows;
-            $checksum += $Y[0][0] + $Y[-1][-1];
+            $checksum += $Y[$probe / $sizes[-1]][$probe % $sizes[-1]];
         } else {
             my ($loss, @dtheta) = gradient(@rows);
-            $checksum += $loss + $dtheta[0];
+            $checksum += $loss + $dtheta[$probe];
         }
     }
     return sprintf "seconds=%.9g\tchecksum=%.17g", now() - $start, $checksum;
@@ -229,11 +230,15 @@ my %commands = (    # for each the pattern of its words, and its code
         die "RATE $rate: must be finite and above 0\n" unless $rate > 0 && $rate < 9**9**9;
         return train(@_);
     }],
-    time => [qr/(forward|gradient) $whole $whole $whole/, sub {
-        my ($operation, $first, $count, $repeats) = @_;
+    time => [qr/(forward|gradient) $whole $whole $whole $whole/, sub {
+        my ($operation, $first, $count, $repeats, $n) = @_;
         within($first, $count, scalar @x);
         at_least_1(REPEATS => $repeats);
-        return time_passes(@_);
+        at_least_1(PROBES => $n);
+        my @probes  = slurp('probes.bin', 'q<', $n);
+        my $entries = $operation eq 'forward' ? $count * $sizes[-1] : @theta;
+        for my $probe (@probes) { die "probes.bin: no entry $probe\n" if $probe < 0 || $probe >= $entries }
+        return time_passes($operation, $first, $count, $repeats, @probes);
     }],
     theta => [qr//, sub { within(0, 1, scalar @theta); dump_to('theta_out.bin', \@theta); return '' }],
     reset => [qr//, sub { within(0, 1, scalar @theta); @theta = @start; return '' }],

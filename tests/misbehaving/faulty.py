@@ -7,16 +7,19 @@ It hosts NumPy, or a backend with one of the bugs of planted.model; tests/ must 
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from planted import elsewhere, timed
 from planted.model import BUGS, PlantedBackend
 
 from pyfnn import load_backend
 from pyfnn.backend import Backend
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.model import Operation
 from pyfnn.process import protocol
 from pyfnn.process.protocol import Setup
@@ -88,7 +91,7 @@ class TakesAnyWords(Faulty):
     def answer(self, line: str) -> str:
         words = line.split()
         usual = {"forward": "forward 0 1", "gradient": "gradient 0 1", "train": "train 0 8 4 0.01"}
-        usual["time"] = "time forward 0 1 1"
+        usual["time"] = "time forward 0 1 1 1"
         reply = super().answer(line)
         return super().answer(usual[words[0]]) if reply.startswith("error") and words[0] in usual else reply
 
@@ -142,6 +145,41 @@ class ReadsAgain(Faulty):
         return {}
 
 
+class RepliesEarly(Faulty):
+    """Replies to train after half of the steps, and makes the others at the next command."""
+
+    left: tuple[int, int, int, float] | None = None
+
+    def answer(self, line: str) -> str:
+        if self.left:
+            left, self.left = self.left, None
+            super()._train(*left)
+        return super().answer(line)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        now = count // batch_size // 2 * batch_size or count
+        if now < count:
+            self.left = first + now, count - now, batch_size, learning_rate
+        return super()._train(first, now, batch_size, learning_rate)
+
+
+class RepliesFromAThread(Faulty):
+    """Replies to train at once; a thread does the work, and the next command waits for it."""
+
+    thread: threading.Thread | None = None
+
+    def answer(self, line: str) -> str:
+        if self.thread:
+            self.thread.join()
+        return super().answer(line)
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
+        self.thread = threading.Thread(target=super()._train, args=(first, count, batch_size, learning_rate))
+        begin = time.perf_counter()
+        self.thread.start()
+        return {"seconds": time.perf_counter() - begin}
+
+
 class Prepares(Faulty):
     """Gathers all minibatches when it loads the data."""
 
@@ -190,8 +228,8 @@ class _Clock(Faulty):
         fields = super()._train(first, count, batch_size, learning_rate)
         return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
-        fields = super()._time(operation, first, count, repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        fields = super()._time(operation, first, count, repeats, probes)
         return {**fields, "seconds": self.reported(float(str(fields["seconds"])))}
 
 
@@ -218,11 +256,37 @@ class Milliseconds(_Clock):
 class Hoists(Faulty):
     """Takes the same time for any number of repeats."""
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> Fields:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        entries = self._read(protocol.PROBES, (probes,), "int64")
         begin = time.perf_counter()
-        self._live.time(operation, first, count, min(repeats, 1))
+        self._live.time(operation, first, count, min(repeats, 1), entries)
         time.sleep(max(0.0, begin + 0.1 - time.perf_counter()))
         return {"seconds": time.perf_counter() - begin, "checksum": self._live.checksum}
+
+
+class TakesAnyProbes(Faulty):
+    """Wraps probes that lie out of range."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        array = super()._read(name, shape, dtype)
+        return array % 3 if name == protocol.PROBES else array
+
+
+class ReadsSomeProbes(Faulty):
+    """Accepts a probes.bin of any length."""
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
+        del probes
+        kept = np.fromfile(self._workdir / protocol.PROBES, np.int64)
+        return super()._time(operation, first, count, repeats, len(kept))
+
+
+class IgnoresProbes(Faulty):
+    """Adds the first entry of each pass to the checksum."""
+
+    def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        array = super()._read(name, shape, dtype)
+        return 0 * array if name == protocol.PROBES else array
 
 
 class FewDigits(Faulty):
@@ -269,9 +333,16 @@ def _serve(fault: str, answer: Callable[[str], str]) -> int:
     return 3 if fault == "EndsWith3" else 0
 
 
+def _backend(fault: str, name: str) -> Backend:
+    if fault in timed.KINDS | elsewhere.KINDS:
+        make: Callable[[Row], Backend] = getattr(timed if fault in timed.KINDS else elsewhere, f"{fault}Backend")
+        return make(Row(name=name, language="Python", division="plain", run=name))
+    return PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+
+
 def main(fault: str, name: str, folder: str) -> int:
     """Reply to commands until `quit`."""
-    backend = PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
+    backend = _backend(fault, name)
     worker = FAULTS.get(fault) or PLAIN.get(fault, Faulty)
     with contextlib.suppress(BrokenPipeError):
         return _serve(fault, worker(backend, Path(folder), name).answer)

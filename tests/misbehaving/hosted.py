@@ -1,12 +1,14 @@
 """Python-hosted backends that misbehave: with a planted bug, with output on stdout, or with too many threads."""
 
+from dataclasses import replace
+
 from planted.model import PlantedBackend, PlantedModel
 from threadpoolctl import threadpool_limits
 
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 
 class Article(PlantedBackend):
@@ -15,6 +17,14 @@ class Article(PlantedBackend):
     def __init__(self, row: Row) -> None:
         super().__init__("article")
         del row
+
+
+class Unsteady(PlantedBackend):
+    """A correct backend whose last bits differ from call to call, and whose description says so."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__("nondeterministic")
+        self._description = replace(self.description, name=row.name, deterministic=False)
 
 
 class Noisy(PlantedBackend):
@@ -41,8 +51,8 @@ class _LazyModel(PlantedModel):
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         return super()._train(first, count // 10 if count > 500 else count, batch_size, learning_rate)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
-        return super()._time(operation, first, count, repeats // 10 if repeats > 100 else repeats)
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        return super()._time(operation, first, count, repeats // 10 if repeats > 100 else repeats, probes)
 
 
 class Lazy(PlantedBackend):

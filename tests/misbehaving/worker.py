@@ -93,18 +93,17 @@ class Network:
             self.theta = [w - rate * g for w, g in zip(self.theta, gradient, strict=True)]
         return time.perf_counter() - begin
 
-    def time(self, operation: str, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def time(self, operation: str, first: int, count: int, repeats: int, probes: list[int]) -> tuple[float, float]:
         """Repeat passes, and return the seconds and the checksum."""
         begin, checksum = time.perf_counter(), 0.0
         for repeat in range(repeats):
             start = (first + repeat * count) % (self.rows - count + 1)
-            rows = list(range(start, start + count))
+            rows, probe = list(range(start, start + count)), probes[repeat % len(probes)]
             if operation == "forward":
-                Y = [self.forward(n)[-1] for n in rows]
-                checksum += Y[0][0] + Y[-1][-1]
+                checksum += [y for n in rows for y in self.forward(n)[-1]][probe]
             else:
                 loss, gradient = self.gradient(rows)
-                checksum += loss + gradient[0]
+                checksum += loss + gradient[probe]
         return time.perf_counter() - begin, checksum
 
 
@@ -148,8 +147,10 @@ class Worker:
     def train(self, first: str, count: str, batch: str, rate: str) -> Fields:
         return {"seconds": self.network.train(int(first), int(count), int(batch), float(rate))}
 
-    def time(self, operation: str, first: str, count: str, repeats: str) -> Fields:
-        seconds, checksum = self.network.time(operation, int(first), int(count), int(repeats))
+    def time(self, operation: str, first: str, count: str, repeats: str, n_probes: str) -> Fields:
+        probes = array("q", (self.folder / "probes.bin").read_bytes())
+        assert len(probes) == int(n_probes)
+        seconds, checksum = self.network.time(operation, int(first), int(count), int(repeats), list(probes))
         return {"seconds": seconds, "checksum": checksum}
 
     def theta(self) -> Fields:
@@ -298,6 +299,52 @@ class Deeds(Worker):
 
         threading.Thread(target=forever, daemon=True).start()
         reply(self.answer())
+
+    def child_spins(self) -> None:
+        """Start a child process that spins in a session of its own."""
+        self._fork(lambda: None)
+        reply(self.answer())
+
+    def orphan_spins(self) -> None:
+        """Start a process that spins and whose parent has ended."""
+        self._fork(lambda: None, orphan=True)
+        os.wait()
+        reply(self.answer())
+
+    def child_widens(self) -> None:
+        """Start a child process that may run on every CPU."""
+        self._fork(lambda: os.sched_setaffinity(0, range(os.cpu_count() or 1)))
+        reply(self.answer())
+
+    def child_helps(self) -> None:
+        """Let child processes on every CPU use 0.6 s of CPU time beside the work, which end before the reply."""
+        begin = time.perf_counter()
+        fields = self.answer()
+        helpers = []
+        for _ in range(3):
+            if (helper := os.fork()) == 0:
+                os.sched_setaffinity(0, range(os.cpu_count() or 1))
+                while time.process_time() < 0.2:
+                    continue
+                os._exit(0)
+            helpers.append(helper)
+        for helper in helpers:
+            os.waitpid(helper, 0)
+        reply({**fields, "seconds": time.perf_counter() - begin})
+
+    def _fork(self, first: Callable[[], None], orphan: bool = False) -> None:
+        """Start a process that spins, and wait until it does."""
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if orphan and os.fork():
+                os._exit(0)
+            first()
+            os.close(writing)
+            while True:
+                continue
+        os.close(writing)
+        os.read(reading, 1)
 
     def drifts(self) -> None:
         """Change theta a little before each training."""

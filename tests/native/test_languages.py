@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.requirements import require
 from support.strategies import targets
+from support.topics import TIMED, UNTIMED
 
 import bench
 import pyfnn
@@ -85,11 +86,13 @@ def battery() -> list[parity.Trial]:
     return trials
 
 
-@pytest.mark.alone  # the kit compares the backend's clock with the driver's
+@pytest.mark.parametrize(
+    "topics", [pytest.param(TIMED, marks=pytest.mark.alone), UNTIMED], ids=["timing and memory", "other topics"]
+)
 @pytest.mark.parametrize("name", ROWS)
-def test_a_program_passes_the_conformance_kit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_passes_the_conformance_kit(name: str, topics: str, capsys: pytest.CaptureFixture[str]) -> None:
     need(name)
-    assert main(["--backends", name]) == 0, capsys.readouterr().out
+    assert main(["--backends", name, "--topics", topics]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ROWS)

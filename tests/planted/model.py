@@ -29,9 +29,17 @@ BUGS = {
     "reset_incomplete": "reset does not restore one weight",
     "hoisted": "the timed loop computes the same rows in every repeat",
     "no_backward_when_timed": "the timed loop computes the loss alone",
+    "end_rows_when_timed": "the timed forward pass computes the first and the last row alone",
+    "one_entry_when_timed": "the timed gradient has one entry of dW in each layer, the first, and db",
+    "missing_dW_when_timed": "the timed gradient lacks dW of the second layer",
     "reading_moves_theta": "computing a gradient also makes a step",
     "nondeterministic": "the last bits depend on a hidden state",
     "half_precision_sum": "one product is summed in half the digits",
+}
+ENTRY_BUGS = {
+    "small_entry_off": "one small entry of the first dW is wrong by 1 %",
+    "small_entry_zero": "one small entry of the first dW is 0",
+    "small_entries_swapped": "two small entries of the first dW are swapped",
 }
 
 
@@ -57,12 +65,25 @@ def _logistic(Z: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-Z)))
 
 
+def _spoil_small_entry(dW: Array, bug: str) -> None:
+    """Plant the bug at the entry nearest to a twentieth of the root mean square."""
+    flat = dW.reshape(-1)  # dW is contiguous: a view
+    typical = np.sqrt((flat.astype(np.float64) ** 2).mean())
+    at, other = (int(np.argmin(np.abs(np.abs(flat) - typical / part))) for part in (20, 10))
+    if bug == "small_entry_off":
+        flat[at] *= 0.99
+    elif bug == "small_entry_zero":
+        flat[at] = 0
+    else:
+        flat[[at, other]] = flat[[other, at]]
+
+
 class PlantedModel(Model):
-    """A model with at most one bug of `BUGS`."""
+    """A model with at most one bug of `BUGS` or `ENTRY_BUGS`."""
 
     def __init__(self, network: Network, theta: Array, bug: str | None = None) -> None:
         super().__init__(network, theta)
-        assert bug is None or bug in BUGS
+        assert bug is None or bug in BUGS or bug in ENTRY_BUGS
         self.bug = bug
         self._start, self._now = theta.copy(), theta.copy()
         self._real = theta.dtype.type
@@ -143,6 +164,8 @@ class PlantedModel(Model):
                 db = db + lam * b
             if self.bug == "zeroed_bias_gradient" and at == 0:
                 db = 0 * db
+            if self.bug in ENTRY_BUGS and at == 0:
+                _spoil_small_entry(dW, str(self.bug))
             slot = network.layers(gradient)[at]
             slot.W[:], slot.b[:] = dW, db
             if self.bug == "updated_before_propagated":
@@ -184,18 +207,39 @@ class PlantedModel(Model):
             self._now = self._now - self._real(learning_rate) * gradient
         return 1e-3
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         checksum = 0.0
         for repeat in range(repeats):
             start = first if self.bug == "hoisted" else (first + repeat * count) % (len(self._x) - count + 1)
             x, y = self._rows(start, count)
+            probe = probes[repeat % len(probes)]
             if operation == "forward":
-                Y = self._pass(x)[1][-1]
-                checksum += float(Y[0, 0]) + float(Y[-1, -1])
+                ends = self.bug == "end_rows_when_timed"
+                Y = self._ends_of(x) if ends else self._pass(x)[1][-1]
+                checksum += float(Y.flat[probe])
             else:
                 loss, gradient = self._gradient(x, y, count)
-                checksum += loss + (0.0 if self.bug == "no_backward_when_timed" else float(gradient[0]))
+                self._leave_out(gradient)
+                checksum += loss + float(gradient[probe])
         return 1e-3 * repeats, checksum
+
+    def _ends_of(self, x: Array) -> Array:
+        """Return the outputs with all rows 0 except the first and the last."""
+        Y = np.zeros((len(x), self.network.sizes[-1]), x.dtype)
+        ends = [0, -1]
+        Y[ends] = self._pass(x[ends])[1][-1]
+        return Y
+
+    def _leave_out(self, gradient: Array) -> None:
+        """Set to 0 what a bug of the timed passes does not compute."""
+        layers = self.network.layers(gradient)
+        if self.bug == "no_backward_when_timed":
+            gradient[:] = 0
+        if self.bug == "one_entry_when_timed":
+            for W, _ in layers:
+                W.flat[1:] = 0
+        if self.bug == "missing_dW_when_timed":
+            layers[min(1, len(layers) - 1)].W[:] = 0
 
     def _theta(self) -> Array:
         return np.array(self._now)

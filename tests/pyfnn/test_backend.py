@@ -161,6 +161,18 @@ def test_bad_timing_arguments_are_rejected(model: Model) -> None:
         model.time("forward", 0, 1, 0)
     with pytest.raises(InvalidInput, match="first = 9, count = 1: must lie within the 9 rows"):
         model.time("gradient", 9, 1, 1)
+    for probes, why in (
+        (np.array([0, 8]), r"probes\[1\] = 8: entries lie in \[0, 8\)"),
+        (np.array([-1]), r"probes\[0\] = -1: entries lie in"),
+        (np.zeros(0, np.int64), "probes is empty"),
+        (np.zeros((1, 1), np.int64), "wanted rows of int64"),
+        (np.zeros(1), "wanted 1 of int64"),
+        ([0], "probes is a list"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            model.time("forward", 0, 4, 1, probes)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=f"entries lie in .0, {NETWORK.n_parameters}"):
+        model.time("gradient", 0, 4, 1, np.array([NETWORK.n_parameters]))
 
 
 @pytest.mark.parametrize("call", [lambda m: m.forward(0, 1), lambda m: m.train(0, 1, 1, 0.1)])
@@ -267,13 +279,13 @@ def test_targets_that_do_not_suit_the_loss_are_rejected(make: Make) -> None:
 
 
 def test_the_checksum_sums_the_results_of_the_rotated_ranges(model: Model) -> None:
-    assert model.time("forward", 1, 4, 5) >= 0
+    assert model.time("forward", 1, 4, 5) >= 0  # without probes: the first and the last entry in turn
     starts = [(1 + repeat * 4) % (ROWS - 4 + 1) for repeat in range(5)]
     outputs = [model.forward(at, 4) for at in starts]
-    assert model.checksum == pytest.approx(sum(float(Y[0, 0]) + float(Y[-1, -1]) for Y in outputs), rel=1e-6)
+    assert model.checksum == pytest.approx(sum(float(Y.flat[-(r % 2)]) for r, Y in enumerate(outputs)), rel=1e-6)
     model.time("gradient", 1, 4, 5)
     gradients = [model.loss_and_gradient(at, 4) for at in starts]
-    assert model.checksum == pytest.approx(sum(R + float(dtheta[0]) for R, dtheta in gradients), rel=1e-6)
+    assert model.checksum == pytest.approx(sum(R + float(d[-(r % 2)]) for r, (R, d) in enumerate(gradients)), rel=1e-6)
 
 
 def test_calls_that_read_do_not_change_theta(model: Model) -> None:

@@ -1,9 +1,11 @@
 """Claims about installing pyfnn: contents of a wheel, working folders, rejected options and their messages.
 
 Two builds serve all claims, in fresh environments with the running environment's dependencies. The checkout does not
-change.
+change. The compilers are wrapped: they get the build's own options, which the build records, and then -O0, because no
+claim here needs fast code.
 """
 
+import atexit
 import json
 import os
 import platform
@@ -11,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +29,7 @@ from pyfnn import registry
 ROOT = Path(__file__).parents[2]
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
 LEVEL = "x86-64-v3" if ON_X86 else "native"
+BRIEF = ("--budget", "20", "--precision", "1000")  # a run ends after the least number of launches
 HIDES = "is installed, but this folder hides it"
 
 # Prints the properties of an installed pyfnn as one line of JSON.
@@ -59,6 +63,20 @@ print(json.dumps(answer))
 """
 
 
+@cache
+def unoptimized_compilers() -> dict[str, str]:
+    """Return CC and CXX, scripts that run the compilers with -O0 as the last option."""
+    folder = Path(tempfile.mkdtemp(prefix="pyfnn-compilers-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    scripts = {}
+    for variable, default in (("CC", "cc"), ("CXX", "c++")):
+        script = folder / default
+        script.write_text(f'#!/bin/sh\nexec {os.environ.get(variable, shutil.which(default) or default)} "$@" -O0\n')
+        script.chmod(0o755)
+        scripts[variable] = str(script)
+    return scripts
+
+
 def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a command without this process's Python and pyfnn settings, as on a machine without a CUDA compiler.
 
@@ -68,7 +86,13 @@ def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Compl
         key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYFNN", "SKBUILD", "CMAKE"))
     }
     words = [str(word) for word in command]
-    environment = {**kept, "COLUMNS": "500", "PYTHONDONTWRITEBYTECODE": "1", "CUDACXX": "/no/nvcc"}
+    environment = {
+        **kept,
+        "COLUMNS": "500",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CUDACXX": "/no/nvcc",
+        **unoptimized_compilers(),
+    }
     done = subprocess.run(
         words, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -175,8 +199,8 @@ def test_a_wheel_works_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
 
 
 def test_a_wheel_measures_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
-    arguments = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c", "--budget", "10")
-    run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
+    few = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c")
+    run(from_wheel, "-m", "bench.run", *few, *BRIEF, "--out", "out", cwd=tmp_path)
     (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
     assert {backend["status"] for backend in case["backends"]} == {"ok"}
     assert all(backend["source_lines"] > 50 for backend in case["backends"])
@@ -191,8 +215,8 @@ def test_a_wheel_builds_a_program_of_another_language_outside_its_own_folder(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     home = Path(probe(from_wheel, tmp_path)["home"]).parent
     before = sorted(home.rglob("*"))
-    arguments = ("--workloads", "wine-shallow", "--backends", f"c,{name}", "--reference", "c", "--budget", "20")
-    run(from_wheel, "-m", "bench.run", *arguments, "--out", "out", cwd=tmp_path)
+    few = ("--workloads", "wine-shallow", "--backends", f"c,{name}", "--reference", "c")
+    run(from_wheel, "-m", "bench.run", *few, *BRIEF, "--out", "out", cwd=tmp_path)
     (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
     assert {backend["status"] for backend in case["backends"]} == {"ok"}
     assert any((tmp_path / "cache").rglob(f"{name}-*"))

@@ -116,6 +116,14 @@ def test_the_layout_is_row_major_weights_then_biases() -> None:
     assert network.tensor_names() == ["W_1", "b_1", "W_2", "b_2"]
 
 
+def test_places_name_the_tensor_and_the_entry_of_each_parameter() -> None:
+    network = Network((3, 4, 2), "tanh", "squared_error")
+    entries = np.arange(network.n_parameters)
+    tensors = [np.ravel(tensor) for layer in network.layers(entries) for tensor in layer]
+    assert [int(tensors[tensor][at]) for tensor, at in network.places(entries)] == entries.tolist()
+    assert network.places(np.array([15, 0, 12, 25])) == [(1, 3), (0, 0), (1, 0), (3, 1)]
+
+
 def test_a_vector_of_another_length_is_rejected() -> None:
     with pytest.raises(InvalidInput, match=r"theta has shape \(12,\): this network needs \(13,\)"):
         _network().layers(np.zeros(12))

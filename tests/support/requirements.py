@@ -1,9 +1,11 @@
-"""Skips that name what is missing, and that CI turns into failures; the child processes of this process."""
+"""Skips that name what is missing, and that CI turns into failures; the workers of this process."""
 
 import os
 
 import psutil
 import pytest
+
+from pyfnn.process import launch
 
 
 def require(tool: str, present: bool, how: str) -> None:
@@ -21,12 +23,22 @@ def require(tool: str, present: bool, how: str) -> None:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the child processes of this process, without the resource tracker of multiprocessing."""
-    return [child for child in psutil.Process().children() if not _is_resource_tracker(child)]
+    """Return the child processes of this process, those of a supervisor in its place.
+
+    The resource tracker of multiprocessing is left out.
+    """
+    found = [child for child in psutil.Process().children() if not _has_word(child, "multiprocessing.resource_tracker")]
+    return [process for child in found for process in _supervised(child)]
 
 
-def _is_resource_tracker(process: psutil.Process) -> bool:
+def _supervised(child: psutil.Process) -> list[psutil.Process]:
+    if not _has_word(child, launch.__file__):
+        return [child]
+    return child.children() or [child]
+
+
+def _has_word(process: psutil.Process, part: str) -> bool:
     try:
-        return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+        return any(part in word for word in process.cmdline())
     except psutil.Error:
         return False

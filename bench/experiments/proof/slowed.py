@@ -16,7 +16,7 @@ from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
-from pyfnn.validation import Array
+from pyfnn.validation import Array, Order
 
 
 def spun(
@@ -85,11 +85,11 @@ class SlowedModel(LibraryModel):
         work = super()._train
         return spun(lambda: work(first, count, batch_size, learning_rate), self._share)
 
-    def _time(self, operation: Operation, first: int, count: int, repeats: int) -> tuple[float, float]:
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         work, checksums = super()._time, list[float]()
 
         def timed() -> float:
-            seconds, checksum = work(operation, first, count, repeats)
+            seconds, checksum = work(operation, first, count, repeats, probes)
             checksums.append(checksum)
             return seconds
 

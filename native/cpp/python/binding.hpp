@@ -42,12 +42,14 @@ py::tuple loss_and_gradient(Mlp<Real, Products> &mlp, std::size_t first, std::si
 
 template <class Real, class Products>
 py::tuple time(Mlp<Real, Products> &mlp, const std::string &operation, std::size_t first, std::size_t count,
-               std::size_t repeats) {
+               std::size_t repeats, const Array<std::int64_t> &probes) {
   const auto timed = operation == "forward" ? Operation::forward : Operation::gradient;
+  const std::int64_t *entries = probes.data();
+  const auto n_probes = static_cast<std::size_t>(probes.size());
   Timing timing;
   {
     const ReleaseGil release;
-    timing = mlp.timed_pass(timed, first, count, repeats);
+    timing = mlp.timed_pass(timed, first, count, repeats, entries, n_probes);
   }
   return py::make_tuple(timing.seconds, timing.checksum);
 }
@@ -75,7 +77,8 @@ void bind(py::module_ &module, const char *name, Arg... further) {
       .def("loss_and_gradient", loss_and_gradient<Real, Products>, py::arg("first"), py::arg("count"))
       .def("train", &Model::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"),
            py::call_guard<ReleaseGil>())
-      .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"))
+      .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
+           py::arg("probes").noconvert())
       .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })
       .def("reset", &Model::reset);
 }

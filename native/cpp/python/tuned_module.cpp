@@ -65,12 +65,15 @@ template <class Real> struct Model {
     mlp.train(first, count, batch_size, static_cast<Real>(rate));
     return tuned::seconds_since(start);
   }
-  py::tuple time(const std::string &operation, std::size_t first, std::size_t count, std::size_t repeats) {
+  py::tuple time(const std::string &operation, std::size_t first, std::size_t count, std::size_t repeats,
+                 const Array<std::int64_t> &probes) {
     const auto timed = operation == "forward" ? tuned::Operation::forward : tuned::Operation::gradient;
+    const std::int64_t *entries = probes.data();
+    const auto n_probes = static_cast<std::size_t>(probes.size());
     tuned::Timing timing;
     {
       const ReleaseGil release;
-      timing = mlp.timed_pass(timed, first, count, repeats);
+      timing = mlp.timed_pass(timed, first, count, repeats, entries, n_probes);
     }
     return py::make_tuple(timing.seconds, timing.checksum);
   }
@@ -119,7 +122,8 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
       .def("forward", &M::forward, py::arg("first"), py::arg("count"))
       .def("loss_and_gradient", &M::loss_and_gradient, py::arg("first"), py::arg("count"))
       .def("train", &M::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"))
-      .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"))
+      .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
+           py::arg("probes").noconvert())
       .def("theta", &M::theta)
       .def("reset", [](M &model) { model.mlp.reset(); })
       .def_property_readonly("threads", [](const M &model) { return model.pool.size(); });

@@ -119,24 +119,25 @@ public:
   }
 
   // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
-  // hoisted out of the loop. The checksum sums the first and the last output of each pass, or its loss and dW_1[0][0].
-  Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats) {
+  // hoisted out of the loop. The checksum sums one probed output of each pass, or its loss and one probed entry of its
+  // gradient.   probes: (n_probes) entries of the outputs (count, m_L), or of a vector laid out as theta; pass r takes
+  // probes[r mod n_probes]
+  Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats,
+                    const std::int64_t *probes, std::size_t n_probes) {
     reserve(count);
     reserve_gradient();
-    const Layer<Real> &last = layers_.back();
+    find_probed(operation, probes, n_probes);
     double checksum = 0;
     const auto start = Clock::now();
-    for (std::size_t r = 0; r < repeats; ++r) {
+    for (std::size_t r = 0, p = 0; r < repeats; ++r, p = p + 1 < n_probes ? p + 1 : 0) {
       const std::size_t s = (first + r * count) % (data_->rows - count + 1);
       if (operation == Operation::forward) {
         forward(data_->inputs_from(s), count);
         activate_outputs(count);
-        checksum += last.A.data()[0];
-        checksum += last.A.data()[(count - 1) * last.stride + n_outputs() - 1];
       } else {
         checksum += loss_and_gradient(s, count);
-        checksum += layers_.front().dW.data()[0];
       }
+      checksum += *probed_[p];
     }
     return {seconds_since(start), checksum};
   }
@@ -179,6 +180,26 @@ private:
         layer.dW = Buffer<Real>(layer.W_size());
         layer.db = Buffer<Real>(layer.columns);
       }
+  }
+
+  // Point probed_ at the probed entries: in A of the last layer, or in dW and db of all layers.
+  void find_probed(Operation operation, const std::int64_t *probes, std::size_t n_probes) {
+    const auto output = [this](std::size_t entry) {
+      const Layer<Real> &last = layers_.back();
+      return last.A.data() + entry / last.outputs * last.stride + entry % last.outputs;
+    };
+    const auto parameter = [this](std::size_t entry) {
+      auto layer = layers_.rbegin();
+      while (layer->at > entry)
+        ++layer;
+      const std::size_t i = (entry - layer->at) / layer->outputs, j = (entry - layer->at) % layer->outputs;
+      return i < layer->inputs ? layer->dW.data() + i * layer->stride + j : layer->db.data() + j;
+    };
+    probed_.resize(n_probes);
+    for (std::size_t p = 0; p < n_probes; ++p) {
+      const auto entry = static_cast<std::size_t>(probes[p]);
+      probed_[p] = operation == Operation::forward ? output(entry) : parameter(entry);
+    }
   }
 
   // Compute A of every layer except the last, and Z of the last, in its A.   X: (B, m_0)
@@ -285,6 +306,7 @@ private:
 
   Buffer<Real> X_, T_, Z_; // a minibatch: (B, m_0), (B, m_L); Z of the last layer: (B, m_L)
   std::size_t capacity_ = 0;
+  std::vector<const Real *> probed_; // of the last timed_pass: (n_probes)
 };
 
 } // namespace fnn::tuned

@@ -307,6 +307,7 @@ def test_warnings_are_built_from_the_journal_and_the_summary_shows_them_before_t
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run numpy briefly and return the folder of the results."""
     monkeypatch.setattr(run, "Settings", SHORT)
+    monkeypatch.setattr(run, "_probe", lambda *_: None)
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 13)
     suite = misbehaving.suite(folder / "tiny.toml", budget=30.0)
     out = folder / "out"

@@ -81,7 +81,7 @@ def test_the_slowed_copy_spins_for_the_stated_time_and_reports_it(
         if operation == "train":
             seconds = model._train(0, 100_000, 1, 1e-3)
         else:
-            seconds, _ = model._time(operation, 0, 1, 100_000)  # type: ignore[arg-type]
+            seconds, _ = model._time(operation, 0, 1, 100_000, np.zeros(1, np.int64))  # type: ignore[arg-type]
         spent = time.thread_time() - start
     ((worked, reported),) = own
     assert reported > 0.02  # so that 3 % of it is more than the cost of clocks and calls

@@ -77,7 +77,7 @@ def test_a_repeatable_training_passes_the_replay(tmp_path: Path, case: tuple[Cas
     with session(tmp_path, case, misbehaving.STEADY) as steady:
         steady.load_workload()
         for steps in (1, 2, 3, 21, 70):
-            gate.replay(steady, 2, steady.turn(2, steps))
+            gate.replay(steady, steady.turn(2, steps))
 
 
 def test_a_training_that_drifts_fails_the_replay(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
@@ -85,7 +85,7 @@ def test_a_training_that_drifts_fails_the_replay(tmp_path: Path, case: tuple[Cas
         drifting.load_workload()
         block = drifting.turn(2, 3)
         with pytest.raises(ParityFailed, match=r"replayed from the same θ over the same rows .* ended at another θ"):
-            gate.replay(drifting, 2, block)
+            gate.replay(drifting, block)
 
 
 def test_a_theta_that_the_timed_rows_do_not_give_fails_the_replay(
@@ -95,7 +95,7 @@ def test_a_theta_that_the_timed_rows_do_not_give_fails_the_replay(
         steady.load_workload()
         block = steady.turn(2, 3)
         with pytest.raises(ParityFailed, match="another θ"):
-            gate.replay(steady, 2, replace(block, steps=4))
+            gate.replay(steady, replace(block, steps=4))
 
 
 @pytest.mark.parametrize("operation", CASE_OPERATIONS)
@@ -108,10 +108,9 @@ def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_th
         assert gate.prove(lazy, gate.battery(case[1], 4)).passed
         lazy.load_workload()
         for steps in (50, 600):
-            lazy.reset()
-            lazy.run(2)
-            block = lazy.run(steps)
+            lazy.approach(0, 2, steps)
+            block = replace(lazy.run(steps), burst=2)
             if steps == 50:
-                gate.replay(lazy, 2, block)
+                gate.replay(lazy, block)
         with pytest.raises(ParityFailed, match="ended at another θ" if operation == "train" else "have checksum"):
-            gate.replay(lazy, 2, block)
+            gate.replay(lazy, block)

@@ -97,7 +97,7 @@ def test_a_proven_backend_passes_the_replay(name: str, case: tuple[CaseKey, Prob
         assert gate.prove(correct, battery(case)).passed
         correct.load_workload()
         for steps in (1, 2, 30):
-            gate.replay(correct, 2, correct.turn(2, steps))
+            gate.replay(correct, correct.turn(2, steps))
 
 
 def test_a_program_in_float64_whose_theta_is_rounded_between_calls_passes_the_replay(
@@ -109,7 +109,7 @@ def test_a_program_in_float64_whose_theta_is_rounded_between_calls_passes_the_re
         assert not steady.repeatable
         block = steady.turn(2, 30)
         assert block.calls == MEMBERS
-        gate.replay(steady, 2, block)
+        gate.replay(steady, block)
 
 
 def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_the_replay(
@@ -120,7 +120,7 @@ def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_th
         assert gate.prove(lazy, battery(case)).passed
         lazy.load_workload()
         with pytest.raises(ParityFailed, match="ended at another θ"):
-            gate.replay(lazy, 2, lazy.turn(2, 100))
+            gate.replay(lazy, lazy.turn(2, 100))
 
 
 @pytest.mark.parametrize("calls", [1, 256])
@@ -129,7 +129,7 @@ def test_the_protocol_time_of_several_calls_is_not_counted_against_the_worker(
 ) -> None:
     with session(tmp_path, case, misbehaving.STEADY) as steady:
         steady.load_workload()
-        monkeypatch.setattr(steady, "run", lambda _: Block(9, 0.3, 0.4, 0.3, 0, calls=calls))
+        monkeypatch.setattr(steady, "run", lambda *_: Block(9, 0.3, 0.4, 0.3, 0, calls=calls))
         if calls == 1:
             with pytest.raises(Implausible, match="claims only"):
                 steady.turn(1, 9)

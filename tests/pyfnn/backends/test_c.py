@@ -107,7 +107,7 @@ def test_null_pointers_are_refused_and_not_dereferenced(model: Model) -> None:
         assert lib.fnn_forward(first, 0, 1, null) == lib.FNN_INVALID
         assert lib.fnn_loss_and_gradient(first, 0, 1, null, null) == lib.FNN_INVALID
         assert lib.fnn_train(first, 0, 1, 1, 0.1, null) == lib.FNN_INVALID
-        assert lib.fnn_time(first, 0, 0, 1, 1, null, null) == lib.FNN_INVALID
+        assert lib.fnn_time(first, 0, 0, 1, 1, null, 1, null, null) == lib.FNN_INVALID
         assert lib.fnn_theta(first, null) == lib.FNN_INVALID
     assert lib.fnn_reset(null) == lib.FNN_INVALID
     assert ffi.string(lib.fnn_last_error(null)) == b"out of memory"
@@ -122,7 +122,7 @@ def test_ranges_outside_the_rows_are_refused_and_explained(model: Model, first: 
     for status in (
         lib.fnn_forward(handle, first, count, out),
         lib.fnn_loss_and_gradient(handle, first, count, out, out),
-        lib.fnn_time(handle, 0, first, count, 1, out, out),
+        lib.fnn_time(handle, 0, first, count, 1, c._ffi().new("int64_t[1]"), 1, out, out),
         lib.fnn_train(handle, first + 5 if first > 0 else first, count + 5 if count > 0 else count, 1, 0.1, out)
         if count < 2**62
         else lib.FNN_INVALID,

@@ -112,7 +112,7 @@ def test_another_thread_advances_during_a_call(backend: Backend, call: str) -> N
             "forward": lambda: model._forward(0, rows),
             "loss_and_gradient": lambda: model._loss_and_gradient(0, rows),
             "train": lambda: model._train(0, rows, 32, 1e-3),
-            "time": lambda: model._time("forward", 0, rows, 1),
+            "time": lambda: model._time("forward", 0, rows, 1, np.zeros(1, np.int64)),
         }[call]
         assert native_code.lets_others_run(work)
 
@@ -129,6 +129,7 @@ template <class Call> long counted(Call call) {
 int main() {
   const std::vector<float> theta(31, 0.5f), x(300, 1.0f), y(200, 0.5f);
   const std::vector<std::int64_t> order(100, 7);
+  const std::vector<std::int64_t> probes{5, 0, 17};
   std::vector<float> outputs(200), gradient(31);
   const auto made = [&] {
     fnn::Mlp<float> mlp({3, 4, 3}, {"tanh", "softmax"}, "softmax_cross_entropy", 0.1, theta.data());
@@ -141,8 +142,8 @@ int main() {
   std::printf("%ld %ld", first, same);
   std::printf(" %ld", counted([&] { one.train(3, 97, 7, 0.1); }));
   std::printf(" %ld", counted([&] { one.train(3, 97, 5, 0.1); }));
-  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::forward, 0, 7, 50); }));
-  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::gradient, 0, 6, 50); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::forward, 0, 7, 50, probes.data(), 3); }));
+  std::printf(" %ld", counted([&] { one.timed_pass(fnn::Operation::gradient, 0, 6, 50, probes.data(), 3); }));
   std::printf(" %ld", counted([&] { one.outputs(2, 7, outputs.data()); }));
   std::printf(" %ld", counted([&] { one.loss_and_gradient(2, 7, gradient.data()); }));
 }

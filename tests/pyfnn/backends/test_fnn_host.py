@@ -57,9 +57,11 @@ def test_operations_arrive_in_the_librarys_own_numbers(tmp_path: Path) -> None:
     with third_party(tmp_path).create(LINEAR, initialize(LINEAR, 1)) as model:
         model.load(*data(LINEAR))
         assert model.time("forward", 1, 2, 3) == pytest.approx(3e-6)
-        assert model.checksum == 0 + 10 * 1 + 100 * 2
+        assert model.checksum == 0 + 10 * 1 + 100 * 2 + 1000 * 3 + 10_000 * 2  # entries 0 and 3, of 2 rows of 2
         model.time("gradient", 1, 2, 3)
-        assert model.checksum == 1 + 10 * 1 + 100 * 2
+        assert model.checksum == 1 + 10 * 1 + 100 * 2 + 1000 * 7 + 10_000 * 2  # entries 0 and 7, the last parameter
+        model.time("forward", 1, 2, 3, np.array([2, 0, 1]))
+        assert model.checksum == 0 + 10 * 1 + 100 * 2 + 1000 * 1 + 10_000 * 3
 
 
 def test_an_activation_that_a_library_does_not_list_is_refused_by_name(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_each_status_becomes_its_error(tmp_path: Path, status: int, error: type[
 @pytest.mark.parametrize(
     ("flag", "reason"),
     [
-        ("-DVERSION=2", "implements version 2 of fnn.h, not 1"),
+        ("-DVERSION=1", "implements version 1 of fnn.h, not 2"),
         ("-DWITHOUT_RESET", "does not export fnn_reset"),
         ('-DABOUT="name=linear\\nlanguage=C\\n"', "does not say compiler"),
         ("-DABOUT=0", "does not say name"),

@@ -142,8 +142,8 @@ def test_a_step_allocates_no_array(activation: str, loss: str) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         model._train(0, 16384, 5000, 1e-3)
-        model._time("gradient", 0, 5000, 3)
-        model._time("forward", 0, 5000, 3)
+        model._time("gradient", 0, 5000, 3, np.array([9, 0]))
+        model._time("forward", 0, 5000, 3, np.array([9, 0]))
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
@@ -154,12 +154,13 @@ def test_a_step_allocates_no_array(activation: str, loss: str) -> None:
 def test_time_rotates_over_the_rows_and_sums_its_results(operation: Any) -> None:
     network = Network((5, 4, 3), "tanh", "half_squared_error", 0.1, dtype="float64")
     model = loaded(network, 23)
-    assert model.time(operation, 4, 5, 7) > 0
-    at = [(4 + r * 5) % 19 for r in range(7)]
+    probes = np.array([14, 3, 8])
+    assert model.time(operation, 4, 5, 7, probes) > 0
+    at = [((4 + r * 5) % 19, probes[r % 3]) for r in range(7)]
     if operation == "forward":
-        each = [Y[0, 0] + Y[-1, -1] for Y in (model.forward(s, 5) for s in at)]
+        each = [model.forward(s, 5).flat[p] for s, p in at]
     else:
-        each = [R + dtheta[0] for R, dtheta in (model.loss_and_gradient(s, 5) for s in at)]
+        each = [R + dtheta[p] for (R, dtheta), p in ((model.loss_and_gradient(s, 5), p) for s, p in at)]
     assert model.checksum == pytest.approx(sum(each), rel=1e-14)
     assert len(set(each)) == 7
 

@@ -166,7 +166,7 @@ def test_another_thread_advances_during_a_call(best: Backend, call: str) -> None
             "loss_and_gradient": lambda: model._loss_and_gradient(0, rows),
             "train": lambda: model._train(0, 4 * rows, 32, 1e-3),
             "train one by one": lambda: model._train(0, rows, 1, 1e-3),
-            "time": lambda: model._time("forward", 0, rows, 4),
+            "time": lambda: model._time("forward", 0, rows, 4, np.zeros(1, np.int64)),
             "many": lambda: many._train(0, 2 * rows, 32, np.full(3, 1e-3)),
         }[call]
         work()  # allocates the workspace
@@ -193,6 +193,7 @@ int main() {
   const std::vector<LayerFunction> functions{{"tanh", 0}, {"softmax", 0}};
   const std::vector<float> theta(301 * 200 + 201 * 3, 0.01f), x(80 * 300, 1.0f), y(80 * 3, 0.5f);
   const std::vector<std::int64_t> order(160, 7);
+  const std::vector<std::int64_t> probes{7, 0, 191};
   std::vector<float> outputs(80 * 3), gradient(theta.size());
   Pool pool(2);
   count([&] {
@@ -201,11 +202,12 @@ int main() {
     mlp.prepare(160, 64);
     mlp.prepare(160, 1);
     mlp.loss_and_gradient(0, 64, gradient.data());
+    mlp.timed_pass(Operation::forward, 0, 64, 1, probes.data(), probes.size());
     count([&] { mlp.train(0, 160, 64, 0.1f); });
     count([&] { mlp.train(0, 60, 1, 0.1f); });
     count([&] { mlp.train(3, 90, 30, 0.1f); });
-    count([&] { mlp.timed_pass(Operation::forward, 0, 64, 5); });
-    count([&] { mlp.timed_pass(Operation::gradient, 0, 60, 5); });
+    count([&] { mlp.timed_pass(Operation::forward, 0, 64, 5, probes.data(), probes.size()); });
+    count([&] { mlp.timed_pass(Operation::gradient, 0, 60, 5, probes.data(), probes.size()); });
     count([&] { mlp.outputs(2, 64, outputs.data()); });
     count([&] { mlp.loss_and_gradient(2, 64, gradient.data()); });
   });

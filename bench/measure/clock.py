@@ -1,0 +1,96 @@
+"""Judgement of clocks: the seconds that a worker claims against the driver's clock, CPU time and waiting time.
+
+A worker is right if all work that it claims to have done is done within the seconds that it claims. Work after its
+clock has stopped shows in the time until the reply, or in that of a query whose answer depends on the work. What is
+constant in both, such as the protocol, shows in a run of one row too, and is subtracted.
+"""
+
+from dataclasses import dataclass
+
+from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
+from pyfnn.errors import PyfnnError
+
+UNCLAIMED = 0.025  # share of the claimed seconds that a worker may work outside its clock
+_LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
+JUDGED = 0.02  # seconds; a shorter block is too short to be judged by its unclaimed time
+_CPU_SLACK = 1.1  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
+_CPU_GRACE = 0.005  # seconds; resolution of a clock with ticks
+_DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
+_DEVICE_GRACE = 1e-4  # seconds; the two clocks do not start and stop at the same moment
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The clocks of one run and of the query after it.
+
+    Attributes
+    ----------
+    seconds : float
+        Claimed by the worker.
+    wall_seconds : float
+        From the command to the reply, by the driver.
+    cpu_seconds : float
+        Of the worker's processes, in that time.
+    late_seconds, late_cpu_seconds : float
+        Driver's seconds, and CPU seconds, of a query that depends on the run, beyond those of a query that does not.
+    protocol_seconds : float
+        Known to pass outside the worker's clock.
+    waited_seconds : float
+        The worker's threads, the driver and the machine's virtual CPUs waited for a CPU, in all.
+    device_seconds : float or None
+        By the device's clock, where it has one.
+    """
+
+    seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    late_seconds: float = 0.0
+    late_cpu_seconds: float = 0.0
+    protocol_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    device_seconds: float | None = None
+
+    @property
+    def unclaimed_seconds(self) -> float:
+        """Time that passed between command and result outside the worker's clock."""
+        return self.wall_seconds - self.seconds + max(0.0, self.late_seconds) - self.protocol_seconds
+
+    def unclaimed_cpu_seconds(self, threads: int) -> float:
+        """Return the CPU time beyond what `threads` threads can use in the claimed seconds, or 0."""
+        return max(0.0, self.cpu_seconds + max(0.0, self.late_cpu_seconds) - threads * self.seconds)
+
+
+def contradiction(run: Reading, constant: Reading, threads: int, least: float = JUDGED) -> PyfnnError | None:
+    """Return the error of a run whose times contradict each other; None where they agree.
+
+    Parameters
+    ----------
+    run : Reading
+    constant : Reading
+        Of a run with almost no work, whose time outside the clock is not counted.
+    threads : int
+        Threads that the case allows.
+    least : float
+        Seconds; where less passed, the unclaimed time is not judged.
+    """
+    claimed, wall = run.seconds, run.wall_seconds
+    if claimed > wall:
+        return Implausible(f"claims {claimed:.4g} s for what took {wall:.4g} s by the driver's clock")
+    if (run.device_seconds or 0.0) > claimed * _DEVICE_SLACK + _DEVICE_GRACE:
+        return Implausible(f"claims {claimed:.4g} s, and {run.device_seconds:.4g} s by its device's own clock")
+    if run.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
+        return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
+    unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
+    allowed = max(UNCLAIMED * claimed, _LEAST)
+    if wall + max(0.0, run.late_seconds) < least or unclaimed <= allowed:
+        return None
+    text = (
+        f"claims only {claimed:.4g} of the {claimed + unclaimed:.4g} s until its result was there, by the driver's "
+        f"clock: the call returned before its work was done, or its clock stopped early"
+    )
+    worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
+    if worked > threads * allowed:
+        return Implausible(f"{text}; it used {worked:.4g} CPU seconds outside its clock")
+    if run.waited_seconds >= unclaimed - allowed:
+        return Disturbed(f"{text}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")
+    return Implausible(text)

@@ -1,0 +1,122 @@
+"""Segments: one to three steps of a training, judged from the implementation's own θ before them.
+
+Battery and examination use networks and rows that parity chooses. A segment is part of a training that was timed: its
+rows are those that the training used, kinks included.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfnn.activations import Array
+from pyfnn.model import Operation
+from pyfnn.network import Network
+from pyfnn.parity.battery import probed
+from pyfnn.parity.evidence import Check
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, tensor_norms
+from pyfnn.parity.trajectory import OracleTrajectory, oracle_precision, oracle_slack
+
+LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
+_TRIAL = "timed"
+
+
+def _precision(network: Network, batch_size: int) -> str:
+    """Return the oracle's dtype: float64 judges float32 as well as longdouble does, in a third of the time."""
+    return "float64" if network.dtype == "float32" else oracle_precision(network, batch_size)
+
+
+def _slack(network: Network, precision: str) -> float:
+    return oracle_slack(precision) if network.dtype == "float64" else 1.0
+
+
+def segment_checks(
+    where: str,
+    network: Network,
+    before: Array,
+    after: Array,
+    x: Array,
+    y: Array,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    learning_rate: float,
+) -> Iterator[Check]:
+    """Check a segment of a training against the oracle, which starts from the implementation's θ before the segment.
+
+    The rows may be near kinks; the bound allows for either side. See `pyfnn.parity.rounding.kink_allowance`.
+
+    Parameters
+    ----------
+    where : str
+        Name of the segment, such as "step 12".
+    network : Network
+    before, after : ndarray, shape (n_parameters,)
+        The implementation's θ before and after the segment.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+        The loaded data.
+    rows : ndarray of int64
+        Row numbers of the segment's steps, in the order of use.
+    batch_size : int
+    learning_rate : float
+
+    Yields
+    ------
+    Check
+        One per tensor: the distance of `after` from the oracle's θ.
+    """
+    if not np.isfinite(after).all():
+        yield Check(_TRIAL, f"theta after {where}: not finite", math.inf, 0.0)
+        return
+    precision = _precision(network, batch_size)
+    trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed=1)
+    for at in range(0, len(rows), batch_size):
+        batch = rows[at : at + batch_size]
+        trajectory.step(x[batch], y[batch])
+    unit = C * UNIT_ROUNDOFF[network.dtype] * _slack(network, precision)
+    rounding = trajectory.errors
+    errors = tensor_norms(network, after.astype(precision) - trajectory.theta)
+    for name, error in errors.items():
+        yield Check(_TRIAL, f"displacement of {name} in {where}", error, unit * rounding[name])
+
+
+def pass_check(
+    where: str,
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    operation: Operation,
+    first: int,
+    count: int,
+    probes: NDArray[np.int64],
+    checksum: float,
+) -> Check:
+    """Check the checksum of timed passes against the oracle.
+
+    Parameters
+    ----------
+    where : str
+        Name of the passes, for messages.
+    network : Network
+    theta : ndarray, shape (n_parameters,)
+        The implementation's θ.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
+        The loaded data.
+    operation, first, count, probes
+        As for `Model.time`, with as many repeats as probes.
+    checksum : float
+        The implementation's.
+    """
+    precision = _precision(network, count)
+    exact = theta.astype(precision)
+    total, size = 0.0, 0.0
+    for repeat, probe in enumerate(probes.tolist()):
+        start = (first + repeat * count) % (len(x) - count + 1)
+        X, T = x[start : start + count], y[start : start + count]
+        value, error = probed(network, exact, X, T, operation, probe)
+        total, size = total + value, size + error
+    unit = C * UNIT_ROUNDOFF[network.dtype] * _slack(network, precision)
+    floor = float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
+    what = f"checksum of {where}"
+    return Check(_TRIAL, what, abs(checksum - total), unit * size + floor)

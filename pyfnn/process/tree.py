@@ -1,0 +1,184 @@
+"""The processes of a worker: the worker and all its descendants, in other sessions too, with their clocks and CPUs.
+
+On Linux the supervisor of `pyfnn.process.launch` adopts descendants that lose their parent, so the descendants of the
+supervisor are complete. A process that another service starts on the worker's behalf (systemd, docker) is not found.
+"""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+_LINUX = sys.platform == "linux"
+_TICK = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01  # seconds
+_STOPPING, _STOP_CHECK = 1.0, 2e-4  # seconds
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()  # a kernel with CONFIG_PROC_CHILDREN
+
+
+@dataclass(frozen=True)
+class CpuTime:
+    """CPU time of a tree at one moment.
+
+    Attributes
+    ----------
+    running : float
+        Seconds of the processes that exist; resolution 1 ns on Linux, one tick on other systems.
+    reaped : dict of int to float
+        Seconds of ended descendants, by the process that waited for them; in ticks (10 ms). Empty outside Linux.
+    """
+
+    running: float
+    reaped: dict[int, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of the processes that exist and of those that ended."""
+        return self.running + sum(self.reaped.values())
+
+    def since(self, before: "CpuTime") -> float:
+        """Return the seconds between two readings, rounded down where descendants ended between them.
+
+        A parent counts ended children in whole ticks, of user and of system time: at most two ticks of a difference may
+        be of an earlier time, and are not counted.
+        """
+        changed = [pid for pid, seconds in self.reaped.items() if seconds != before.reaped.get(pid, 0.0)]
+        uncertain = 2 * _TICK * len(changed)
+        return max(0.0, self.total - before.total - uncertain)
+
+
+class Tree:
+    """The processes of a worker.
+
+    Parameters
+    ----------
+    worker : int
+        Process id of the worker.
+    supervisor : int, optional
+        Process id of its supervisor, which is not one of the processes; None where there is none.
+    """
+
+    def __init__(self, worker: int, supervisor: int | None = None) -> None:
+        self.worker, self._supervisor = worker, supervisor
+
+    def processes(self) -> list[int]:
+        """Return the process ids, parents before their children; zombies included."""
+        found = [self.worker] if self._supervisor is None else children(self._supervisor)
+        for pid in found:  # which grows
+            found += [child for child in children(pid) if child not in found]
+        return found
+
+    def tasks(self) -> list[Path]:
+        """Return the folder /proc/PID/task/THREAD of every thread of every process; empty outside Linux."""
+        found: list[Path] = []
+        for pid in self.processes() if _LINUX else ():
+            with suppress(OSError):  # the process ended after it was listed
+                found += Path(f"/proc/{pid}/task").iterdir()
+        return found
+
+    def affinities(self) -> dict[int, set[int]]:
+        """Return the CPUs on which each thread may run, by thread id; empty outside Linux."""
+        found = {}
+        for task in self.tasks():
+            with suppress(ProcessLookupError):  # the thread ended after it was listed
+                found[int(task.name)] = os.sched_getaffinity(int(task.name))
+        return found
+
+    def cpu_time(self) -> CpuTime:
+        """Return the CPU time of all processes so far, of those that ended too.
+
+        Not counted: descendants whose parent ignores SIGCHLD, once they have ended, since the kernel drops their time.
+        """
+        running, reaped = 0.0, {}
+        processes = self.processes()
+        for pid in processes:
+            with suppress(OSError, psutil.Error):
+                running += process_cpu_seconds(pid)
+        parents = processes if self._supervisor is None else [*processes, self._supervisor]
+        for pid in parents if _LINUX else ():
+            with suppress(OSError):
+                if seconds := _reaped_seconds(pid):
+                    reaped[pid] = seconds
+        return CpuTime(running, reaped)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all processes so far, of those that ended too; see `cpu_time`."""
+        return self.cpu_time().total
+
+    def run_delay_seconds(self) -> float | None:
+        """Return the seconds that the threads waited for a CPU so far; None where the kernel does not count them.
+
+        A thread that ends takes its count with it.
+        """
+        delay, counted = 0, False
+        for task in self.tasks():
+            with suppress(OSError):
+                delay += int((task / "schedstat").read_bytes().split()[1])
+                counted = True
+        return delay * 1e-9 if counted else None
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to every process; do nothing where all have ended."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def stop(self) -> None:
+        """Stop every thread of every process, and wait until they have stopped, at most 1 s.
+
+        A process that is forking when SIGSTOP arrives finishes the fork first, and a listing misses a process whose
+        parent ends meanwhile. So SIGSTOP is repeated until two listings are equal and all in them have stopped.
+        """
+        deadline = time.monotonic() + _STOPPING
+        listed: list[Path] = []
+        while time.monotonic() < deadline:
+            self.signal(Signals.SIGSTOP)
+            tasks = self.tasks()
+            if tasks == listed and all(map(_is_stopped, tasks)):
+                return
+            listed = tasks
+            time.sleep(_STOP_CHECK)
+
+
+def _is_stopped(task: Path) -> bool:
+    """Return if a thread has stopped or ended."""
+    try:
+        return (task / "stat").read_bytes().rpartition(b")")[2].split()[0] in b"TtZX"
+    except OSError:
+        return True
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of a process's children, zombies included; empty where the process has ended."""
+    found: list[int] = []
+    with suppress(OSError, psutil.Error):
+        if not _LISTS_CHILDREN:
+            return [child.pid for child in psutil.Process(pid).children()]
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # the thread ended after it was listed
+                found += map(int, (thread / "children").read_bytes().split())
+    return found
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of one process so far, all its threads; resolution 1 ns on Linux, else one tick.
+
+    Raises
+    ------
+    OSError, psutil.Error
+        There is no such process.
+    """
+    if _LINUX:
+        return time.clock_gettime(~pid << 3 | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of Linux
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _reaped_seconds(pid: int) -> float:
+    """Return the CPU seconds of the children that a process has waited for, and of theirs, in whole ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from field 3 of proc(5) on
+    return (int(fields[13]) + int(fields[14])) * _TICK  # cutime and cstime

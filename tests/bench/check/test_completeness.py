@@ -1,0 +1,87 @@
+"""Claims about the kit: it finds backends that do wrong or less work than they claim, as programs and as classes."""
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from misbehaving import faulty
+from planted import elsewhere
+
+from bench.check.__main__ import TOPICS
+from bench.check.completeness import COMPLETENESS
+from bench.check.kit import Candidate, Claim, Outcome, examine
+from pyfnn import registry
+
+CLAIMS = {claim.text: claim for topic in TOPICS for claim in topic.claims}
+TESTS = Path(__file__).parents[2]
+INCOMPLETE = {  # by kind of mistake: the claim that must fail, and what must be seen
+    "ShortRead": ("every row of x.bin", "of the whole workload"),
+    "HalfInputs": ("every row of x.bin", "of the whole workload"),
+    "ShortOrder": ("every entry of order", "displacement of"),
+    "ByteRows": ("every entry of order", "displacement of"),
+    "FreezesFirstLayer": ("each step of a training", "displacement of W_1"),
+    "HalvesRate": ("each step of a training", "displacement of"),
+    "SkipsEasySteps": ("each step of a training", "displacement of"),
+    "SkipsEverySecondStep": ("a long call makes every step", "the same calls twice end 0 apart"),
+    "SkipsLongCalls": ("a long call makes every step", "the same calls twice end 0 apart"),
+    "SkipsLayers": ("a long call makes every step", "the same calls twice end 0 apart"),
+    "HalfEpochs": ("a long call makes every step", "75 steps in one call"),
+    "RosyLosses": ("after training, outputs", "loss over all rows"),
+}
+
+UNPUNCTUAL = {
+    "Late": ("all of the work of train", "until theta is there"),
+    "InAThread": ("all of the work of train", "until theta is there"),
+    "LatePasses": ("the reply to time gradient comes after the work", "theta then took"),
+    "BusyAfterReply": ("the process is idle after the reply to train", "s after the reply"),
+    "HastyClock": ("all of the work of train", "until theta is there"),
+    "Caches": ("a call of train that comes again", "for one that was made before"),
+    "CachedPasses": ("a call of time gradient that comes again", "for one that was made before"),
+    "HelperProcess": ("its child processes do none", "of the time of a training"),
+    "RowTable": ("a pass of time forward takes as long", "passes over 256 rows"),
+}
+
+
+def outcomes_of(line: str, claims: Iterable[Claim], folder: Path) -> list[Outcome]:
+    """Check claims on the backend that this line of a manifest names."""
+    path = folder / "backend.toml"
+    path.write_text(f'[[backend]]\nname = "faulty"\nlanguage = "Python"\ndivision = "plain"\n{line}\n')
+    with Candidate(registry.find("faulty", [path]), 20.0) as candidate:
+        return list(examine(candidate, claims))
+
+
+def line_of(kind: str, form: str) -> str:
+    """Return the line of a manifest for a kind of mistake: a program, or a class that pyfnn hosts."""
+    program = shlex.join(["env", f"PYTHONPATH={TESTS}", sys.executable, faulty.__file__, kind, "faulty"])
+    module = "elsewhere" if kind in elsewhere.KINDS else "timed"
+    return f"run = '''{program}'''" if form == "program" else f'host = "planted.{module}:{kind}Backend"'
+
+
+def outcome_of(kind: str, words: str, form: str, folder: Path) -> Outcome:
+    """Check the only claim with these words in it on a backend with this kind of mistake."""
+    (claim,) = [claim for text, claim in CLAIMS.items() if words in text]
+    (outcome,) = outcomes_of(line_of(kind, form), [claim], folder)
+    return outcome
+
+
+@pytest.fixture(autouse=True)
+def _tests_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+
+
+@pytest.mark.parametrize("host", ["planted.timed:CorrectBackend", "misbehaving.hosted:Unsteady"])
+def test_a_correct_backend_keeps_the_claims_about_complete_work(host: str, tmp_path: Path) -> None:
+    outcomes = outcomes_of(f'host = "{host}"', COMPLETENESS.claims, tmp_path)
+    assert [outcome for outcome in outcomes if outcome.result != "pass"] == []
+
+
+@pytest.mark.parametrize("form", ["program", "class"])
+@pytest.mark.parametrize("kind", INCOMPLETE | UNPUNCTUAL)
+def test_incomplete_work_fails_the_claim_that_is_about_it(kind: str, form: str, tmp_path: Path) -> None:
+    words, seen = (INCOMPLETE | UNPUNCTUAL)[kind]
+    outcome = outcome_of(kind, words, form, tmp_path)
+    assert outcome.result == "FAIL"
+    assert seen in outcome.seen
+    assert outcome.fix

@@ -1,0 +1,171 @@
+"""Claims about the proof of timed work: each kind of `planted.timed` is rejected, and correct work is not."""
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import pytest
+from misbehaving import faulty
+from planted import elsewhere
+from planted.timed import KINDS
+from support.places import TESTS
+
+from bench.measure import chain, gate
+from bench.measure.curve import draw_curve
+from bench.measure.errors import Disturbed, Implausible, ParityFailed
+from bench.measure.session import Session
+from bench.suites.load import cases_of, load_suite
+from bench.suites.problem import Problem, make_problem
+from bench.suites.suite import CaseKey
+from bench.terms import CaseOperation
+from pyfnn import registry
+
+SUITE = """
+[suite]
+workloads = ["small"]
+budget = 60.0
+[workload.small]
+sizes = [20, 6, 2]
+activation = "tanh"
+loss = "squared_error"
+l2 = 0.001
+rows = 1000
+batch = 4
+learning_rate = 0.02
+"""
+
+STEPS = 1000  # 60 ms or more
+DTYPES = ("float32", "float64")
+FORMS = ("program", "class")
+ACCEPTED = {"Caches"}  # its calls are never identical: it is timed as a correct one is
+OF_CURVES = {"HalfEpochs", "RosyLosses"}
+CLOCKS = {"Late", "InAThread", "HastyClock"}
+
+
+@pytest.fixture(params=DTYPES)
+def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseKey, Problem]:
+    monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 15)
+    monkeypatch.setattr(chain, "_SEGMENT_SECONDS", 60.0)  # on a busy machine, too, all segments are judged
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE, encoding="utf-8")
+    suite, workloads = load_suite(str(path))
+    (key,) = cases_of(suite.model_copy(update={"dtypes": (request.param,)}), workloads)
+    return key, make_problem(key.workload, key.dtype)
+
+
+def opened(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "class") -> Session:
+    """Start a process of this kind: a program, or a class that pyfnn hosts."""
+    program = shlex.join(["env", f"PYTHONPATH={TESTS}", sys.executable, faulty.__file__, kind, "one"])
+    module = "elsewhere" if kind in elsewhere.KINDS else "timed"
+    line = f"run = '''{program}'''" if form == "program" else f'host = "planted.{module}:{kind}Backend"'
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", {}, {"one": line})])
+    return Session(row, *case, timeout=60.0, seed="timed work")
+
+
+def prove_all(session: Session, case: tuple[CaseKey, Problem], turns: int = 1) -> None:
+    """Do what a launch does, as far as it proves something."""
+    key, problem = case
+    battery = gate.battery(problem, key.workload.batch)
+    session.load_workload()
+    gate.prove(session, battery)
+    session.load_workload()
+    gate.prove_workload(session, battery)
+    for _ in range(turns):
+        block = session.turn(STEPS // 5, STEPS)
+    gate.replay(session, block)
+
+
+def test_correct_work_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with opened(tmp_path, case, "Correct") as correct:
+        prove_all(correct, case, turns=3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - ACCEPTED - OF_CURVES - CLOCKS))
+def test_wrong_or_missing_work_fails_parity(
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    with opened(tmp_path, case, kind, form) as wrong, pytest.raises(ParityFailed):
+        prove_all(wrong, case)
+
+
+def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:
+    """Do what a launch does; raise the error of a session none of whose turns could be judged."""
+    prove_all(session, case)
+    if session.disturbed and not session.judged:
+        raise session.disturbed
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", sorted(CLOCKS))
+def test_work_outside_the_workers_clock_is_found(
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    with (
+        opened(tmp_path, case, kind, form) as hasty,
+        pytest.raises((Implausible, Disturbed), match="returned before its work was done"),
+    ):
+        judge_clocks(hasty, case)
+
+
+def test_a_call_never_comes_twice(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    with opened(tmp_path, case, "Correct") as correct, opened(tmp_path, case, "Caches") as remembering:
+        seconds = []
+        for session in (correct, remembering):
+            session.load_workload()
+            seconds.append(min(session.turn(20, 400).seconds for _ in range(6)))
+        assert seconds[1] > 0.5 * seconds[0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", sorted(OF_CURVES))
+def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
+    kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    key, problem = case
+    with opened(tmp_path, case, kind, form) as rosy:
+        prove_all(rosy, case)
+        with pytest.raises(ParityFailed):
+            draw_curve(rosy, key.workload, problem, 6)
+
+
+def test_a_correct_curve_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    key, problem = case
+    with opened(tmp_path, case, "Correct") as correct:
+        correct.load_workload()
+        assert draw_curve(correct, key.workload, problem, 6).epochs == list(range(7))
+
+
+def of_operation(case: tuple[CaseKey, Problem], operation: CaseOperation) -> tuple[CaseKey, Problem]:
+    return replace(case[0], operation=operation), case[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operation", ["forward", "gradient"])
+def test_correct_passes_are_accepted(
+    operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    case = of_operation(case, operation)
+    with opened(tmp_path, case, "Caches", form) as correct:
+        prove_all(correct, case, turns=3)
+        correct.require_no_memory()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    case = of_operation(case, "forward")
+    with opened(tmp_path, case, "RowTable", form) as remembering:
+        prove_all(remembering, case, turns=3)
+        with pytest.raises(Implausible, match="results may be kept from pass to pass"):
+            remembering.require_no_memory()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
+    case = of_operation(case, "gradient")
+    late = pytest.raises((Implausible, Disturbed, ParityFailed))  # half of the passes have half of the checksum
+    with opened(tmp_path, case, "LatePasses", form) as hasty, late:
+        judge_clocks(hasty, case)

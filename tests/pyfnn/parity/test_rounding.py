@@ -1,0 +1,89 @@
+"""Claims about the bounds on rounding: kinks, and what lies near them."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from pyfnn import oracle
+from pyfnn.activations import parse
+from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, kink_allowance
+from pyfnn.validation import Array
+
+KINKED = ["relu", "leaky_relu(0.3)", "leaky_relu(-0.5)", "elu(0.5)", "hard_sigmoid", "hard_tanh"]
+SIZES, ROWS = (4, 6, 5, 3), 9
+
+
+def _near_a_kink(activation: str, dtype: str, seed: int) -> tuple[Network, Array, Array, Array]:
+    """Return a network with its data; in row 0, unit 0 of each layer is at its kink, or within rounding of it."""
+    network = Network(SIZES, activation, "squared_error", output_activation=activation, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    theta = initialize(network, seed)
+    x, y = rng.normal(size=(ROWS, SIZES[0])).astype(dtype), rng.normal(size=(ROWS, SIZES[-1])).astype(dtype)
+    for at, (_, b) in enumerate(network.layers(theta)):
+        Z = oracle.forward(network, theta.astype(np.longdouble), x).Z[at]
+        b[0] -= Z[0, 0] - network.elementwise_activations[at].kinks[0]
+    return network, theta, x, y
+
+
+@pytest.mark.parametrize("activation", KINKED)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_allowance_covers_a_step_across_a_kink(activation: str, dtype: str) -> None:
+    unit = C * UNIT_ROUNDOFF[dtype]
+    for seed in range(10):
+        network, theta, x, y = _near_a_kink(activation, dtype, seed)
+        assert not clear_of_kinks(network, theta, x, unit)[0]
+        allowed = kink_allowance(network, theta, x, y, unit)
+        exact, jumped = theta.astype(np.longdouble), 0.0
+        expected = oracle.loss_and_gradient(network, exact, x, y)[1]
+        for sides in product((-1, 1), repeat=network.n_layers):
+            moved = exact.copy()
+            for at, (side, (_, b)) in enumerate(zip(sides, network.layers(moved), strict=True)):
+                Z = oracle.forward(network, moved, x).Z[at][0, 0]
+                b[0] += network.elementwise_activations[at].kinks[0] - Z + side * 1e-3 * UNIT_ROUNDOFF[dtype]
+            got = oracle.loss_and_gradient(network, moved, x, y)[1]
+            difference = np.abs((got - expected).astype(float))
+            assert (difference <= allowed + 1e3 * unit).all()
+            jumped = max(jumped, difference.max())
+        assert jumped > 1e-4  # the sides do differ
+
+
+def test_the_allowance_is_0_for_rows_clear_of_kinks_and_for_smooth_activations() -> None:
+    rng = np.random.default_rng(0)
+    for activation in ("relu", "tanh"):
+        network = Network(SIZES, activation, "squared_error")
+        theta = initialize(network, 0)
+        for _, b in network.layers(theta):
+            b[:] = 0.1  # with biases of 0, a row whose units are all off gives Z = 0 in the layer above
+        x, y = rng.normal(size=(ROWS, 4)).astype("f4"), rng.normal(size=(ROWS, 3)).astype("f4")
+        unit = C * UNIT_ROUNDOFF["float32"]
+        assert clear_of_kinks(network, theta, x, unit).all()
+        assert not kink_allowance(network, theta, x, y, unit).any()
+
+
+def test_the_allowance_is_confined_to_the_unit_at_the_kink_and_what_lies_below() -> None:
+    network = Network((4, 6, 3), "relu", "squared_error")
+    rng = np.random.default_rng(0)
+    theta = initialize(network, 0)
+    x, y = rng.normal(size=(ROWS, 4)).astype("f4"), rng.normal(size=(ROWS, 3)).astype("f4")
+    network.layers(theta)[0].b[2] = -oracle.forward(network, theta.astype(float), x).Z[0][5, 2]
+    allowed = network.layers(kink_allowance(network, theta, x, y, C * UNIT_ROUNDOFF["float32"]))
+    assert not allowed[1].W.any()
+    assert not allowed[1].b.any()
+    assert np.flatnonzero(allowed[0].b).tolist() == [2]
+    assert np.flatnonzero(allowed[0].W.any(axis=0)).tolist() == [2]
+    assert allowed[0].W[:, 2] == pytest.approx(np.abs(x[5]) * allowed[0].b[2])
+
+
+def test_a_pre_activation_that_is_0_in_every_arithmetic_is_clear_of_the_kink() -> None:
+    network = Network(SIZES, "relu", "squared_error")  # its biases start at 0
+    theta, x = initialize(network, 0), np.zeros((ROWS, 4), "f4")
+    assert clear_of_kinks(network, theta, x, 1e-6).all()
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_the_jump_is_the_largest_difference_of_slopes_at_a_kink(activation: str) -> None:
+    f = parse(activation)
+    sides = [[f.derivative(np.array([kink + side]))[0] for side in (-1e-9, 1e-9)] for kink in f.kinks]
+    assert f.jump == pytest.approx(max(abs(below - above) for below, above in sides))
