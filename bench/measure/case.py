@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from bench.measure import gate
@@ -248,7 +249,7 @@ class CaseRun:
             raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
         if number == self._settings.rounds - 1:
             session.require_no_memory()
-            gate.replay(session, block)
+            block = replace(block, proven_steps=gate.replay(session, block).steps)
             arm.judged = arm.judged or session.judged
             arm.disturbed = session.disturbed or arm.disturbed
         session.stop()

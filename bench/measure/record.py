@@ -126,6 +126,7 @@ class CaseRecord:
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
             retries=block.retries,
+            proven_steps=block.proven_steps,
             device_seconds=block.device_seconds or None,  # 0: below the resolution of the device's clock
         )
         self._journal.write(SampleEvent(case=self._number, instance=arm.instance, **sample.model_dump()))

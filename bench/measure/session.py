@@ -70,6 +70,8 @@ class Block:
         By the device's clock, where it has one.
     start, burst : int
         Place of the block's first step, in steps, and length of the burst from the same place.
+    proven_steps : int or None
+        Steps that were compared with the oracle afterwards; None where none was asked for.
     """
 
     steps: int
@@ -83,6 +85,7 @@ class Block:
     device_seconds: float | None = None
     start: int = 0
     burst: int = 0
+    proven_steps: int | None = None
 
 
 class Session:

@@ -31,6 +31,7 @@ class Sample(Value):
     involuntary_switches: int | None = None
     device_seconds: float | None = Field(default=None, gt=0)  # by the device's clock, where the device has one
     retries: int = 0  # turns rejected before this one because clocks or CPU time did not fit
+    proven_steps: int | None = None  # compared with the oracle after the block; None where none were to be
     outlier: bool = False  # beyond Tukey's fences among its backend's samples; a label only, every sample counts
 
 

@@ -9,19 +9,16 @@ step if there is another, so there the backend uses a scan.
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable
-from functools import lru_cache, partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import platformdirs
-from jax import lax
 
 from pyfnn.backend import Backend, Description
+from pyfnn.backends.jax_programs import ACTIVATIONS, LOSSES, Carry, Theta, programs
 from pyfnn.device import check_number, device_number
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Device, Row
@@ -29,158 +26,12 @@ from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
-Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer
-Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
-
 Places = Any  # probes as (n, 2) on the device; in `JaxStepModel` as n times (2,), an argument of each call
 
 _POOL_VARIABLE = "PJRT_NPROC"  # number of threads of XLA's pool, read when JAX first uses the device
 _POOL_THREAD = "tf_XLAEigen"  # name of each of its threads in Linux
 _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"  # "true": XLA reserves three quarters of the device's memory at once
 _SCAN_LENGTHS = (1024, 256, 64, 16, 4, 1)  # numbers of steps for which a scan is compiled
-
-_ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
-    "identity": lambda Z, _: Z,
-    "sigmoid": lambda Z, _: jax.nn.sigmoid(Z),
-    "tanh": lambda Z, _: jnp.tanh(Z),
-    "relu": lambda Z, _: jax.nn.relu(Z),
-    "elu": jax.nn.elu,
-    "softplus": lambda Z, _: jax.nn.softplus(Z),
-}
-
-_LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (Y, T), or (Z_L, T) where fused -> loss, summed over rows
-    "squared_error": lambda Y, T: ((Y - T) ** 2).sum(),
-    "half_squared_error": lambda Y, T: ((Y - T) ** 2).sum() / 2,
-    "softmax_cross_entropy": lambda Z, T: -(T * jax.nn.log_softmax(Z)).sum(),
-    "sigmoid_cross_entropy": lambda Z, T: (jax.nn.softplus(Z) - Z * T).sum(),
-}
-_FUSED: dict[str, Callable[[Any], Any]] = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
-
-
-class _Programs(NamedTuple):
-    """Compiled functions of a network; JAX compiles each once for every shape. x: (rows, m_0), y: (rows, m_L).
-
-    A call of `step` or `one_pass` makes one step or pass. `train` and `passes` take the number of steps or passes as an
-    argument; for `scan` and `pass_scan` it is a constant of the compiled function.
-    """
-
-    outputs: Callable[..., jax.Array]  # (theta, X)
-    loss_and_gradient: Callable[..., tuple[jax.Array, Theta]]  # (theta, X, T)
-    step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
-    train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
-    scan: Callable[..., Theta]  # as train; steps= is static too
-    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probe, at, count=)
-    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probes, done, first, repeats, count=)
-    pass_scan: dict[Operation, Callable[..., Carry]]  # as passes; repeats= is static too
-
-
-@lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
-def _programs(network: Network) -> _Programs:
-    last, risk = _functions(network)
-
-    def outputs(theta: Theta, X: Any) -> Any:
-        Y = last(theta, X)
-        return _FUSED[str(network.output_activation)](Y) if network.fused else Y
-
-    step, train = _steps(risk)
-    bodies = _pass_bodies(outputs, risk)
-    loops = {name: partial(_repeated, body) for name, body in bodies.items()}
-    return _Programs(
-        outputs=jax.jit(outputs),
-        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
-        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
-        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
-        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
-        one_pass={name: jax.jit(body, static_argnames="count", donate_argnums=0) for name, body in bodies.items()},
-        passes={name: jax.jit(loop, static_argnames="count", donate_argnums=0) for name, loop in loops.items()},
-        pass_scan={
-            name: jax.jit(loop, static_argnames=("count", "repeats"), donate_argnums=0) for name, loop in loops.items()
-        },
-    )
-
-
-def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return two functions of a network: its last layer (theta, X), and its mean loss with the l2 term (theta, X, T).
-
-    The last layer is Y, or Z_L where the loss fuses its output activation.
-    """
-    f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
-    f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
-    loss = _LOSSES[network.loss]
-
-    def last(theta: Theta, X: Any) -> Any:
-        A = X
-        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
-            A = f_l(A @ W + b, parameter)
-        return A
-
-    def risk(theta: Theta, X: Any, T: Any) -> Any:
-        R = loss(last(theta, X), T) / len(X)
-        return R + network.l2 / 2 * sum((W * W).sum() for W, _ in theta) if network.l2 else R
-
-    return last, risk
-
-
-def _steps(risk: Callable[..., Any]) -> tuple[Callable[..., Theta], Callable[..., Theta]]:
-    """Return the functions `step` and `train` of `_Programs`, not compiled yet."""
-
-    def step(theta: Theta, x: Any, y: Any, order: Any, at: Any, rate: Any, *, batch: int) -> Theta:
-        rows = lax.dynamic_slice_in_dim(order, at, batch)
-        X, T = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
-        dtheta = jax.grad(risk)(theta, X, T)
-        stepped: Theta = jax.tree.map(lambda parameter, gradient: parameter - rate * gradient, theta, dtheta)
-        return stepped
-
-    def train(theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int) -> Theta:
-        def body(s: Any, theta: Theta) -> Theta:
-            return step(theta, x, y, order, first + s * batch, rate, batch=batch)
-
-        stepped: Theta = lax.fori_loop(0, steps, body, theta)
-        return stepped
-
-    return step, train
-
-
-def _probed(probe: Any, tensors: list[Any]) -> Any:
-    """Return one entry of the gradient. probe: (2,), number of a tensor and entry in it.
-
-    With `lax.switch` a pass over a small network takes 1.4 times as long.
-    """
-    tensor, entry = probe
-    value: Any = 0.0
-    for number, each in enumerate(tensors):
-        here = each.ravel()[jnp.clip(entry, 0, each.size - 1)].astype(float)
-        value += jnp.where(tensor == number, here, 0.0)
-    return value
-
-
-def _pass_bodies(outputs: Callable[..., Any], risk: Callable[..., Any]) -> dict[Operation, Callable[..., Carry]]:
-    """Return the functions `one_pass` of `_Programs`, not compiled yet."""
-
-    def forward(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
-        del y
-        Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
-        return carry[0] + Y.ravel()[probe[1]].astype(float), Y
-
-    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
-        R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
-        return carry[0] + R.astype(float) + _probed(probe, jax.tree.leaves(dtheta)), dtheta
-
-    return {"forward": forward, "gradient": gradient}
-
-
-def _repeated(
-    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, done: Any, first: Any,
-    repeats: Any, *, count: int,
-) -> Carry:  # fmt: skip
-    """Make `repeats` passes of the function `one`, each `count` rows after the one before."""
-
-    def body(r: Any, carry: Carry) -> Carry:
-        at = (first + r * count) % (len(x) - count + 1)
-        return one(carry, theta, x, y, probes[(done + r) % len(probes)], at, count=count)
-
-    last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
-    return last_carry
 
 
 class JaxModel(Model):
@@ -195,7 +46,7 @@ class JaxModel(Model):
         if pool > threads and kind == "cpu":
             raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
         self.threads = pool if kind == "cpu" else 1  # the thread that submits the work to the device
-        self._programs = _programs(network)
+        self._programs = programs(network)
         self._start = theta.copy()
         self._current: Theta = self._layers(theta)
 
@@ -444,7 +295,7 @@ class _Jax(Backend):
         _enable_compilation_cache()
         libraries = {"JAX": jax.__version__, "jaxlib": jax.lib.__version__}
         flags = f"{device}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}"
-        super().__init__(Description.in_python(row, libraries, flags, _ACTIVATIONS, _LOSSES))
+        super().__init__(Description.in_python(row, libraries, flags, ACTIVATIONS, LOSSES))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return self._model(network, theta, threads, self._kind)

@@ -1,0 +1,162 @@
+"""The network in JAX: its functions, their derivatives by `jax.grad`, and the loops over steps and passes, compiled.
+
+`pyfnn.backends.jax` has the models that call them.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pyfnn.model import Operation
+from pyfnn.network import Network
+
+Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer
+Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
+
+ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
+    "identity": lambda Z, _: Z,
+    "sigmoid": lambda Z, _: jax.nn.sigmoid(Z),
+    "tanh": lambda Z, _: jnp.tanh(Z),
+    "relu": lambda Z, _: jax.nn.relu(Z),
+    "elu": jax.nn.elu,
+    "softplus": lambda Z, _: jax.nn.softplus(Z),
+}
+
+LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (Y, T), or (Z_L, T) where fused -> loss, summed over rows
+    "squared_error": lambda Y, T: ((Y - T) ** 2).sum(),
+    "half_squared_error": lambda Y, T: ((Y - T) ** 2).sum() / 2,
+    "softmax_cross_entropy": lambda Z, T: -(T * jax.nn.log_softmax(Z)).sum(),
+    "sigmoid_cross_entropy": lambda Z, T: (jax.nn.softplus(Z) - Z * T).sum(),
+}
+_FUSED: dict[str, Callable[[Any], Any]] = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
+
+
+class Programs(NamedTuple):
+    """Compiled functions of a network; JAX compiles each once for every shape. x: (rows, m_0), y: (rows, m_L).
+
+    A call of `step` or `one_pass` makes one step or pass. `train` and `passes` take the number of steps or passes as an
+    argument; for `scan` and `pass_scan` it is a constant of the compiled function.
+    """
+
+    outputs: Callable[..., jax.Array]  # (theta, X)
+    loss_and_gradient: Callable[..., tuple[jax.Array, Theta]]  # (theta, X, T)
+    step: Callable[..., Theta]  # (theta, x, y, order, at, rate, batch=)
+    train: Callable[..., Theta]  # (theta, x, y, order, first, rate, steps, batch=)
+    scan: Callable[..., Theta]  # as train; steps= is static too
+    one_pass: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probe, at, count=)
+    passes: dict[Operation, Callable[..., Carry]]  # (carry, theta, x, y, probes, done, first, repeats, count=)
+    pass_scan: dict[Operation, Callable[..., Carry]]  # as passes; repeats= is static too
+
+
+@lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
+def programs(network: Network) -> Programs:
+    """Return the functions of a network."""
+    last, risk = _functions(network)
+
+    def outputs(theta: Theta, X: Any) -> Any:
+        Y = last(theta, X)
+        return _FUSED[str(network.output_activation)](Y) if network.fused else Y
+
+    step, train = _steps(risk)
+    bodies = _pass_bodies(outputs, risk)
+    loops = {name: partial(_repeated, body) for name, body in bodies.items()}
+    return Programs(
+        outputs=jax.jit(outputs),
+        loss_and_gradient=jax.jit(jax.value_and_grad(risk)),
+        step=jax.jit(step, static_argnames="batch", donate_argnums=0),
+        train=jax.jit(train, static_argnames="batch", donate_argnums=0),
+        scan=jax.jit(train, static_argnames=("batch", "steps"), donate_argnums=0),
+        one_pass={name: jax.jit(body, static_argnames="count", donate_argnums=0) for name, body in bodies.items()},
+        passes={name: jax.jit(loop, static_argnames="count", donate_argnums=0) for name, loop in loops.items()},
+        pass_scan={
+            name: jax.jit(loop, static_argnames=("count", "repeats"), donate_argnums=0) for name, loop in loops.items()
+        },
+    )
+
+
+def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two functions of a network: its last layer (theta, X), and its mean loss with the l2 term (theta, X, T).
+
+    The last layer is Y, or Z_L where the loss fuses its output activation.
+    """
+    f = [(ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
+    f += [(ACTIVATIONS["identity"], 0.0)] * network.fused
+    loss = LOSSES[network.loss]
+
+    def last(theta: Theta, X: Any) -> Any:
+        A = X
+        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, parameter)
+        return A
+
+    def risk(theta: Theta, X: Any, T: Any) -> Any:
+        R = loss(last(theta, X), T) / len(X)
+        return R + network.l2 / 2 * sum((W * W).sum() for W, _ in theta) if network.l2 else R
+
+    return last, risk
+
+
+def _steps(risk: Callable[..., Any]) -> tuple[Callable[..., Theta], Callable[..., Theta]]:
+    """Return the functions `step` and `train` of `Programs`, not compiled yet."""
+
+    def step(theta: Theta, x: Any, y: Any, order: Any, at: Any, rate: Any, *, batch: int) -> Theta:
+        rows = lax.dynamic_slice_in_dim(order, at, batch)
+        X, T = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
+        dtheta = jax.grad(risk)(theta, X, T)
+        stepped: Theta = jax.tree.map(lambda parameter, gradient: parameter - rate * gradient, theta, dtheta)
+        return stepped
+
+    def train(theta: Theta, x: Any, y: Any, order: Any, first: Any, rate: Any, steps: Any, *, batch: int) -> Theta:
+        def body(s: Any, theta: Theta) -> Theta:
+            return step(theta, x, y, order, first + s * batch, rate, batch=batch)
+
+        stepped: Theta = lax.fori_loop(0, steps, body, theta)
+        return stepped
+
+    return step, train
+
+
+def _probed(probe: Any, tensors: list[Any]) -> Any:
+    """Return one entry of the gradient. probe: (2,), number of a tensor and entry in it.
+
+    With `lax.switch` a pass over a small network takes 1.4 times as long.
+    """
+    tensor, entry = probe
+    value: Any = 0.0
+    for number, each in enumerate(tensors):
+        here = each.ravel()[jnp.clip(entry, 0, each.size - 1)].astype(float)
+        value += jnp.where(tensor == number, here, 0.0)
+    return value
+
+
+def _pass_bodies(outputs: Callable[..., Any], risk: Callable[..., Any]) -> dict[Operation, Callable[..., Carry]]:
+    """Return the functions `one_pass` of `Programs`, not compiled yet."""
+
+    def forward(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
+        del y
+        Y = outputs(theta, lax.dynamic_slice_in_dim(x, at, count))
+        return carry[0] + Y.ravel()[probe[1]].astype(float), Y
+
+    def gradient(carry: Carry, theta: Theta, x: Any, y: Any, probe: Any, at: Any, *, count: int) -> Carry:
+        R, dtheta = jax.value_and_grad(risk)(theta, *(lax.dynamic_slice_in_dim(a, at, count) for a in (x, y)))
+        return carry[0] + R.astype(float) + _probed(probe, jax.tree.leaves(dtheta)), dtheta
+
+    return {"forward": forward, "gradient": gradient}
+
+
+def _repeated(
+    one: Callable[..., Carry], carry: Carry, theta: Theta, x: Any, y: Any, probes: Any, done: Any, first: Any,
+    repeats: Any, *, count: int,
+) -> Carry:  # fmt: skip
+    """Make `repeats` passes of the function `one`, each `count` rows after the one before."""
+
+    def body(r: Any, carry: Carry) -> Carry:
+        at = (first + r * count) % (len(x) - count + 1)
+        return one(carry, theta, x, y, probes[(done + r) % len(probes)], at, count=count)
+
+    last_carry: Carry = lax.fori_loop(0, repeats, body, carry)
+    return last_carry
