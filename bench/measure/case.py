@@ -92,7 +92,8 @@ class CaseRun:
         )
         self._arms = [Arm(row, row.name) for row in rows]
         self._lost = lost or {}
-        self._shuffle = random.Random(f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}")
+        self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
+        self._shuffle = random.Random(self._seed)
 
     def run(self) -> None:
         """Measure the case. An error of a backend costs that backend only."""
@@ -199,7 +200,7 @@ class CaseRun:
 
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
-        seed = f"{self._settings.seed} {self._key.workload.name} {arm.instance} {launch}"
+        seed = f"{self._seed} {arm.instance} {launch}"
         session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed)
         sessions[arm.instance] = session
         session.load_workload()
