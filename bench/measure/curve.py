@@ -15,6 +15,7 @@ from pyfnn.validation import Array
 
 CURVE_SHARE = 0.05  # of a case's budget
 _JUDGED_LOSSES = 4  # of a curve, compared with the oracle's; two more are those around the epoch that is proven
+_EARLY = 4  # the epoch that is proven is one of the first quarter, since those before it are repeated
 _LOSS_COST = 1.5  # factor on the time of an epoch: the loss over all rows costs about half an epoch
 
 
@@ -53,7 +54,7 @@ def draw_curve(session: Session, workload: Workload, problem: Problem, epochs: i
     """
     session.resume()
     session.reset()
-    secret = session.secrets.randrange(epochs)
+    secret = session.secrets.randrange(-(-epochs // _EARLY))
     seconds, losses, thetas = [0.0], [session.networks.loss()], {0: session.theta()}
     judged = {secret, secret + 1, *session.secrets.sample(range(epochs + 1), min(_JUDGED_LOSSES, epochs + 1))}
     for epoch in range(epochs):

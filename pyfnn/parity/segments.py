@@ -16,19 +16,10 @@ from pyfnn.network import Network
 from pyfnn.parity.battery import probed
 from pyfnn.parity.evidence import Check
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, tensor_norms
-from pyfnn.parity.trajectory import OracleTrajectory, oracle_precision, oracle_slack
+from pyfnn.parity.trajectory import OracleTrajectory, sufficient_precision, sufficient_slack
 
 LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
 _TRIAL = "timed"
-
-
-def _precision(network: Network, batch_size: int) -> str:
-    """Return the oracle's dtype: float64 judges float32 as well as longdouble does, in a third of the time."""
-    return "float64" if network.dtype == "float32" else oracle_precision(network, batch_size)
-
-
-def _slack(network: Network, precision: str) -> float:
-    return oracle_slack(precision) if network.dtype == "float64" else 1.0
 
 
 def segment_checks(
@@ -68,12 +59,13 @@ def segment_checks(
     if not np.isfinite(after).all():
         yield Check(_TRIAL, f"theta after {where}: not finite", math.inf, 0.0)
         return
-    precision = _precision(network, batch_size)
-    trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed=1)
+    precision = sufficient_precision(network, batch_size)
+    perturbed = int(len(rows) > batch_size)  # errors of a single step cannot grow
+    trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed)
     for at in range(0, len(rows), batch_size):
         batch = rows[at : at + batch_size]
         trajectory.step(x[batch], y[batch])
-    unit = C * UNIT_ROUNDOFF[network.dtype] * _slack(network, precision)
+    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
     rounding = trajectory.errors
     errors = tensor_norms(network, after.astype(precision) - trajectory.theta)
     for name, error in errors.items():
@@ -108,7 +100,7 @@ def pass_check(
     checksum : float
         The implementation's.
     """
-    precision = _precision(network, count)
+    precision = sufficient_precision(network, count)
     exact = theta.astype(precision)
     total, size = 0.0, 0.0
     for repeat, probe in enumerate(probes.tolist()):
@@ -116,7 +108,7 @@ def pass_check(
         X, T = x[start : start + count], y[start : start + count]
         value, error = probed(network, exact, X, T, operation, probe)
         total, size = total + value, size + error
-    unit = C * UNIT_ROUNDOFF[network.dtype] * _slack(network, precision)
+    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
     floor = float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
     what = f"checksum of {where}"
     return Check(_TRIAL, what, abs(checksum - total), unit * size + floor)

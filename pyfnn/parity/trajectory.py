@@ -121,6 +121,16 @@ def oracle_slack(precision: str) -> float:
     return 1.0 if precision == "longdouble" else 2.0
 
 
+def sufficient_precision(network: Network, batch_size: int) -> str:
+    """Return the oracle's dtype for what is computed once: for a float32 network float64 is as good as longdouble."""
+    return "float64" if network.dtype == "float32" else oracle_precision(network, batch_size)
+
+
+def sufficient_slack(network: Network, precision: str) -> float:
+    """Return the factor on bounds for the rounding of an oracle of `sufficient_precision`."""
+    return oracle_slack(precision) if network.dtype == "float64" else 1.0
+
+
 class OracleTrajectory:
     """The oracle's training, step by step, with a bound on the rounding error of an implementation after each step.
 
@@ -150,7 +160,7 @@ class OracleTrajectory:
     ) -> None:
         self._network, self.rate, self._precision = network, learning_rate, precision
         self.theta = theta
-        self._perturbed = [theta] * (perturbed or _PERTURBED[precision])
+        self._perturbed = [theta] * (_PERTURBED[precision] if perturbed is None else perturbed)
         # Of all errors injected so far, for each: their sum, and its norm were they all orthogonal.
         self._sums = [np.zeros(theta.shape) for _ in self._perturbed]
         self._injected = [0.0] * len(self._perturbed)
@@ -164,7 +174,7 @@ class OracleTrajectory:
         u = UNIT_ROUNDOFF[self._network.dtype]
         deviations = [tensor_norms(self._network, perturbed - self.theta) for perturbed in self._perturbed]
         return {
-            name: max(error, *(_SAMPLING_MARGIN * norms[name] / u for norms in deviations))
+            name: max([error, *(_SAMPLING_MARGIN * norms[name] / u for norms in deviations)])
             for name, error in self._summed.items()
         }
 

@@ -15,7 +15,7 @@ from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, scale
-from pyfnn.parity.trajectory import oracle_precision, oracle_slack
+from pyfnn.parity.trajectory import sufficient_precision, sufficient_slack
 
 _CHUNK = 2048  # rows that the oracle computes at a time
 _TRIAL = "whole workload's"
@@ -51,7 +51,7 @@ def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Worklo
     theta : ndarray, shape (n_parameters,)
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
     """
-    precision = oracle_precision(network, len(x))
+    precision = sufficient_precision(network, len(x))
     exact = theta.astype(precision)
     outputs, sizes, loss, loss_size = [], [], 0.0, 0.0
     chunks = range(0, len(x), _CHUNK)
@@ -63,7 +63,7 @@ def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Worklo
         size = scale(network, theta, X, T)
         sizes.append(np.linalg.norm(size.outputs, axis=1))
         loss_size += share * size.loss * math.sqrt(len(chunks))  # k grows with the number of rows that are added up
-    unit = C * UNIT_ROUNDOFF[network.dtype] * oracle_slack(precision)
+    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
     tiny = float(np.finfo(network.dtype).tiny)
     rows = np.concatenate(sizes)
     bounds = unit * np.maximum(rows, math.sqrt(float((rows**2).mean()))) + tiny * math.sqrt(network.sizes[-1])
