@@ -26,6 +26,7 @@ CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
 _PROBES = 251  # of a timed block of passes; a prime, so that every probe meets every row
 _FRESHENED = 3  # training steps before the blocks of passes of one turn
+_MANY_STEPS = 100  # of a block, one of which is almost no work: 1 % of it, less than half of what may be unclaimed
 _SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 
@@ -90,6 +91,13 @@ class Networks(ABC):
     @abstractmethod
     def run(self, steps: int, skip: int) -> Run:
         """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
+
+    def run_least(self, skip: int, steps: int) -> Run:
+        """Run almost no work beside a block of `steps` steps: one of many, or the least that the protocol can ask for.
+
+        A step is preferred, since a framework compiles for each new number of rows.
+        """
+        return self.run(1, skip) if steps >= _MANY_STEPS else self.run_row(skip)
 
     @abstractmethod
     def run_row(self, skip: int) -> Run:

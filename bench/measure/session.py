@@ -293,7 +293,7 @@ class Session:
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.draw_start(steps, self.secrets)
-            constant = self._least_work(start)
+            constant = self._least_work(start, steps)
             self.approach(start, burst, steps)
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
@@ -330,12 +330,14 @@ class Session:
                 f"as the timed ones: results may be kept from pass to pass"
             )
 
-    def _least_work(self, start: int) -> Reading:
+    def _least_work(self, start: int, steps: int) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
+        self.reset()
         for _ in range(1 if self._constants else _CONSTANTS):
-            _, reading = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
+            run = partial(self.networks.run_least, start, steps)
+            _, reading = self._with_reading(partial(self._block, run, 0, start))
             self._constants.append(reading)
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
 
