@@ -1,4 +1,7 @@
-"""The gate: no backend is timed before the process that will be timed has passed the parity battery."""
+"""The gate: what is proven of a process before it is timed, and of its work after it was timed.
+
+Before: the parity battery, and the whole loaded workload. After: the timed block itself, by repeating it in pieces.
+"""
 
 import time
 from dataclasses import dataclass
