@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import psutil
 from pydantic import TypeAdapter
 
@@ -216,6 +217,11 @@ class Session:
     def trains(self) -> bool:
         """True where the case's operation is training."""
         return self._case.operation == "train"
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Unit roundoff of the case's dtype."""
+        return float(np.finfo(self._case.dtype).eps) / 2
 
     @property
     def batch(self) -> int:

@@ -295,8 +295,8 @@ def test_a_turn_is_tried_three_times_and_not_a_fourth_time(
         (Block(9, 0.0970, 0.100, 0.100, 0), Implausible),
         (Block(9, 0.005, 0.019, 0.005, 0), None),  # too short for a check of its share
         (Block(9, 0.1001, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.099, 0.100, 0.114, 0), None),  # within the difference allowed between two clocks
-        (Block(9, 0.099, 0.100, 0.120, 0), ThreadsMismatch),
+        (Block(9, 0.099, 0.100, 0.1035, 0), None),  # within the difference allowed between two clocks
+        (Block(9, 0.099, 0.100, 0.115, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.190, 0), ThreadsMismatch),
         (Block(9, 0.099, 0.100, 0.100, 0, device_seconds=0.0998), None),
         (
