@@ -18,8 +18,6 @@ from pyfnn.process.model import ProcessModel
 
 _CALLS = 150  # about so many make the passes of a block again
 _REORDERED = 1e-12  # relative rounding by the order in which a checksum is added up in double
-    1e-2  # of the bound on rounding: passes with the same bits differ in the order of additions in double alone
-)
 _PASS_SECONDS = 0.1  # after which no further passes are proven
 
 
