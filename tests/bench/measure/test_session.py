@@ -169,7 +169,7 @@ def test_the_cpu_time_of_children_that_end_before_the_reply_is_counted_against_t
         block = session.run(1)
         assert 0.5 < block.cpu_seconds < 0.9
         wall = 0.45  # of two idle CPUs; a busy machine takes longer, and the child then gains nothing
-        monkeypatch.setattr(session, "run", lambda _: replace(block, seconds=0.99 * wall, wall_seconds=wall))
+        monkeypatch.setattr(session, "run", lambda *_: replace(block, seconds=0.99 * wall, wall_seconds=wall))
         with pytest.raises(ThreadsMismatch, match=r"CPU seconds in 0\.45 s on 1 threads"):
             session.turn(1, 1)
 
