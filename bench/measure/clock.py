@@ -52,9 +52,14 @@ class Reading:
     device_seconds: float | None = None
 
     @property
+    def until_result(self) -> float:
+        """Time from the command until the result was there."""
+        return self.wall_seconds + max(0.0, self.late_seconds)
+
+    @property
     def unclaimed_seconds(self) -> float:
         """Time that passed between command and result outside the worker's clock."""
-        return self.wall_seconds - self.seconds + max(0.0, self.late_seconds) - self.protocol_seconds
+        return self.until_result - self.seconds - self.protocol_seconds
 
     def unclaimed_cpu_seconds(self, threads: int) -> float:
         """Return the CPU time beyond what `threads` threads can use in the claimed seconds, or 0."""
@@ -83,7 +88,7 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     allowed = max(UNCLAIMED * claimed, _LEAST)
-    if wall + max(0.0, run.late_seconds) < least or unclaimed <= allowed:
+    if run.until_result < least or unclaimed <= allowed:
         return None
     text = (
         f"claims only {claimed:.4g} of the {claimed + unclaimed:.4g} s until its result was there, by the driver's "
