@@ -236,13 +236,10 @@ class FewerRowsInLongCalls(TimedModel):
     """Compute every second row of a pass in calls of many passes."""
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
-        whole = super()._time(operation, first, count, repeats, probes)
-        if repeats <= LONG:
-            return whole
-        m_L = self.network.sizes[-1]
-        seen = probes if operation == "gradient" else probes[probes // m_L % 2 == 0]
-        half = super()._time(operation, first, max(1, count // 2), repeats, np.resize(seen % (count // 2 * m_L), 7))
-        return half[0], half[1]
+        if operation == "gradient" or repeats <= LONG:
+            return super()._time(operation, first, count, repeats, probes)
+        half = max(1, count // 2)
+        return super()._time(operation, first, half, repeats, probes % (half * self.network.sizes[-1]))
 
 
 class NoGradientInLongCalls(TimedModel):
