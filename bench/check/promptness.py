@@ -82,7 +82,7 @@ def _call(session: Session, operation: CaseOperation, steps: int, skip: int = 0)
     session.reset()
     worker = session.worker
     if operation == "train":
-        reply = worker.call("train", skip * BATCH, steps * BATCH, BATCH, repr(_RATE))
+        reply = worker.call("train", skip * BATCH, steps * BATCH, BATCH, repr(_RATE), accounts=True)
         return seconds_field(reply), worker.wall_seconds, worker.cpu_seconds
     block = session.run(steps, skip)
     return block.seconds, block.wall_seconds, block.cpu_seconds
@@ -91,9 +91,9 @@ def _call(session: Session, operation: CaseOperation, steps: int, skip: int = 0)
 def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 0) -> _Clocks:
     seconds, wall, cpu = _call(session, operation, steps, skip)
     worker = session.worker
-    worker.call("theta")
+    worker.call("theta", accounts=True)
     first = worker.wall_seconds, worker.cpu_seconds
-    worker.call("theta")
+    worker.call("theta", accounts=True)
     return _Clocks(seconds, wall, cpu, first[0] - worker.wall_seconds, first[1] - worker.cpu_seconds)
 
 

@@ -37,7 +37,7 @@ class Calibrator:
     budget : float
         Seconds that the case has.
     order_steps : int or None
-        Steps that the order holds, for training; None for passes, which have no order.
+        Longest block of training: half of the order, so that blocks start at different places; None for passes.
     """
 
     settings: Settings

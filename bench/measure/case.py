@@ -88,7 +88,7 @@ class CaseRun:
             settings,
             block_seconds=settings.block_seconds * self._networks.block_factor,
             budget=budget,
-            order_steps=problem.n_order // key.workload.batch if key.operation == "train" else None,
+            order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
         self._arms = [Arm(row, row.name) for row in rows]
         self._lost = lost or {}

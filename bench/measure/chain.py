@@ -60,8 +60,8 @@ def prove_stretch(
 
     The pieces together must end at the same θ, bit for bit. So a training that did other work than these segments is
     found, and so is one that did the same wrong work. A backend that is not repeatable is replayed twice, in pieces as
-    short as those of the battery. Its θ may differ from the replayed one by `_SPREADS` times as much as the two replays
-    differ from each other.
+    short as those of the battery and as segments. Its θ may differ from the replayed one by `_SPREADS` times as much as
+    the two replays differ from each other.
 
     Parameters
     ----------
@@ -93,10 +93,9 @@ def prove_stretch(
             )
     else:
         ends = []
-        for _ in range(2):
+        for longest in (session.networks.proof_steps, parity.LONGEST_SEGMENT):
             approach()
             begun = session.theta()
-            longest = session.networks.proof_steps
             walked = _walk(session, cut(stretch, batch, segments, longest, session.secrets), segments)
             ends.append(session.theta())
         _check_spread(end, ends, begun, -(-stretch.count // batch))

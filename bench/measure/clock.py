@@ -5,6 +5,7 @@ clock has stopped shows in the time until the reply, or in that of a query whose
 constant in both, such as the protocol, shows in a run of one row too, and is subtracted.
 """
 
+import sys
 from dataclasses import dataclass
 
 from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
@@ -13,8 +14,8 @@ from pyfnn.errors import PyfnnError
 UNCLAIMED = 0.025  # share of the claimed seconds that a worker may work outside its clock
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
 JUDGED = 0.02  # seconds; a shorter block is too short to be judged by its unclaimed time
-_CPU_SLACK = 1.1  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
-_CPU_GRACE = 0.005  # seconds; resolution of a clock with ticks
+_CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
+_CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
 _DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
 _DEVICE_GRACE = 1e-4  # seconds; the two clocks do not start and stop at the same moment
 
@@ -51,9 +52,14 @@ class Reading:
     device_seconds: float | None = None
 
     @property
+    def until_result(self) -> float:
+        """Time from the command until the result was there."""
+        return self.wall_seconds + max(0.0, self.late_seconds)
+
+    @property
     def unclaimed_seconds(self) -> float:
         """Time that passed between command and result outside the worker's clock."""
-        return self.wall_seconds - self.seconds + max(0.0, self.late_seconds) - self.protocol_seconds
+        return self.until_result - self.seconds - self.protocol_seconds
 
     def unclaimed_cpu_seconds(self, threads: int) -> float:
         """Return the CPU time beyond what `threads` threads can use in the claimed seconds, or 0."""
@@ -82,7 +88,7 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     allowed = max(UNCLAIMED * claimed, _LEAST)
-    if wall + max(0.0, run.late_seconds) < least or unclaimed <= allowed:
+    if run.until_result < least or unclaimed <= allowed:
         return None
     text = (
         f"claims only {claimed:.4g} of the {claimed + unclaimed:.4g} s until its result was there, by the driver's "

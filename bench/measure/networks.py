@@ -25,7 +25,7 @@ from pyfnn.validation import Array, Order
 CURVE_EPOCHS = 40
 MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
 _PROBES = 251  # of a timed block of passes; a prime, so that every probe meets every row
-_FRESHENED = 3  # training steps before the blocks of passes of one turn
+_MANY_STEPS = 100  # of a block, one of which is almost no work: 1 % of it, less than half of what may be unclaimed
 _SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
 _STEP_IN_FORWARDS = 3  # a training step costs about three forward passes
 
@@ -90,6 +90,13 @@ class Networks(ABC):
     @abstractmethod
     def run(self, steps: int, skip: int) -> Run:
         """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
+
+    def run_least(self, skip: int, steps: int) -> Run:
+        """Run almost no work beside a block of `steps` steps: one of many, or the least that the protocol can ask for.
+
+        A step is preferred, since a framework compiles for each new number of rows.
+        """
+        return self.run(1, skip) if steps >= _MANY_STEPS else self.run_row(skip)
 
     @abstractmethod
     def run_row(self, skip: int) -> Run:
@@ -202,15 +209,16 @@ class OneNetwork(Networks):
         """Take one training step before passes: a table of all rows' results is then of no use to them."""
         workload = self._case.workload
         if self._case.operation != "train":
-            self.model.train(skip * workload.batch, workload.batch, workload.batch, workload.learning_rate)
+            first = skip % (self._problem.n_order // workload.batch) * workload.batch
+            self.model.train(first, workload.batch, workload.batch, workload.learning_rate)
 
     def draw_start(self, steps: int, secrets: random.Random) -> int:
-        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need few."""
+        """Draw a step of the order from which `steps` steps are left; passes go around the rows and need one."""
         training = self._case.operation == "train"
         if not training:
             self._probes = self._draw_probes(_PROBES, secrets)
-        needed = steps if training else _FRESHENED
-        return secrets.randint(0, self._problem.n_order // self._case.workload.batch - needed)
+        room = self._problem.n_order // self._case.workload.batch - (steps if training else 1)
+        return secrets.randint(0, room)
 
     def _draw_probes(self, n: int, secrets: random.Random) -> Order:
         network = self._problem.network

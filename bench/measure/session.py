@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import psutil
 from pydantic import TypeAdapter
 
@@ -39,7 +40,7 @@ _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
 _TRIES = 3  # turns, until one is free of contradictions
 _REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
-_CALL_SECONDS = 2e-5  # of a short call, which finds the caches cold
+_SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
 _CONSTANTS = 4  # runs with almost no work before the first turn
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
@@ -132,7 +133,7 @@ class Session:
         self.judged = False
         self._constants: list[Reading] = []  # of runs with almost no work
         self._sweep: Block | None = None  # passes before the last block, where that meets rows again
-        self._first_meeting = math.inf
+        self._first_meeting = self._timed_pass = math.inf  # seconds of a pass, at least
         self.disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
@@ -218,6 +219,11 @@ class Session:
         return self._case.operation == "train"
 
     @property
+    def unit_roundoff(self) -> float:
+        """Unit roundoff of the case's dtype."""
+        return float(np.finfo(self._case.dtype).eps) / 2
+
+    @property
     def batch(self) -> int:
         """Rows of a full minibatch."""
         return self._case.workload.batch
@@ -293,14 +299,15 @@ class Session:
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
             start = self.networks.draw_start(steps, self.secrets)
-            constant = self._least_work(start)
+            constant = self._least_work(start, steps)
             self.approach(start, burst, steps)
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
-            violation = contradiction(reading, constant, self._case.threads, least=JUDGED * self.networks.block_factor)
+            least = JUDGED * self.networks.block_factor
+            violation = contradiction(reading, constant, self._case.threads, least)
             block = replace(block, retries=retries, burst=burst)
             if violation is None:
-                self.judged = True
+                self.judged = self.judged or reading.until_result >= least
                 self._compare_with_sweep(block)
                 return block
             if isinstance(violation, Disturbed):
@@ -312,10 +319,14 @@ class Session:
         return block
 
     def _compare_with_sweep(self, block: Block) -> None:
-        """Note how much longer a pass takes where the call meets each row once than in the timed block, at least."""
-        if self._sweep and block.seconds > 0:
-            each = (self._sweep.seconds - _CALL_SECONDS) / self._sweep.steps
-            self._first_meeting = min(self._first_meeting, each / (block.seconds / block.steps))
+        """Note the least time of a pass where the call meets each row once, and that in the timed block.
+
+        What a call takes beside its passes is that of one pass or row; it is subtracted from the sweep.
+        """
+        if self._sweep and self._sweep.steps >= _SWEEP:
+            call = min(reading.seconds for reading in self._constants)
+            self._first_meeting = min(self._first_meeting, (self._sweep.seconds - call) / self._sweep.steps)
+            self._timed_pass = min(self._timed_pass, block.seconds / block.steps)
 
     def require_no_memory(self) -> None:
         """Require that passes over rows that a call meets for the first time do not take longer in every turn.
@@ -324,18 +335,21 @@ class Session:
         ------
         Implausible
         """
-        if _REMEMBERED < self._first_meeting < math.inf:
+        if _REMEMBERED * self._timed_pass < self._first_meeting < math.inf:
             raise Implausible(
-                f"passes over rows that a call meets for the first time take {self._first_meeting:.3g} times as long "
-                f"as the timed ones: results may be kept from pass to pass"
+                f"passes over rows that a call meets for the first time take "
+                f"{self._first_meeting / self._timed_pass:.3g} times as long as the timed ones: results may be kept "
+                f"from pass to pass"
             )
 
-    def _least_work(self, start: int) -> Reading:
+    def _least_work(self, start: int, steps: int) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
+        self.reset()
         for _ in range(1 if self._constants else _CONSTANTS):
-            _, reading = self._with_reading(lambda: self._block(lambda: self.networks.run_row(start), 0, start))
+            run = partial(self.networks.run_least, start, steps)
+            _, reading = self._with_reading(partial(self._block, run, 0, start))
             self._constants.append(reading)
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
 

@@ -232,7 +232,7 @@ def _with_references(
     bounds = {"outputs": unit * norm(size.outputs), "loss": unit * size.loss}
     kinks = tensor_norms(network, size.kinks)
     bounds |= {f"d{name}": unit * (error + kinks[name]) for name, error in tensor_norms(network, size.gradient).items()}
-    of_entries = _entries(network, size)
+    of_entries = entries_of(network, size)
     entry_bounds = {"outputs": unit * of_entries.outputs, "gradient": unit * of_entries.gradient}
     probes = _draw_probes(name, network, count, gradient, rng.spawn(1)[0])  # other draws of `rng` stay as they are
     sums: dict[Operation, Any] = {operation: exact.dtype.type(0) for operation in OPERATIONS}
@@ -280,7 +280,7 @@ def probed(network: Network, theta: Array, x: Array, y: Array, operation: Operat
     operation, probe
         As for `Model.time`.
     """
-    size = _entries(network, scale(network, theta, x, y))
+    size = entries_of(network, scale(network, theta, x, y))
     if operation == "forward":
         terms = [oracle.forward(network, theta, x).A[-1].flat[probe]]
         errors = [size.outputs.flat[probe]]
@@ -290,7 +290,7 @@ def probed(network: Network, theta: Array, x: Array, y: Array, operation: Operat
     return sum(terms), float(sum(errors) + sum(map(abs, terms)))  # adding up the checksum is rounded too
 
 
-def _entries(network: Network, size: Scale) -> Scale:
+def entries_of(network: Network, size: Scale) -> Scale:
     """Return the sizes by which single entries are judged, kinks included."""
     gradient = entry_scales(network, size.gradient) + size.kinks
     return replace(size, outputs=entry_scale(size.outputs, SHARES["outputs"]), gradient=gradient)

@@ -1,4 +1,4 @@
-"""Outputs and loss over all loaded rows: proof that a model was given, and holds, the whole workload.
+"""Outputs, loss and gradient over all loaded rows: proof that a model was given, and holds, the whole workload.
 
 The battery loads some rows of a workload. What a backend does with the rest of it, such as a file that it reads only in
 part or a row number that it truncates, shows here.
@@ -13,11 +13,11 @@ from pyfnn import oracle
 from pyfnn.activations import Array
 from pyfnn.model import Model
 from pyfnn.network import Network
+from pyfnn.parity.battery import entries_of
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, scale
 from pyfnn.parity.trajectory import sufficient_precision, sufficient_slack
 
-_CHUNK = 2048  # rows that the oracle computes at a time
 _TRIAL = "whole workload's"
 
 
@@ -31,16 +31,21 @@ class Workload:
     output_bounds : ndarray of float64, shape (rows,)
         Allowed ‖difference‖ of each row of the outputs.
     loss, loss_bound : float
+    gradient : ndarray, shape (n_parameters,)
+    gradient_bounds : ndarray of float64, shape (n_parameters,)
+        Allowed difference of each entry.
     """
 
     outputs: Array
     output_bounds: Array
     loss: float
     loss_bound: float
+    gradient: Array
+    gradient_bounds: Array
 
 
 def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Workload:
-    """Compute outputs and loss over all rows, with a bound on every difference.
+    """Compute outputs, loss and gradient over all rows, with a bound on every difference.
 
     A row's bound is at least the root mean square of all rows' bounds: a product by blocks, such as Strassen's, spreads
     the rounding errors of large rows over small ones.
@@ -53,21 +58,15 @@ def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Worklo
     """
     precision = sufficient_precision(network, len(x))
     exact = theta.astype(precision)
-    outputs, sizes, loss, loss_size = [], [], 0.0, 0.0
-    chunks = range(0, len(x), _CHUNK)
-    for at in chunks:
-        X, T = x[at : at + _CHUNK], y[at : at + _CHUNK]
-        share = len(X) / len(x)
-        outputs.append(oracle.forward(network, exact, X).A[-1])
-        loss += share * float(oracle.loss(network, exact, X, T))
-        size = scale(network, theta, X, T)
-        sizes.append(np.linalg.norm(size.outputs, axis=1))
-        loss_size += share * size.loss * math.sqrt(len(chunks))  # k grows with the number of rows that are added up
+    outputs = oracle.forward(network, exact, x).A[-1]
+    loss, gradient = oracle.loss_and_gradient(network, exact, x, y)
+    size = scale(network, theta, x, y)
+    entries = entries_of(network, size)
     unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
-    tiny = float(np.finfo(network.dtype).tiny)
-    rows = np.concatenate(sizes)
-    bounds = unit * np.maximum(rows, math.sqrt(float((rows**2).mean()))) + tiny * math.sqrt(network.sizes[-1])
-    return Workload(np.concatenate(outputs), bounds, loss, unit * loss_size + tiny)
+    tiny = float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
+    rows = np.linalg.norm(size.outputs, axis=1)
+    bounds = unit * np.maximum(rows, math.sqrt(float((rows**2).mean()))) + tiny
+    return Workload(outputs, bounds, float(loss), unit * size.loss + tiny, gradient, unit * entries.gradient + tiny)
 
 
 def loss_check(what: str, network: Network, theta: Array, x: Array, y: Array, loss: float) -> Check:
@@ -83,12 +82,14 @@ def loss_check(what: str, network: Network, theta: Array, x: Array, y: Array, lo
     loss : float
         The implementation's.
     """
-    exact = whole_workload(network, theta, x, y)
-    return Check(_TRIAL, what, abs(loss - exact.loss), exact.loss_bound)
+    precision = sufficient_precision(network, len(x))
+    exact = float(oracle.loss(network, theta.astype(precision), x, y))
+    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
+    return Check(_TRIAL, what, abs(loss - exact), unit * scale(network, theta, x, y).loss)
 
 
 def examine_workload(model: Model, workload: Workload) -> Evidence:
-    """Compare outputs and loss of a loaded model over all its rows with the oracle's.
+    """Compare outputs, loss and gradient of a loaded model over all its rows with the oracle's.
 
     Parameters
     ----------
@@ -97,12 +98,15 @@ def examine_workload(model: Model, workload: Workload) -> Evidence:
     workload : Workload
     """
     outputs = model.forward(0, len(workload.outputs))
-    loss, _ = model.loss_and_gradient(0, len(workload.outputs))
+    loss, gradient = model.loss_and_gradient(0, len(workload.outputs))
     errors = np.linalg.norm(outputs - workload.outputs, axis=1).astype(np.float64)
     worst = int(np.argmax(errors / workload.output_bounds))  # the first NaN, if there is one
+    off = np.abs(gradient - workload.gradient).astype(np.float64)
+    entry = int(np.argmax(off / workload.gradient_bounds))
     return Evidence(
         (
             Check(_TRIAL, f"outputs of row {worst}", float(errors[worst]), float(workload.output_bounds[worst])),
             Check(_TRIAL, "loss over all rows", abs(loss - workload.loss), workload.loss_bound),
+            Check(_TRIAL, f"entry {entry} of the gradient", float(off[entry]), float(workload.gradient_bounds[entry])),
         )
     )

@@ -70,7 +70,8 @@ class RowTable(TimedModel):
         if operation != "forward" or repeats <= _MANY:
             return super()._time(operation, first, count, repeats, probes)
         begin = time.perf_counter()
-        outputs = self._pass(self._x)[1][-1]
+        blocks = (self._x[at : at + count] for at in range(0, len(self._x), count))
+        outputs = np.concatenate([self._pass(block)[1][-1] for block in blocks])
         number, m_L = np.arange(repeats), outputs.shape[1]
         probe = probes[number % len(probes)]
         start = (first + number * count) % (len(self._x) - count + 1)

@@ -229,6 +229,33 @@ class SkipsLayers(TimedModel):
             self._now[:-last] = kept[:-last]
 
 
+# --- Passes are wrong in long calls alone.
+
+
+class FewerRowsInLongCalls(TimedModel):
+    """Compute every second row of a pass in calls of many passes."""
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        if operation == "gradient" or repeats <= LONG:
+            return super()._time(operation, first, count, repeats, probes)
+        half = max(1, count // 2)
+        return super()._time(operation, first, half, repeats, probes % (half * self.network.sizes[-1]))
+
+
+class NoGradientInLongCalls(TimedModel):
+    """Compute the loss alone in calls of many passes."""
+
+    def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
+        if operation == "forward" or repeats <= LONG:
+            return super()._time(operation, first, count, repeats, probes)
+        begin, checksum = time.perf_counter(), 0.0
+        for repeat in range(repeats):
+            start = (first + repeat * count) % (len(self._x) - count + 1)
+            Z, A = self._pass(self._x[start : start + count])
+            checksum += self._loss(Z[-1], A[-1], self._y[start : start + count])
+        return time.perf_counter() - begin, checksum
+
+
 # --- A training curve of less work.
 
 
@@ -285,6 +312,7 @@ KINDS: dict[str, type[TimedModel]] = {
     for cls in (
         ShortRead, ShortOrder, ByteRows, HalfInputs, FreezesFirstLayer, HalvesRate, SkipsEasySteps, Late, InAThread,
         HastyClock, SkipsEverySecondStep, SkipsLongCalls, SkipsLayers, HalfEpochs, RosyLosses, Caches,
+        FewerRowsInLongCalls, NoGradientInLongCalls,
     )
 }  # fmt: skip
 

@@ -165,8 +165,8 @@ def test_bad_timing_arguments_are_rejected(model: Model) -> None:
         (np.array([0, 8]), r"probes\[1\] = 8: entries lie in \[0, 8\)"),
         (np.array([-1]), r"probes\[0\] = -1: entries lie in"),
         (np.zeros(0, np.int64), "probes is empty"),
-        (np.zeros((1, 1), np.int64), "wanted rows of int64"),
-        (np.zeros(1), "wanted 1 of int64"),
+        (np.zeros((1, 1), np.int64), "expected rows of int64"),
+        (np.zeros(1), "expected 1 of int64"),
         ([0], "probes is a list"),
     ):
         with pytest.raises(InvalidInput, match=why):

@@ -339,7 +339,7 @@ def test_every_curve_starts_at_the_same_loss_and_has_the_same_epochs(measure: Me
 
 
 def test_a_loss_of_nan_costs_only_its_backend(measure: Measure) -> None:
-    case = measure.run({"steady": STEADY, "blurred": "not_a_number gradient 6"})
+    case = measure.run({"steady": STEADY, "blurred": "not_a_number gradient 5"})
     assert {b.name: b.status for b in case.backends} == {"steady": "ok", "blurred": "diverged"}
     assert "the loss is nan after 0 epochs" in case.backends[1].reason
 

@@ -41,6 +41,7 @@ DTYPES = ("float32", "float64")
 FORMS = ("program", "class")
 ACCEPTED = {"Caches"}  # its calls are never identical: it is timed as a correct one is
 OF_CURVES = {"HalfEpochs", "RosyLosses"}
+OF_PASSES = {"FewerRowsInLongCalls": "forward", "NoGradientInLongCalls": "gradient"}  # the operation that is wrong
 CLOCKS = {"Late", "InAThread", "HastyClock"}
 
 
@@ -84,7 +85,7 @@ def test_correct_work_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem])
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - ACCEPTED - OF_CURVES - CLOCKS))
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - ACCEPTED - OF_CURVES - OF_PASSES.keys() - CLOCKS))
 def test_wrong_or_missing_work_fails_parity(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
@@ -169,3 +170,13 @@ def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple
     late = pytest.raises((Implausible, Disturbed, ParityFailed))  # half of the passes have half of the checksum
     with opened(tmp_path, case, "LatePasses", form) as hasty, late:
         judge_clocks(hasty, case)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("kind", "operation"), sorted(OF_PASSES.items()))
+def test_passes_that_are_wrong_in_long_calls_alone_fail_parity(
+    kind: str, operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    case = of_operation(case, operation)
+    with opened(tmp_path, case, kind, form) as wrong, pytest.raises(ParityFailed, match="made again in several calls"):
+        prove_all(wrong, case)
