@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
 from pyfnn.errors import PyfnnError
 
-UNCLAIMED = 0.025  # share of the claimed seconds that a worker may work outside its clock
+UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside its clock
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
 JUDGED = 0.02  # seconds; a shorter block is too short to be judged by its unclaimed time
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks

@@ -38,7 +38,7 @@ from pyfnn.validation import Array
 
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
-_TRIES = 3  # turns, until one is free of contradictions
+_TRIES = 5  # turns, until one is free of contradictions
 _REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
 _SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
 _CONSTANTS = 4  # runs with almost no work before the first turn
@@ -288,7 +288,7 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to three times in all. Where other processes may be the cause, the last block counts,
+        other is taken again, up to five times in all. Where other processes may be the cause, the last block counts,
         and the judgement is left to other turns: see `disturbed`.
 
         Raises

@@ -270,18 +270,18 @@ def never_late(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
 
 
-def test_a_turn_is_tried_three_times_and_not_a_fourth_time(
+def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
     open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, late = Block(1, 0.099, 0.1, 0.09, 0), Block(1, 0.05, 0.1, 0.05, 0)
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
-        for timed, ends in (([late] * 2 + [honest], honest), ([late] * 3 + [honest], None)):
+        for timed, ends in (([late] * 4 + [honest], honest), ([late] * 5 + [honest], None)):
             blocks = iter(block for one in timed for block in (honest, one))  # each timed block follows a burst
             monkeypatch.setattr(session, "run", lambda *_, blocks=blocks: next(blocks))
             never_late(session, monkeypatch)
             if ends:
-                assert session.turn(1, 1) == replace(ends, retries=2, burst=1)
+                assert session.turn(1, 1) == replace(ends, retries=4, burst=1)
             else:
                 with pytest.raises(Implausible):
                     session.turn(1, 1)
