@@ -2,12 +2,8 @@
 
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from weakref import WeakKeyDictionary
-
-import psutil
 
 from bench.check.kit import Candidate, Failed, Skipped, Topic
 from bench.check.timing import BATCH, ROWS, medium_session
@@ -16,6 +12,7 @@ from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.protocol import seconds_field
+from pyfnn.process.tree import Tree, process_cpu_seconds
 
 PROMPTNESS = Topic("promptness", "A program")
 
@@ -184,36 +181,19 @@ def _command(operation: CaseOperation) -> str:
 
 
 def _busy_share(session: Session) -> float:
-    """Pause; return the share of it for which threads of the process and of its children ran, or waited for a CPU."""
-    process, start = psutil.Process(session.worker.pid), time.perf_counter()
-    threads, cpu = _thread_seconds(process), _cpu_seconds(process)
+    """Pause; return the share of it for which the process and its descendants ran, or waited for a CPU."""
+    tree, start = session.worker.tree, time.perf_counter()
+    before = _busy_seconds(tree)
     time.sleep(_PAUSE)
-    busy = sum(seconds - threads.get(thread, 0.0) for thread, seconds in _thread_seconds(process).items())
-    return max(busy, _cpu_seconds(process) - cpu) / (time.perf_counter() - start)
+    return (_busy_seconds(tree) - before) / (time.perf_counter() - start)
 
 
-def _thread_seconds(process: psutil.Process) -> dict[Path, float]:
-    """Return the seconds that each thread has run, or waited for a CPU, so far; empty where Linux does not count."""
-    found = {}
-    for each in (process, *process.children(recursive=True)):
-        for path in Path(f"/proc/{each.pid}/task").glob("*/schedstat"):
-            with suppress(OSError):  # the thread has ended
-                found[path] = sum(map(int, path.read_text(encoding="ascii").split()[:2])) / 1e9
-    return found
+def _busy_seconds(tree: Tree) -> float:
+    return tree.cpu_seconds() + (tree.run_delay_seconds() or 0.0)
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
-    own = process.cpu_times()
-    return float(own.user + own.system) + _children_seconds(process)
-
-
-def _children_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    seconds = float(times.children_user + times.children_system)
-    for child in process.children(recursive=True):
-        used = child.cpu_times()
-        seconds += float(used.user + used.system)
-    return seconds
+def _children_seconds(tree: Tree) -> float:
+    return tree.cpu_seconds() - process_cpu_seconds(tree.worker)
 
 
 _claims_about("train")
@@ -229,13 +209,13 @@ def _no_helpers(candidate: Candidate) -> str:
     if candidate.row.device != "cpu":
         raise Skipped("a device does the work")
     session, steps = _session(candidate, "train")
-    process, shares = psutil.Process(session.worker.pid), []
+    tree, shares = session.worker.tree, []
     for _ in range(_TRIES):
-        before, start = _children_seconds(process), time.perf_counter()
+        before, start = _children_seconds(tree), time.perf_counter()
         _clocks(session, "train", steps)
-        shares.append((_children_seconds(process) - before) / (time.perf_counter() - start))
+        shares.append((_children_seconds(tree) - before) / (time.perf_counter() - start))
         if shares[-1] < _CHILDREN:
-            return f"{len(process.children(recursive=True))} child processes"
+            return f"{len(tree.processes()) - 1} child processes"
     raise Failed(f"its child processes computed for {min(shares):.0%} of the time of a training")
 
 
