@@ -46,6 +46,8 @@ class Ensemble(Loadable):
         Number of threads that the whole ensemble uses.
     device_seconds : float or None
         Duration of the last `train` on the device's own clock; None where there is no such clock.
+    cpu_seconds : float or None
+        CPU time of the process that computes, all threads, in the last `train`; None where it does not report it.
 
     Raises
     ------
@@ -115,8 +117,7 @@ class Ensemble(Loadable):
         self._check_range(first, count, self._n_order, "entries of each order")
         check_count("batch_size", batch_size)
         rates = self._rates(learning_rates)
-        self.device_seconds = None
-        seconds = self._train(first, count, batch_size, rates)
+        seconds = self._timed(lambda: self._train(first, count, batch_size, rates))
         lost = np.flatnonzero(~np.isfinite(self._thetas()).all(axis=1)).tolist()
         if lost:
             named = ", ".join(f"{k} (learning_rate = {rates[k]})" for k in lost[:_NAMED])

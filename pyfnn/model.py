@@ -4,7 +4,9 @@
 """
 
 import math
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -18,6 +20,7 @@ from pyfnn.validation import Array, Order, check_array, check_count, check_entri
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
 Self = TypeVar("Self", bound="Loadable")
+Result = TypeVar("Result")
 
 
 class Loadable(ABC):
@@ -33,6 +36,8 @@ class Loadable(ABC):
     device_seconds : float or None
         Duration of the last timed call on the device's own clock, from before its first step to after its last; None
         where there is no such clock.
+    cpu_seconds : float or None
+        CPU time of the process that computes, all threads, in the last timed call; None where it does not report it.
     """
 
     kind: ClassVar[str]
@@ -43,6 +48,7 @@ class Loadable(ABC):
         self.network = network
         self.threads = threads
         self.device_seconds: float | None = None
+        self.cpu_seconds: float | None = None
         self._n_rows = 0
         self._n_order = 0
         self._closed = False
@@ -60,6 +66,14 @@ class Loadable(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        """Run timed work, and set `cpu_seconds`."""
+        self.device_seconds = None
+        start = time.process_time()
+        result = work()
+        self.cpu_seconds = time.process_time() - start
+        return result
 
     def _check_open(self) -> None:
         if self._closed:
@@ -106,6 +120,9 @@ class Model(Loadable):
         Number of threads that compute; at most the number given.
     device_seconds : float or None
         Duration of the last `train` or `time` on the device's own clock; None where there is no such clock.
+    cpu_seconds : float or None
+        CPU time of the process that computes, all threads, in the last `train` or `time`; None where it does not report
+        it.
     checksum : float
         Checksum of the last `time` call: the sum, over its repeats, of one probed output (``forward``), or of the loss
         and one probed entry of the gradient (``gradient``).
@@ -180,8 +197,7 @@ class Model(Loadable):
         self._check_range(first, count, self._n_order, "entries of order")
         check_count("batch_size", batch_size)
         check_rate("learning_rate", learning_rate)
-        self.device_seconds = None
-        seconds = self._train(first, count, batch_size, float(learning_rate))
+        seconds = self._timed(lambda: self._train(first, count, batch_size, float(learning_rate)))
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
             raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
@@ -217,8 +233,8 @@ class Model(Loadable):
         if probes is None:
             probes = np.array([0, entries - 1])
         check_entries("probes", probes, entries)
-        self.device_seconds = None
-        seconds, self.checksum = self._time(operation, first, count, repeats, probes)
+        entered = probes
+        seconds, self.checksum = self._timed(lambda: self._time(operation, first, count, repeats, entered))
         return seconds
 
     def theta(self) -> Array:

@@ -154,8 +154,8 @@ class Host:
 
 
 def _timed(held: Model | Ensemble, seconds: float) -> Fields:
-    device = {} if held.device_seconds is None else {"device_seconds": f"{held.device_seconds:.9g}"}
-    return {"seconds": f"{seconds:.9g}", **device}
+    clocks = {"seconds": seconds, "cpu_seconds": held.cpu_seconds, "device_seconds": held.device_seconds}
+    return {name: f"{value:.9g}" for name, value in clocks.items() if value is not None}
 
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (

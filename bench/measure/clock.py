@@ -18,6 +18,7 @@ _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threa
 _CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
 _DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
 _DEVICE_GRACE = 1e-4  # seconds; the two clocks do not start and stop at the same moment
+_EARLY = "the call returned before its work was done, or its clock stopped early"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Reading:
         The worker's threads, the driver and the machine's virtual CPUs waited for a CPU, in all.
     device_seconds : float or None
         By the device's clock, where it has one.
+    claimed_cpu_seconds : float or None
+        Claimed by the worker, of the process, within `seconds`; None where it does not report them.
     """
 
     seconds: float
@@ -50,6 +53,7 @@ class Reading:
     protocol_seconds: float = 0.0
     waited_seconds: float = 0.0
     device_seconds: float | None = None
+    claimed_cpu_seconds: float | None = None
 
     @property
     def until_result(self) -> float:
@@ -62,8 +66,12 @@ class Reading:
         return self.until_result - self.seconds - self.protocol_seconds
 
     def unclaimed_cpu_seconds(self, threads: int) -> float:
-        """Return the CPU time beyond what `threads` threads can use in the claimed seconds, or 0."""
-        return max(0.0, self.cpu_seconds + max(0.0, self.late_cpu_seconds) - threads * self.seconds)
+        """Return the CPU time between command and result beyond the claimed one and the protocol, or 0.
+
+        Where the worker claims none, `threads` threads may have used the claimed seconds in full.
+        """
+        claimed = threads * self.seconds if self.claimed_cpu_seconds is None else self.claimed_cpu_seconds
+        return max(0.0, self.cpu_seconds + max(0.0, self.late_cpu_seconds) - claimed - self.protocol_seconds)
 
 
 def contradiction(run: Reading, constant: Reading, threads: int, least: float = JUDGED) -> PyfnnError | None:
@@ -80,23 +88,32 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
         Seconds; where less passed, the unclaimed time is not judged.
     """
     claimed, wall = run.seconds, run.wall_seconds
+    claimed_cpu = run.claimed_cpu_seconds or 0.0
     if claimed > wall:
         return Implausible(f"claims {claimed:.4g} s for what took {wall:.4g} s by the driver's clock")
     if (run.device_seconds or 0.0) > claimed * _DEVICE_SLACK + _DEVICE_GRACE:
         return Implausible(f"claims {claimed:.4g} s, and {run.device_seconds:.4g} s by its device's own clock")
-    if run.cpu_seconds > threads * wall * _CPU_SLACK + _CPU_GRACE:
+    if run.cpu_seconds > threads * (wall + run.protocol_seconds) * _CPU_SLACK + _CPU_GRACE:
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
+    if claimed_cpu > min(run.cpu_seconds, threads * claimed) * _CPU_SLACK + _CPU_GRACE:
+        return Implausible(
+            f"claims {claimed_cpu:.4g} CPU seconds in {claimed:.4g} s on {threads} threads; its processes used "
+            f"{run.cpu_seconds:.4g}"
+        )
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
-    allowed = max(UNCLAIMED * claimed, _LEAST)
-    if run.until_result < least or unclaimed <= allowed:
-        return None
-    text = (
-        f"claims only {claimed:.4g} of the {claimed + unclaimed:.4g} s until its result was there, by the driver's "
-        f"clock: the call returned before its work was done, or its clock stopped early"
-    )
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
+    allowed = max(UNCLAIMED * claimed, _LEAST)
+    if run.until_result < least or (unclaimed <= allowed and worked <= threads * allowed):
+        return None
+    outside = f"{worked:.4g} CPU seconds outside its clock: {_EARLY}"
+    if unclaimed <= allowed:
+        return Implausible(f"used {outside}")
+    there = claimed + unclaimed
+    text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"
     if worked > threads * allowed:
-        return Implausible(f"{text}; it used {worked:.4g} CPU seconds outside its clock")
-    if run.waited_seconds >= unclaimed - allowed:
-        return Disturbed(f"{text}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")
-    return Implausible(text)
+        return Implausible(f"{text}, and used {outside}")
+    if run.waited_seconds < unclaimed - allowed:
+        return Implausible(f"{text}: {_EARLY}")
+    if run.claimed_cpu_seconds is not None:  # the CPU clocks agree: it waited for a CPU, and did no work
+        return None
+    return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")

@@ -69,6 +69,8 @@ class Block:
         Protocol calls that made the block.
     device_seconds : float or None
         By the device's clock, where it has one.
+    claimed_cpu_seconds : float or None
+        CPU seconds that the worker reports for the block; None where it reports none.
     start, burst : int
         Place of the block's first step, in steps, and length of the burst from the same place.
     proven_steps : int or None
@@ -84,6 +86,7 @@ class Block:
     retries: int = 0
     calls: int = 1
     device_seconds: float | None = None
+    claimed_cpu_seconds: float | None = None
     start: int = 0
     burst: int = 0
     proven_steps: int | None = None
@@ -245,6 +248,7 @@ class Session:
             involuntary_switches=_difference(switches, self._switches()),
             calls=done.calls,
             device_seconds=model.device_seconds,
+            claimed_cpu_seconds=model.cpu_seconds,
             start=skip,
         )
 
@@ -268,6 +272,7 @@ class Session:
             protocol_seconds=protocol,
             waited_seconds=self._waited_seconds() - waited,
             device_seconds=block.device_seconds,
+            claimed_cpu_seconds=block.claimed_cpu_seconds,
         )
         return block, reading
 

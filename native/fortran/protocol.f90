@@ -21,6 +21,10 @@ module protocol
     real(real64) :: rate = 1
   end type request_type
 
+  type :: clocks_type ! wall clock and CPU time of the process, in seconds
+    real(real64) :: wall, cpu
+  end type clocks_type
+
   type :: setup_type ! the contents of network.txt
     integer(int64), allocatable :: sizes(:)    ! m_0 .. m_L
     type(string), allocatable :: activations(:) ! f_1 .. f_L
@@ -435,7 +439,23 @@ contains
     unit = 0
   end subroutine open_numbers
 
-  ! Read CLOCK_MONOTONIC, in seconds.
+  ! Read CLOCK_MONOTONIC and the CPU time of the process, all threads, in seconds.
+  function read_clocks() result(clocks)
+    type(clocks_type) :: clocks
+    call cpu_time(clocks%cpu)
+    clocks%wall = now()
+  end function read_clocks
+
+  ! Return the seconds since the reading, as fields of a reply.
+  function elapsed(start) result(fields)
+    type(clocks_type), intent(in) :: start
+    character(:), allocatable :: fields
+    real(real64) :: seconds, cpu
+    seconds = now() - start%wall
+    call cpu_time(cpu)
+    fields = field('seconds', real_text(seconds)) // field('cpu_seconds', real_text(cpu - start%cpu))
+  end function elapsed
+
   function now() result(seconds)
     real(real64) :: seconds
     integer(int64) :: ticks, rate

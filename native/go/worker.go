@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -201,6 +202,29 @@ func (w *worker) gradient(a arguments) ([]field, error) {
 	return []field{{"loss", number(loss)}}, write(w.folder, "gradient.bin", gradient)
 }
 
+// The two clocks of timed work: the wall clock and the CPU time of the process, all threads.
+type clocks struct {
+	wall time.Time
+	cpu  time.Duration
+}
+
+func readClocks() clocks {
+	cpu := cpuTime()
+	return clocks{time.Now(), cpu}
+}
+
+// The seconds since the reading, as fields of a reply.
+func (c clocks) elapsed() []field {
+	seconds := time.Since(c.wall).Seconds()
+	return []field{{"seconds", number(seconds)}, {"cpu_seconds", number((cpuTime() - c.cpu).Seconds())}}
+}
+
+func cpuTime() time.Duration {
+	var used syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
 func (w *worker) train(a arguments) ([]field, error) {
 	_, order := w.model.lengths()
 	if err := a.within(order, "entries of order"); err != nil {
@@ -210,9 +234,9 @@ func (w *worker) train(a arguments) ([]field, error) {
 		a.batch = a.count
 	}
 	w.model.reserve(a.batch)
-	start := time.Now()
+	start := readClocks()
 	w.model.train(a.first, a.count, a.batch, a.rate)
-	return []field{{"seconds", number(time.Since(start).Seconds())}}, nil
+	return start.elapsed(), nil
 }
 
 func (w *worker) time(a arguments) ([]field, error) {
@@ -225,7 +249,7 @@ func (w *worker) time(a arguments) ([]field, error) {
 	}
 	rows, _ := w.model.lengths()
 	checksum, s, p, places := 0.0, a.first, 0, rows-a.count+1
-	start := time.Now()
+	start := readClocks()
 	for r := 0; r < a.repeats; r++ {
 		checksum += w.model.timedPass(a.operation, s, a.count, probes[p])
 		s = (s + a.count) % places
@@ -233,8 +257,7 @@ func (w *worker) time(a arguments) ([]field, error) {
 			p = 0
 		}
 	}
-	seconds := time.Since(start).Seconds()
-	return []field{{"seconds", number(seconds)}, {"checksum", number(checksum)}}, nil
+	return append(start.elapsed(), field{"checksum", number(checksum)}), nil
 }
 
 func (w *worker) theta(arguments) ([]field, error) {

@@ -133,8 +133,16 @@ function needModel() {
 
 // ---- The commands; each returns the fields of its reply. ------------------------------------------------------------
 
-function seconds(start) {
-  return Number(process.hrtime.bigint() - start) * 1e-9;
+// The wall clock, and the CPU time of the process, all threads.
+function readClocks() {
+  const cpu = process.cpuUsage();
+  return { wall: process.hrtime.bigint(), cpu };
+}
+
+// The seconds since the reading, as fields of a reply.
+function elapsed(start) {
+  const seconds = Number(process.hrtime.bigint() - start.wall) * 1e-9, { user, system } = process.cpuUsage(start.cpu);
+  return { seconds, cpu_seconds: (user + system) * 1e-6 };
 }
 
 function hello() {
@@ -185,9 +193,9 @@ function train(first, count, batch, rate) {
   if (!(learningRate > 0 && learningRate < Infinity))
     throw new Refusal(`RATE = ${rate}: must be finite and above 0`);
   model.reserve(batchSize);
-  const start = process.hrtime.bigint();
+  const start = readClocks();
   model.train(from, size, batchSize, learningRate);
-  return { seconds: seconds(start) };
+  return elapsed(start);
 }
 
 function time(operation, first, count, repeats, length) {
@@ -199,12 +207,12 @@ function time(operation, first, count, repeats, length) {
   const probes = readEntries("probes.bin", atLeastOne("PROBES", length), entries);
   model.reserve(size);
   let checksum = 0;
-  const start = process.hrtime.bigint();
+  const start = readClocks();
   for (let r = 0, s = from % places, p = 0; r < times; r++, s = (s + size) % places) {
     checksum += model.timedPass(operation, s, size, probes[p]);
     p = p + 1 < probes.length ? p + 1 : 0;
   }
-  return { seconds: seconds(start), checksum };
+  return { ...elapsed(start), checksum };
 }
 
 function theta() {

@@ -136,23 +136,30 @@ end
 
 # --- Timed work. -----------------------------------------------------------------------------------------------------
 
-seconds_since(start) = 1e-9 * (time_ns() - start)
+# The wall clock, and the CPU time of the process, all threads (POSIX's clock counts it in microseconds).
+read_clocks() = (cpu = ccall(:clock, Clong, ()), wall = time_ns())
+
+# The seconds since the reading, as fields of a reply.
+function elapsed(start)
+    seconds = 1e-9 * (time_ns() - start.wall)
+    ("seconds" => seconds, "cpu_seconds" => 1e-6 * (ccall(:clock, Clong, ()) - start.cpu))
+end
 
 function timed_train(model, first, count, batch_size, rate)
-    start = time_ns()
+    start = read_clocks()
     train!(model, first, count, batch_size, rate)
-    seconds_since(start)
+    elapsed(start)
 end
 
 function timed_passes(model, operation, first, count, repeats, probes)
     places, s, p, checksum = size(model.x, 2) - count + 1, first, 1, 0.0
-    start = time_ns()
+    start = read_clocks()
     for _ in 1:repeats
         checksum += timed_pass!(model, operation, s, count, probes[p])
         s = (s + count) % places
         p = p < length(probes) ? p + 1 : 1
     end
-    seconds_since(start), checksum
+    elapsed(start), checksum
 end
 
 # Run each timed function once on one row. Julia compiles a method at its first call, which must not be timed.
@@ -226,7 +233,7 @@ function train(worker, first, count, batch_size, rate)
     0 < rate < Inf || invalid("learning_rate = $rate: must be finite and above 0")
     batch = min(batch_size, count)
     reserve!(model, batch)
-    ("seconds" => timed_train(model, first, count, batch, rate),)
+    timed_train(model, first, count, batch, rate)
 end
 
 function time_passes(worker, operation, first, count, repeats, n_probes)
@@ -236,7 +243,7 @@ function time_passes(worker, operation, first, count, repeats, n_probes)
     entries = operation === :forward ? count * size(model.y, 1) : length(model.gradient)
     probes = read_entries("probes.bin", n_probes, entries)
     seconds, checksum = timed_passes(model, operation, first, count, repeats, probes)
-    ("seconds" => seconds, "checksum" => checksum)
+    (seconds..., "checksum" => checksum)
 end
 
 function theta(worker)

@@ -208,16 +208,30 @@ local function now()
   return tonumber(time.tv_sec) + 1e-9 * tonumber(time.tv_nsec)
 end
 
+-- Returns the wall clock and the CPU time of the process, all threads.
+local function read_clocks()
+  local cpu = os.clock()
+  return {wall = now(), cpu = cpu}
+end
+
+-- Returns the seconds since the reading, as fields of a reply.
+local function elapsed(start)
+  local wall = now() - start.wall
+  return {"seconds", ("%.9g"):format(wall), "cpu_seconds", ("%.9g"):format(os.clock() - start.cpu)}
+end
+
 -- probes: array of n_probes entries
 local function timed_passes(model, operation, first, count, repeats, probes, n_probes)
   local places, s, p, checksum = model.rows - count + 1, first, 0, 0
-  local start = now()
+  local start = read_clocks()
   for _ = 1, repeats do
     checksum = checksum + mlp.timed_pass(model, operation, s, count, probes[p])
     s = (s + count) % places
     p = p + 1 < n_probes and p + 1 or 0
   end
-  return now() - start, checksum
+  local fields = elapsed(start)
+  fields[#fields + 1], fields[#fields + 2] = "checksum", ("%.17g"):format(checksum)
+  return fields
 end
 
 -- Commands. Each returns the fields of its reply as a list: key, value, key, ... --------------------------------------
@@ -304,9 +318,9 @@ local function train(first, count, batch_size, rate)
   check(rate > 0 and rate < math.huge, "learning_rate = %g: must be finite and above 0", rate)
   local batch = math.min(batch_size, count)
   mlp.reserve(model, batch)
-  local start = now()
+  local start = read_clocks()
   mlp.train(model, first, count, batch, rate)
-  return {"seconds", ("%.9g"):format(now() - start)}
+  return elapsed(start)
 end
 
 local function time_passes(operation, first, count, repeats, n_probes)
@@ -315,8 +329,7 @@ local function time_passes(operation, first, count, repeats, n_probes)
   check(n_probes >= 1, "probes = %.0f: must be at least 1", n_probes)
   local entries = operation == "forward" and count * model[#model].outputs or model.n_parameters
   local probes = read_entries("probes.bin", n_probes, entries)
-  local seconds, checksum = timed_passes(model, operation, first, count, repeats, probes, n_probes)
-  return {"seconds", ("%.9g"):format(seconds), "checksum", ("%.17g"):format(checksum)}
+  return timed_passes(model, operation, first, count, repeats, probes, n_probes)
 end
 
 local function theta()

@@ -2,7 +2,7 @@
 ## Run as: fnn WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
 ## The program is compiled without Nim's run-time checks, so all input is validated here.
 
-import std/[math, monotimes, os, sequtils, strutils, tables]
+import std/[math, monotimes, os, sequtils, strutils, tables, times]
 import mlp
 
 type
@@ -142,10 +142,13 @@ proc range(first, count: string; length: int; unit: string): (int, int) =
   if result[0] > length or result[1] > length - result[0]:
     refuse "FIRST = " & first & ", COUNT = " & count & ": must lie within the " & $length & " " & unit
 
-template seconds(body: untyped): string =
+template timed(body: untyped): (string, string) =
+  ## Run the body; return its seconds by the wall clock, and its CPU seconds in all threads of the process.
+  let cpu = cpuTime()
   let start = getMonoTime().ticks
   body
-  digits((getMonoTime().ticks - start).float64 / 1e9)
+  let seconds = (getMonoTime().ticks - start).float64 / 1e9
+  (digits(seconds), digits(cpuTime() - cpu))
 
 proc runCommand[Real](model: var Model[Real]; folder: string; words: seq[string]): string =
   ## Run a command that uses the model and return the fields of its reply. The number of words is correct.
@@ -167,9 +170,9 @@ proc runCommand[Real](model: var Model[Real]; folder: string; words: seq[string]
     let rate = words[4].real("RATE")
     if rate <= 0: refuse "RATE must be above 0, not " & words[4]
     model.reserve batch
-    let took = seconds:
+    let (seconds, cpuSeconds) = timed:
       model.train(first, count, batch, Real(rate))
-    result = fields({"seconds": took})
+    result = fields({"seconds": seconds, "cpu_seconds": cpuSeconds})
   of "time":
     if words[1] notin ["forward", "gradient"]: refuse "'" & words[1] & "' must be forward or gradient"
     let operation = if words[1] == "forward": Operation.forward else: Operation.gradient
@@ -180,12 +183,12 @@ proc runCommand[Real](model: var Model[Real]; folder: string; words: seq[string]
     model.reserve count
     let probes = entries.mapIt(model.place(operation, it.int))
     var checksum: float64
-    let took = seconds:
+    let (seconds, cpuSeconds) = timed:
       var p = 0
       for r in 0 ..< repeats:
         checksum += model.timedPass(operation, (first + r * count) mod (model.rows - count + 1), count, probes[p])
         p = if p + 1 < n: p + 1 else: 0
-    result = fields({"seconds": took, "checksum": digits(checksum)})
+    result = fields({"seconds": seconds, "cpu_seconds": cpuSeconds, "checksum": digits(checksum)})
   of "theta": writeNumbers(folder / "theta_out.bin", model.theta)
   of "reset": model.reset
 

@@ -317,12 +317,24 @@ function [session, fields] = run_command(session, folder, functions, request)
   end
 end
 
+% The wall clock and the CPU time of the process, all threads.
+function start = read_clocks()
+  start.cpu = cputime();
+  start.wall = tic();
+end
+
+% The seconds since the reading, as fields of a reply.
+function fields = elapsed(start)
+  seconds = toc(start.wall);
+  fields = {'seconds', digits17(seconds); 'cpu_seconds', digits17(cputime() - start.cpu)};
+end
+
 function [net, fields] = timed_train(session, functions, request)
   net = session.net;
   batch = min(request.batch, request.count);
-  start = tic();
+  start = read_clocks();
   net = functions.train(net, session.data, request.first + 1, request.count, batch, request.rate);
-  fields = {'seconds', digits17(toc(start))};
+  fields = elapsed(start);
 end
 
 function fields = timed_passes(session, folder, functions, request)
@@ -339,7 +351,7 @@ function fields = timed_passes(session, folder, functions, request)
   p = 1;
   checksum = 0;
   first = request.first;
-  start = tic();
+  start = read_clocks();
   for repeat = 1:request.repeats
     checksum = checksum + functions.timed_pass(net, data, request.operation, first + 1, request.count, probes(p, :));
     first = mod(first + request.count, places);
@@ -348,7 +360,7 @@ function fields = timed_passes(session, folder, functions, request)
       p = 1;
     end
   end
-  fields = {'seconds', digits17(toc(start)); 'checksum', digits17(checksum)};
+  fields = [elapsed(start); {'checksum', digits17(checksum)}];
 end
 
 % Return for each entry the number of its tensor and its index there: (n, 2). entries: counted from 1, the tensors one

@@ -1,6 +1,7 @@
 """Ensembles in a worker process: many networks at once, trained through the worker protocol."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from pyfnn.backend import check_support
 from pyfnn.ensemble import Ensemble, summed
 from pyfnn.errors import Diverged, PyfnnError
+from pyfnn.model import Result
 from pyfnn.network import Network
 from pyfnn.process import protocol
-from pyfnn.process.protocol import device_seconds_field, seconds_field
+from pyfnn.process.protocol import optional_seconds_field, seconds_field
 from pyfnn.process.worker import Worker
 from pyfnn.validation import Array, Order
 
@@ -76,11 +78,15 @@ class ProcessEnsemble(Ensemble):
         accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
         return self._worker.call(*words, accounts=accounts)
 
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        return work()  # the worker's clocks count, not those of this process
+
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         self._moved = True
         protocol.write_array(self._worker.workdir / protocol.RATES, learning_rates)
         reply = self._ask("train_many", first, count, batch_size)
-        self.device_seconds = device_seconds_field(reply)
+        self.device_seconds = optional_seconds_field(reply, "device_seconds")
+        self.cpu_seconds = optional_seconds_field(reply, "cpu_seconds")
         self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return seconds_field(reply)
 
@@ -134,7 +140,8 @@ class MemberByMember(ProcessEnsemble):
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         seconds = wall = cpu = query_wall = query_cpu = 0.0
-        spans: list[float | None] = []
+        device_spans: list[float | None] = []
+        cpu_spans: list[float | None] = []
         for member, rate in enumerate(learning_rates.tolist()):
             if not np.isfinite(self._now[member]).all():
                 continue  # it diverged in an earlier call
@@ -145,7 +152,8 @@ class MemberByMember(ProcessEnsemble):
                 self._now[member] = np.nan
                 continue
             seconds += seconds_field(reply)
-            spans.append(device_seconds_field(reply))
+            device_spans.append(optional_seconds_field(reply, "device_seconds"))
+            cpu_spans.append(optional_seconds_field(reply, "cpu_seconds"))
             wall, cpu = wall + self._worker.wall_seconds, cpu + self._worker.cpu_seconds
             self._ask("theta")
             query_wall, query_cpu = query_wall + self._worker.wall_seconds, query_cpu + self._worker.cpu_seconds
@@ -153,7 +161,8 @@ class MemberByMember(ProcessEnsemble):
             self._now[member] = protocol.read_array(path, self._now[member].shape, self.network.dtype)
         self.call_wall_seconds, self.call_cpu_seconds = wall, cpu
         self.query_wall_seconds, self.query_cpu_seconds = query_wall, query_cpu
-        self.device_seconds = summed(spans) if spans else None
+        self.device_seconds = summed(device_spans) if device_spans else None
+        self.cpu_seconds = summed(cpu_spans) if cpu_spans else None
         return seconds
 
     def query_theta(self) -> None:

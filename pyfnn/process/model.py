@@ -1,15 +1,16 @@
 """Model in a worker process: a `Model` that sends each call through the worker protocol."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from pyfnn.backend import check_support
 from pyfnn.errors import PyfnnError
-from pyfnn.model import Model, Operation
+from pyfnn.model import Model, Operation, Result
 from pyfnn.network import Network
 from pyfnn.process import protocol
-from pyfnn.process.protocol import device_seconds_field, number_field, seconds_field
+from pyfnn.process.protocol import number_field, optional_seconds_field, seconds_field
 from pyfnn.process.worker import Worker
 from pyfnn.validation import Array, Order
 
@@ -77,6 +78,9 @@ class ProcessModel(Model):
         reply = self._ask("gradient", first, count)
         return number_field(reply, "loss"), self._result(protocol.GRADIENT, (self.network.n_parameters,))
 
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        return work()  # the worker's clocks count, not those of this process
+
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         self._moved = True
         reply = self._ask("train", first, count, batch_size, repr(learning_rate))
@@ -90,7 +94,8 @@ class ProcessModel(Model):
         return seconds_field(reply), number_field(reply, "checksum")
 
     def _note_cost(self, reply: dict[str, str]) -> None:
-        self.device_seconds = device_seconds_field(reply)
+        self.device_seconds = optional_seconds_field(reply, "device_seconds")
+        self.cpu_seconds = optional_seconds_field(reply, "cpu_seconds")
         self.call_wall_seconds, self.call_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
 
     def _theta(self) -> Array:

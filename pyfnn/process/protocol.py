@@ -134,9 +134,9 @@ def seconds_field(fields: Mapping[str, str], key: str = "seconds") -> float:
     return value
 
 
-def device_seconds_field(fields: Mapping[str, str]) -> float | None:
-    """Return the seconds of the device's own clock; None where the reply has none."""
-    return seconds_field(fields, "device_seconds") if "device_seconds" in fields else None
+def optional_seconds_field(fields: Mapping[str, str], key: str) -> float | None:
+    """Return a field of a reply as seconds, as `seconds_field` does; None where the reply has no such field."""
+    return seconds_field(fields, key) if key in fields else None
 
 
 def describe(description: Description) -> dict[str, str]:

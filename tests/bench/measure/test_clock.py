@@ -1,0 +1,68 @@
+"""Contradictions between the clocks of one run."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.measure.clock import Reading, contradiction
+from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
+
+NOTHING = Reading(0.0, 0.0, 0.0)
+QUIET = Reading(seconds=0.1, wall_seconds=0.1002, cpu_seconds=0.1001, claimed_cpu_seconds=0.1)
+WAITED = Reading(seconds=0.1, wall_seconds=0.15, cpu_seconds=0.0601, claimed_cpu_seconds=0.06, waited_seconds=0.09)
+
+
+@pytest.mark.parametrize("run", [QUIET, WAITED, replace(QUIET, claimed_cpu_seconds=None)])
+def test_clocks_that_agree_are_accepted(run: Reading) -> None:
+    assert contradiction(run, NOTHING, threads=1) is None
+
+
+def test_work_outside_the_clock_shows_on_a_busy_machine_where_the_worker_reports_its_cpu_time() -> None:
+    late = replace(WAITED, cpu_seconds=0.0665)
+    error = contradiction(late, NOTHING, threads=1)
+    assert isinstance(error, Implausible)
+    assert "used 0.0065 CPU seconds outside its clock" in str(error)
+    late = replace(WAITED, late_seconds=0.01, late_cpu_seconds=0.0065)
+    assert isinstance(contradiction(late, NOTHING, threads=1), Implausible)
+
+
+def test_work_beside_the_clock_shows_where_no_wall_time_does() -> None:
+    two_threads = replace(QUIET, cpu_seconds=0.16)
+    assert contradiction(two_threads, NOTHING, threads=2) is not None
+    assert contradiction(replace(two_threads, claimed_cpu_seconds=0.16), NOTHING, threads=2) is None
+
+
+def test_without_a_reported_cpu_time_waiting_leaves_the_turn_unjudged() -> None:
+    assert isinstance(contradiction(replace(WAITED, claimed_cpu_seconds=None), NOTHING, threads=1), Disturbed)
+
+
+def test_time_that_nobody_waited_nor_worked_for_is_implausible() -> None:
+    error = contradiction(replace(WAITED, waited_seconds=0.04), NOTHING, threads=1)
+    assert isinstance(error, Implausible)
+    assert "claims only 0.1 of the 0.15 s" in str(error)
+
+
+@pytest.mark.parametrize("claimed", [0.05, 0.2])
+def test_cpu_time_must_be_within_the_seconds_and_within_what_the_processes_used(claimed: float) -> None:
+    run = replace(QUIET, seconds=min(claimed, 0.1), claimed_cpu_seconds=max(claimed, 0.1))
+    error = contradiction(run, NOTHING, threads=1)
+    assert isinstance(error, Implausible)
+    assert "CPU seconds in" in str(error)
+
+
+def test_more_cpu_time_than_the_threads_have_is_a_mismatch_whatever_is_claimed() -> None:
+    run = replace(QUIET, cpu_seconds=0.19, claimed_cpu_seconds=0.19)
+    assert isinstance(contradiction(run, NOTHING, threads=1), ThreadsMismatch)
+    assert contradiction(run, NOTHING, threads=2) is None
+
+
+def test_what_a_run_without_work_takes_outside_its_clock_is_not_counted() -> None:
+    run = replace(QUIET, wall_seconds=0.11, cpu_seconds=0.11)
+    constant = Reading(seconds=0.0, wall_seconds=0.01, cpu_seconds=0.01, claimed_cpu_seconds=0.0)
+    assert isinstance(contradiction(run, NOTHING, threads=1), Implausible)
+    assert contradiction(run, constant, threads=1) is None
+
+
+def test_the_cpu_time_around_each_of_many_calls_is_not_that_of_more_threads() -> None:
+    run = Reading(seconds=0.006, wall_seconds=0.0224, cpu_seconds=0.0259, protocol_seconds=0.255)  # go, 256 networks
+    assert contradiction(run, NOTHING, threads=1) is None
