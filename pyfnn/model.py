@@ -21,6 +21,7 @@ Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
 Self = TypeVar("Self", bound="Loadable")
 Result = TypeVar("Result")
+Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
 
 
 class Loadable(ABC):
@@ -68,12 +69,25 @@ class Loadable(ABC):
         self.close()
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        """Run timed work, and set `cpu_seconds`."""
-        self.device_seconds = None
+        """Run a timed call, and set `cpu_seconds` to that of the call where the work itself has not set it."""
+        self.device_seconds = self.cpu_seconds = None
         start = time.process_time()
         result = work()
-        self.cpu_seconds = time.process_time() - start
+        if self.cpu_seconds is None:
+            self.cpu_seconds = time.process_time() - start
         return result
+
+    @staticmethod
+    def _read_clocks() -> Clocks:
+        """Read the clocks just before timed work."""
+        cpu = time.process_time()
+        return cpu, time.perf_counter()
+
+    def _seconds_since(self, start: Clocks) -> float:
+        """Return the seconds since the reading, and set `cpu_seconds`."""
+        seconds = time.perf_counter() - start[1]
+        self.cpu_seconds = time.process_time() - start[0]
+        return seconds
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,7 +8,6 @@ step if there is another, so there the backend uses a scan.
 
 import importlib.metadata
 import os
-import time
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,12 @@ class JaxModel(Model):
         if short:
             self._compile_steps(1, short, rate)
         jax.block_until_ready(self._current)
-        start = time.perf_counter()
+        start = self._read_clocks()
         self._run_steps(first, steps, batch_size, rate)
         if short:
             self._run_steps(first + steps * batch_size, 1, short, rate)
         jax.block_until_ready(self._current)
-        return time.perf_counter() - start
+        return self._seconds_since(start)
 
     def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
         del steps  # the compiled loop takes any number
@@ -95,9 +94,9 @@ class JaxModel(Model):
         places = self._places(operation, probes)
         self._compile_passes(operation, count, repeats, places)
         carry = jax.block_until_ready(self._empty_carry(operation, count))
-        start = time.perf_counter()
+        start = self._read_clocks()
         carry = jax.block_until_ready(self._passes(operation, carry, places, first, count, repeats))
-        seconds = time.perf_counter() - start
+        seconds = self._seconds_since(start)
         return seconds, float(carry[0])
 
     def _places(self, operation: Operation, probes: Order) -> Places:

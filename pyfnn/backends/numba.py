@@ -3,7 +3,6 @@
 One compilation per dtype serves every network, since shapes and functions are arguments. No fastmath.
 """
 
-import time
 from typing import Any
 
 import numba
@@ -321,17 +320,17 @@ class NumbaModel(Model):
         arguments = *self._network_arguments(), self._x, self._y
         with self._blas.limited(self._threads_allowed):
             _train(*arguments, self._order[:0], batch_size, rate, *buffers)  # no steps: only compiles
-            start = time.perf_counter()
+            start = self._read_clocks()
             _train(*arguments, self._order[first : first + count], batch_size, rate, *buffers)
-            return time.perf_counter() - start
+            return self._seconds_since(start)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         self._ready(count)
         with self._blas.limited(self._threads_allowed):
             self._passes(operation, first, count, 0, probes)  # no passes: only compiles
-            start = time.perf_counter()
+            start = self._read_clocks()
             checksum = self._passes(operation, first, count, repeats, probes)
-            return time.perf_counter() - start, float(checksum)
+            return self._seconds_since(start), float(checksum)
 
     def _passes(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> Any:
         theta, dtheta, *rest = self._network_arguments()

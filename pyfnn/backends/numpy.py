@@ -5,7 +5,6 @@ A_l into f_l'(Z_l) once it has computed dW_{l+1}.
 """
 
 import platform
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -297,7 +296,7 @@ class NumpyModel(Model):
         full, last = self._step(batch_size), self._step(count % batch_size or batch_size)
         rate = np.array(learning_rate, self.network.dtype)
         with self._running():
-            start = time.perf_counter()
+            start = self._read_clocks()
             for at in range(0, count, batch_size):
                 step = full if at + batch_size <= count else last
                 step.gather(x, y, order[at : at + batch_size])
@@ -305,16 +304,16 @@ class NumpyModel(Model):
                 step.output_delta(step.T)
                 step.backward(step.X)
                 step.update(rate)
-            return time.perf_counter() - start
+            return self._seconds_since(start)
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         step, checksum, starts = self._step(count), 0.0, len(self._x) - count + 1
         entries = cycle(probes.tolist())
         with self._running():
-            start = time.perf_counter()
+            start = self._read_clocks()
             for repeat, probe in zip(range(repeats), entries, strict=False):
                 checksum += self._timed_pass(step, operation, (first + repeat * count) % starts, count, probe)
-            return time.perf_counter() - start, checksum
+            return self._seconds_since(start), checksum
 
     def _timed_pass(self, step: _Step, operation: Operation, first: int, count: int, probe: int) -> float:
         """Run one pass of `_time` and return its term of the checksum."""

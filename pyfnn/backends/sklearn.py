@@ -4,7 +4,6 @@ The private method `_backprop` computes the gradient, for which there is no publ
 are the factors between scikit-learn's losses and pyfnn's.
 """
 
-import time
 from itertools import cycle
 from typing import Any
 
@@ -27,6 +26,20 @@ _ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "
 _LOSSES = {"squared_error": 2.0, "half_squared_error": 1.0, "softmax_cross_entropy": 1.0}
 _FEWEST_CLASSES = 3  # for two classes, scikit-learn has a single output
 _OLDEST = (1, 7)  # first version whose `_backprop` takes sample weights
+
+
+def _clipped_loss(p: Array) -> float:
+    """Return the part of the mean cross-entropy that scikit-learn leaves out.
+
+    It computes the loss with probabilities of at least the dtype's eps; the gradient has the true ones.
+
+    Parameters
+    ----------
+    p : ndarray, shape (rows,)
+        Probability of each row's class.
+    """
+    eps = np.finfo(p.dtype).eps
+    return float(np.log(eps / p[p < eps], dtype=np.float64).sum()) / len(p)
 
 
 class SklearnModel(Model):
@@ -100,12 +113,13 @@ class SklearnModel(Model):
     def _gradient(self, estimator: Any, X: Array, T: Array) -> tuple[float, list[Array], list[Array]]:
         L, c, m_L = self.network.n_layers, self._c, self.network.sizes[-1]
         dW, db = [np.empty_like(W) for W in self._weights], [np.empty_like(b) for b in self._biases]
-        loss, dW, db = estimator._backprop(X, T, None, [X] + [None] * L, [None] * L, dW, db)
+        A: list[Any] = [X] + [None] * L
+        loss, dW, db = estimator._backprop(X, T, None, A, [None] * L, dW, db)
         if c != 1:
             for tensor in (*dW, *db):
                 tensor *= c
         if self._classifies:
-            return float(loss), dW, db
+            return float(loss) + _clipped_loss(A[L][T]), dW, db
         # scikit-learn's squared loss is a mean over outputs, unlike its l2 term.
         decay = (m_L - 1) * self.network.l2 / 2 * sum(float(np.vdot(W, W)) for W in self._weights)
         return c * m_L * float(loss) - decay, dW, db
@@ -117,7 +131,7 @@ class SklearnModel(Model):
         rest = self._estimator(short, learning_rate) if short else None
         order = self._order[first : first + count]
         with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
-            start = time.perf_counter()
+            start = self._read_clocks()
             try:
                 self._fit(whole, order[: count - short])
                 if rest is not None:
@@ -125,7 +139,7 @@ class SklearnModel(Model):
             except ValueError:
                 if all(np.isfinite(tensor).all() for tensor in (*self._weights, *self._biases)):
                     raise  # non-finite parameters raise it too; `Model.train` reports those as `Diverged`
-            return time.perf_counter() - start
+            return self._seconds_since(start)
 
     def _fit(self, estimator: Any, rows: Order) -> None:
         estimator.partial_fit(self._x.take(rows, axis=0), self._targets.take(rows, axis=0))
@@ -134,7 +148,7 @@ class SklearnModel(Model):
         estimator, checksum, starts = self._estimator(count), 0.0, len(self._x) - count + 1
         places = cycle(self._places(operation, probes))
         with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
-            start = time.perf_counter()
+            start = self._read_clocks()
             for repeat, (letter, layer, entry) in zip(range(repeats), places, strict=False):
                 at = (first + repeat * count) % starts
                 X = self._x[at : at + count]
@@ -143,7 +157,7 @@ class SklearnModel(Model):
                 else:
                     loss, *gradient = self._gradient(estimator, X, self._y[at : at + count])
                     checksum += loss + gradient[letter][layer].item(entry)
-            return time.perf_counter() - start, checksum
+            return self._seconds_since(start), checksum
 
     def _places(self, operation: Operation, probes: Order) -> list[tuple[int, int, int]]:
         """Return 0 for dW or 1 for db, the layer and the entry of each probe; (0, 0, probe) for outputs."""

@@ -4,7 +4,6 @@ Products use `addmm`, gradients autograd, and the parameters are updated in plac
 plain tensors. `TorchModel` lists slower alternatives.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,17 +108,17 @@ class TorchModel(Model):
     def _clocked(self, work: Callable[[], None]) -> float:
         """Return the seconds of `work`, the device idle before and after; set `device_seconds` from CUDA events."""
         if self._device.type == "cpu":
-            start = time.perf_counter()
+            start = self._read_clocks()
             work()
-            return time.perf_counter() - start
+            return self._seconds_since(start)
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(self._device)
-        start = time.perf_counter()
+        start = self._read_clocks()
         before.record()
         work()
         after.record()
         torch.cuda.synchronize(self._device)
-        seconds = time.perf_counter() - start
+        seconds = self._seconds_since(start)
         self.device_seconds = before.elapsed_time(after) / 1000
         return seconds
 

@@ -9,7 +9,7 @@ from support.logits import check_logits_of_a_thousand
 from support.requirements import require
 
 from bench.experiments.calibrate_parity import random_case
-from pyfnn import parity, registry
+from pyfnn import oracle, parity, registry
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend
 from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
 from pyfnn.model import Model
@@ -179,6 +179,19 @@ def test_sklearn_rejects_targets_that_are_not_classes_and_keeps_its_data() -> No
     with pytest.raises(Unsupported, match="each row of y must be 0 but for a single 1"):
         model.load(np.zeros((4, 5), "f4"), np.full((4, 3), 1 / 3, "f4"), np.arange(4))
     assert np.array_equal(model.forward(0, 4), before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_loss_of_sklearn_counts_the_smallest_probabilities(dtype: str) -> None:
+    network = Network((2, 3), (), "softmax_cross_entropy", dtype=dtype)
+    logit = 2 * np.log(np.finfo(dtype).eps)
+    theta = np.array([0, 0, logit, 0, 0, 0, 0, 0, 0], dtype)
+    x, y = np.array([[1, 0], [0, 1]], dtype), np.eye(3, dtype=dtype)[[2, 0]]
+    with load("sklearn").create(network, theta) as model:
+        model.load(x, y, np.arange(2))
+        found = model.loss_and_gradient(0, 2)[0]
+    assert found == pytest.approx(oracle.loss(network, theta, x, y), rel=1e-6)
+    assert found > -logit / 2
 
 
 def in_a_process(code: str) -> None:
