@@ -103,7 +103,8 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
     allowed = max(UNCLAIMED * claimed, _LEAST)
-    if run.until_result < least or (unclaimed <= allowed and worked <= threads * allowed):
+    cpu_agrees = run.claimed_cpu_seconds is None or worked <= threads * allowed
+    if run.until_result < least or (unclaimed <= allowed and cpu_agrees):
         return None
     outside = f"{worked:.4g} CPU seconds outside its clock: {_EARLY}"
     if unclaimed <= allowed:
