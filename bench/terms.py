@@ -10,6 +10,7 @@ CaseOperation = Literal["train", Operation]  # training, and the single passes t
 CASE_OPERATIONS: tuple[CaseOperation, ...] = get_args(CaseOperation)
 Dtype = Literal["float32", "float64"]
 When = Literal["before", "after"]  # before or after all measurement
+Clock = Literal["cpu", "wall"]  # the clock that gives the step times of a case
 SweepAxis = Literal["batch", "width", "depth", "threads"]
 
 Status = Literal[

@@ -23,7 +23,8 @@ class Settings:
     precision : float
         Half-width of the ratios' intervals at which a case ends, as a fraction.
     rounds : int
-        Rounds in a launch.
+        Rounds in each of the first launches, where blocks are no longer than they must be. Later launches have as many
+        as the spread within and between launches suggests: see `bench.statistics.rounds`.
     min_launches : int
     block_seconds, burst_seconds : float
         Least duration of a timed block, and of the untimed burst before it.
@@ -35,10 +36,10 @@ class Settings:
 
     reference: str = "numpy"
     precision: float = 0.02
-    rounds: int = 3
+    rounds: int = 30
     min_launches: int = intervals.MIN_LAUNCHES
-    block_seconds: float = 0.05
-    burst_seconds: float = 0.01
+    block_seconds: float = 0.01
+    burst_seconds: float = 0.002
     timeout: float = 60.0
     seed: int = 0
 
@@ -50,6 +51,11 @@ class Calibration:
     steps: int
     burst: int
     step_seconds: float
+
+    @property
+    def block_seconds(self) -> float:
+        """Predicted duration of a timed block."""
+        return self.steps * self.step_seconds
 
 
 @dataclass

@@ -8,6 +8,7 @@ from bench.measure.arm import Calibration, Settings
 from bench.measure.errors import Implausible, TooSlow
 from bench.measure.session import Session
 from bench.statistics import intervals
+from bench.statistics.rounds import fitting_rounds
 
 LINEAR_RATIOS = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
 MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
@@ -58,7 +59,7 @@ class Calibrator:
         most = _UNLIMITED if self.order_steps is None else self.order_steps
         steps, target = 1, _MARGIN * self.block_seconds
         while True:
-            seconds = session.turn(steps, steps).seconds
+            seconds = session.turn(steps, steps).by(session.clock)
             per_step = max(seconds, 1e-9) / steps
             self.refuse_if_too_slow(session, per_step, proof_seconds)
             if seconds >= self.block_seconds or steps >= most:
@@ -83,7 +84,8 @@ class Calibrator:
         settings = self.settings
         block = max(step_seconds, self.block_seconds)
         turn = block + max(step_seconds, settings.burst_seconds)
-        blocks = 4 * block + (settings.rounds + 1) * turn  # warm-up, rounds, replay
+        rounds = fitting_rounds(settings.rounds, self.block_seconds, block)
+        blocks = 4 * block + (rounds + 1) * turn  # warm-up, rounds, replay
         predicted = settings.min_launches * (session.worker.startup_seconds + proof_seconds + blocks)
         if predicted > self.budget:
             raise TooSlow(
@@ -103,7 +105,7 @@ def _check_linearity(session: Session, steps: int) -> None:
     low, high = LINEAR_RATIOS
     seen = []
     for _ in range(3):
-        once, twice = session.run(steps).seconds, session.run(2 * steps).seconds
+        once, twice = (session.run(n).by(session.clock) for n in (steps, 2 * steps))
         if once <= 0:
             raise Implausible(f"claims {once} s for {steps} repeats")
         seen.append(twice / once)
@@ -118,5 +120,5 @@ def warm_up(session: Session, steps: int) -> Warmup:
     start, blocks = time.perf_counter(), list[float]()
     while not intervals.steady_state(blocks) and len(blocks) < MOST_WARM_BLOCKS:
         session.reset()
-        blocks.append(session.run(steps).seconds)
+        blocks.append(session.run(steps).by(session.clock))
     return Warmup(time.perf_counter() - start, len(blocks), min(blocks), intervals.steady_state(blocks))

@@ -4,10 +4,12 @@ Every sample goes to the journal at once. The decision to stop is the only resul
 """
 
 import random
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, Protocol
 
 from bench.measure import gate
@@ -18,13 +20,14 @@ from bench.measure.errors import Implausible, reason_of, status_of
 from bench.measure.networks import networks_of
 from bench.measure.record import CaseRecord
 from bench.measure.session import Session
-from bench.results.derive import reference_among
+from bench.results.derive import on_clock, reference_among
 from bench.results.journal import Journal
-from bench.statistics import intervals
+from bench.results.schema import Sample
+from bench.statistics import intervals, rounds
 from bench.statistics.stopping import Stop, Stopping
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
-from bench.terms import Status
+from bench.terms import Clock, Status
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 
@@ -44,6 +47,16 @@ class ProgressListener(Protocol):
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
         """Receive the status of a backend that failed."""
+
+
+def clock_of(key: CaseKey, rows: Sequence[Row]) -> Clock:
+    """Return the clock that gives a case's step times.
+
+    One thread on a CPU is judged by CPU time, which other processes do not lengthen. Several threads wait for each
+    other, and a process waits for its device: there wall time is what a user waits for.
+    """
+    alone = key.threads == 1 and all(row.device == "cpu" for row in rows)
+    return "cpu" if alone and sys.platform.startswith("linux") else "wall"
 
 
 class CaseRun:
@@ -82,7 +95,8 @@ class CaseRun:
         lost: Mapping[str, PyfnnError] | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
-        self._record, self._listener, self._sensor = CaseRecord(journal, number, key), listener, sensor
+        self._clock = clock_of(key, rows)
+        self._record, self._listener, self._sensor = CaseRecord(journal, number, key, self._clock), listener, sensor
         self._networks = networks_of(problem)
         self._calibrator = Calibrator(
             settings,
@@ -91,6 +105,8 @@ class CaseRun:
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
         self._arms = [Arm(row, row.name) for row in rows]
+        self._rounds = settings.rounds
+        self._launch_seconds, self._round_seconds = list[float](), list[float]()  # of all backends together
         self._lost = lost or {}
         self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
@@ -129,11 +145,30 @@ class CaseRun:
             if not live:
                 break
             reference = self._reference(live)
-            pairs = [intervals.log_ratios(reference.samples, arm.samples) for arm in live if arm is not reference]
+            timed = {arm.instance: on_clock(arm.samples, self._clock) for arm in live}
+            base = timed.pop(reference.instance)
+            pairs = [intervals.log_ratios(base, samples) for samples in timed.values()]
+            if made == settings.min_launches:
+                self._choose_rounds(base, timed.values())
             stop = stopping.after(made, time.perf_counter() - start, pairs, reference.row.name)
             if stop:
                 return stop
         return Stop("no backend left")
+
+    def _choose_rounds(self, base: Sequence[Sample], others: Iterable[Sequence[Sample]]) -> None:
+        """Set the rounds of further launches from the spread within and between the launches so far."""
+        found = rounds.spread(intervals.log_ratios_of_rounds(base, other) for other in others)
+        if found:
+            costs = fmean(self._launch_seconds), fmean(self._round_seconds)
+            self._rounds = min(rounds.best_rounds(found, *costs), self._most_rounds())
+            self._record.rounds(self._rounds, found, *costs)
+
+    def _most_rounds(self) -> int:
+        """Return the most rounds of a launch: those that the settings allow time for, where blocks are long."""
+        if self._settings.rounds < rounds.LEAST_ROUNDS:
+            return self._settings.rounds
+        longest = max(arm.calibration.block_seconds for arm in self._live() if arm.calibration)
+        return rounds.fitting_rounds(rounds.MOST_ROUNDS, self._calibrator.block_seconds, longest)
 
     def _refuse_unjudged(self) -> None:
         """Take out the backends whose clocks could be judged in no turn, because the machine was too busy."""
@@ -176,6 +211,7 @@ class CaseRun:
     def _launch(self, launch: int, battery: gate.Battery) -> None:
         """Start a fresh process of every live arm, and take all rounds with them."""
         sessions: dict[str, Session] = {}
+        begin, spent = time.perf_counter(), 0.0
         try:
             for arm in self._in_turn():
                 with self._blame(arm, sessions):
@@ -184,12 +220,16 @@ class CaseRun:
                 for arm in self._add_second_arms():
                     with self._blame(arm, sessions):
                         self._open(arm, sessions, launch, battery)
-            for number in range(self._settings.rounds):
+            if launch == 0:
+                self._rounds = min(self._rounds, self._first_rounds())
+            start = time.perf_counter()
+            for number in range(self._rounds):
                 self._report(launch, number)
                 for arm in self._in_turn():
                     with self._blame(arm, sessions):
                         self._turn(arm, sessions[arm.instance], launch, number)
                 self._sense(launch, number)
+            spent = time.perf_counter() - start
             if launch == 0 and self._key.operation == "train":
                 self._draw_curves(sessions)
             for arm in self._live():
@@ -197,11 +237,18 @@ class CaseRun:
         finally:
             for session in sessions.values():
                 session.close()
+        self._round_seconds.append(spent / self._rounds)
+        self._launch_seconds.append(time.perf_counter() - begin - spent)
+
+    def _first_rounds(self) -> int:
+        """Return the rounds of the first launches."""
+        longest = max((arm.calibration.block_seconds for arm in self._live() if arm.calibration), default=0.0)
+        return rounds.fitting_rounds(self._settings.rounds, self._calibrator.block_seconds, longest)
 
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
         seed = f"{self._seed} {arm.instance} {launch}"
-        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed)
+        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed, self._clock)
         sessions[arm.instance] = session
         session.load_workload()
         first_step = session.first_step()
@@ -246,9 +293,9 @@ class CaseRun:
         assert calibration is not None
         session.resume()
         block = session.turn(calibration.burst, calibration.steps)
-        if block.seconds <= 0:
-            raise Implausible(f"claims {block.seconds} s for {block.steps} steps")
-        if number == self._settings.rounds - 1:
+        if min(block.seconds, block.by(self._clock)) <= 0:
+            raise Implausible(f"claims {block.by(self._clock)} s for {block.steps} steps")
+        if number == self._rounds - 1:
             session.require_no_memory()
             block = replace(block, proven_steps=gate.replay(session, block).steps)
             arm.judged = arm.judged or session.judged
@@ -262,7 +309,7 @@ class CaseRun:
             self._record.device_state(launch, number, self._sensor.read())
 
     def _report(self, launch: int, number: int) -> None:
-        done = launch + number / self._settings.rounds
+        done = launch + number / self._rounds
         live = ", ".join(arm.instance for arm in self._live())
         self._listener.progress(f"launch {launch + 1}, round {number + 1}: {live}", done / self._settings.min_launches)
 

@@ -6,14 +6,17 @@ constant in both, such as the protocol, shows in a run of one row too, and is su
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
 from pyfnn.errors import PyfnnError
 
 UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside its clock
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
-JUDGED = 0.02  # seconds; a shorter block is too short to be judged by its unclaimed time
+JUDGED = 0.008  # seconds; a shorter block is too short to be judged by its unclaimed time
+_MOST_SHARE = 0.1  # of a block's work in a run of almost no work, for this to be subtracted
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
 _CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
 _DEVICE_SLACK = 1.01  # device seconds may be this factor times the worker's seconds: they come from two clocks
@@ -61,6 +64,11 @@ class Reading:
         return self.wall_seconds + max(0.0, self.late_seconds)
 
     @property
+    def cpu_until_result(self) -> float:
+        """CPU time between the command and the result."""
+        return self.cpu_seconds + max(0.0, self.late_cpu_seconds)
+
+    @property
     def unclaimed_seconds(self) -> float:
         """Time that passed between command and result outside the worker's clock."""
         return self.until_result - self.seconds - self.protocol_seconds
@@ -71,10 +79,37 @@ class Reading:
         Where the worker claims none, `threads` threads may have used the claimed seconds in full.
         """
         claimed = threads * self.seconds if self.claimed_cpu_seconds is None else self.claimed_cpu_seconds
-        return max(0.0, self.cpu_seconds + max(0.0, self.late_cpu_seconds) - claimed - self.protocol_seconds)
+        return max(0.0, self.cpu_until_result - claimed - self.protocol_seconds)
 
 
-def contradiction(run: Reading, constant: Reading, threads: int, least: float = JUDGED) -> PyfnnError | None:
+def work_cpu_seconds(run: Reading, constants: Sequence[Reading], share: float) -> float:
+    """Return the CPU seconds of a run's work: as the worker reports them, or those of its processes less the constant.
+
+    Without a report, everything between the command and an answer that depends on the work counts, so that no process
+    of the worker can hide work.
+
+    Parameters
+    ----------
+    run : Reading
+    constants : sequence of Reading
+        Of runs with almost no work; none where a run is many calls, which take up most of the CPU time. The worker's
+        seconds then count, where they are fewer.
+    share : float
+        Work of each of these as a share of the run's. If it is large, nothing is subtracted.
+    """
+    if run.claimed_cpu_seconds is not None:
+        return run.claimed_cpu_seconds
+    if not constants:
+        return min(run.cpu_until_result, run.seconds)
+    if share > _MOST_SHARE:
+        return run.cpu_until_result
+    constant = median(reading.cpu_until_result for reading in constants)
+    return max(0.0, run.cpu_until_result - constant) / (1 - share)
+
+
+def contradiction(
+    run: Reading, constant: Reading, threads: int, least: float = JUDGED, *, counts_cpu: bool = False
+) -> PyfnnError | None:
     """Return the error of a run whose times contradict each other; None where they agree.
 
     Parameters
@@ -86,6 +121,8 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
         Threads that the case allows.
     least : float
         Seconds; where less passed, the unclaimed time is not judged.
+    counts_cpu : bool
+        CPU time gives the step times: where a run waited for a CPU, its wall time is of no consequence.
     """
     claimed, wall = run.seconds, run.wall_seconds
     claimed_cpu = run.claimed_cpu_seconds or 0.0
@@ -115,6 +152,6 @@ def contradiction(run: Reading, constant: Reading, threads: int, least: float = 
         return Implausible(f"{text}, and used {outside}")
     if run.waited_seconds < unclaimed - allowed:
         return Implausible(f"{text}: {_EARLY}")
-    if run.claimed_cpu_seconds is not None:  # the CPU clocks agree: it waited for a CPU, and did no work
+    if counts_cpu or run.claimed_cpu_seconds is not None:  # it waited for a CPU, and did no work
         return None
     return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")

@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from bench.measure.block import Block
 from bench.measure.chain import SEGMENTS, Proven, Stretch, prove_stretch
 from bench.measure.errors import ParityFailed, require
 from bench.measure.networks import networks_of
-from bench.measure.session import Block, Session
+from bench.measure.session import Session
 from bench.suites.problem import Problem
 from pyfnn import parity
 from pyfnn.process.model import ProcessModel

@@ -98,6 +98,10 @@ class Networks(ABC):
         """
         return self.run(1, skip) if steps >= _MANY_STEPS else self.run_row(skip)
 
+    def least_share(self, steps: int) -> float:
+        """Return the work of `run_least` as a share of that of `steps` steps."""
+        return 1 / (steps if steps >= _MANY_STEPS else steps * self._case.workload.batch)
+
     @abstractmethod
     def run_row(self, skip: int) -> Run:
         """Run the least work that the protocol can ask for, after the first `skip` steps."""

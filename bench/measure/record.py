@@ -1,11 +1,13 @@
 """The record of a case: turns what happens to its backends into events of the journal. Decides nothing."""
 
+import math
 from typing import Any
 
 from bench.measure.arm import Arm
+from bench.measure.block import Block
 from bench.measure.calibration import Warmup
 from bench.measure.errors import ParityFailed, reason_of
-from bench.measure.session import Block, Session
+from bench.measure.session import Session
 from bench.measure.source_lines import lines_of_code
 from bench.results.events import (
     BackendEvent,
@@ -13,14 +15,16 @@ from bench.results.events import (
     CaseEvent,
     DeviceStateEvent,
     LaunchEvent,
+    RoundsEvent,
     SampleEvent,
 )
 from bench.results.journal import Journal
 from bench.results.schema import Curve, Sample
+from bench.statistics.rounds import Spread
 from bench.statistics.stopping import Stop
 from bench.suites.problem import Problem, bytes_moved, flops, forward_flops
 from bench.suites.suite import CaseKey
-from bench.terms import Status
+from bench.terms import Clock, Status
 from pyfnn import parity
 from pyfnn.errors import BackendUnavailable, PyfnnError
 
@@ -34,10 +38,12 @@ class CaseRecord:
     number : int
         Number of the case in the journal.
     key : CaseKey
+    clock : {"cpu", "wall"}
+        The clock that gives the step times.
     """
 
-    def __init__(self, journal: Journal, number: int, key: CaseKey) -> None:
-        self._journal, self._number, self._key = journal, number, key
+    def __init__(self, journal: Journal, number: int, key: CaseKey, clock: Clock) -> None:
+        self._journal, self._number, self._key, self._clock = journal, number, key, clock
 
     def begin(self, problem: Problem) -> None:
         """Write the start of the case."""
@@ -54,6 +60,7 @@ class CaseRecord:
                 operation=key.operation,
                 dtype=key.dtype,
                 threads=key.threads,
+                clock=self._clock,
                 batch=workload.batch,
                 learning_rate=workload.learning_rate,
                 flops_per_step=flops(key, network.flops_per_row, forward_flops(network.sizes)),
@@ -66,6 +73,19 @@ class CaseRecord:
     def end(self, stop: Stop) -> None:
         """Write the end of the case."""
         self._journal.write(CaseEndEvent(case=self._number, stopped=stop.why, launches_chosen=stop.chosen))
+
+    def rounds(self, number: int, spread: Spread, launch_seconds: float, round_seconds: float) -> None:
+        """Write the number of rounds of further launches, and what it was chosen from."""
+        self._journal.write(
+            RoundsEvent(
+                case=self._number,
+                rounds=number,
+                within=math.sqrt(spread.within),
+                between=math.sqrt(spread.between),
+                launch_seconds=launch_seconds,
+                round_seconds=round_seconds,
+            )
+        )
 
     def introduce(self, arm: Arm) -> None:
         """Write what is known about a backend before its first launch."""
@@ -123,6 +143,7 @@ class CaseRecord:
             seconds=block.seconds,
             steps=block.steps * self._key.workload.members,
             cpu_seconds=block.cpu_seconds,
+            work_cpu_seconds=block.work_cpu_seconds if self._clock == "cpu" else None,
             wall_seconds=block.wall_seconds,
             involuntary_switches=block.involuntary_switches,
             retries=block.retries,

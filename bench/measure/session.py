@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +21,14 @@ from pydantic import TypeAdapter
 
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
-from bench.measure.clock import JUDGED, Reading, contradiction
+from bench.measure.block import Block
+from bench.measure.clock import JUDGED, Reading, contradiction, work_cpu_seconds
 from bench.measure.errors import Disturbed, Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey
+from bench.terms import Clock
 from pyfnn import programs
 from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.manifest import Row
@@ -47,51 +49,6 @@ _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and i
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
 
 
-@dataclass(frozen=True)
-class Block:
-    """One timed block.
-
-    Attributes
-    ----------
-    steps : int
-        Steps or repeats; of many networks at once, those of each.
-    seconds, wall_seconds : float
-        By the worker's clock, and by the driver's.
-    cpu_seconds : float
-        Of the worker process and all its descendants.
-    involuntary_switches : int or None
-        None where the system does not count them.
-    checksum : float
-        Of timed passes; 0 for training.
-    retries : int
-        Turns that were rejected before this one.
-    calls : int
-        Protocol calls that made the block.
-    device_seconds : float or None
-        By the device's clock, where it has one.
-    claimed_cpu_seconds : float or None
-        CPU seconds that the worker reports for the block; None where it reports none.
-    start, burst : int
-        Place of the block's first step, in steps, and length of the burst from the same place.
-    proven_steps : int or None
-        Steps that were compared with the oracle afterwards; None where none was asked for.
-    """
-
-    steps: int
-    seconds: float
-    wall_seconds: float
-    cpu_seconds: float
-    involuntary_switches: int | None
-    checksum: float = 0.0
-    retries: int = 0
-    calls: int = 1
-    device_seconds: float | None = None
-    claimed_cpu_seconds: float | None = None
-    start: int = 0
-    burst: int = 0
-    proven_steps: int | None = None
-
-
 class Session:
     """A backend's process in one launch of a case. A context manager, which ends the process.
 
@@ -104,6 +61,8 @@ class Session:
         Seconds the worker may take for one reply.
     seed : str
         Seed of `secrets`.
+    clock : {"cpu", "wall"}
+        The clock that gives the case's step times.
 
     Attributes
     ----------
@@ -126,8 +85,10 @@ class Session:
     NotEnoughMemory
     """
 
-    def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float, seed: str = "") -> None:
-        self._case, self._problem = case, problem
+    def __init__(
+        self, row: Row, case: CaseKey, problem: Problem, timeout: float, seed: str = "", clock: Clock = "wall"
+    ) -> None:
+        self._case, self._problem, self.clock = case, problem, clock
         self.secrets = random.Random(seed)
         self._fetch_seconds = 0.0 if row.device == "cpu" else problem.thetas.nbytes / _FETCH_RATE
         self._cpus = choose_cpus(case.threads)
@@ -249,6 +210,7 @@ class Session:
             calls=done.calls,
             device_seconds=model.device_seconds,
             claimed_cpu_seconds=model.cpu_seconds,
+            work_cpu_seconds=model.call_cpu_seconds if model.cpu_seconds is None else model.cpu_seconds,
             start=skip,
         )
 
@@ -309,8 +271,10 @@ class Session:
             block, reading = self._with_reading(partial(self.run, steps, start))
             self._check_affinity()
             least = JUDGED * self.networks.block_factor
-            violation = contradiction(reading, constant, self._case.threads, least)
-            block = replace(block, retries=retries, burst=burst)
+            counts_cpu = self.clock == "cpu"
+            violation = contradiction(reading, constant, self._case.threads, least, counts_cpu=counts_cpu)
+            work = work_cpu_seconds(reading, self._constants, self.networks.least_share(steps))
+            block = replace(block, retries=retries, burst=burst, work_cpu_seconds=work)
             if violation is None:
                 self.judged = self.judged or reading.until_result >= least
                 self._compare_with_sweep(block)

@@ -16,6 +16,7 @@ from bench.results.events import (
     FinishEvent,
     HostStateEvent,
     LaunchEvent,
+    RoundsEvent,
     RunEvent,
     SampleEvent,
     WarningEvent,
@@ -66,6 +67,8 @@ def _collect(events: Iterable[Event]) -> Fields:
                 backends[event.case] = {}
             case CaseEndEvent():
                 _case(cases, event.case).update(event.facts())
+            case RoundsEvent():
+                _case(cases, event.case)["rounds_choice"] = event.facts()
             case BackendEvent() | LaunchEvent() | SampleEvent():
                 _add(event, _case(backends, event.case))
             case _:

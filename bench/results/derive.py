@@ -3,7 +3,7 @@
 The only place that does: reports read the fields that these functions fill. Reads no file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import median
 from typing import Any, Final
@@ -19,6 +19,7 @@ from bench.results.schema import (
     Verdict,
 )
 from bench.statistics import intervals
+from bench.terms import Clock
 
 IMPLAUSIBLE: Final = 1.05  # times the best multiply-add probe; no program multiplies faster than the machine
 PROVISIONAL: Final = intervals.MIN_LAUNCHES  # launches; intervals over fewer are wide and provisional
@@ -65,7 +66,7 @@ def with_statistics(case: Case, requested: str) -> Case:
     """Return the case with all statistics of its samples. `requested` is the reference that the settings name."""
     case = case.model_copy(update={"backends": [_checked_against_ceiling(case, b) for b in case.backends]})
     reference = stand_in(case, requested)
-    base = next((b.samples for b in case.backends if b.instance == reference), [])
+    base = next((_timed(case, b) for b in case.backends if b.instance == reference), [])
     backends = [b.model_copy(update=_statistics(case, b, reference, base)) for b in case.backends]
     pairs, a_a_pairs = _pairs(case), _a_a_pairs(case)
     floor = max((intervals.noise_floor(pair.ratio) for pair in a_a_pairs), default=None)
@@ -75,21 +76,22 @@ def with_statistics(case: Case, requested: str) -> Case:
 
 def _statistics(case: Case, backend: BackendResult, reference: str | None, base: list[Sample]) -> dict[str, Any]:
     """Return the derived fields of one backend, without the verdict. `base` holds the samples of the reference."""
-    labels = intervals.outliers(backend.samples)
+    labels = intervals.outliers(_timed(case, backend))
     samples = [s.model_copy(update={"outlier": label}) for s, label in zip(backend.samples, labels, strict=True)]
     update = {**dict.fromkeys((*STATISTIC_FIELDS, *LATER_FIELDS)), **_costs(backend), "samples": samples}
     if backend.status != "ok":
         return update
-    step = intervals.step_seconds(samples)
+    timed = on_clock(samples, case.clock)
+    step = intervals.step_seconds(timed)
     if step:
         ceiling = case.ceiling_of(backend.device)
         update["step_seconds"] = step
         update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
         update["ceiling_share"] = gflops / ceiling if ceiling else None
     update["device_step_seconds"] = intervals.step_seconds(_on_device_clock(samples))
-    update["ratio"] = _ratio(case, base, samples) if backend.instance != reference else None
-    update["gain_within_launches"] = intervals.gain_within_launches(samples)
-    update["timing_summary"] = timing_summary(samples)
+    update["ratio"] = _ratio(case, base, timed) if backend.instance != reference else None
+    update["gain_within_launches"] = intervals.gain_within_launches(timed)
+    update["timing_summary"] = timing_summary(samples, case.clock)
     return update
 
 
@@ -117,7 +119,7 @@ def _ratio(case: Case, reference: list[Sample], other: list[Sample]) -> Estimate
 def _pairs(case: Case) -> list[Pair]:
     """Return every two backends that are ok once, without second instances: these give the noise floor."""
     ok = [b for b in case.backends if b.status == "ok" and b.instance == b.name]
-    ratios = ((b, than, _ratio(case, than.samples, b.samples)) for than, b in combinations(ok, 2))
+    ratios = ((b, than, _ratio(case, _timed(case, than), _timed(case, b))) for than, b in combinations(ok, 2))
     return [Pair(backend=b.name, than=than.name, ratio=ratio) for b, than, ratio in ratios if ratio]
 
 
@@ -125,7 +127,7 @@ def _a_a_pairs(case: Case) -> list[Pair]:
     """Return each second instance with the first instance of the same backend, where both are ok."""
     ok = {b.instance: b for b in case.backends if b.status == "ok"}
     both = ((ok[b.name], b) for b in ok.values() if b.instance != b.name and b.name in ok)
-    ratios = ((first, second, _ratio(case, first.samples, second.samples)) for first, second in both)
+    ratios = ((first, second, _ratio(case, _timed(case, first), _timed(case, second))) for first, second in both)
     return [Pair(backend=two.instance, than=one.instance, ratio=ratio) for one, two, ratio in ratios if ratio]
 
 
@@ -136,17 +138,19 @@ def _costs(backend: BackendResult) -> dict[str, float | None]:
     return {name: median(getattr(launch, name) for launch in backend.launches) for name in COST_FIELDS}
 
 
-def timing_summary(samples: list[Sample]) -> TimingSummary | None:
+def timing_summary(samples: list[Sample], clock: Clock = "wall") -> TimingSummary | None:
     """Return the totals and rates over the samples of one backend; None where there is no sample."""
     if not samples:
         return None
     wall = sum(s.wall_seconds for s in samples)
+    timed = on_clock(samples, clock)
     switches = [s.involuntary_switches for s in samples if s.involuntary_switches is not None]
     return TimingSummary(
         launches=len({s.launch for s in samples}),
         blocks=len(samples),
-        median_step_seconds=median(s.seconds / s.steps for s in samples),
-        median_block_seconds=median(s.seconds for s in samples),
+        median_step_seconds=median(s.seconds / s.steps for s in timed),
+        median_block_seconds=median(s.seconds for s in timed),
+        off_cpu_share=1 - sum(s.seconds for s in timed) / sum(s.seconds for s in samples) if clock == "cpu" else None,
         cpu_per_wall_second=sum(s.cpu_seconds for s in samples) / wall if wall else None,
         switches_per_second=sum(switches) / wall if switches and wall else None,
         outliers=sum(s.outlier for s in samples),
@@ -157,13 +161,24 @@ def timing_summary(samples: list[Sample]) -> TimingSummary | None:
 def _checked_against_ceiling(case: Case, backend: BackendResult) -> BackendResult:
     """Return the backend, marked `implausible` where it computes faster than the machine can."""
     ceiling = case.ceiling_of(backend.device)
-    step = intervals.step_seconds(backend.samples) if backend.status == "ok" and ceiling else None
+    step = intervals.step_seconds(_timed(case, backend)) if backend.status == "ok" and ceiling else None
     share = case.flops_per_step / step.median / 1e9 / ceiling if step and ceiling else 0.0
     if share <= IMPLAUSIBLE:
         return backend
     where = "" if backend.device == "cpu" else f" of {backend.device}"
     reason = f"{share:.2f} of the best multiply-add probe{where}, {ceiling:.4g} GFLOP/s"
     return backend.model_copy(update={"status": "implausible", "reason": reason})
+
+
+def on_clock(samples: Sequence[Sample], clock: Clock) -> list[Sample]:
+    """Return the samples with the seconds of a clock in `seconds`; without those that lack them."""
+    if clock == "wall":
+        return list(samples)
+    return [s.model_copy(update={"seconds": s.work_cpu_seconds}) for s in samples if s.work_cpu_seconds]
+
+
+def _timed(case: Case, backend: BackendResult) -> list[Sample]:
+    return on_clock(backend.samples, case.clock)
 
 
 def _on_device_clock(samples: list[Sample]) -> list[Sample]:

@@ -19,6 +19,7 @@ from bench.results.schema import (
     HostState,
     Launch,
     ResultsError,
+    RoundsChoice,
     Sample,
     Warned,
     first_error,
@@ -114,6 +115,12 @@ class CaseEndEvent(CaseEventBase):
     launches_chosen: bool = False
 
 
+class RoundsEvent(RoundsChoice, CaseEventBase):
+    """The number of rounds in further launches."""
+
+    event: Literal["rounds"] = "rounds"
+
+
 class _Names(Value):
     """The names of a backend, written once, when the case begins."""
 
@@ -150,6 +157,7 @@ Event = (
     | WarningEvent
     | CaseEvent
     | CaseEndEvent
+    | RoundsEvent
     | BackendEvent
     | LaunchEvent
     | SampleEvent

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.statistics.intervals import Verdict as Verdict  # likewise
-from bench.terms import Status, SweepPoint, Value, When, case_title
+from bench.terms import Clock, Status, SweepPoint, Value, When, case_title
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
@@ -24,9 +24,10 @@ class Sample(Value):
 
     launch: int
     round: int
-    seconds: float = Field(gt=0)  # by the worker's clock
+    seconds: float = Field(gt=0)  # by the worker's wall clock
     steps: int = Field(gt=0)
-    cpu_seconds: float  # of the worker process and its descendants during the block
+    cpu_seconds: float  # of the worker process and its descendants, from the command to the reply
+    work_cpu_seconds: float | None = Field(default=None, gt=0)  # of the steps alone, where the case counts CPU time
     wall_seconds: float  # by the driver's clock
     involuntary_switches: int | None = None
     device_seconds: float | None = Field(default=None, gt=0)  # by the device's clock, where the device has one
@@ -85,6 +86,9 @@ class TimingSummary(Value):
         Median duration of the blocks; None in files written before this field existed, until they are loaded.
     cpu_per_wall_second : float or None
         CPU seconds of all threads per second of the driver's clock.
+    off_cpu_share : float or None
+        Share of the worker's wall time in which it did not run: it waited for a CPU, slept, or its machine was not run.
+        None where wall time gives the step times.
     switches_per_second : float or None
         Involuntary context switches; None where the system does not count them.
     outliers, retries : int
@@ -96,6 +100,7 @@ class TimingSummary(Value):
     median_step_seconds: float = Field(gt=0)
     median_block_seconds: float | None = Field(default=None, gt=0)
     cpu_per_wall_second: float | None = None
+    off_cpu_share: float | None = None
     switches_per_second: float | None = None
     outliers: int = Field(ge=0)
     retries: int = Field(ge=0)
@@ -261,6 +266,9 @@ class CaseHead(Value):
         Networks trained at once. A step is a step of one of them.
     sweep : SweepPoint or None
         Place of the case in a sweep.
+    clock : {"cpu", "wall"}
+        The clock that gives the step times: CPU time for one thread on CPUs, wall time otherwise and in files from
+        before CPU time counted.
     """
 
     workload: str
@@ -274,6 +282,25 @@ class CaseHead(Value):
     members: int = Field(default=1, ge=1)
     sweep: SweepPoint | None = None
     data: str = ""
+    clock: Clock = "wall"
+
+
+class RoundsChoice(Value):
+    """The number of rounds in the launches after the first ones, and what it was chosen from.
+
+    Attributes
+    ----------
+    within, between : float
+        Standard deviations of the log ratios: of rounds within a launch; of launches, beyond what their rounds explain.
+    launch_seconds, round_seconds : float
+        Cost of a launch without its rounds, and of a round, for all backends together.
+    """
+
+    rounds: int = Field(ge=1)
+    within: float = Field(ge=0)
+    between: float = Field(ge=0)
+    launch_seconds: float
+    round_seconds: float
 
 
 class Case(CaseHead):
@@ -287,6 +314,8 @@ class Case(CaseHead):
         Best multiply-add probe of the case's dtype by device other than the CPU.
     reference : str or None
         Backend that the ratios are to: the one in the settings, or its replacement where that one failed.
+    rounds_choice : RoundsChoice or None
+        None where no launch came after the first ones, or there was no ratio.
     launches_chosen : bool
         See `bench.statistics.stopping.Stop`.
     pairs : list of Pair or None
@@ -301,6 +330,7 @@ class Case(CaseHead):
     reference: str | None = None
     stopped: str = ""
     launches_chosen: bool = False
+    rounds_choice: RoundsChoice | None = None
     pairs: list[Pair] | None = None
     a_a_pairs: list[Pair] | None = None
     backends: list[BackendResult] = []

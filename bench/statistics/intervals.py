@@ -121,6 +121,15 @@ def log_ratios(reference: Iterable[Timed], other: Iterable[Timed]) -> list[float
     return _launch_means({turn: ours[turn] - theirs[turn] for turn in ours.keys() & theirs.keys()})
 
 
+def log_ratios_of_rounds(reference: Iterable[Timed], other: Iterable[Timed]) -> list[list[float]]:
+    """Return for each launch the log(step time of `reference` / step time of `other`) of each round that both have."""
+    ours, theirs = _log_step_times(reference), _log_step_times(other)
+    launches: dict[int, list[float]] = defaultdict(list)
+    for launch, number in sorted(ours.keys() & theirs.keys()):
+        launches[launch].append(ours[launch, number] - theirs[launch, number])
+    return list(launches.values())
+
+
 def ratio(reference: Iterable[Timed], other: Iterable[Timed], *, chosen: bool = False) -> Estimate | None:
     """Return how many times faster `other` is than `reference`. None for fewer than two common launches.
 

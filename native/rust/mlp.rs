@@ -1,6 +1,7 @@
 // mlp.rs: the network in plain, safe Rust: activations, losses, forward, output delta, backward, update.
 // Nothing here checks an argument or reads a clock, and a step allocates nothing. Commands are in worker.rs, files in
 // setup.rs. Lower-case z, a, y, t are single rows.
+#![forbid(unsafe_code)]
 #![allow(non_snake_case)] // W, Z, A, X, T, B are the letters of the formulas
 
 use std::array::from_fn;

@@ -1,4 +1,5 @@
 // setup.rs: the files of WORKDIR: network.txt and arrays of raw numbers, and the model that init makes of them.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::fs;

@@ -15,6 +15,7 @@ from support.requirements import workers
 from bench.machine import description
 from bench.measure import gate
 from bench.measure.arm import Settings
+from bench.measure.block import Block
 from bench.measure.case import CaseRun
 from bench.measure.errors import (
     STATUS_OF,
@@ -25,7 +26,7 @@ from bench.measure.errors import (
     TooSlow,
     status_of,
 )
-from bench.measure.session import Block, Session
+from bench.measure.session import Session
 from bench.report.views import case_view
 from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal

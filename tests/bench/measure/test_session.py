@@ -17,9 +17,10 @@ from threadpoolctl import threadpool_info
 
 from bench.machine import cpus, description
 from bench.machine.cpus import choose_cpus
+from bench.measure.block import Block
 from bench.measure.errors import Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Late
-from bench.measure.session import Block, Session
+from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey

@@ -1,0 +1,59 @@
+"""A timed block: its steps and its clocks. Values only."""
+
+import math
+from dataclasses import dataclass
+
+from bench.terms import Clock
+
+
+@dataclass(frozen=True)
+class Block:
+    """One timed block.
+
+    Attributes
+    ----------
+    steps : int
+        Steps or repeats; of many networks at once, those of each.
+    seconds, wall_seconds : float
+        By the worker's clock, and by the driver's.
+    cpu_seconds : float
+        Of the worker process and all its descendants.
+    involuntary_switches : int or None
+        None where the system does not count them.
+    checksum : float
+        Of timed passes; 0 for training.
+    retries : int
+        Turns that were rejected before this one.
+    calls : int
+        Protocol calls that made the block.
+    device_seconds : float or None
+        By the device's clock, where it has one.
+    claimed_cpu_seconds : float or None
+        CPU seconds that the worker reports for the block; None where it reports none.
+    work_cpu_seconds : float
+        CPU seconds of the block's steps: those that the worker reports, or else those of its processes, from which
+        `Session.turn` subtracts those of a run without work.
+    start, burst : int
+        Place of the block's first step, in steps, and length of the burst from the same place.
+    proven_steps : int or None
+        Steps that were compared with the oracle afterwards; None where none was asked for.
+    """
+
+    steps: int
+    seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    involuntary_switches: int | None
+    checksum: float = 0.0
+    retries: int = 0
+    calls: int = 1
+    device_seconds: float | None = None
+    claimed_cpu_seconds: float | None = None
+    work_cpu_seconds: float = math.nan
+    start: int = 0
+    burst: int = 0
+    proven_steps: int | None = None
+
+    def by(self, clock: Clock) -> float:
+        """Return the seconds of the block by a clock."""
+        return self.work_cpu_seconds if clock == "cpu" else self.seconds
