@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=kept_settings))
         start = description.cpu_times()
         try:
-            facts = read_machine(host, try_frameworks(rows))
+            facts = read_machine(host, try_frameworks(rows), max(key.threads for key in keys))
             _note("before", CpuUse(facts.others, facts.steal), journal)
             _warn("before", advice_on_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)

@@ -14,6 +14,7 @@ from bench.format import number
 from bench.machine import availability, blas, description
 from bench.machine.availability import Availability
 from bench.machine.blas import NumpyBlas
+from bench.machine.cpus import core_count
 from pyfnn.manifest import Row
 
 OTHERS = 0.25  # CPUs' worth of work by other processes; an idle desktop stays below
@@ -50,6 +51,10 @@ class MachineFacts:
         Number of CPUs that this process may use.
     quota : float or None
         CPU time limit of the control group, in CPUs.
+    cores : int or None
+        Number of cores that these CPUs belong to.
+    threads : int
+        Most threads of a case.
     """
 
     governors: tuple[str, ...] = ()
@@ -63,9 +68,11 @@ class MachineFacts:
     memory_available_bytes: int | None = None
     cpus: int | None = None
     quota: float | None = None
+    cores: int | None = None
+    threads: int = 1
 
 
-def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> MachineFacts:
+def read_machine(host: Mapping[str, Any], tried: Sequence[Availability], threads: int = 1) -> MachineFacts:
     """Read the facts about this machine. Takes 0.3 s, and 1 to 2 s more where NumPy's BLAS has to be measured.
 
     Parameters
@@ -74,6 +81,8 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> Mach
         Description of the machine: see `bench.machine.description.describe_machine`.
     tried : sequence of Availability
         Backends that were loaded, with the OpenMP runtimes of each.
+    threads : int
+        Most threads of a case.
     """
     before = description.cpu_times()
     time.sleep(_LISTENING)
@@ -91,6 +100,8 @@ def read_machine(host: Mapping[str, Any], tried: Sequence[Availability]) -> Mach
         memory_available_bytes=host.get("memory_available_bytes"),
         cpus=host["usable_cpus"],
         quota=host["cpu_quota"],
+        cores=core_count(),
+        threads=threads,
     )
 
 
@@ -195,6 +206,16 @@ def _quota(facts: MachineFacts) -> Advice | None:
     )
 
 
+def _cores(facts: MachineFacts) -> Advice | None:
+    if facts.cores is None or facts.cpus is None or facts.threads <= facts.cores or facts.cores == facts.cpus:
+        return None
+    return Advice(
+        "cores",
+        f"{facts.threads} threads run on {facts.cores} cores: two threads on one core share its arithmetic units",
+        f"measure at most {facts.cores} threads (--threads), or switch simultaneous multithreading off",
+    )
+
+
 MACHINE_CHECKS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
     _governor,
     _others,
@@ -205,6 +226,7 @@ MACHINE_CHECKS: tuple[Callable[[MachineFacts], Advice | None], ...] = (
     _openmp,
     _memory,
     _quota,
+    _cores,
 )
 
 

@@ -1,8 +1,13 @@
-"""CPUs: the number that this process may use, and the ones that a case is pinned to."""
+"""CPUs: the number that this process may use, the ones that a case is pinned to, and the ones left for the driver."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pyfnn.errors import PyfnnError
+
+_TOPOLOGY = Path("/sys/devices/system/cpu")  # of Linux
 
 
 def thread_counts(most: int) -> tuple[int, ...]:
@@ -15,10 +20,28 @@ def all_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def siblings(cpu: int) -> frozenset[int]:
+    """Return the CPUs that share a core with `cpu`, itself included; only itself where the system reports none."""
+    try:
+        text = (_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii")
+        spans = [[int(end) for end in span.split("-")] for span in text.split(",")]
+    except (OSError, ValueError):
+        return frozenset({cpu})
+    return frozenset(number for span in spans for number in range(span[0], span[-1] + 1)) | {cpu}
+
+
+def core_count() -> int | None:
+    """Return the number of cores of the CPUs that this process may use; None where the system has no affinity."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    return len({siblings(cpu) for cpu in os.sched_getaffinity(0)})
+
+
 def choose_cpus(threads: int) -> tuple[int, ...]:
     """Return the CPUs that every worker of a case is pinned to; () where the system has no affinity.
 
-    These are the last CPUs that this process may use, because the first ones serve most interrupts.
+    Each thread gets a core of its own while there are enough cores: two threads on one core share its arithmetic units.
+    The CPUs are the last ones that this process may use, because the first ones serve most interrupts.
 
     Raises
     ------
@@ -27,7 +50,28 @@ def choose_cpus(threads: int) -> tuple[int, ...]:
     """
     if not hasattr(os, "sched_getaffinity"):
         return ()
-    ours = sorted(os.sched_getaffinity(0))
+    ours = sorted(os.sched_getaffinity(0), reverse=True)
     if threads > len(ours):
         raise PyfnnError(f"{threads} threads: this process may use {len(ours)} CPUs")
-    return tuple(ours[-threads:])
+    cores: dict[frozenset[int], list[int]] = {}
+    for cpu in ours:
+        cores.setdefault(siblings(cpu), []).append(cpu)
+    firsts = [of_core[0] for of_core in cores.values()]
+    return tuple(sorted([*firsts, *(cpu for cpu in ours if cpu not in firsts)][:threads]))
+
+
+@contextmanager
+def driver_apart(cpus: tuple[int, ...]) -> Iterator[None]:
+    """Keep this thread off the cores of a case's CPUs, or at least off these CPUs, where any others are left."""
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    near = frozenset[int]().union(*map(siblings, cpus))
+    rest = (before - near) or (before - set(cpus))
+    if rest:
+        os.sched_setaffinity(0, rest)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

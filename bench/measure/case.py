@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, Protocol
 
+from bench.machine.cpus import choose_cpus, driver_apart
 from bench.measure import gate
 from bench.measure.arm import Arm, Settings
 from bench.measure.calibration import Calibrator, warm_up
@@ -95,7 +96,7 @@ class CaseRun:
         lost: Mapping[str, PyfnnError] | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
-        self._clock = clock_of(key, rows)
+        self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
         self._record, self._listener, self._sensor = CaseRecord(journal, number, key, self._clock), listener, sensor
         self._networks = networks_of(problem)
         self._calibrator = Calibrator(
@@ -117,7 +118,8 @@ class CaseRun:
         for arm in self._arms:
             self._record.introduce(arm)
         try:
-            stop = self._measure()
+            with driver_apart(self._cpus):
+                stop = self._measure()
             self._refuse_unjudged()
             self._record.end(stop)
         except KeyboardInterrupt:
@@ -248,7 +250,7 @@ class CaseRun:
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
         seed = f"{self._seed} {arm.instance} {launch}"
-        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed, self._clock)
+        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed, self._clock, self._cpus)
         sessions[arm.instance] = session
         session.load_workload()
         first_step = session.first_step()

@@ -132,14 +132,18 @@ def contradiction(
         return Implausible(f"claims {claimed:.4g} s, and {run.device_seconds:.4g} s by its device's own clock")
     if run.cpu_seconds > threads * (wall + run.protocol_seconds) * _CPU_SLACK + _CPU_GRACE:
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
-    if claimed_cpu > min(run.cpu_seconds, threads * claimed) * _CPU_SLACK + _CPU_GRACE:
+    allowed = max(UNCLAIMED * claimed, _LEAST)
+    if claimed_cpu > run.cpu_seconds * _CPU_SLACK + _CPU_GRACE:
+        return Implausible(f"claims {claimed_cpu:.4g} CPU seconds: its processes used {run.cpu_seconds:.4g}")
+    if claimed_cpu > threads * (claimed + allowed):
+        return Implausible(f"claims {claimed:.4g} s for {claimed_cpu:.4g} CPU seconds on {threads} threads: {_EARLY}")
+    idle = claimed - run.cpu_seconds - run.waited_seconds
+    if counts_cpu and claimed >= least and idle > allowed:
         return Implausible(
-            f"claims {claimed_cpu:.4g} CPU seconds in {claimed:.4g} s on {threads} threads; its processes used "
-            f"{run.cpu_seconds:.4g}"
+            f"neither ran nor waited for a CPU in {idle:.4g} of {claimed:.4g} s: CPU time misses its work"
         )
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
-    allowed = max(UNCLAIMED * claimed, _LEAST)
     cpu_agrees = run.claimed_cpu_seconds is None or worked <= threads * allowed
     if run.until_result < least or (unclaimed <= allowed and cpu_agrees):
         return None
@@ -152,6 +156,6 @@ def contradiction(
         return Implausible(f"{text}, and used {outside}")
     if run.waited_seconds < unclaimed - allowed:
         return Implausible(f"{text}: {_EARLY}")
-    if counts_cpu or run.claimed_cpu_seconds is not None:  # it waited for a CPU, and did no work
+    if counts_cpu:  # it waited for a CPU, and did no work
         return None
     return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")

@@ -63,6 +63,8 @@ class Session:
         Seed of `secrets`.
     clock : {"cpu", "wall"}
         The clock that gives the case's step times.
+    cpus : tuple of int, optional
+        CPUs to pin the process to; by default those that `choose_cpus` returns now.
 
     Attributes
     ----------
@@ -86,12 +88,19 @@ class Session:
     """
 
     def __init__(
-        self, row: Row, case: CaseKey, problem: Problem, timeout: float, seed: str = "", clock: Clock = "wall"
+        self,
+        row: Row,
+        case: CaseKey,
+        problem: Problem,
+        timeout: float,
+        seed: str = "",
+        clock: Clock = "wall",
+        cpus: tuple[int, ...] | None = None,
     ) -> None:
         self._case, self._problem, self.clock = case, problem, clock
         self.secrets = random.Random(seed)
         self._fetch_seconds = 0.0 if row.device == "cpu" else problem.thetas.nbytes / _FETCH_RATE
-        self._cpus = choose_cpus(case.threads)
+        self._cpus = choose_cpus(case.threads) if cpus is None else cpus
         self._hosted = row.host is not None
         self.cpus: tuple[int, ...] = ()
         self.judged = False

@@ -16,7 +16,7 @@ class Spread(NamedTuple):
 
 
 def fitting_rounds(most: int, block_seconds: float, longest: float) -> int:
-    """Return the rounds of a first launch: `most` blocks of `block_seconds`, or as much time in longer blocks.
+    """Return the rounds of a first launch: `most`, or as many as fit the same time where blocks last longer.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def fitting_rounds(most: int, block_seconds: float, longest: float) -> int:
     block_seconds : float
         Least duration of a block.
     longest : float
-        Duration of the longest block of a backend of the case.
+        Duration of the longest block of a backend of the case. Up to twice `block_seconds` is not longer.
     """
-    share = block_seconds / max(longest, block_seconds)
+    share = 2 * block_seconds / max(longest, 2 * block_seconds)
     return max(min(LEAST_ROUNDS, most), round(most * share))
 
 

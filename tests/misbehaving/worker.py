@@ -247,9 +247,11 @@ class Deeds(Worker):
 
     def slow(self) -> None:
         """Take 2 s, and report them."""
-        self._takes(lambda _: 2.0)
+        fields = self.answer()
+        time.sleep(2.0)
+        reply({**fields, "seconds": 2.0})
 
-    def naps(self) -> None:
+    def dallies(self) -> None:
         """Take ten times as long as needed, and report that time."""
         self._takes(lambda seconds: 10 * seconds)
 
@@ -268,9 +270,10 @@ class Deeds(Worker):
         self._takes(lambda _: 0.2)
 
     def _takes(self, wanted: Callable[[float], float]) -> None:
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         fields = self.answer()
-        time.sleep(max(0.0, wanted(float(str(fields["seconds"]))) - (time.perf_counter() - begin)))
+        while time.process_time() - used < wanted(float(str(fields["seconds"]))):
+            continue
         reply({**fields, "seconds": time.perf_counter() - begin})
 
     def greedy(self) -> None:

@@ -42,6 +42,7 @@ WELL = MachineFacts(
     memory_available_bytes=8 * GIB,
     cpus=8,
     quota=8.0,
+    cores=8,
 )
 OLD = NumpyBlas(
     "OpenBLAS 0.3.30", "Haswell", "SkylakeX", Throughput("Haswell", 125.0, 256.0), Throughput("SkylakeX", 232.0, 256.0)
@@ -56,6 +57,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {  # name: (changed facts, words 
     "openmp": ({"openmp": {"torch": ("/a/libgomp.so.1", "/b/libiomp5.so")}}, "torch: libgomp.so.1, libiomp5.so"),
     "memory": ({"memory_available_bytes": GIB}, "only 1024 of 16384 MiB of memory are free"),
     "cpu quota": ({"quota": 1.5}, "the time of 1.50 CPUs on 8 CPUs"),
+    "cores": ({"cores": 4, "threads": 8}, "8 threads run on 4 cores"),
 }
 
 

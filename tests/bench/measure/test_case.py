@@ -28,6 +28,7 @@ from bench.measure.errors import (
 )
 from bench.measure.session import Session
 from bench.report.views import case_view
+from bench.results.derive import on_clock
 from bench.results.events import RunEvent, SampleEvent
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, Case
@@ -110,36 +111,36 @@ def turns(case: Case) -> dict[str, Counter[tuple[int, int]]]:
 def test_the_reference_and_the_fastest_have_a_second_arm_and_every_arm_a_sample_in_every_round(
     measure: Measure,
 ) -> None:
-    settings = replace(SHORT, reference="napping")
-    case = measure.run({"napping": "naps train 1", "steady": STEADY, "other": "naps train 1"}, settings)
-    assert [b.instance for b in case.backends] == ["napping", "steady", "other", "napping@2", "steady@2"]
+    settings = replace(SHORT, reference="slow")
+    case = measure.run({"slow": "dallies train 1", "steady": STEADY, "other": "dallies train 1"}, settings)
+    assert [b.instance for b in case.backends] == ["slow", "steady", "other", "slow@2", "steady@2"]
     assert {b.status for b in case.backends} == {"ok"}
     every = {(launch, number): 1 for launch in range(2) for number in range(2)}
     assert all(taken == every for taken in turns(case).values())
-    assert case.reference == "napping"
+    assert case.reference == "slow"
     assert case.noise_floor is not None
-    assert case.stopped == "precision reached: every ratio to napping within ±1e+05 % after 2 launches"
+    assert case.stopped == "precision reached: every ratio to slow within ±1e+05 % after 2 launches"
     assert not case.launches_chosen
 
 
 def test_the_precision_is_that_of_ratios_to_the_replacement_of_an_absent_reference(measure: Measure) -> None:
     settings = replace(SHORT, reference="absent")
-    deeds = {"quick": STEADY, "napping": "naps train 1", "other": "naps train 1"}
+    deeds = {"quick": STEADY, "slow": "dallies train 1", "other": "dallies train 1"}
     case = measure.run(deeds, settings, divisions={"quick": "tuned"})
-    assert case.reference == "napping"
-    assert case.stopped.startswith("precision reached: every ratio to napping within")
-    assert [b.instance for b in case.backends] == [*deeds, "napping@2", "quick@2"]
+    assert case.reference == "slow"
+    assert case.stopped.startswith("precision reached: every ratio to slow within")
+    assert [b.instance for b in case.backends] == [*deeds, "slow@2", "quick@2"]
 
 
 def test_without_a_plain_backend_the_precision_is_that_of_ratios_to_the_first(measure: Measure) -> None:
-    case = measure.run({"quick": STEADY, "napping": "naps train 1"}, divisions={"quick": "tuned", "napping": "tuned"})
+    case = measure.run({"quick": STEADY, "slow": "dallies train 1"}, divisions={"quick": "tuned", "slow": "tuned"})
     assert case.reference is None
     assert case.stopped.startswith("precision reached: every ratio to quick within")
 
 
 def test_there_is_one_second_arm_where_the_reference_is_the_fastest(measure: Measure) -> None:
-    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
-    assert [b.instance for b in case.backends] == ["steady", "napping", "steady@2"]
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"})
+    assert [b.instance for b in case.backends] == ["steady", "slow", "steady@2"]
 
 
 def test_every_launch_starts_fresh_processes_and_leaves_none(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +169,7 @@ def test_all_other_workers_are_stopped_during_a_turn(measure: Measure, monkeypat
             return block
 
     monkeypatch.setattr("bench.measure.case.Session", Watched)
-    measure.run({"steady": STEADY, "napping": "naps train 1"})
+    measure.run({"steady": STEADY, "slow": "dallies train 1"})
     assert max(map(len, seen)) == 2
     assert {status for statuses in seen for status in statuses} == {psutil.STATUS_STOPPED}
 
@@ -210,10 +211,10 @@ def test_a_backend_killed_between_turns_loses_both_arms_and_keeps_its_samples(me
                 process.kill()
 
     listener = Listener(kill)
-    case = measure.run({"steady": STEADY, "napping": "naps train 1"}, listener=listener)
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, listener=listener)
     by_instance = {b.instance: b for b in case.backends}
-    assert by_instance["napping"].status == "ok"
-    assert len(by_instance["napping"].samples) == 4
+    assert by_instance["slow"].status == "ok"
+    assert len(by_instance["slow"].samples) == 4
     for instance in ("steady", "steady@2"):
         lost = by_instance[instance]
         assert lost.status == "crashed"
@@ -221,7 +222,7 @@ def test_a_backend_killed_between_turns_loses_both_arms_and_keeps_its_samples(me
         assert [(s.launch, s.round) for s in lost.samples] == [(0, 0), (0, 1), (1, 0)]
         assert (lost.step_seconds, lost.ratio, lost.gflops) == (None, None, None)
     assert listener.verdicts == [("steady", "crashed")]
-    assert case.reference == "napping"
+    assert case.reference == "slow"
 
 
 def test_a_case_ends_when_no_backend_is_left(measure: Measure) -> None:
@@ -252,13 +253,14 @@ def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_
         return {2: 3, 3: 5, 5: 5}[asked[-1]]
 
     monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
-    case = measure.run({"steady": STEADY, "napping": "naps train 1"})
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, budget=120.0)
     assert asked == [2, 3, 5]  # after the least launches, and each time the number needed is reached
     assert {s.launch for s in case.backends[0].samples} == set(range(5))
     assert case.stopped.startswith("precision reached")
     assert case.launches_chosen
     reference, other = case.backends[:2]
-    chosen = intervals.ratio(reference.samples, other.samples, chosen=True)
+    samples = (on_clock(backend.samples, case.clock) for backend in (reference, other))
+    chosen = intervals.ratio(*samples, chosen=True)
     assert chosen
     assert other.ratio
     assert other.ratio.high == pytest.approx(chosen.high)

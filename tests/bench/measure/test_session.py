@@ -1,5 +1,6 @@
 """Claims about a session: a stopped process uses no CPU, and its CPUs, threads, clocks and memory are checked."""
 
+import math
 import os
 import signal
 import sys
@@ -282,7 +283,7 @@ def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
             monkeypatch.setattr(session, "run", lambda *_, blocks=blocks: next(blocks))
             never_late(session, monkeypatch)
             if ends:
-                assert session.turn(1, 1) == replace(ends, retries=4, burst=1)
+                assert replace(session.turn(1, 1), work_cpu_seconds=math.nan) == replace(ends, retries=4, burst=1)
             else:
                 with pytest.raises(Implausible):
                     session.turn(1, 1)
@@ -294,7 +295,7 @@ def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
         (Block(9, 0.099, 0.100, 0.100, 0), None),
         (Block(9, 0.0977, 0.100, 0.100, 0), None),
         (Block(9, 0.0970, 0.100, 0.100, 0), Implausible),
-        (Block(9, 0.005, 0.019, 0.005, 0), None),  # too short for a check of its share
+        (Block(9, 0.002, 0.007, 0.002, 0), None),  # too short for a check of its share
         (Block(9, 0.1001, 0.100, 0.100, 0), Implausible),
         (Block(9, 0.099, 0.100, 0.1035, 0), None),  # within the difference allowed between two clocks
         (Block(9, 0.099, 0.100, 0.115, 0), ThreadsMismatch),
@@ -318,7 +319,7 @@ def test_a_block_whose_clocks_or_cpu_time_disagree_is_rejected(
         monkeypatch.setattr(session, "run", lambda *_: block)
         never_late(session, monkeypatch)
         if error is None:
-            assert session.turn(1, 9) == replace(block, burst=1)
+            assert replace(session.turn(1, 9), work_cpu_seconds=math.nan) == replace(block, burst=1)
         else:
             with pytest.raises(error):
                 session.turn(1, 9)
@@ -345,14 +346,6 @@ def test_the_peak_memory_is_that_of_the_process(open_session: OpenSession, case:
         assert peak is not None
         assert case[1].order.nbytes < peak < 2**31
         os.kill(session.worker.pid, signal.SIGKILL)
-
-
-def test_a_case_runs_on_the_last_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 6}, raising=False)
-    assert choose_cpus(1) == (6,)
-    assert choose_cpus(3) == (1, 4, 6)
-    with pytest.raises(PyfnnError, match="5 threads: this process may use 4 CPUs"):
-        choose_cpus(5)
 
 
 def test_a_worker_that_exits_after_a_correct_reply_is_found_dead_at_the_next_call(open_session: OpenSession) -> None:
