@@ -39,12 +39,26 @@ from pyfnn.validation import Array
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
 _TRIES = 5  # turns, until one is free of contradictions
-_REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
+_REMEMBERED = 1.25  # times as long as a timed pass may take one over rows that the call has not met
+_UNEVEN = 1e-4  # seconds that a call of many passes may take beyond its passes and a call of one: caches are cold
 _SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
 _CONSTANTS = 4  # runs with almost no work before the first turn
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a turn's work in the order, in steps: of its block, and of the burst before it.
+
+    Since these differ, two turns hardly ever begin their block at the same θ, even where the order is short.
+    """
+
+    start: int = 0
+    steps: int = 0
+    burst_start: int = 0
+    burst: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,8 +85,7 @@ class Block:
         By the device's clock, where it has one.
     claimed_cpu_seconds : float or None
         CPU seconds that the worker reports for the block; None where it reports none.
-    start, burst : int
-        Place of the block's first step, in steps, and length of the burst from the same place.
+    place : Place
     proven_steps : int or None
         Steps that were compared with the oracle afterwards; None where none was asked for.
     """
@@ -87,8 +100,7 @@ class Block:
     calls: int = 1
     device_seconds: float | None = None
     claimed_cpu_seconds: float | None = None
-    start: int = 0
-    burst: int = 0
+    place: Place = Place()
     proven_steps: int | None = None
 
 
@@ -233,9 +245,9 @@ class Session:
 
     def run(self, steps: int, skip: int = 0) -> Block:
         """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
-        return self._block(lambda: self.networks.run(steps, skip), steps, skip)
+        return self._block(lambda: self.networks.run(steps, skip), steps)
 
-    def _block(self, run: Callable[[], Run], steps: int, skip: int) -> Block:
+    def _block(self, run: Callable[[], Run], steps: int) -> Block:
         switches = self._switches()
         done = run()
         model = self.model
@@ -249,7 +261,6 @@ class Session:
             calls=done.calls,
             device_seconds=model.device_seconds,
             claimed_cpu_seconds=model.cpu_seconds,
-            start=skip,
         )
 
     def _with_reading(self, run: Callable[[], Block]) -> tuple[Block, Reading]:
@@ -290,7 +301,7 @@ class Session:
         return seconds
 
     def turn(self, burst: int, steps: int) -> Block:
-        """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
+        """Run an untimed burst from the workload's θ, then the timed block, each at a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
         other is taken again, up to five times in all. Where other processes may be the cause, the last block counts,
@@ -303,14 +314,15 @@ class Session:
         violation: PyfnnError | None = None
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
-            start = self.networks.draw_start(steps, self.secrets)
-            constant = self._least_work(start, steps)
-            self.approach(start, burst, steps)
-            block, reading = self._with_reading(partial(self.run, steps, start))
+            burst_start = self.networks.draw_start(burst, self.secrets)
+            place = Place(self.networks.draw_start(steps, self.secrets), steps, burst_start, burst)
+            constant = self._least_work(place)
+            self.approach(place)
+            block, reading = self._with_reading(partial(self.run, steps, place.start))
             self._check_affinity()
             least = JUDGED * self.networks.block_factor
             violation = contradiction(reading, constant, self._case.threads, least)
-            block = replace(block, retries=retries, burst=burst)
+            block = replace(block, retries=retries, place=place)
             if violation is None:
                 self.judged = self.judged or reading.until_result >= least
                 self._compare_with_sweep(block)
@@ -329,9 +341,9 @@ class Session:
         What a call takes beside its passes is that of one pass or row; it is subtracted from the sweep.
         """
         if self._sweep and self._sweep.steps >= _SWEEP:
-            call = min(reading.seconds for reading in self._constants)
-            self._first_meeting = min(self._first_meeting, (self._sweep.seconds - call) / self._sweep.steps)
-            self._timed_pass = min(self._timed_pass, block.seconds / block.steps)
+            call = min(_effort(reading) for reading in self._constants) + _UNEVEN
+            self._first_meeting = min(self._first_meeting, (_effort(self._sweep) - call) / self._sweep.steps)
+            self._timed_pass = min(self._timed_pass, _effort(block) / block.steps)
 
     def require_no_memory(self) -> None:
         """Require that passes over rows that a call meets for the first time do not take longer in every turn.
@@ -347,30 +359,30 @@ class Session:
                 f"from pass to pass"
             )
 
-    def _least_work(self, start: int, steps: int) -> Reading:
+    def _least_work(self, place: Place) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
         self.reset()
         for _ in range(1 if self._constants else _CONSTANTS):
-            run = partial(self.networks.run_least, start, steps)
-            _, reading = self._with_reading(partial(self._block, run, 0, start))
+            run = partial(self.networks.run_least, place.start, place.steps)
+            _, reading = self._with_reading(partial(self._block, run, 0))
             self._constants.append(reading)
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
 
-    def approach(self, start: int, burst: int, steps: int) -> None:
+    def approach(self, place: Place) -> None:
         """Bring the process to where a block begins: run the burst from the workload's θ.
 
         Before a block of passes that goes around the rows, one call meets each row once. θ is another one in each call,
         so that no result of an earlier call can be used again.
         """
         self.reset()
-        self.networks.freshen(start)
-        self.run(burst, start)
-        self.networks.freshen(start + 1)
-        sweep = self.networks.sweep_steps(steps)
-        self._sweep = self.run(sweep, start) if sweep else None
-        self.networks.freshen(start + 2)
+        self.networks.freshen(place.burst_start)
+        self.run(place.burst, place.burst_start)
+        self.networks.freshen(place.start)
+        sweep = self.networks.sweep_steps(place.steps)
+        self._sweep = self.run(sweep, place.start) if sweep else None
+        self.networks.freshen(place.start + 1)
 
     def _waited_seconds(self) -> float:
         """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.
@@ -411,6 +423,12 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _effort(run: Block | Reading) -> float:
+    """Return the claimed seconds, without the time that the worker's CPU worked for others, where that is known."""
+    known = run.claimed_cpu_seconds is not None and run.device_seconds is None
+    return min(run.seconds, run.claimed_cpu_seconds or 0.0) if known else run.seconds
 
 
 def _difference(before: int | None, after: int | None) -> int | None:
