@@ -69,12 +69,14 @@ class Loadable(ABC):
         self.close()
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        """Run a timed call, and set `cpu_seconds` to that of the call where the work itself has not set it."""
+        """Run a timed call. Where it has not set `cpu_seconds`: its CPU time, by the share that its clock has of its time."""
         self.device_seconds = self.cpu_seconds = None
-        start = time.process_time()
+        start, cpu_start = time.perf_counter(), time.process_time()
         result = work()
         if self.cpu_seconds is None:
-            self.cpu_seconds = time.process_time() - start
+            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - start
+            seconds: Any = result[0] if isinstance(result, tuple) else result
+            self.cpu_seconds = cpu_seconds * min(1.0, float(seconds) / wall_seconds)
         return result
 
     @staticmethod

@@ -1,18 +1,18 @@
-"""Claims about when and where the work is done: before the reply, in the process itself, and in every call anew."""
+"""Claims about when the work is done: before the reply, and in every call anew."""
 
 import math
 import time
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from bench.check.kit import Candidate, Failed, Skipped, Topic
+from bench.check.kit import Candidate, Failed, Topic
 from bench.check.timing import BATCH, ROWS, medium_session
 from bench.measure.session import Session
 from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.protocol import seconds_field
-from pyfnn.process.tree import Tree, process_cpu_seconds
+from pyfnn.process.tree import Tree
 
 PROMPTNESS = Topic("promptness", "A program")
 
@@ -23,7 +23,6 @@ _MOST_STEPS = 1 << 14
 _LATE, _LEAST_LATE = 0.05, 1.5e-3  # share of the block, and seconds, that the query after it may take longer
 _UNCLAIMED_CPU, _UNCLAIMED = 0.04, 0.07  # shares of a block that may lie outside the clock; wall time has more noise
 _PAUSE, _IDLE = 0.12, 0.3  # seconds without a command, and the share of them that a process may compute
-_CHILDREN = 0.1  # share of a block that child processes may compute
 _REPEATS, _FASTER = 4, 1.25  # pairs of calls, and how much faster a call may be that the process has seen before
 _FEW_PASSES = 40  # passes over fewer rows than there are
 _CHEAPER = 1.5  # how much faster a pass may be in a long call
@@ -192,31 +191,9 @@ def _busy_seconds(tree: Tree) -> float:
     return tree.cpu_seconds() + (tree.run_delay_seconds() or 0.0)
 
 
-def _children_seconds(tree: Tree) -> float:
-    return tree.cpu_seconds() - process_cpu_seconds(tree.worker)
-
-
 _claims_about("train")
 _claims_about("forward")
 _claims_about("gradient")
-
-
-@PROMPTNESS.claim(
-    "its child processes do none of the work",
-    "compute in the process that was started, on the threads and CPUs that it was given",
-)
-def _no_helpers(candidate: Candidate) -> str:
-    if candidate.row.device != "cpu":
-        raise Skipped("a device does the work")
-    session, steps = _session(candidate, "train")
-    tree, shares = session.worker.tree, []
-    for _ in range(_TRIES):
-        before, start = _children_seconds(tree), time.perf_counter()
-        _clocks(session, "train", steps)
-        shares.append((_children_seconds(tree) - before) / (time.perf_counter() - start))
-        if shares[-1] < _CHILDREN:
-            return f"{len(tree.processes()) - 1} child processes"
-    raise Failed(f"its child processes computed for {min(shares):.0%} of the time of a training")
 
 
 def _claim_about_passes(operation: Operation) -> None:

@@ -18,6 +18,7 @@ from bench.suites.suite import Workload
 from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.network import Network
+from pyfnn.process.model import ProcessModel
 
 TIMING = Topic("timing and memory", "A program")
 
@@ -72,9 +73,10 @@ def _data(network: Network) -> Problem:
 
 def _claims_about_clock(operation: CaseOperation) -> None:
     @TIMING.claim(
-        f"seconds of {operation} cover all work by the driver's clock; no more CPU time than one thread has",
+        f"seconds of {operation} cover all work by the driver's clock; no more CPU time than one thread has, children "
+        "included",
         "start a monotonic clock before the first step and stop it when the last one is done; answer seconds, not "
-        "milliseconds",
+        "milliseconds; leave all threads and child processes on the CPUs that the process was given",
         "A program",
     )
     def attempt(candidate: Candidate) -> str:
@@ -214,30 +216,39 @@ def _resident(candidate: Candidate) -> int:
 
 
 @TIMING.claim(
-    "stopped in the middle of a step and continued, the process finishes the step",
-    "restart interrupted system calls (EINTR); a helper process must not end because its partner is silent",
+    "stopped in the middle of a step and continued, the process finishes the step; its clock runs on meanwhile",
+    "restart interrupted system calls (EINTR); a helper process must not end because its partner is silent; take "
+    "seconds from a monotonic clock (CLOCK_MONOTONIC), not from one of CPU time (clock(), CLOCK_PROCESS_CPUTIME_ID)",
 )
 def _stopped(candidate: Candidate) -> str:
-    task = candidate.exercise((24, 48, 24))
-    model = candidate.load(task)
+    model = candidate.load(candidate.exercise((24, 48, 24)))
     repeats = 1
     while model.time("gradient", 0, 20, repeats) < 2 * _STOPPED and model.call_wall_seconds < 1:
         repeats *= 2
-    worker, expected = candidate.worker, model.checksum
+    expected, left_out = model.checksum, math.inf
+    for _ in range(_TRIES):
+        left_out = min(left_out, _time_stopped(candidate, model, repeats))
+        same = np.asarray([model.checksum]), np.asarray([expected])
+        if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
+            raise Failed("it finished with another checksum")
+        if left_out < _STOPPED / 2:
+            return f"for {_STOPPED} s"
+    raise Failed(f"its seconds leave out {left_out:.2g} s of a call in which it was stopped for {_STOPPED} s")
+
+
+def _time_stopped(candidate: Candidate, model: ProcessModel, repeats: int) -> float:
+    """Stop the process in the middle of timed passes; return the driver's seconds that it does not claim."""
     timers = [
-        threading.Timer(_STOPPED / 3, worker.signal_group, (signal.SIGSTOP,)),
-        threading.Timer(_STOPPED * 4 / 3, worker.signal_group, (signal.SIGCONT,)),
+        threading.Timer(_STOPPED * at, candidate.worker.signal_group, (number,))
+        for at, number in ((0.5, signal.SIGSTOP), (1.5, signal.SIGCONT))
     ]
     for timer in timers:
         timer.start()
     try:
-        model.time("gradient", 0, 20, repeats)
+        seconds = model.time("gradient", 0, 20, repeats)
     finally:
         for timer in timers:
             timer.join()
     if model.call_wall_seconds < _STOPPED:
         raise Skipped("the call ended before the process could be stopped")
-    same = np.asarray([model.checksum]), np.asarray([expected])
-    if not (same_bits(*same) if candidate.description.deterministic else close_to(*same)):
-        raise Failed("it finished with another checksum")
-    return f"for {_STOPPED} s"
+    return model.call_wall_seconds - seconds

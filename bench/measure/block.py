@@ -1,9 +1,22 @@
-"""A timed block: its steps and its clocks. Values only."""
+"""A timed block: its place, its steps and its clocks. Values only."""
 
 import math
 from dataclasses import dataclass
 
 from bench.terms import Clock
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a turn's work in the order, in steps: of its block, and of the burst before it.
+
+    Since these differ, two turns hardly ever begin their block at the same θ, even where the order is short.
+    """
+
+    start: int = 0
+    steps: int = 0
+    burst_start: int = 0
+    burst: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,8 +46,7 @@ class Block:
     work_cpu_seconds : float
         CPU seconds of the block's steps: those that the worker reports, or else those of its processes, from which
         `Session.turn` subtracts those of a run without work.
-    start, burst : int
-        Place of the block's first step, in steps, and length of the burst from the same place.
+    place : Place
     proven_steps : int or None
         Steps that were compared with the oracle afterwards; None where none was asked for.
     """
@@ -50,8 +62,7 @@ class Block:
     device_seconds: float | None = None
     claimed_cpu_seconds: float | None = None
     work_cpu_seconds: float = math.nan
-    start: int = 0
-    burst: int = 0
+    place: Place = Place()
     proven_steps: int | None = None
 
     def by(self, clock: Clock) -> float:

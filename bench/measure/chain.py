@@ -60,8 +60,8 @@ def prove_stretch(
 
     The pieces together must end at the same θ, bit for bit. So a training that did other work than these segments is
     found, and so is one that did the same wrong work. A backend that is not repeatable is replayed twice, in pieces as
-    short as those of the battery and as segments. Its θ may differ from the replayed one by `_SPREADS` times as much as
-    the two replays differ from each other.
+    short as those of the battery and as segments; of both kinds, some are segments. Its θ may differ from the replayed
+    one by `_SPREADS` times as much as the two replays differ from each other.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def prove_stretch(
     ParityFailed
         Naming the steps and the tensor, or the distance of the timed result from the replayed one.
     """
-    segments = draw_segments(stretch, batch, session.secrets)
     if session.repeatable:
+        segments = draw_segments(stretch, batch, session.secrets)
         approach()
         if start is not None and session.theta().tobytes() != start.tobytes():
             raise ParityFailed("the timed training, repeated in the same calls, ended at another θ")
@@ -91,24 +91,28 @@ def prove_stretch(
             raise ParityFailed(
                 "the timed training, replayed from the same θ over the same rows in several calls, ended at another θ"
             )
-    else:
-        ends = []
-        for longest in (session.networks.proof_steps, parity.LONGEST_SEGMENT):
-            approach()
-            begun = session.theta()
-            walked = _walk(session, cut(stretch, batch, segments, longest, session.secrets), segments)
-            ends.append(session.theta())
-        _check_spread(end, ends, begun, -(-stretch.count // batch))
-    return _prove_segments(session, stretch, batch, walked)
+        return _prove_segments(session, stretch, batch, walked)
+    ends, proven = [], []
+    for longest in (session.networks.proof_steps, parity.LONGEST_SEGMENT):
+        segments = draw_segments(stretch, batch, session.secrets, longest)
+        approach()
+        begun = session.theta()
+        walked = _walk(session, cut(stretch, batch, segments, longest, session.secrets), segments)
+        ends.append(session.theta())
+        proven.append(_prove_segments(session, stretch, batch, walked))
+    _check_spread(end, ends, begun, -(-stretch.count // batch))
+    return Proven(sum(each.segments for each in proven), sum(each.steps for each in proven))
 
 
-def draw_segments(stretch: Stretch, batch: int, secrets: random.Random) -> set[Stretch]:
+def draw_segments(
+    stretch: Stretch, batch: int, secrets: random.Random, longest: int = parity.LONGEST_SEGMENT
+) -> set[Stretch]:
     """Draw segments of whole steps, none of which overlap; one is at the end, where the last step may be short."""
     steps = -(-stretch.count // batch)
-    last = secrets.randint(1, min(parity.LONGEST_SEGMENT, steps))
+    last = secrets.randint(1, min(longest, steps))
     drawn, taken = {_steps(stretch, batch, steps - last, last)}, set(range(steps - last, steps))
     for _ in range(SEGMENTS - 1):
-        length = secrets.randint(1, parity.LONGEST_SEGMENT)
+        length = secrets.randint(1, longest)
         first = secrets.randint(0, max(0, steps - length))
         span = range(first, first + length)
         if first + length <= steps and taken.isdisjoint(span):
@@ -167,8 +171,9 @@ def _prove_segments(session: Session, stretch: Stretch, batch: int, walked: list
         step, length = (piece.first - stretch.first) // batch + 1, -(-piece.count // batch)
         where = f"step {step}" if length == 1 else f"steps {step} to {step + length - 1}"
         of = f"{where} of {-(-stretch.count // batch)}"
-        checks += session.networks.segment_checks(of, before, after, piece.first, piece.count, session.secrets)
-        segments, steps = segments + 1, steps + length
+        found = session.networks.segment_checks(of, before, after, piece.first, piece.count, session.secrets)
+        checks += found
+        segments, steps = segments + bool(found), steps + length * bool(found)
     require(parity.Evidence(tuple(checks)))
     return Proven(segments, steps)
 

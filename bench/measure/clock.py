@@ -78,7 +78,8 @@ class Reading:
 
         Where the worker claims none, `threads` threads may have used the claimed seconds in full.
         """
-        claimed = threads * self.seconds if self.claimed_cpu_seconds is None else self.claimed_cpu_seconds
+        most = threads * self.seconds * _CPU_SLACK
+        claimed = most if self.claimed_cpu_seconds is None else self.claimed_cpu_seconds
         return max(0.0, self.cpu_until_result - claimed - self.protocol_seconds)
 
 
@@ -158,4 +159,7 @@ def contradiction(
         return Implausible(f"{text}: {_EARLY}")
     if counts_cpu:  # it waited for a CPU, and did no work
         return None
+    clock_runs_on = threads * claimed - claimed_cpu > threads * allowed  # while it waits: it is no clock of CPU time
+    if run.claimed_cpu_seconds is not None and clock_runs_on and worked <= max(UNCLAIMED * claimed_cpu, _LEAST):
+        return None  # the CPU clocks agree: it waited for a CPU, and did no work
     return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")

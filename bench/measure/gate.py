@@ -85,9 +85,8 @@ def replay(session: Session, block: Block) -> Proven:
     if not session.trains:
         return _replay_passes(session, block)
     batch, end = session.batch, session.theta()
-    stretch = Stretch(block.start * batch, block.steps * batch)
-    approach = partial(session.approach, block.start, block.burst, block.steps)
-    return prove_stretch(session, stretch, batch, approach, None, end)
+    stretch = Stretch(block.place.start * batch, block.steps * batch)
+    return prove_stretch(session, stretch, batch, partial(session.approach, block.place), None, end)
 
 
 def _replay_passes(session: Session, block: Block) -> Proven:
@@ -96,11 +95,11 @@ def _replay_passes(session: Session, block: Block) -> Proven:
     The proven calls are short. A backend that computes less in longer ones has another sum over these calls than over
     the block, since many of them are short as well.
     """
-    session.approach(block.start, block.burst, block.steps)
+    session.approach(block.place)
     again, done = 0.0, 0
     while done < block.steps:
         steps = min(block.steps - done, round(math.exp(session.secrets.uniform(0.0, math.log(_longest(block.steps))))))
-        again += session.run(steps, block.start + done).checksum
+        again += session.run(steps, block.place.start + done).checksum
         done += steps
     checks, passes, begin = list[parity.Check](), 0, time.perf_counter()
     while len(checks) < SEGMENTS and (not checks or time.perf_counter() - begin < _PASS_SECONDS):

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from bench.machine import description
 from bench.machine.cpus import choose_cpus
-from bench.measure.block import Block
+from bench.measure.block import Block, Place
 from bench.measure.clock import JUDGED, Reading, contradiction, work_cpu_seconds
 from bench.measure.errors import Disturbed, Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Run, networks_of
@@ -41,7 +41,8 @@ from pyfnn.validation import Array
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
 _TRIES = 5  # turns, until one is free of contradictions
-_REMEMBERED = 1.5  # times as long as a timed pass may take one over rows that the call has not met
+_REMEMBERED = 1.25  # times as long as a timed pass may take one over rows that the call has not met
+_UNEVEN = 1e-4  # seconds that a call of many passes may take beyond its passes and a call of one: caches are cold
 _SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
 _CONSTANTS = 4  # runs with almost no work before the first turn
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
@@ -203,9 +204,9 @@ class Session:
 
     def run(self, steps: int, skip: int = 0) -> Block:
         """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
-        return self._block(lambda: self.networks.run(steps, skip), steps, skip)
+        return self._block(lambda: self.networks.run(steps, skip), steps)
 
-    def _block(self, run: Callable[[], Run], steps: int, skip: int) -> Block:
+    def _block(self, run: Callable[[], Run], steps: int) -> Block:
         switches = self._switches()
         done = run()
         model = self.model
@@ -220,7 +221,6 @@ class Session:
             device_seconds=model.device_seconds,
             claimed_cpu_seconds=model.cpu_seconds,
             work_cpu_seconds=model.call_cpu_seconds if model.cpu_seconds is None else model.cpu_seconds,
-            start=skip,
         )
 
     def _with_reading(self, run: Callable[[], Block]) -> tuple[Block, Reading]:
@@ -261,7 +261,7 @@ class Session:
         return seconds
 
     def turn(self, burst: int, steps: int) -> Block:
-        """Run an untimed burst from the workload's θ, then the timed block, both from a secret place in the order.
+        """Run an untimed burst from the workload's θ, then the timed block, each at a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
         other is taken again, up to five times in all. Where other processes may be the cause, the last block counts,
@@ -274,16 +274,17 @@ class Session:
         violation: PyfnnError | None = None
         disturbed: Disturbed | None = None
         for retries in range(_TRIES):
-            start = self.networks.draw_start(steps, self.secrets)
-            constant = self._least_work(start, steps)
-            self.approach(start, burst, steps)
-            block, reading = self._with_reading(partial(self.run, steps, start))
+            burst_start = self.networks.draw_start(burst, self.secrets)
+            place = Place(self.networks.draw_start(steps, self.secrets), steps, burst_start, burst)
+            constant = self._least_work(place)
+            self.approach(place)
+            block, reading = self._with_reading(partial(self.run, steps, place.start))
             self._check_affinity()
             least = JUDGED * self.networks.block_factor
             counts_cpu = self.clock == "cpu"
             violation = contradiction(reading, constant, self._case.threads, least, counts_cpu=counts_cpu)
             work = work_cpu_seconds(reading, self._constants, self.networks.least_share(steps))
-            block = replace(block, retries=retries, burst=burst, work_cpu_seconds=work)
+            block = replace(block, retries=retries, place=place, work_cpu_seconds=work)
             if violation is None:
                 self.judged = self.judged or reading.until_result >= least
                 self._compare_with_sweep(block)
@@ -302,9 +303,9 @@ class Session:
         What a call takes beside its passes is that of one pass or row; it is subtracted from the sweep.
         """
         if self._sweep and self._sweep.steps >= _SWEEP:
-            call = min(reading.seconds for reading in self._constants)
-            self._first_meeting = min(self._first_meeting, (self._sweep.seconds - call) / self._sweep.steps)
-            self._timed_pass = min(self._timed_pass, block.seconds / block.steps)
+            call = min(_effort(reading) for reading in self._constants) + _UNEVEN
+            self._first_meeting = min(self._first_meeting, (_effort(self._sweep) - call) / self._sweep.steps)
+            self._timed_pass = min(self._timed_pass, _effort(block) / block.steps)
 
     def require_no_memory(self) -> None:
         """Require that passes over rows that a call meets for the first time do not take longer in every turn.
@@ -320,30 +321,30 @@ class Session:
                 f"from pass to pass"
             )
 
-    def _least_work(self, start: int, steps: int) -> Reading:
+    def _least_work(self, place: Place) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
         self.reset()
         for _ in range(1 if self._constants else _CONSTANTS):
-            run = partial(self.networks.run_least, start, steps)
-            _, reading = self._with_reading(partial(self._block, run, 0, start))
+            run = partial(self.networks.run_least, place.start, place.steps)
+            _, reading = self._with_reading(partial(self._block, run, 0))
             self._constants.append(reading)
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
 
-    def approach(self, start: int, burst: int, steps: int) -> None:
+    def approach(self, place: Place) -> None:
         """Bring the process to where a block begins: run the burst from the workload's θ.
 
         Before a block of passes that goes around the rows, one call meets each row once. θ is another one in each call,
         so that no result of an earlier call can be used again.
         """
         self.reset()
-        self.networks.freshen(start)
-        self.run(burst, start)
-        self.networks.freshen(start + 1)
-        sweep = self.networks.sweep_steps(steps)
-        self._sweep = self.run(sweep, start) if sweep else None
-        self.networks.freshen(start + 2)
+        self.networks.freshen(place.burst_start)
+        self.run(place.burst, place.burst_start)
+        self.networks.freshen(place.start)
+        sweep = self.networks.sweep_steps(place.steps)
+        self._sweep = self.run(sweep, place.start) if sweep else None
+        self.networks.freshen(place.start + 1)
 
     def _waited_seconds(self) -> float:
         """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.
@@ -384,6 +385,12 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _effort(run: Block | Reading) -> float:
+    """Return the claimed seconds, without the time that the worker's CPU worked for others, where that is known."""
+    known = run.claimed_cpu_seconds is not None and run.device_seconds is None
+    return min(run.seconds, run.claimed_cpu_seconds or 0.0) if known else run.seconds
 
 
 def _difference(before: int | None, after: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Segments: one to three steps of a training, judged from the implementation's own θ before them.
+"""Segments: a few steps of a training, judged from the implementation's own θ before them.
 
 Battery and examination use networks and rows that parity chooses. A segment is part of a training that was timed: its
 rows are those that the training used, kinks included.
@@ -35,7 +35,8 @@ def segment_checks(
 ) -> Iterator[Check]:
     """Check a segment of a training against the oracle, which starts from the implementation's θ before the segment.
 
-    The rows may be near kinks; the bound allows for either side. See `pyfnn.parity.rounding.kink_allowance`.
+    The rows may be near kinks; the bound allows for either side. See `pyfnn.parity.rounding.kink_allowance`. A segment
+    longer than `LONGEST_SEGMENT` in which rounding errors grow is not judged.
 
     Parameters
     ----------
@@ -60,11 +61,15 @@ def segment_checks(
         yield Check(_TRIAL, f"theta after {where}: not finite", math.inf, 0.0)
         return
     precision = sufficient_precision(network, batch_size)
-    perturbed = int(len(rows) > batch_size)  # errors of a single step cannot grow
+    steps = -(-len(rows) // batch_size)
+    long = steps > LONGEST_SEGMENT
+    perturbed = None if long else int(steps > 1)  # errors of a single step cannot grow
     trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed)
     for at in range(0, len(rows), batch_size):
         batch = rows[at : at + batch_size]
         trajectory.step(x[batch], y[batch])
+        if long and not trajectory.steady:
+            return
     unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
     rounding = trajectory.errors
     errors = tensor_norms(network, after.astype(precision) - trajectory.theta)

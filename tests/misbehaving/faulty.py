@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from planted import elsewhere, timed
+from planted.kinds import KINDS
 from planted.model import BUGS, PlantedBackend
+from planted.timed import host
 
 from pyfnn import load_backend
 from pyfnn.backend import Backend
@@ -334,8 +335,8 @@ def _serve(fault: str, answer: Callable[[str], str]) -> int:
 
 
 def _backend(fault: str, name: str) -> Backend:
-    if fault in timed.KINDS | elsewhere.KINDS:
-        make: Callable[[Row], Backend] = getattr(timed if fault in timed.KINDS else elsewhere, f"{fault}Backend")
+    if fault in KINDS:
+        make: Callable[[Row], Backend] = host(KINDS[fault])
         return make(Row(name=name, language="Python", division="plain", run=name))
     return PlantedBackend(fault) if fault in BUGS else load_backend("numpy")
 

@@ -1,6 +1,7 @@
 """Models that do their work at another time, in another process, or once for many calls. `KINDS` has them by name."""
 
 import os
+import signal
 import threading
 import time
 
@@ -14,20 +15,31 @@ _MANY = 30  # passes: more than a call of a proof
 
 
 class HelperProcess(TimedModel):
-    """Train in a child process."""
+    """Train in a child process that uses CPUs that were not granted, and lives until the next training."""
+
+    _child = 0
 
     def _steps(self, first: int, count: int, batch_size: int, learning_rate: float) -> None:
+        self._end_helper()
         read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
+        self._child = os.fork()
+        if self._child == 0:
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
             super()._steps(first, count, batch_size, learning_rate)
             with os.fdopen(write, "wb") as pipe:
                 pipe.write(self._now.tobytes())
-            os._exit(0)
+            signal.pause()
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             self._now = np.frombuffer(pipe.read(), self._now.dtype).copy()
-        os.waitpid(child, 0)
+
+    def _end_helper(self) -> None:
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+
+    def _close(self) -> None:
+        self._end_helper()
 
 
 class BusyAfterReply(TimedModel):

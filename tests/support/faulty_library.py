@@ -1,4 +1,4 @@
-"""The C library with texts of its fnn.c replaced: without its argument checks, or with another fault."""
+"""The C library with texts of its fnn.c replaced: without its argument checks, with many networks, or with a fault."""
 
 import re
 import shutil
@@ -40,6 +40,26 @@ def replacing(texts: Mapping[str, str]) -> Callable[[str], str]:
         return source
 
     return change
+
+
+_OF_MANY = {  # texts of fnn.c that many networks at once need otherwise
+    "  mlp network;\n};": "  mlp network;\n  int64_t members;\n  struct fnn_model **each; /* of many networks */\n};\n"
+    "static void destroy_many(fnn_model *);\nstatic int theta_of_many(fnn_model *, void *);\n"
+    "static int reset_many(fnn_model *);",
+    "  mlp *network = &model->network;\n  free(network->layers);": "  destroy_many(model);\n"
+    "  mlp *network = &model->network;\n  free(network->layers);",
+    "int fnn_theta(fnn_model *model, void *theta) {\n": "int fnn_theta(fnn_model *model, void *theta) {\n"
+    "  if (model != NULL && model->members > 0)\n    return theta_of_many(model, theta);\n",
+    "int fnn_reset(fnn_model *model) {\n": "int fnn_reset(fnn_model *model) {\n"
+    "  if (model != NULL && model->members > 0)\n    return reset_many(model);\n",
+    '"deterministic=yes\\n"': '"deterministic=yes\\nmany=yes\\n"',
+}
+
+
+def with_many(source: str) -> str:
+    """Return fnn.c with many networks at once."""
+    own = Path(__file__).with_name("many_networks.c").read_text(encoding="utf-8")
+    return f"{replacing(_OF_MANY)(source)}\n{own}"
 
 
 _NEVER_MADE = 'model->created ? FNN_OK : fail(model, FNN_INVALID, "this model was never made: fnn_create failed")'
@@ -91,3 +111,28 @@ FAULTS = {  # texts to replace in fnn.c, by the claim that must fail and what mu
         "  const double start = now();\n": '  const double start = now();\n  puts("go");\n'
     },
 }  # fmt: skip
+
+FAULTS_OF_MANY = {  # the same of fnn.c with many networks
+    ("rates and orders that break a rule", "FNN_OK from fnn_train_many with learning_rates"): {
+        "learning_rates[k] > 0 &&": "",
+        "learning_rate > 0 &&": "",
+    },
+    ("rates and orders that break a rule", "FNN_OK from fnn_load_many with orders"): {
+        "check_data(model, x, y, rows, orders + k": "check_data(model, x, y, rows, orders + 0 * k",
+        "order[i] >= rows": "order[i] > 2 * rows && order[i] < 0",
+    },
+    ("members below 1", "signal SIGSEGV in fnn_create_many(l2s=NULL)"): {" || l2s == NULL": ""},
+    ("their handle is refused by functions of one model", "SIGSEGV in fnn_"): {
+        '  if (many->members == 0)\n    return fail(many, FNN_INVALID, "these are not many networks");\n': "",
+        _NEVER_MADE: "FNN_OK",
+    },
+    ("each ends where a model of its own would", "member 1 ends at another theta"): {
+        "own.l2 = l2s[k]": "own.l2 = l2s[0]"
+    },
+    ("many networks: refused calls change nothing", "seconds written by fnn_train_many"): {
+        "  if (learning_rates == NULL": "  if (seconds != NULL)\n    *seconds = 0;\n  if (learning_rates == NULL"
+    },
+    ("many networks: models created and destroyed", "bytes remain of each model"): {
+        "    fnn_destroy(many->each[k]);\n": "    many->each[k] = NULL;\n"
+    },
+}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,21 @@ from pyfnn.backends.c import Library, argument_names
 from pyfnn.validation import Array
 
 SIZES, ROWS, ENTRIES, BATCH, RATE = (3, 4, 2), 6, 11, 2, 0.01
-WORK = ("fnn_forward", "fnn_loss_and_gradient", "fnn_train", "fnn_time")  # functions that need data
-FUNCTIONS = ("fnn_load", *WORK, "fnn_theta", "fnn_reset")  # functions of a model that return a status
+_ONE = ("fnn_forward", "fnn_loss_and_gradient", "fnn_train", "fnn_time")
+WORK = (*_ONE, "fnn_train_many")  # functions that need data
 WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta")
-READ = ("x", "y", "order", "probes")
+READ = ("x", "y", "order", "orders", "probes", "learning_rates")
 _ROOM = 64  # times the size of an array that a library writes: a range that it does not refuse stays within it
+_Raw = TypeVar("_Raw", bound="Raw")
 _SENTINEL = 0x5A  # every byte of an array before a call
 
 
 class Wrong(Exception):
     """A library does not keep its contract; the message says what it did."""
+
+
+class Absent(Exception):
+    """A library lacks optional functions; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,13 @@ class Subject:
 class Raw:
     """A model made through fnn.h alone, with its arrays. A context manager, which destroys it.
 
+    Attributes
+    ----------
+    functions : tuple of str
+        Functions of the model that return a status.
+    creates, loads : str
+        Those that make the model and load its data.
+
     Parameters
     ----------
     subject : Subject
@@ -74,6 +86,10 @@ class Raw:
     fields : object
         Fields of fnn_network that differ from the valid ones; None is NULL.
     """
+
+    functions: ClassVar[tuple[str, ...]] = ("fnn_load", *_ONE, "fnn_theta", "fnn_reset")
+    creates: ClassVar[str] = "fnn_create"
+    loads: ClassVar[str] = "fnn_load"
 
     def __init__(
         self,
@@ -111,15 +127,19 @@ class Raw:
         return self._handle[0]
 
     def create(self, **arguments: Any) -> int:
-        """Call fnn_create and return its status; `arguments` replaces theta, network or model; None is NULL."""
+        """Call fnn_create and return its status; `arguments` replaces valid ones; None is NULL."""
         described, kept = self._described()
-        valid = {"network": described, "theta": self.start, "model": self._handle}
+        valid = {"network": described, **self._made_from(), "model": self._handle}
         text = ", ".join(f"{key}={_shown(value)}" for key, value in {**self._fields, **arguments}.items())
-        self.subject.announce(f"fnn_create({text})")
+        self.subject.announce(f"{self.creates}({text})")
         pointers = (self._pointer(value) for value in {**valid, **arguments}.values())
-        status = int(self.subject.lib.fnn_create(*pointers))
+        status = int(getattr(self.subject.lib, self.creates)(*pointers))
         del kept
         return status
+
+    def _made_from(self) -> dict[str, Any]:
+        """Return the arguments of fnn_create between network and model, by name."""
+        return {"theta": self.start}
 
     def _described(self) -> tuple[Any, list[Any]]:
         """Return the `fnn_network *`, and the objects that must live as long."""
@@ -143,15 +163,15 @@ class Raw:
         fields["loss"] = keep("char[]", fields["loss"])
         return keep("fnn_network *", fields), kept
 
-    def made(self) -> "Raw":
+    def made(self: _Raw) -> _Raw:
         """Create the model and load its data; raise `Wrong` if a call fails. Return the model."""
-        self.succeed("fnn_create", self.create())
-        self.ok("fnn_load")
+        self.succeed(self.creates, self.create())
+        self.ok(self.loads)
         return self
 
     def valid(self, function: str) -> dict[str, Any]:
         """Return the arguments of a valid call, by name; arrays are NumPy's."""
-        entries = function == "fnn_train"
+        entries = function.startswith("fnn_train")
         values = {
             **self.arrays, "model": self.model, "rows": ROWS, "n_order": ENTRIES, "first": 1, "batch_size": BATCH,
             "count": ENTRIES - 2 if entries else ROWS - 2, "learning_rate": RATE, "repeats": 3,
@@ -220,7 +240,7 @@ class Raw:
             self.subject.lib.fnn_destroy(self.model)
             self._handle[0] = self.subject.ffi.NULL
 
-    def __enter__(self) -> "Raw":
+    def __enter__(self: _Raw) -> _Raw:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,14 +13,15 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.check.library.calls import Wrong, open_library
+from bench.check.library.calls import Absent, Wrong, open_library
+from bench.check.library.many import MANY
 from bench.check.library.models import MODELS
 from bench.check.library.refusals import REFUSALS
 from pyfnn import registry
 from pyfnn.backends.c import Library
 from pyfnn.errors import PyfnnError
 
-EXERCISES = (*REFUSALS, *MODELS)
+EXERCISES = (*REFUSALS, *MODELS, *MANY)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Finding:
     Attributes
     ----------
     note : str
+    absent : str
+        Optional functions that the library lacks; "" if it has them.
     wrong : str
         The fault; "" if there is none.
     call : str
@@ -56,6 +59,7 @@ class Finding:
     """
 
     note: str
+    absent: str
     wrong: str
     call: str
     printed: int
@@ -73,6 +77,8 @@ def _exercise(task: Task, number: int, report: int) -> None:
         assert isinstance(backend, Library)
         subject = open_library(backend, task.activation, task.output, task.loss, report)
         found = {"note": EXERCISES[number].attempt(subject) or ""}
+    except Absent as error:
+        found = {"absent": str(error)}
     except (Wrong, PyfnnError) as error:
         found = {"wrong": str(error)}
     except Exception as error:  # noqa: BLE001 - for instance text that is not UTF-8
@@ -105,9 +111,8 @@ def _attempt(task: Task, number: int) -> Finding:
     status = os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else 0
     if not ends and not number_of_signal:
         found = {"wrong": f"the library ended the process with exit status {status}"}
-    return Finding(
-        found.get("note", ""), found.get("wrong", ""), calls[-1] if calls else "", printed, number_of_signal, status
-    )
+    note, absent, wrong = (found.get(name, "") for name in ("note", "absent", "wrong"))
+    return Finding(note, absent, wrong, calls[-1] if calls else "", printed, number_of_signal, status)
 
 
 def main() -> int:

@@ -77,6 +77,8 @@ class Child:
             )
         if found.wrong:
             raise Failed(found.wrong)
+        if found.absent:
+            raise Skipped(found.absent)
         if exercise.text == _SILENT and found.printed:
             raise Failed(f"{found.printed} bytes on stdout or stderr")
         return found.note

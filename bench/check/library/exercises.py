@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.check.library.calls import Subject, Wrong
 
 _SHOWN = 4  # failures that a message lists
+_Attempt = TypeVar("_Attempt", bound=Callable[[Subject], str | None])
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,10 @@ class Exercise:
 class Exercises(list[Exercise]):
     """Exercises in the order in which they are checked."""
 
-    def claim(
-        self, text: str, fix: str
-    ) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
+    def claim(self, text: str, fix: str) -> Callable[[_Attempt], _Attempt]:
         """Add the decorated function."""
 
-        def put(attempt: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
+        def put(attempt: _Attempt) -> _Attempt:
             self.append(Exercise(text, fix, attempt))
             return attempt
 

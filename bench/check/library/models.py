@@ -7,7 +7,7 @@ import time
 import numpy as np
 import psutil
 
-from bench.check.library.calls import ENTRIES, ROWS, SIZES, Raw, Subject, Wrong, require_same
+from bench.check.library.calls import ENTRIES, ROWS, SIZES, Absent, Raw, Subject, Wrong, require_same
 from bench.check.library.exercises import Exercises, listed
 from bench.check.library.table import invalid_networks
 from pyfnn.validation import Array
@@ -125,14 +125,15 @@ def _work_repeatedly(subject: Subject, raw: Raw, wanted: dict[str, Array], failu
     f"{_LEAST_MODELS} models created and destroyed leave no memory behind",
     "free in fnn_destroy all that fnn_create and fnn_load have allocated, after a failure as well",
 )
-def _no_leak(subject: Subject) -> str:
-    good = Raw(subject, shape=_LARGER)
-    bad = Raw(subject, shape=_LARGER, activations=("tanh", "no such activation"))
+def no_leak(subject: Subject, make: type[Raw] = Raw) -> str:
+    """Raise `Wrong` if memory grows by models that are created, loaded and destroyed; return their number."""
+    good = make(subject, shape=_LARGER)
+    bad = make(subject, shape=_LARGER, activations=("tanh", "no such activation"))
 
     def use(most: int) -> int:
         until, models = time.perf_counter() + _STRETCH_SECONDS, 0
         while models < most and time.perf_counter() < until:
-            good.made().ok("fnn_load")
+            good.made().ok(good.loads)
             good.destroy()
             bad.create()
             bad.destroy()
@@ -208,9 +209,9 @@ def _silent(subject: Subject) -> None:
     "fnn_device_seconds refuses NULL and a model without a timed call",
     "return FNN_INVALID before the first fnn_train or fnn_time",
 )
-def _device_seconds(subject: Subject) -> str | None:
+def _device_seconds(subject: Subject) -> str:
     if not hasattr(subject.lib, "fnn_device_seconds"):
-        return "not exported"
+        raise Absent("fnn_device_seconds is not exported")
     seconds = subject.ffi.new("double *")
     clock, invalid = subject.lib.fnn_device_seconds, subject.lib.FNN_INVALID
     with Raw(subject).made() as raw:

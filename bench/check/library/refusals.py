@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.check.library.calls import FUNCTIONS, WORK, Raw, Subject, Wrong, require_same
+from bench.check.library.calls import WORK, Raw, Subject, Wrong, require_same
 from bench.check.library.exercises import Exercises, listed
 from bench.check.library.table import BadCall, bad_calls, invalid_networks
 
@@ -28,10 +28,10 @@ def _short(value: object) -> str:
 # Invalid arguments ----------------------------------------------------------------------------------------------------
 
 
-def _must_refuse(subject: Subject, *kinds: str) -> str:
+def must_refuse(subject: Subject, *kinds: str, make: type[Raw] = Raw) -> str:
     """Raise `Wrong` unless every call of these kinds on a loaded model returns FNN_INVALID; return their number."""
     failures, number = [], 0
-    with Raw(subject).made() as raw:
+    with make(subject).made() as raw:
         for call in bad_calls(raw, *kinds):
             number += 1
             status = raw.call(call.function, **call.changed)
@@ -43,7 +43,7 @@ def _must_refuse(subject: Subject, *kinds: str) -> str:
 
 @REFUSALS.claim("NULL for a model or an array is refused", "return FNN_INVALID if the handle or a pointer is NULL")
 def _null(subject: Subject) -> str:
-    return _must_refuse(subject, "null")
+    return must_refuse(subject, "null")
 
 
 @REFUSALS.claim(
@@ -51,7 +51,7 @@ def _null(subject: Subject) -> str:
     "require 0 ≤ first, 1 ≤ count and count ≤ rows − first: the sum first + count may overflow",
 )
 def _range(subject: Subject) -> str:
-    return _must_refuse(subject, "range")
+    return must_refuse(subject, "range")
 
 
 @REFUSALS.claim(
@@ -59,19 +59,19 @@ def _range(subject: Subject) -> str:
     "require each to be at least 1: a batch_size of 0 is a loop without end",
 )
 def _least(subject: Subject) -> str:
-    return _must_refuse(subject, "least")
+    return must_refuse(subject, "least")
 
 
 @REFUSALS.claim(
     "fnn_train refuses a rate that is not finite and above 0", "require 0 < rate < infinity, written so that NaN fails"
 )
 def _rate(subject: Subject) -> str:
-    return _must_refuse(subject, "rate")
+    return must_refuse(subject, "rate")
 
 
 @REFUSALS.claim("entries of order outside the rows are refused", "require 0 ≤ entry < rows for every entry in fnn_load")
 def _order(subject: Subject) -> str:
-    return _must_refuse(subject, "order")
+    return must_refuse(subject, "order")
 
 
 @REFUSALS.claim(
@@ -79,17 +79,18 @@ def _order(subject: Subject) -> str:
     "accept FNN_FORWARD and FNN_GRADIENT alone; compare each probe with the number of outputs or parameters",
 )
 def _operation(subject: Subject) -> str:
-    return _must_refuse(subject, "operation", "probes")
+    return must_refuse(subject, "operation", "probes")
 
 
 @REFUSALS.claim(
     "work before fnn_load is refused",
     "remember whether data is loaded; return FNN_INVALID from forward, gradient, train and time if not",
 )
-def _no_data(subject: Subject) -> None:
-    with Raw(subject) as raw:
-        raw.succeed("fnn_create", raw.create())
-        statuses = {function: raw.call(function) for function in WORK}
+def no_data(subject: Subject, make: type[Raw] = Raw) -> None:
+    """Raise `Wrong` unless the functions that need data refuse a model without data."""
+    with make(subject) as raw:
+        raw.succeed(raw.creates, raw.create())
+        statuses = {function: raw.call(function) for function in raw.functions if function in WORK}
         listed(
             f"{subject.status_name(status)} from {function}"
             for function, status in statuses.items()
@@ -106,15 +107,22 @@ _UNSUPPORTED: tuple[dict[str, Any], ...] = (
 _TOO_LARGE: tuple[dict[str, Any], ...] = ({"sizes": (2**31, 2**33, 2)}, {"sizes": (2**62, 2**62, 2**62)})
 
 
-def _must_not_create(subject: Subject, networks: Iterable[dict[str, Any]], allowed: set[int], **arguments: Any) -> None:
+def must_not_create(
+    subject: Subject,
+    networks: Iterable[dict[str, Any]],
+    allowed: set[int],
+    make: type[Raw] = Raw,
+    **arguments: Any,
+) -> None:
+    """Raise `Wrong` unless a model of each of these networks, made with these arguments, has an allowed status."""
     failures = []
     for fields in networks:
-        with Raw(subject, **fields) as raw:
+        with make(subject, **fields) as raw:
             status = raw.create(**arguments)
             if status not in allowed:
                 given = {**fields, **arguments}
                 shown = ", ".join(f"{name} = {'NULL' if value is None else value}" for name, value in given.items())
-                failures.append(f"{subject.status_name(status)} from fnn_create with {shown}")
+                failures.append(f"{subject.status_name(status)} from {raw.creates} with {shown}")
     listed(failures)
 
 
@@ -125,8 +133,8 @@ def _must_not_create(subject: Subject, networks: Iterable[dict[str, Any]], allow
 def _create(subject: Subject) -> None:
     invalid = {subject.lib.FNN_INVALID}
     for name in ("model", "network", "theta"):
-        _must_not_create(subject, [{}], invalid, **{name: None})
-    _must_not_create(subject, invalid_networks(), invalid)
+        must_not_create(subject, [{}], invalid, Raw, **{name: None})
+    must_not_create(subject, invalid_networks(), invalid)
 
 
 @REFUSALS.claim(
@@ -139,25 +147,26 @@ def _unsupported(subject: Subject) -> None:
     if subject.output != "softmax":
         fields.append({"activations": ("softmax", subject.output)})
     either = {lib.FNN_UNSUPPORTED, lib.FNN_INVALID}
-    _must_not_create(subject, [each for each in fields if "dtype" not in each], {lib.FNN_UNSUPPORTED})
-    _must_not_create(subject, [each for each in fields if "dtype" in each], either)
-    _must_not_create(subject, _TOO_LARGE, {*either, lib.FNN_NO_MEMORY})
+    must_not_create(subject, [each for each in fields if "dtype" not in each], {lib.FNN_UNSUPPORTED})
+    must_not_create(subject, [each for each in fields if "dtype" in each], either)
+    must_not_create(subject, _TOO_LARGE, {*either, lib.FNN_NO_MEMORY})
 
 
 @REFUSALS.claim(
     "every function refuses a handle whose fnn_create failed",
     "remember in the handle that fnn_create failed; return FNN_INVALID from every function but fnn_destroy",
 )
-def _failed_handle(subject: Subject) -> None:
+def failed_handle(subject: Subject, make: type[Raw] = Raw) -> None:
+    """Raise `Wrong` unless every function refuses a handle of a model that could not be made."""
     failures = []
     for fields in ({"n_layers": 0}, {"loss": "hinge"}, {"sizes": (3, 0, 2)}):
-        with Raw(subject, **fields) as raw:
+        with make(subject, **fields) as raw:
             status = raw.create()
             if status == subject.lib.FNN_OK:
-                raise Wrong(f"FNN_OK from fnn_create with {fields}")
+                raise Wrong(f"FNN_OK from {raw.creates} with {fields}")
             if raw.model == subject.ffi.NULL:
-                raise Wrong("fnn_create failed without a handle: NULL is for the lack of memory alone")
-            for function in FUNCTIONS:
+                raise Wrong(f"{raw.creates} failed without a handle: NULL is for the lack of memory alone")
+            for function in raw.functions:
                 status = raw.call(function)
                 if status != subject.lib.FNN_INVALID:
                     failures.append(f"{subject.status_name(status)} from {function}")
@@ -168,8 +177,9 @@ def _failed_handle(subject: Subject) -> None:
     "refused calls change nothing",
     "check all arguments first, then compute; write no array, and keep the data of before a refused fnn_load",
 )
-def _change_nothing(subject: Subject) -> None:
-    with Raw(subject).made() as raw, Raw(subject).made() as untouched:
+def change_nothing(subject: Subject, make: type[Raw] = Raw) -> None:
+    """Raise `Wrong` if refused calls write an array, or change what the model computes later."""
+    with make(subject).made() as raw, make(subject).made() as untouched:
         wanted = untouched.results()
         calls, failures = list(bad_calls(raw)), []
         for call in calls:
@@ -184,18 +194,19 @@ def _change_nothing(subject: Subject) -> None:
     'fnn_last_error explains a failure, and is "" after a success',
     "set the message at each failure; clear it at the start of each call; return a text for NULL, too",
 )
-def _last_error(subject: Subject) -> str:
+def last_error(subject: Subject, make: type[Raw] = Raw) -> str:
+    """Raise `Wrong` unless fnn_last_error has a text after each failure, and none after a success."""
     lib, failures = subject.lib, []
     if not subject.text(lib.fnn_last_error(subject.ffi.NULL)):
         failures.append("no text for NULL")
-    with Raw(subject, n_layers=0) as broken:
+    with make(subject, n_layers=0) as broken:
         if broken.create() == lib.FNN_OK or not broken.error:
-            failures.append("no text after fnn_create failed")
+            failures.append(f"no text after {broken.creates} failed")
     example = ""
-    with Raw(subject).made() as raw:
+    with make(subject).made() as raw:
         if raw.error:
-            failures.append(f"{raw.error!r} after a successful fnn_load")
-        for function in FUNCTIONS:
+            failures.append(f"{raw.error!r} after a successful {raw.loads}")
+        for function in raw.functions:
             changed = next((call.changed for call in bad_calls(raw, "range", "null") if call.function == function
                             and call.changed != {"model": None}), None)  # fmt: skip
             if changed is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.check.library.calls import ENTRIES, FUNCTIONS, READ, ROWS, WRITTEN, Raw
+from bench.check.library.calls import ENTRIES, READ, ROWS, WRITTEN, Raw
 from pyfnn.backends.c import argument_names
 
 _LARGEST = 2**63 - 1
@@ -43,7 +43,7 @@ def bad_calls(raw: Raw, *kinds: str) -> Iterator[BadCall]:
 
 
 def _all_bad_calls(raw: Raw) -> Iterator[BadCall]:
-    for function in FUNCTIONS:
+    for function in raw.functions:
         names = argument_names(function)
         for name in names:
             if name in ("model", *WRITTEN, *READ):
@@ -51,14 +51,19 @@ def _all_bad_calls(raw: Raw) -> Iterator[BadCall]:
             if name in _LEAST:
                 yield from (BadCall("least", function, {name: value}) for value in (0, -1, -_LARGEST - 1))
         if "first" in names:
-            length = ENTRIES if function == "fnn_train" else ROWS
+            length = ENTRIES if function.startswith("fnn_train") else ROWS
             yield from (BadCall("range", function, {"first": a, "count": n}) for a, n in _ranges(length))
         if "learning_rate" in names:
             yield from (BadCall("rate", function, {"learning_rate": rate}) for rate in _RATES)
+        if "learning_rates" in names:
+            yield from (
+                BadCall("rate", function, {"learning_rates": with_last(raw, "learning_rates", rate)}) for rate in _RATES
+            )
         if "operation" in names:
             yield from (BadCall("operation", function, {"operation": value}) for value in _OPERATIONS)
-        if function == "fnn_load":
-            yield from (BadCall("order", function, {"order": order}) for order in _orders(raw))
+        for name in ("order", "orders"):
+            if name in names:
+                yield from (BadCall("order", function, {name: order}) for order in _orders(raw.arrays[name]))
         if "probes" in names:
             yield from (BadCall("probes", function, changed) for changed in _probes(raw))
 
@@ -71,11 +76,18 @@ def _ranges(length: int) -> tuple[tuple[int, int], ...]:
     )  # fmt: skip
 
 
-def _orders(raw: Raw) -> Iterator[NDArray[np.int64]]:
-    for entry, value in ((0, -1), (7, ROWS), (ENTRIES - 1, ROWS), (ENTRIES - 1, 2**62), (3, -_LARGEST - 1)):
-        order = raw.arrays["order"].copy()
-        order[entry] = value
+def _orders(valid: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for entry, value in ((0, -1), (7, ROWS), (-1, ROWS), (-1, 2**62), (3, -_LARGEST - 1)):
+        order = valid.copy()
+        order.flat[entry] = value
         yield order
+
+
+def with_last(raw: Raw, name: str, value: float) -> NDArray[Any]:
+    """Return a copy of an array whose last number is another one."""
+    array: NDArray[Any] = raw.arrays[name].copy()
+    array.flat[-1] = value
+    return array
 
 
 def _probes(raw: Raw) -> Iterator[dict[str, Any]]:

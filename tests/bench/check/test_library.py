@@ -52,10 +52,44 @@ def test_a_library_without_argument_checks_fails_the_claims_about_arguments(tmp_
 @pytest.mark.parametrize(("words", "seen"), faulty_library.FAULTS)
 def test_a_fault_of_a_library_fails_the_claim_that_is_about_it(words: str, seen: str, tmp_path: Path) -> None:
     row = faulty_library.build(tmp_path, faulty_library.replacing(faulty_library.FAULTS[words, seen]))
+    outcome, *_ = outcomes_of(row, words).values()  # the others are about many networks, which it has not
+    assert outcome.result == "FAIL"
+    assert seen in outcome.seen
+    assert outcome.fix
+
+
+@pytest.mark.parametrize(("words", "seen"), faulty_library.FAULTS_OF_MANY)
+def test_a_fault_of_many_networks_fails_the_claim_that_is_about_it(words: str, seen: str, tmp_path: Path) -> None:
+    fault = faulty_library.replacing(faulty_library.FAULTS_OF_MANY[words, seen])
+    row = faulty_library.build(tmp_path, lambda source: fault(faulty_library.with_many(source)))
     ((_, outcome),) = outcomes_of(row, words).items()
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
     assert outcome.fix
+
+
+def test_many_networks_without_argument_checks_fail_the_claims_about_arguments(tmp_path: Path) -> None:
+    row = faulty_library.build(tmp_path, lambda source: faulty_library.without_checks(faulty_library.with_many(source)))
+    outcomes = outcomes_of(row, "many networks: ")
+    kept = [text for text, outcome in outcomes.items() if outcome.result == "pass"]
+    assert kept == [
+        "many networks: each ends where a model of its own would, and fnn_reset brings all of them back",
+        "many networks: models created and destroyed leave no memory behind",
+    ]
+    assert len(failed(outcomes)) == len(outcomes) - len(kept)
+
+
+def test_many_networks_that_are_correct_keep_every_claim(tmp_path: Path) -> None:
+    outcomes = outcomes_of(faulty_library.build(tmp_path, faulty_library.with_many), "many networks: ")
+    assert {outcome.result for outcome in outcomes.values()} == {"pass"}
+
+
+def test_a_library_without_many_networks_has_none_of_their_claims_checked() -> None:
+    load_c()
+    outcomes = outcomes_of(registry.find("c"), "many networks: ")
+    assert {(outcome.result, outcome.note) for outcome in outcomes.values()} == {
+        ("skipped", "the library has no fnn_create_many")
+    }
 
 
 def test_the_c_library_keeps_every_claim_about_a_library() -> None:

@@ -19,8 +19,7 @@ def test_clocks_that_agree_are_accepted(run: Reading, counts_cpu: bool) -> None:
 
 
 @pytest.mark.parametrize("run", [WAITED, replace(WAITED, claimed_cpu_seconds=None)])
-def test_waiting_for_a_cpu_leaves_a_turn_unjudged_only_where_wall_time_counts(run: Reading) -> None:
-    assert isinstance(contradiction(run, NOTHING, threads=1), Disturbed)
+def test_a_turn_that_waited_for_a_cpu_is_accepted_where_cpu_time_counts(run: Reading) -> None:
     assert contradiction(run, NOTHING, threads=1, counts_cpu=True) is None
 
 
@@ -45,6 +44,21 @@ def test_work_beside_the_clock_shows_where_no_wall_time_does() -> None:
     two_threads = replace(QUIET, cpu_seconds=0.16)
     assert contradiction(two_threads, NOTHING, threads=2) is not None
     assert contradiction(replace(two_threads, claimed_cpu_seconds=0.16), NOTHING, threads=2) is None
+
+
+def test_without_a_reported_cpu_time_waiting_leaves_the_turn_unjudged() -> None:
+    assert isinstance(contradiction(replace(WAITED, claimed_cpu_seconds=None), NOTHING, threads=1), Disturbed)
+
+
+def test_a_clock_of_cpu_time_is_accepted_where_it_agrees_with_the_wall_and_never_where_the_worker_waited() -> None:
+    assert contradiction(replace(QUIET, seconds=0.1, claimed_cpu_seconds=0.1), NOTHING, threads=1) is None
+    assert isinstance(contradiction(replace(WAITED, seconds=0.06), NOTHING, threads=1), Disturbed)
+
+
+def test_a_share_of_the_cpu_time_outside_the_clock_leaves_a_turn_with_much_waiting_unjudged() -> None:
+    hasty = replace(WAITED, seconds=0.1, wall_seconds=0.11, cpu_seconds=0.022, claimed_cpu_seconds=0.02)
+    assert isinstance(contradiction(hasty, NOTHING, threads=1), Disturbed)
+    assert contradiction(replace(hasty, cpu_seconds=0.0203), NOTHING, threads=1) is None
 
 
 def test_time_that_nobody_waited_nor_worked_for_is_implausible() -> None:

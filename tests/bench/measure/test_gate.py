@@ -13,6 +13,7 @@ from support.broken_library import BROKEN, LINE, library
 from support.places import TESTS
 
 from bench.measure import gate
+from bench.measure.block import Place
 from bench.measure.errors import ParityFailed
 from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
@@ -108,8 +109,9 @@ def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_th
         assert gate.prove(lazy, gate.battery(case[1], 4)).passed
         lazy.load_workload()
         for steps in (50, 600):
-            lazy.approach(0, 2, steps)
-            block = replace(lazy.run(steps), burst=2)
+            place = Place(0, steps, burst_start=7, burst=2)
+            lazy.approach(place)
+            block = replace(lazy.run(steps), place=place)
             if steps == 50:
                 gate.replay(lazy, block)
         with pytest.raises(ParityFailed, match="ended at another θ" if operation == "train" else "have checksum"):

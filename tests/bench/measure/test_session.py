@@ -1,6 +1,5 @@
 """Claims about a session: a stopped process uses no CPU, and its CPUs, threads, clocks and memory are checked."""
 
-import math
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from threadpoolctl import threadpool_info
 from bench.machine import cpus, description
 from bench.machine.cpus import choose_cpus
 from bench.measure.block import Block
+from bench.measure.clock import Reading
 from bench.measure.errors import Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Late
 from bench.measure.session import Session
@@ -231,8 +231,8 @@ def test_a_turn_starts_from_the_workloads_theta_and_makes_the_steps_it_reports(
         session.load_workload()
         block = session.turn(2, 5)
         once = session.theta()
-        session.approach(block.start, block.burst, block.steps)
-        session.run(5, block.start)
+        session.approach(block.place)
+        session.run(5, block.place.start)
         assert session.theta().tobytes() == once.tobytes()
         assert block.steps == 5
         assert 0 < block.seconds <= block.wall_seconds
@@ -267,7 +267,8 @@ def test_a_worker_that_reports_a_wrong_time_is_implausible(deed: str, words: str
 
 
 def never_late(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no query after a run take longer than another one, and no thread wait for a CPU."""
+    """Let no query after a run take longer than another one, nothing be constant, and no thread wait for a CPU."""
+    monkeypatch.setattr(session, "_least_work", lambda _: Reading(0.0, 0.0, 0.0))
     monkeypatch.setattr(session.networks, "late", lambda: Late(0.0, 0.0))
     monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
 
@@ -283,7 +284,8 @@ def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
             monkeypatch.setattr(session, "run", lambda *_, blocks=blocks: next(blocks))
             never_late(session, monkeypatch)
             if ends:
-                assert replace(session.turn(1, 1), work_cpu_seconds=math.nan) == replace(ends, retries=4, burst=1)
+                block = session.turn(1, 1)
+                assert block == replace(ends, retries=4, place=block.place, work_cpu_seconds=block.work_cpu_seconds)
             else:
                 with pytest.raises(Implausible):
                     session.turn(1, 1)
@@ -319,7 +321,8 @@ def test_a_block_whose_clocks_or_cpu_time_disagree_is_rejected(
         monkeypatch.setattr(session, "run", lambda *_: block)
         never_late(session, monkeypatch)
         if error is None:
-            assert replace(session.turn(1, 9), work_cpu_seconds=math.nan) == replace(block, burst=1)
+            turn = session.turn(1, 9)
+            assert turn == replace(block, place=turn.place, work_cpu_seconds=turn.work_cpu_seconds)
         else:
             with pytest.raises(error):
                 session.turn(1, 9)
