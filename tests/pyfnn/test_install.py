@@ -2,7 +2,7 @@
 
 Two builds serve all claims, in fresh environments with the running environment's dependencies. The checkout does not
 change. The compilers are wrapped: they get the build's own options, which the build records, and then -O0, because no
-claim here needs fast code.
+claim here needs fast code. They know one level of instruction sets, and the second build reuses objects of the first.
 """
 
 import atexit
@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from support.requirements import require
@@ -29,8 +29,34 @@ from pyfnn import registry
 ROOT = Path(__file__).parents[2]
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
 LEVEL = "x86-64-v3" if ON_X86 else "native"
-BRIEF = ("--budget", "20", "--precision", "1000")  # a run ends after the least number of launches
 HIDES = "is installed, but this folder hides it"
+
+# A compiler with -O0 as the last option. It refuses two of the three levels, as older compilers do, and compiles each
+# object of the project once per -march: both builds have the same sources.
+COMPILER = """#!/bin/sh
+output= level= before=
+for word; do
+  [ "$before" = -o ] && output=$word
+  case $word in
+    -march=x86-64-v[24]) echo "unknown: $word" >&2; exit 1 ;;
+    -march=*) level=$word ;;
+  esac
+  before=$word
+done
+case $output in native/*.o) ;; *) exec {compiler} "$@" -O0 ;; esac
+kept={folder}/$(echo "$level-$output" | tr / _)
+if [ -e "$kept" ]; then cp "$kept" "$output"; else {compiler} "$@" -O0 && cp "$output" "$kept"; fi
+"""
+
+# bench.run with few and short launches.
+BRIEF_RUN = """
+import sys
+from functools import partial
+from bench import run
+from bench.measure.arm import Settings
+run.Settings = partial(Settings, min_launches=2, rounds=1, block_seconds=0.01)
+sys.exit(run.main())
+"""
 
 # Prints the properties of an installed pyfnn as one line of JSON.
 PROBE = """
@@ -64,14 +90,15 @@ print(json.dumps(answer))
 
 
 @cache
-def unoptimized_compilers() -> dict[str, str]:
-    """Return CC and CXX, scripts that run the compilers with -O0 as the last option."""
+def quick_compilers() -> dict[str, str]:
+    """Return CC and CXX, scripts around the compilers."""
     folder = Path(tempfile.mkdtemp(prefix="pyfnn-compilers-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     scripts = {}
     for variable, default in (("CC", "cc"), ("CXX", "c++")):
         script = folder / default
-        script.write_text(f'#!/bin/sh\nexec {os.environ.get(variable, shutil.which(default) or default)} "$@" -O0\n')
+        compiler = os.environ.get(variable, shutil.which(default) or default)
+        script.write_text(COMPILER.replace("{compiler}", compiler).replace("{folder}", str(folder)))
         script.chmod(0o755)
         scripts[variable] = str(script)
     return scripts
@@ -91,7 +118,7 @@ def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Compl
         "COLUMNS": "500",
         "PYTHONDONTWRITEBYTECODE": "1",
         "CUDACXX": "/no/nvcc",
-        **unoptimized_compilers(),
+        **quick_compilers(),
     }
     done = subprocess.run(
         words, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -133,6 +160,24 @@ def environment(folder: Path, *install: str | Path) -> Path:
     borrowed = [path for path in sys.path if path.endswith("-packages")]
     (site / "dependencies.pth").write_text("\n".join(borrowed) + "\n")
     return python
+
+
+def measure(python: Path, *backends: str, cwd: Path) -> tuple[str, dict[str, Any]]:
+    """Run the benchmark of these backends; return its output and the backends' results by name."""
+    command = (python, "-c", BRIEF_RUN, "--workloads", "wine-shallow", "--backends", ",".join(backends))
+    out = Path(tempfile.mkdtemp(dir=cwd.parent))
+    output = run(*command, "--reference", backends[0], "--precision", "1000", "--out", out, cwd=cwd).stdout
+    (case,) = json.loads((out / "results.json").read_text())["cases"]
+    return output, {backend["name"]: backend for backend in case["backends"]}
+
+
+class Measured(NamedTuple):
+    """A run of backends from a wheel, the programs among them, and their cache; `unchanged`: the wheel's folder."""
+
+    backends: dict[str, Any]
+    programs: list[str]
+    cache: Path
+    unchanged: bool
 
 
 @pytest.fixture(scope="module")
@@ -198,38 +243,42 @@ def test_a_wheel_works_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
     assert all(answer["sources"] >= 1 for answer in found["backends"].values())
 
 
-def test_a_wheel_measures_in_any_folder(from_wheel: Path, tmp_path: Path) -> None:
-    few = ("--workloads", "wine-shallow", "--backends", "c,cpp", "--reference", "c")
-    run(from_wheel, "-m", "bench.run", *few, *BRIEF, "--out", "out", cwd=tmp_path)
-    (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
-    assert {backend["status"] for backend in case["backends"]} == {"ok"}
-    assert all(backend["source_lines"] > 50 for backend in case["backends"])
+@pytest.fixture(scope="module")
+def measured(from_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Measure compiled backends, and a program of another language where there is a compiler of one."""
+    rows = [row for row in registry.rows().values() if row.build and shutil.which(str(row.probe).split()[0])]
+    names = [row.name for row in rows[:1]]
+    folder = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        home = Path(probe(from_wheel, folder)["home"]).parent
+        before = sorted(home.rglob("*"))
+        _, backends = measure(from_wheel, "c", "cpp", *names, cwd=folder)
+    return Measured(backends, names, folder / "cache", unchanged=sorted(home.rglob("*")) == before)
 
 
-def test_a_wheel_builds_a_program_of_another_language_outside_its_own_folder(
-    from_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = {row.name: row for row in registry.rows().values() if row.build and shutil.which(str(row.probe).split()[0])}
-    require("a compiler of another language", bool(here), "install one: python -m bench.run --list explains how")
-    name = next(iter(here))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    home = Path(probe(from_wheel, tmp_path)["home"]).parent
-    before = sorted(home.rglob("*"))
-    few = ("--workloads", "wine-shallow", "--backends", f"c,{name}", "--reference", "c")
-    run(from_wheel, "-m", "bench.run", *few, *BRIEF, "--out", "out", cwd=tmp_path)
-    (case,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]
-    assert {backend["status"] for backend in case["backends"]} == {"ok"}
-    assert any((tmp_path / "cache").rglob(f"{name}-*"))
-    assert sorted(home.rglob("*")) == before
+def test_a_wheel_measures_in_any_folder(measured: Measured) -> None:
+    for name in ("c", "cpp"):
+        assert measured.backends[name]["status"] == "ok"
+        assert measured.backends[name]["source_lines"] > 50
+
+
+def test_a_wheel_builds_a_program_of_another_language_outside_its_own_folder(measured: Measured) -> None:
+    remedy = "install one: python -m bench.run --list explains how"
+    require("a compiler of another language", bool(measured.programs), remedy)
+    (name,) = measured.programs
+    assert measured.backends[name]["status"] == "ok"
+    assert any(measured.cache.rglob(f"{name}-*"))
+    assert measured.unchanged
 
 
 def test_the_command_pyfnn_bench_equals_bench_run(from_wheel: Path, tmp_path: Path) -> None:
-    by_name = run(from_wheel.parent / "pyfnn-bench", "--list", cwd=tmp_path).stdout
-    assert by_name == run(from_wheel, "-m", "bench.run", "--list", cwd=tmp_path).stdout
-    assert re.search(r"\bcpp\b.*\bavailable", by_name)
-    assert "wine-deep" in by_name
+    listed = run(from_wheel.parent / "pyfnn-bench", "--list", cwd=tmp_path).stdout
+    assert "wine-deep" in listed
     for name in ("numpy", "cpp", "c", "cpp-tuned"):
-        assert re.search(rf"^[^\w]*{re.escape(name)}\b.*\bavailable", by_name, flags=re.MULTILINE)
+        assert re.search(rf"^[^\w]*{re.escape(name)}\b.*\bavailable", listed, flags=re.MULTILINE)
+    by_name = run(from_wheel.parent / "pyfnn-bench", "--help", cwd=tmp_path).stdout
+    assert by_name == run(from_wheel, "-m", "bench.run", "--help", cwd=tmp_path).stdout
 
 
 def test_a_wheel_records_its_cpu_level(from_wheel: Path, tmp_path: Path) -> None:
@@ -300,16 +349,10 @@ def test_an_install_hidden_by_the_folder_is_reported_and_numpy_still_runs(from_w
         assert found["backends"][name]["remedy"] == "run from another folder, or in the checkout: pip install -e ."
 
 
-def test_bench_run_in_a_folder_that_hides_the_install_prints_the_remedy(
-    from_wheel: Path, checkout: Path, tmp_path: Path
-) -> None:
-    few = ("--workloads", "wine-shallow", "--backends", "numpy,cpp,c")
-    arguments = (*few, "--budget", "60", "--precision", "1000", "--out", tmp_path)
-    output = run(from_wheel, "-m", "bench.run", *arguments, cwd=checkout).stdout
+def test_bench_run_in_a_folder_that_hides_the_install_prints_the_remedy(from_wheel: Path, checkout: Path) -> None:
+    output, backends = measure(from_wheel, "numpy", "cpp", "c", cwd=checkout)
     assert re.search(rf"^warning: .*{HIDES}\. To do: run from another folder", output, flags=re.MULTILINE)
     assert "Traceback" not in output
-    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
-    backends = {backend["name"]: backend for backend in case["backends"]}
     assert backends["numpy"]["status"] == "ok"
     for name in ("cpp", "c"):
         assert backends[name]["status"] == "unavailable"
