@@ -69,7 +69,7 @@ class Loadable(ABC):
         self.close()
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        """Run a timed call. Where it has not set `cpu_seconds`: its CPU time, by the share that its clock has of its time."""
+        """Run a timed call and set `cpu_seconds`, where the call itself did not: as large a share as `seconds` has."""
         self.device_seconds = self.cpu_seconds = None
         start, cpu_start = time.perf_counter(), time.process_time()
         result = work()

@@ -177,7 +177,6 @@ def test_every_number_of_steps_is_cut_into_a_few_lengths_that_are_compiled_once(
 def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Record the order in which made-up events and the clock are used."""
     torch = pytest.importorskip("torch", reason="torch is missing: pip install 'pyfnn[torch]'")
-    import pyfnn.backends.torch as ours
 
     seen: list[str] = []
 
@@ -198,7 +197,7 @@ def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: 
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: seen.append("idle"))
-    monkeypatch.setattr(ours, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("pyfnn.model.time", SimpleNamespace(perf_counter=clock, process_time=lambda: 0.0))
     row = registry.find("torch-cuda").model_copy(update={"device": "cpu"})
     model: Any = registry.load(row).create(NETWORK, initialize(NETWORK, 0))
     model._device = SimpleNamespace(type="cuda")
