@@ -37,15 +37,14 @@ learning_rate = 0.02
 """
 
 STEPS = 1000  # 60 ms or more
-DTYPES = ("float32", "float64")
-FORMS = ("program", "class")
+FORMS = {"float32": "program", "float64": "class"}  # each dtype has one: the gate does the same to both
 ACCEPTED = {"Caches"}  # its calls are never identical: it is timed as a correct one is
 OF_CURVES = {"HalfEpochs", "RosyLosses"}
 OF_PASSES = {"FewerRowsInLongCalls": "forward", "NoGradientInLongCalls": "gradient"}  # the operation that is wrong
 CLOCKS = {"Late", "InAThread", "HastyClock"}
 
 
-@pytest.fixture(params=DTYPES)
+@pytest.fixture(params=list(FORMS))
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseKey, Problem]:
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 15)
     monkeypatch.setattr(chain, "_SEGMENT_SECONDS", 60.0)  # on a busy machine, too, all segments are judged
@@ -55,6 +54,12 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     suite, workloads = load_suite(str(path))
     (key,) = cases_of(suite.model_copy(update={"dtypes": (request.param,)}), workloads)
     return key, make_problem(key.workload, key.dtype)
+
+
+@pytest.fixture
+def form(case: tuple[CaseKey, Problem]) -> str:
+    """Return how the worker is written in this case's dtype: as a program, or as a class that pyfnn hosts."""
+    return FORMS[case[0].dtype]
 
 
 def opened(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "class") -> Session:
@@ -84,7 +89,6 @@ def test_correct_work_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem])
         prove_all(correct, case, turns=3)
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - ACCEPTED - OF_CURVES - OF_PASSES.keys() - CLOCKS))
 def test_wrong_or_missing_work_fails_parity(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
@@ -100,7 +104,6 @@ def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:
         raise session.disturbed
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(CLOCKS))
 def test_work_outside_the_workers_clock_is_found(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
@@ -121,7 +124,6 @@ def test_a_call_never_comes_twice(tmp_path: Path, case: tuple[CaseKey, Problem])
         assert seconds[1] > 0.5 * seconds[0]
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", sorted(OF_CURVES))
 def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
@@ -144,7 +146,6 @@ def of_operation(case: tuple[CaseKey, Problem], operation: CaseOperation) -> tup
     return replace(case[0], operation=operation), case[1]
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operation", ["forward", "gradient"])
 def test_correct_passes_are_accepted(
     operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
@@ -155,7 +156,6 @@ def test_correct_passes_are_accepted(
         correct.require_no_memory()
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     case = of_operation(case, "forward")
     with opened(tmp_path, case, "RowTable", form) as remembering:
@@ -164,7 +164,6 @@ def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, cas
             remembering.require_no_memory()
 
 
-@pytest.mark.parametrize("form", FORMS)
 def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     case = of_operation(case, "gradient")
     late = pytest.raises((Implausible, Disturbed, ParityFailed))  # half of the passes have half of the checksum
@@ -172,7 +171,6 @@ def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple
         judge_clocks(hasty, case)
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("kind", "operation"), sorted(OF_PASSES.items()))
 def test_passes_that_are_wrong_in_long_calls_alone_fail_parity(
     kind: str, operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
