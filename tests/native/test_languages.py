@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from support.requirements import require
 from support.strategies import targets
-from support.topics import TIMED, UNTIMED
+from support.topics import TIMED, UNTIMED, passes
 
 import bench
 import pyfnn
 from bench import run
-from bench.check.__main__ import main
 from bench.measure.arm import Settings
 from bench.results.store import load_results
 from pyfnn import parity, programs, registry
@@ -86,13 +85,11 @@ def battery() -> list[parity.Trial]:
     return trials
 
 
-@pytest.mark.parametrize(
-    "topics", [pytest.param(TIMED, marks=pytest.mark.alone), UNTIMED], ids=["timing and memory", "other topics"]
-)
+@pytest.mark.parametrize("topics", [TIMED, UNTIMED], ids=["timing and memory", "other topics"])
 @pytest.mark.parametrize("name", ROWS)
 def test_a_program_passes_the_conformance_kit(name: str, topics: str, capsys: pytest.CaptureFixture[str]) -> None:
     need(name)
-    assert main(["--backends", name, "--topics", topics]) == 0, capsys.readouterr().out
+    assert passes(topics, "--backends", name), capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ROWS)
