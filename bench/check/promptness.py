@@ -169,12 +169,8 @@ def _again(operation: CaseOperation, candidate: Candidate) -> str:
     raise Failed(f"{new * 1e3:.1f} ms for a new call, {old * 1e3:.1f} ms for one that was made before")
 
 
-def _command(operation: CaseOperation) -> str:
-    return "train" if operation == "train" else f"time {operation}"
-
-
 def _claims_about(operation: CaseOperation) -> None:
-    command = _command(operation)
+    command = "train" if operation == "train" else f"time {operation}"
     claims = (
         (f"the reply to {command} comes after the work, not before", _SYNCHRONIZE, _late),
         (f"all of the work of {command} is done while its clock runs", _SYNCHRONIZE, _clocked),
