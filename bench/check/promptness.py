@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from bench.check.kit import Candidate, Failed, Topic
@@ -109,74 +110,79 @@ def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, i
     return session, _LENGTHS[session]
 
 
-def _claims_about(operation: CaseOperation) -> None:
-    @PROMPTNESS.claim(f"the reply to {_command(operation)} comes after the work, not before", _SYNCHRONIZE)
-    def late(candidate: Candidate) -> str:
-        session, steps = _session(candidate, operation)
-        tries = []
-        for _ in range(_TRIES):
-            tries.append(_clocks(session, operation, steps))
-            late = tries[-1].late
-            if late < max(_LEAST_LATE, _LATE * tries[-1].until_result):
-                return f"theta comes {max(0.0, late) * 1e3:.2f} ms later right after it"
-        least = min(tries, key=lambda clocks: clocks.late / clocks.until_result)
-        raise Failed(
-            f"the reply came after {least.wall * 1e3:.1f} ms; theta then took {least.late * 1e3:.1f} ms longer than a "
-            "moment later"
-        )
-
-    @PROMPTNESS.claim(f"all of the work of {_command(operation)} is done while its clock runs", _SYNCHRONIZE)
-    def clocked(candidate: Candidate) -> str:
-        session, steps = _session(candidate, operation)
-        least = [_clocks(session, operation, 1) for _ in range(_TRIES)]  # what is constant, such as reading the command
-        constant = max(0.0, min(each.unclaimed for each in least))
-        constant_cpu = max(0.0, min(each.unclaimed_cpu for each in least))
-        wall = cpu = total = math.inf
-        for _ in range(_TRIES):
-            each = _clocks(session, operation, steps)
-            wall = min(wall, (each.unclaimed - constant) / each.until_result)
-            cpu = min(cpu, (each.unclaimed_cpu - constant_cpu) / each.until_result)
-            total = min(total, each.until_result)
-            if cpu <= _UNCLAIMED_CPU and wall <= _UNCLAIMED:
-                return f"all but {max(0.0, wall):.1%} of {total * 1e3:.0f} ms"
-        raise Failed(
-            f"its seconds leave out {max(wall, cpu):.0%} of the {total * 1e3:.0f} ms until theta is there, "
-            f"{max(0.0, cpu):.0%} of them CPU time"
-        )
-
-    @PROMPTNESS.claim(f"the process is idle after the reply to {_command(operation)}", _SYNCHRONIZE)
-    def idle(candidate: Candidate) -> str:
-        session, steps = _session(candidate, operation)
-        shares = []
-        for _ in range(_TRIES):
-            _call(session, operation, steps)
-            shares.append(_busy_share(session))
-            if shares[-1] < _IDLE:
-                return f"busy for {shares[-1]:.0%} of {_PAUSE} s"
-        raise Failed(f"it was busy for {min(shares):.0%} of the {_PAUSE} s after the reply", "no work between commands")
-
-    @PROMPTNESS.claim(
-        f"a call of {_command(operation)} that comes again takes as long as a new one",
-        "compute in every call: keep no result of an earlier call",
+def _late(operation: CaseOperation, candidate: Candidate) -> str:
+    session, steps = _session(candidate, operation)
+    tries = []
+    for _ in range(_TRIES):
+        tries.append(_clocks(session, operation, steps))
+        late = tries[-1].late
+        if late < max(_LEAST_LATE, _LATE * tries[-1].until_result):
+            return f"theta comes {max(0.0, late) * 1e3:.2f} ms later right after it"
+    least = min(tries, key=lambda clocks: clocks.late / clocks.until_result)
+    raise Failed(
+        f"the reply came after {least.wall * 1e3:.1f} ms; theta then took {least.late * 1e3:.1f} ms longer than a "
+        "moment later"
     )
-    def again(candidate: Candidate) -> str:
-        session, steps = _session(candidate, operation)
-        new = old = new_cpu = old_cpu = math.inf
-        for repeat in range(_REPEATS):
-            clocks = _clocks(session, operation, steps, skip=repeat + 1)
-            new, new_cpu = min(new, clocks.until_result), min(new_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
-            clocks = _clocks(session, operation, steps)
-            old, old_cpu = min(old, clocks.until_result), min(old_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
-            worked = candidate.row.device == "cpu" and new_cpu <= _FASTER * old_cpu  # on a busy machine, too
-            if repeat > 0 and (new <= _FASTER * old or worked):
-                return f"{old / new:.2f} times"
-        raise Failed(f"{new * 1e3:.1f} ms for a new call, {old * 1e3:.1f} ms for one that was made before")
-
-    del late, clocked, idle, again
 
 
-def _command(operation: CaseOperation) -> str:
-    return "train" if operation == "train" else f"time {operation}"
+def _clocked(operation: CaseOperation, candidate: Candidate) -> str:
+    session, steps = _session(candidate, operation)
+    least = [_clocks(session, operation, 1) for _ in range(_TRIES)]  # what is constant, such as reading the command
+    constant = max(0.0, min(each.unclaimed for each in least))
+    constant_cpu = max(0.0, min(each.unclaimed_cpu for each in least))
+    wall = cpu = total = math.inf
+    for _ in range(_TRIES):
+        each = _clocks(session, operation, steps)
+        wall = min(wall, (each.unclaimed - constant) / each.until_result)
+        cpu = min(cpu, (each.unclaimed_cpu - constant_cpu) / each.until_result)
+        total = min(total, each.until_result)
+        if cpu <= _UNCLAIMED_CPU and wall <= _UNCLAIMED:
+            return f"all but {max(0.0, wall):.1%} of {total * 1e3:.0f} ms"
+    raise Failed(
+        f"its seconds leave out {max(wall, cpu):.0%} of the {total * 1e3:.0f} ms until theta is there, "
+        f"{max(0.0, cpu):.0%} of them CPU time"
+    )
+
+
+def _idle(operation: CaseOperation, candidate: Candidate) -> str:
+    session, steps = _session(candidate, operation)
+    shares = []
+    for _ in range(_TRIES):
+        _call(session, operation, steps)
+        shares.append(_busy_share(session))
+        if shares[-1] < _IDLE:
+            return f"busy for {shares[-1]:.0%} of {_PAUSE} s"
+    raise Failed(f"it was busy for {min(shares):.0%} of the {_PAUSE} s after the reply", "no work between commands")
+
+
+def _again(operation: CaseOperation, candidate: Candidate) -> str:
+    session, steps = _session(candidate, operation)
+    new = old = new_cpu = old_cpu = math.inf
+    for repeat in range(_REPEATS):
+        clocks = _clocks(session, operation, steps, skip=repeat + 1)
+        new, new_cpu = min(new, clocks.until_result), min(new_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
+        clocks = _clocks(session, operation, steps)
+        old, old_cpu = min(old, clocks.until_result), min(old_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
+        worked = candidate.row.device == "cpu" and new_cpu <= _FASTER * old_cpu  # on a busy machine, too
+        if repeat > 0 and (new <= _FASTER * old or worked):
+            return f"{old / new:.2f} times"
+    raise Failed(f"{new * 1e3:.1f} ms for a new call, {old * 1e3:.1f} ms for one that was made before")
+
+
+def _claims_about(operation: CaseOperation) -> None:
+    command = "train" if operation == "train" else f"time {operation}"
+    claims = (
+        (f"the reply to {command} comes after the work, not before", _SYNCHRONIZE, _late),
+        (f"all of the work of {command} is done while its clock runs", _SYNCHRONIZE, _clocked),
+        (f"the process is idle after the reply to {command}", _SYNCHRONIZE, _idle),
+        (
+            f"a call of {command} that comes again takes as long as a new one",
+            "compute in every call: keep no result of an earlier call",
+            _again,
+        ),
+    )
+    for text, fix, attempt in claims:
+        PROMPTNESS.claim(text, fix)(partial(attempt, operation))
 
 
 def _busy_share(session: Session) -> float:

@@ -239,7 +239,7 @@ def _stopped(candidate: Candidate) -> str:
 def _time_stopped(candidate: Candidate, model: ProcessModel, repeats: int) -> float:
     """Stop the process in the middle of timed passes; return the driver's seconds that it does not claim."""
     timers = [
-        threading.Timer(_STOPPED * at, candidate.worker.signal_group, (number,))
+        threading.Timer(_STOPPED * at, candidate.worker.signal_tree, (number,))
         for at, number in ((0.5, signal.SIGSTOP), (1.5, signal.SIGCONT))
     ]
     for timer in timers:

@@ -167,11 +167,11 @@ class Session:
 
     def stop(self) -> None:
         """Stop the process and its descendants until `resume`: also threads that spin, and garbage collectors."""
-        self.worker.signal_group(signal.SIGSTOP)
+        self.worker.signal_tree(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the process and its descendants run again."""
-        self.worker.signal_group(signal.SIGCONT)
+        self.worker.signal_tree(signal.SIGCONT)
 
     def reset(self) -> None:
         """Set θ back to the workload's."""

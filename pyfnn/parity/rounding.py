@@ -242,10 +242,8 @@ def kink_allowance(
     network : Network
     theta : ndarray, shape (n_parameters,)
     x, y : ndarray, shapes (batch, m_0) and (batch, m_L)
-    unit : float
-        Size of an error of k·M = 1: c·u.
-    drift : float
-        Relative error that θ itself may carry, in units of u.
+    unit, drift : float
+        As for `clear_of_kinks`.
 
     Returns
     -------

@@ -15,8 +15,8 @@ from pyfnn.model import Operation
 from pyfnn.network import Network
 from pyfnn.parity.battery import probed
 from pyfnn.parity.evidence import Check
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, tensor_norms
-from pyfnn.parity.trajectory import OracleTrajectory, sufficient_precision, sufficient_slack
+from pyfnn.parity.rounding import tensor_norms
+from pyfnn.parity.trajectory import OracleTrajectory, least_error, sufficient_precision, sufficient_unit
 
 LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
 _TRIAL = "timed"
@@ -70,7 +70,7 @@ def segment_checks(
         trajectory.step(x[batch], y[batch])
         if long and not trajectory.steady:
             return
-    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
+    unit = sufficient_unit(network, precision)
     rounding = trajectory.errors
     errors = tensor_norms(network, after.astype(precision) - trajectory.theta)
     for name, error in errors.items():
@@ -113,7 +113,6 @@ def pass_check(
         X, T = x[start : start + count], y[start : start + count]
         value, error = probed(network, exact, X, T, operation, probe)
         total, size = total + value, size + error
-    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
-    floor = float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
+    unit = sufficient_unit(network, precision)
     what = f"checksum of {where}"
-    return Check(_TRIAL, what, abs(checksum - total), unit * size + floor)
+    return Check(_TRIAL, what, abs(checksum - total), unit * size + least_error(network))

@@ -126,9 +126,15 @@ def sufficient_precision(network: Network, batch_size: int) -> str:
     return "float64" if network.dtype == "float32" else oracle_precision(network, batch_size)
 
 
-def sufficient_slack(network: Network, precision: str) -> float:
-    """Return the factor on bounds for the rounding of an oracle of `sufficient_precision`."""
-    return oracle_slack(precision) if network.dtype == "float64" else 1.0
+def sufficient_unit(network: Network, precision: str) -> float:
+    """Return the size of an error of k·M = 1, c·u, with the rounding of an oracle of `sufficient_precision`."""
+    slack = oracle_slack(precision) if network.dtype == "float64" else 1.0
+    return C * UNIT_ROUNDOFF[network.dtype] * slack
+
+
+def least_error(network: Network) -> float:
+    """Return an error that any implementation may make: numbers below the smallest normal one have fewer digits."""
+    return float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
 
 
 class OracleTrajectory:

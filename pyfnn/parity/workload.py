@@ -15,8 +15,8 @@ from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.parity.battery import entries_of
 from pyfnn.parity.evidence import Check, Evidence
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, scale
-from pyfnn.parity.trajectory import sufficient_precision, sufficient_slack
+from pyfnn.parity.rounding import scale
+from pyfnn.parity.trajectory import least_error, sufficient_precision, sufficient_unit
 
 _TRIAL = "whole workload's"
 
@@ -62,8 +62,8 @@ def whole_workload(network: Network, theta: Array, x: Array, y: Array) -> Worklo
     loss, gradient = oracle.loss_and_gradient(network, exact, x, y)
     size = scale(network, theta, x, y)
     entries = entries_of(network, size)
-    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
-    tiny = float(np.finfo(network.dtype).tiny) * math.sqrt(network.n_parameters)
+    unit = sufficient_unit(network, precision)
+    tiny = least_error(network)
     rows = np.linalg.norm(size.outputs, axis=1)
     bounds = unit * np.maximum(rows, math.sqrt(float((rows**2).mean()))) + tiny
     return Workload(outputs, bounds, float(loss), unit * size.loss + tiny, gradient, unit * entries.gradient + tiny)
@@ -84,7 +84,7 @@ def loss_check(what: str, network: Network, theta: Array, x: Array, y: Array, lo
     """
     precision = sufficient_precision(network, len(x))
     exact = float(oracle.loss(network, theta.astype(precision), x, y))
-    unit = C * UNIT_ROUNDOFF[network.dtype] * sufficient_slack(network, precision)
+    unit = sufficient_unit(network, precision)
     return Check(_TRIAL, what, abs(loss - exact), unit * scale(network, theta, x, y).loss)
 
 

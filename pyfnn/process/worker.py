@@ -261,7 +261,7 @@ class Worker:
         lines = self.stderr.strip().splitlines()
         return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def signal_tree(self, number: signal.Signals) -> None:
         """Send a signal to the process and all its descendants, in other groups too; do nothing where it has ended.
 
         After SIGSTOP, return when all have stopped.
@@ -279,7 +279,7 @@ class Worker:
         The process receives `quit` and is killed if it does not end within 2 s.
         """
         if self._process.poll() is None:
-            self.signal_group(signal.SIGCONT)
+            self.signal_tree(signal.SIGCONT)
             self._ask_to_quit()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_PATIENCE)
@@ -301,7 +301,7 @@ class Worker:
             for number in (signal.SIGTERM, signal.SIGCONT):
                 self._process.send_signal(number)  # nothing where it has ended
             return
-        self.signal_group(signal.SIGKILL)
+        self.signal_tree(signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 

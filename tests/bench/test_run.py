@@ -29,7 +29,7 @@ from bench.results.journal import read_journal
 from bench.results.schema import BackendResult, Results
 from bench.results.store import load_results
 
-FORESEEN = {  # name: (deed, status, words of the reason)
+FORESEEN = {  # name: (behaviour, status, words of the reason)
     "steady": (misbehaving.STEADY, "ok", ""),
     "crashing-at-start": ("exits hello 1", "crashed", "no more steps today"),
     "segfaulting": ("segfault train 3", "crashed", "SIGSEGV"),

@@ -1,6 +1,6 @@
 """Manifests of backends that misbehave on request, and the small workload `tiny`.
 
-A deed is one way to misbehave; worker.py has them.
+The behaviours are those of worker.py.
 """
 
 import shlex
@@ -12,18 +12,18 @@ WORKER = Path(__file__).with_name("worker.py")
 STEADY = "steady hello 1"
 
 
-def manifest(path: Path, deeds: Mapping[str, str], hosts: Mapping[str, str] | None = None) -> Path:
+def manifest(path: Path, behaviours: Mapping[str, str], hosts: Mapping[str, str] | None = None) -> Path:
     """Write a backend.toml and return its path.
 
     Parameters
     ----------
-    deeds : mapping
-        "DEED COMMAND NUMBER" by backend: it does DEED from its NUMBER-th COMMAND on.
+    behaviours : mapping
+        "BEHAVIOUR COMMAND NUMBER" by backend: it shows BEHAVIOUR from its NUMBER-th COMMAND on.
     hosts : mapping, optional
         Further lines of the table by backend, for backends other than worker.py.
     """
     python = shlex.join([sys.executable, "-S", "-E", str(WORKER)])
-    lines = {name: f"run = '''{python} {deed}'''" for name, deed in deeds.items()} | dict(hosts or {})
+    lines = {name: f"run = '''{python} {behaviour}'''" for name, behaviour in behaviours.items()} | dict(hosts or {})
     tables = (
         f'[[backend]]\nname = "{name}"\nlanguage = "Python"\ndivision = "plain"\n{line}\n'
         for name, line in lines.items()

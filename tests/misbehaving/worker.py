@@ -1,7 +1,7 @@
-"""A worker in plain Python that misbehaves on request: worker.py DEED COMMAND NUMBER WORKDIR.
+"""A worker in plain Python that misbehaves on request: worker.py BEHAVIOUR COMMAND NUMBER WORKDIR.
 
-It does DEED, a method of Deeds, at its NUMBER-th COMMAND and at each later one; until then it is correct. It uses the
-standard library only, so that it starts fast, and computes tanh networks with a squared error in float64.
+It shows BEHAVIOUR, a method of Behaviours, at its NUMBER-th COMMAND and at each later one; until then it is correct. It
+uses the standard library only, so that it starts fast, and computes tanh networks with a squared error in float64.
 """
 
 import ctypes
@@ -176,8 +176,8 @@ def reply(fields: Fields) -> None:
     say("\t".join(["ok", *(f"{key}={value}" for key, value in fields.items())]))
 
 
-class Deeds(Worker):
-    """The deeds: each replaces the correct reply to a command."""
+class Behaviours(Worker):
+    """The behaviours: each replaces the correct reply to a command."""
 
     calls = long_calls = 0
 
@@ -372,15 +372,15 @@ class Deeds(Worker):
         reply({**self.answer(), "loss": "nan"})
 
 
-def main(deed: str, command: str, number: int, folder: Path) -> None:
+def main(behaviour: str, command: str, number: int, folder: Path) -> None:
     """Reply to commands until `quit`."""
-    worker, seen = Deeds(folder), 0
+    worker, seen = Behaviours(folder), 0
     for line in sys.stdin:
         worker.asked = line.split()
         if worker.asked == ["quit"]:
             return
         seen += worker.asked[0] == command
-        now = deed if worker.asked[0] == command and seen >= number else "steady"
+        now = behaviour if worker.asked[0] == command and seen >= number else "steady"
         getattr(worker, now)()
 
 

@@ -13,7 +13,7 @@ from pyfnn.process.worker import Worker
 HELLO = protocol.format_reply("ok", protocol.describe(PlantedBackend().description)).rstrip("\n")
 NETWORK = Network((3, 4, 2), "tanh", "squared_error")
 
-# A program that answers hello, and executes `deed` at every other command.
+# A program that answers hello, and executes `behaviour` at every other command.
 ROGUE = """
 import os, signal, sys, time
 reply = lambda text: os.write(1, (text + "\\n").encode())
@@ -23,13 +23,13 @@ for line in sys.stdin:
     elif line == "quit\\n":
         break
     else:
-        {deed}
+        {behaviour}
 """
 
 
-def rogue(deed: str, timeout: float = 20.0) -> Worker:
+def rogue(behaviour: str, timeout: float = 20.0) -> Worker:
     """Start a worker that executes these Python statements at every command but `hello` and `quit`."""
-    script = ROGUE.format(hello=HELLO, deed=deed.replace("\n", "\n        "))
+    script = ROGUE.format(hello=HELLO, behaviour=behaviour.replace("\n", "\n        "))
     return Worker([sys.executable, "-I", "-S", "-c", script], timeout=timeout)
 
 

@@ -19,8 +19,8 @@ TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision"
 def enter_folder(parent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make runs short, without probes of peak rates; change to an empty folder beside a suite and a manifest."""
     misbehaving.suite(parent / "tiny.toml")
-    deeds = {"steady": misbehaving.STEADY, "exiting": "exits hello 1"}
-    misbehaving.manifest(parent / "backend.toml", deeds)
+    behaviours = {"steady": misbehaving.STEADY, "exiting": "exits hello 1"}
+    misbehaving.manifest(parent / "backend.toml", behaviours)
     monkeypatch.setattr(run, "Settings", SHORT)
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)

@@ -219,14 +219,14 @@ def test_a_backend_that_cannot_run_here_is_printed_with_reason_and_remedy(
 
 
 @pytest.mark.parametrize(
-    ("deed", "words"),
+    ("behaviour", "words"),
     [("print('hi')", "it starts and answers hello"), ("import time; time.sleep(60)", "no reply to 'hello' in time")],
 )
 def test_a_program_that_does_not_answer_hello_has_that_one_failure(
-    deed: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    behaviour: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "backend.toml"
-    command = shlex.join([sys.executable, "-c", deed])
+    command = shlex.join([sys.executable, "-c", behaviour])
     path.write_text(f"[[backend]]\nname = 'mute'\nlanguage = 'Python'\ndivision = 'plain'\nrun = '''{command}'''\n")
     assert main([str(path), "--timeout", "1"]) == 1
     printed = " ".join(capsys.readouterr().out.split())

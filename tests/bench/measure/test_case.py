@@ -74,7 +74,7 @@ class Measure:
 
     def run(
         self,
-        deeds: Mapping[str, str],
+        behaviours: Mapping[str, str],
         settings: Settings = SHORT,
         *,
         listener: Listener | None = None,
@@ -82,11 +82,11 @@ class Measure:
         operation: str = "train",
         divisions: Mapping[str, str] | None = None,
     ) -> Case:
-        manifest = misbehaving.manifest(self.folder / "backend.toml", deeds)
+        manifest = misbehaving.manifest(self.folder / "backend.toml", behaviours)
         suite, workloads = load_suite(str(misbehaving.suite(self.folder / "tiny.toml")))
         (key,) = cases_of(suite.model_copy(update={"operations": (operation,)}), workloads)
         problem = make_problem(key.workload, key.dtype)
-        rows = [registry.find(name, [manifest]) for name in deeds]
+        rows = [registry.find(name, [manifest]) for name in behaviours]
         rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
         with Journal(self.journal) as journal:
             journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
@@ -125,11 +125,11 @@ def test_the_reference_and_the_fastest_have_a_second_arm_and_every_arm_a_sample_
 
 def test_the_precision_is_that_of_ratios_to_the_replacement_of_an_absent_reference(measure: Measure) -> None:
     settings = replace(SHORT, reference="absent")
-    deeds = {"quick": STEADY, "slow": "dallies train 1", "other": "dallies train 1"}
-    case = measure.run(deeds, settings, divisions={"quick": "tuned"})
+    behaviours = {"quick": STEADY, "slow": "dallies train 1", "other": "dallies train 1"}
+    case = measure.run(behaviours, settings, divisions={"quick": "tuned"})
     assert case.reference == "slow"
     assert case.stopped.startswith("precision reached: every ratio to slow within")
-    assert [b.instance for b in case.backends] == [*deeds, "slow@2", "quick@2"]
+    assert [b.instance for b in case.backends] == [*behaviours, "slow@2", "quick@2"]
 
 
 def test_without_a_plain_backend_the_precision_is_that_of_ratios_to_the_first(measure: Measure) -> None:
@@ -198,7 +198,7 @@ def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: py
 
 
 def workers_of(name: str) -> list[psutil.Process]:
-    """Return the workers of a backend that does this deed."""
+    """Return the workers of a backend that shows this behaviour."""
     return [p for p in workers() if name in p.cmdline()]
 
 

@@ -29,9 +29,9 @@ def case(tmp_path: Path) -> tuple[CaseKey, Problem]:
     return key, make_problem(key.workload, key.dtype)
 
 
-def session(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
-    deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
-    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
+def session(folder: Path, case: tuple[CaseKey, Problem], behaviour: str = "", host: str = "") -> Session:
+    behaviours, hosts = ({"one": behaviour}, {}) if behaviour else ({}, {"one": host})
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", behaviours, hosts)])
     return Session(row, *case, timeout=60.0)
 
 

@@ -44,9 +44,9 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CaseKey, Prob
     return key, make_problem(key.workload, key.dtype)
 
 
-def session(folder: Path, case: tuple[CaseKey, Problem], deed: str = "", host: str = "") -> Session:
-    deeds, hosts = ({"one": deed}, {}) if deed else ({}, {"one": host})
-    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", deeds, hosts)])
+def session(folder: Path, case: tuple[CaseKey, Problem], behaviour: str = "", host: str = "") -> Session:
+    behaviours, hosts = ({"one": behaviour}, {}) if behaviour else ({}, {"one": host})
+    row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", behaviours, hosts)])
     return Session(row, *case, timeout=60.0)
 
 
@@ -138,7 +138,7 @@ def test_the_protocol_time_of_several_calls_is_not_counted_against_the_worker(
             assert steady.turn(1, 9).seconds == 0.3
 
 
-def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str]) -> Case:
+def measured(folder: Path, case: tuple[CaseKey, Problem], behaviours: dict[str, str]) -> Case:
     class Listener:
         def progress(self, text: str, share: float) -> None:
             assert text
@@ -149,8 +149,8 @@ def measured(folder: Path, case: tuple[CaseKey, Problem], deeds: dict[str, str])
             assert status
             assert reason
 
-    manifest = misbehaving.manifest(folder / "backend.toml", deeds)
-    chosen = [registry.find(name, [manifest]) for name in (*deeds, "c")]
+    manifest = misbehaving.manifest(folder / "backend.toml", behaviours)
+    chosen = [registry.find(name, [manifest]) for name in (*behaviours, "c")]
     with Journal(folder / "run") as journal:
         journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(SHORT)))
         CaseRun(0, *case, chosen, SHORT, 60.0, journal, Listener()).run()

@@ -44,11 +44,11 @@ OpenSession = Callable[[str], AbstractContextManager[Session]]
 
 @pytest.fixture
 def open_session(case: tuple[CaseKey, Problem], tmp_path: Path) -> OpenSession:
-    """Return a function that opens a session with a worker that does a deed."""
+    """Return a function that opens a session with a worker that shows a behaviour."""
 
     @contextmanager
-    def opened(deed: str) -> Iterator[Session]:
-        row = registry.find("one", [misbehaving.manifest(tmp_path / "backend.toml", {"one": deed})])
+    def opened(behaviour: str) -> Iterator[Session]:
+        row = registry.find("one", [misbehaving.manifest(tmp_path / "backend.toml", {"one": behaviour})])
         with Session(row, *case, timeout=20.0) as session:
             yield session
 
@@ -128,11 +128,11 @@ def test_a_thread_on_other_cpus_started_in_the_first_step_is_found_by_the_end_of
 
 
 @linux
-@pytest.mark.parametrize("deed", ["child_spins init 1", "orphan_spins init 1"])
+@pytest.mark.parametrize("behaviour", ["child_spins init 1", "orphan_spins init 1"])
 def test_a_stopped_session_uses_no_cpu_even_if_a_descendant_spins_in_another_session(
-    deed: str, open_session: OpenSession
+    behaviour: str, open_session: OpenSession
 ) -> None:
-    with open_session(deed) as session:
+    with open_session(behaviour) as session:
         session.load_workload()
         tree = session.worker.tree
         processes = tree.processes()
@@ -254,10 +254,12 @@ def test_cpu_seconds_are_the_workers_over_the_block_and_never_more_than_the_wall
 
 
 @pytest.mark.parametrize(
-    ("deed", "words"), [("overstates train 1", "for what took"), ("understates train 1", "claims only")]
+    ("behaviour", "words"), [("overstates train 1", "for what took"), ("understates train 1", "claims only")]
 )
-def test_a_worker_that_reports_a_wrong_time_is_implausible(deed: str, words: str, open_session: OpenSession) -> None:
-    with open_session(deed) as session:
+def test_a_worker_that_reports_a_wrong_time_is_implausible(
+    behaviour: str, words: str, open_session: OpenSession
+) -> None:
+    with open_session(behaviour) as session:
         session.load_workload()
         steps = 1
         while session.run(steps).wall_seconds < 0.1:

@@ -55,7 +55,7 @@ if os.fork() == 0:
 os.wait()
 reply('ok')
 """
-every_spinner = pytest.mark.parametrize("deed", SPINNERS.values(), ids=SPINNERS.keys())
+every_spinner = pytest.mark.parametrize("behaviour", SPINNERS.values(), ids=SPINNERS.keys())
 
 
 def stopped(pid: int) -> bool:
@@ -65,28 +65,28 @@ def stopped(pid: int) -> bool:
         return False
 
 
-def wrapped(deed: str) -> Worker:
+def wrapped(behaviour: str) -> Worker:
     """Return a worker whose wrapper waits for the program instead of becoming it."""
-    script = ROGUE.format(hello=HELLO, deed=deed.replace("\n", "\n        "))
+    script = ROGUE.format(hello=HELLO, behaviour=behaviour.replace("\n", "\n        "))
     return Worker(["sh", "-c", '"$0" "$@"; true', sys.executable, "-I", "-S", "-c", script])
 
 
 @every_spinner
-def test_a_descendant_is_stopped_and_continued(deed: str) -> None:
-    with rogue(deed) as worker:
+def test_a_descendant_is_stopped_and_continued(behaviour: str) -> None:
+    with rogue(behaviour) as worker:
         pid = int(worker.call("start")["pid"])
-        worker.signal_group(signal.SIGSTOP)
+        worker.signal_tree(signal.SIGSTOP)
         assert until(lambda: stopped(pid) and stopped(worker.pid))
         stood = process_cpu_seconds(pid)
         time.sleep(0.2)
         assert process_cpu_seconds(pid) == stood
-        worker.signal_group(signal.SIGCONT)
+        worker.signal_tree(signal.SIGCONT)
         assert until(lambda: process_cpu_seconds(pid) > stood)
 
 
 @every_spinner
-def test_a_descendant_is_accounted_for(deed: str) -> None:
-    with rogue(deed) as worker:
+def test_a_descendant_is_accounted_for(behaviour: str) -> None:
+    with rogue(behaviour) as worker:
         pid = int(worker.call("start")["pid"])
         assert sorted(worker.tree.processes()) == sorted([worker.pid, pid])
         before, its = worker.tree.cpu_time(), process_cpu_seconds(pid)
@@ -96,27 +96,27 @@ def test_a_descendant_is_accounted_for(deed: str) -> None:
 
 
 @every_spinner
-def test_a_descendant_ends_with_its_worker(deed: str) -> None:
-    with rogue(deed) as worker:
+def test_a_descendant_ends_with_its_worker(behaviour: str) -> None:
+    with rogue(behaviour) as worker:
         pid = int(worker.call("start")["pid"])
     assert not alive(pid)
 
 
 @every_spinner
-def test_a_descendant_ends_when_the_worker_is_killed(deed: str) -> None:
-    with rogue(deed) as worker:
+def test_a_descendant_ends_when_the_worker_is_killed(behaviour: str) -> None:
+    with rogue(behaviour) as worker:
         pid = int(worker.call("start")["pid"])
         os.kill(worker.pid, signal.SIGKILL)
         assert until(lambda: not alive(pid))
 
 
 @every_spinner
-def test_a_descendant_ends_when_the_driver_is_killed_even_if_all_are_stopped(deed: str, tmp_path: Path) -> None:
-    script = ROGUE.format(hello=HELLO, deed=deed.replace("\n", "\n        "))
+def test_a_descendant_ends_when_the_driver_is_killed_even_if_all_are_stopped(behaviour: str, tmp_path: Path) -> None:
+    script = ROGUE.format(hello=HELLO, behaviour=behaviour.replace("\n", "\n        "))
     driver = (
         "import signal, sys, time; from pyfnn.process import Worker;"
         f"worker = Worker([sys.executable, '-I', '-S', '-c', {script!r}]);"
-        "pid = worker.call('start')['pid']; worker.signal_group(signal.SIGSTOP);"
+        "pid = worker.call('start')['pid']; worker.signal_tree(signal.SIGSTOP);"
         "print(pid, worker.pid, worker._process.pid, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # the killed driver cannot remove its folder
@@ -134,10 +134,10 @@ def test_processes_that_fork_all_the_time_are_stopped_and_ended() -> None:
     with rogue(RELAY + f"# {mark}") as worker:
         worker.call("start")
         for _ in range(50):
-            worker.signal_group(signal.SIGSTOP)
+            worker.signal_tree(signal.SIGSTOP)
             time.sleep(0.005)
             assert all(stopped(pid) or not alive(pid) for pid in worker.tree.processes())
-            worker.signal_group(signal.SIGCONT)
+            worker.signal_tree(signal.SIGCONT)
         supervisor = psutil.Process(worker._process.pid)
         assert any(mark in _read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
     assert not supervisor.is_running()
@@ -152,12 +152,14 @@ def _read(path: Path) -> str:
 
 
 def test_a_wrapper_that_does_not_exec_is_no_obstacle() -> None:
-    deed = "end = time.process_time() + 0.2\nwhile time.process_time() < end: pass\nreply('ok\\tpid=%d' % os.getpid())"
-    with wrapped(deed) as worker:
+    behaviour = (
+        "end = time.process_time() + 0.2\nwhile time.process_time() < end: pass\nreply('ok\\tpid=%d' % os.getpid())"
+    )
+    with wrapped(behaviour) as worker:
         pid = int(worker.call("burn", accounts=True)["pid"])
         assert pid != worker.pid
         assert worker.cpu_seconds > 0.19
-        worker.signal_group(signal.SIGSTOP)
+        worker.signal_tree(signal.SIGSTOP)
         assert until(lambda: stopped(pid))
     assert not alive(pid)
 
@@ -179,7 +181,9 @@ def test_ticks_of_ended_children_never_make_a_difference_too_large() -> None:
 
 def test_the_time_that_threads_wait_for_a_cpu_is_counted() -> None:
     cpu = max(os.sched_getaffinity(0))
-    script = ROGUE.format(hello=HELLO, deed=SPINNERS["a child in a session of its own"].replace("\n", "\n        "))
+    script = ROGUE.format(
+        hello=HELLO, behaviour=SPINNERS["a child in a session of its own"].replace("\n", "\n        ")
+    )
     with Worker([sys.executable, "-I", "-S", "-c", script], cpus=[cpu]) as worker:
         for _ in range(2):  # two processes that spin on one CPU
             worker.call("start")
@@ -194,9 +198,9 @@ def test_processes_of_others_are_left_alone() -> None:
         with rogue(ORPHAN) as worker:
             worker.call("start")
             assert not {other.pid, worker._process.pid, os.getpid()} & set(worker.tree.processes())
-            worker.signal_group(signal.SIGSTOP)
+            worker.signal_tree(signal.SIGSTOP)
             assert not stopped(other.pid)
-        worker.signal_group(signal.SIGKILL)
+        worker.signal_tree(signal.SIGKILL)
         assert other.poll() is None
     finally:
         other.kill()

@@ -43,9 +43,9 @@ def test_a_worker_killed_by_a_signal_is_reported_with_the_signal(name: str) -> N
 
 
 def test_a_worker_that_exits_is_reported_with_its_status_and_last_lines() -> None:
-    deed = 'os.write(2, b"one\\ntwo\\nthree\\nout of memory\\n"); os._exit(3)'
+    behaviour = 'os.write(2, b"one\\ntwo\\nthree\\nout of memory\\n"); os._exit(3)'
     with (
-        rogue(deed) as worker,
+        rogue(behaviour) as worker,
         pytest.raises(WorkerDied, match=r"with exit status 3; its last words: two \| three \| out of memory"),
     ):
         worker.call("theta")
@@ -111,8 +111,8 @@ def test_a_megabyte_without_an_end_of_line_is_an_error() -> None:
 
 
 def test_the_last_64_kib_of_stderr_are_kept() -> None:
-    deed = "for _ in range(40): os.write(2, b'x' * 65536)\nos.write(2, b'the end')\nreply('ok')"
-    with rogue(deed) as worker:
+    behaviour = "for _ in range(40): os.write(2, b'x' * 65536)\nos.write(2, b'the end')\nreply('ok')"
+    with rogue(behaviour) as worker:
         worker.call("theta")
         assert until(lambda: worker._drain(0.1) and worker.stderr.endswith("the end"))
         assert len(worker.stderr) <= 64 * 1024
@@ -191,10 +191,10 @@ def test_closing_ends_the_process_and_removes_its_folder() -> None:
     worker.close()
 
 
-@pytest.mark.parametrize("deed", ["signal.pause()", "os.kill(os.getpid(), signal.SIGSTOP)"])
-def test_closing_kills_a_process_that_ignores_quit(deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("behaviour", ["signal.pause()", "os.kill(os.getpid(), signal.SIGSTOP)"])
+def test_closing_kills_a_process_that_ignores_quit(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyfnn.process.worker._PATIENCE", 0.2)
-    worker = rogue("signal.signal(signal.SIGTERM, signal.SIG_IGN); " + deed)
+    worker = rogue("signal.signal(signal.SIGTERM, signal.SIG_IGN); " + behaviour)
     with pytest.raises(WorkerTimeout):
         worker.call("theta", timeout=0.1)
     worker.close()
@@ -203,7 +203,7 @@ def test_closing_kills_a_process_that_ignores_quit(deed: str, monkeypatch: pytes
 
 def test_closing_continues_a_stopped_process_so_that_it_can_quit() -> None:
     worker = rogue("pass")
-    worker.signal_group(signal.SIGSTOP)
+    worker.signal_tree(signal.SIGSTOP)
     start = time.monotonic()
     worker.close()
     assert time.monotonic() - start < 1.5
@@ -215,8 +215,8 @@ def test_closing_continues_a_stopped_process_so_that_it_can_quit() -> None:
 def test_a_worker_dies_with_its_driver_stopped_or_not(stopped: bool) -> None:
     driver = (
         "import signal, sys, time; from pyfnn.process import Worker;"
-        f"worker = Worker([sys.executable, '-I', '-S', '-c', {ROGUE.format(hello=HELLO, deed='pass')!r}]);"
-        f"{'worker.signal_group(signal.SIGSTOP);' if stopped else ''}"
+        f"worker = Worker([sys.executable, '-I', '-S', '-c', {ROGUE.format(hello=HELLO, behaviour='pass')!r}]);"
+        f"{'worker.signal_tree(signal.SIGSTOP);' if stopped else ''}"
         "print(worker.pid, worker.workdir, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
@@ -237,7 +237,7 @@ def test_affinity_and_thread_variables_are_set_before_the_program_starts() -> No
         "import json; reply('ok\\taffinity=' + repr(os.sched_getaffinity(0)) + '\\tvariables='"
         f" + ' '.join(os.environ.get(name, '-') for name in {launch.THREAD_VARIABLES!r}))"
     )
-    script = ROGUE.format(hello=HELLO, deed=report)
+    script = ROGUE.format(hello=HELLO, behaviour=report)
     with Worker([sys.executable, "-I", "-S", "-c", script], cpus=[cpu], threads=3) as worker:
         fields = worker.call("report")
     assert fields["affinity"] == f"{{{cpu}}}"
@@ -262,7 +262,7 @@ def test_a_worker_that_is_killed_leaves_no_child_behind(tmp_path: Path) -> None:
     )
     worker = Worker([sys.executable, str(program)])
     child = int(worker.description.clock)
-    worker.signal_group(signal.SIGCONT)
+    worker.signal_tree(signal.SIGCONT)
     os.kill(worker.pid, signal.SIGKILL)
     worker.close()
     deadline = time.monotonic() + 5
