@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench.machine.availability import availability_of
+from bench.statistics.verdicts import MARGIN
 from bench.suites import load
 from bench.suites.load import cases_of, load_suite
 from bench.suites.suite import Suite, Workload
@@ -61,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
         default=0.02,
         metavar="SHARE",
         help="stop a case once the half-width of every ratio is at most this share (default: 0.02)",
+    )
+    p.add_argument(
+        "--margin",
+        type=_positive,
+        default=MARGIN,
+        metavar="SHARE",
+        help=f"call two backends the same once their ratio is shown to be within 1 ± this share (default: {MARGIN:g})",
     )
     p.add_argument(
         "--timeout",

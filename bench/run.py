@@ -115,7 +115,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     keys = cases_of(suite, workloads)
     rows = chosen_rows(arguments, suite)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
-    settings = Settings(arguments.reference or "numpy", arguments.precision, timeout=arguments.timeout, seed=seed)
+    settings = Settings(
+        arguments.reference or "numpy",
+        arguments.precision,
+        arguments.margin,
+        timeout=arguments.timeout,
+        seed=seed,
+    )
     folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
         raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")

@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
+from scipy.stats import binom
+
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
 from bench.measure.networks import MANY_BLOCKS
+from bench.results.derive import a_a_missed
 from bench.results.schema import BackendResult, Case, Results, TimingSummary
+from bench.statistics.intervals import CONFIDENCE
 from bench.terms import When
 
 STEAL = 0.01  # share of a run's time
-FLOOR = 0.03  # noise floor, as a fraction
+CHANCE = 0.01  # probability of as many misses, under which they are no chance
 SHORT = 0.9  # share of the requested block length; a block may be a little shorter than calibrated
 OFF_CPU = 0.1  # share of the timed blocks' wall time without the process on a CPU
 MEMORY_USED = 0.8  # share of the memory, of all processes of a case together
@@ -40,16 +44,17 @@ class RunFacts:
     subnormals: Mapping[str, float] = field(default_factory=dict)
 
 
-def _floor(facts: RunFacts) -> Advice | None:
-    high = {case.title: case.noise_floor for case in facts.results.cases if (case.noise_floor or 0.0) > FLOOR}
-    if not high:
+def _a_a(facts: RunFacts) -> Advice | None:
+    """Warn where more intervals of a backend against itself miss 1 than chance explains."""
+    counts = [a_a_missed(case) for case in facts.results.cases]
+    missed, count = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
+    if binom.sf(missed - 1, count, 1 - CONFIDENCE) >= CHANCE:
         return None
-    listed = some_of([f"{title}: {number(100 * floor, 2)} %" for title, floor in high.items() if floor is not None])
     return Advice(
-        "noise floor",
-        f"two instances of one backend differ by more than {100 * FLOOR:g} % ({listed}): smaller differences cannot be "
-        "detected",
-        "resolve the other warnings, then measure again with more launches: a higher --budget and a lower --precision",
+        "A/A",
+        f"{missed} of {count} intervals of a backend against itself miss 1, where one in twenty should: other "
+        "differences in this run may be false too",
+        "resolve the other warnings, then measure again",
     )
 
 
@@ -173,7 +178,7 @@ def _timed(results: Results) -> list[tuple[Case, BackendResult, TimingSummary]]:
 
 
 RUN_CHECKS: tuple[Callable[[RunFacts], Advice | None], ...] = (
-    _floor,
+    _a_a,
     _drift,
     _short,
     _off_cpu,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bench.measure.errors import Disturbed
 from bench.results.schema import Sample
 from bench.statistics import intervals
+from bench.statistics.verdicts import MARGIN
 from pyfnn.manifest import Row
 
 
@@ -22,6 +23,8 @@ class Settings:
         Name of the backend that ratios are to.
     precision : float
         Half-width of the ratios' intervals at which a case ends, as a fraction.
+    margin : float
+        Backends whose ratio is shown to be within 1 ± this share are called the same.
     rounds : int
         Rounds in each of the first launches, where blocks are no longer than they must be. Later launches have as many
         as the spread within and between launches suggests: see `bench.statistics.rounds`.
@@ -36,6 +39,7 @@ class Settings:
 
     reference: str = "numpy"
     precision: float = 0.02
+    margin: float = MARGIN
     rounds: int = 30
     min_launches: int = intervals.MIN_LAUNCHES
     block_seconds: float = 0.01

@@ -16,13 +16,13 @@ from bench.report.drawing import (
     BLACK,
     EDGE,
     FAINT,
-    FLOOR,
     GAP,
     LEGEND,
     LINE,
     MUTED,
     PAGE,
     ROW,
+    SAME,
     SHADE,
     SINGLE_LAUNCH,
     WIDTH,
@@ -59,7 +59,7 @@ class DotPlot:
 
     @property
     def relative(self) -> bool:
-        """True where the values are ratios to the reference; the plot then shows the noise floor."""
+        """True where the values are ratios to the reference; the plot then shades the margin."""
         return self.unit == "ratio"
 
 
@@ -109,10 +109,10 @@ def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView) -> None:
     across = axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
     drawn = [quantity for backend in panel.backends if (quantity := kind.quantity(backend))]
     bounds = [b / scale for q in drawn for b in bounds_of(q)]
-    if kind.relative and panel.floor is not None:
-        floor = 1 + panel.floor
-        bounds += [1 / floor, floor]
-        axes.axvspan(1 / floor, floor, color=SHADE, linewidth=0, zorder=0, gid=FLOOR)
+    if kind.relative and panel.margin is not None:
+        same = 1 + panel.margin
+        bounds += [1 / same, same]
+        axes.axvspan(1 / same, same, color=SHADE, linewidth=0, zorder=0, gid=SAME)
         axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
     if kind.unit == "percent":
         bounds.append(100)
@@ -166,9 +166,9 @@ def _axis_label(kind: DotPlot, panel: CaseView) -> str:
         )
     if not kind.relative:
         return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name})"
-    if panel.floor is None:
-        return "No ratio: no noise floor" if panel.case.reference else "No ratio: no reference"
-    return f"Speed relative to {panel.case.reference} (×); noise floor {number(100 * panel.floor, 2)} %"
+    if panel.margin is None:
+        return "No ratio: no interval" if panel.case.reference else "No ratio: no reference"
+    return f"Speed relative to {panel.case.reference} (×); shaded: ±{100 * panel.margin:.3g} %"
 
 
 def _peaks(panel: CaseView) -> str:
@@ -186,7 +186,7 @@ def _legend(kind: DotPlot, panels: Sequence[CaseView]) -> list[Line2D | Patch]:
     divisions = {division for panel in panels for division, _ in panel.groups}
     handles: list[Line2D | Patch] = [division_handle(division) for division in in_division_order(divisions)]
     if kind.relative:
-        handles.append(Patch(facecolor=SHADE, label="noise floor"))
+        handles.append(Patch(facecolor=SHADE, label="the same"))
     return handles
 
 

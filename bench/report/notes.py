@@ -1,11 +1,12 @@
-"""The notes under the table of a case: reference, noise floor, peaks, warm-up, launches, data. Computes nothing."""
+"""The notes under the table of a case: reference, fastest set, A/A check, peaks, warm-up, launches, data."""
 
 from collections.abc import Sequence
 
 from bench.format import number, threads_text, with_interval, words
-from bench.results.derive import PROVISIONAL, not_warm
+from bench.results.derive import PROVISIONAL, a_a_missed, not_warm
 from bench.results.schema import BackendResult, Case
 
+A_A_SHOWN = 2  # intervals of A/A pairs that the note lists
 BUSY = 0.95  # share of the step time by the device's clock; a note names the backends below it
 
 Timed = Sequence[tuple[str, BackendResult]]  # label and result of each timed backend
@@ -24,7 +25,8 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
     """
     notes = (
         _reference_note(case, requested),
-        _floor_note(case),
+        _fastest_note(case),
+        _a_a_note(case),
         _peak_note(case),
         _device_peak_note(case, timed),
         _idle_note(timed),
@@ -56,15 +58,28 @@ def _reference_note(case: Case, requested: str) -> str:
     return f"The reference {requested} has no step time ({why}). The ratios are to {case.reference} instead."
 
 
-def _floor_note(case: Case) -> str:
-    """Return the noise floor with the A/A ratios that it follows from."""
-    if case.reference is None:
-        return ""
-    if case.noise_floor is None:
-        return "No noise floor was measured, because no second instance has an interval. So no ratio is shown."
-    pairs = [f"{pair.than} against itself {with_interval(pair.ratio)}" for pair in case.a_a_pairs or ()]
-    evidence = f" ({'; '.join(pairs)})" if pairs else ""
-    return f"Noise floor: {number(100 * case.noise_floor, 2)} %{evidence}. A smaller difference is not significant."
+def _fastest_note(case: Case) -> str:
+    """Return the fastest set of each division that has a pair."""
+    groups: dict[str, list[BackendResult]] = {}
+    for backend in case.backends:
+        if backend.fastest is not None:
+            groups.setdefault(backend.division, []).append(backend)
+    sets = [
+        f"{division} {', '.join(backend.name for backend in group if backend.fastest)}"
+        for division, group in groups.items()
+        if len(group) > 1
+    ]
+    return f"Fastest set (no other of the division is shown to be faster): {'; '.join(sets)}." if sets else ""
+
+
+def _a_a_note(case: Case) -> str:
+    """Return how many of the intervals of a backend against itself miss 1."""
+    missed, count = a_a_missed(case)
+    if not count:
+        return "No backend was timed against itself, so the intervals are unchecked here." if case.pairs else ""
+    shown = "; ".join(f"{pair.than} {with_interval(pair.ratio)}" for pair in (case.a_a_pairs or ())[:A_A_SHOWN])
+    more = f" and {count - A_A_SHOWN} more" if count > A_A_SHOWN else ""
+    return f"A/A, a backend against itself: {missed} of {count} beyond the interval ({shown}{more}). 1 of 20 is usual."
 
 
 def _peak_note(case: Case) -> str:

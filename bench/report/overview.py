@@ -155,9 +155,9 @@ def _overview_panel(
 ) -> None:
     places, across = _places(groups), axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
     log_axis(axes, "x", bounds)
-    floors = [view.floor for view in column if view.floor is not None]
-    if floors:
-        axes.axvspan(1 / (1 + max(floors)), 1 + max(floors), color=SHADE, linewidth=0, zorder=0)
+    margins = [view.margin for view in column if view.margin is not None]
+    if margins:
+        axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
     for name, y in places.items():
         axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)

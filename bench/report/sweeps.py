@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from bench.format import threads_text
-from bench.report.views import BackendView, CaseView, inverse, ratios_of
+from bench.report.views import BackendView, CaseView, ratios_of
 from bench.results.schema import Estimate, Verdict
 from bench.terms import SweepPoint
 
@@ -58,7 +58,7 @@ class SweepView:
 class Lead:
     """The fastest backend of a division at one value.
 
-    `level` holds the labels of the backends that are not significantly slower; None where the case has no noise floor.
+    `level` holds the labels of the backends that are not significantly slower; None where the case has no ratio.
     """
 
     value: int
@@ -124,9 +124,9 @@ def _timed(view: CaseView, division: str) -> list[BackendView]:
 
 
 def _level(view: CaseView, timed: Sequence[BackendView]) -> tuple[str, ...] | None:
-    if view.floor is None:
-        return None
     ratios, leader = ratios_of(view.case), timed[0].name
+    if not ratios:
+        return None
 
     def slower(backend: BackendView) -> bool:
         _, verdict = ratios.get((leader, backend.name), (None, None))
@@ -155,7 +155,7 @@ def crossings(sweep: SweepView) -> list[Crossing]:
 def _significant(ratios: Mapping[int, Ratios], one: str, other: str) -> list[tuple[int, Estimate, Verdict]]:
     """Return value, ratio and verdict wherever the difference between two backends is significant."""
     known = ((value, *pair) for value, pairs in ratios.items() if (pair := pairs.get((one, other))))
-    return [(value, ratio, verdict) for value, ratio, verdict in known if verdict != "no difference shown"]
+    return [(value, ratio, verdict) for value, ratio, verdict in known if verdict in ("faster", "slower")]
 
 
 def _changes(
@@ -166,7 +166,7 @@ def _changes(
         if (was, is_now) == ("slower", "faster"):
             yield Crossing(division, one, other, before, after, first, then)
         elif (was, is_now) == ("faster", "slower"):
-            yield Crossing(division, other, one, before, after, inverse(first), inverse(then))
+            yield Crossing(division, other, one, before, after, first.inverse, then.inverse)
 
 
 def intervals_compared(sweep: SweepView) -> int:

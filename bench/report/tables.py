@@ -17,8 +17,9 @@ from bench.terms import When
 READING = (
     "Step time: the centre of the launch means with its 95 % interval. Ratio: the step time of the reference over that "
     "of the backend, paired round by round; above 1 is faster.",
-    "The verdict is faster or slower only where the whole interval lies beyond 1 and the noise floor. The noise floor "
-    "is how far two instances of the same backend differ.",
+    "The verdicts hold over the whole table: in at most one table of twenty are any two equal backends called faster "
+    "or slower, and in at most one of twenty any two called the same that differ by the margin. An interval is for one "
+    "ratio alone. Undecided means that neither is shown yet; the number of launches is an estimate.",
     "Ranks hold only within a division. Plain compares languages, tuned compares what each language can reach, and "
     "framework compares what users would choose instead. The ratio of a tuned or framework backend to a plain "
     "reference shows the gain over plain code, not which language is faster.",
@@ -40,9 +41,12 @@ PROCESSES = (
 
 PAIRS = (
     "In a table of pairs, each cell says how many times faster the row is than the column. ± is the 95 % interval as a "
-    "factor, to multiply and to divide by. ≈ marks a difference that is not significant: the interval does not lie "
-    "beyond 1 and the noise floor. Pairs of different divisions are only in results.json."
+    "factor, to multiply and to divide by. = marks a pair that is the same within the margin, and ? an "
+    "undecided one. Pairs of different divisions are only in results.json."
 )
+
+
+_MARKS: dict[Verdict, str] = {"faster": "", "slower": "", "same": "= ", "undecided": "? "}
 
 
 def case_table(view: CaseView) -> ReportTable:
@@ -161,7 +165,7 @@ def _pair_table(matrix: PairMatrix) -> ReportTable:
 
 
 def _pair_text(ratio: Estimate, verdict: Verdict) -> str:
-    return f"{'' if verdict in ('faster', 'slower') else '≈ '}{with_margin(ratio)}"
+    return f"{_MARKS[verdict]}{with_margin(ratio)}"
 
 
 def sweep_tables(sweep: SweepView) -> tuple[ReportTable, ...]:
@@ -178,7 +182,7 @@ def _leads_table(sweep: SweepView) -> ReportTable:
                 f"{lead.value}",
                 lead.leader.label,
                 f"{with_interval(lead.leader.step, unit.seconds)} {unit.name}",
-                "no noise floor" if lead.level is None else ", ".join(lead.level) or "none",
+                "no ratio" if lead.level is None else ", ".join(lead.level) or "none",
             )
             for lead in found
             if lead.division == division and lead.leader.step
@@ -207,7 +211,7 @@ def _crossings_table(sweep: SweepView) -> ReportTable:
         none = (("", (("no significant crossing", "", "", ""),)),)
         return ReportTable(f"Crossings: {sweep.title}", columns, none, (compared,))
     lines = tuple((division, tuple(lines)) for division, lines in sections.items())
-    sides = "At both values the whole interval lies beyond 1 and the noise floor."
+    sides = "At both values the verdict holds over the whole table of the case."
     return ReportTable(f"Crossings: {sweep.title}", columns, lines, (sides, compared))
 
 

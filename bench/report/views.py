@@ -1,7 +1,6 @@
 """Views of the cases and backends of a run: what a report shows of each. Draws and computes nothing.
 
-Every number comes from the results. A view withholds the step time of a backend that is not ok, and every ratio of a
-case without a noise floor.
+Every number comes from the results. A view withholds the step time and the ratio of a backend that is not ok.
 """
 
 import math
@@ -12,10 +11,11 @@ from itertools import groupby
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
 from bench.report.notes import case_notes
+from bench.results.derive import inverse
 from bench.results.schema import BackendResult, Case, Estimate, Results, Verdict
+from bench.statistics.verdicts import MOST_ASKED
 
 DIVISIONS = ("plain", "tuned", "framework")
-_OPPOSITE: dict[Verdict, Verdict] = {"faster": "slower", "slower": "faster"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class CaseView:
         return tuple(backend for _, group in self.groups for backend in group)
 
     @property
-    def floor(self) -> float | None:
-        """Noise floor, as a fraction."""
-        return self.case.noise_floor
+    def margin(self) -> float | None:
+        """Ratios within 1 ± this share are the same; None where the case has no ratio to a reference."""
+        return self.case.margin if any(backend.ratio for backend in self.backends) else None
 
     @property
     def intensity(self) -> float | None:
@@ -179,26 +179,17 @@ def case_view(case: Case, requested: str) -> CaseView:
 
 
 def ratios_of(case: Case) -> dict[tuple[str, str], tuple[Estimate, Verdict]]:
-    """Return how many times faster one backend is than another, and the verdict, by (one, other), both ways round.
-
-    Empty where the case has no noise floor: then nothing can be concluded from a ratio.
-    """
+    """Return how many times faster one backend is than another, and the verdict, by (one, other), both ways round."""
     ratios: dict[tuple[str, str], tuple[Estimate, Verdict]] = {}
     for pair in case.pairs or ():
-        if pair.verdict is not None:
-            opposite = _OPPOSITE.get(pair.verdict, pair.verdict)
-            ratios[pair.backend, pair.than] = pair.ratio, pair.verdict
-            ratios[pair.than, pair.backend] = inverse(pair.ratio), opposite
+        for way in (pair, inverse(pair)):
+            if way.verdict is not None:
+                ratios[way.backend, way.than] = way.ratio, way.verdict
     return ratios
 
 
-def inverse(ratio: Estimate) -> Estimate:
-    """Return the ratio the other way round."""
-    return Estimate(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
-
-
 def pair_matrices(view: CaseView) -> tuple[PairMatrix, ...]:
-    """Return the matrix of each division that has two timed backends; none where the case has no noise floor."""
+    """Return the matrix of each division that has two timed backends with a ratio."""
     ratios = ratios_of(view.case)
     matrices = []
     for division, group in view.groups:
@@ -266,17 +257,32 @@ def _place(backend: BackendView) -> tuple[tuple[int, str], float]:
 def _backend_view(case: Case, result: BackendResult) -> BackendView:
     ok = result.status == "ok"
     step = _step(result) if ok else None
-    ratio = result.ratio if ok and case.reference and case.noise_floor is not None else None
+    ratio = result.ratio if ok and case.reference else None
     return BackendView(
         result=result,
         label=_label(case, result),
         status=words(result.status) if step or not ok else "no sample",
         step=step,
         ratio=ratio,
-        verdict=(result.verdict or "") if ratio else "reference" if result.name == case.reference else "",
+        verdict=_verdict(case, result) if ratio else "reference" if result.name == case.reference else "",
         on_device=result.device_step_seconds if ok else None,
         rate=rate_text(1 / centre_of(step)) if step and case.members > 1 else "",
     )
+
+
+def _verdict(case: Case, result: BackendResult) -> str:
+    if result.verdict == "same":
+        return f"same within ±{100 * case.margin:.3g} %"
+    if result.verdict == "undecided":
+        return f"undecided: {about_launches(result.more_launches)}"
+    return result.verdict or ""
+
+
+def about_launches(more: int | None) -> str:
+    """Return how many more launches a verdict takes, in words."""
+    if more is None:
+        return f"over {MOST_ASKED} launches"
+    return f"about {more} more launch{'es' * (more != 1)}"
 
 
 def _label(case: Case, result: BackendResult) -> str:

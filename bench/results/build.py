@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from bench.results.derive import best_ceilings, with_statistics
+from bench.results.derive import with_all_statistics
 from bench.results.events import (
     BackendEvent,
     CaseEndEvent,
@@ -47,9 +47,7 @@ def build_results(events: Iterable[Event]) -> Results:
         bare = Results.model_validate(_collect(events))
     except ValidationError as error:
         raise ResultsError(f"does not fit {SCHEMA}: {first_error(error)}") from None
-    reference = str(bare.settings.get("reference", "numpy"))
-    cases = [case.model_copy(update=best_ceilings(bare.ceilings, case)) for case in bare.cases]
-    return bare.model_copy(update={"cases": [with_statistics(case, reference) for case in cases]})
+    return with_all_statistics(bare)
 
 
 def _collect(events: Iterable[Event]) -> Fields:

@@ -1,33 +1,39 @@
-"""Derives every statistic of a case from its samples: step times, ratios, verdicts, shares, the noise floor, totals.
+"""Derives every statistic of a case from its samples: step times, ratios, verdicts, shares, totals.
 
 The only place that does: reports read the fields that these functions fill. Reads no file.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from statistics import median
 from typing import Any, Final
 
-from bench.results.schema import (
-    BackendResult,
-    Case,
-    Ceilings,
-    Estimate,
-    Pair,
-    Sample,
-    TimingSummary,
-    Verdict,
-)
+from bench.results.schema import STATISTICS, BackendResult, Case, Ceilings, Pair, Results, Sample, TimingSummary
 from bench.statistics import intervals
+from bench.statistics.verdicts import MARGIN, Table, compare, fastest_set
 from bench.terms import Clock
 
 IMPLAUSIBLE: Final = 1.05  # times the best multiply-add probe; no program multiplies faster than the machine
 PROVISIONAL: Final = intervals.MIN_LAUNCHES  # launches; intervals over fewer are wide and provisional
 COST_FIELDS: Final = ("startup_seconds", "first_step_seconds", "warmup_seconds")
-STATISTIC_FIELDS: Final = ("step_seconds", "device_step_seconds", "ratio", "gflops", "ceiling_share")
-LATER_FIELDS: Final = ("verdict", "gain_within_launches", "timing_summary")  # absent from the first files of schema 1
-LATER_CASE_FIELDS: Final = ("pairs", "a_a_pairs")  # likewise, of a case
-LATER_SUMMARY_FIELDS: Final = ("median_block_seconds",)  # likewise, of a timing summary
+VERDICT_FIELDS: Final = ("ratio", "verdict", "more_launches", "fastest")
+STATISTIC_FIELDS: Final = (
+    "step_seconds",
+    "device_step_seconds",
+    "gflops",
+    "ceiling_share",
+    "gain_within_launches",
+    "timing_summary",
+    *VERDICT_FIELDS,
+)
+
+
+def with_all_statistics(results: Results) -> Results:
+    """Return the results with all statistics of their samples, by the rules of this version."""
+    reference = str(results.settings.get("reference", "numpy"))
+    margin = float(results.settings.get("margin", MARGIN))
+    cases = [case.model_copy(update=best_ceilings(results.ceilings, case)) for case in results.cases]
+    cases = [with_statistics(case, reference, margin) for case in cases]
+    return results.model_copy(update={"cases": cases, "statistics": STATISTICS})
 
 
 def best_ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
@@ -62,23 +68,39 @@ def reference_among(divisions: Mapping[str, str], requested: str) -> str | None:
     return next((name for name, division in divisions.items() if division == "plain"), None)
 
 
-def with_statistics(case: Case, requested: str) -> Case:
-    """Return the case with all statistics of its samples. `requested` is the reference that the settings name."""
+def with_statistics(case: Case, requested: str, margin: float = MARGIN) -> Case:
+    """Return the case with all statistics of its samples.
+
+    Parameters
+    ----------
+    case : Case
+    requested : str
+        Reference that the settings name.
+    margin : float
+        See `Case`.
+    """
     case = case.model_copy(update={"backends": [_checked_against_ceiling(case, b) for b in case.backends]})
-    reference = stand_in(case, requested)
-    base = next((_timed(case, b) for b in case.backends if b.instance == reference), [])
-    backends = [b.model_copy(update=_statistics(case, b, reference, base)) for b in case.backends]
-    pairs, a_a_pairs = _pairs(case), _a_a_pairs(case)
-    floor = max((intervals.noise_floor(pair.ratio) for pair in a_a_pairs), default=None)
-    update = {"reference": reference, "noise_floor": floor, "pairs": pairs, "a_a_pairs": a_a_pairs}
-    return with_verdicts(case.model_copy(update={**update, "backends": backends}))
+    ok = {b.instance: b for b in case.backends if b.status == "ok"}
+    firsts = {name: _timed(case, b) for name, b in ok.items() if b.name == name}
+    table = compare(firsts, margin, chosen=case.launches_chosen)
+    update = {
+        "margin": margin,
+        "reference": stand_in(case, requested),
+        "pairs": [
+            Pair(backend=p.backend, than=p.than, ratio=p.ratio, verdict=p.verdict, more_launches=p.more_launches)
+            for p in table.pairs
+        ],
+        "a_a_pairs": _a_a_pairs(case, ok, table),
+        "backends": [b.model_copy(update=_statistics(case, b)) for b in case.backends],
+    }
+    return with_verdicts(case.model_copy(update=update))
 
 
-def _statistics(case: Case, backend: BackendResult, reference: str | None, base: list[Sample]) -> dict[str, Any]:
-    """Return the derived fields of one backend, without the verdict. `base` holds the samples of the reference."""
+def _statistics(case: Case, backend: BackendResult) -> dict[str, Any]:
+    """Return the derived fields of one backend that no other backend has a part in."""
     labels = intervals.outliers(_timed(case, backend))
     samples = [s.model_copy(update={"outlier": label}) for s, label in zip(backend.samples, labels, strict=True)]
-    update = {**dict.fromkeys((*STATISTIC_FIELDS, *LATER_FIELDS)), **_costs(backend), "samples": samples}
+    update = {**dict.fromkeys(STATISTIC_FIELDS), **_costs(backend), "samples": samples}
     if backend.status != "ok":
         return update
     timed = on_clock(samples, case.clock)
@@ -89,46 +111,56 @@ def _statistics(case: Case, backend: BackendResult, reference: str | None, base:
         update["gflops"] = gflops = case.flops_per_step / step.median / 1e9
         update["ceiling_share"] = gflops / ceiling if ceiling else None
     update["device_step_seconds"] = intervals.step_seconds(_on_device_clock(samples))
-    update["ratio"] = _ratio(case, base, timed) if backend.instance != reference else None
     update["gain_within_launches"] = intervals.gain_within_launches(timed)
     update["timing_summary"] = timing_summary(samples, case.clock)
     return update
 
 
 def with_verdicts(case: Case) -> Case:
-    """Return the case with the verdict on each of its ratios; None where the case has no noise floor."""
+    """Return the case with each backend's ratio to the reference, its verdict and its place in the fastest set."""
+    pairs = case.pairs or []
+    compared = {name for pair in pairs for name in (pair.than, pair.backend)}
+    to_reference = {p.backend: p for p in pairs if p.than == case.reference}
+    to_reference |= {p.than: inverse(p) for p in pairs if p.backend == case.reference}
+    divisions: dict[str, list[str]] = {}
+    for b in case.backends:
+        if b.instance in compared:
+            divisions.setdefault(b.division, []).append(b.instance)
+    fastest = {name for names in divisions.values() for name in fastest_set(names, pairs)}
 
-    def verdict(ratio: Estimate | None) -> Verdict | None:
-        return intervals.verdict(ratio, case.noise_floor) if ratio and case.noise_floor is not None else None
+    def update(b: BackendResult) -> dict[str, Any]:
+        found: dict[str, Any] = dict.fromkeys(VERDICT_FIELDS)
+        if b.instance in to_reference:
+            found |= {name: getattr(to_reference[b.instance], name) for name in ("ratio", "verdict", "more_launches")}
+        return found | ({"fastest": b.instance in fastest} if b.instance in compared else {})
 
-    backends = [b.model_copy(update={"verdict": verdict(b.ratio)}) for b in case.backends]
-    pairs = [pair.model_copy(update={"verdict": verdict(pair.ratio)}) for pair in case.pairs or []]
-    return case.model_copy(update={"backends": backends, "pairs": pairs})
+    return case.model_copy(update={"backends": [b.model_copy(update=update(b)) for b in case.backends]})
+
+
+def inverse(pair: Pair) -> Pair:
+    """Return the pair the other way round."""
+    verdict = {"faster": "slower", "slower": "faster"}.get(pair.verdict or "", pair.verdict)
+    update = {"backend": pair.than, "than": pair.backend, "ratio": pair.ratio.inverse, "verdict": verdict}
+    return pair.model_copy(update=update)
 
 
 def not_warm(case: Case, backend: BackendResult) -> bool:
-    """Return True where the last round of a launch was significantly faster than its first round."""
+    """Return True where the last round of a launch was shown to be faster than its first, by more than the margin."""
     gain = backend.gain_within_launches
-    return gain is not None and intervals.verdict(gain, case.noise_floor) == "faster"
+    return gain is not None and gain.low > 1 + case.margin
 
 
-def _ratio(case: Case, reference: list[Sample], other: list[Sample]) -> Estimate | None:
-    return intervals.ratio(reference, other, chosen=case.launches_chosen)
+def a_a_missed(case: Case) -> tuple[int, int]:
+    """Return how many A/A intervals miss 1, and how many there are. About one in twenty should."""
+    ratios = [pair.ratio for pair in case.a_a_pairs or ()]
+    return sum(not ratio.low <= 1 <= ratio.high for ratio in ratios), len(ratios)
 
 
-def _pairs(case: Case) -> list[Pair]:
-    """Return every two backends that are ok once, without second instances: these give the noise floor."""
-    ok = [b for b in case.backends if b.status == "ok" and b.instance == b.name]
-    ratios = ((b, than, _ratio(case, _timed(case, than), _timed(case, b))) for than, b in combinations(ok, 2))
-    return [Pair(backend=b.name, than=than.name, ratio=ratio) for b, than, ratio in ratios if ratio]
-
-
-def _a_a_pairs(case: Case) -> list[Pair]:
+def _a_a_pairs(case: Case, ok: Mapping[str, BackendResult], table: Table) -> list[Pair]:
     """Return each second instance with the first instance of the same backend, where both are ok."""
-    ok = {b.instance: b for b in case.backends if b.status == "ok"}
     both = ((ok[b.name], b) for b in ok.values() if b.instance != b.name and b.name in ok)
-    ratios = ((first, second, _ratio(case, _timed(case, first), _timed(case, second))) for first, second in both)
-    return [Pair(backend=two.instance, than=one.instance, ratio=ratio) for one, two, ratio in ratios if ratio]
+    ratios = ((a, b, table.ratio(_timed(case, a), _timed(case, b), chosen=case.launches_chosen)) for a, b in both)
+    return [Pair(backend=b.instance, than=a.instance, ratio=ratio) for a, b, ratio in ratios if ratio]
 
 
 def _costs(backend: BackendResult) -> dict[str, float | None]:

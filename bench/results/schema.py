@@ -3,16 +3,27 @@
 The same models give the journal's events their fields (see `bench.results.events`).
 """
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
-from bench.statistics.intervals import Verdict as Verdict  # likewise
+from bench.statistics.verdicts import MARGIN
+from bench.statistics.verdicts import Verdict as Verdict  # likewise
 from bench.terms import Clock, Status, SweepPoint, Value, When, case_title
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
+STATISTICS: Final = 2
+"""Version of the rules by which statistics follow from samples.
+
+1: mean logs within a launch, Student's t for each ratio by itself, verdicts beyond a noise floor. 2: arithmetic means
+within a launch, moderated variances, verdicts that hold over the whole table. Files of version 1 load: all statistics
+are computed again from their samples, by the rules of now.
+"""
+
+_VERDICTS_OF_VERSION_1: Final = {"no difference shown": "undecided"}
+_StoredVerdict = Annotated[Verdict | None, BeforeValidator(lambda v: _VERDICTS_OF_VERSION_1.get(v, v))]
 
 
 class ResultsError(PyfnnError):
@@ -158,7 +169,11 @@ class BackendResult(BackendReport, BackendIdentity):
     Attributes
     ----------
     verdict : Verdict or None
-        Verdict on `ratio`; None where there is no ratio or the case has no noise floor.
+        Verdict on `ratio`, which holds over the whole table; None where there is no ratio, and of second instances.
+    more_launches : int or None
+        About how many more launches decide an undecided ratio; None where the answer is above 1000.
+    fastest : bool or None
+        True where no backend of the division is shown to be faster; None where the backend has no ratio to another.
     gain_within_launches : Estimate or None
         How many times faster the last round of a launch is than its first.
     """
@@ -169,7 +184,9 @@ class BackendResult(BackendReport, BackendIdentity):
     step_seconds: Estimate | None = None
     device_step_seconds: Estimate | None = None
     ratio: Estimate | None = None
-    verdict: Verdict | None = None
+    verdict: _StoredVerdict = None
+    more_launches: int | None = None
+    fastest: bool | None = None
     gflops: float | None = None
     ceiling_share: float | None = None
     gain_within_launches: Estimate | None = None
@@ -246,13 +263,15 @@ class Warned(Value):
 class Pair(Value):
     """The ratio of two backends, above 1 where `backend` is faster than `than`; from rounds with a sample of both.
 
-    `verdict` is None where the case has no noise floor, and of the two instances of an A/A pair.
+    `more_launches` is about how many more launches decide an undecided pair. The two instances of an A/A pair have no
+    verdict.
     """
 
     backend: str
     than: str
     ratio: Estimate
-    verdict: Verdict | None = None
+    verdict: _StoredVerdict = None
+    more_launches: int | None = None
 
 
 class CaseHead(Value):
@@ -321,12 +340,14 @@ class Case(CaseHead):
     pairs : list of Pair or None
         The ratio of every two backends, of any divisions, once.
     a_a_pairs : list of Pair or None
-        The ratio of each second instance to the first instance of the same backend; the noise floor follows from them.
+        The ratio of each second instance to the first instance of the same backend: a check of the intervals.
+    margin : float
+        Backends whose ratio is shown to be within 1 ± this share are the same.
     """
 
     ceiling_gflops: float | None = None
     device_ceilings: dict[str, float] = {}
-    noise_floor: float | None = Field(default=None, ge=0)
+    margin: float = Field(default=MARGIN, gt=0)
     reference: str | None = None
     stopped: str = ""
     launches_chosen: bool = False
@@ -334,6 +355,12 @@ class Case(CaseHead):
     pairs: list[Pair] | None = None
     a_a_pairs: list[Pair] | None = None
     backends: list[BackendResult] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_noise_floor(cls, fields: Any) -> Any:
+        """Drop the noise floor of files of statistics 1, which no rule uses any more."""
+        return {name: v for name, v in fields.items() if name != "noise_floor"} if isinstance(fields, dict) else fields
 
     @property
     def title(self) -> str:
@@ -349,6 +376,7 @@ class Results(Value):
     """A whole run."""
 
     schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
+    statistics: int = Field(default=1, ge=1, le=STATISTICS)
     created: str
     finished: str | None = None
     host: dict[str, Any] = {}

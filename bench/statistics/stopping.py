@@ -5,18 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES, WIDENED, log_spread, quantile
+import numpy as np
+
+from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES, WIDENED, quantile
+from bench.statistics.verdicts import ratios_of
 
 MOST_LAUNCHES = 100
 
 
-def launches_needed(
-    logs: Sequence[float], precision: float, least: int = MIN_LAUNCHES, confidence: float = CONFIDENCE
-) -> int:
+def launches_needed(variance: float, degrees: float, made: int, precision: float, least: int = MIN_LAUNCHES) -> int:
     """Return how many launches bring a ratio's half-width down to `precision`, estimated from the launches so far.
 
-    Stein's two-stage rule (Stein 1945, Annals of Mathematical Statistics 16(3), 243-258). The result is the number of
-    launches so far where the interval is already narrow enough.
+    Stein's two-stage rule (Stein 1945, Annals of Mathematical Statistics 16(3), 243-258), with the moderated variance.
+    The result is the number of launches so far where the interval is already narrow enough.
 
     A number of launches that the spread chooses favours samples that happen to agree, and so intervals that are too
     narrow: with five launches first and one ratio, they cover the true ratio 92 % of the time in the worst case.
@@ -24,21 +25,21 @@ def launches_needed(
     clinical trials (Kieser and Friede 2000, "Re-calculating the sample size in internal pilot study designs with
     control of the type I error rate", Statistics in Medicine 19(7), 901-911), which also adjusts the level for the
     worst case. Stein's own interval, from the spread of the first stage, is exact for normal samples and fails for
-    others: see docs/method.md.
+    others: see docs/statistics.md.
 
     Parameters
     ----------
-    logs : sequence of float
-        The `log_ratios` of one ratio: one value a launch, at least two.
+    variance, degrees : float
+        Moderated variance of the log ratio in one launch, with its degrees of freedom.
+    made : int
     precision : float
         Half-width as a fraction: 0.02 is 2 %.
     least : int
         Launches that every case makes.
-    confidence : float
     """
-    widened = WIDENED if len(logs) > least else 1.0
-    margin = widened * quantile(len(logs) - 1, confidence) * log_spread(logs)
-    return max(len(logs), math.ceil((margin / math.log1p(precision)) ** 2))
+    widened = WIDENED if made > least else 1.0
+    margin = widened * quantile(degrees, CONFIDENCE) * math.sqrt(variance)
+    return max(made, math.ceil((margin / math.log1p(precision)) ** 2))
 
 
 def launches_wanted(pairs: Iterable[Sequence[float]], precision: float, least: int = MIN_LAUNCHES) -> int | None:
@@ -47,11 +48,18 @@ def launches_wanted(pairs: Iterable[Sequence[float]], precision: float, least: i
     Parameters
     ----------
     pairs : iterable of sequence of float
-        The `log_ratios` of each ratio that must reach the precision.
+        The `log_ratios` of each first instance to the reference. Those with fewer launches than others do not count.
     precision, least
         See `launches_needed`.
     """
-    return max((launches_needed(logs, precision, least) for logs in pairs if len(logs) > 1), default=None)
+    given = list(pairs)
+    made = max(map(len, given), default=0)
+    if made < 2:
+        return None
+    shown = [logs for logs in given if len(logs) == made]
+    found = ratios_of(-np.array([[0.0] * made, *shown]).T)  # the reference's own log step time cancels in every pair
+    variances, degrees = found.variances[: len(shown)].tolist(), found.degrees[: len(shown)].tolist()
+    return max(launches_needed(*each, made, precision, least) for each in zip(variances, degrees, strict=True))
 
 
 class Stop(NamedTuple):
@@ -101,7 +109,8 @@ def stop(
 class Stopping:
     """The decision after each launch of a case whether to make another one.
 
-    The number of launches needed is estimated after the first `least` launches, and again each time it is reached.
+    The number of launches needed is estimated after the first `least` launches, each time it is reached, and at the
+    end, so that the reason given has the number by all launches.
 
     Parameters
     ----------
@@ -132,9 +141,14 @@ class Stopping:
         """
         if made < self.least:
             return None
+        ratios = list(pairs)
+
+        def decide(wanted: int | None) -> Stop | None:
+            return stop(made, wanted, spent, self.budget, self.precision, self.least, reference)
+
         if self._wanted is None or made >= self._wanted:
-            self._wanted = launches_wanted(pairs, self.precision, self.least)
-        return stop(made, self._wanted, spent, self.budget, self.precision, self.least, reference)
+            self._wanted = launches_wanted(ratios, self.precision, self.least)
+        return decide(self._wanted) and decide(launches_wanted(ratios, self.precision, self.least))
 
 
 def _count(launches: int) -> str:

@@ -1,18 +1,17 @@
-"""The coverage of 95 % intervals on simulated machines with known ratios: python -m bench.experiments.coverage.
+"""Intervals and verdicts on simulated machines with known ratios: python -m bench.experiments.coverage.
 
 Compares `bench.statistics`, with its stopping rule, with the usual timing of one backend after the other. Prints the
 tables of docs/statistics.md and draws its figure. No real machine is measured.
 
-The truth is the ratio of two backends' step times, each the geometric mean over all launches and rounds that the
-machine could produce. It consists of the backends' own factors and of the difference in what load bursts cost them.
-Noise and launch effects have a mean of 0 on the log scale; drift cancels because turns are shuffled.
+The truth is the ratio of two backends' step times, each the mean over all launches and rounds that the machine could
+produce: arithmetic within a launch, geometric between launches. It consists of the backends' own factors and of the
+difference in what load bursts cost them. Drift cancels because turns are shuffled.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -21,7 +20,7 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 
 from bench.experiments.command import run_command
-from bench.experiments.coverage.machines import ALL, LIMITS, MACHINES, MOST_LAUNCHES, ROUNDS, Machine
+from bench.experiments.coverage.machines import LIMITS, MACHINES, ROUNDS
 from bench.experiments.coverage.tally import (
     AIMED,
     BY_BUDGET,
@@ -29,10 +28,9 @@ from bench.experiments.coverage.tally import (
     COUNTS,
     Coverage,
     Findings,
-    Schedule,
     examine,
-    judge,
 )
+from bench.experiments.coverage.whole_tables import headline, power_table
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, GREEN, LEGEND, LINE, SHADE, STYLE, VERMILION, WIDE
 from bench.report.render import ReportTable, markdown
 from pyfnn.errors import PyfnnError
@@ -71,43 +69,6 @@ def compared_table(found: Mapping[str, Findings]) -> ReportTable:
         lines.append((name, *(f"{100 * share.share:.1f} ({100 * share.least:.1f})" for share in shares)))
     columns = (f"{how}: {of}" for how in ("20 launches", "precision") for of in ("Stein's", "Student's", "reported"))
     return ReportTable("Kinds of interval", ("machine", *columns), (("", tuple(lines)),))
-
-
-DEFAULT = 0.02  # the default of bench.run's --precision
-POWER = {"quiet": Machine(), "quieter": Machine(launch_effect=0.004, noise=0.003), "all of these": ALL}
-
-
-def power(machines: int, seed: int = 0) -> ReportTable:
-    """Return the table of verdicts on a backend as fast as the reference and on one that is 3 % slower."""
-    lines = []
-    for name, machine in POWER.items():
-        for precision in (DEFAULT, DEFAULT / 2):
-            (tally,) = judge(machine, {"": Schedule(MOST_LAUNCHES, precision)}, machines, seed).values()
-            low = [floor < 0.01 for floor in tally.floors]
-            twin, twin_bare, slowed, slowed_bare = (
-                [verdict != "no difference shown" for verdict in tally.verdicts[name]]
-                for name in ("twin", "twin, no floor", "slowed", "slowed, no floor")
-            )
-            at_low_floor = (
-                [v for v, under in zip(found, low, strict=True) if under] for found in (slowed, slowed_bare)
-            )
-            about = (name, f"{100 * precision:g} %", f"{fmean(tally.launches):.0f}")
-            lines.append((*about, *(_share(found) for found in (twin_bare, twin, slowed, *at_low_floor))))
-    columns = (
-        "machine",
-        "precision",
-        "launches",
-        "equal called different, by interval alone",
-        "by interval and floor",
-        "3 % slower found",
-        "found if floor under 1 %",
-        "the same, by interval alone",
-    )
-    return ReportTable("Verdicts", columns, (("", tuple(lines)),))
-
-
-def _share(values: Sequence[bool]) -> str:
-    return f"{100 * fmean(values):.1f} % of {len(values)}" if values else "no such floor"
 
 
 def draw(found: Mapping[str, Findings]) -> Figure:
@@ -180,10 +141,13 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.touch()  # an error here comes before the minutes of simulation
+    for make_table in (headline, power_table):
+        table = make_table(machines, seed)
+        print(f"{table.title}\n\n{markdown(table)}", flush=True)
     found = {name: examine(machine, machines, seed) for name, machine in MACHINES.items()}
     limits = {name: examine(machine, machines, seed) for name, machine in LIMITS.items()}
     tables = [make(found) for make in (paired_table, naive_table, compared_table)]
-    for table in [*tables, power(machines, seed), paired_table(limits, "Machines on which it fails")]:
+    for table in [*tables, paired_table(limits, "Machines on which it fails")]:
         print(f"{table.title}\n\n{markdown(table)}", flush=True)
     if arguments.out:
         with style.context(["default", STYLE]):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 ROUNDS = 3
 MOST_LAUNCHES = 60  # launches simulated for a machine; a schedule that needs more ends there, out of budget
 _ONE_BLOCK = 1e-3  # seconds; only ratios matter
+_MOST_NOISE = 0.9  # share of a block's duration
+_AT_ONCE = 500  # machines, for the memory
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +56,7 @@ class Machine:
     Attributes
     ----------
     noise, tails : float
-        Noise of a block: Student's t with `tails` degrees of freedom, normal if infinite.
+        Noise of a block, as a share of its duration: Student's t with `tails` degrees, normal if infinite.
     launch_effect, coin : float
         Launch effects, constant for a process: a normal one, and one of two values `coin` apart, equally likely.
     rare, rare_size : float
@@ -87,8 +89,10 @@ class Machine:
 
     def truth(self, reference: Contender, other: Contender) -> float:
         """Return how many times faster `other` is than `reference`, as __main__.py defines the truth."""
-        hurts = self.loaded * self.burst_size * (reference.suffers - other.suffers)
-        return reference.step / other.step * math.exp(hurts)
+        ours, theirs = (
+            one.step * (1 + self.loaded * (1 / (1 - one.suffers * self.burst_size) - 1)) for one in (reference, other)
+        )  # E exp(s X) = 1/(1 - s E X) for the exponential X
+        return ours / theirs
 
     def environment(self, rng: np.random.Generator, machines: int, turns: int, launch: int) -> tuple[Floats, Floats]:
         """Draw drift and load of successive turns, `launch` turns a launch; each (machines, turns)."""
@@ -109,10 +113,10 @@ class Machine:
         usual = self.launch_effect * rng.standard_normal(shape) + self.coin * (rng.integers(2, size=shape) - 0.5)
         return usual + self.rare_size * ((rng.random(shape) < self.rare) - self.rare) if self.rare else usual
 
-    def noises(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        """Draw the noise of blocks (log)."""
-        normal = math.isinf(self.tails)
-        return self.noise * (rng.standard_normal(shape) if normal else rng.standard_t(self.tails, shape))
+    def noises(self, rng: np.random.Generator, shape: tuple[int, ...], factors: Floats) -> Floats:
+        """Draw the noise of blocks: factors with mean 1, so that noisy backends are not slower."""
+        drawn = rng.standard_normal(shape) if math.isinf(self.tails) else rng.standard_t(self.tails, shape)
+        return np.asarray(1 + np.clip(self.noise * drawn * factors, -_MOST_NOISE, _MOST_NOISE))
 
 
 _BURSTS = Machine(burst=0.02)
@@ -132,32 +136,49 @@ LIMITS = {f"one process in seven slower by {size} %": Machine(rare=1 / 7, rare_s
 """Machines on which intervals must fail: five launches often contain none of the slow processes, one in seven."""
 
 
-def shuffled_rounds(
-    machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, shuffle: bool = True
-) -> Iterator[dict[str, list[SimulatedSample]]]:
-    """Yield the samples of one machine after the other, by instance, as `bench.measure` takes them.
+def block_seconds(
+    machine: Machine, rng: np.random.Generator, machines: int, launches: int, rounds: int, *, shuffle: bool = True
+) -> Floats:
+    """Return the durations of all blocks, (machines, launches, rounds, contenders), as `bench.measure` takes them.
 
     Each launch has new processes. Each round has a turn of each instance, shuffled; without `shuffle` always in the
     same order.
     """
     some = machine.contenders
-    shape = (machines, launches, ROUNDS, len(some))
+    shape = (machines, launches, rounds, len(some))
     turn = np.broadcast_to(np.arange(len(some)), shape)  # of each contender
     turn = rng.permuted(turn, axis=-1) if shuffle else turn
     drift, load = (
         np.take_along_axis(given.reshape(shape), turn, axis=-1)
-        for given in machine.environment(rng, machines, math.prod(shape[1:]), ROUNDS * len(some))
+        for given in machine.environment(rng, machines, math.prod(shape[1:]), rounds * len(some))
     )
     effects = machine.launch_effects(rng, (machines, launches, 1, len(some)))
     effects = effects * np.array([c.launch_effect for c in some])
-    noise = machine.noises(rng, shape) * np.array([c.noise for c in some])
-    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + effects + noise
-    seconds = _ONE_BLOCK * np.exp(logs)
+    logs = np.log([c.step for c in some]) + drift + load * np.array([c.suffers for c in some]) + effects
+    noise = machine.noises(rng, shape, np.array([c.noise for c in some]))
+    return np.asarray(_ONE_BLOCK * np.exp(logs) * noise)
+
+
+def launch_logs_of(machine: Machine, rng: np.random.Generator, machines: int, launches: int, rounds: int) -> Floats:
+    """Return the log step times of shuffled rounds by launch and contender, (machines, launches, contenders)."""
+    parts = [
+        np.log(block_seconds(machine, rng, min(_AT_ONCE, machines - first), launches, rounds).mean(axis=2))
+        for first in range(0, machines, _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def shuffled_rounds(
+    machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, shuffle: bool = True
+) -> Iterator[dict[str, list[SimulatedSample]]]:
+    """Yield the samples of one machine after the other, by instance: see `block_seconds`."""
+    seconds = block_seconds(machine, rng, machines, launches, ROUNDS, shuffle=shuffle)
     places = [(launch, number) for launch in range(launches) for number in range(ROUNDS)]
-    for values in seconds.reshape(machines, launches * ROUNDS, len(some)).transpose(0, 2, 1).tolist():
+    names = [contender.name for contender in machine.contenders]
+    for values in seconds.reshape(machines, launches * ROUNDS, len(names)).transpose(0, 2, 1).tolist():
         yield {
-            contender.name: [SimulatedSample(*place, value) for place, value in zip(places, own, strict=True)]
-            for contender, own in zip(some, values, strict=True)
+            name: [SimulatedSample(*place, value) for place, value in zip(places, own, strict=True)]
+            for name, own in zip(names, values, strict=True)
         }
 
 
@@ -185,5 +206,5 @@ def one_after_the_other(
     effects = machine.launch_effects(rng, (*shape[:2], launches if fresh else 1, 1))
     factors = np.array([[c.launch_effect, c.noise, c.suffers] for c in pair]).T[:, None, :, None, None]
     logs = drift.reshape(shape) + load.reshape(shape) * factors[2] + effects * factors[0]
-    logs += machine.noises(rng, shape) * factors[1] + np.log([c.step for c in pair])[:, None, None]
+    logs += np.log(machine.noises(rng, shape, factors[1])) + np.log([c.step for c in pair])[:, None, None]
     return logs, machine.truth(*pair)

@@ -15,12 +15,14 @@ from bench.experiments.coverage.machines import (
     ROUNDS,
     Machine,
     SimulatedSample,
+    launch_logs_of,
     one_after_the_other,
     shuffled_rounds,
 )
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 from bench.statistics.stopping import Stopping
+from bench.statistics.verdicts import compare, ratios_of
 
 COUNTS = (5, 10, 20)  # launches
 _AT_ONCE = 250  # machines
@@ -31,7 +33,7 @@ def naive_coverage(
 ) -> "Coverage":
     """Return the coverage of Welch's t interval of the ratio, over samples or, if `fresh`, over processes."""
     logs, truth = one_after_the_other(machine, rng, machines, launches, fresh=fresh)
-    units = logs.mean(axis=3) if fresh else logs.reshape(*logs.shape[:2], -1)
+    units = np.log(np.exp(logs).mean(axis=3)) if fresh else logs.reshape(*logs.shape[:2], -1)
     n = units.shape[2]
     share = units.var(axis=2, ddof=1) / n  # (machines, 2)
     degrees = share.sum(axis=1) ** 2 * (n - 1) / (share**2).sum(axis=1)
@@ -111,7 +113,8 @@ class Schedule:
 
 
 def _pairs(samples: Mapping[str, Sequence[SimulatedSample]]) -> list[list[float]]:
-    reference, *others = samples.values()
+    """Return the log ratios to the reference, which is the first; second instances do not drive the stopping."""
+    reference, *others = (own for name, own in samples.items() if "@" not in name)
     return [intervals.log_ratios(reference, other) for other in others]
 
 
@@ -134,32 +137,24 @@ class Tally:
     margins: list[float] = field(default_factory=list)
     stein_margins: list[float] = field(default_factory=list)
     launches: list[int] = field(default_factory=list)
-    floors: list[float] = field(default_factory=list)
-    verdicts: dict[str, list[str]] = field(default_factory=dict)  # on the reference's twin and the slowed one
 
     def add(self, machine: Machine, samples: Mapping[str, Sequence[SimulatedSample]], made: int, chosen: bool) -> None:
         """Count the intervals of one machine after `made` launches."""
         own = {name: taken[: made * ROUNDS] for name, taken in samples.items()}
         self.launches.append(made)
+        firsts = {name: some for name, some in own.items() if "@" not in name}
+        reported = {(p.than, p.backend): p.ratio for p in compare(firsts, chosen=chosen).pairs}
         for reference, other in combinations([c for c in machine.contenders if "@" not in c.name], 2):
             pair, truth = (reference.name, other.name), machine.truth(reference, other)
-            found = intervals.ratio(own[reference.name], own[other.name], chosen=chosen)
+            found = reported[pair]
             logs = intervals.log_ratios(own[reference.name], own[other.name])
             bare, old = intervals.t_interval(logs), stein(logs)
-            assert found is not None
             assert bare is not None
             self.held.setdefault(pair, []).append(found.low <= truth <= found.high)
             self.bare.setdefault(pair, []).append(bare.low <= truth <= bare.high)
             self.by_stein.setdefault(pair, []).append(old.low <= truth <= old.high)
             self.margins.append(math.log(found.high / found.median))
             self.stein_margins.append(math.log(old.high / old.median))
-        a_a = [intervals.ratio(own[name], own[f"{name}@2"], chosen=chosen) for name in ("reference", "fast")]
-        self.floors.append(max(intervals.noise_floor(found) for found in a_a if found))
-        for name in ("twin", "slowed"):
-            found = intervals.ratio(own["reference"], own[name], chosen=chosen)
-            assert found is not None
-            self.verdicts.setdefault(name, []).append(intervals.verdict(found, self.floors[-1]))
-            self.verdicts.setdefault(f"{name}, no floor", []).append(intervals.verdict(found, None))
 
     def coverage(self, of: str = "held") -> Coverage:
         """Return the coverage of the reported intervals (`held`), Stein's (`by_stein`) or Student's (`bare`)."""
@@ -184,11 +179,13 @@ def judge(machine: Machine, schedules: Mapping[str, Schedule], machines: int, se
 def precision_for(machine: Machine, launches: int, seed: int = 0, machines: int = 200) -> float:
     """Return the precision that takes about `launches` launches, by the median of a separate pilot simulation."""
     rng = np.random.default_rng((seed, 2))
-    spreads = []
-    for samples in shuffled_rounds(machine, rng, machines, intervals.MIN_LAUNCHES):
-        estimates = [intervals.t_interval(logs) for logs in _pairs(samples)]
-        spreads.append(max(math.log(found.high / found.median) for found in estimates if found))
-    return math.expm1(median(spreads) * math.sqrt(intervals.MIN_LAUNCHES / launches))
+    first = intervals.MIN_LAUNCHES
+    logs = launch_logs_of(machine, rng, machines, first, ROUNDS)
+    arms = [at for at, contender in enumerate(machine.contenders) if "@" not in contender.name]
+    found = ratios_of(logs[..., arms])
+    reach = student_t.ppf(0.975, found.degrees) * found.errors
+    widest = reach[:, : len(arms) - 1].max(axis=1)  # the pairs of the reference come first
+    return math.expm1(float(np.median(widest)) * math.sqrt(first / launches))
 
 
 # Findings ------------------------------------------------------------------------------------------------------------

@@ -47,10 +47,10 @@ from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHA
 from bench.report.render import ReportTable, rich_table
 from bench.statistics import intervals
 from bench.statistics.stopping import MOST_LAUNCHES
+from bench.statistics.verdicts import MARGIN
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
 
-LOW_FLOOR = 0.01  # noise floor under which a slowdown of 3 % must be found
 _BURST = 0.2  # untimed work before a block, as a share of the block; the same as in bench.run
 
 
@@ -66,61 +66,38 @@ def share_of(found: Sequence[bool]) -> str:
     return "{} of {} ({:.0f} % [{:.0f}, {:.0f}])".format(sum(found), len(found), *percent)
 
 
-def is_called_equal(comparison: Comparison, of: str | None = None, *, floor: bool) -> bool:
-    """Return True if no difference is shown, by interval and noise floor or by the interval alone."""
-    found = comparison.estimate(of)
-    return found is not None and intervals.verdict(found, comparison.floor if floor else None) == "no difference shown"
-
-
-def is_found_slower(comparison: Comparison) -> bool:
-    """Return True if the verdict is `slower`."""
-    found = comparison.estimate()
-    return found is not None and intervals.verdict(found, comparison.floor) == "slower"
-
-
-def is_low(comparison: Comparison) -> bool:
-    """Return True if the noise floor is so low that a slowdown of 3 % must be found."""
-    return comparison.floor is not None and comparison.floor < LOW_FLOOR
+def is_called_different(comparison: Comparison) -> bool:
+    """Return True if the verdict is `faster` or `slower`."""
+    return comparison.verdict in ("faster", "slower")
 
 
 def equal_table(proof: Proof) -> ReportTable:
     """Return the table of how often an equal backend is called equal."""
     own = proof.of("equal")
     lines = (
-        (AGAIN, "interval and noise floor", share_of([is_called_equal(t, floor=True) for t in own])),
-        (AGAIN, "interval alone", share_of([is_called_equal(t, floor=False) for t in own])),
-        ("numpy@2", "interval alone", share_of([is_called_equal(t, "numpy@2", floor=False) for t in own])),
-        ("numpy@2", "interval and noise floor", share_of([is_called_equal(t, "numpy@2", floor=True) for t in own])),
+        (AGAIN, "verdict over the whole table", share_of([not is_called_different(t) for t in own])),
+        (AGAIN, "interval alone", share_of([t.holds() for t in own])),
+        ("numpy@2", "interval alone", share_of([t.holds("numpy@2") for t in own])),
     )
-    notes = (
-        f"{AGAIN} is numpy under another name. Its interval is not part of the noise floor, which comes from numpy@2 "
-        "and the second instance of the fastest backend. The last line is always complete, because the floor is the "
-        "farther bound of that interval.",
-    )
+    notes = (f"{AGAIN} is numpy under another name, and an arm of its own; numpy@2 is the second instance.",)
     return ReportTable("Called equal to numpy", ("backend", "by", "cases"), (("", lines),), notes)
 
 
 def slowed_table(proof: Proof) -> ReportTable:
-    """Return the table of slowed copies, lowest noise floors first, with the count of those found."""
-    own = sorted(proof.of("slowed"), key=lambda comparison: comparison.floor or math.inf)
-    sections = []
-    for name, low in ((f"floor under {100 * LOW_FLOOR:g} %", True), ("floor above", False)):
-        some = [comparison for comparison in own if is_low(comparison) == low]
-        lines = [_slowed_line(comparison) for comparison in some]
-        lines.append(("found", "", "", "", share_of([is_found_slower(comparison) for comparison in some])))
-        sections.append((name, tuple(lines)))
+    """Return the table of slowed copies, narrowest intervals first, with the count of those found."""
+    own = sorted(proof.of("slowed"), key=half_width)
+    lines = [_slowed_line(comparison) for comparison in own]
+    lines.append(("found", "", "", share_of([comparison.verdict == "slower" for comparison in own])))
     holding = share_of([comparison.holds() for comparison in own])
     note = f"The truth is 1/{1 + SLOWDOWN:g} = {SLOWED_TRUTH:.4f}; intervals that contain it: {holding}."
-    columns = ("case", "launches", "noise floor", f"times as fast as {PLAIN}", "verdict")
-    return ReportTable(f"A copy of c, slowed by {100 * SLOWDOWN:g} %", columns, tuple(sections), (note,))
+    columns = ("case", "launches", f"times as fast as {PLAIN}", "verdict")
+    return ReportTable(f"A copy of c, slowed by {100 * SLOWDOWN:g} %", columns, (("", tuple(lines)),), (note,))
 
 
 def _slowed_line(comparison: Comparison) -> tuple[str, ...]:
     found = comparison.estimate()
     assert found is not None
-    floor = "none" if comparison.floor is None else f"{100 * comparison.floor:.2f} %"
-    ratio = with_interval(found)
-    return comparison.title, str(comparison.launches), floor, ratio, intervals.verdict(found, comparison.floor)
+    return comparison.title, str(comparison.launches), with_interval(found), comparison.verdict or ""
 
 
 def loaded_table(proof: Proof, dwell: float) -> ReportTable:
@@ -184,7 +161,7 @@ def draw_loaded(proof: Proof, note: str) -> Figure:
 
 
 def draw_verdicts(proof: Proof, note: str) -> Figure:
-    """Draw the intervals of equal and of slowed backends without a load, noise floors shaded."""
+    """Draw the intervals of equal and of slowed backends without a load, the margin of sameness shaded."""
     shown = ((f"{AGAIN} against numpy: equal", "equal", 1.0), (f"{SLOWER} against {PLAIN}", "slowed", SLOWED_TRUTH))
     own = [proof.of(experiment) for _, experiment, _ in shown]  # type: ignore[arg-type]
     figure, (low, high) = _blank(max(map(len, own)), note)
@@ -192,11 +169,9 @@ def draw_verdicts(proof: Proof, note: str) -> Figure:
     every = []
     for i, ((title, _, truth), some) in enumerate(zip(shown, own, strict=True)):
         axes = figure.add_axes(((0.3 + i * wide) / WIDE, low, (wide - 0.2) / WIDE, high - low))
-        ranked = sorted(some, key=lambda comparison: comparison.floor or math.inf)
-        for at, comparison in enumerate(ranked):
-            floor = 100 * math.log1p(comparison.floor or 0.0)
-            axes.barh(at, 2 * floor, left=-floor, height=1.0, color=SHADE, alpha=0.5, linewidth=0, zorder=0)
-        _bars(axes, ranked, lambda _: 1.0, truth)
+        margin = 100 * math.log1p(MARGIN)
+        axes.axvspan(-margin, margin, color=SHADE, alpha=0.5, linewidth=0, zorder=0)
+        _bars(axes, sorted(some, key=half_width), lambda _: 1.0, truth)
         axes.set_title(title, fontsize="medium", pad=3)
         axes.set_xlabel("Times as fast (100 log)")
         every.append(axes)
@@ -263,7 +238,7 @@ def write(folder: Path, proof: Proof, plan: ProofPlan) -> Iterator[Path]:
     source = f"{host['cpu_model']}; {plan.settings.min_launches} launches"
     hues = "95 % intervals, red if they miss the truth (the line). 100 log of a ratio is about percent."
     figures = {
-        "verdicts": (draw_verdicts, ("equal", "slowed"), f"{hues}\nShaded: the noise floor. {source} at least."),
+        "verdicts": (draw_verdicts, ("equal", "slowed"), f"{hues}\nShaded: the margin of sameness. {source} at least."),
         "load": (draw_loaded, ("loaded",), f"{hues}\nLinear within 1 %, logarithmic beyond. {source}."),
     }
     with style.context(["default", STYLE]):
@@ -278,7 +253,8 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
     found = comparison.estimate()
     return {
         **{
-            name: getattr(comparison, name) for name in ("experiment", "method", "reference", "other", "truth", "floor")
+            name: getattr(comparison, name)
+            for name in ("experiment", "method", "reference", "other", "truth", "verdict")
         },
         "estimate": {"median": found.median, "low": found.low, "high": found.high} if found else None,
         "holds": comparison.holds(),

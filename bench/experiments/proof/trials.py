@@ -25,7 +25,7 @@ from bench.measure.arm import Arm, Settings
 from bench.measure.case import CaseRun
 from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
-from bench.results.schema import SCHEMA, BackendResult, Case, Sample
+from bench.results.schema import SCHEMA, BackendResult, Case, Sample, Verdict
 from bench.results.store import load_results
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
@@ -84,7 +84,7 @@ class ProofPlan:
     settings : Settings
         Settings of all cases, except for the reference and the precision.
     precision : float
-        Precision of the slowed cases, fine enough for a low noise floor.
+        Precision of the slowed cases, fine enough to find the slowdown.
     dwell : float
         Mean of the load's busy and idle times, in seconds.
     kinds : tuple of CaseKind
@@ -128,9 +128,9 @@ class Comparison:
         return f"{case.workload} {case.operation} {case.dtype}"
 
     @property
-    def floor(self) -> float | None:
-        """The noise floor; None for sequential methods."""
-        return self.cases[0].noise_floor if self.method == "interleaved" else None
+    def verdict(self) -> Verdict | None:
+        """The verdict on `other`, over all pairs of the case; None for sequential methods."""
+        return self._of(self.other).verdict if self.method == "interleaved" else None
 
     @property
     def launches(self) -> int:
@@ -148,7 +148,8 @@ class Comparison:
         if self.lost:
             return None
         if self.method == "interleaved":
-            found = self._of(of or self.other).ratio
+            second = (pair.ratio for case in self.cases for pair in case.a_a_pairs or () if pair.backend == of)
+            found = next(second, None) or self._of(of or self.other).ratio
             return Estimate(found.median, found.low, found.high) if found else None
         by_process = self.method == "fresh processes"
         return welch(*(logs(self._of(name).samples, by_process) for name in (self.reference, of or self.other)))

@@ -23,7 +23,7 @@ from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.machine.blas import NumpyBlas, Throughput
 from bench.results.derive import timing_summary
-from bench.results.schema import Ceilings, Pool, Results, Warned
+from bench.results.schema import Ceilings, Estimate, Pair, Pool, Results, Warned
 from bench.results.store import load_results
 from bench.suites.load import load_suite
 from bench.suites.problem import make_problem
@@ -144,7 +144,7 @@ def quiet() -> Results:
     """Return a run without any cause for a warning."""
     made = sample_results(("numpy", "cpp"), ("wine-deep", "mlp"), noise=0.001)
     host = {**made.host, "memory_bytes": 16 * GIB}
-    return resampled(changed(made, noise_floor=0.02), 1.2).model_copy(update={"host": host})
+    return resampled(made, 1.2).model_copy(update={"host": host})
 
 
 def names(facts: RunFacts) -> list[str]:
@@ -155,13 +155,17 @@ def test_a_quiet_run_has_no_warning(quiet: Results) -> None:
     assert advice_on_run(RunFacts(quiet, steal=0.001, subnormals={"wine-deep": 0.0})) == ()
 
 
-def test_a_noise_floor_over_3_percent_is_reported_with_its_case(quiet: Results) -> None:
-    (found,) = advice_on_run(RunFacts(changed(quiet, noise_floor=0.047)))
-    assert found.name == "noise floor"
-    assert f"{quiet.cases[0].title}: 4.7 %" in found.message
-    assert "--budget" in found.remedy
-    assert names(RunFacts(changed(quiet, noise_floor=0.03))) == []
-    assert names(RunFacts(changed(quiet, noise_floor=None))) == []
+def test_more_a_a_intervals_that_miss_than_chance_explains_are_reported(quiet: Results) -> None:
+    def with_a_a(missed: int, count: int) -> Results:
+        low = [1.01] * missed + [0.99] * (count - missed)
+        pairs = [Pair(backend="numpy@2", than="numpy", ratio=Estimate(1.015, bound, 1.02)) for bound in low]
+        return changed(quiet, a_a_pairs=pairs)
+
+    (found,) = advice_on_run(RunFacts(with_a_a(2, 4)))  # in each of two cases
+    assert found.name == "A/A"
+    assert "4 of 8 intervals" in found.message
+    assert names(RunFacts(with_a_a(1, 8))) == []
+    assert names(RunFacts(changed(quiet, a_a_pairs=[]))) == []
 
 
 def test_a_ceiling_that_changed_by_more_than_5_percent_is_reported_with_the_change(quiet: Results) -> None:

@@ -118,7 +118,7 @@ def test_the_reference_and_the_fastest_have_a_second_arm_and_every_arm_a_sample_
     every = {(launch, number): 1 for launch in range(2) for number in range(2)}
     assert all(taken == every for taken in turns(case).values())
     assert case.reference == "slow"
-    assert case.noise_floor is not None
+    assert case.a_a_pairs
     assert case.stopped == "precision reached: every ratio to slow within ±1e+05 % after 2 launches"
     assert not case.launches_chosen
 

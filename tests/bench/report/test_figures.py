@@ -9,28 +9,25 @@ from support.reports import ALL_BACKENDS, EFFORT, OVERVIEW, QUICK, data, drawn, 
 from support.sample_results import SYNTHETIC, WORKLOADS, sample_results
 
 from bench.report import overview
-from bench.report.drawing import DIVISION_STYLE, FLOOR, OTHER_STYLE
+from bench.report.drawing import DIVISION_STYLE, OTHER_STYLE, SAME
 from bench.report.views import case_views
 
 
 def test_a_panel_without_ratios_shows_none_beside_one_that_has_them() -> None:
     results = sample_results(QUICK, ["wine-deep", "digits"])
-    bare = results.cases[1].model_copy(update={"noise_floor": None})
+    (bare,) = sample_results(QUICK, ["digits"], launches=1).cases
     results = results.model_copy(update={"cases": [results.cases[0], bare]})
     first, second = drawn(results)["ratio_train_float32_1t"].axes
     assert any(text.get_text().endswith("×") for text in first.texts)
     assert not any(text.get_text().endswith("×") for text in second.texts)
-    assert second.get_xlabel() == "No ratio: no noise floor"
+    assert second.get_xlabel() == "No ratio: no interval"
 
 
-def test_the_shaded_band_is_the_noise_floor() -> None:
+def test_the_shaded_band_is_the_margin_of_sameness() -> None:
     results = sample_results(QUICK)
-    floor = results.cases[0].noise_floor
-    assert floor
-    (band,) = panel(results, "ratio_train_float32_1t").findobj(lambda artist: artist.get_gid() == FLOOR)
+    (band,) = panel(results, "ratio_train_float32_1t").findobj(lambda artist: artist.get_gid() == SAME)
     extent = band.get_window_extent().transformed(band.axes.transData.inverted())  # type: ignore[union-attr]
-    assert extent.x0 == pytest.approx(1 / (1 + floor))
-    assert extent.x1 == pytest.approx(1 + floor)
+    assert (extent.x0, extent.x1) == pytest.approx((1 / 1.03, 1.03))
 
 
 def test_shares_of_the_peak_are_drawn_against_the_peak_as_wide_as_the_step_times() -> None:

@@ -7,7 +7,8 @@ from support.sample_results import FAILURES, sample_results
 from bench import format
 from bench.report.tables import pair_tables
 from bench.report.views import pair_matrices
-from bench.results.schema import Estimate
+from bench.results.derive import a_a_missed
+from bench.results.schema import Verdict
 
 
 def test_divisions_are_not_ranked_across() -> None:
@@ -20,14 +21,15 @@ def test_divisions_are_not_ranked_across() -> None:
     assert "Ranks hold only within a division." in summary_of(sample_results())
 
 
-def test_a_second_instance_gives_the_noise_floor_and_is_not_listed() -> None:
+def test_a_second_instance_checks_the_intervals_and_is_not_listed() -> None:
     results = sample_results(QUICK)
     case = only_case(results)
     assert [backend.result.instance for backend in case.backends if "@" in backend.result.instance] == []
-    note = next(note for note in case.notes if note.startswith("Noise floor"))
-    assert "numpy against itself" in note
-    assert "cpp-tuned against itself" in note
-    assert format.number(100 * (case.case.noise_floor or 0), 2) in note
+    note = next(note for note in case.notes if note.startswith("A/A"))
+    missed, count = a_a_missed(results.cases[0])
+    assert f"{missed} of {count} beyond the interval (numpy " in note
+    assert "cpp-tuned" in note
+    assert count == 2
 
 
 def test_the_reference_has_no_ratio_to_itself() -> None:
@@ -45,19 +47,38 @@ def test_a_single_launch_gives_a_time_without_interval_and_no_ratio() -> None:
     assert not any(stem.startswith("ratio") for stem in drawn(results))
 
 
-def test_without_a_noise_floor_no_ratio_and_no_verdict_is_shown() -> None:
+def test_without_a_second_instance_ratios_and_verdicts_are_shown_and_called_unchecked() -> None:
     results = sample_results(QUICK, a_a=False)
-    assert any(b.ratio for b in results.cases[0].backends)
-    assert not any(backend.ratio for backend in only_case(results).backends)
-    assert {backend.verdict for backend in only_case(results).backends} == {"", "reference"}
-    assert "So no ratio is shown." in summary_of(results)
+    assert backend_view(results, "cpp").verdict == "faster"
+    assert "the intervals are unchecked here" in summary_of(results)
 
 
-def test_a_difference_within_the_noise_floor_is_not_called_one() -> None:
-    within = edited(sample_results(), {"cpp": {"ratio": Estimate(median=1.05, low=1.02, high=1.08)}}, noise_floor=0.03)
-    assert backend_view(within, "cpp").verdict == "no difference shown"
-    assert "no difference shown" in summary_of(within)
-    assert backend_view(edited(within, {}, noise_floor=0.01), "cpp").verdict == "faster"
+@pytest.mark.parametrize(
+    ("verdict", "more", "words"),
+    [
+        ("same", None, "same within ±3 %"),
+        ("undecided", 12, "undecided: about 12 more launches"),
+        ("undecided", 1, "undecided: about 1 more launch"),
+        ("undecided", None, "undecided: over 1000 launches"),
+        ("slower", None, "slower"),
+    ],
+)
+def test_a_verdict_is_shown_in_words(verdict: Verdict, more: int | None, words: str) -> None:
+    results = sample_results(("numpy", "cpp"))
+    assert results.cases[0].pairs
+    (pair,) = results.cases[0].pairs
+    changed = edited(results, {}, pairs=[pair.model_copy(update={"verdict": verdict, "more_launches": more})])
+    assert backend_view(changed, "cpp").verdict == words
+    assert f"| {words} |" in summary_of(changed)
+
+
+def test_the_fastest_set_holds_the_backends_that_none_of_their_division_is_shown_to_beat() -> None:
+    case = sample_results(("numpy", "cpp", "c", "go", "cpp-tuned"), noise=0.001).cases[0]
+    assert {b.name: b.fastest for b in case.backends if b.instance == b.name} == {
+        "numpy": False, "cpp": True, "c": False, "go": False, "cpp-tuned": True
+    }  # fmt: skip
+    noisy = sample_results(("numpy", "cpp", "c", "go", "cpp-tuned"), noise=0.03)
+    assert "Fastest set (no other of the division is shown to be faster): plain cpp, c." in summary_of(noisy)
 
 
 def test_the_replacement_of_a_failed_reference_is_named() -> None:
@@ -141,17 +162,16 @@ def test_a_cell_of_the_pairs_table_says_how_many_times_faster_the_row_is() -> No
     assert "3 intervals, each with 95 % confidence on its own" in summary_of(results)
 
 
-def test_a_difference_that_is_not_significant_is_marked_in_the_pairs_table() -> None:
+@pytest.mark.parametrize(("verdict", "mark"), [("same", "= "), ("undecided", "? "), ("faster", ""), ("slower", "")])
+def test_pairs_that_are_the_same_or_undecided_are_marked_in_the_pairs_table(verdict: Verdict, mark: str) -> None:
     results = sample_results(("numpy", "cpp", "c"))
-    assert results.cases[0].noise_floor
-    wide = edited(results, {}, noise_floor=0.5)
-    cells = {line[0]: line for line in pair_tables(only_case(wide))[0].sections[0][1]}
-    assert cells["cpp"][2].startswith("≈ ")  # c
-    assert not cells["cpp"][3].startswith("≈")  # numpy, 55 times slower
+    pairs = [pair.model_copy(update={"verdict": verdict}) for pair in results.cases[0].pairs or ()]
+    (table,) = pair_tables(only_case(edited(results, {}, pairs=pairs)))
+    (ratio, _) = pair_matrices(only_case(results))[0].cells[0][1] or pytest.fail("no pair")
+    assert table.sections[0][1][0][2] == mark + format.with_margin(ratio)
 
 
-def test_there_are_no_pairs_without_a_noise_floor_of_one_backend_or_of_failed_backends() -> None:
-    assert pair_matrices(only_case(sample_results(QUICK, a_a=False))) == ()
+def test_there_are_no_pairs_of_one_launch_of_one_backend_or_of_failed_backends() -> None:
     assert pair_matrices(only_case(sample_results(QUICK, launches=1))) == ()
     assert [matrix.division for matrix in pair_matrices(only_case(sample_results(("numpy", "cpp", "torch"))))] == [
         "plain"

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from support.sample_results import events, results_of, sample_results, swept_results
 
 from bench.results.build import CUT_OFF, build_results
+from bench.results.derive import STATISTIC_FIELDS, a_a_missed
 from bench.results.events import Event, FinishEvent, RunEvent, parse_event
 from bench.results.journal import Journal, read_journal
-from bench.results.schema import SCHEMA, ResultsError
+from bench.results.schema import SCHEMA, STATISTICS, ResultsError
 from bench.results.store import load_results, save_results
 from bench.statistics import intervals
 from bench.terms import SweepPoint
@@ -53,15 +54,30 @@ def test_a_line_of_the_journal_holds_the_fields_that_were_set_and_no_others(tmp_
     assert lines == list(events(("numpy", "cpp", "go"), ("wine-deep",), {}))
 
 
-def test_results_and_journal_of_schema_1_load_and_agree(tmp_path: Path) -> None:
+def test_results_of_statistics_1_load_with_the_statistics_of_now_as_their_journal_does(tmp_path: Path) -> None:
     stored, read = load_results(SCHEMA_1), read_journal(SCHEMA_1 / "journal.jsonl")
+    assert stored == build_results(read)
+    assert stored.statistics == STATISTICS
     assert {b.status for b in stored.cases[0].backends} == {"ok"}
-    assert stored.cases[0].pairs
+    assert {pair.verdict for pair in stored.cases[0].pairs or ()} == {"faster"}
     text = json.loads((SCHEMA_1 / "results.json").read_text())
-    for results in (stored, build_results(read)):
-        assert holds(json.loads(save_results(results, tmp_path).read_text()), text)
+    assert text["cases"][0]["noise_floor"]
+    for case in text["cases"]:
+        for name in ("noise_floor", "pairs", "a_a_pairs"):
+            case.pop(name, None)
+        for backend in case["backends"]:
+            for name in STATISTIC_FIELDS:
+                backend.pop(name, None)
+    assert holds(json.loads(save_results(stored, tmp_path).read_text()), text)
     lines = (SCHEMA_1 / "journal.jsonl").read_text().splitlines()
     assert [event.line() for event in read] == [json.loads(line) for line in lines]
+
+
+def test_statistics_of_a_later_version_are_refused(tmp_path: Path) -> None:
+    path = save_results(sample_results(("numpy", "cpp")), tmp_path)
+    path.write_text(path.read_text().replace(f'"statistics": {STATISTICS}', f'"statistics": {STATISTICS + 1}'))
+    with pytest.raises(ResultsError, match="statistics"):
+        load_results(tmp_path)
 
 
 def holds(new: Any, old: Any) -> bool:
@@ -175,17 +191,21 @@ CHANGES: Mapping[str, tuple[Change, str]] = {
         lambda d: d["cases"][0]["backends"][0]["samples"][3].update(seconds=0), "cases.0.backends.0.samples.3.seconds"
     ),
     "a better sample": (
-        lambda d: d["cases"][0]["backends"][0]["samples"][3].update(seconds=1e-6), "cases.0.noise_floor"
+        lambda d: d["cases"][0]["backends"][0]["samples"][3].update(seconds=1e-6), "cases.0.backends.0.step_seconds"
     ),
     "a better time": (
         lambda d: d["cases"][0]["backends"][2]["step_seconds"].update(median=1e-9), "cases.0.backends.2.step_seconds"
     ),
     "a better ratio": (lambda d: d["cases"][0]["backends"][2]["ratio"].update(high=99), "cases.0.backends.2.ratio"),
     "a time of a failed backend": (
-        lambda d: d["cases"][0]["backends"][2].update(status="crashed"), "cases.0.backends.2.step_seconds"
+        lambda d: d["cases"][0]["backends"][2].update(status="crashed"), "cases.0.backends.0.fastest"
     ),
     "more gflops": (lambda d: d["cases"][0]["backends"][2].update(gflops=1e4), "cases.0.backends.2.gflops"),
-    "a lower floor": (lambda d: d["cases"][0].update(noise_floor=0.0), "cases.0.noise_floor"),
+    "a wider margin": (lambda d: d["cases"][0].update(margin=0.5), "cases.0.margin"),
+    "a place among the fastest": (
+        lambda d: d["cases"][0]["backends"][0].update(fastest=True), "cases.0.backends.0.fastest"
+    ),
+    "fewer launches to decide": (lambda d: d["cases"][0]["pairs"][0].update(more_launches=1), "cases.0.pairs"),
     "another reference": (lambda d: d["cases"][0].update(reference="cpp"), "cases.0.reference"),
     "an edited pair": (lambda d: d["cases"][0]["pairs"][0]["ratio"].update(low=2.0), "cases.0.pairs"),
     "an edited verdict": (
@@ -297,17 +317,21 @@ def test_gflops_are_the_operations_of_a_step_over_its_time() -> None:
         assert b.gflops == pytest.approx(case.flops_per_step / b.step_seconds.median / 1e9)
 
 
-def test_the_noise_floor_is_that_of_the_noisier_a_a_pair() -> None:
-    case = sample_results(("numpy", "cpp-tuned")).cases[0]
-    by_instance = {b.instance: b for b in case.backends}
-    bounds = []
-    for name in ("numpy", "cpp-tuned"):
-        a_a = intervals.ratio(by_instance[name].samples, by_instance[f"{name}@2"].samples)
-        assert a_a is not None
-        bounds.append(intervals.noise_floor(a_a))
-    assert case.noise_floor == pytest.approx(max(bounds))
-    assert bounds[0] != bounds[1]
-    assert sample_results(("numpy", "cpp"), a_a=False).cases[0].noise_floor is None
+def test_every_second_instance_is_compared_with_the_first_over_the_launches_that_have_both() -> None:
+    lines = [
+        line
+        for line in events(("numpy", "cpp", "c", "go", "java"), ("wine-deep",), {})
+        if not (line["event"] == "sample" and line["instance"] == "numpy@2" and line["launch"] != 3)
+    ]
+    case = results_of(lines).cases[0]
+    assert case.a_a_pairs
+    (pair,) = case.a_a_pairs
+    first, second = case.backends[:2]
+    (log,) = intervals.log_ratios(first.samples, second.samples)
+    assert (pair.than, pair.backend, pair.verdict) == ("numpy", "numpy@2", None)
+    assert pair.ratio.median == pytest.approx(math.exp(log))
+    assert a_a_missed(case) == (int(not pair.ratio.low <= 1 <= pair.ratio.high), 1)
+    assert sample_results(("numpy", "cpp"), a_a=False).cases[0].a_a_pairs == []
 
 
 def test_every_two_backends_have_one_ratio_paired_from_their_own_samples() -> None:
@@ -320,7 +344,8 @@ def test_every_two_backends_have_one_ratio_paired_from_their_own_samples() -> No
         ("cpp", "torch"),
     ]
     for pair in case.pairs:
-        assert pair.ratio == intervals.ratio(by_name[pair.than].samples, by_name[pair.backend].samples)
+        logs = intervals.log_ratios(by_name[pair.than].samples, by_name[pair.backend].samples)
+        assert pair.ratio.median == pytest.approx(math.exp(fmean(logs)))
     assert by_name["cpp"].ratio == case.pairs[0].ratio
 
 
@@ -328,53 +353,18 @@ def test_every_ratio_is_wider_where_the_samples_chose_the_number_of_launches() -
     lines = list(events(("numpy", "cpp"), ("wine-deep",), {}))
     before = results_of(lines).cases[0]
     after = results_of({**e, "launches_chosen": True} if e["event"] == "case_end" else e for e in lines).cases[0]
-    assert before.noise_floor
-    assert after.noise_floor
-    assert after.noise_floor > before.noise_floor
     assert before.pairs
     assert after.pairs
+    assert before.a_a_pairs
+    assert after.a_a_pairs
     for one, other in (
+        (before.a_a_pairs[0].ratio, after.a_a_pairs[0].ratio),
         (before.backends[-1].ratio, after.backends[-1].ratio),
         (before.pairs[0].ratio, after.pairs[0].ratio),
     ):
         assert one
         assert other
         assert math.log(other.high / other.low) == pytest.approx(intervals.WIDENED * math.log(one.high / one.low))
-
-
-@pytest.mark.parametrize("launches", [1, 5])
-def test_statistics_that_an_earlier_file_lacks_are_filled_in(launches: int, tmp_path: Path) -> None:
-    results = sample_results(("numpy", "cpp", "cpp-tuned"), launches=launches)
-    path = save_results(results, tmp_path)
-    data = json.loads(path.read_text())
-    for case in data["cases"]:
-        for name in ("pairs", "a_a_pairs", "launches_chosen"):
-            del case[name]
-        for backend in case["backends"]:
-            for name in ("verdict", "gain_within_launches", "timing_summary"):
-                del backend[name]
-    path.write_text(json.dumps(data))
-    assert load_results(tmp_path) == results
-
-
-def test_a_block_length_that_an_earlier_file_lacks_is_filled_in(tmp_path: Path) -> None:
-    results = sample_results(("numpy", "cpp"))
-    path = save_results(results, tmp_path)
-    data = json.loads(path.read_text())
-    for backend in data["cases"][0]["backends"]:
-        del backend["timing_summary"]["median_block_seconds"]
-    path.write_text(json.dumps(data))
-    assert load_results(tmp_path) == results
-
-
-def test_pairs_without_verdicts_are_read(tmp_path: Path) -> None:
-    results = sample_results(("numpy", "cpp"))
-    path = save_results(results, tmp_path)
-    data = json.loads(path.read_text())
-    for pair in data["cases"][0]["pairs"]:
-        del pair["verdict"]
-    path.write_text(json.dumps(data))
-    assert load_results(tmp_path) == results
 
 
 def test_totals_and_rates_are_those_of_the_samples() -> None:
@@ -391,14 +381,22 @@ def test_totals_and_rates_are_those_of_the_samples() -> None:
         assert backend.gain_within_launches == intervals.gain_within_launches(samples)
 
 
-def test_verdicts_follow_from_ratios_and_the_noise_floor() -> None:
+def test_verdicts_are_those_of_the_pairs_and_second_instances_have_none() -> None:
     case = sample_results(("numpy", "cpp", "c", "go")).cases[0]
     verdicts = {backend.instance: backend.verdict for backend in case.backends}
-    assert verdicts == {"numpy": None, "numpy@2": "no difference shown", "cpp": "faster", "c": "faster", "go": "faster"}
+    assert verdicts == {"numpy": None, "numpy@2": None, "cpp": "faster", "c": "faster", "go": "faster"}
+    assert {backend.instance: backend.fastest for backend in case.backends}["numpy@2"] is None
     assert {(pair.backend, pair.than): pair.verdict for pair in case.pairs or []}["go", "cpp"] == "slower"
     assert [(pair.backend, pair.than, pair.verdict) for pair in case.a_a_pairs or []] == [("numpy@2", "numpy", None)]
-    bare = sample_results(("numpy", "cpp"), a_a=False).cases[0]
-    assert {backend.verdict for backend in bare.backends} == {pair.verdict for pair in bare.pairs or []} == {None}
+
+
+def test_the_margin_of_the_settings_decides_what_is_the_same() -> None:
+    lines = list(events(("numpy", "cpp", "c"), ("wine-deep",), {}, noise=0.002))
+    wide = [{**e, "settings": {**e["settings"], "margin": 0.1}} if e["event"] == "run" else e for e in lines]
+    tight = [{**e, "settings": {**e["settings"], "margin": 1e-4}} if e["event"] == "run" else e for e in lines]
+    ratios = {results_of(some).cases[0].margin: results_of(some).cases[0].pairs for some in (lines, wide, tight)}
+    assert set(ratios) == {0.03, 0.1, 1e-4}
+    assert len({str([pair.ratio for pair in pairs or ()]) for pairs in ratios.values()}) == 1
 
 
 def test_the_place_in_a_sweep_is_read_again_and_is_none_in_results_from_before_there_were_sweeps(

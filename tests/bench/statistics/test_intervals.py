@@ -1,44 +1,25 @@
-"""Claims about the statistics of made-up samples: intervals, pairing, the noise floor, and the number of launches."""
+"""Claims about the statistics of made-up samples: intervals, pairing, the steady state and outliers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import astuple
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from support.taken import Taken, samples
 
 from bench.statistics import intervals
 from bench.statistics.intervals import (
     Estimate,
     log_ratios,
-    noise_floor,
     outliers,
     ratio,
     step_seconds,
     t_interval,
-    verdict,
 )
-from bench.statistics.stopping import launches_needed, launches_wanted, stop
-
-
-class Taken(NamedTuple):
-    launch: int
-    round: int
-    seconds: float
-    steps: int = 1
-
-
-def samples(step_seconds: Sequence[Sequence[float]], steps: int = 10) -> list[Taken]:
-    """Return one sample a launch (outer) and round (inner)."""
-    return [
-        Taken(launch, round_, value * steps, steps)
-        for launch, row in enumerate(step_seconds)
-        for round_, value in enumerate(row)
-    ]
 
 
 def numbers(estimate: Estimate | None) -> tuple[float, ...]:
@@ -70,10 +51,20 @@ def test_one_launch_has_no_interval() -> None:
     assert step_seconds(samples([[1.0, 2.0, 3.0]])) is None
 
 
-def test_launches_are_averaged_before_the_interval_is_taken() -> None:
+def test_a_launch_counts_with_the_arithmetic_mean_of_its_rounds() -> None:
     """Launches that agree have no spread, even if their rounds scatter."""
-    estimate = step_seconds(samples([[1.0, 4.0], [0.5, 8.0], [2.0, 2.0]]))
+    estimate = step_seconds(samples([[1.0, 3.0], [0.5, 3.5], [2.0, 2.0]]))
     assert numbers(estimate) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_pause_costs_what_it_takes() -> None:
+    paused = samples([[1.0] * 19 + [3.0]] * 2)
+    assert numbers(ratio(samples([[1.0] * 20] * 2), paused)) == pytest.approx((1 / 1.1,) * 3)
+
+
+def test_blocks_of_a_launch_count_by_their_steps() -> None:
+    taken = [Taken(0, 0, 1.0, 1), Taken(0, 1, 9.0, 3), Taken(1, 0, 2.5, 1)]
+    assert numbers(step_seconds(taken)) == pytest.approx((2.5,) * 3)
 
 
 def test_a_launch_counts_once_however_many_samples_it_has() -> None:
@@ -111,56 +102,6 @@ def test_samples_are_paired_by_launch_and_round_and_not_by_position() -> None:
     assert ratio(reference, other[:2]) is None
 
 
-@pytest.mark.parametrize(("low", "high", "bound"), [(0.98, 1.03, 0.03), (0.95, 1.01, 1 / 0.95 - 1), (1.02, 1.04, 0.04)])
-def test_the_noise_floor_is_the_distance_of_the_farther_bound_from_1(low: float, high: float, bound: float) -> None:
-    assert noise_floor(Estimate(1.0, low, high)) == pytest.approx(bound)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "floor", "expected"),
-    [
-        (1.10, 1.20, 0.05, "faster"),
-        (1.04, 1.20, 0.05, "no difference shown"),
-        (0.70, 0.90, 0.05, "slower"),
-        (0.70, 0.96, 0.05, "no difference shown"),
-        (0.90, 1.20, 0.00, "no difference shown"),
-        (1.01, 1.20, None, "faster"),
-        (0.80, 0.99, None, "slower"),
-    ],
-)
-def test_a_verdict_needs_an_interval_beyond_the_noise_floor(
-    low: float, high: float, floor: float | None, expected: str
-) -> None:
-    assert verdict(Estimate(math.sqrt(low * high), low, high), floor) == expected
-
-
-def test_the_number_of_launches_needed_is_that_of_steins_rule() -> None:
-    # s = 0.158114, t(0.975, 4) = 2.776445, log 1.05 = 0.0487902: (2.776445 s / 0.0487902)² = 80.96
-    assert launches_needed([0.1, 0.2, 0.3, 0.4, 0.5], precision=0.05) == 81
-
-
-def test_no_fewer_launches_are_needed_than_were_made() -> None:
-    assert launches_needed([0.1, 0.1, 0.1], precision=0.01) == 3
-    assert launches_needed([0.1, 0.1001, 0.0999], precision=0.5) == 3
-
-
-def test_more_launches_are_needed_only_while_the_interval_is_wider_than_the_precision() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(50):
-        logs = rng.normal(0, 0.03, 12).tolist()
-        estimate = ratio(*(samples([[math.exp(log)] for log in own]) for own in (logs, [0.0] * 12)), chosen=True)
-        assert estimate
-        half = estimate.high / estimate.median - 1
-        assert launches_needed(logs, half * 1.001) == 12
-        assert launches_needed(logs, half * 0.98) > 12
-
-
-def test_the_widest_ratio_decides_and_ratios_of_one_launch_do_not_count() -> None:
-    wide, narrow = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
-    assert launches_wanted([narrow, wide, [0.3]], 0.05) == launches_needed(wide, 0.05)
-    assert launches_wanted([[0.3], []], 0.05) is None
-
-
 def test_an_interval_is_wider_where_the_samples_chose_the_number_of_launches() -> None:
     ours, theirs = samples([[3.0], [3.1], [2.9]]), samples([[1.0], [1.0], [1.0]])
     plain, chosen = ratio(ours, theirs), ratio(ours, theirs, chosen=True)
@@ -168,42 +109,6 @@ def test_an_interval_is_wider_where_the_samples_chose_the_number_of_launches() -
     assert chosen
     assert chosen.median == plain.median
     assert math.log(chosen.high / chosen.low) == pytest.approx(1.08 * math.log(plain.high / plain.low))
-
-
-@pytest.mark.parametrize(
-    ("made", "wanted", "spent", "why", "chosen"),
-    [
-        (5, 5, 1e9, "precision reached: every ratio to the reference within ±2 % after 5 launches", False),
-        (12, 12, 0.0, "precision reached: every ratio to the reference within ±2 % after 12 launches", True),
-        (5, 31, 51.0, "budget: 5 of about 31 launches that every ratio to the reference within ±2 % takes; "
-                      "51 s of the case's 60 s are spent", False),
-        (100, 240, 0.0, "launch limit: 100 of about 240 launches", False),
-        (1, None, 0.0, "nothing to compare: 1 launch, and no ratio has an interval", False),
-    ],
-)  # fmt: skip
-def test_the_reason_for_the_last_launch_is_given(
-    made: int, wanted: int | None, spent: float, why: str, chosen: bool
-) -> None:
-    found = stop(made, wanted, spent, 60.0, 0.02)
-    assert found
-    assert found.why.startswith(why)
-    assert found.chosen == chosen
-
-
-def test_another_launch_is_made_while_it_is_needed_and_fits_the_budget() -> None:
-    assert stop(5, 6, 50.0, 60.0, 0.02) is None  # a sixth launch fits exactly
-    assert stop(5, 6, 50.1, 60.0, 0.02) is not None
-
-
-def test_the_number_of_launches_needed_reaches_the_precision() -> None:
-    rng = np.random.default_rng(1)
-    wide = 0
-    for _ in range(300):
-        pilot = rng.normal(0, 0.03, 5).tolist()
-        more = rng.normal(0, 0.03, launches_needed(pilot, 0.02) - 5).tolist()
-        margin = stats.t.ppf(0.975, 4) * np.std(pilot, ddof=1) / math.sqrt(5 + len(more))
-        wide += margin > math.log1p(0.02) * (1 + 1e-9)
-    assert wide == 0
 
 
 def test_19_of_20_intervals_cover_the_true_value() -> None:
