@@ -28,7 +28,8 @@ class Settings:
     rounds : int
         Rounds in each of the first launches, where blocks are no longer than they must be. Later launches have as many
         as the spread within and between launches suggests: see `bench.statistics.rounds`.
-    min_launches : int
+    min_launches, launches : int
+        Least number of launches; and least number where the budget allows.
     block_seconds, burst_seconds : float
         Least duration of a timed block, and of the untimed burst before it.
     timeout : float
@@ -42,6 +43,7 @@ class Settings:
     margin: float = MARGIN
     rounds: int = 30
     min_launches: int = intervals.MIN_LAUNCHES
+    launches: int = 8
     block_seconds: float = 0.01
     burst_seconds: float = 0.002
     timeout: float = 60.0
@@ -73,6 +75,8 @@ class Arm:
     calibration : Calibration or None
         None until the first process of the backend is calibrated.
     samples : list of Sample
+    opened : bool
+        True once a process of the arm has passed its proof.
     lost : bool
         True once the backend failed and takes no further turn.
     judged : bool
@@ -85,6 +89,7 @@ class Arm:
     instance: str
     calibration: Calibration | None = None
     samples: list[Sample] = field(default_factory=list)
+    opened: bool = False
     lost: bool = False
     judged: bool = False
     disturbed: Disturbed | None = None

@@ -6,7 +6,8 @@ Every sample goes to the journal at once. The decision to stop is the only resul
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import fmean
@@ -31,6 +32,8 @@ from bench.suites.suite import CaseKey
 from bench.terms import Clock, Status
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
+
+_A_A_PAIRS = 2  # second instances in a launch
 
 
 class Sensor(Protocol):
@@ -111,6 +114,7 @@ class CaseRun:
         self._lost = lost or {}
         self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
+        self._rotation = deque(self._shuffle.sample([row.name for row in rows], len(rows)))
 
     def run(self) -> None:
         """Measure the case. An error of a backend costs that backend only."""
@@ -129,7 +133,7 @@ class CaseRun:
     def _measure(self) -> Stop:
         """Make launches until the case ends, and return the reason."""
         start, settings = time.perf_counter(), self._settings
-        stopping = Stopping(settings.precision, self._budget, settings.min_launches)
+        stopping = Stopping(settings.precision, self._budget, settings.min_launches, settings.launches)
         for arm in self._arms:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
@@ -140,10 +144,10 @@ class CaseRun:
                 self._lose(arm, {}, "not_run", error)
             return Stop("nothing can be proven here")
         made = 0
-        while self._live():
+        while self._firsts():
             self._launch(made, battery)
             made += 1
-            live = self._live()
+            live = self._firsts()
             if not live:
                 break
             reference = self._reference(live)
@@ -181,9 +185,11 @@ class CaseRun:
     def _live(self) -> list[Arm]:
         return [arm for arm in self._arms if not arm.lost]
 
-    def _in_turn(self) -> Iterator[Arm]:
-        """Yield the live arms in a fresh shuffle, without those that are lost before their turn."""
-        arms = self._live()
+    def _firsts(self) -> list[Arm]:
+        return [arm for arm in self._live() if arm.first]
+
+    def _in_turn(self, arms: Sequence[Arm]) -> Iterator[Arm]:
+        """Yield the arms in a fresh shuffle, without those that are lost before their turn."""
         return (arm for arm in self._shuffle.sample(arms, len(arms)) if not arm.lost)
 
     def _reference(self, live: Sequence[Arm]) -> Arm:
@@ -215,19 +221,18 @@ class CaseRun:
         sessions: dict[str, Session] = {}
         begin, spent = time.perf_counter(), 0.0
         try:
-            for arm in self._in_turn():
+            for arm in self._in_turn(self._firsts()):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
-            if launch == 0:
-                for arm in self._add_second_arms():
-                    with self._blame(arm, sessions):
-                        self._open(arm, sessions, launch, battery)
+            for arm in self._in_turn(self._second_arms()):
+                with self._blame(arm, sessions):
+                    self._open(arm, sessions, launch, battery)
             if launch == 0:
                 self._rounds = min(self._rounds, self._first_rounds())
             start = time.perf_counter()
             for number in range(self._rounds):
-                self._report(launch, number)
-                for arm in self._in_turn():
+                self._report(launch, number, sessions)
+                for arm in self._in_turn([arm for arm in self._arms if arm.instance in sessions]):
                     with self._blame(arm, sessions):
                         self._turn(arm, sessions[arm.instance], launch, number)
                 self._sense(launch, number)
@@ -235,7 +240,8 @@ class CaseRun:
             if launch == 0 and self._key.operation == "train":
                 self._draw_curves(sessions)
             for arm in self._live():
-                self._record.passed(arm, sessions[arm.instance].peak_rss_bytes())
+                if arm.instance in sessions:
+                    self._record.passed(arm, sessions[arm.instance].peak_rss_bytes())
         finally:
             for session in sessions.values():
                 session.close()
@@ -270,24 +276,28 @@ class CaseRun:
             calibration = self._calibrator.calibrate(session, proof_seconds)
         arm.calibration = calibration
         self._record.launch(arm, session, launch, first_step, warmup)
-        if launch == 0:
+        if not arm.opened:
             self._record.opened(arm, session, evidence)
+            arm.opened = True
         session.stop()
 
-    def _add_second_arms(self) -> list[Arm]:
-        """Add a second instance of the reference and of the fastest backend: the A/A pairs."""
-        live = [arm for arm in self._live() if arm.first]
-        if not live:
-            return []
-        reference = self._reference(live)
-        fastest = min(live, key=lambda arm: arm.step_seconds)
-        seconds = []
-        for first in {reference.instance: reference, fastest.instance: fastest}.values():
-            second = Arm(first.row, f"{first.row.name}@2", first.calibration)
-            self._record.introduce(second)
-            seconds.append(second)
-        self._arms.extend(seconds)
-        return seconds
+    def _second_arms(self) -> list[Arm]:
+        """Return the second instances of this launch, for A/A pairs: of two backends, of others in the next launch."""
+        firsts = {arm.row.name: arm for arm in self._firsts()}
+        chosen = [name for name in self._rotation if name in firsts][:_A_A_PAIRS]
+        for name in chosen:
+            self._rotation.remove(name)
+            self._rotation.append(name)
+        return [self._second_of(firsts[name]) for name in chosen]
+
+    def _second_of(self, first: Arm) -> Arm:
+        instance = f"{first.row.name}@2"
+        known = next((arm for arm in self._arms if arm.instance == instance), None)
+        if known is None:
+            known = Arm(first.row, instance, first.calibration)
+            self._record.introduce(known)
+            self._arms.append(known)
+        return known
 
     def _turn(self, arm: Arm, session: Session, launch: int, number: int) -> None:
         """Resume the process, take a turn, and stop it. The last round of a launch ends with the replay."""
@@ -310,14 +320,14 @@ class CaseRun:
         if self._sensor:
             self._record.device_state(launch, number, self._sensor.read())
 
-    def _report(self, launch: int, number: int) -> None:
+    def _report(self, launch: int, number: int, sessions: Collection[str]) -> None:
         done = launch + number / self._rounds
-        live = ", ".join(arm.instance for arm in self._live())
+        live = ", ".join(sorted(sessions))
         self._listener.progress(f"launch {launch + 1}, round {number + 1}: {live}", done / self._settings.min_launches)
 
     def _draw_curves(self, sessions: dict[str, Session]) -> None:
         """Draw the training curve of every backend over the same epochs."""
-        firsts = [arm for arm in self._live() if arm.first]
+        firsts = self._firsts()
         workload = self._key.workload
         step_seconds = [arm.step_seconds for arm in firsts]
         epochs = affordable_epochs(workload, self._problem, step_seconds, self._budget, self._networks.curve_epochs)

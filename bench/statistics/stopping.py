@@ -116,11 +116,14 @@ class Stopping:
     ----------
     precision, budget, least
         See `stop`.
+    planned : int
+        Launches that are made in any case where the budget allows, whatever the precision.
     """
 
     precision: float
     budget: float
     least: int = MIN_LAUNCHES
+    planned: int = 0
     _wanted: int | None = field(default=None, init=False)
 
     def after(
@@ -139,16 +142,16 @@ class Stopping:
         pairs
             See `launches_wanted`.
         """
-        if made < self.least:
+        if made < self.least or (made < self.planned and spent * (made + 1) / made <= self.budget):
             return None
-        ratios = list(pairs)
+        ratios, least = list(pairs), max(self.least, self.planned)
 
         def decide(wanted: int | None) -> Stop | None:
-            return stop(made, wanted, spent, self.budget, self.precision, self.least, reference)
+            return stop(made, wanted, spent, self.budget, self.precision, least, reference)
 
         if self._wanted is None or made >= self._wanted:
-            self._wanted = launches_wanted(ratios, self.precision, self.least)
-        return decide(self._wanted) and decide(launches_wanted(ratios, self.precision, self.least))
+            self._wanted = launches_wanted(ratios, self.precision, least)
+        return decide(self._wanted) and decide(launches_wanted(ratios, self.precision, least))
 
 
 def _count(launches: int) -> str:

@@ -272,7 +272,8 @@ class Behaviours(Worker):
     def _takes(self, wanted: Callable[[float], float]) -> None:
         begin, used = time.perf_counter(), time.process_time()
         fields = self.answer()
-        while time.process_time() - used < wanted(float(str(fields["seconds"]))):
+        until = used + wanted(time.process_time() - used)
+        while time.process_time() < until:
             continue
         reply({**fields, "seconds": time.perf_counter() - begin})
 

@@ -10,7 +10,7 @@ from bench import run
 from bench.measure.arm import Settings
 
 # Two launches and short blocks, which are long enough to detect a worker with a wrong clock.
-SHORT = functools.partial(Settings, min_launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
+SHORT = functools.partial(Settings, min_launches=2, launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
 
 # Options of bench.run in the folder of `enter_folder`.
 TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision", "1000"]

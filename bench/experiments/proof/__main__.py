@@ -335,6 +335,7 @@ def plan_of(arguments: argparse.Namespace) -> ProofPlan:
     settings = Settings(
         rounds=chosen["rounds"],
         min_launches=chosen["launches"],
+        launches=chosen["launches"],
         block_seconds=chosen["block"],
         burst_seconds=_BURST * chosen["block"],
         seed=chosen["seed"],

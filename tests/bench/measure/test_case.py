@@ -40,7 +40,9 @@ from bench.terms import STATUSES, Status
 from pyfnn import errors, registry
 from pyfnn.errors import PyfnnError, Unsupported
 
-SHORT = Settings(reference="steady", precision=1e3, rounds=2, min_launches=2, block_seconds=0.005, burst_seconds=0.001)
+SHORT = Settings(
+    reference="steady", precision=1e3, rounds=2, min_launches=2, launches=2, block_seconds=0.005, burst_seconds=0.001
+)
 LONGER = replace(SHORT, block_seconds=0.05)
 STEADY = misbehaving.STEADY
 
@@ -108,18 +110,25 @@ def turns(case: Case) -> dict[str, Counter[tuple[int, int]]]:
     return {b.instance: Counter((s.launch, s.round) for s in b.samples) for b in case.backends}
 
 
-def test_the_reference_and_the_fastest_have_a_second_arm_and_every_arm_a_sample_in_every_round(
+def test_second_instances_rotate_over_the_backends_two_a_launch_and_every_arm_has_a_sample_in_every_round(
     measure: Measure,
 ) -> None:
-    settings = replace(SHORT, reference="slow")
+    settings = replace(SHORT, reference="slow", min_launches=3)
     case = measure.run({"slow": "dallies train 1", "steady": STEADY, "other": "dallies train 1"}, settings)
-    assert [b.instance for b in case.backends] == ["slow", "steady", "other", "slow@2", "steady@2"]
+    assert [b.instance for b in case.backends][:3] == ["slow", "steady", "other"]
+    assert {b.instance for b in case.backends[3:]} == {"slow@2", "steady@2", "other@2"}
     assert {b.status for b in case.backends} == {"ok"}
-    every = {(launch, number): 1 for launch in range(2) for number in range(2)}
-    assert all(taken == every for taken in turns(case).values())
+    found = turns(case)
+    every = {(launch, number): 1 for launch in range(3) for number in range(2)}
+    assert all(found[b.instance] == every for b in case.backends[:3])
+    launches = {b.instance: {launch for launch, _ in found[b.instance]} for b in case.backends[3:]}
+    assert all(set(found[b.instance].values()) == {1} for b in case.backends)
+    assert all(len(found[instance]) == 2 * len(made) for instance, made in launches.items())
+    assert sorted(launch for made in launches.values() for launch in made) == [0, 0, 1, 1, 2, 2]
+    assert all(len(made) == 2 for made in launches.values())
     assert case.reference == "slow"
-    assert case.a_a_pairs
-    assert case.stopped == "precision reached: every ratio to slow within ±1e+05 % after 2 launches"
+    assert len(case.a_a_pairs or ()) == 3
+    assert case.stopped == "precision reached: every ratio to slow within ±1e+05 % after 3 launches"
     assert not case.launches_chosen
 
 
@@ -129,7 +138,6 @@ def test_the_precision_is_that_of_ratios_to_the_replacement_of_an_absent_referen
     case = measure.run(behaviours, settings, divisions={"quick": "tuned"})
     assert case.reference == "slow"
     assert case.stopped.startswith("precision reached: every ratio to slow within")
-    assert [b.instance for b in case.backends] == [*behaviours, "slow@2", "quick@2"]
 
 
 def test_without_a_plain_backend_the_precision_is_that_of_ratios_to_the_first(measure: Measure) -> None:
@@ -138,9 +146,24 @@ def test_without_a_plain_backend_the_precision_is_that_of_ratios_to_the_first(me
     assert case.stopped.startswith("precision reached: every ratio to quick within")
 
 
-def test_there_is_one_second_arm_where_the_reference_is_the_fastest(measure: Measure) -> None:
-    case = measure.run({"steady": STEADY, "slow": "dallies train 1"})
-    assert [b.instance for b in case.backends] == ["steady", "slow", "steady@2"]
+def test_a_single_backend_has_one_second_instance(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY})
+    assert [b.instance for b in case.backends] == ["steady", "steady@2"]
+
+
+def test_planned_launches_are_made_where_the_budget_allows(measure: Measure) -> None:
+    planned = replace(SHORT, launches=4)
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, planned, budget=120.0)
+    assert case.stopped == "precision reached: every ratio to steady within ±1e+05 % after 4 launches"
+    assert not case.launches_chosen
+    assert case.rounds_choice is not None
+    assert case.rounds_choice.rounds == 2  # as many as the settings allow
+
+
+def test_planned_launches_end_with_the_budget(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, replace(SHORT, launches=100), budget=4.0)
+    assert case.stopped.startswith("precision reached")
+    assert 2 <= len({sample.launch for sample in case.backends[0].samples}) < 100
 
 
 def test_every_launch_starts_fresh_processes_and_leaves_none(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +193,7 @@ def test_all_other_workers_are_stopped_during_a_turn(measure: Measure, monkeypat
 
     monkeypatch.setattr("bench.measure.case.Session", Watched)
     measure.run({"steady": STEADY, "slow": "dallies train 1"})
-    assert max(map(len, seen)) == 2
+    assert max(map(len, seen)) == 3
     assert {status for statuses in seen for status in statuses} == {psutil.STATUS_STOPPED}
 
 
@@ -187,7 +210,7 @@ def order_of_turns(folder: Path, seed: int) -> list[str]:
 
 
 def test_each_round_is_shuffled_anew_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CaseRun, "_add_second_arms", lambda _: [])  # the fastest is random
+    monkeypatch.setattr(CaseRun, "_second_arms", lambda _: [])
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)
     order = order_of_turns(tmp_path / "once", 5)
     rounds = {tuple(order[at : at + 3]) for at in range(0, 12, 3)}
@@ -254,7 +277,7 @@ def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_
 
     monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
     case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, budget=120.0)
-    assert asked == [2, 3, 5]  # after the least launches, and each time the number needed is reached
+    assert asked == [2, 3, 5, 5]  # after the least launches, each time the number needed is reached, and at the end
     assert {s.launch for s in case.backends[0].samples} == set(range(5))
     assert case.stopped.startswith("precision reached")
     assert case.launches_chosen

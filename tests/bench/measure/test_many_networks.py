@@ -32,7 +32,9 @@ from pyfnn import registry
 from pyfnn.errors import InvalidInput
 
 MEMBERS = 3
-SHORT = Settings(reference="steady", precision=1e3, rounds=2, min_launches=2, block_seconds=0.002, burst_seconds=0.001)
+SHORT = Settings(
+    reference="steady", precision=1e3, rounds=2, min_launches=2, launches=2, block_seconds=0.002, burst_seconds=0.001
+)
 
 
 @pytest.fixture
