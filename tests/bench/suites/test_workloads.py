@@ -144,9 +144,9 @@ def test_every_member_of_the_ensemble_learns_over_its_whole_order() -> None:
     own, count = problem.members, problem.n_order
     assert own is not None
     try:
-        backend = load_backend("c")
+        backend = load_backend("cpp-tuned")
     except BackendUnavailable as error:
-        require("c", False, str(error))
+        require("cpp-tuned", False, str(error))
     with backend.create_many(problem.network, own.thetas, own.l2) as many:
         many.load(problem.x, problem.y, own.orders)
         many.train(0, count, workload.batch, own.rates)
