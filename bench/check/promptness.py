@@ -13,7 +13,6 @@ from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.protocol import seconds_field
-from pyfnn.process.tree import Tree
 
 PROMPTNESS = Topic("promptness", "A program")
 
@@ -186,15 +185,12 @@ def _claims_about(operation: CaseOperation) -> None:
 
 
 def _busy_share(session: Session) -> float:
-    """Pause; return the share of it for which the process and its descendants ran, or waited for a CPU."""
+    """Pause; return the share of it for which threads that still live ran, or waited for a CPU."""
     tree, start = session.worker.tree, time.perf_counter()
-    before = _busy_seconds(tree)
+    cpu, delays = tree.cpu_seconds(), tree.run_delays()
     time.sleep(_PAUSE)
-    return (_busy_seconds(tree) - before) / (time.perf_counter() - start)
-
-
-def _busy_seconds(tree: Tree) -> float:
-    return tree.cpu_seconds() + (tree.run_delay_seconds() or 0.0)
+    waited = sum(delay - delays.get(thread, 0.0) for thread, delay in tree.run_delays().items())
+    return (tree.cpu_seconds() - cpu + waited) / (time.perf_counter() - start)
 
 
 _claims_about("train")
