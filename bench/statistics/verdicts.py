@@ -123,7 +123,7 @@ def launches_to_decide(
         d ≥ (t₁ + z)e(n)   or   δ - d ≥ (t₂ + z)e(n)   or   δ ≥ (t₁ + t₂)e(n).
 
     z is the normal quantile of a power of 80 % if the ratio is what it seems. The third condition holds in the end
-    whatever the ratio: from there on no estimate lies outside both regions.
+    for any ratio: from there on no estimate lies outside both regions.
 
     Parameters
     ----------

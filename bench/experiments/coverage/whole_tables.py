@@ -123,14 +123,20 @@ def false_tables(machine: Machine, tables: int, launches: int, seed: int = 0) ->
 
 
 def headline(tables: int, seed: int = 0) -> ReportTable:
-    """Return the table of tables with any false verdict, over all kinds of machine, by noise and launches."""
+    """Return the table of tables with any false verdict, by truth, noise and launches.
+
+    `tables` is the number in each cell, in equal parts of each kind of machine.
+    """
     lines = []
     for truth, steps in TRUTHS.items():
         for noise, factors in NOISES.items():
             some = contenders(factors, steps)
             shares = []
             for launches in LAUNCHES:
-                found = [false_tables(replace(m, contenders=some), tables, launches, seed) for m in KINDS.values()]
+                found = [
+                    false_tables(replace(machine, contenders=some), -(-tables // len(KINDS)), launches, seed)
+                    for machine in KINDS.values()
+                ]
                 shares.append({rule: share_of(np.concatenate([each[rule] for each in found])) for rule in RULES})
             first = [str(shares[0][rule]) for rule in RULES[1:]]
             lines.append((truth, noise, *(str(share["now"]) for share in shares), *first))

@@ -166,7 +166,7 @@ def test_at_most_6_of_100_tables_of_14_backends_have_any_false_verdict(kind: str
 
 
 def test_the_rule_before_and_the_interval_alone_are_false_far_more_often() -> None:
-    """Where the two A/A arms are quieter than the others, their noise floor is no protection."""
+    """The noise floor of two quiet A/A arms is no protection where the others are noisier."""
     machine = replace(KINDS["quiet"], contenders=contenders(NOISES["all but the A/A arms 4 × as noisy"]))
     found = false_tables(machine, 500, 5, seed=3)
     assert found["before"].mean() > 0.15

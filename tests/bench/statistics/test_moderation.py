@@ -76,7 +76,7 @@ def test_samples_that_agree_to_the_last_bit_are_no_error() -> None:
 
 @pytest.mark.parametrize("arms", [3, 5, 14])
 def test_intervals_hold_the_truth_on_average_and_for_a_noisy_backend_too(arms: int) -> None:
-    """At five launches, also where one arm is three or eight times as noisy as the others."""
+    """Five launches, and arms that are up to eight times as noisy as others."""
     one = np.ones(arms)
     for noise in (one, np.r_[8.0, one[1:]], np.r_[3.0, one[1:]], np.geomspace(1, 8, arms)):
         found = ratios_of(table(noise, tables=2000))
