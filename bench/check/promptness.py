@@ -183,13 +183,10 @@ def _command(operation: CaseOperation) -> str:
 def _busy_share(session: Session) -> float:
     """Pause; return the share of it for which the process and its descendants ran, or waited for a CPU."""
     tree, start = session.worker.tree, time.perf_counter()
-    before = _busy_seconds(tree)
+    cpu, delays = tree.cpu_seconds(), tree.run_delays()
     time.sleep(_PAUSE)
-    return (_busy_seconds(tree) - before) / (time.perf_counter() - start)
-
-
-def _busy_seconds(tree: Tree) -> float:
-    return tree.cpu_seconds() + (tree.run_delay_seconds() or 0.0)
+    waited = sum(delay - delays.get(task, 0.0) for task, delay in tree.run_delays().items())  # of threads that remain
+    return (tree.cpu_seconds() - cpu + waited) / (time.perf_counter() - start)
 
 
 def _children_seconds(tree: Tree) -> float:

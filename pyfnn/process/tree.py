@@ -114,12 +114,16 @@ class Tree:
 
         A thread that ends takes its count with it.
         """
-        delay, counted = 0, False
+        delays = self.run_delays()
+        return sum(delays.values()) if delays else None
+
+    def run_delays(self) -> dict[Path, float]:
+        """Return the seconds that each thread waited for a CPU so far; empty where the kernel does not count them."""
+        delays = {}
         for task in self.tasks():
             with suppress(OSError):
-                delay += int((task / "schedstat").read_bytes().split()[1])
-                counted = True
-        return delay * 1e-9 if counted else None
+                delays[task] = int((task / "schedstat").read_bytes().split()[1]) * 1e-9
+        return delays
 
     def signal(self, number: Signals) -> None:
         """Send a signal to every process; do nothing where all have ended."""
