@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterable
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ INCOMPLETE = {  # by kind of mistake: the claim that must fail, and what must be
     "HalfEpochs": ("a long call makes every step", "75 steps in one call"),
     "RosyLosses": ("after training, outputs", "loss over all rows"),
 }
+
+FORMS = ("program", "class")
 
 UNPUNCTUAL = {
     "Late": ("all of the work of train", "until theta is there"),
@@ -84,8 +87,16 @@ def test_a_correct_backend_keeps_the_claims_about_complete_work(host: str, tmp_p
     assert [outcome for outcome in outcomes if outcome.result != "pass"] == []
 
 
-@pytest.mark.parametrize("form", ["program", "class"])
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=NEEDS.get(kind, ())) for kind in INCOMPLETE | UNPUNCTUAL])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        pytest.param(kind, form, marks=NEEDS.get(kind, ()))
+        for kind, form in (
+            *zip(INCOMPLETE, cycle(FORMS)),  # both forms have the same loop; their clocks differ
+            *product(UNPUNCTUAL, FORMS),
+        )
+    ],
+)
 def test_incomplete_work_fails_the_claim_that_is_about_it(kind: str, form: str, tmp_path: Path) -> None:
     words, seen = (INCOMPLETE | UNPUNCTUAL)[kind]
     outcome = outcome_of(kind, words, form, tmp_path)
