@@ -1,7 +1,7 @@
 """Intervals and verdicts on simulated machines with known ratios: python -m bench.experiments.coverage.
 
 Compares `bench.statistics`, with its stopping rule, with the usual timing of one backend after the other. Prints the
-tables of docs/statistics.md and draws its figure. No real machine is measured.
+tables of docs/statistics.md. No real machine is measured.
 
 The truth is the ratio of two backends' step times, each the mean over all launches and rounds that the machine could
 produce: arithmetic within a launch, geometric between launches. It consists of the backends' own factors and of the
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.experiments.coverage", description=description)
     p.add_argument("--machines", type=int, default=2000, metavar="N", help="number of machines of each kind (2000)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the simulation (0)")
-    p.add_argument("--out", type=Path, metavar="FILE", help="file of the figure, such as docs/images/coverage.png")
+    p.add_argument("--out", type=Path, metavar="FILE", help="file of a figure of the intervals, such as coverage.png")
     return p
 
 

@@ -1,9 +1,7 @@
 """Simulated machines: models of noise, drift, load and launch effects, and the two ways to sample them."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +13,6 @@ _MOST_NOISE = 0.9  # share of a block's duration
 _AT_ONCE = 500  # machines, for the memory
 
 Floats = NDArray[np.float64]
-
-
-class SimulatedSample(NamedTuple):
-    """A sample with the fields that `bench.statistics.intervals` reads."""
-
-    launch: int
-    round: int
-    seconds: float
-    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,27 +148,17 @@ def block_seconds(
     return np.asarray(_ONE_BLOCK * np.exp(logs) * noise)
 
 
-def launch_logs_of(machine: Machine, rng: np.random.Generator, machines: int, launches: int, rounds: int) -> Floats:
-    """Return the log step times of shuffled rounds by launch and contender, (machines, launches, contenders)."""
+def launch_logs_of(
+    machine: Machine, rng: np.random.Generator, machines: int, launches: int, rounds: int, *, shuffle: bool = True
+) -> Floats:
+    """Return the log step times by launch and contender, (machines, launches, contenders): see `block_seconds`."""
     parts = [
-        np.log(block_seconds(machine, rng, min(_AT_ONCE, machines - first), launches, rounds).mean(axis=2))
+        np.log(
+            block_seconds(machine, rng, min(_AT_ONCE, machines - first), launches, rounds, shuffle=shuffle).mean(axis=2)
+        )
         for first in range(0, machines, _AT_ONCE)
     ]
     return np.concatenate(parts)
-
-
-def shuffled_rounds(
-    machine: Machine, rng: np.random.Generator, machines: int, launches: int, *, shuffle: bool = True
-) -> Iterator[dict[str, list[SimulatedSample]]]:
-    """Yield the samples of one machine after the other, by instance: see `block_seconds`."""
-    seconds = block_seconds(machine, rng, machines, launches, ROUNDS, shuffle=shuffle)
-    places = [(launch, number) for launch in range(launches) for number in range(ROUNDS)]
-    names = [contender.name for contender in machine.contenders]
-    for values in seconds.reshape(machines, launches * ROUNDS, len(names)).transpose(0, 2, 1).tolist():
-        yield {
-            name: [SimulatedSample(*place, value) for place, value in zip(places, own, strict=True)]
-            for name, own in zip(names, values, strict=True)
-        }
 
 
 def one_after_the_other(

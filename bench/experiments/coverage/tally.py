@@ -13,19 +13,16 @@ from scipy.stats import t as student_t
 from bench.experiments.coverage.machines import (
     MOST_LAUNCHES,
     ROUNDS,
+    Floats,
     Machine,
-    SimulatedSample,
     launch_logs_of,
     one_after_the_other,
-    shuffled_rounds,
 )
 from bench.statistics import intervals
-from bench.statistics.intervals import Estimate
 from bench.statistics.stopping import Stopping
-from bench.statistics.verdicts import compare, ratios_of
+from bench.statistics.verdicts import Bools, ratios_of
 
 COUNTS = (5, 10, 20)  # launches
-_AT_ONCE = 250  # machines
 
 
 def naive_coverage(
@@ -112,67 +109,61 @@ class Schedule:
         return made, stop.chosen
 
 
-def _pairs(samples: Mapping[str, Sequence[SimulatedSample]]) -> list[list[float]]:
-    """Return the log ratios to the reference, which is the first; second instances do not drive the stopping."""
-    reference, *others = (own for name, own in samples.items() if "@" not in name)
-    return [intervals.log_ratios(reference, other) for other in others]
-
-
-def stein(logs: Sequence[float], first: int = intervals.MIN_LAUNCHES) -> Estimate:
-    """Return Stein's interval: the mean of all launches with the spread of the first ones alone."""
-    pilot = intervals.t_interval(logs[:first])
-    assert pilot is not None
-    margin = math.log(pilot.high / pilot.median) * math.sqrt(first / len(logs))
-    centre = fmean(logs)
-    return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+def first_instances(machine: Machine) -> list[int]:
+    """Return the places of the contenders that are no second instance; the reference comes first."""
+    return [at for at, contender in enumerate(machine.contenders) if "@" not in contender.name]
 
 
 @dataclass
 class Tally:
-    """The intervals of a schedule on all machines: by pair, True if they contained the truth; and their widths."""
+    """The intervals of a schedule on all machines: whether each pair's contained the truth, and their half-widths.
 
-    held: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
-    by_stein: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
-    bare: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
+    `held` has the reported intervals, `bare` Student's, and `by_stein` Stein's: the mean of all launches with the
+    spread of the first ones alone. An entry a machine, of shape (pairs,).
+    """
+
+    held: list[Bools] = field(default_factory=list)
+    by_stein: list[Bools] = field(default_factory=list)
+    bare: list[Bools] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
-    stein_margins: list[float] = field(default_factory=list)
     launches: list[int] = field(default_factory=list)
 
-    def add(self, machine: Machine, samples: Mapping[str, Sequence[SimulatedSample]], made: int, chosen: bool) -> None:
-        """Count the intervals of one machine after `made` launches."""
-        own = {name: taken[: made * ROUNDS] for name, taken in samples.items()}
+    def add(self, machine: Machine, logs: Floats, chosen: bool) -> None:
+        """Count the intervals of one machine. logs: (launches, first instances), log step times."""
+        some = [machine.contenders[at] for at in first_instances(machine)]
+        truths = np.log([machine.truth(one, other) for one, other in combinations(some, 2)])
+        one, other = np.array(list(combinations(range(len(some)), 2))).T
+        ratios, made, first = logs[:, one] - logs[:, other], len(logs), intervals.MIN_LAUNCHES
+        found = ratios_of(logs)
+        off = np.abs(found.centres - truths)
+        reported = student_t.ppf(0.975, found.degrees) * found.errors * (intervals.WIDENED if chosen else 1.0)
+        bare = student_t.ppf(0.975, made - 1) * ratios.std(axis=0, ddof=1) / math.sqrt(made)
+        stein = student_t.ppf(0.975, first - 1) * ratios[:first].std(axis=0, ddof=1) / math.sqrt(made)
         self.launches.append(made)
-        firsts = {name: some for name, some in own.items() if "@" not in name}
-        reported = {(p.than, p.backend): p.ratio for p in compare(firsts, chosen=chosen).pairs}
-        for reference, other in combinations([c for c in machine.contenders if "@" not in c.name], 2):
-            pair, truth = (reference.name, other.name), machine.truth(reference, other)
-            found = reported[pair]
-            logs = intervals.log_ratios(own[reference.name], own[other.name])
-            bare, old = intervals.t_interval(logs), stein(logs)
-            assert bare is not None
-            self.held.setdefault(pair, []).append(found.low <= truth <= found.high)
-            self.bare.setdefault(pair, []).append(bare.low <= truth <= bare.high)
-            self.by_stein.setdefault(pair, []).append(old.low <= truth <= old.high)
-            self.margins.append(math.log(found.high / found.median))
-            self.stein_margins.append(math.log(old.high / old.median))
+        self.margins.append(float(np.median(reported)))
+        for into, reach in ((self.held, reported), (self.bare, bare), (self.by_stein, stein)):
+            into.append(off <= reach)
 
     def coverage(self, of: str = "held") -> Coverage:
         """Return the coverage of the reported intervals (`held`), Stein's (`by_stein`) or Student's (`bare`)."""
-        shares = [fmean(held) for held in getattr(self, of).values()]
-        margin = median(self.stein_margins if of == "by_stein" else self.margins)
-        return Coverage(fmean(shares), len(self.launches), margin, min(shares), max(shares), fmean(self.launches))
+        shares = np.array(getattr(self, of)).mean(axis=0)
+        least, most = float(shares.min()), float(shares.max())
+        return Coverage(
+            float(shares.mean()), len(self.launches), median(self.margins), least, most, fmean(self.launches)
+        )
 
 
 def judge(machine: Machine, schedules: Mapping[str, Schedule], machines: int, seed: int = 0) -> dict[str, Tally]:
     """Simulate `machines` machines; return each schedule's tally."""
     rng = np.random.default_rng((seed, 1))
     most = max(schedule.budget for schedule in schedules.values())
+    every = launch_logs_of(machine, rng, machines, most, ROUNDS)[..., first_instances(machine)]
     tallies = {name: Tally() for name in schedules}
-    for first in range(0, machines, _AT_ONCE):
-        for samples in shuffled_rounds(machine, rng, min(_AT_ONCE, machines - first), most):
-            pairs = _pairs(samples)
-            for name, schedule in schedules.items():
-                tallies[name].add(machine, samples, *schedule.run(pairs))
+    for logs in every:
+        pairs = (logs[:, :1] - logs[:, 1:]).T.tolist()
+        for name, schedule in schedules.items():
+            made, chosen = schedule.run(pairs)
+            tallies[name].add(machine, logs[:made], chosen)
     return tallies
 
 
@@ -181,7 +172,7 @@ def precision_for(machine: Machine, launches: int, seed: int = 0, machines: int 
     rng = np.random.default_rng((seed, 2))
     first = intervals.MIN_LAUNCHES
     logs = launch_logs_of(machine, rng, machines, first, ROUNDS)
-    arms = [at for at, contender in enumerate(machine.contenders) if "@" not in contender.name]
+    arms = first_instances(machine)
     found = ratios_of(logs[..., arms])
     reach = student_t.ppf(0.975, found.degrees) * found.errors
     widest = reach[:, : len(arms) - 1].max(axis=1)  # the pairs of the reference come first

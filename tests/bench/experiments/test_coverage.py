@@ -11,7 +11,7 @@ import pytest
 
 from bench.experiments.coverage import __main__ as coverage
 from bench.experiments.coverage.__main__ import main
-from bench.experiments.coverage.machines import CONTENDERS, MACHINES, MOST_LAUNCHES, Machine, shuffled_rounds
+from bench.experiments.coverage.machines import CONTENDERS, MACHINES, MOST_LAUNCHES, ROUNDS, Machine, launch_logs_of
 from bench.experiments.coverage.tally import (
     AIMED,
     BY_BUDGET,
@@ -22,6 +22,7 @@ from bench.experiments.coverage.tally import (
     Schedule,
     Tally,
     examine,
+    first_instances,
     judge,
     naive_coverage,
 )
@@ -104,24 +105,22 @@ def test_turns_in_a_fixed_order_take_a_steady_drift_for_a_difference(
 
     monkeypatch.setattr(Machine, "environment", slowing)
     machine, tally = Machine(), Tally()
-    for samples in shuffled_rounds(machine, np.random.default_rng(0), 100, 10, shuffle=shuffle):
-        tally.add(machine, samples, 10, chosen=False)
+    every = launch_logs_of(machine, np.random.default_rng(0), 100, 10, ROUNDS, shuffle=shuffle)
+    for logs in every[..., first_instances(machine)]:
+        tally.add(machine, logs, chosen=False)
     assert least <= tally.coverage().share <= most
 
 
 def test_the_truth_is_the_limit_of_very_many_launches() -> None:
     """Also with bursts that cost one backend more than the other."""
     machine = replace(EVERYTHING, burst=0.05)
-    rng = np.random.default_rng(4)
-    logs: dict[str, list[float]] = {}
-    for samples in shuffled_rounds(machine, rng, 60, 50):
-        for one, other in (("reference", "restless"), ("slowed", "fast"), ("reference", "twin")):
-            logs.setdefault(f"{one} {other}", []).append(fmean(intervals.log_ratios(samples[one], samples[other])))
+    every = launch_logs_of(machine, np.random.default_rng(4), 60, 50, ROUNDS).reshape(-1, len(CONTENDERS))
     by_name = {contender.name: contender for contender in CONTENDERS}
-    for names, found in logs.items():
-        first, second = (by_name[name] for name in names.split())
-        error = float(np.std(found)) / math.sqrt(len(found))
-        assert abs(fmean(found) - math.log(machine.truth(first, second))) < 4 * error
+    names = list(by_name)
+    for one, other in (("reference", "restless"), ("slowed", "fast"), ("reference", "twin")):
+        found = every[:, names.index(one)] - every[:, names.index(other)]
+        error = found.std() / math.sqrt(len(found))
+        assert abs(found.mean() - math.log(machine.truth(by_name[one], by_name[other]))) < 4 * error
     assert machine.truth(by_name["reference"], by_name["restless"]) != pytest.approx(1 / 0.7, rel=0.003)
     assert machine.truth(by_name["reference"], by_name["slowed"]) == pytest.approx(1 / 1.03)
 

@@ -1,8 +1,10 @@
 """Claims about moderated variances: what is shared, how much of it, and where a pair keeps its own."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
-from scipy.special import polygamma
+from scipy.special import digamma, polygamma
 from scipy.stats import t as student_t
 
 from bench.statistics.moderation import (
@@ -14,7 +16,7 @@ from bench.statistics.moderation import (
     moderate,
     trigamma_inverse,
 )
-from bench.statistics.verdicts import ratios_of
+from bench.statistics.verdicts import judge, ratios_of
 
 
 def table(noise: Floats, tables: int = 400, launches: int = 5, seed: int = 0) -> Floats:
@@ -72,6 +74,22 @@ def test_samples_that_agree_to_the_last_bit_are_no_error() -> None:
     variances, degrees = moderate(np.zeros(3), 4, prior)
     assert variances.tolist() == [0.0] * 3
     assert degrees.tolist() == [4.0] * 3
+
+
+def test_smyths_estimates_alone_would_make_too_many_small_tables_false() -> None:
+    """Four arms of which two are eight times as noisy: the reason for the three precautions."""
+    logs, degrees = table(np.array([8.0, 8.0, 1.0, 1.0]), tables=2000), 4
+    one, other = np.array(list(combinations(range(4), 2))).T
+    own = (logs[..., one] - logs[..., other]).var(axis=1, ddof=1)
+    excess = np.log(arm_variances(logs)).var(axis=-1, ddof=1) - polygamma(1, degrees / 2)
+    shared = np.minimum(2 * trigamma_inverse(np.maximum(excess, 1e-3)), MOST_PRIOR_DEGREES)[:, None]
+    centre = np.log(own).mean(axis=-1, keepdims=True) - digamma(degrees / 2) + np.log(degrees / 2)
+    usual = np.exp(centre + digamma(shared / 2) - np.log(shared / 2))
+    variances = (shared * usual + degrees * own) / (shared + degrees)
+    found = ratios_of(logs)
+    smyth = judge(found.centres, np.sqrt(variances / 5), shared + np.full(6, degrees))
+    assert smyth.different.any(axis=-1).mean() > 0.08
+    assert judge(found.centres, found.errors, found.degrees).different.any(axis=-1).mean() < 0.055
 
 
 @pytest.mark.parametrize("arms", [3, 5, 14])

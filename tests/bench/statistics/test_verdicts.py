@@ -1,6 +1,7 @@
 """Claims about verdicts: they hold over the whole table, and an undecided pair states what it takes."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from bench.statistics.verdicts import (
     holm,
     judge,
     launches_to_decide,
+    ratios_of,
 )
 
 DELTA = math.log1p(MARGIN)
@@ -65,6 +67,21 @@ def test_no_table_of_one_pair_is_wrong_more_often_than_stated() -> None:
         found = judge(noise + DELTA, flat, flat * 0 + 1e6)
         assert found.same.mean() <= LEVEL + 0.006
         assert (found.different & (noise + DELTA < 0)).mean() == 0
+
+
+@pytest.mark.parametrize(("arms", "most"), [(4, 0.085), (14, 0.06)])
+def test_both_kinds_of_error_together_stay_below_9_percent_in_the_worst_small_table(arms: int, most: float) -> None:
+    """Half of the backends are equal, the others slower by exactly the margin, at the least favourable spreads."""
+    rng = np.random.default_rng(1)
+    truth = np.where(np.arange(arms) < arms // 2, 0.0, DELTA)
+    one, other = np.array(list(combinations(range(arms), 2))).T
+    gap = truth[one] - truth[other]
+    for ratio in (4, 5, 6):  # the margin in standard errors
+        spread = DELTA / ratio * math.sqrt(20 / 2)
+        found = ratios_of(rng.standard_normal((1500, 20, arms)) * spread + truth)
+        judged = judge(found.centres, found.errors, found.degrees)
+        false = judged.different & (np.sign(found.centres) * np.sign(gap) <= 0) | judged.same & (gap != 0)
+        assert false.any(axis=-1).mean() <= most
 
 
 @pytest.mark.parametrize("centre", [0.0, 0.01, 0.015, DELTA, 0.1])
