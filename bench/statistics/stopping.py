@@ -117,7 +117,7 @@ class Stopping:
     precision, budget, least
         See `stop`.
     planned : int
-        Launches that are made in any case where the budget allows, whatever the precision.
+        Launches that are made in any case where the budget allows.
     """
 
     precision: float
