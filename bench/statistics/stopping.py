@@ -141,14 +141,17 @@ class Stopping:
         """
         if made < self.least:
             return None
-        ratios = list(pairs)
-
-        def decide(wanted: int | None) -> Stop | None:
-            return stop(made, wanted, spent, self.budget, self.precision, self.least, reference)
-
-        if self._wanted is None or made >= self._wanted:
+        ratios, planned = list(pairs), self._wanted
+        if planned is None or made >= planned:
             self._wanted = launches_wanted(ratios, self.precision, self.least)
-        return decide(self._wanted) and decide(launches_wanted(ratios, self.precision, self.least))
+        found = self._decide(made, spent, reference)
+        if found and made < (planned or made):  # the plan is from fewer launches
+            self._wanted = launches_wanted(ratios, self.precision, self.least)
+            found = self._decide(made, spent, reference)
+        return found
+
+    def _decide(self, made: int, spent: float, reference: str) -> Stop | None:
+        return stop(made, self._wanted, spent, self.budget, self.precision, self.least, reference)
 
 
 def _count(launches: int) -> str:
