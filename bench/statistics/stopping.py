@@ -144,14 +144,22 @@ class Stopping:
         """
         if made < self.least or (made < self.planned and spent * (made + 1) / made <= self.budget):
             return None
-        ratios, least = list(pairs), max(self.least, self.planned)
+        ratios, planned = list(pairs), self._wanted
+        if planned is None or made >= planned:
+            self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
+        found = self._decide(made, spent, reference)
+        if found and made < (planned or made):  # the plan is from fewer launches
+            self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
+            found = self._decide(made, spent, reference)
+        return found
 
-        def decide(wanted: int | None) -> Stop | None:
-            return stop(made, wanted, spent, self.budget, self.precision, least, reference)
+    def _decide(self, made: int, spent: float, reference: str) -> Stop | None:
+        return stop(made, self._wanted, spent, self.budget, self.precision, self._first_stage, reference)
 
-        if self._wanted is None or made >= self._wanted:
-            self._wanted = launches_wanted(ratios, self.precision, least)
-        return decide(self._wanted) and decide(launches_wanted(ratios, self.precision, least))
+    @property
+    def _first_stage(self) -> int:
+        """Launches that the samples' spread does not choose."""
+        return max(self.least, self.planned)
 
 
 def _count(launches: int) -> str:

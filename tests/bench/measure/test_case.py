@@ -277,7 +277,7 @@ def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_
 
     monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
     case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, budget=120.0)
-    assert asked == [2, 3, 5, 5]  # after the least launches, each time the number needed is reached, and at the end
+    assert asked == [2, 3, 5]  # after the least launches, and each time the number needed is reached
     assert {s.launch for s in case.backends[0].samples} == set(range(5))
     assert case.stopped.startswith("precision reached")
     assert case.launches_chosen
