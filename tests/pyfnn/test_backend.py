@@ -6,12 +6,13 @@ Each claim holds for a model in this process and for one in a worker process. te
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from planted.model import PlantedBackend
+from planted.model import PlantedBackend, PlantedModel
 
 import pyfnn
 from pyfnn import backend, datasets, parity, process, registry
@@ -339,3 +340,21 @@ def test_every_public_name_can_be_imported() -> None:
         assert all(hasattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match="module 'pyfnn' has no attribute 'netwrok'"):
         _ = pyfnn.netwrok
+
+
+class _HastyModel(PlantedModel):
+    """A model whose clock shows a tenth of the time of a training."""
+
+    def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        begin, cpu_begin = time.perf_counter(), time.process_time()
+        while time.process_time() - cpu_begin < 0.02:
+            super()._train(first, count, batch_size, learning_rate)
+        return 0.1 * (time.perf_counter() - begin)
+
+
+def test_the_cpu_time_of_a_call_is_that_within_the_seconds_it_reports() -> None:
+    model = _HastyModel(NETWORK, THETA)
+    model.load(*_data())
+    model.train(0, ROWS, 2, 1e-3)
+    assert model.cpu_seconds is not None
+    assert 0.001 < model.cpu_seconds < 0.01  # a tenth of 20 ms, or of some more
