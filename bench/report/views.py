@@ -12,8 +12,7 @@ from itertools import groupby
 from bench.format import Unit, centre_of, rate_text, unit_of, words
 from bench.report.notes import case_notes
 from bench.results.derive import inverse
-from bench.results.schema import BackendResult, Case, Estimate, Results, Verdict
-from bench.statistics.verdicts import MOST_ASKED
+from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
 DIVISIONS = ("plain", "tuned", "framework")
 

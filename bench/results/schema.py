@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.statistics.verdicts import MARGIN
+from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
 from bench.statistics.verdicts import Verdict as Verdict  # likewise
 from bench.terms import Clock, Status, SweepPoint, Value, When, case_title
 from pyfnn.errors import PyfnnError

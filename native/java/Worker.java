@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Random;
 import java.util.stream.Collectors;
 
 final class Worker {
@@ -43,6 +44,10 @@ final class Worker {
             new Row("reset", words -> reset()))
         .stream().collect(Collectors.toMap(row -> row.usage.split(" ")[0], row -> row));
   }
+
+  // Blocks of random sizes, so that arrays have other places in each process: memory layout alone changes step times.
+  private static final byte[][] SCATTERED =
+      new Random().ints(2048, 0, 256).mapToObj(size -> new byte[size]).toArray(byte[][]::new);
 
   public static void main(String[] words) throws IOException {
     final PrintStream replies = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);

@@ -397,6 +397,14 @@ local function error_fields(problem)
   return type(problem) == "table" and {"message", problem.message, "kind", problem.kind} or {"message", problem}
 end
 
+-- Blocks of random sizes, so that arrays have other places in each process: memory layout alone changes step times. The
+-- system places each process at another address, which seeds the generator.
+math.randomseed(tonumber(tostring({}):match("0x(%x+)"), 16))
+local scattered = {}
+for block = 1, 128 do
+  scattered[block] = ffi.new("char[?]", math.random(16384))
+end
+
 for line in io.lines() do
   local words = words_of(line)
   if #words > 0 then

@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from pyfnn import compiled
 from pyfnn.errors import ProtocolError, WorkerDied, WorkerError, WorkerTimeout
 from pyfnn.process import launch, protocol
 from pyfnn.process.protocol import error_from, whole_field
@@ -26,6 +28,18 @@ DEFAULT_TIMEOUT = 120.0  # seconds
 _STDERR_KEPT = 64 * 1024  # bytes, from the end
 _LONGEST_REPLY = 1024 * 1024  # bytes
 _PATIENCE = 2.0  # seconds from `quit` until the process is killed
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a worker: on Linux, `native/scatter` gives its heap a layout of its own.
+
+    `pyfnn.worker.scattered_heap` has the reason. A host of Python scatters its heap by itself too, on every system.
+    """
+    if sys.platform != "linux":
+        return dict(os.environ)
+    scatter = compiled.folder("pyfnn_scatter") / "libpyfnn_scatter.so"
+    preloaded = filter(None, (str(scatter), os.environ.get("LD_PRELOAD")))
+    return {**os.environ, "LD_PRELOAD": ":".join(preloaded)}
 
 
 class Worker:
@@ -63,6 +77,8 @@ class Worker:
     ------
     WorkerError
         The process cannot be started, ends, or does not answer `hello` as the protocol requires.
+    BackendUnavailable
+        pyfnn's compiled parts are absent or older than their sources.
     """
 
     def __init__(
@@ -73,6 +89,7 @@ class Worker:
         threads: int = 1,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
+        environment = _environment()
         self.timeout = timeout
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: object = None
@@ -83,7 +100,7 @@ class Worker:
         self._unanswered: str | None = None  # the command whose reply has not arrived
         start = time.perf_counter()
         try:
-            self.tree = self._start(command, cpus, threads)
+            self.tree = self._start(command, cpus, threads, environment)
         except OSError as error:
             self._folder.cleanup()
             raise WorkerError(f"{command[0]} cannot be started: {error}") from None
@@ -99,7 +116,7 @@ class Worker:
             raise
         self.startup_seconds = time.perf_counter() - start
 
-    def _start(self, command: Sequence[str], cpus: Sequence[int], threads: int) -> Tree:
+    def _start(self, command: Sequence[str], cpus: Sequence[int], threads: int, environment: Mapping[str, str]) -> Tree:
         """Start the process; on Linux below a supervisor, which reports the process id through a pipe."""
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb") as report:
@@ -109,6 +126,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
+                    env=environment,
                     pass_fds=[writing] if launch.SUPERVISES else [],
                     start_new_session=True,  # so that Ctrl-C reaches the driver alone
                 )
