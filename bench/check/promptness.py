@@ -12,7 +12,7 @@ from bench.measure.session import Session
 from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
-from pyfnn.process.protocol import seconds_field
+from pyfnn.process.protocol import optional_seconds_field, seconds_field
 
 PROMPTNESS = Topic("promptness", "A program")
 
@@ -46,6 +46,8 @@ class _Clocks:
         Of the call, by the driver; CPU time of the process.
     late, late_cpu : float
         Of the query after it, beyond those of a second query.
+    claimed_cpu : float or None
+        CPU time that the process reports; None where it does not.
     """
 
     seconds: float
@@ -53,6 +55,7 @@ class _Clocks:
     cpu: float
     late: float
     late_cpu: float
+    claimed_cpu: float | None
 
     @property
     def until_result(self) -> float:
@@ -66,12 +69,14 @@ class _Clocks:
 
     @property
     def unclaimed_cpu(self) -> float:
-        """CPU seconds beyond those that one thread can use within the claimed seconds."""
-        return self.cpu + max(0.0, self.late_cpu) - self.seconds
+        """CPU seconds beyond those that the process reports, or that one thread can use within the claimed seconds."""
+        return self.cpu + max(0.0, self.late_cpu) - (self.seconds if self.claimed_cpu is None else self.claimed_cpu)
 
 
-def _call(session: Session, operation: CaseOperation, steps: int, skip: int = 0) -> tuple[float, float, float]:
-    """Run steps from the initial θ; return the claimed seconds, and the driver's wall and CPU seconds.
+def _call(
+    session: Session, operation: CaseOperation, steps: int, skip: int = 0
+) -> tuple[float, float, float, float | None]:
+    """Run steps from the initial θ; return claimed seconds, the driver's wall and CPU seconds, the claimed CPU time.
 
     `Model.train` would ask for θ at once, so `train` is sent directly.
     """
@@ -79,18 +84,20 @@ def _call(session: Session, operation: CaseOperation, steps: int, skip: int = 0)
     worker = session.worker
     if operation == "train":
         reply = worker.call("train", skip * BATCH, steps * BATCH, BATCH, repr(_RATE), accounts=True)
-        return seconds_field(reply), worker.wall_seconds, worker.cpu_seconds
+        claimed_cpu = optional_seconds_field(reply, "cpu_seconds")
+        return seconds_field(reply), worker.wall_seconds, worker.cpu_seconds, claimed_cpu
     block = session.run(steps, skip)
-    return block.seconds, block.wall_seconds, block.cpu_seconds
+    return block.seconds, block.wall_seconds, block.cpu_seconds, block.claimed_cpu_seconds
 
 
 def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 0) -> _Clocks:
-    seconds, wall, cpu = _call(session, operation, steps, skip)
+    seconds, wall, cpu, claimed_cpu = _call(session, operation, steps, skip)
     worker = session.worker
     worker.call("theta", accounts=True)
     first = worker.wall_seconds, worker.cpu_seconds
     worker.call("theta", accounts=True)
-    return _Clocks(seconds, wall, cpu, first[0] - worker.wall_seconds, first[1] - worker.cpu_seconds)
+    late, late_cpu = first[0] - worker.wall_seconds, first[1] - worker.cpu_seconds
+    return _Clocks(seconds, wall, cpu, late, late_cpu, claimed_cpu)
 
 
 def _shortest(session: Session, operation: CaseOperation, steps: int) -> float:

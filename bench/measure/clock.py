@@ -15,6 +15,7 @@ from pyfnn.errors import PyfnnError
 
 UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside its clock
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
+_IDLE = 2e-3  # seconds, where CPU time gives the step times: waking up an idle CPU of a virtual machine, at both ends
 JUDGED = 0.008  # seconds; a shorter block is too short to be judged by its unclaimed time
 _MOST_SHARE = 0.1  # of a block's work in a run of almost no work, for this to be subtracted
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
@@ -137,19 +138,20 @@ def contradiction(
     if claimed_cpu > run.cpu_seconds * _CPU_SLACK + _CPU_GRACE:
         return Implausible(f"claims {claimed_cpu:.4g} CPU seconds: its processes used {run.cpu_seconds:.4g}")
     if claimed_cpu > threads * (claimed + allowed):
-        return Implausible(f"claims {claimed:.4g} s for {claimed_cpu:.4g} CPU seconds on {threads} threads: {_EARLY}")
+        return Implausible(f"claims {claimed:.4g} s for {claimed_cpu:.4g} CPU seconds: {_EARLY}")
     idle = claimed - run.cpu_seconds - run.waited_seconds
-    if counts_cpu and claimed >= least and idle > allowed:
+    if counts_cpu and claimed >= least and idle > max(allowed, _IDLE):
         return Implausible(
             f"neither ran nor waited for a CPU in {idle:.4g} of {claimed:.4g} s: CPU time misses its work"
         )
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
     cpu_agrees = run.claimed_cpu_seconds is None or worked <= threads * allowed
-    if run.until_result < least or (unclaimed <= allowed and cpu_agrees):
+    prompt = unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed)
+    if run.until_result < least or (prompt and cpu_agrees):
         return None
     outside = f"{worked:.4g} CPU seconds outside its clock: {_EARLY}"
-    if unclaimed <= allowed:
+    if prompt:
         return Implausible(f"used {outside}")
     there = claimed + unclaimed
     text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"

@@ -203,7 +203,8 @@ def test_a_build_that_takes_too_long_is_killed_with_its_children(
     row, _ = counted(tmp_path, build="sleep 98.7654; true")
     with pytest.raises(BuildFailed, match="was not done in"):
         programs.build(row)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "98.7654" in (p.info["cmdline"] or [])]
+    sleeping = [p for p in psutil.process_iter(["cmdline"]) if "98.7654" in (p.info["cmdline"] or [])]
+    assert not psutil.wait_procs(sleeping, timeout=5)[1]
 
 
 def test_other_braces_in_a_command_are_kept(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_host_answers_every_command(host: Host, tmp_path: Path) -> None:
     assert (tmp_path / "gradient.bin").stat().st_size == NETWORK.n_parameters * 4
     assert _ask(host, "train 0 5 2 0.1")[0] == "ok"
     protocol.write_array(tmp_path / "probes.bin", np.array([3, 0]))
-    assert set(_ask(host, "time forward 0 2 3 2")[1]) == {"seconds", "checksum"}
+    assert set(_ask(host, "time forward 0 2 3 2")[1]) == {"seconds", "cpu_seconds", "checksum"}
     assert _ask(host, "theta") == ("ok", {})
     assert (tmp_path / "theta_out.bin").read_bytes() != (tmp_path / "theta.bin").read_bytes()
     assert _ask(host, "reset") == ("ok", {})

@@ -183,7 +183,7 @@ def welch(reference: Sequence[float], other: Sequence[float]) -> Estimate:
 class SoloCaseRun(CaseRun):
     """A case of one backend without a second instance, as in sequential timing."""
 
-    def _add_second_arms(self) -> list[Arm]:
+    def _second_arms(self) -> list[Arm]:
         return []
 
 
@@ -286,7 +286,7 @@ class Prover:
         if method == "interleaved":
             return self._interleaved("loaded", kind, PLAIN, other, settings, _AFFORDABLE)
         if method == "one process":
-            settings = replace(settings, rounds=settings.rounds * settings.min_launches, min_launches=1)
+            settings = replace(settings, rounds=settings.rounds * settings.min_launches, min_launches=1, launches=1)
         cases = tuple(measure(kind, [self._rows[name]], settings, _AFFORDABLE, SoloCaseRun) for name in (PLAIN, other))
         return Comparison("loaded", method, PLAIN, other, _truth(other), cases)
 

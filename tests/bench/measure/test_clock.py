@@ -91,3 +91,11 @@ def test_what_a_run_without_work_takes_outside_its_clock_is_not_counted() -> Non
 def test_the_cpu_time_around_each_of_many_calls_is_not_that_of_more_threads() -> None:
     run = Reading(seconds=0.006, wall_seconds=0.0224, cpu_seconds=0.0259, protocol_seconds=0.255)  # go, 256 networks
     assert contradiction(run, NOTHING, threads=1) is None
+
+
+def test_where_cpu_time_counts_waking_up_may_take_2_ms_and_work_may_not() -> None:
+    slow_to_wake = replace(QUIET, seconds=0.01, wall_seconds=0.0115, cpu_seconds=0.0101, claimed_cpu_seconds=0.01)
+    assert contradiction(slow_to_wake, NOTHING, threads=1, counts_cpu=True) is None
+    assert isinstance(contradiction(slow_to_wake, NOTHING, threads=1), Implausible)
+    late = replace(slow_to_wake, cpu_seconds=0.0108)
+    assert isinstance(contradiction(late, NOTHING, threads=1, counts_cpu=True), Implausible)
