@@ -41,7 +41,7 @@ class Settings:
     reference: str = "numpy"
     precision: float = 0.02
     margin: float = MARGIN
-    rounds: int = 30
+    rounds: int = 15
     min_launches: int = intervals.MIN_LAUNCHES
     launches: int = 8
     block_seconds: float = 0.01

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
@@ -44,7 +45,7 @@ _TRIES = 5  # turns, until one is free of contradictions
 _REMEMBERED = 1.25  # times as long as a timed pass may take one over rows that the call has not met
 _UNEVEN = 1e-4  # seconds that a call of many passes may take beyond its passes and a call of one: caches are cold
 _SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
-_CONSTANTS = 4  # runs with almost no work before the first turn
+_CONSTANTS, _CONSTANT_TURNS = 4, 5  # runs with almost no work before the first turn; turns from one to the next
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -106,6 +107,7 @@ class Session:
         self.cpus: tuple[int, ...] = ()
         self.judged = False
         self._constants: list[Reading] = []  # of runs with almost no work
+        self._turns = count()
         self._sweep: Block | None = None  # passes before the last block, where that meets rows again
         self._first_meeting = self._timed_pass = math.inf  # seconds of a pass, at least
         self.disturbed: Disturbed | None = None
@@ -322,14 +324,16 @@ class Session:
             )
 
     def _least_work(self, place: Place) -> Reading:
-        """Return the least disturbed reading so far of runs with almost no work; each turn adds one."""
+        """Return the least disturbed reading so far of runs with almost no work; every fifth turn adds one."""
         if self.networks.rounds_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
-        self.reset()
-        for _ in range(1 if self._constants else _CONSTANTS):
-            run = partial(self.networks.run_least, place.start, place.steps)
-            _, reading = self._with_reading(partial(self._block, run, 0))
-            self._constants.append(reading)
+        turn = next(self._turns)
+        if turn % _CONSTANT_TURNS == 0:
+            self.reset()
+            for _ in range(1 if turn else _CONSTANTS):
+                run = partial(self.networks.run_least, place.start, place.steps)
+                _, reading = self._with_reading(partial(self._block, run, 0))
+                self._constants.append(reading)
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
 
     def approach(self, place: Place) -> None:
