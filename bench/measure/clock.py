@@ -17,6 +17,7 @@ UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside 
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
 _IDLE = 2e-3  # seconds, where CPU time gives the step times: waking up an idle CPU of a virtual machine, at both ends
 JUDGED = 0.008  # seconds; a shorter block is too short to be judged by its unclaimed time
+_OUTSIDE_SHARE, _OUTSIDE = 0.1, 3e-3  # CPU time outside the worker's clock, where it counts as work: more is a fault
 _MOST_SHARE = 0.1  # of a block's work in a run of almost no work, for this to be subtracted
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
 _CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
@@ -87,26 +88,31 @@ class Reading:
 def work_cpu_seconds(run: Reading, constants: Sequence[Reading], share: float) -> float:
     """Return the CPU seconds of a run's work: as the worker reports them, or those of its processes less the constant.
 
-    Without a report, everything between the command and an answer that depends on the work counts, so that no process
-    of the worker can hide work.
+    Between the command and an answer that depends on the work everything counts, so no process of the worker can hide
+    work. Its own report counts where at most 3 % (0.5 ms) more were used, since it is the more exact of the two.
 
     Parameters
     ----------
     run : Reading
     constants : sequence of Reading
-        Of runs with almost no work; none where a run is many calls, which take up most of the CPU time. The worker's
+        Of runs with almost no work; none where a run is many calls, each with a constant part of its own. The worker's
         seconds then count, where they are fewer.
     share : float
         Work of each of these as a share of the run's. If it is large, nothing is subtracted.
     """
-    if run.claimed_cpu_seconds is not None:
-        return run.claimed_cpu_seconds
+    claimed = run.claimed_cpu_seconds
     if not constants:
-        return min(run.cpu_until_result, run.seconds)
-    if share > _MOST_SHARE:
-        return run.cpu_until_result
-    constant = median(reading.cpu_until_result for reading in constants)
-    return max(0.0, run.cpu_until_result - constant) / (1 - share)
+        return min(run.cpu_until_result if claimed is None else claimed, run.seconds)
+    used = run.cpu_until_result
+    if share <= _MOST_SHARE:
+        constant = median(reading.cpu_until_result for reading in constants)
+        used = max(0.0, used - constant) / (1 - share)
+    return used if claimed is None or used > claimed + _allowed(claimed) else claimed
+
+
+def _allowed(claimed: float) -> float:
+    """Return the seconds that may be spent outside a worker's clock."""
+    return max(UNCLAIMED * claimed, _LEAST)
 
 
 def contradiction(
@@ -134,10 +140,10 @@ def contradiction(
         return Implausible(f"claims {claimed:.4g} s, and {run.device_seconds:.4g} s by its device's own clock")
     if run.cpu_seconds > threads * (wall + run.protocol_seconds) * _CPU_SLACK + _CPU_GRACE:
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
-    allowed = max(UNCLAIMED * claimed, _LEAST)
+    allowed = _allowed(claimed)
     if claimed_cpu > run.cpu_seconds * _CPU_SLACK + _CPU_GRACE:
         return Implausible(f"claims {claimed_cpu:.4g} CPU seconds: its processes used {run.cpu_seconds:.4g}")
-    if claimed_cpu > threads * (claimed + allowed):
+    if claimed_cpu > threads * (claimed + allowed + run.protocol_seconds):
         return Implausible(f"claims {claimed:.4g} s for {claimed_cpu:.4g} CPU seconds: {_EARLY}")
     idle = claimed - run.cpu_seconds - run.waited_seconds
     if counts_cpu and claimed >= least and idle > max(allowed, _IDLE):
@@ -146,7 +152,8 @@ def contradiction(
         )
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
-    cpu_agrees = run.claimed_cpu_seconds is None or worked <= threads * allowed
+    outside_allowed = max(_OUTSIDE_SHARE * claimed, _OUTSIDE) if counts_cpu else threads * allowed
+    cpu_agrees = run.claimed_cpu_seconds is None or worked <= outside_allowed
     prompt = unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed)
     if run.until_result < least or (prompt and cpu_agrees):
         return None
@@ -155,7 +162,7 @@ def contradiction(
         return Implausible(f"used {outside}")
     there = claimed + unclaimed
     text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"
-    if worked > threads * allowed:
+    if worked > outside_allowed:
         return Implausible(f"{text}, and used {outside}")
     if run.waited_seconds < unclaimed - allowed:
         return Implausible(f"{text}: {_EARLY}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.measure.clock import Reading, contradiction
+from bench.measure.clock import Reading, contradiction, work_cpu_seconds
 from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
 
 NOTHING = Reading(0.0, 0.0, 0.0)
@@ -97,5 +97,28 @@ def test_where_cpu_time_counts_waking_up_may_take_2_ms_and_work_may_not() -> Non
     slow_to_wake = replace(QUIET, seconds=0.01, wall_seconds=0.0115, cpu_seconds=0.0101, claimed_cpu_seconds=0.01)
     assert contradiction(slow_to_wake, NOTHING, threads=1, counts_cpu=True) is None
     assert isinstance(contradiction(slow_to_wake, NOTHING, threads=1), Implausible)
-    late = replace(slow_to_wake, cpu_seconds=0.0108)
+    late = replace(slow_to_wake, late_seconds=0.004, late_cpu_seconds=0.004)
     assert isinstance(contradiction(late, NOTHING, threads=1, counts_cpu=True), Implausible)
+
+
+def test_the_reported_cpu_time_counts_unless_the_processes_used_more() -> None:
+    nothing = Reading(seconds=0.0, wall_seconds=0.0004, cpu_seconds=0.0003, claimed_cpu_seconds=0.0)
+    run = Reading(seconds=0.012, wall_seconds=0.0125, cpu_seconds=0.0123, claimed_cpu_seconds=0.0119)
+    assert work_cpu_seconds(run, [nothing], 0.001) == 0.0119
+    late = replace(run, late_seconds=0.001, late_cpu_seconds=0.001)
+    assert work_cpu_seconds(late, [nothing], 0.0) == pytest.approx(0.0130)
+
+
+def test_without_a_report_the_cpu_time_is_that_of_the_processes_less_a_run_without_work() -> None:
+    constants = [Reading(0.0, 0.001, used, late_cpu_seconds=0.0001) for used in (0.0002, 0.0003, 0.009)]
+    run = Reading(seconds=0.01, wall_seconds=0.0102, cpu_seconds=0.0103, late_cpu_seconds=0.0002)
+    assert work_cpu_seconds(run, constants, 0.0) == pytest.approx(0.0101)
+    assert work_cpu_seconds(run, constants, 0.01) == pytest.approx(0.0101 / 0.99)
+    assert work_cpu_seconds(run, constants, 0.5) == pytest.approx(0.0105)  # so much of it is work
+
+
+def test_of_many_calls_neither_the_waiting_nor_the_reading_of_clocks_counts() -> None:
+    run = Reading(seconds=0.04, wall_seconds=0.06, cpu_seconds=0.065, claimed_cpu_seconds=0.041, protocol_seconds=0.255)
+    assert work_cpu_seconds(run, [], 0.0) == 0.04
+    assert work_cpu_seconds(replace(run, seconds=0.09), [], 0.0) == 0.041
+    assert contradiction(run, NOTHING, threads=1, counts_cpu=True) is None
