@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -293,18 +292,6 @@ func (w *worker) serve(commands *bufio.Reader) {
 		}
 	}
 }
-
-// Blocks of all sizes, a random number of each, so that arrays have other places in each process: memory layout alone
-// changes step times. The heap has pages of blocks of one size.
-var scattered = func() (blocks [][]byte) {
-	source := rand.New(rand.NewSource(time.Now().UnixNano()))
-	for size := 16; size <= 32768; size += 16 + size/16 {
-		for n := source.Intn(8); n > 0; n-- {
-			blocks = append(blocks, make([]byte, size))
-		}
-	}
-	return blocks
-}()
 
 func main() {
 	if len(os.Args) != 2 {

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pyfnn import compiled
-from pyfnn.errors import ProtocolError, WorkerDied, WorkerError, WorkerTimeout
+from pyfnn.errors import BackendUnavailable, ProtocolError, WorkerDied, WorkerError, WorkerTimeout
 from pyfnn.process import launch, protocol
 from pyfnn.process.protocol import error_from, whole_field
 from pyfnn.process.tree import Tree
@@ -37,7 +37,10 @@ def _environment() -> dict[str, str]:
     """
     if sys.platform != "linux":
         return dict(os.environ)
-    scatter = compiled.folder("pyfnn_scatter") / "libpyfnn_scatter.so"
+    try:
+        scatter = compiled.folder("pyfnn_scatter") / "libpyfnn_scatter.so"
+    except BackendUnavailable:  # a source tree without compiled parts, which every backend that needs one reports
+        return dict(os.environ)
     preloaded = filter(None, (str(scatter), os.environ.get("LD_PRELOAD")))
     return {**os.environ, "LD_PRELOAD": ":".join(preloaded)}
 
@@ -77,8 +80,6 @@ class Worker:
     ------
     WorkerError
         The process cannot be started, ends, or does not answer `hello` as the protocol requires.
-    BackendUnavailable
-        pyfnn's compiled parts are absent or older than their sources.
     """
 
     def __init__(
