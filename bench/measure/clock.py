@@ -2,7 +2,8 @@
 
 A worker is right if all work that it claims to have done is done within the seconds that it claims. Work after its
 clock has stopped shows in the time until the reply, or in that of a query whose answer depends on the work. What is
-constant in both, such as the protocol, shows in a run of one row too, and is subtracted.
+constant in both, such as the protocol, shows in a run of one row too, and is subtracted. CPU time is compared with CPU
+time: other processes do not lengthen it.
 """
 
 import sys

@@ -5,6 +5,7 @@ Each is a kind of mistake, or of wishful thinking, that a proof before timing ca
 
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -266,8 +267,8 @@ class _SkipsLater(_Counting):
         if self._careful or self.steps_since_reset < self.first_skipped or not self._skipped(first // batch_size):
             super()._step(first, count, batch_size, learning_rate)
 
-    def _skipped(self, step: int) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _skipped(self, step: int) -> bool: ...
 
 
 class SkipsByPlaceLater(_SkipsLater):
