@@ -9,10 +9,12 @@ from scipy import stats
 from support.taken import Taken, samples
 
 from bench.statistics.intervals import WIDENED, Estimate
+from bench.statistics.moderation import Prior
 from bench.statistics.verdicts import (
     LEVEL,
     MARGIN,
     PairVerdict,
+    Table,
     Verdict,
     compare,
     fastest_set,
@@ -148,6 +150,13 @@ def test_a_second_instance_of_one_launch_has_an_interval_where_the_table_lends_o
     two = compare({name: arms[name] for name in "ab"})
     assert two.ratio(arms["a"], second) is None
     assert two.ratio(arms["a"], noisy(1.0, 9)) is not None
+
+
+def test_a_second_instance_has_no_interval_from_less_than_one_degree_of_freedom() -> None:
+    one, second = (noisy(1.0, seed, launches=1) for seed in (1, 2))
+    lent = {degrees: Table((), Prior(np.float64(0.03), np.float64(degrees))) for degrees in (0.16, 1.0)}
+    assert lent[0.16].ratio(one, second) is None  # its upper end would be no number
+    assert lent[1.0].ratio(one, second)
 
 
 def test_the_fastest_set_holds_those_that_no_other_of_them_is_shown_to_beat() -> None:
