@@ -1,7 +1,7 @@
 """Finds the compiled parts of pyfnn, and checks that they match their sources. Loads none of them."""
 
 import hashlib
-import importlib.metadata
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +31,8 @@ def build_info() -> ModuleType:
 
 
 def _why_absent() -> tuple[str, str]:
+    import importlib.metadata
+
     reason = f"pyfnn was imported from the source tree {PACKAGE.parent}, which has no compiled parts"
     try:
         elsewhere = importlib.metadata.distribution("pyfnn").version

@@ -59,7 +59,7 @@ def load(row: Row) -> Backend:
         The backend cannot run here; `reason` and `remedy` explain why and what to do.
     """
     if row.host is None:
-        from pyfnn.process import ProgramBackend
+        from pyfnn.process.program import ProgramBackend
 
         return ProgramBackend(row)
     module, name = row.host.split(":")

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -36,6 +35,7 @@ from pyfnn.manifest import Row
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
+from pyfnn.process.tree import read_proc
 from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
@@ -344,7 +344,7 @@ class Session:
         """
         self.reset()
         self.networks.freshen(place.burst_start)
-        self.run(place.burst, place.burst_start)
+        self.networks.run(place.burst, place.burst_start)
         self.networks.freshen(place.start)
         sweep = self.networks.sweep_steps(place.steps)
         self._sweep = self.run(sweep, place.start) if sweep else None
@@ -359,14 +359,14 @@ class Session:
             return 0.0
         waited = self.worker.tree.run_delay_seconds() or 0.0
         with suppress(OSError, ValueError, IndexError):  # a kernel without these statistics
-            waited += int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+            waited += int(read_proc("/proc/self/schedstat").split()[1]) / 1e9
         return waited + float(psutil.cpu_times().steal)
 
     def _switches(self) -> int | None:
         """Return the involuntary switches of all threads so far; None where the system does not count them."""
         tasks = self.worker.tree.tasks()
         try:
-            counts = [int(_status_field(task / "status", "nonvoluntary_ctxt_switches:")) for task in tasks]
+            counts = [int(_status_field(f"{task}/status", b"nonvoluntary_ctxt_switches:")) for task in tasks]
         except (OSError, ValueError):
             return None
         return sum(counts) if counts else None
@@ -374,7 +374,7 @@ class Session:
     def peak_rss_bytes(self) -> int | None:
         """Return the most memory the process itself has had resident; None where the system does not report it."""
         try:
-            return 1024 * int(_status_field(Path(f"/proc/{self.worker.pid}/status"), "VmHWM:"))
+            return 1024 * int(_status_field(f"/proc/{self.worker.pid}/status", b"VmHWM:"))
         except (OSError, ValueError):
             return None
 
@@ -402,10 +402,9 @@ def _difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None or after < before else after - before
 
 
-def _status_field(path: Path, key: str) -> str:
-    """Return the value of a key in a Linux status file; "" where the file has no such line."""
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    return next((line.split()[1] for line in lines if line.startswith(key)), "")
+def _status_field(path: str, key: bytes) -> bytes:
+    """Return the value of a key in a Linux status file; b"" where the file has no such line."""
+    return next((line.split()[1] for line in read_proc(path).splitlines() if line.startswith(key)), b"")
 
 
 def _check_memory(problem: Problem) -> None:

@@ -114,7 +114,7 @@ def test_a_descendant_ends_when_the_worker_is_killed(behaviour: str) -> None:
 def test_a_descendant_ends_when_the_driver_is_killed_even_if_all_are_stopped(behaviour: str, tmp_path: Path) -> None:
     script = ROGUE.format(hello=HELLO, behaviour=behaviour.replace("\n", "\n        "))
     driver = (
-        "import signal, sys, time; from pyfnn.process import Worker;"
+        "import signal, sys, time; from pyfnn.process.worker import Worker;"
         f"worker = Worker([sys.executable, '-I', '-S', '-c', {script!r}]);"
         "pid = worker.call('start')['pid']; worker.signal_tree(signal.SIGSTOP);"
         "print(pid, worker.pid, worker._process.pid, flush=True); time.sleep(60)"

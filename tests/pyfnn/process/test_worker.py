@@ -214,7 +214,7 @@ def test_closing_continues_a_stopped_process_so_that_it_can_quit() -> None:
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_worker_dies_with_its_driver_stopped_or_not(stopped: bool) -> None:
     driver = (
-        "import signal, sys, time; from pyfnn.process import Worker;"
+        "import signal, sys, time; from pyfnn.process.worker import Worker;"
         f"worker = Worker([sys.executable, '-I', '-S', '-c', {ROGUE.format(hello=HELLO, behaviour='pass')!r}]);"
         f"{'worker.signal_tree(signal.SIGSTOP);' if stopped else ''}"
         "print(worker.pid, worker.workdir, flush=True); time.sleep(60)"
