@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": Command("bench.doctor", "show what disturbs measurements on this machine, and the remedies"),
     "ceilings": Command("bench.ceilings", "measure the peak of multiply-adds and the memory bandwidth"),
     "plot": Command("bench.plot", "redraw the report of a finished run"),
+    "compare": Command("bench.compare", "compare finished runs of one machine, or combine several"),
     "experiments": Command(EXPERIMENTS, "run an experiment; without a name, list them"),
 }
 

@@ -51,7 +51,8 @@ from bench.statistics.verdicts import MARGIN
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
 
-_BURST = 0.2  # untimed work before a block, as a share of the block; the same as in bench.run
+_RUN = Settings()  # of bench.run
+_BURST = _RUN.burst_seconds / _RUN.block_seconds  # untimed work before a block, as a share of the block
 
 
 # Counts and tables ---------------------------------------------------------------------------------------------------
@@ -267,9 +268,9 @@ USUAL: dict[str, Any] = {
     "slowed": 8,
     "loaded": 12,
     "seconds": 840.0,
-    "block": 0.02,
-    "rounds": 3,
-    "launches": intervals.MIN_LAUNCHES,
+    "block": _RUN.block_seconds,
+    "rounds": _RUN.rounds,
+    "launches": _RUN.min_launches,
     "precision": 0.01,
 }
 QUICK = USUAL | {

@@ -1,0 +1,130 @@
+"""Claims about the command `bench.compare`: it compares like with like, in one line each, and refuses the rest."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.sample_results import sample_results
+
+from bench import compare
+from bench.results.schema import Results
+from bench.results.store import save_results
+
+SLOW = "cpp"
+
+
+def slowed(results: Results, backend: str, factor: float) -> Results:
+    """Return the results with a backend's blocks longer by a factor; loading computes the statistics."""
+    cases = [
+        case.model_copy(
+            update={
+                "backends": [
+                    b.model_copy(
+                        update={
+                            "samples": [s.model_copy(update={"seconds": factor * s.seconds}) for s in b.samples]
+                            if b.name == backend
+                            else b.samples
+                        }
+                    )
+                    for b in case.backends
+                ]
+            }
+        )
+        for case in results.cases
+    ]
+    return results.model_copy(update={"cases": cases, "statistics": 1})  # of an earlier version: computed again
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """Runs by name: the same one three times, and one with a slowed backend three times."""
+    base = sample_results(("numpy", "cpp", "c", "go", "java", "julia", "cpp-tuned"), ("wine-deep", "digits"))
+    made = {}
+    for name, factor in {"a": 1.0, "b": 1.001, "c": 0.999, "slow": 1.3, "slow2": 1.302, "slow3": 1.297}.items():
+        made[name] = tmp_path / name
+        made[name].mkdir()
+        save_results(slowed(base, SLOW, factor), made[name])
+    return made
+
+
+def run(*words: object) -> int:
+    return compare.main([str(word) for word in words])
+
+
+def test_a_slower_backend_is_named_and_ends_with_status_1_where_asked(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folders["a"], folders["slow"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] == [SLOW]]
+    assert rows
+    assert all(row[-1] == "slower" for row in rows)
+    assert run(folders["a"], folders["slow"], "--fail-over", "5%") == compare.SLOWER
+    assert f"slower: {SLOW} on" in capsys.readouterr().out
+    assert run(folders["a"], folders["slow"], "--fail-over", "50%") == 0
+    assert run(folders["a"], folders["a"].parent / "b", "--fail-over", "0.0001") == 0
+
+
+def test_two_short_runs_have_no_verdict_and_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, factor in (("one", 1.0), ("two", 2.0)):
+        (tmp_path / name).mkdir()
+        save_results(slowed(sample_results(), SLOW, factor), tmp_path / name)
+    assert run(tmp_path / "one", tmp_path / "two", "--fail-over", "5%") == 0
+    out = capsys.readouterr().out
+    assert "Without verdicts" in out
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith(SLOW)] == ["0.500"]
+
+
+def test_three_runs_a_side_give_ratios_over_runs(folders: dict[str, Path], tmp_path: Path) -> None:
+    words: list[object] = [folders["a"], folders["slow"]]
+    for old, new in (("b", "slow2"), ("c", "slow3")):
+        words += ["--old", folders[old], "--new", folders[new]]
+    assert run(*words, "--json", tmp_path / "out.json", "--markdown", tmp_path / "out.md") == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["old_runs"], found["new_runs"], found["judged"]) == (3, 3, True)
+    slow = [entry for entry in found["entries"] if entry["backend"] == SLOW]
+    assert all(entry["verdict"] == "slower" and entry["over_old"]["low"] <= entry["over_old"]["high"] for entry in slow)
+    assert (tmp_path / "out.md").read_text().startswith("### wine-deep · train · float32 · 1 thread: ratios to numpy")
+
+
+def test_combined_runs_show_a_ratio_over_them(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folders["a"], folders["b"], folders["c"], "--combine") == 0
+    assert "over 3 runs [95 %]" in capsys.readouterr().out
+    assert run(folders["a"], folders["b"], "--combine") == 0
+    assert "needs at least 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("host", {"cpu_model": "another"}, "host.cpu_model"),
+        ("settings", {"block_seconds": 0.5}, "settings.block_seconds"),
+    ],
+)
+def test_unlike_runs_are_refused_with_the_difference_and_marked_where_forced(
+    field: str, value: dict[str, object], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = sample_results()
+    other = base.model_copy(update={field: {**getattr(base, field), **value}})
+    for name, results in (("one", base), ("two", other)):
+        (tmp_path / name).mkdir()
+        save_results(results, tmp_path / name)
+    assert run(tmp_path / "one", tmp_path / "two") == 2
+    err = capsys.readouterr().err
+    assert named in err
+    assert err.count("\n") == 1
+    assert run(tmp_path / "one", tmp_path / "two", "--force") == 0
+    assert "UNLIKE RUNS" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = folders["a"]
+    for words in ([a], [a, a], [a, tmp_path / "absent"], [a, folders["b"], "--combine", "--new", folders["c"]]):
+        assert run(*words) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("bench.compare: ")
+        assert err.count("\n") == 1
+    for share in ("0", "-5%", "5 percent", "nan", "x"):
+        with pytest.raises(SystemExit) as ended:
+            run(a, folders["b"], f"--fail-over={share}")
+        assert ended.value.code == 2
