@@ -248,7 +248,7 @@ func newMLP[Real Float](
 ) *mlp[Real] {
 	net := &mlp[Real]{lossFunction: lossFunction, l2: l2, theta: theta}
 	net.start = append([]Real(nil), theta...)
-	net.gradient = make([]Real, len(theta))
+	net.gradient = scattered[Real](len(theta))
 	at := 0
 	for l := range f {
 		inputs, outputs := sizes[l], sizes[l+1]
@@ -272,9 +272,9 @@ func (net *mlp[Real]) reserve(B int) {
 		return
 	}
 	net.capacity = B
-	net.X, net.T = make([]Real, B*net.first().inputs), make([]Real, B*net.last().outputs)
+	net.X, net.T = scattered[Real](B*net.first().inputs), scattered[Real](B*net.last().outputs)
 	for _, l := range net.layers {
-		l.Z, l.A, l.delta = make([]Real, B*l.outputs), make([]Real, B*l.outputs), make([]Real, B*l.outputs)
+		l.Z, l.A, l.delta = scattered[Real](B*l.outputs), scattered[Real](B*l.outputs), scattered[Real](B*l.outputs)
 	}
 }
 

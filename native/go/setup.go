@@ -157,7 +157,7 @@ func read[Number Float | int64](folder, name string, rows, columns int) ([]Numbe
 		return nil, fmt.Errorf("%s has %d bytes: (%d, %d) numbers of %d bytes need %.0f",
 			name, len(data), rows, columns, size, float64(rows)*float64(columns)*float64(size))
 	}
-	numbers := make([]Number, rows*columns)
+	numbers := scattered[Number](rows * columns)
 	return numbers, binary.Read(bytes.NewReader(data), binary.LittleEndian, numbers)
 }
 
