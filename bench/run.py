@@ -23,7 +23,7 @@ from bench.advice.subnormals import greatest_subnormal_share
 from bench.arguments import chosen_rows, chosen_suite, parser, print_left_out, show_list
 from bench.machine import description
 from bench.machine.ceilings import measure_ceilings
-from bench.machine.description import CpuTimes, CpuUse, describe_machine
+from bench.machine.description import CpuTimes, CpuUse, describe_machine, installed_packages
 from bench.machine.sensors import DeviceSensor
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
@@ -140,7 +140,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     status = 0
     with Journal(folder) as journal, _sensor(rows) as (sensor, device):
         host = {**describe_machine(), **device}
-        journal.write(RunEvent(schema=SCHEMA, created=now(), host=host, settings=kept_settings))
+        run_event = RunEvent(
+            schema=SCHEMA,
+            created=now(),
+            host=host,
+            settings=kept_settings,
+            command=sys.orig_argv,
+            suite=suite.model_dump(mode="json"),
+            packages=installed_packages(),
+        )
+        journal.write(run_event)
         start = description.cpu_times()
         try:
             facts = read_machine(host, try_frameworks(rows), max(key.threads for key in keys))

@@ -1,6 +1,6 @@
 """Words that suites, results and reports share: operations, dtypes, statuses, sweep axes."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,38 @@ class Value(BaseModel):
     """An immutable value that a file can hold: unknown fields, NaN and infinities are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WorkloadFacts(Value):
+    """A network, its data and its training, as a suite defines them and as results keep them.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        m_0 to m_L.
+    activation : str or tuple of str
+        Of all hidden layers, or one for each.
+    seed : int
+        Of the parameters, the order and made-up data.
+    members : int
+        Networks trained at once. Above 1, each has its own seed, order, rate and λ, around those given.
+    data : str
+        Name of a dataset, or ``teacher`` for data drawn by a seeded network.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    activation: str | tuple[str, ...]
+    loss: str
+    l2: float = 0.0
+    output_activation: str | None = None
+    rows: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    members: Annotated[int, Field(ge=1)] = 1
+    data: str = "teacher"
+    note: str = ""
 
 
 class SweepPoint(Value):

@@ -1,5 +1,6 @@
 """The description of this machine in the results: hardware, system, versions, limits and load. Changes nothing."""
 
+import importlib.metadata
 import os
 import platform
 import sys
@@ -60,6 +61,12 @@ def describe_machine() -> dict[str, Any]:
         "build": build_info(),
         **momentary(),
     }
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the version of every Python distribution that is installed, by its name."""
+    found = {str(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def momentary() -> dict[str, Any]:

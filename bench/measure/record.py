@@ -8,7 +8,7 @@ from bench.measure.block import Block
 from bench.measure.calibration import Warmup
 from bench.measure.errors import ParityFailed, reason_of
 from bench.measure.session import Session
-from bench.measure.source_lines import lines_of_code
+from bench.measure.sources import hashes, lines_of_code
 from bench.results.events import (
     BackendEvent,
     CaseEndEvent,
@@ -24,7 +24,7 @@ from bench.statistics.rounds import Spread
 from bench.statistics.stopping import Stop
 from bench.suites.problem import Problem, bytes_moved, flops, forward_flops
 from bench.suites.suite import CaseKey
-from bench.terms import Clock, Status
+from bench.terms import Clock, Status, WorkloadFacts
 from pyfnn import parity
 from pyfnn.errors import BackendUnavailable, PyfnnError
 
@@ -66,6 +66,7 @@ class CaseRecord:
                 flops_per_step=flops(key, network.flops_per_row, forward_flops(network.sizes)),
                 bytes_per_step=bytes_moved(key, network),
                 data=workload.note,
+                definition=WorkloadFacts.model_validate(workload.model_dump()),
                 **rare,
             )
         )
@@ -97,6 +98,7 @@ class CaseRecord:
             division=row.division,
             device=row.device,
             source_lines=lines_of_code(row),
+            sources=hashes(row),
             status="not_run",
             reason="the run ended before its first launch did",
         )

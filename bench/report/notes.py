@@ -24,6 +24,7 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         Reference that the settings name.
     """
     notes = (
+        _proof_note(timed),
         _reference_note(case, requested),
         _fastest_note(case),
         _a_a_note(case),
@@ -46,6 +47,38 @@ def _members_note(case: Case) -> str:
     return (
         f"{case.members} networks are trained at once, each with its own θ, sample order, learning rate and λ. A step "
         "is a step of one network."
+    )
+
+
+def _proof_note(timed: Timed) -> str:
+    """Name the number of comparisons that each process passed, and the one that came nearest to its bound."""
+    proofs = [(label, result.parity) for label, result in timed if result.parity.get("passed")]
+    if not proofs:
+        return ""
+    counts = [int(proof["checks"]) for _, proof in proofs]
+    least, most = min(counts), max(counts)
+    label, worst = max(((label, proof["worst"]) for label, proof in proofs), key=lambda each: float(each[1]["share"]))
+    share = number(100 * float(worst["share"]), 2)
+    return (
+        f"Proven: each process passed {least if least == most else f'{least} to {most}'} comparisons with the oracle; "
+        f"the nearest to its bound is {label}'s {worst['what']}, at {share} % of it."
+    )
+
+
+def work_note(case: Case) -> str:
+    """Return the network and its training in one line; "" in files from before they were kept.
+
+    For example ``Network 11-50-1, tanh; squared_error, λ = 0; batches of 1 out of 1120 rows, rate 0.005.``
+    """
+    work = case.definition
+    if work is None:
+        return ""
+    hidden = work.activation if isinstance(work.activation, str) else ", ".join(work.activation)
+    last = f", {work.output_activation} at the end" if work.output_activation else ""
+    sizes = "-".join(map(str, work.sizes))
+    return (
+        f"Network {sizes}, {hidden}{last}; {work.loss}, λ = {work.l2:g}; batches of {work.batch} out of {work.rows} "
+        f"rows, rate {work.learning_rate:g}."
     )
 
 

@@ -1,9 +1,11 @@
 """summary.md: the run as one page of text with its tables and links to its figures. Computes nothing."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.report.notes import work_note
 from bench.report.render import ReportTable, escape, markdown
 from bench.report.run_view import RunView
 from bench.report.tables import (
@@ -47,7 +49,7 @@ def text(view: RunView, figures: Sequence[Path]) -> str:
         *_device(results),
         _facts(results.host),
         "## Settings",
-        _facts(results.settings),
+        _facts({**results.settings, **({"command": shlex.join(results.command)} if results.command else {})}),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -87,6 +89,8 @@ def _sweeps(view: RunView) -> Iterator[str]:
 def _cases(view: RunView) -> Iterator[str]:
     for case in view.cases:
         yield f"## {escape(case.case.title)}"
+        if work_note(case.case):
+            yield escape(work_note(case.case))
         yield markdown(case_table(case))
         for table in (costs_table(case), processes_table(case), *pair_tables(case)):
             if table:

@@ -20,6 +20,7 @@ from bench.results.schema import (
     Launch,
     ResultsError,
     RoundsChoice,
+    RunHead,
     Sample,
     Warned,
     first_error,
@@ -59,14 +60,10 @@ class BackendEventBase(CaseEventBase):
     instance: str
 
 
-class RunEvent(EventBase):
+class RunEvent(RunHead, EventBase):
     """The start of a run."""
 
     event: Literal["run"] = "run"
-    schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
-    created: str
-    host: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
 
 
 class FinishEvent(EventBase):

@@ -11,7 +11,7 @@ from bench.statistics.intervals import Estimate as Estimate  # re-exported: a fi
 from bench.statistics.verdicts import MARGIN
 from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
 from bench.statistics.verdicts import Verdict as Verdict  # likewise
-from bench.terms import Clock, Status, SweepPoint, Value, When, case_title
+from bench.terms import Clock, Status, SweepPoint, Value, When, WorkloadFacts, case_title
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
@@ -142,6 +142,8 @@ class BackendReport(Value):
         Time to build the program, in this run or an earlier one.
     startup_seconds, first_step_seconds, warmup_seconds : float or None
         Medians over the launches.
+    sources : dict of str to str
+        Sha256 of each source of the network, by its path below the manifest's folder.
     """
 
     device: str = "cpu"
@@ -160,6 +162,7 @@ class BackendReport(Value):
     first_step_seconds: float | None = None
     warmup_seconds: float | None = None
     source_lines: int | None = None
+    sources: dict[str, str] = {}
 
 
 class BackendResult(BackendReport, BackendIdentity):
@@ -286,6 +289,8 @@ class CaseHead(Value):
         Networks trained at once. A step is a step of one of them.
     sweep : SweepPoint or None
         Place of the case in a sweep.
+    definition : WorkloadFacts or None
+        The whole workload; None in files from before it was kept.
     clock : {"cpu", "wall"}
         The clock that gives the step times: CPU time for one thread on CPUs, wall time otherwise and in files from
         before CPU time counted.
@@ -302,6 +307,7 @@ class CaseHead(Value):
     members: int = Field(default=1, ge=1)
     sweep: SweepPoint | None = None
     data: str = ""
+    definition: WorkloadFacts | None = None
     clock: Clock = "wall"
 
 
@@ -373,15 +379,33 @@ class Case(CaseHead):
         return self.ceiling_gflops if device == "cpu" else self.device_ceilings.get(device)
 
 
-class Results(Value):
-    """A whole run."""
+class RunHead(Value):
+    """The start of a run: when, where and how.
+
+    Attributes
+    ----------
+    command : list of str
+        The words of the command line; empty where the run was started in another way.
+    suite : dict
+        The suite, after the options have changed it.
+    packages : dict of str to str
+        Version of every Python distribution installed, by its name. Toolchains are in each backend's `build`.
+    """
 
     schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
-    statistics: int = Field(default=1, ge=1, le=STATISTICS)
     created: str
-    finished: str | None = None
     host: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    command: list[str] = []
+    suite: dict[str, Any] = {}
+    packages: dict[str, str] = {}
+
+
+class Results(RunHead):
+    """A whole run."""
+
+    statistics: int = Field(default=1, ge=1, le=STATISTICS)
+    finished: str | None = None
     ceilings: list[Ceilings] = []
     host_states: list[HostState] = []
     device_states: list[DeviceState] = []

@@ -6,35 +6,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.terms import CASE_OPERATIONS, CaseOperation, Dtype, SweepAxis, SweepPoint
+from bench.terms import CASE_OPERATIONS, CaseOperation, Dtype, SweepAxis, SweepPoint, WorkloadFacts
 from pyfnn.manifest import Division
 from pyfnn.network import Network
 
 
-class Workload(BaseModel):
-    """A network, its data and its training; fixed, so that results can be compared across runs.
-
-    Attributes
-    ----------
-    members : int
-        Networks trained at once. Above 1, each has its own seed, order, rate and λ, around those given.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    sizes: tuple[int, ...]
-    activation: str | tuple[str, ...]
-    loss: str
-    l2: float = 0.0
-    output_activation: str | None = None
-    rows: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    seed: Annotated[int, Field(ge=0)] = 0
-    members: Annotated[int, Field(ge=1)] = 1
-    data: str = "teacher"
-    note: str = ""
+class Workload(WorkloadFacts):
+    """A workload; fixed, so that results can be compared across runs."""
 
     @model_validator(mode="after")
     def _a_batch_is_drawn_from_the_rows(self) -> "Workload":

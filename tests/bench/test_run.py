@@ -4,6 +4,7 @@ The parts have tests of their own; here they work together.
 """
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -28,6 +29,8 @@ from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
 from bench.results.schema import BackendResult, Results
 from bench.results.store import load_results
+from bench.suites.suite import Workload
+from pyfnn import registry
 
 FORESEEN = {  # name: (behaviour, status, words of the reason)
     "steady": (misbehaving.STEADY, "ok", ""),
@@ -163,6 +166,21 @@ def test_how_it_was_measured_is_in_the_results(spoilt: Ran) -> None:
     assert isinstance(settings["seed"], int)
     assert settings["budget"] == 30
     assert spoilt.results.host["cpu_model"]
+    assert spoilt.results.packages["numpy"] == spoilt.results.host["numpy"]
+    assert spoilt.results.command == sys.orig_argv
+    assert spoilt.results.suite["operations"] == ["train"]
+
+
+def test_a_workload_can_be_recovered_from_the_results_and_each_source_is_named_by_its_hash(spoilt: Ran) -> None:
+    case = spoilt.results.cases[0]
+    assert case.definition
+    assert Workload.model_validate(case.definition.model_dump()).network(case.dtype).sizes == case.definition.sizes
+    numpy = next(b for b in case.backends if b.name == "numpy")
+    source = registry.find("numpy").folder / "numpy.py"
+    assert numpy.sources == {"numpy.py": hashlib.sha256(source.read_bytes()).hexdigest()}
+    text = (spoilt.folder / "summary.md").read_text(encoding="utf-8")
+    assert f"Network {'-'.join(map(str, case.definition.sizes))}" in text
+    assert "Proven: each process passed" in text
 
 
 def test_a_sweep_is_measured_reported_and_drawn(

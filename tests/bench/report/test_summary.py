@@ -15,6 +15,7 @@ from bench.report.tables import processes_table
 from bench.report.views import CaseView, case_view
 from bench.results.derive import with_statistics
 from bench.results.schema import Case, Pool
+from bench.terms import WorkloadFacts
 
 
 def test_terminal_and_markdown_show_the_same_cells() -> None:
@@ -90,6 +91,25 @@ def test_the_share_of_the_peak_is_a_column_only_where_it_is_known() -> None:
     results = edited(sample_results(), {"cpp": {"ceiling_share": 0.918}})
     assert "of peak" in summary_of(results)
     assert "92 %" in summary_of(results)
+
+
+def test_the_summary_says_what_was_proven_and_of_which_network() -> None:
+    worst = {"trial": "small", "what": "dW_2", "error": 1e-7, "bound": 1e-5, "share": 0.0312}
+    results = edited(
+        sample_results(),
+        {
+            "cpp": {"parity": {"passed": True, "checks": 113, "worst": worst}},
+            "numpy": {"parity": {"passed": True, "checks": 110, "worst": {**worst, "share": 0.002}}},
+        },
+    )
+    work = WorkloadFacts(
+        name="mine", sizes=(64, 32, 10), activation=("relu",), loss="squared_error", rows=9, batch=4, learning_rate=0.1
+    )
+    cases = [case.model_copy(update={"definition": work}) for case in results.cases]
+    text = summary_of(results.model_copy(update={"cases": cases}))
+    assert "Network 64-32-10, relu; squared_error, λ = 0; batches of 4 out of 9 rows, rate 0.1." in text
+    assert "110 to 113 comparisons with the oracle; the nearest to its bound is cpp's dW_2, at 3.1 % of it." in text
+    assert "Network" not in summary_of(sample_results())  # of files from before
 
 
 def test_the_summary_holds_every_reason_and_remedy_and_why_each_case_stopped() -> None:

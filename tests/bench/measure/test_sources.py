@@ -1,10 +1,11 @@
 """Claims about the count of lines of code."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from bench.measure.source_lines import lines_of_code
+from bench.measure.sources import hashes, lines_of_code
 from pyfnn import registry
 from pyfnn.manifest import Row
 
@@ -36,6 +37,11 @@ def row(folder: Path, language: str, **files: str) -> Row:
 @pytest.mark.parametrize("language", CODE)
 def test_blank_lines_and_comments_do_not_count_but_code_beside_a_comment_does(tmp_path: Path, language: str) -> None:
     assert lines_of_code(row(tmp_path, language, source=CODE[language])) == LINES[language]
+
+
+def test_each_source_has_the_hash_of_its_bytes(tmp_path: Path) -> None:
+    mine = row(tmp_path, "C", **{"a.c": "int x;", "b.c": "int y;"})
+    assert hashes(mine) == {name: sha256(text).hexdigest() for name, text in (("a.c", b"int x;"), ("b.c", b"int y;"))}
 
 
 def test_the_count_is_over_all_sources_and_none_without_sources(tmp_path: Path) -> None:

@@ -1,4 +1,10 @@
-"""Lines of code of the sources that a backend's manifest names: the effort of writing the backend. Runs nothing."""
+"""The sources that a backend's manifest names: their hashes, and their lines of code, the effort of writing them.
+
+Runs nothing.
+"""
+
+import hashlib
+import os
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
@@ -7,6 +13,13 @@ from pygments.token import Comment, String
 from pygments.util import ClassNotFound
 
 from pyfnn.manifest import Row
+
+
+def hashes(row: Row) -> dict[str, str]:
+    """Return the sha256 of a backend's sources, by their paths relative to the manifest's folder."""
+    return {
+        os.path.relpath(path, row.folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in row.source_files()
+    }
 
 
 def lines_of_code(row: Row) -> int | None:
