@@ -30,6 +30,8 @@ class Settings:
         as the spread within and between launches suggests: see `bench.statistics.rounds`.
     min_launches, launches : int
         Least number of launches; and least number where the budget allows.
+    bounded : bool
+        True where the budget bounds the run: then a case makes fewer than `min_launches`, but one, if they do not fit.
     block_seconds, burst_seconds : float
         Least duration of a timed block, and of the untimed burst before it.
     timeout : float
@@ -44,6 +46,7 @@ class Settings:
     rounds: int = 15
     min_launches: int = intervals.MIN_LAUNCHES
     launches: int = 8
+    bounded: bool = False
     block_seconds: float = 0.01
     burst_seconds: float = 0.002
     timeout: float = 60.0

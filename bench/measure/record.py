@@ -70,9 +70,11 @@ class CaseRecord:
             )
         )
 
-    def end(self, stop: Stop) -> None:
-        """Write the end of the case."""
-        self._journal.write(CaseEndEvent(case=self._number, stopped=stop.why, launches_chosen=stop.chosen))
+    def end(self, stop: Stop, seconds: float) -> None:
+        """Write the end of the case and the time that it took."""
+        self._journal.write(
+            CaseEndEvent(case=self._number, stopped=stop.why, launches_chosen=stop.chosen, measured_seconds=seconds)
+        )
 
     def rounds(self, number: int, spread: Spread, launch_seconds: float, round_seconds: float) -> None:
         """Write the number of rounds of further launches, and what it was chosen from."""

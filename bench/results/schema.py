@@ -338,6 +338,8 @@ class Case(CaseHead):
         None where no launch came after the first ones, or there was no ratio.
     launches_chosen : bool
         See `bench.statistics.stopping.Stop`.
+    measured_seconds : float or None
+        Time from the start of the case to its end; None in files from before it was recorded.
     pairs : list of Pair or None
         The ratio of every two backends, of any divisions, once.
     a_a_pairs : list of Pair or None
@@ -352,6 +354,7 @@ class Case(CaseHead):
     reference: str | None = None
     stopped: str = ""
     launches_chosen: bool = False
+    measured_seconds: float | None = Field(default=None, ge=0)
     rounds_choice: RoundsChoice | None = None
     pairs: list[Pair] | None = None
     a_a_pairs: list[Pair] | None = None

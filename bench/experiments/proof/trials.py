@@ -190,7 +190,7 @@ class SoloCaseRun(CaseRun):
 class SilentListener:
     """A listener that shows no progress: the finished case has all verdicts."""
 
-    def progress(self, text: str, share: float) -> None:
+    def progress(self, text: str, share: float, left: float | None = None) -> None:
         """Ignore the progress."""
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
