@@ -7,6 +7,7 @@ from bench.results.derive import PROVISIONAL, a_a_missed, not_warm
 from bench.results.schema import BackendResult, Case
 
 A_A_SHOWN = 2  # intervals of A/A pairs that the note lists
+OFF_CPU = 0.02  # share of the timed blocks; a note and a column show the shares where a backend's is greater
 BUSY = 0.95  # share of the step time by the device's clock; a note names the backends below it
 
 Timed = Sequence[tuple[str, BackendResult]]  # label and result of each timed backend
@@ -30,6 +31,7 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         _peak_note(case),
         _device_peak_note(case, timed),
         _idle_note(timed),
+        _off_cpu_note(timed),
         _unsteady_note(timed),
         _warming_note(case, timed),
         _launches_note(timed),
@@ -118,6 +120,21 @@ def _idle_note(timed: Timed) -> str:
         if share < BUSY
     ]
     return " ".join(notes)
+
+
+def off_cpu_shares(timed: Timed) -> dict[str, float]:
+    """Return the share of its timed blocks that each backend was off the CPU; empty where none is above `OFF_CPU`."""
+    summaries = ((label, result.timing_summary) for label, result in timed)
+    shares = {label: s.off_cpu_share for label, s in summaries if s and s.off_cpu_share is not None}
+    return shares if max(shares.values(), default=0.0) > OFF_CPU else {}
+
+
+def _off_cpu_note(timed: Timed) -> str:
+    shares = off_cpu_shares(timed)
+    if not shares:
+        return ""
+    label, most = max(shares.items(), key=lambda item: item[1])
+    return f"Off the CPU while timed: up to {number(100 * most, 2)} % ({label}); not in the step times."
 
 
 def _unsteady_note(timed: Timed) -> str:

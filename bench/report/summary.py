@@ -87,7 +87,7 @@ def _sweeps(view: RunView) -> Iterator[str]:
 def _cases(view: RunView) -> Iterator[str]:
     for case in view.cases:
         yield f"## {escape(case.case.title)}"
-        yield markdown(case_table(case))
+        yield markdown(case_table(case, wide=True))
         for table in (costs_table(case), processes_table(case), *pair_tables(case)):
             if table:
                 yield f"{table.title}:"
