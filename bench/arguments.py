@@ -73,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
         help=f"call two backends the same once their ratio is shown to be within 1 ± this share (default: {MARGIN:g})",
     )
     p.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="also measure a copy of a backend, slowed by 3 %%, and report whether that is found: one more process in "
+        "each launch",
+    )
+    p.add_argument(
         "--timeout",
         type=_positive,
         default=60.0,

@@ -28,6 +28,7 @@ from bench.machine.description import CpuTimes, CpuUse, describe_machine
 from bench.machine.sensors import DeviceSensor
 from bench.measure.arm import Settings
 from bench.measure.case import CaseRun, least_seconds
+from bench.measure.planted import planted_arm
 from bench.progress import ProgressDisplay
 from bench.report import tables
 from bench.report.views import device_warnings
@@ -108,6 +109,18 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
+def _say_where_nothing_is_planted(
+    keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, console: Console
+) -> None:
+    without = [key for key in keys if settings.sensitivity and not planted_arm(key, rows, settings.reference)]
+    if without:
+        warning = (
+            f"warning: --sensitivity has no effect in {_count(len(without), 'case')}: it takes one thread, one "
+            "network, and numpy or c among the backends"
+        )
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
+
+
 def measure(
     keys: Sequence[CaseKey],
     rows: Sequence[Row],
@@ -147,6 +160,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         arguments.precision,
         arguments.margin,
         bounded=arguments.budget is not None,
+        sensitivity=arguments.sensitivity,
         timeout=arguments.timeout,
         seed=seed,
     )
@@ -177,6 +191,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
             runnable = [row for row in rows if row.name not in failed]
+            _say_where_nothing_is_planted(keys, runnable, settings, console)
             console.print(expectation(keys, runnable, settings, suite.budget), highlight=False, soft_wrap=True)
             measure(keys, rows, settings, suite.budget, journal, console, sensor, failed)
             _sense(sensor, journal)

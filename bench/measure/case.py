@@ -20,6 +20,7 @@ from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
 from bench.measure.curve import affordable_epochs, draw_curve
 from bench.measure.errors import Implausible, reason_of, status_of
 from bench.measure.networks import MANY_BLOCKS, networks_of
+from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
 from bench.measure.session import Session
 from bench.results.derive import on_clock, reference_among
@@ -70,7 +71,7 @@ def least_seconds(key: CaseKey, rows: Sequence[Row], settings: Settings) -> floa
     Starts, proofs and curves come on top, and steps longer than a block.
     """
     block = _block_seconds(settings, clock_of(key, rows), 1 if key.workload.members == 1 else MANY_BLOCKS)
-    arms = len(rows) + min(len(rows), _A_A_PAIRS)
+    arms = len(rows) + min(len(rows), _A_A_PAIRS) + settings.sensitivity
     return settings.min_launches * arms * seconds_of_blocks(settings, block)
 
 
@@ -124,7 +125,8 @@ class CaseRun:
             budget=budget,
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
-        self._arms = [Arm(row, row.name) for row in rows]
+        self._planted = planted_arm(key, rows, settings.reference) if settings.sensitivity else None
+        self._arms = [Arm(row, row.name) for row in rows] + ([self._planted] if self._planted else [])
         self._rounds = settings.rounds
         self._launch_seconds, self._round_seconds = list[float](), list[float]()  # of all backends together
         self._stopping = Stopping(
@@ -254,7 +256,7 @@ class CaseRun:
             for arm in self._in_turn(self._firsts()):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
-            for arm in self._in_turn(self._second_arms()):
+            for arm in self._in_turn([*self._second_arms(), *self._planted_arms()]):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
             if launch == 0:
@@ -323,6 +325,11 @@ class CaseRun:
             self._rotation.remove(name)
             self._rotation.append(name)
         return [self._second_of(firsts[name]) for name in chosen]
+
+    def _planted_arms(self) -> list[Arm]:
+        """Return the slowed copy, as long as it and its original take turns."""
+        arm, names = self._planted, [first.row.name for first in self._firsts()]
+        return [arm] if arm and not arm.lost and arm.copy_of in names and not self._beyond_budget() else []
 
     def _second_of(self, first: Arm) -> Arm:
         instance = f"{first.row.name}@2"

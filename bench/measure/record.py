@@ -92,8 +92,10 @@ class CaseRecord:
     def introduce(self, arm: Arm) -> None:
         """Write what is known about a backend before its first launch."""
         row = arm.row
+        planted = {"copy_of": arm.copy_of, "slowdown": arm.slowdown} if arm.copy_of else {}
         self._write_backend(
             arm,
+            **planted,
             name=row.name,
             language=row.language,
             division=row.division,

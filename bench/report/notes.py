@@ -1,4 +1,4 @@
-"""The notes under the table of a case: reference, fastest set, A/A check, peaks, warm-up, launches, data."""
+"""The notes under the table of a case: reference, fastest set, checks, peaks, warm-up, launches, data."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,7 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         _reference_note(case, requested),
         _fastest_note(case),
         _a_a_note(case),
+        _sensitivity_note(case),
         _peak_note(case),
         _device_peak_note(case, timed),
         _idle_note(timed),
@@ -82,6 +83,19 @@ def _a_a_note(case: Case) -> str:
     shown = "; ".join(f"{pair.than} {with_interval(pair.ratio)}" for pair in (case.a_a_pairs or ())[:A_A_SHOWN])
     more = f" and {count - A_A_SHOWN} more" if count > A_A_SHOWN else ""
     return f"A/A, a backend against itself: {missed} of {count} beyond the interval ({shown}{more}). 1 of 20 is usual."
+
+
+def _sensitivity_note(case: Case) -> str:
+    """Return whether the slowdown of the planted copy was found."""
+    copy, found = case.planted, case.sensitivity
+    if copy is None or copy.slowdown is None:
+        return ""
+    what = f"a copy of {copy.copy_of}, slowed by {100 * copy.slowdown:.3g} %"
+    if found is None:
+        why = "has no interval" if copy.status == "ok" else f"has no times ({words(copy.status)})"
+        return f"Sensitivity here: unknown; {what}, {why}."
+    outcome = "found" if found.verdict == "slower" else "not found"
+    return f"Sensitivity here: {outcome}; {what}, is called {found.verdict} ({with_interval(found.ratio)})."
 
 
 def _peak_note(case: Case) -> str:

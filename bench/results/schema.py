@@ -142,6 +142,10 @@ class BackendReport(Value):
         Time to build the program, in this run or an earlier one.
     startup_seconds, first_step_seconds, warmup_seconds : float or None
         Medians over the launches.
+    copy_of : str or None
+        Of a slowed copy, the name of its original.
+    slowdown : float or None
+        Share by which the copy is slower.
     """
 
     device: str = "cpu"
@@ -160,6 +164,8 @@ class BackendReport(Value):
     first_step_seconds: float | None = None
     warmup_seconds: float | None = None
     source_lines: int | None = None
+    copy_of: str | None = None
+    slowdown: float | None = None
 
 
 class BackendResult(BackendReport, BackendIdentity):
@@ -346,6 +352,12 @@ class Case(CaseHead):
         The ratio of each second instance to the first instance of the same backend: a check of the intervals.
     margin : float
         Backends whose ratio is shown to be within 1 ± this share are the same.
+    planted : BackendResult or None
+        A slowed copy of a backend, with its samples. It is in no table, and no statistic of the backends has a part of
+        it.
+    sensitivity : Pair or None
+        The copy against its original, judged as if it were one more backend of the case. The slowdown is found where
+        the verdict is `slower`.
     """
 
     ceiling_gflops: float | None = None
@@ -358,6 +370,8 @@ class Case(CaseHead):
     rounds_choice: RoundsChoice | None = None
     pairs: list[Pair] | None = None
     a_a_pairs: list[Pair] | None = None
+    planted: BackendResult | None = None
+    sensitivity: Pair | None = None
     backends: list[BackendResult] = []
 
     @model_validator(mode="before")
