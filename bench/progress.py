@@ -8,7 +8,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from bench.format import duration_text
 from bench.terms import Status
@@ -35,11 +36,12 @@ class ProgressDisplay:
         self._last_line = -math.inf
         self._task: TaskID | None = None
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[text]}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=10, table_column=Column(min_width=10)),
+            TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+            TextColumn("[dim]{task.fields[text]}", table_column=Column(no_wrap=True, ratio=1)),
             console=console,
+            expand=True,
             auto_refresh=False,  # so that no thread of the display runs while a sample is taken
             transient=True,
         )
@@ -66,7 +68,7 @@ class ProgressDisplay:
         if self._console.is_terminal:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(escape(self._title), total=1.0, text="computing the oracle")
+            self._task = self._bar.add_task(escape(self._title), total=1.0, left="", text="computing the oracle")
             self._bar.refresh()
         else:
             self._print(self._title)
@@ -82,13 +84,12 @@ class ProgressDisplay:
             Seconds to the end of the case, where they are known.
         """
         of_run = self._left_of_run(left)
-        if of_run is not None:
-            text = f"about {duration_text(of_run)} left; {text}"
+        rest = "" if of_run is None else f"about {duration_text(of_run)} left"
         if self._console.is_terminal and self._task is not None:
-            self._bar.update(self._task, completed=min(1.0, share), text=escape(text))
+            self._bar.update(self._task, completed=min(1.0, share), left=rest, text=escape(text))
             self._bar.refresh()
         elif self._clock() - self._last_line >= _PLAIN_INTERVAL:
-            self._print(f"  {text}")
+            self._print(f"  {rest}{'; ' if rest else ''}{text}")
 
     def _left_of_run(self, left: float | None) -> float | None:
         """Return the seconds to the end of the run: cases to come take as long as those so far on average."""

@@ -1,5 +1,8 @@
 """Claims about the progress display: the time left, from the case that runs and from those before it."""
 
+import io
+import re
+
 import pytest
 from rich.console import Console
 
@@ -47,3 +50,16 @@ def test_a_case_that_takes_longer_than_those_before_it_has_no_time_below_zero(
     for start in (0.0, 10.0, 20.0):
         shown.begin(start)
     assert shown.line(90.0, None) == "about 0 s left; launch 2"
+
+
+def test_a_terminal_of_eighty_columns_shows_the_whole_title_and_the_whole_time_left() -> None:
+    now, file = [0.0], io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system=None)
+    with ProgressDisplay(console, 12, lambda: now[0]) as display:
+        display.begin("wine-batch · gradient · float32 · 1 thread")
+        now[0] = 10.0
+        display.progress("launch 2, round 15: c, cpp, cpp-tuned, numpy, numpy@2", 0.5, 1000.0)
+    last = [line for line in re.split(r"\r|\n|\x1b\[[0-9;?]*[A-Za-z]", file.getvalue()) if "left" in line][-1]
+    assert "[1/12] wine-batch · gradient · float32 · 1 thread" in last
+    assert "about 3.4 h left" in last
+    assert len(last.rstrip()) <= 80
