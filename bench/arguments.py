@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
         "--budget",
         type=_positive,
         metavar="SECONDS",
-        help="time for measuring, shared by the cases; five launches of each case, probes and figures are always made",
+        help="bound on the time for measuring, shared by the cases: where five launches of each backend do not fit, "
+        "fewer are made, but at least one; builds, probes and figures come on top. Without this option the suite's "
+        "own budget counts, and five launches are always made",
     )
     p.add_argument(
         "--precision",
@@ -69,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
         default=MARGIN,
         metavar="SHARE",
         help=f"call two backends the same once their ratio is shown to be within 1 ± this share (default: {MARGIN:g})",
+    )
+    p.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="also measure a copy of a backend, slowed by 3 %%, and report whether that is found: one more process in "
+        "each launch",
     )
     p.add_argument(
         "--timeout",

@@ -41,6 +41,13 @@ def rate_text(per_second: float) -> str:
     return f"{number(per_second / size)} {prefix}".rstrip()
 
 
+def duration_text(seconds: float) -> str:
+    """Format a rough duration with two digits: ``4 s``, ``75 s``, ``3.2 min``, ``12 min``, ``2.5 h``."""
+    name, size = next(((n, s) for n, s in (("h", 3600.0), ("min", 60.0)) if seconds >= 2 * s), ("s", 1.0))
+    value = seconds / size
+    return f"{value:.{int(size > 1 and value < 9.95)}f} {name}"
+
+
 def threads_text(threads: int) -> str:
     """Format a thread count: ``1 thread``, ``2 threads``."""
     return f"{threads} thread{'s' * (threads != 1)}"

@@ -21,12 +21,14 @@ from bench.advice.machine import advice_on_machine, read_machine, try_frameworks
 from bench.advice.run import RunFacts, advice_on_run
 from bench.advice.subnormals import greatest_subnormal_share
 from bench.arguments import chosen_rows, chosen_suite, parser, print_left_out, show_list
+from bench.format import duration_text
 from bench.machine import description
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.description import CpuTimes, CpuUse, describe_machine, installed_packages
 from bench.machine.sensors import DeviceSensor
 from bench.measure.arm import Settings
-from bench.measure.case import CaseRun
+from bench.measure.case import CaseRun, least_seconds
+from bench.measure.planted import planted_arm
 from bench.progress import ProgressDisplay
 from bench.report import tables
 from bench.report.views import device_warnings
@@ -84,6 +86,41 @@ def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, Pyf
     return failed
 
 
+def expectation(keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, budget: float) -> str:
+    """Return how long the cases will take, as far as it is known before the first process starts."""
+    blocks = sum(least_seconds(key, rows, settings) for key in keys)
+    least = f"{settings.min_launches} launches of each backend take at least {duration_text(blocks)}"
+    work = f"measuring {_count(len(rows), 'backend')} in {_count(len(keys), 'case')}"
+    basis = "timed blocks and warm-up alone; starts, proofs and slow steps come on top"
+    if not settings.bounded:
+        about = (
+            "as long as that takes" if blocks > budget else f"about {duration_text(budget)}, or as long as that takes"
+        )
+        return f"{work}: {about}. {least} ({basis})"
+    if blocks <= budget:
+        return f"{work}: at most about {duration_text(budget)} (--budget). {least} ({basis})"
+    return (
+        f"{work}: --budget {budget:g} does not suffice. {least} ({basis}). Fewer are made, but at least one "
+        "in each case; one launch gives no interval"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _say_where_nothing_is_planted(
+    keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, console: Console
+) -> None:
+    without = [key for key in keys if settings.sensitivity and not planted_arm(key, rows, settings.reference)]
+    if without:
+        warning = (
+            f"warning: --sensitivity has no effect in {_count(len(without), 'case')}: it takes one thread, one "
+            "network, and numpy or c among the backends"
+        )
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
+
+
 def measure(
     keys: Sequence[CaseKey],
     rows: Sequence[Row],
@@ -94,7 +131,10 @@ def measure(
     sensor: DeviceSensor | None = None,
     failed: Mapping[str, PyfnnError] | None = None,
 ) -> None:
-    """Run all cases. Each has an equal share of the budget and what earlier cases left of theirs."""
+    """Run all cases. Each has an equal share of the budget and what earlier cases left of theirs.
+
+    Where the budget bounds the run, each has an equal share of what they left, more or less than its own.
+    """
     start = time.perf_counter()
     with ProgressDisplay(console, len(keys)) as display:
         for number, key in enumerate(keys):
@@ -102,7 +142,7 @@ def measure(
             w = key.workload
             display.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
             problem = make_problem(key.workload, key.dtype)
-            share = max(left / (len(keys) - number), budget / len(keys))
+            share = max(left / (len(keys) - number), 0.0 if settings.bounded else budget / len(keys))
             CaseRun(number, key, problem, rows, settings, share, journal, display, sensor, failed).run()
 
 
@@ -119,6 +159,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         arguments.reference or "numpy",
         arguments.precision,
         arguments.margin,
+        bounded=arguments.budget is not None,
+        sensitivity=arguments.sensitivity,
         timeout=arguments.timeout,
         seed=seed,
     )
@@ -157,6 +199,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             _warn("before", advice_on_machine(facts), journal, console)
             _probe("before", keys, rows, journal, console)
             _sense(sensor, journal)
+            runnable = [row for row in rows if row.name not in failed]
+            _say_where_nothing_is_planted(keys, runnable, settings, console)
+            console.print(expectation(keys, runnable, settings, suite.budget), highlight=False, soft_wrap=True)
             measure(keys, rows, settings, suite.budget, journal, console, sensor, failed)
             _sense(sensor, journal)
             _probe("after", keys, rows, journal, console)

@@ -1,8 +1,9 @@
-"""Warnings about a finished run: noise, drift, short blocks, stolen time, subnormals, memory.
+"""Warnings about a finished run: budget, noise, drift, short blocks, stolen time, subnormals, memory.
 
 They follow from the results' derived fields; nothing is computed from samples here.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
@@ -14,7 +15,7 @@ from bench.format import number, threads_text
 from bench.measure.networks import MANY_BLOCKS
 from bench.results.derive import a_a_missed
 from bench.results.schema import BackendResult, Case, Results, TimingSummary
-from bench.statistics.intervals import CONFIDENCE
+from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES
 from bench.terms import When
 
 STEAL = 0.01  # share of a run's time
@@ -42,6 +43,24 @@ class RunFacts:
     results: Results
     steal: float | None = None
     subnormals: Mapping[str, float] = field(default_factory=dict)
+
+
+def _budget(facts: RunFacts) -> Advice | None:
+    """Warn of cases with fewer launches than the least, because the budget bounds the run."""
+    results = facts.results
+    least = int(results.settings.get("min_launches", MIN_LAUNCHES))
+    made = [(case, max((s.launches for c, _, s in _timed(results) if c is case), default=0)) for case in results.cases]
+    few = [f"{case.title}: {count}" for case, count in made if 0 < count < least]
+    if not few or not results.settings.get("bounded") or results.finished is None:
+        return None
+    needed = len(made) * max(least * (case.measured_seconds or 0.0) / count for case, count in made if count)
+    return Advice(
+        "budget",
+        f"--budget {float(results.settings['budget']):g} left out launches: fewer than {least} ({some_of(few)}) give "
+        "wide intervals, and one gives none",
+        f"--budget {math.ceil(needed)} is about enough for {least} launches in each case; without --budget they are "
+        "always made",
+    )
 
 
 def _a_a(facts: RunFacts) -> Advice | None:
@@ -105,8 +124,8 @@ def _short(facts: RunFacts) -> Advice | None:
         "samples too short",
         f"timed blocks shorter than {1000 * requested:g} ms{longer} ({some_of(short)}): "
         "clock resolution and interrupts have more weight in them",
-        "give the workload more rows in a suite file, because a block ends where the sample order ends; else measure "
-        "again while the machine is idle",
+        "give the workload more rows in a suite file: blocks that come out too short are made longer, but end where "
+        "the sample order ends",
     )
 
 
@@ -178,6 +197,7 @@ def _timed(results: Results) -> list[tuple[Case, BackendResult, TimingSummary]]:
 
 
 RUN_CHECKS: tuple[Callable[[RunFacts], Advice | None], ...] = (
+    _budget,
     _a_a,
     _drift,
     _short,

@@ -1,6 +1,6 @@
 """The settings of a run, and an arm: one of the instances that a case compares, like an arm of a clinical trial.
 
-An arm is a backend, or the second instance of one in an A/A pair. This module holds values only.
+An arm is a backend, the second instance of one in an A/A pair, or a slowed copy of one. This module holds values only.
 """
 
 import math
@@ -30,6 +30,10 @@ class Settings:
         as the spread within and between launches suggests: see `bench.statistics.rounds`.
     min_launches, launches : int
         Least number of launches; and least number where the budget allows.
+    sensitivity : bool
+        True to measure a slowed copy of a backend in each case where one can be.
+    bounded : bool
+        True where the budget bounds the run: then a case makes fewer than `min_launches`, but one, if they do not fit.
     block_seconds, burst_seconds : float
         Least duration of a timed block, and of the untimed burst before it.
     timeout : float
@@ -44,6 +48,8 @@ class Settings:
     rounds: int = 15
     min_launches: int = intervals.MIN_LAUNCHES
     launches: int = 8
+    bounded: bool = False
+    sensitivity: bool = False
     block_seconds: float = 0.01
     burst_seconds: float = 0.002
     timeout: float = 60.0
@@ -72,6 +78,10 @@ class Arm:
     ----------
     instance : str
         The backend's name, or name@2 for the second instance of an A/A pair.
+    copy_of : str or None
+        Of a slowed copy, the name of its original. It checks what the case can find, and is no backend of the case.
+    slowdown : float or None
+        Share by which the copy is slower.
     calibration : Calibration or None
         None until the first process of the backend is calibrated.
     samples : list of Sample
@@ -93,11 +103,13 @@ class Arm:
     lost: bool = False
     judged: bool = False
     disturbed: Disturbed | None = None
+    copy_of: str | None = None
+    slowdown: float | None = None
 
     @property
     def first(self) -> bool:
-        """True for the first instance of a backend, False for the second of an A/A pair."""
-        return self.instance == self.row.name
+        """True for the first instance of a backend, False for the second of an A/A pair and for a slowed copy."""
+        return self.instance == self.row.name and self.copy_of is None
 
     @property
     def step_seconds(self) -> float:

@@ -14,6 +14,8 @@ LINEAR_RATIOS = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that 
 MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
 _UNLIMITED = 2**40  # steps
 _MARGIN = 1.2  # factor on a block's least length: later blocks may be faster
+_GROWTH = 2.0  # greatest factor by which one short block lengthens the next
+_ALWAYS_FIT = 30.0  # seconds of launches that no backend is refused for, however small the budget
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,7 @@ class Calibrator:
         Implausible
             Time does not grow with the number of repeats.
         """
-        most = _UNLIMITED if self.order_steps is None else self.order_steps
-        steps, target = 1, _MARGIN * self.block_seconds
+        most, target, steps = self._most_steps, _MARGIN * self.block_seconds, 1
         while True:
             seconds = session.turn(steps, steps).by(session.clock)
             per_step = max(seconds, 1e-9) / steps
@@ -71,6 +72,18 @@ class Calibrator:
             _check_linearity(session, steps)
         return Calibration(steps, burst, per_step)
 
+    def lengthened(self, calibration: Calibration, seconds: float) -> Calibration:
+        """Return the calibration with longer blocks, where one took only `seconds`; else as it is."""
+        if seconds >= self.block_seconds:
+            return calibration
+        factor = min(_GROWTH, _MARGIN * self.block_seconds / seconds)
+        steps, burst = (min(self._most_steps, math.ceil(factor * n)) for n in (calibration.steps, calibration.burst))
+        return Calibration(steps, burst, seconds / calibration.steps)
+
+    @property
+    def _most_steps(self) -> int:
+        return _UNLIMITED if self.order_steps is None else self.order_steps
+
     def refuse_if_too_slow(
         self, session: Session, step_seconds: float, proof_seconds: float, how: str = "a step takes"
     ) -> None:
@@ -81,17 +94,31 @@ class Calibrator:
         TooSlow
             With the prediction.
         """
-        settings = self.settings
-        block = max(step_seconds, self.block_seconds)
-        turn = block + max(step_seconds, settings.burst_seconds)
-        rounds = fitting_rounds(settings.rounds, self.block_seconds, block)
-        blocks = 4 * block + (rounds + 1) * turn  # warm-up, rounds, replay
+        settings, allowed = self.settings, max(self.budget, _ALWAYS_FIT)
+        blocks = seconds_of_blocks(settings, self.block_seconds, step_seconds)
         predicted = settings.min_launches * (session.worker.startup_seconds + proof_seconds + blocks)
-        if predicted > self.budget:
+        if predicted > allowed:
             raise TooSlow(
                 f"{how} {step_seconds:.3g} s (not proven); {settings.min_launches} launches, with their starts and "
-                f"proofs, about {predicted:.0f} s: more than the {self.budget:.0f} s that this case has (--budget)"
+                f"proofs, about {predicted:.0f} s: more than the {allowed:.0f} s that it may take here (--budget)"
             )
+
+
+def seconds_of_blocks(settings: Settings, block_seconds: float, step_seconds: float = 0.0) -> float:
+    """Return the least seconds of all blocks of a process in a launch: warm-up, rounds and replay.
+
+    Parameters
+    ----------
+    settings : Settings
+    block_seconds : float
+        Least duration of a timed block.
+    step_seconds : float
+        Duration of a step, which a block is never shorter than.
+    """
+    block = max(step_seconds, block_seconds)
+    turn = block + max(step_seconds, settings.burst_seconds)
+    rounds = fitting_rounds(settings.rounds, block_seconds, block)
+    return 4 * block + (rounds + 1) * turn
 
 
 def _check_linearity(session: Session, steps: int) -> None:

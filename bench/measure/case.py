@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from bench.machine.cpus import choose_cpus, driver_apart
 from bench.measure import gate
 from bench.measure.arm import Arm, Settings
-from bench.measure.calibration import Calibrator, warm_up
+from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
 from bench.measure.curve import affordable_epochs, draw_curve
 from bench.measure.errors import Implausible, reason_of, status_of
-from bench.measure.networks import networks_of
+from bench.measure.networks import MANY_BLOCKS, networks_of
+from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
 from bench.measure.session import Session
 from bench.results.derive import on_clock, reference_among
@@ -47,8 +48,8 @@ class Sensor(Protocol):
 class ProgressListener(Protocol):
     """A listener to the progress of a case. Called between turns only."""
 
-    def progress(self, text: str, share: float) -> None:
-        """Receive the share of the case's least work that is done."""
+    def progress(self, text: str, share: float, left: float | None = None) -> None:
+        """Receive the share of the case's expected work that is done, and the seconds left to its end, if known."""
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:
         """Receive the status of a backend that failed."""
@@ -64,6 +65,20 @@ def clock_of(key: CaseKey, rows: Sequence[Row]) -> Clock:
     return "cpu" if alone and sys.platform.startswith("linux") else "wall"
 
 
+def least_seconds(key: CaseKey, rows: Sequence[Row], settings: Settings) -> float:
+    """Return the seconds that the blocks alone take in the least launches of a case, all backends together.
+
+    Starts, proofs and curves come on top, and steps longer than a block.
+    """
+    block = _block_seconds(settings, clock_of(key, rows), 1 if key.workload.members == 1 else MANY_BLOCKS)
+    arms = len(rows) + min(len(rows), _A_A_PAIRS) + settings.sensitivity
+    return settings.min_launches * arms * seconds_of_blocks(settings, block)
+
+
+def _block_seconds(settings: Settings, clock: Clock, factor: int) -> float:
+    return settings.block_seconds * factor * _BLOCKS[clock]
+
+
 class CaseRun:
     """The measurement of one case.
 
@@ -77,7 +92,8 @@ class CaseRun:
         The backends to measure.
     settings : Settings
     budget : float
-        Seconds. The least number of launches is made in any case, of every backend that is predicted to fit.
+        Seconds. The least number of launches is made in any case, of every backend that is predicted to fit; where the
+        settings are `bounded`, one launch is.
     journal : Journal
     listener : ProgressListener
     sensor : Sensor, optional
@@ -105,13 +121,18 @@ class CaseRun:
         self._networks = networks_of(problem)
         self._calibrator = Calibrator(
             settings,
-            block_seconds=settings.block_seconds * self._networks.block_factor * _BLOCKS[self._clock],
+            block_seconds=_block_seconds(settings, self._clock, self._networks.block_factor),
             budget=budget,
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
-        self._arms = [Arm(row, row.name) for row in rows]
+        self._planted = planted_arm(key, rows, settings.reference) if settings.sensitivity else None
+        self._arms = [Arm(row, row.name) for row in rows] + ([self._planted] if self._planted else [])
         self._rounds = settings.rounds
         self._launch_seconds, self._round_seconds = list[float](), list[float]()  # of all backends together
+        self._stopping = Stopping(
+            settings.precision, budget, settings.min_launches, settings.launches, bounded=settings.bounded
+        )
+        self._begun = time.perf_counter()
         self._lost = lost or {}
         self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
@@ -126,15 +147,13 @@ class CaseRun:
             with driver_apart(self._cpus):
                 stop = self._measure()
             self._refuse_unjudged()
-            self._record.end(stop)
+            self._record.end(stop, self._spent())
         except KeyboardInterrupt:
-            self._record.end(Stop("interrupted"))
+            self._record.end(Stop("interrupted"), self._spent())
             raise
 
     def _measure(self) -> Stop:
         """Make launches until the case ends, and return the reason."""
-        start, settings = time.perf_counter(), self._settings
-        stopping = Stopping(settings.precision, self._budget, settings.min_launches, settings.launches)
         for arm in self._arms:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
@@ -155,9 +174,9 @@ class CaseRun:
             timed = {arm.instance: on_clock(arm.samples, self._clock) for arm in live}
             base = timed.pop(reference.instance)
             pairs = [intervals.log_ratios(base, samples) for samples in timed.values()]
-            if made == settings.min_launches:
+            if made == self._settings.min_launches:
                 self._choose_rounds(base, timed.values())
-            stop = stopping.after(made, time.perf_counter() - start, pairs, reference.row.name)
+            stop = self._stopping.after(made, self._spent(), pairs, reference.row.name, self._coming_seconds())
             if stop:
                 return stop
         return Stop("no backend left")
@@ -169,6 +188,18 @@ class CaseRun:
             costs = fmean(self._launch_seconds), fmean(self._round_seconds)
             self._rounds = min(rounds.best_rounds(found, *costs), self._most_rounds())
             self._record.rounds(self._rounds, found, *costs)
+
+    def _spent(self) -> float:
+        """Return the seconds of the case so far."""
+        return time.perf_counter() - self._begun
+
+    def _coming_seconds(self) -> float:
+        """Return the seconds that another launch is expected to take, by those so far, without their curves."""
+        return fmean(self._launch_seconds) + self._rounds * fmean(self._round_seconds)
+
+    def _beyond_budget(self) -> bool:
+        """Return True where the budget bounds the case and is spent: nothing is begun then that a table can lack."""
+        return self._settings.bounded and self._spent() > self._budget
 
     def _most_rounds(self) -> int:
         """Return the most rounds of a launch: those that the settings allow time for, where blocks are long."""
@@ -220,12 +251,12 @@ class CaseRun:
     def _launch(self, launch: int, battery: gate.Battery) -> None:
         """Start a fresh process of every live arm, and take all rounds with them."""
         sessions: dict[str, Session] = {}
-        begin, spent = time.perf_counter(), 0.0
+        begin, spent, drawn = time.perf_counter(), 0.0, 0.0
         try:
             for arm in self._in_turn(self._firsts()):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
-            for arm in self._in_turn(self._second_arms()):
+            for arm in self._in_turn([*self._second_arms(), *self._planted_arms()]):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
             if launch == 0:
@@ -239,7 +270,9 @@ class CaseRun:
                 self._sense(launch, number)
             spent = time.perf_counter() - start
             if launch == 0 and self._key.operation == "train":
+                start = time.perf_counter()
                 self._draw_curves(sessions)
+                drawn = time.perf_counter() - start
             for arm in self._live():
                 if arm.instance in sessions:
                     self._record.passed(arm, sessions[arm.instance].peak_rss_bytes())
@@ -247,7 +280,7 @@ class CaseRun:
             for session in sessions.values():
                 session.close()
         self._round_seconds.append(spent / self._rounds)
-        self._launch_seconds.append(time.perf_counter() - begin - spent)
+        self._launch_seconds.append(time.perf_counter() - begin - spent - drawn)
 
     def _first_rounds(self) -> int:
         """Return the rounds of the first launches."""
@@ -284,12 +317,19 @@ class CaseRun:
 
     def _second_arms(self) -> list[Arm]:
         """Return the second instances of this launch, for A/A pairs: of two backends, of others in the next launch."""
+        if self._beyond_budget():
+            return []
         firsts = {arm.row.name: arm for arm in self._firsts()}
         chosen = [name for name in self._rotation if name in firsts][:_A_A_PAIRS]
         for name in chosen:
             self._rotation.remove(name)
             self._rotation.append(name)
         return [self._second_of(firsts[name]) for name in chosen]
+
+    def _planted_arms(self) -> list[Arm]:
+        """Return the slowed copy, as long as it and its original take turns."""
+        arm, names = self._planted, [first.row.name for first in self._firsts()]
+        return [arm] if arm and not arm.lost and arm.copy_of in names and not self._beyond_budget() else []
 
     def _second_of(self, first: Arm) -> Arm:
         instance = f"{first.row.name}@2"
@@ -314,6 +354,7 @@ class CaseRun:
             arm.judged = arm.judged or session.judged
             arm.disturbed = session.disturbed or arm.disturbed
         session.stop()
+        arm.calibration = self._calibrator.lengthened(calibration, block.by(self._clock))
         arm.samples.append(self._record.sample(arm, launch, number, block))
 
     def _sense(self, launch: int, number: int) -> None:
@@ -322,14 +363,22 @@ class CaseRun:
             self._record.device_state(launch, number, self._sensor.read())
 
     def _report(self, launch: int, number: int, sessions: Collection[str]) -> None:
-        done = launch + number / self._rounds
-        live = ", ".join(sorted(sessions))
-        self._listener.progress(f"launch {launch + 1}, round {number + 1}: {live}", done / self._settings.min_launches)
+        """Report the work done to the listener, and the time that the rest of the case is expected to take."""
+        text = f"launch {launch + 1}, round {number + 1}: {', '.join(sorted(sessions))}"
+        if not self._launch_seconds:
+            self._listener.progress(text, number / self._rounds / self._settings.min_launches)
+            return
+        coming, rest = self._coming_seconds(), (self._rounds - number) * fmean(self._round_seconds)
+        made = launch + 1
+        left = rest + coming * (self._stopping.expected(made, self._spent() + rest, coming) - made)
+        self._listener.progress(text, self._spent() / (self._spent() + left), left)
 
     def _draw_curves(self, sessions: dict[str, Session]) -> None:
         """Draw the training curve of every backend over the same epochs."""
         firsts = self._firsts()
         workload = self._key.workload
+        if self._beyond_budget():
+            return
         step_seconds = [arm.step_seconds for arm in firsts]
         epochs = affordable_epochs(workload, self._problem, step_seconds, self._budget, self._networks.curve_epochs)
         if epochs < 1:

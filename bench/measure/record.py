@@ -71,9 +71,11 @@ class CaseRecord:
             )
         )
 
-    def end(self, stop: Stop) -> None:
-        """Write the end of the case."""
-        self._journal.write(CaseEndEvent(case=self._number, stopped=stop.why, launches_chosen=stop.chosen))
+    def end(self, stop: Stop, seconds: float) -> None:
+        """Write the end of the case and the time that it took."""
+        self._journal.write(
+            CaseEndEvent(case=self._number, stopped=stop.why, launches_chosen=stop.chosen, measured_seconds=seconds)
+        )
 
     def rounds(self, number: int, spread: Spread, launch_seconds: float, round_seconds: float) -> None:
         """Write the number of rounds of further launches, and what it was chosen from."""
@@ -91,8 +93,10 @@ class CaseRecord:
     def introduce(self, arm: Arm) -> None:
         """Write what is known about a backend before its first launch."""
         row = arm.row
+        planted = {"copy_of": arm.copy_of, "slowdown": arm.slowdown} if arm.copy_of else {}
         self._write_backend(
             arm,
+            **planted,
             name=row.name,
             language=row.language,
             division=row.division,

@@ -1,4 +1,4 @@
-"""The notes under the table of a case: reference, fastest set, A/A check, peaks, warm-up, launches, data."""
+"""The notes under the table of a case: reference, fastest set, checks, peaks, warm-up, launches, data."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from bench.results.derive import PROVISIONAL, a_a_missed, not_warm
 from bench.results.schema import BackendResult, Case
 
 A_A_SHOWN = 2  # intervals of A/A pairs that the note lists
+OFF_CPU = 0.02  # share of the timed blocks; a note and a column show the shares where a backend's is greater
 BUSY = 0.95  # share of the step time by the device's clock; a note names the backends below it
 
 Timed = Sequence[tuple[str, BackendResult]]  # label and result of each timed backend
@@ -28,9 +29,11 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         _reference_note(case, requested),
         _fastest_note(case),
         _a_a_note(case),
+        _sensitivity_note(case),
         _peak_note(case),
         _device_peak_note(case, timed),
         _idle_note(timed),
+        _off_cpu_note(timed),
         _unsteady_note(timed),
         _warming_note(case, timed),
         _launches_note(timed),
@@ -115,6 +118,19 @@ def _a_a_note(case: Case) -> str:
     return f"A/A, a backend against itself: {missed} of {count} beyond the interval ({shown}{more}). 1 of 20 is usual."
 
 
+def _sensitivity_note(case: Case) -> str:
+    """Return whether the slowdown of the planted copy was found."""
+    copy, found = case.planted, case.sensitivity
+    if copy is None or copy.slowdown is None:
+        return ""
+    what = f"a copy of {copy.copy_of}, slowed by {100 * copy.slowdown:.3g} %"
+    if found is None:
+        why = "has no interval" if copy.status == "ok" else f"has no times ({words(copy.status)})"
+        return f"Sensitivity here: unknown; {what}, {why}."
+    outcome = "found" if found.verdict == "slower" else "not found"
+    return f"Sensitivity here: {outcome}; {what}, is called {found.verdict} ({with_interval(found.ratio)})."
+
+
 def _peak_note(case: Case) -> str:
     if case.ceiling_gflops is None:
         return ""
@@ -151,6 +167,21 @@ def _idle_note(timed: Timed) -> str:
         if share < BUSY
     ]
     return " ".join(notes)
+
+
+def off_cpu_shares(timed: Timed) -> dict[str, float]:
+    """Return the share of its timed blocks that each backend was off the CPU; empty where none is above `OFF_CPU`."""
+    summaries = ((label, result.timing_summary) for label, result in timed)
+    shares = {label: s.off_cpu_share for label, s in summaries if s and s.off_cpu_share is not None}
+    return shares if max(shares.values(), default=0.0) > OFF_CPU else {}
+
+
+def _off_cpu_note(timed: Timed) -> str:
+    shares = off_cpu_shares(timed)
+    if not shares:
+        return ""
+    label, most = max(shares.items(), key=lambda item: item[1])
+    return f"Off the CPU while timed: up to {number(100 * most, 2)} % ({label}); not in the step times."
 
 
 def _unsteady_note(timed: Timed) -> str:

@@ -91,7 +91,7 @@ def _cases(view: RunView) -> Iterator[str]:
         yield f"## {escape(case.case.title)}"
         if work_note(case.case):
             yield escape(work_note(case.case))
-        yield markdown(case_table(case))
+        yield markdown(case_table(case, wide=True))
         for table in (costs_table(case), processes_table(case), *pair_tables(case)):
             if table:
                 yield f"{table.title}:"

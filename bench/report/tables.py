@@ -49,8 +49,21 @@ PAIRS = (
 _MARKS: dict[Verdict, str] = {"faster": "", "slower": "", "same": "= ", "undecided": "? "}
 
 
-def case_table(view: CaseView) -> ReportTable:
-    """Return the step times, ratios and verdicts of one case, one section per division."""
+OFF_CPU = (
+    "Off-CPU: the share of a backend's timed blocks in which its process did not run. It waited for a CPU that other "
+    "processes used, it slept, or the hypervisor ran another machine. Step times are CPU time and leave it out."
+)
+
+
+def case_table(view: CaseView, *, wide: bool = False) -> ReportTable:
+    """Return the step times, ratios and verdicts of one case, one section per division.
+
+    Parameters
+    ----------
+    view : CaseView
+    wide : bool
+        True to add the column of off-CPU shares, where there are any; a terminal of 80 columns has no room for it.
+    """
     many = view.case.members > 1
     shares = any(backend.result.ceiling_share is not None for backend in view.backends)
     columns = (
@@ -62,20 +75,17 @@ def case_table(view: CaseView) -> ReportTable:
         "verdict",
         "GFLOP/s",
         *(("of peak",) if shares else ()),
+        *(("off-CPU",) if wide and view.off_cpu else ()),
         "threads",
     )
-    sections = tuple(
-        (division, tuple(_cells(backend, view, shares, len(columns)) for backend in group))
-        for division, group in view.groups
-    )
-    return ReportTable(view.case.title, columns, sections, view.notes)
+    sections = tuple((division, tuple(_cells(one, view, columns) for one in group)) for division, group in view.groups)
+    return ReportTable(view.case.title, columns, sections, (*view.notes, *((OFF_CPU,) if "off-CPU" in columns else ())))
 
 
-def _cells(backend: BackendView, view: CaseView, shares: bool, width: int) -> tuple[str, ...]:
+def _cells(backend: BackendView, view: CaseView, columns: tuple[str, ...]) -> tuple[str, ...]:
     if backend.step is None:
-        return (backend.label, backend.status, *[""] * (width - 2))
+        return (backend.label, backend.status, *[""] * (len(columns) - 2))
     b, scale = backend.result, view.unit.seconds
-    share = "" if b.ceiling_share is None else f"{number(100 * b.ceiling_share, 2)} %"
     return (
         backend.label,
         with_interval(backend.step, scale),
@@ -84,9 +94,14 @@ def _cells(backend: BackendView, view: CaseView, shares: bool, width: int) -> tu
         with_interval(backend.ratio) if backend.ratio else "",
         backend.verdict,
         "" if b.gflops is None else number(b.gflops),
-        *((share,) if shares else ()),
+        *((_percent(b.ceiling_share),) if "of peak" in columns else ()),
+        *((_percent(view.off_cpu.get(backend.label)),) if "off-CPU" in columns else ()),
         "not read" if b.threads_seen is None else str(b.threads_seen),
     )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{number(100 * share, 2)} %"
 
 
 def costs_table(view: CaseView) -> ReportTable | None:

@@ -5,12 +5,12 @@ Every number comes from the results. A view withholds the step time and the rati
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
-from bench.report.notes import case_notes
+from bench.report.notes import case_notes, off_cpu_shares
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
@@ -73,12 +73,15 @@ class CaseView:
         Unit of the step times.
     notes : tuple of str
         Notes under the table of the case.
+    off_cpu : mapping of str to float
+        See `bench.report.notes.off_cpu_shares`.
     """
 
     case: Case
     groups: tuple[tuple[str, tuple[BackendView, ...]], ...]
     unit: Unit
     notes: tuple[str, ...]
+    off_cpu: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def backends(self) -> tuple[BackendView, ...]:
@@ -174,7 +177,7 @@ def case_view(case: Case, requested: str) -> CaseView:
     groups = tuple((name, tuple(group)) for name, group in groupby(backends, key=lambda backend: backend.division))
     unit = unit_of(centre_of(backend.step) for backend in backends if backend.step)
     timed = [(backend.label, backend.result) for backend in backends if backend.step]
-    return CaseView(case, groups, unit, case_notes(case, timed, requested))
+    return CaseView(case, groups, unit, case_notes(case, timed, requested), off_cpu_shares(timed))
 
 
 def ratios_of(case: Case) -> dict[tuple[str, str], tuple[Estimate, Verdict]]:

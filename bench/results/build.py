@@ -76,8 +76,14 @@ def _collect(events: Iterable[Event]) -> Fields:
     return {
         **run,
         **lists,
-        "cases": [{**fields, "backends": list(backends[number].values())} for number, fields in cases.items()],
+        "cases": [{**fields, **_arms(list(backends[number].values()))} for number, fields in cases.items()],
     }
+
+
+def _arms(instances: list[Fields]) -> Fields:
+    """Return the fields of a case that hold its backends and, apart from them, the slowed copy of one."""
+    backends = [fields for fields in instances if not fields.get("copy_of")]
+    return {"backends": backends, "planted": next((fields for fields in instances if fields.get("copy_of")), None)}
 
 
 def _add(event: BackendEvent | LaunchEvent | SampleEvent, instances: dict[str, Fields]) -> None:

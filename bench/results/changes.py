@@ -194,7 +194,7 @@ def _logs(results: Results) -> Iterator[tuple[_Key, list[float]]]:
 
 
 def _counts(backend: BackendResult) -> bool:
-    return backend.status == "ok" and backend.instance == backend.name
+    return backend.status == "ok" and backend.instance == backend.name and backend.copy_of is None
 
 
 def _ratios(runs: Runs) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bench.results.schema import STATISTICS, BackendResult, Case, Ceilings, Pair, Results, Sample, TimingSummary
 from bench.statistics import intervals
-from bench.statistics.verdicts import MARGIN, Table, compare, fastest_set
+from bench.statistics.verdicts import MARGIN, PairVerdict, Table, compare, fastest_set
 from bench.terms import Clock
 
 IMPLAUSIBLE: Final = 1.05  # times the best multiply-add probe; no program multiplies faster than the machine
@@ -86,14 +86,25 @@ def with_statistics(case: Case, requested: str, margin: float = MARGIN) -> Case:
     update = {
         "margin": margin,
         "reference": stand_in(case, requested),
-        "pairs": [
-            Pair(backend=p.backend, than=p.than, ratio=p.ratio, verdict=p.verdict, more_launches=p.more_launches)
-            for p in table.pairs
-        ],
+        "pairs": [_pair(found) for found in table.pairs],
         "a_a_pairs": _a_a_pairs(case, ok, table),
+        "sensitivity": _sensitivity(case, firsts, margin),
         "backends": [b.model_copy(update=_statistics(case, b)) for b in case.backends],
     }
     return with_verdicts(case.model_copy(update=update))
+
+
+def _pair(p: PairVerdict) -> Pair:
+    return Pair(backend=p.backend, than=p.than, ratio=p.ratio, verdict=p.verdict, more_launches=p.more_launches)
+
+
+def _sensitivity(case: Case, firsts: Mapping[str, Sequence[Sample]], margin: float) -> Pair | None:
+    """Return the slowed copy against its original, judged in a table of its own: the case's with the copy added."""
+    copy = case.planted
+    if copy is None or copy.status != "ok" or copy.copy_of not in firsts:
+        return None
+    table = compare({**firsts, copy.instance: _timed(case, copy)}, margin, chosen=case.launches_chosen)
+    return next((_pair(p) for p in table.pairs if (p.than, p.backend) == (copy.copy_of, copy.instance)), None)
 
 
 def _statistics(case: Case, backend: BackendResult) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class CaseEndEvent(CaseEventBase):
     event: Literal["case_end"] = "case_end"
     stopped: str
     launches_chosen: bool = False
+    measured_seconds: float | None = Field(default=None, ge=0)
 
 
 class RoundsEvent(RoundsChoice, CaseEventBase):

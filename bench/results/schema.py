@@ -144,6 +144,10 @@ class BackendReport(Value):
         Medians over the launches.
     sources : dict of str to str
         Sha256 of each source of the network, by its path below the manifest's folder.
+    copy_of : str or None
+        Of a slowed copy, the name of its original.
+    slowdown : float or None
+        Share by which the copy is slower.
     """
 
     device: str = "cpu"
@@ -163,6 +167,8 @@ class BackendReport(Value):
     warmup_seconds: float | None = None
     source_lines: int | None = None
     sources: dict[str, str] = {}
+    copy_of: str | None = None
+    slowdown: float | None = None
 
 
 class BackendResult(BackendReport, BackendIdentity):
@@ -344,12 +350,20 @@ class Case(CaseHead):
         None where no launch came after the first ones, or there was no ratio.
     launches_chosen : bool
         See `bench.statistics.stopping.Stop`.
+    measured_seconds : float or None
+        Time from the start of the case to its end; None in files from before it was recorded.
     pairs : list of Pair or None
         The ratio of every two backends, of any divisions, once.
     a_a_pairs : list of Pair or None
         The ratio of each second instance to the first instance of the same backend: a check of the intervals.
     margin : float
         Backends whose ratio is shown to be within 1 ± this share are the same.
+    planted : BackendResult or None
+        A slowed copy of a backend, with its samples. It is in no table, and no statistic of the backends has a part of
+        it.
+    sensitivity : Pair or None
+        The copy against its original, judged as if it were one more backend of the case. The slowdown is found where
+        the verdict is `slower`.
     """
 
     ceiling_gflops: float | None = None
@@ -358,9 +372,12 @@ class Case(CaseHead):
     reference: str | None = None
     stopped: str = ""
     launches_chosen: bool = False
+    measured_seconds: float | None = Field(default=None, ge=0)
     rounds_choice: RoundsChoice | None = None
     pairs: list[Pair] | None = None
     a_a_pairs: list[Pair] | None = None
+    planted: BackendResult | None = None
+    sensitivity: Pair | None = None
     backends: list[BackendResult] = []
 
     @model_validator(mode="before")

@@ -117,6 +117,8 @@ def _edited_case(stored: Case, computed: Case) -> str | None:
     for name in ("pairs", "a_a_pairs"):
         if not _agree_on_pairs(getattr(stored, name) or [], getattr(computed, name)):
             return name
+    if not _agree_on_pairs(*([case.sensitivity] if case.sensitivity else [] for case in (stored, computed))):
+        return "sensitivity"
     return None
 
 

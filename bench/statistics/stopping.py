@@ -77,6 +77,7 @@ def stop(
     precision: float,
     least: int = MIN_LAUNCHES,
     reference: str = "the reference",
+    coming: float | None = None,
 ) -> Stop | None:
     """Decide whether a case ends after `made` launches, at least `least`; None to make another launch.
 
@@ -86,11 +87,13 @@ def stop(
     needed : int or None
         Last result of `launches_wanted`.
     spent, budget : float
-        Seconds. Another launch must fit the budget if it takes as long as the launches so far took on average.
+        Seconds. Another launch must fit the budget.
     precision : float
     least : int
     reference : str
         Name of the ratios' reference, for the message.
+    coming : float, optional
+        Seconds that another launch takes; by default the mean of the launches so far.
     """
     aim = f"every ratio to {reference} within \N{PLUS-MINUS SIGN}{100 * precision:.3g} %"
     if needed is None:
@@ -100,9 +103,13 @@ def stop(
     short = f"{made} of about {needed} launches that {aim} takes"
     if made >= MOST_LAUNCHES:
         return Stop(f"launch limit: {short}; no case makes more than {MOST_LAUNCHES}")
-    if spent * (made + 1) / made > budget:
+    if not _fits(made, spent, budget, coming):
         return Stop(f"budget: {short}; {spent:.3g} s of the case's {budget:.3g} s are spent")
     return None
+
+
+def _fits(made: int, spent: float, budget: float, coming: float | None) -> bool:
+    return spent + (spent / made if coming is None else coming) <= budget
 
 
 @dataclass
@@ -118,12 +125,15 @@ class Stopping:
         See `stop`.
     planned : int
         Launches that are made in any case where the budget allows.
+    bounded : bool
+        True where fewer than `least` launches are made, but one, if the budget does not suffice for them.
     """
 
     precision: float
     budget: float
     least: int = MIN_LAUNCHES
     planned: int = 0
+    bounded: bool = False
     _wanted: int | None = field(default=None, init=False)
 
     def after(
@@ -132,29 +142,44 @@ class Stopping:
         spent: float,
         pairs: Iterable[Sequence[float]],
         reference: str = "the reference",
+        coming: float | None = None,
     ) -> Stop | None:
         """Decide whether the case ends; None to make another launch.
 
         Parameters
         ----------
-        made, spent, reference
+        made, spent, reference, coming
             See `stop`.
         pairs
             See `launches_wanted`.
         """
-        if made < self.least or (made < self.planned and spent * (made + 1) / made <= self.budget):
-            return None
+        fits = _fits(made, spent, self.budget, coming)
+        if made < (self._first_stage if fits else self.least):
+            return self._too_few(made, spent) if self.bounded and not fits else None
         ratios, planned = list(pairs), self._wanted
         if planned is None or made >= planned:
             self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
-        found = self._decide(made, spent, reference)
+        found = self._decide(made, spent, reference, coming)
         if found and made < (planned or made):  # the plan is from fewer launches
             self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
-            found = self._decide(made, spent, reference)
+            found = self._decide(made, spent, reference, coming)
         return found
 
-    def _decide(self, made: int, spent: float, reference: str) -> Stop | None:
-        return stop(made, self._wanted, spent, self.budget, self.precision, self._first_stage, reference)
+    def expected(self, made: int, spent: float, coming: float) -> int:
+        """Return about how many launches the case makes in all; see `after`."""
+        affordable = made + max(0, int((self.budget - spent) / coming))
+        wanted = min(self._wanted or self._first_stage, affordable, MOST_LAUNCHES)
+        return max(made, wanted, 1 if self.bounded else self.least)
+
+    def _decide(self, made: int, spent: float, reference: str, coming: float | None) -> Stop | None:
+        return stop(made, self._wanted, spent, self.budget, self.precision, self._first_stage, reference, coming)
+
+    def _too_few(self, made: int, spent: float) -> Stop:
+        why = "one gives no interval" if made == 1 else "intervals are wide"
+        return Stop(
+            f"budget: {made} of at least {self.least} launches, {why}; {spent:.3g} s of the case's {self.budget:.3g} s "
+            f"are spent"
+        )
 
     @property
     def _first_stage(self) -> int:

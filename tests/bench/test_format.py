@@ -33,3 +33,11 @@ def test_rounding_moves_a_bound_by_less_than_half_of_what_it_bounds(value: float
 @pytest.mark.parametrize(("seconds", "unit"), [(3.0, "s"), (2e-3, "ms"), (40e-6, "µs"), (5e-9, "ns"), (1e-11, "ns")])
 def test_times_are_given_in_a_unit_that_fits(seconds: float, unit: str) -> None:
     assert format.unit_of([seconds]).name == unit
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (42.4, "42 s"), (119.0, "119 s"), (200.0, "3.3 min"), (900.0, "15 min"), (14400.0, "4.0 h")],
+)
+def test_a_rough_duration_has_two_digits_and_a_unit_that_fits(seconds: float, text: str) -> None:
+    assert format.duration_text(seconds) == text

@@ -25,10 +25,12 @@ from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
 
 from bench import run
+from bench.measure.arm import Settings
 from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
 from bench.results.schema import BackendResult, Results
 from bench.results.store import load_results
+from bench.suites.load import cases_of, load_suite
 from bench.suites.suite import Workload
 from pyfnn import registry
 
@@ -205,6 +207,37 @@ def test_a_sweep_is_measured_reported_and_drawn(
         assert "Fastest: mine along batch · train · float32 · 1 thread" in text
         assert "Crossings: mine along batch" in text
         assert "mine@batch=12 · train" in text
+
+
+@pytest.mark.parametrize(
+    ("bounded", "budget", "words"),
+    [
+        (False, 900.0, "measuring 2 backends in 1 case: about 15 min, or as long as that takes. 5 launches of each"),
+        (False, 0.1, "in 1 case: as long as that takes. 5 launches of each backend take at least 5 s ("),
+        (True, 90.0, "in 1 case: at most about 90 s (--budget). 5 launches of each backend take at least 5 s ("),
+        (True, 3.0, "in 1 case: --budget 3 does not suffice. 5 launches of each backend take at least 5 s ("),
+    ],
+)
+def test_the_expected_duration_is_given_with_what_it_is_based_on(bounded: bool, budget: float, words: str) -> None:
+    suite, workloads = load_suite("quick")
+    keys = cases_of(suite, workloads)[:1]
+    text = run.expectation(keys, [registry.find("numpy"), registry.find("c")], Settings(bounded=bounded), budget)
+    assert words in text
+    assert "(timed blocks and warm-up alone; starts, proofs and slow steps come on top)" in text
+
+
+def test_a_budget_too_small_for_a_launch_still_gives_step_times_and_a_warning_with_the_budget_that_suffices(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*TINY, "--backends", "steady", "--reference", "steady", "--budget", "0.01", "--out", "out"]) == 0
+    results = load_results(folder / "out")
+    assert results.settings["bounded"] is True
+    assert len(results.cases[0].backends[0].samples) == 2  # one launch of two rounds
+    (warning,) = (one for one in results.warnings if one.name == "budget")
+    assert "fewer than 2 (tiny · train · float32 · 1 thread: 1)" in warning.message
+    printed = capsys.readouterr().out
+    assert printed.index("--budget 0.01 does not suffice") < printed.index("[1/1]") < printed.index("left out launches")
+    assert "One launch: there is no interval" in " ".join(printed.split())
 
 
 # How a run ends ------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ METHODS: tuple[Method, ...] = ("interleaved", "fresh processes", "one process")
 SLOWDOWN = 0.03
 SLOWED_TRUTH = 1 / (1 + SLOWDOWN)  # ratio of a slowed copy: how many times faster it is
 AGAIN = "numpy-again"
-PLAIN, SAME, SLOWER = "c-spun-0", "c-same-0", "c-spun-3"  # names of equal length: see slowed.py
-_SPUN = "bench.experiments.proof.slowed:Slowed"
+PLAIN, SAME, SLOWER = "c-spun-0", "c-same-0", "c-spun-3"  # names of equal length: see `bench.measure.slowed`
+_SPUN = "bench.measure.slowed:Slowed"
 PLANTED = {AGAIN: ("numpy", None), PLAIN: ("c", _SPUN), SAME: ("c", _SPUN), SLOWER: ("c", _SPUN)}
 """The planted rows: the backend of which each is a copy, and its host if that differs."""
 
@@ -190,7 +190,7 @@ class SoloCaseRun(CaseRun):
 class SilentListener:
     """A listener that shows no progress: the finished case has all verdicts."""
 
-    def progress(self, text: str, share: float) -> None:
+    def progress(self, text: str, share: float, left: float | None = None) -> None:
         """Ignore the progress."""
 
     def verdict(self, instance: str, status: Status, reason: str) -> None:

@@ -189,6 +189,19 @@ def test_a_ceiling_that_changed_by_more_than_5_percent_is_reported_with_the_chan
     assert names(RunFacts(quiet.model_copy(update={"ceilings": [probed("before", 200, 100, 20)]}))) == []
 
 
+def test_launches_that_a_budget_left_out_are_reported_with_the_budget_that_suffices(quiet: Results) -> None:
+    settings = {**quiet.settings, "bounded": True, "budget": 3.0, "min_launches": 5}
+    launches = max(b.timing_summary.launches for b in quiet.cases[0].backends if b.timing_summary)
+    timed = changed(quiet, measured_seconds=3.0 * launches)
+    short = timed.model_copy(update={"settings": {**settings, "min_launches": launches + 1}})
+    (found,) = advice_on_run(RunFacts(short))
+    assert found.name == "budget"
+    assert found.message.startswith(f"--budget 3 left out launches: fewer than {launches + 1} (wine-deep")
+    assert f"--budget {6 * (launches + 1)} is about enough" in found.remedy
+    assert names(RunFacts(timed.model_copy(update={"settings": {**settings, "min_launches": launches}}))) == []
+    assert names(RunFacts(short.model_copy(update={"finished": None}))) == []
+
+
 def test_samples_shorter_than_a_block_are_reported_with_their_length(quiet: Results) -> None:
     (found,) = advice_on_run(RunFacts(resampled(quiet, 0.5)))
     assert found.name == "samples too short"

@@ -1,6 +1,7 @@
 """Claims about bench.experiments.proof: intervals and counts are right, and the command measures what it prints.
 
-No claim depends on how quiet this machine is. See test_slowed.py for the planted slowdown, test_load.py for the load.
+No claim depends on how quiet this machine is. See test_load.py for the load, bench/measure/test_slowed.py for the
+planted slowdown.
 """
 
 import json

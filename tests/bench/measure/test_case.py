@@ -3,18 +3,18 @@
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import misbehaving
 import psutil
 import pytest
+from support.cases import SHORT, Listener, Measure
 from support.requirements import workers
 
 from bench.machine import description
 from bench.measure import gate
-from bench.measure.arm import Settings
 from bench.measure.block import Block
 from bench.measure.case import CaseRun
 from bench.measure.errors import (
@@ -29,75 +29,16 @@ from bench.measure.errors import (
 from bench.measure.session import Session
 from bench.report.views import case_view
 from bench.results.derive import on_clock
-from bench.results.events import RunEvent, SampleEvent
-from bench.results.journal import Journal, now, read_journal
-from bench.results.schema import SCHEMA, Case
-from bench.results.store import load_results
+from bench.results.events import SampleEvent
+from bench.results.journal import read_journal
+from bench.results.schema import Case
 from bench.statistics import intervals
-from bench.suites.load import cases_of, load_suite
-from bench.suites.problem import make_problem
-from bench.terms import STATUSES, Status
-from pyfnn import errors, registry
+from bench.terms import STATUSES
+from pyfnn import errors
 from pyfnn.errors import PyfnnError, Unsupported
 
-SHORT = Settings(
-    reference="steady", precision=1e3, rounds=2, min_launches=2, launches=2, block_seconds=0.005, burst_seconds=0.001
-)
 LONGER = replace(SHORT, block_seconds=0.05)
 STEADY = misbehaving.STEADY
-
-
-class Listener:
-    """Checks what it receives, and calls `act` with the launch and the round at the start of each round."""
-
-    def __init__(self, act: Callable[[int, int], None] | None = None) -> None:
-        self.act = act
-        self.reports = 0
-        self.verdicts: list[tuple[str, Status]] = []
-
-    def progress(self, text: str, share: float) -> None:
-        assert text
-        assert share >= 0
-        if self.act:
-            self.act(*divmod(self.reports, 2))  # two rounds a launch
-        self.reports += 1
-
-    def verdict(self, instance: str, status: Status, reason: str) -> None:
-        assert reason
-        self.verdicts.append((instance, status))
-
-
-class Measure:
-    """Measures a case of the workload `tiny` in its own folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.journal = folder / "run"
-
-    def run(
-        self,
-        behaviours: Mapping[str, str],
-        settings: Settings = SHORT,
-        *,
-        listener: Listener | None = None,
-        budget: float = 20.0,
-        operation: str = "train",
-        divisions: Mapping[str, str] | None = None,
-    ) -> Case:
-        manifest = misbehaving.manifest(self.folder / "backend.toml", behaviours)
-        suite, workloads = load_suite(str(misbehaving.suite(self.folder / "tiny.toml")))
-        (key,) = cases_of(suite.model_copy(update={"operations": (operation,)}), workloads)
-        problem = make_problem(key.workload, key.dtype)
-        rows = [registry.find(name, [manifest]) for name in behaviours]
-        rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
-        with Journal(self.journal) as journal:
-            journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
-            CaseRun(0, key, problem, rows, settings, budget, journal, listener or Listener()).run()
-        return self.case
-
-    @property
-    def case(self) -> Case:
-        return load_results(self.journal).cases[0]
 
 
 @pytest.fixture
@@ -158,12 +99,6 @@ def test_planned_launches_are_made_where_the_budget_allows(measure: Measure) -> 
     assert not case.launches_chosen
     assert case.rounds_choice is not None
     assert case.rounds_choice.rounds == 2  # as many as the settings allow
-
-
-def test_planned_launches_end_with_the_budget(measure: Measure) -> None:
-    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, replace(SHORT, launches=100), budget=4.0)
-    assert case.stopped.startswith("precision reached")
-    assert 2 <= len({sample.launch for sample in case.backends[0].samples}) < 100
 
 
 def test_every_launch_starts_fresh_processes_and_leaves_none(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,16 +190,6 @@ def test_a_case_ends_when_no_backend_is_left(measure: Measure) -> None:
     assert case.reference is None
 
 
-def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> None:
-    settings = replace(SHORT, precision=1e-9)
-    case = measure.run(dict.fromkeys(NAMES, STEADY), settings, budget=3.0)
-    launches = {s.launch for s in case.backends[0].samples}
-    assert case.stopped.startswith(f"budget: {len(launches)} of about ")
-    assert "s of the case's 3 s are spent" in case.stopped
-    assert not case.launches_chosen
-    assert 2 <= len(launches) < 100
-
-
 def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_records_it(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,19 +212,6 @@ def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_
     assert chosen
     assert other.ratio
     assert other.ratio.high == pytest.approx(chosen.high)
-
-
-def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_with_the_prediction(
-    measure: Measure,
-) -> None:
-    case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
-    slow = case.backends[1]
-    assert slow.status == "too_slow"
-    assert "its first step took 2" in slow.reason
-    assert "more than the 20 s that this case has" in slow.reason
-    assert slow.samples == []
-    assert slow.parity == {}
-    assert case.backends[0].status == "ok"
 
 
 def test_a_jit_backend_is_timed_after_its_compilation_and_the_warmup_is_recorded(measure: Measure) -> None:

@@ -142,9 +142,10 @@ def test_the_protocol_time_of_several_calls_is_not_counted_against_the_worker(
 
 def measured(folder: Path, case: tuple[CaseKey, Problem], behaviours: dict[str, str]) -> Case:
     class Listener:
-        def progress(self, text: str, share: float) -> None:
+        def progress(self, text: str, share: float, left: float | None = None) -> None:
             assert text
-            assert share >= 0
+            assert 0 <= share <= 1
+            assert left is None or left >= 0
 
         def verdict(self, instance: str, status: str, reason: str) -> None:
             assert instance

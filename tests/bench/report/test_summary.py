@@ -11,10 +11,11 @@ from support.sample_results import FAILURES, sample_results
 from bench import report
 from bench.report import render, tables
 from bench.report.render import ReportTable
+from bench.report.run_view import run_view
 from bench.report.tables import processes_table
 from bench.report.views import CaseView, case_view
 from bench.results.derive import with_statistics
-from bench.results.schema import Case, Pool
+from bench.results.schema import BackendResult, Case, Pool, Results
 from bench.terms import WorkloadFacts
 
 
@@ -25,6 +26,46 @@ def test_terminal_and_markdown_show_the_same_cells() -> None:
         for cell in (cell for line in section for cell in line):
             assert cell in shown
             assert cell in written
+
+
+def off_cpu(results: Results, share: float) -> Results:
+    """Return the results of a case that counts CPU time, in which cpp was off the CPU for a share of its blocks."""
+    (case,) = results.cases
+
+    def timed(b: BackendResult) -> BackendResult:
+        on_cpu = 1 - (share if b.name == "cpp" else 0.001)
+        samples = [s.model_copy(update={"work_cpu_seconds": on_cpu * s.seconds}) for s in b.samples]
+        return b.model_copy(update={"samples": samples})
+
+    changed = case.model_copy(update={"clock": "cpu", "backends": [timed(b) for b in case.backends]})
+    return results.model_copy(update={"cases": [with_statistics(changed, "numpy")]})
+
+
+def test_the_summary_has_a_column_of_off_cpu_shares_where_one_is_above_two_percent() -> None:
+    results = sample_results(("numpy", "cpp", "jax-scan"), failures={"jax-scan": "crashed"})
+    (view,) = run_view(off_cpu(results, 0.37)).cases
+    table = tables.case_table(view, wide=True)
+    at = table.columns.index("off-CPU")
+    assert {line[0]: line[at] for _, lines in table.sections for line in lines} == {
+        "numpy": "0.10 %",
+        "cpp": "37 %",
+        "jax-scan": "",
+    }
+    assert tables.OFF_CPU in table.notes
+    text = summary_of(off_cpu(results, 0.37))
+    assert "| off-CPU |" in text
+    assert "Off-CPU: the share of a backend's timed blocks" in text
+    below = summary_of(off_cpu(results, 0.019))
+    assert "off-CPU" not in below
+    assert "Off the CPU" not in below
+    assert "off-CPU" not in summary_of(results)  # wall time
+
+
+def test_the_terminal_has_a_note_of_off_cpu_shares_that_fits_a_line_and_no_column() -> None:
+    results = off_cpu(sample_results(("numpy", "cpp")), 0.37)
+    (line,) = (line for line in printed(results).splitlines() if "Off the CPU" in line)
+    assert line.strip() == "Off the CPU while timed: up to 37 % (cpp); not in the step times."
+    assert "off-CPU" not in printed(results)
 
 
 def test_the_table_of_processes_shows_totals_and_rates_over_the_samples() -> None:

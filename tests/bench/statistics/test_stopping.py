@@ -87,6 +87,42 @@ def test_the_reason_for_the_end_has_the_number_of_launches_by_all_of_them() -> N
     assert launches_wanted([logs], 0.02) != launches_wanted([logs[:5]], 0.02)
 
 
+def test_the_least_launches_are_made_beyond_the_budget_unless_it_bounds_them() -> None:
+    assert Stopping(0.02, budget=1.0).after(1, 7.0, [[0.1]]) is None
+    found = Stopping(0.02, budget=1.0, bounded=True).after(1, 7.0, [[0.1]])
+    assert found
+    assert found.why == "budget: 1 of at least 5 launches, one gives no interval; 7 s of the case's 1 s are spent"
+    found = Stopping(0.02, budget=20.0, bounded=True).after(2, 14.0, [[0.1, 0.1]])
+    assert found
+    assert found.why.startswith("budget: 2 of at least 5 launches, intervals are wide")
+    assert not found.chosen
+
+
+def test_another_launch_fits_by_what_one_is_expected_to_take_where_that_is_known() -> None:
+    bounded = Stopping(0.02, budget=20.0, bounded=True)
+    assert bounded.after(1, 12.0, [[0.1]]) is not None  # 24 s if it took as long as the first
+    assert bounded.after(1, 12.0, [[0.1]], coming=8.0) is None
+
+
+@pytest.mark.parametrize(
+    ("bounded", "made", "spent", "expected"),
+    [
+        (False, 1, 4.0, 5),
+        (True, 1, 4.0, 3),
+        (True, 1, 90.0, 1),
+        (True, 2, 0.0, 4),
+        (False, 6, 4.0, 8),
+        (False, 9, 0.0, 9),
+    ],
+)
+def test_the_number_of_launches_to_expect_is_the_planned_one_within_the_budget_and_at_least_the_least(
+    bounded: bool, made: int, spent: float, expected: int
+) -> None:
+    budget = 14.0 if made < 6 else 100.0
+    stopping = Stopping(0.02, budget, planned=8, bounded=bounded)
+    assert stopping.expected(made, spent, coming=5.0) == expected
+
+
 def test_the_number_of_launches_needed_reaches_the_precision() -> None:
     rng = np.random.default_rng(1)
     wide = 0

@@ -1,0 +1,91 @@
+"""Claims about a case's time: the budget, the launches that it leaves out, the time left, and the length of blocks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import pytest
+from support.cases import SHORT, Listener, Measure
+
+from bench.measure.arm import Calibration
+from bench.measure.calibration import Calibrator
+from bench.measure.session import Session
+
+STEADY = misbehaving.STEADY
+
+
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)  # less to read for workers in plain Python
+    return Measure(tmp_path)
+
+
+def test_planned_launches_end_with_the_budget(measure: Measure) -> None:
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, replace(SHORT, launches=100), budget=4.0)
+    assert case.stopped.startswith("precision reached")
+    assert 2 <= len({sample.launch for sample in case.backends[0].samples}) < 100
+
+
+def test_the_budget_stops_a_case_after_the_least_launches(measure: Measure) -> None:
+    settings = replace(SHORT, precision=1e-9)
+    case = measure.run(dict.fromkeys(("steady", "x", "y"), STEADY), settings, budget=3.0)
+    launches = {s.launch for s in case.backends[0].samples}
+    assert case.stopped.startswith(f"budget: {len(launches)} of about ")
+    assert "s of the case's 3 s are spent" in case.stopped
+    assert not case.launches_chosen
+    assert 2 <= len(launches) < 100
+
+
+def test_a_budget_that_bounds_the_case_leaves_one_launch_of_each_backend_without_second_instances_and_curves(
+    measure: Measure,
+) -> None:
+    settings = replace(SHORT, min_launches=5, bounded=True)
+    case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, settings, budget=0.01)
+    assert {b.instance: b.status for b in case.backends} == {"steady": "ok", "slow": "ok"}
+    assert all({s.launch for s in b.samples} == {0} for b in case.backends)
+    assert all(b.curve is None for b in case.backends)
+    assert case.stopped.startswith("budget: 1 of at least 5 launches, one gives no interval; ")
+    assert case.measured_seconds is not None
+    assert case.measured_seconds > 0.01
+
+
+def test_the_time_left_is_known_after_the_first_launch(measure: Measure) -> None:
+    seen: list[float | None] = []
+
+    class Timer(Listener):
+        def progress(self, text: str, share: float, left: float | None = None) -> None:
+            super().progress(text, share, left)
+            seen.append(left)
+
+    measure.run({"steady": STEADY}, replace(SHORT, launches=3, min_launches=3), listener=Timer())
+    assert seen[:2] == [None, None]
+    known = [left for left in seen[2:] if left is not None]
+    assert len(known) == 4
+    assert known == sorted(known, reverse=True)
+
+
+def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_with_the_prediction(
+    measure: Measure,
+) -> None:
+    case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
+    slow = case.backends[1]
+    assert slow.status == "too_slow"
+    assert "its first step took 2" in slow.reason
+    assert "more than the 30 s that it may take here" in slow.reason
+    assert slow.samples == []
+    assert slow.parity == {}
+    assert case.backends[0].status == "ok"
+
+
+def test_blocks_that_come_out_too_short_are_made_longer(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrate = Calibrator.calibrate
+
+    def too_short(self: Calibrator, session: Session, proof_seconds: float) -> Calibration:
+        found = calibrate(self, session, proof_seconds)
+        return replace(found, steps=max(1, found.steps // 4))
+
+    monkeypatch.setattr(Calibrator, "calibrate", too_short)
+    case = measure.run({"steady": STEADY}, replace(SHORT, rounds=4))
+    first = case.backends[0].samples
+    assert first[0].steps < first[-1].steps
+    assert (first[-1].work_cpu_seconds or first[-1].seconds) > 0.8 * SHORT.block_seconds
