@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
         help="limit for one reply of a worker (default: 60)",
     )
     p.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the shuffles (default: random; the results record it)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="seed of the shuffles and of the proof's secret places (default: random; the results record it)",
     )
     p.add_argument("--out", type=_folder, metavar="DIR", help="folder for the results (default: results/<timestamp>)")
     p.add_argument("--rebuild", action="store_true", help="build all programs again, also those in the cache")

@@ -100,7 +100,7 @@ class ProgressDisplay:
         this = max(0.0, fmean(known) - spent) if left is None else left
         return this + (self._cases - self._done) * fmean(known)
 
-    def verdict(self, instance: str, status: Status, reason: str) -> None:
+    def failed(self, instance: str, status: Status, reason: str) -> None:
         """Display that a backend failed, with the reason."""
         self._print(f"  {instance}: {status}: {reason}", style="red" if status != "unavailable" else "yellow")
 

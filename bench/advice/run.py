@@ -1,4 +1,4 @@
-"""Warnings about a finished run: budget, noise, drift, short blocks, stolen time, subnormals, memory.
+"""Warnings about a finished run: budget, A/A misses, drift, short blocks, stolen time, subnormals, memory.
 
 They follow from the results' derived fields; nothing is computed from samples here.
 """
@@ -12,7 +12,8 @@ from scipy.stats import binom
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
-from bench.measure.networks import MANY_BLOCKS
+from bench.measure.arm import Settings
+from bench.measure.block import least_block
 from bench.results.derive import a_a_missed
 from bench.results.schema import BackendResult, Case, Results, TimingSummary
 from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES
@@ -110,20 +111,18 @@ def _where(device: str, threads: int) -> str:
 
 
 def _short(facts: RunFacts) -> Advice | None:
-    requested = float(facts.results.settings.get("block_seconds", 0.05))
+    requested = float(facts.results.settings.get("block_seconds", Settings.block_seconds))
     short = []
     for case, backend, summary in _timed(facts.results):
-        block = summary.median_block_seconds
-        if block is not None and block < SHORT * requested * (1 if case.members == 1 else MANY_BLOCKS):
-            short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} ms")
+        block, least = summary.median_block_seconds, least_block(requested, case.clock, case.members)
+        if block is not None and block < SHORT * least:
+            short.append(f"{backend.instance} in {case.title}: {number(1000 * block)} of {1000 * least:g} ms")
     if not short:
         return None
-    many = any(case.members > 1 for case in facts.results.cases)
-    longer = f", of many networks {1000 * MANY_BLOCKS * requested:g} ms" if many else ""
     return Advice(
         "samples too short",
-        f"timed blocks shorter than {1000 * requested:g} ms{longer} ({some_of(short)}): "
-        "clock resolution and interrupts have more weight in them",
+        f"timed blocks are shorter than they should be ({some_of(short)}): clock resolution and interrupts have more "
+        "weight in them",
         "give the workload more rows in a suite file: blocks that come out too short are made longer, but end where "
         "the sample order ends",
     )
@@ -134,16 +133,21 @@ def _off_cpu(facts: RunFacts) -> Advice | None:
 
     Many networks do not count either, because some backends train them call by call.
     """
-    off_cpu = []
+    off_cpu, wall = [], False
     for case, backend, summary in _timed(facts.results):
-        missing = 0.0 if summary.cpu_per_wall_second is None else 1 - summary.cpu_per_wall_second
+        missing = summary.off_cpu_share
+        if missing is None:
+            missing = 0.0 if summary.cpu_per_wall_second is None else 1 - summary.cpu_per_wall_second
         if case.threads == case.members == 1 and backend.device == "cpu" and missing > OFF_CPU:
             off_cpu.append(f"{backend.instance} in {case.title}: {number(100 * missing, 2)} %")
+            wall = wall or case.clock == "wall"
     if not off_cpu:
         return None
+    effect = "step times in wall time include it" if wall else "step times are CPU time and leave it out"
     return Advice(
         "load",
-        f"other processes had the CPU for more than {100 * OFF_CPU:g} % of the timed blocks' time ({some_of(off_cpu)})",
+        f"processes did not run for more than {100 * OFF_CPU:g} % of their timed blocks ({some_of(off_cpu)}): others "
+        f"had the CPU, or they slept; {effect}",
         "stop other processes, or give the run its own CPUs (taskset -c LIST), and measure again",
     )
 

@@ -52,7 +52,7 @@ def _prove(candidate: Candidate, networks: Sequence[Network], batch: int = _BATC
             failed = f"{len(evidence.failures)} of {len(evidence.checks)} comparisons failed"
             raise Failed(
                 f"{_label(network)}: {evidence.worst}; {failed}",
-                f"‖error‖ within {evidence.worst.bound:.3g}, the bound of docs/method.md",
+                f"‖error‖ within {evidence.worst.bound:.3g}, the bound of docs/rounding.md",
                 explain(make, trial),
             )
         done, worst = done + len(evidence.checks), max(worst, evidence.worst.share)

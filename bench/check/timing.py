@@ -24,7 +24,7 @@ TIMING = Topic("timing and memory", "A program")
 
 ROWS, BATCH, _RATE = 256, 4, 1e-3  # of the network of medium size
 _ENTRIES = 1 << 18
-_BLOCK = 0.06  # seconds, at least: the harness checks blocks above 0.05 s more strictly
+_BLOCK = 0.06  # seconds, at least: several times the block of a run, against noise
 _LONG = 4  # the search for a block's length ends after this many _BLOCKs by the driver's clock
 _TRIES = 3  # repetitions, against noise
 _RESOLUTION = 1e-3  # seconds: a clock this coarse cannot time microseconds

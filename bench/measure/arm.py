@@ -39,7 +39,7 @@ class Settings:
     timeout : float
         Seconds a worker may take for one reply.
     seed : int
-        Seed of the shuffles.
+        Seed of the shuffles, and of the secret places that the proof draws.
     """
 
     reference: str = "numpy"

@@ -5,6 +5,24 @@ from dataclasses import dataclass
 
 from bench.terms import Clock
 
+MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
+_WALL_BLOCKS = 5  # factor where wall time gives the step times: it is disturbed more easily
+
+
+def least_block(seconds: float, clock: Clock, members: int) -> float:
+    """Return the least duration of a timed block of a case, in seconds.
+
+    Parameters
+    ----------
+    seconds : float
+        `Settings.block_seconds`.
+    clock : {"cpu", "wall"}
+        The case's clock.
+    members : int
+        Networks trained at once.
+    """
+    return seconds * (_WALL_BLOCKS if clock == "wall" else 1) * (MANY_BLOCKS if members > 1 else 1)
+
 
 @dataclass(frozen=True)
 class Place:

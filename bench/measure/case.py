@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from bench.machine.cpus import choose_cpus, driver_apart
 from bench.measure import gate
 from bench.measure.arm import Arm, Settings
+from bench.measure.block import least_block
 from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
 from bench.measure.curve import affordable_epochs, draw_curve
 from bench.measure.errors import Implausible, reason_of, status_of
-from bench.measure.networks import MANY_BLOCKS, networks_of
+from bench.measure.networks import networks_of
 from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
 from bench.measure.session import Session
@@ -35,7 +36,6 @@ from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 
 _A_A_PAIRS = 2  # second instances in a launch
-_BLOCKS: dict[Clock, int] = {"cpu": 1, "wall": 5}  # factor on a block's length: wall time is disturbed more easily
 
 
 class Sensor(Protocol):
@@ -51,7 +51,7 @@ class ProgressListener(Protocol):
     def progress(self, text: str, share: float, left: float | None = None) -> None:
         """Receive the share of the case's expected work that is done, and the seconds left to its end, if known."""
 
-    def verdict(self, instance: str, status: Status, reason: str) -> None:
+    def failed(self, instance: str, status: Status, reason: str) -> None:
         """Receive the status of a backend that failed."""
 
 
@@ -70,13 +70,9 @@ def least_seconds(key: CaseKey, rows: Sequence[Row], settings: Settings) -> floa
 
     Starts, proofs and curves come on top, and steps longer than a block.
     """
-    block = _block_seconds(settings, clock_of(key, rows), 1 if key.workload.members == 1 else MANY_BLOCKS)
+    block = least_block(settings.block_seconds, clock_of(key, rows), key.workload.members)
     arms = len(rows) + min(len(rows), _A_A_PAIRS) + settings.sensitivity
     return settings.min_launches * arms * seconds_of_blocks(settings, block)
-
-
-def _block_seconds(settings: Settings, clock: Clock, factor: int) -> float:
-    return settings.block_seconds * factor * _BLOCKS[clock]
 
 
 class CaseRun:
@@ -121,7 +117,7 @@ class CaseRun:
         self._networks = networks_of(problem)
         self._calibrator = Calibrator(
             settings,
-            block_seconds=_block_seconds(settings, self._clock, self._networks.block_factor),
+            block_seconds=least_block(settings.block_seconds, self._clock, key.workload.members),
             budget=budget,
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
@@ -246,7 +242,7 @@ class CaseRun:
                 self._record.failed(other, status, error)
                 if other.instance in sessions:
                     sessions.pop(other.instance).close()
-        self._listener.verdict(arm.row.name, status, reason_of(error))
+        self._listener.failed(arm.row.name, status, reason_of(error))
 
     def _launch(self, launch: int, battery: gate.Battery) -> None:
         """Start a fresh process of every live arm, and take all rounds with them."""
@@ -349,7 +345,7 @@ class CaseRun:
         if min(block.seconds, block.by(self._clock)) <= 0:
             raise Implausible(f"claims {block.by(self._clock)} s for {block.steps} steps")
         if number == self._rounds - 1:
-            session.require_no_memory()
+            session.require_no_reuse()
             block = replace(block, proven_steps=gate.replay(session, block).steps)
             arm.judged = arm.judged or session.judged
             arm.disturbed = session.disturbed or arm.disturbed

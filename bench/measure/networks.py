@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.measure.block import MANY_BLOCKS
 from bench.suites.problem import Members, Problem
 from bench.suites.suite import CaseKey
 from pyfnn import parity
@@ -23,7 +24,6 @@ from pyfnn.process.worker import Worker
 from pyfnn.validation import Array, Order
 
 CURVE_EPOCHS = 40
-MANY_BLOCKS = 4  # factor on the length of a block of many networks: the work of each member's call is not timed
 _PROBES = 251  # of a timed block of passes; a prime, so that every probe meets every row
 _MANY_STEPS = 100  # of a block, one of which is almost no work: 1 % of it, less than half of what may be unclaimed
 _SEGMENT_MEMBERS = 3  # of many networks, checked in each segment
@@ -115,7 +115,7 @@ class Networks(ABC):
         """Draw the place from which a block of `steps` steps starts, in steps; for passes, their probes too."""
 
     @abstractmethod
-    def sweep_steps(self, steps: int) -> int:
+    def first_passes(self, steps: int) -> int:
         """Return the steps in which a block of `steps` steps meets each row at most once; 0 where all of them do."""
 
     @abstractmethod
@@ -146,7 +146,7 @@ class Networks(ABC):
 
     @property
     @abstractmethod
-    def rounds_between_calls(self) -> bool:
+    def stores_theta_between_calls(self) -> bool:
         """True where θ is rounded to the network's dtype between calls."""
 
     def time_one_step(self) -> float:
@@ -230,7 +230,7 @@ class OneNetwork(Networks):
         entries = outputs if self._case.operation == "forward" else network.n_parameters
         return np.array([secrets.randrange(entries) for _ in range(n)])
 
-    def sweep_steps(self, steps: int) -> int:
+    def first_passes(self, steps: int) -> int:
         """Return the passes that meet each row once, where a block has more."""
         most = self._case.workload.rows // self._case.workload.batch
         return most if self._case.operation != "train" and steps > most else 0
@@ -285,7 +285,7 @@ class OneNetwork(Networks):
         return parity.PROOF_STEPS * step_seconds * (_STEP_IN_FORWARDS if self._case.operation == "forward" else 1)
 
     @property
-    def rounds_between_calls(self) -> bool:
+    def stores_theta_between_calls(self) -> bool:
         """False: the worker holds θ."""
         return False
 
@@ -322,12 +322,12 @@ class ManyNetworks(Networks):
         """Train every network over rows of its own order, at its own rate."""
         batch = self._case.workload.batch
         seconds = self.model.train(skip * batch, steps * batch, batch, self._members.rates)
-        return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
+        return Run(seconds, calls=self.model.members if self.stores_theta_between_calls else 1)
 
     def run_row(self, skip: int) -> Run:
         """Train every network on one row."""
         seconds = self.model.train(skip * self._case.workload.batch, 1, 1, self._members.rates)
-        return Run(seconds, calls=self.model.members if self.rounds_between_calls else 1)
+        return Run(seconds, calls=self.model.members if self.stores_theta_between_calls else 1)
 
     def freshen(self, skip: int) -> None:
         """Do nothing: many networks only train."""
@@ -336,7 +336,7 @@ class ManyNetworks(Networks):
         """Draw a step of the orders from which `steps` steps are left."""
         return secrets.randint(0, self._problem.n_order // self._case.workload.batch - steps)
 
-    def sweep_steps(self, steps: int) -> int:  # noqa: ARG002
+    def first_passes(self, steps: int) -> int:  # noqa: ARG002
         """Return 0: θ moves at each step."""
         return 0
 
@@ -386,9 +386,9 @@ class ManyNetworks(Networks):
         return calls * step_seconds + parity.MANY_TIMES * parity.MANY_STEPS * self.model.call_wall_seconds
 
     @property
-    def rounds_between_calls(self) -> bool:
+    def stores_theta_between_calls(self) -> bool:
         """True where the driver keeps θ between calls, in the network's dtype."""
-        return self.model.rounds_between_calls
+        return self.model.stores_theta_between_calls
 
     def time_one_step(self) -> float:
         """Return the driver's seconds for one step of each network, loading each network included."""

@@ -42,9 +42,9 @@ from pyfnn.validation import Array
 _LINUX = sys.platform.startswith("linux")
 _FETCH_RATE = 2e9  # bytes of θ a second from a device to the host, after the clock has stopped
 _TRIES = 5  # turns, until one is free of contradictions
-_REMEMBERED = 1.25  # times as long as a timed pass may take one over rows that the call has not met
-_UNEVEN = 1e-4  # seconds that a call of many passes may take beyond its passes and a call of one: caches are cold
-_SWEEP = 4  # passes; in fewer, what a call takes beside its passes counts more than they do
+_REMEMBERED = 1.25  # times a timed pass that one over rows new to the call may take: more shows that results are reused
+_UNEVEN = 1e-4  # seconds allowed for cold caches in a call of many passes
+_LEAST_PASSES = 4  # passes; with fewer, the cost of the call outweighs theirs
 _CONSTANTS, _CONSTANT_TURNS = 4, 5  # runs with almost no work before the first turn; turns from one to the next
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
@@ -108,7 +108,7 @@ class Session:
         self.judged = False
         self._constants: list[Reading] = []  # of runs with almost no work
         self._turns = count()
-        self._sweep: Block | None = None  # passes before the last block, where that meets rows again
+        self._first_passes: Block | None = None  # passes before the last block, where that meets rows again
         self._first_meeting = self._timed_pass = math.inf  # seconds of a pass, at least
         self.disturbed: Disturbed | None = None
         _check_memory(problem)
@@ -187,7 +187,9 @@ class Session:
     def repeatable(self) -> bool:
         """True where training must end at the same bits however it is cut into calls."""
         reported = self.worker.description
-        return reported.deterministic and (reported.arithmetic == "native" or not self.networks.rounds_between_calls)
+        return reported.deterministic and (
+            reported.arithmetic == "native" or not self.networks.stores_theta_between_calls
+        )
 
     @property
     def trains(self) -> bool:
@@ -289,7 +291,7 @@ class Session:
             block = replace(block, retries=retries, place=place, work_cpu_seconds=work)
             if violation is None:
                 self.judged = self.judged or reading.until_result >= least
-                self._compare_with_sweep(block)
+                self._compare_with_first_passes(block)
                 return block
             if isinstance(violation, Disturbed):
                 disturbed = violation
@@ -299,17 +301,19 @@ class Session:
         self.disturbed = disturbed
         return block
 
-    def _compare_with_sweep(self, block: Block) -> None:
+    def _compare_with_first_passes(self, block: Block) -> None:
         """Note the least time of a pass where the call meets each row once, and that in the timed block.
 
-        What a call takes beside its passes is that of one pass or row; it is subtracted from the sweep.
+        What a call takes beside its passes is that of one pass or row; it is subtracted from those first passes.
         """
-        if self._sweep and self._sweep.steps >= _SWEEP:
+        if self._first_passes and self._first_passes.steps >= _LEAST_PASSES:
             call = min(_effort(reading) for reading in self._constants) + _UNEVEN
-            self._first_meeting = min(self._first_meeting, (_effort(self._sweep) - call) / self._sweep.steps)
+            self._first_meeting = min(
+                self._first_meeting, (_effort(self._first_passes) - call) / self._first_passes.steps
+            )
             self._timed_pass = min(self._timed_pass, _effort(block) / block.steps)
 
-    def require_no_memory(self) -> None:
+    def require_no_reuse(self) -> None:
         """Require that passes over rows that a call meets for the first time do not take longer in every turn.
 
         Raises
@@ -325,7 +329,7 @@ class Session:
 
     def _least_work(self, place: Place) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; every fifth turn adds one."""
-        if self.networks.rounds_between_calls:  # each call loads all networks again
+        if self.networks.stores_theta_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
         turn = next(self._turns)
         if turn % _CONSTANT_TURNS == 0:
@@ -346,8 +350,8 @@ class Session:
         self.networks.freshen(place.burst_start)
         self.networks.run(place.burst, place.burst_start)
         self.networks.freshen(place.start)
-        sweep = self.networks.sweep_steps(place.steps)
-        self._sweep = self.run(sweep, place.start) if sweep else None
+        passes = self.networks.first_passes(place.steps)
+        self._first_passes = self.run(passes, place.start) if passes else None
         self.networks.freshen(place.start + 1)
 
     def _waited_seconds(self) -> float:

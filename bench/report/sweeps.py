@@ -169,8 +169,8 @@ def _changes(
             yield Crossing(division, other, one, before, after, first.inverse, then.inverse)
 
 
-def intervals_compared(sweep: SweepView) -> int:
-    """Return the number of ratios that `crossings` compares."""
+def pairs_examined(sweep: SweepView) -> int:
+    """Return the number of pairs, at all points, whose verdicts `crossings` examines."""
     return sum(
         (one, other) in ratios
         for point in sweep.points

@@ -9,7 +9,7 @@ from rich.text import Text
 from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
 from bench.report.render import ReportTable, rich_table
 from bench.report.run_view import RunView
-from bench.report.sweeps import SweepView, crossings, intervals_compared, leads
+from bench.report.sweeps import SweepView, crossings, leads, pairs_examined
 from bench.report.views import BackendView, CaseView, NotTimed, PairMatrix, pair_matrices
 from bench.results.schema import BackendResult, Ceilings, Estimate, HostState, Pool, Results, Verdict
 from bench.terms import When
@@ -34,7 +34,7 @@ COSTS = (
 PROCESSES = (
     "Over all timed blocks of all launches. CPU per wall second: CPU time of all threads, by the system's clocks. "
     "Switches: how often the system took a CPU away from the process. CPUs: those that the process may run on. Turns "
-    "repeated: rejected once, because the clock or the CPU time of the worker did not match the driver's. Pools: BLAS "
+    "repeated: taken again, because the clock or the CPU time of the worker did not match the driver's. Pools: BLAS "
     "and OpenMP libraries in the process with their kernels and threads, known only for backends that Python hosts; "
     "for others see their build in the table of backends."
 )
@@ -221,7 +221,7 @@ def _crossings_table(sweep: SweepView) -> ReportTable:
             )
         )
     columns = ("crossing", f"between {sweep.along}", "times as fast before", "times as fast after")
-    compared = f"{intervals_compared(sweep)} intervals were compared, each with 95 % confidence on its own."
+    compared = f"{pairs_examined(sweep)} pairs were examined."
     if not sections:
         none = (("", (("no significant crossing", "", "", ""),)),)
         return ReportTable(f"Crossings: {sweep.title}", columns, none, (compared,))

@@ -20,7 +20,7 @@ STATISTICS: Final = 2
 
 1: mean logs within a launch, Student's t for each ratio by itself, verdicts beyond a noise floor. 2: arithmetic means
 within a launch, moderated variances, verdicts that hold over the whole table. Files of version 1 load: all statistics
-are computed again from their samples, by the rules of now.
+are computed again from their samples, by this version's rules.
 """
 
 _VERDICTS_OF_VERSION_1: Final = {"no difference shown": "undecided"}

@@ -42,7 +42,7 @@ def launches_needed(variance: float, degrees: float, made: int, precision: float
     return max(made, math.ceil((margin / math.log1p(precision)) ** 2))
 
 
-def launches_wanted(pairs: Iterable[Sequence[float]], precision: float, least: int = MIN_LAUNCHES) -> int | None:
+def launches_of_widest(pairs: Iterable[Sequence[float]], precision: float, least: int = MIN_LAUNCHES) -> int | None:
     """Return how many launches the widest of several ratios needs; None where no ratio has an interval.
 
     Parameters
@@ -85,7 +85,7 @@ def stop(
     ----------
     made : int
     needed : int or None
-        Last result of `launches_wanted`.
+        Last result of `launches_of_widest`.
     spent, budget : float
         Seconds. Another launch must fit the budget.
     precision : float
@@ -134,7 +134,7 @@ class Stopping:
     least: int = MIN_LAUNCHES
     planned: int = 0
     bounded: bool = False
-    _wanted: int | None = field(default=None, init=False)
+    _for_precision: int | None = field(default=None, init=False)
 
     def after(
         self,
@@ -151,28 +151,28 @@ class Stopping:
         made, spent, reference, coming
             See `stop`.
         pairs
-            See `launches_wanted`.
+            See `launches_of_widest`.
         """
         fits = _fits(made, spent, self.budget, coming)
         if made < (self._first_stage if fits else self.least):
             return self._too_few(made, spent) if self.bounded and not fits else None
-        ratios, planned = list(pairs), self._wanted
+        ratios, planned = list(pairs), self._for_precision
         if planned is None or made >= planned:
-            self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
+            self._for_precision = launches_of_widest(ratios, self.precision, self._first_stage)
         found = self._decide(made, spent, reference, coming)
         if found and made < (planned or made):  # the plan is from fewer launches
-            self._wanted = launches_wanted(ratios, self.precision, self._first_stage)
+            self._for_precision = launches_of_widest(ratios, self.precision, self._first_stage)
             found = self._decide(made, spent, reference, coming)
         return found
 
     def expected(self, made: int, spent: float, coming: float) -> int:
         """Return about how many launches the case makes in all; see `after`."""
         affordable = made + max(0, int((self.budget - spent) / coming))
-        wanted = min(self._wanted or self._first_stage, affordable, MOST_LAUNCHES)
-        return max(made, wanted, 1 if self.bounded else self.least)
+        expected = min(self._for_precision or self._first_stage, affordable, MOST_LAUNCHES)
+        return max(made, expected, 1 if self.bounded else self.least)
 
     def _decide(self, made: int, spent: float, reference: str, coming: float | None) -> Stop | None:
-        return stop(made, self._wanted, spent, self.budget, self.precision, self._first_stage, reference, coming)
+        return stop(made, self._for_precision, spent, self.budget, self.precision, self._first_stage, reference, coming)
 
     def _too_few(self, made: int, spent: float) -> Stop:
         why = "one gives no interval" if made == 1 else "intervals are wide"

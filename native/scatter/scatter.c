@@ -3,7 +3,7 @@
  *
  * Before `main`, blocks of random sizes are allocated and half of them freed, so that later blocks from malloc, up to
  * the size that it maps separately, begin at random offsets within a page. Heaps that do not come from malloc stay as
- * they are: the programs in Java and Lua do the same by themselves. */
+ * they are: the programs in Go, Java and Lua do the same by themselves. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/random.h>

@@ -41,7 +41,7 @@ class ProcessEnsemble(Ensemble):
         See `ProcessModel`.
     """
 
-    rounds_between_calls: ClassVar[bool] = False
+    stores_theta_between_calls: ClassVar[bool] = False
     """θ is rounded to the network's dtype between calls, even if the worker computes in a wider one."""
 
     def __init__(
@@ -117,7 +117,7 @@ class MemberByMember(ProcessEnsemble):
     The driver keeps θ between calls, in the network's dtype. All seconds are sums over the members' training alone.
     """
 
-    rounds_between_calls: ClassVar[bool] = True
+    stores_theta_between_calls: ClassVar[bool] = True
 
     @cached_property
     def _now(self) -> Array:

@@ -167,7 +167,7 @@ def _tasks(pid: int) -> list[str]:
 
 
 def _is_stopped(task: str) -> bool:
-    """Return if a thread has stopped or ended."""
+    """Return True if a thread has stopped or ended."""
     try:
         return read_proc(f"{task}/stat").rpartition(b")")[2].split()[0] in b"TtZX"
     except OSError:

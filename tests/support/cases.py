@@ -37,7 +37,7 @@ class Listener:
             self.act(*divmod(self.reports, 2))  # two rounds a launch
         self.reports += 1
 
-    def verdict(self, instance: str, status: Status, reason: str) -> None:
+    def failed(self, instance: str, status: Status, reason: str) -> None:
         assert reason
         self.verdicts.append((instance, status))
 

@@ -84,7 +84,7 @@ class Judgements:
 
 
 def judge_tables(logs: Floats) -> dict[str, Judgements]:
-    """Return the judgements by rule: of now, of before (with the noise floor), and by each interval alone.
+    """Return the judgements by the present rule, by the former one (beyond the noise floor) and by intervals alone.
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ class SilentListener:
     def progress(self, text: str, share: float, left: float | None = None) -> None:
         """Ignore the progress."""
 
-    def verdict(self, instance: str, status: Status, reason: str) -> None:
+    def failed(self, instance: str, status: Status, reason: str) -> None:
         """Ignore the verdict."""
 
 

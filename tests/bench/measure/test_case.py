@@ -200,7 +200,7 @@ def test_launches_are_made_until_every_ratio_reaches_the_precision_and_the_case_
         assert (precision, least) == (1e3, 2)
         return {2: 3, 3: 5, 5: 5}[asked[-1]]
 
-    monkeypatch.setattr("bench.statistics.stopping.launches_wanted", wanted)
+    monkeypatch.setattr("bench.statistics.stopping.launches_of_widest", wanted)
     case = measure.run({"steady": STEADY, "slow": "dallies train 1"}, budget=120.0)
     assert asked == [2, 3, 5]  # after the least launches, and each time the number needed is reached
     assert {s.launch for s in case.backends[0].samples} == set(range(5))

@@ -147,7 +147,7 @@ def measured(folder: Path, case: tuple[CaseKey, Problem], behaviours: dict[str, 
             assert 0 <= share <= 1
             assert left is None or left >= 0
 
-        def verdict(self, instance: str, status: str, reason: str) -> None:
+        def failed(self, instance: str, status: str, reason: str) -> None:
             assert instance
             assert status
             assert reason

@@ -151,7 +151,7 @@ def test_summary_and_terminal_name_leaders_and_crossings() -> None:
     assert all(cell in shown_line for cell in ("16 and 64", *sides))
     shown = [cell for table in tables.sweep_tables(sweep_of(results)) for _, lines in table.sections for cell in lines]
     assert ("256", "numpy") in [cells[:2] for cells in shown]
-    assert "30 intervals were compared" in text  # 6 pairs of plain at 5 values
+    assert "30 pairs were examined" in text  # 6 pairs of plain at 5 values
     alone = swept_results({"numpy": COSTS["numpy"], "torch": COSTS["torch"]}, VALUES)
     assert "no significant crossing" in summary_of(alone)
 

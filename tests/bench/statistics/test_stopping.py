@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bench.statistics.intervals import WIDENED
-from bench.statistics.stopping import Stopping, launches_needed, launches_wanted, stop
+from bench.statistics.stopping import Stopping, launches_needed, launches_of_widest, stop
 from bench.statistics.verdicts import ratios_of
 
 WIDE, NARROW = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
@@ -16,7 +16,7 @@ WIDE, NARROW = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.11, 0.1, 0.1, 0.1]
 def test_the_number_of_launches_needed_is_that_of_steins_rule() -> None:
     # s² = 0.025, t(0.975, 4) = 2.776445, log 1.05 = 0.0487902: (2.776445 s / 0.0487902)² = 80.96
     assert launches_needed(0.025, 4, 5, precision=0.05) == 81
-    assert launches_wanted([WIDE], 0.05) == 81  # one pair is not moderated
+    assert launches_of_widest([WIDE], 0.05) == 81  # one pair is not moderated
 
 
 def test_more_degrees_of_freedom_need_fewer_launches() -> None:
@@ -25,7 +25,7 @@ def test_more_degrees_of_freedom_need_fewer_launches() -> None:
 
 def test_no_fewer_launches_are_needed_than_were_made() -> None:
     assert launches_needed(0.0, 2, 3, precision=0.01) == 3
-    assert launches_wanted([[0.1, 0.1001, 0.0999]], precision=0.5) == 3
+    assert launches_of_widest([[0.1, 0.1001, 0.0999]], precision=0.5) == 3
 
 
 def test_more_launches_are_needed_only_while_the_interval_is_wider_than_the_precision() -> None:
@@ -33,21 +33,21 @@ def test_more_launches_are_needed_only_while_the_interval_is_wider_than_the_prec
     for _ in range(50):
         logs = rng.normal(0, 0.03, 12)
         half = math.exp(WIDENED * stats.t.ppf(0.975, 11) * logs.std(ddof=1) / math.sqrt(12)) - 1
-        assert launches_wanted([logs.tolist()], half * 1.001) == 12
-        assert launches_wanted([logs.tolist()], half * 0.98) > 12  # type: ignore[operator]
+        assert launches_of_widest([logs.tolist()], half * 1.001) == 12
+        assert launches_of_widest([logs.tolist()], half * 0.98) > 12  # type: ignore[operator]
 
 
 def test_the_widest_ratio_decides_by_its_moderated_variance() -> None:
     found = ratios_of(-np.array([[0.0] * 5, NARROW, WIDE]).T)
     needs = [launches_needed(found.variances[at], found.degrees[at], 5, 0.05) for at in (0, 1)]
-    assert needs[0] < needs[1] == launches_wanted([NARROW, WIDE], 0.05)
-    assert launches_wanted([NARROW, WIDE], 0.05) != launches_wanted([WIDE], 0.05)
+    assert needs[0] < needs[1] == launches_of_widest([NARROW, WIDE], 0.05)
+    assert launches_of_widest([NARROW, WIDE], 0.05) != launches_of_widest([WIDE], 0.05)
 
 
 def test_ratios_with_fewer_launches_than_others_do_not_count() -> None:
-    assert launches_wanted([WIDE, [0.3], [9.0, -9.0]], 0.05) == launches_wanted([WIDE], 0.05)
-    assert launches_wanted([[0.3], []], 0.05) is None
-    assert launches_wanted([], 0.05) is None
+    assert launches_of_widest([WIDE, [0.3], [9.0, -9.0]], 0.05) == launches_of_widest([WIDE], 0.05)
+    assert launches_of_widest([[0.3], []], 0.05) is None
+    assert launches_of_widest([], 0.05) is None
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_the_reason_for_the_end_has_the_number_of_launches_by_all_of_them() -> N
     logs += [0.0] * 5
     found = stopping.after(10, 10.0, [logs])
     assert found
-    assert found.why.startswith(f"budget: 10 of about {launches_wanted([logs], 0.02)} launches")
-    assert launches_wanted([logs], 0.02) != launches_wanted([logs[:5]], 0.02)
+    assert found.why.startswith(f"budget: 10 of about {launches_of_widest([logs], 0.02)} launches")
+    assert launches_of_widest([logs], 0.02) != launches_of_widest([logs[:5]], 0.02)
 
 
 def test_the_least_launches_are_made_beyond_the_budget_unless_it_bounds_them() -> None:
