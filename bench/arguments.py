@@ -29,16 +29,25 @@ def parser() -> argparse.ArgumentParser:
         description="Check that backends compute the same training step, then time them against each other.",
         epilog="Separate the items of a LIST by commas. The run writes results.json, summary.md and figures to --out.",
     )
+    p.add_argument("--list", action="store_true", help="show suites, workloads and backends, then exit")
+    _add_cases(p.add_argument_group("what is measured"))
+    _add_method(p.add_argument_group("how long, and how precisely"))
+    _add_run(p.add_argument_group("the run"))
+    return p
+
+
+def _add_cases(group: argparse._ArgumentGroup) -> None:
+    """Add the options that choose cases and backends."""
     built_in = ", ".join(load.built_in_suites())
-    p.add_argument(
+    group.add_argument(
         "--suite",
         default="quick",
         metavar="NAME|FILE.toml",
         help=f"suite to run: {built_in}, or a file (default: quick)",
     )
-    p.add_argument("--workloads", metavar="LIST", help="workloads to run instead of the suite's")
-    p.add_argument("--backends", metavar="LIST", help="backends to run instead of the suite's")
-    p.add_argument(
+    group.add_argument("--workloads", metavar="LIST", help="workloads to run instead of the suite's")
+    group.add_argument("--backends", metavar="LIST", help="backends to run instead of the suite's")
+    group.add_argument(
         "--backend",
         action="append",
         default=[],
@@ -46,11 +55,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="backend.toml of an additional backend",
     )
-    p.add_argument("--operations", metavar="LIST", help="operations to time: train, forward, gradient")
-    p.add_argument("--dtype", metavar="LIST", help="float32, float64")
-    p.add_argument("--threads", metavar="LIST", help="thread counts; all is every CPU that may be used")
-    p.add_argument("--reference", metavar="NAME", help="backend that the ratios are to (default: numpy)")
-    p.add_argument(
+    group.add_argument("--operations", metavar="LIST", help="operations to time: train, forward, gradient")
+    group.add_argument("--dtype", metavar="LIST", help="float32, float64")
+    group.add_argument("--threads", metavar="LIST", help="thread counts; all is every CPU that may be used")
+    group.add_argument("--reference", metavar="NAME", help="backend that the ratios are to (default: numpy)")
+
+
+def _add_method(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the time and of the statements."""
+    group.add_argument(
         "--budget",
         type=_positive,
         metavar="SECONDS",
@@ -58,43 +71,47 @@ def parser() -> argparse.ArgumentParser:
         "fewer are made, but at least one; builds, probes and figures come on top. Without this option the suite's "
         "own budget counts, and five launches are always made",
     )
-    p.add_argument(
+    group.add_argument(
         "--precision",
         type=_positive,
         default=0.02,
         metavar="SHARE",
         help="stop a case once the half-width of every ratio is at most this share (default: 0.02)",
     )
-    p.add_argument(
+    group.add_argument(
         "--margin",
         type=_positive,
         default=MARGIN,
         metavar="SHARE",
         help=f"call two backends the same once their ratio is shown to be within 1 ± this share (default: {MARGIN:g})",
     )
-    p.add_argument(
+    group.add_argument(
         "--sensitivity",
         action="store_true",
         help="also measure a copy of a backend, slowed by 3 %%, and report whether that is found: one more process in "
         "each launch",
     )
-    p.add_argument(
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the run as a whole."""
+    group.add_argument(
         "--timeout",
         type=_positive,
         default=60.0,
         metavar="SECONDS",
         help="limit for one reply of a worker (default: 60)",
     )
-    p.add_argument(
+    group.add_argument(
         "--seed",
         type=int,
         metavar="N",
         help="seed of the shuffles and of the proof's secret places (default: random; the results record it)",
     )
-    p.add_argument("--out", type=_folder, metavar="DIR", help="folder for the results (default: results/<timestamp>)")
-    p.add_argument("--rebuild", action="store_true", help="build all programs again, also those in the cache")
-    p.add_argument("--list", action="store_true", help="show suites, workloads and backends, then exit")
-    return p
+    group.add_argument(
+        "--out", type=_folder, metavar="DIR", help="folder for the results (default: results/<timestamp>)"
+    )
+    group.add_argument("--rebuild", action="store_true", help="build all programs again, also those in the cache")
 
 
 def _positive(text: str) -> float:

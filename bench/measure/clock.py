@@ -133,6 +133,14 @@ def contradiction(
     counts_cpu : bool
         CPU time gives the step times: where a run waited for a CPU, its wall time is of no consequence.
     """
+    found = _impossible(run, threads)
+    if found is None and counts_cpu and run.seconds >= least:
+        found = _absent(run)
+    return found or (_outside(run, constant, threads, counts_cpu) if run.until_result >= least else None)
+
+
+def _impossible(run: Reading, threads: int) -> PyfnnError | None:
+    """Return the error of a run of which one clock shows more time than another allows."""
     claimed, wall = run.seconds, run.wall_seconds
     claimed_cpu = run.claimed_cpu_seconds or 0.0
     if claimed > wall:
@@ -141,35 +149,50 @@ def contradiction(
         return Implausible(f"claims {claimed:.4g} s, and {run.device_seconds:.4g} s by its device's own clock")
     if run.cpu_seconds > threads * (wall + run.protocol_seconds) * _CPU_SLACK + _CPU_GRACE:
         return ThreadsMismatch(f"used {run.cpu_seconds:.4g} CPU seconds in {wall:.4g} s on {threads} threads")
-    allowed = _allowed(claimed)
     if claimed_cpu > run.cpu_seconds * _CPU_SLACK + _CPU_GRACE:
         return Implausible(f"claims {claimed_cpu:.4g} CPU seconds: its processes used {run.cpu_seconds:.4g}")
-    if claimed_cpu > threads * (claimed + allowed + run.protocol_seconds):
+    if claimed_cpu > threads * (claimed + _allowed(claimed) + run.protocol_seconds):
         return Implausible(f"claims {claimed:.4g} s for {claimed_cpu:.4g} CPU seconds: {_EARLY}")
-    idle = claimed - run.cpu_seconds - run.waited_seconds
-    if counts_cpu and claimed >= least and idle > max(allowed, _IDLE):
-        return Implausible(
-            f"neither ran nor waited for a CPU in {idle:.4g} of {claimed:.4g} s: CPU time misses its work"
-        )
+    return None
+
+
+def _absent(run: Reading) -> Implausible | None:
+    """Return the error of a run that neither ran nor waited for a CPU: something else works for it."""
+    idle = run.seconds - run.cpu_seconds - run.waited_seconds
+    if idle <= max(_allowed(run.seconds), _IDLE):
+        return None
+    return Implausible(
+        f"neither ran nor waited for a CPU in {idle:.4g} of {run.seconds:.4g} s: CPU time misses its work"
+    )
+
+
+def _outside(run: Reading, constant: Reading, threads: int, counts_cpu: bool) -> PyfnnError | None:
+    """Return the error of a run that worked outside its clock, or may have; None where it did not."""
+    claimed, allowed = run.seconds, _allowed(run.seconds)
     unclaimed = run.unclaimed_seconds - max(0.0, constant.unclaimed_seconds)
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
-    outside_allowed = max(_OUTSIDE_SHARE * claimed, _OUTSIDE) if counts_cpu else threads * allowed
-    cpu_agrees = run.claimed_cpu_seconds is None or worked <= outside_allowed
-    prompt = unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed)
-    if run.until_result < least or (prompt and cpu_agrees):
-        return None
-    outside = f"{worked:.4g} CPU seconds outside its clock: {_EARLY}"
-    if prompt:
-        return Implausible(f"used {outside}")
+    work_allowed = max(_OUTSIDE_SHARE * claimed, _OUTSIDE) if counts_cpu else threads * allowed
+    used = f"used {worked:.4g} CPU seconds outside its clock: {_EARLY}"
+    if unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed):
+        late_work = run.claimed_cpu_seconds is not None and worked > work_allowed
+        return Implausible(used) if late_work else None
     there = claimed + unclaimed
     text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"
-    if worked > outside_allowed:
-        return Implausible(f"{text}, and used {outside}")
+    if worked > work_allowed:
+        return Implausible(f"{text}, and {used}")
     if run.waited_seconds < unclaimed - allowed:
         return Implausible(f"{text}: {_EARLY}")
-    if counts_cpu:  # it waited for a CPU, and did no work
+    if counts_cpu or _only_waited(run, worked, threads):
         return None
-    clock_runs_on = threads * claimed - claimed_cpu > threads * allowed  # while it waits: it is no clock of CPU time
-    if run.claimed_cpu_seconds is not None and clock_runs_on and worked <= max(UNCLAIMED * claimed_cpu, _LEAST):
-        return None  # the CPU clocks agree: it waited for a CPU, and did no work
     return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")
+
+
+def _only_waited(run: Reading, worked: float, threads: int) -> bool:
+    """Return True where the CPU clocks agree: outside its clock a worker waited for a CPU, and did no work.
+
+    Its `seconds` must have run on while it waited. Otherwise they are CPU time, and the two clocks are one.
+    """
+    if run.claimed_cpu_seconds is None:
+        return False
+    runs_on = threads * run.seconds - run.claimed_cpu_seconds > threads * _allowed(run.seconds)
+    return runs_on and worked <= max(UNCLAIMED * run.claimed_cpu_seconds, _LEAST)
