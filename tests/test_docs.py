@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from planted import ensemble, kinds, model
 
 from bench import arguments
 from bench.suites import load
@@ -19,7 +20,7 @@ DOCUMENTS = {
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")])
 }
 USER_PAGES = "\n".join(text for name, text in DOCUMENTS.items() if name == "README.md" or name.startswith("docs/"))
-TWO_SCREENS = 100  # lines
+TWO_SCREENS = 80  # lines
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
 
@@ -59,6 +60,16 @@ def test_a_page_shows_a_figure_a_table_or_output_within_two_screens(name: str) -
     shown = [number for number, line in enumerate(lines, 1) if re.match(r"\||!\[|```", line)]
     assert shown
     assert shown[0] <= TWO_SCREENS
+
+
+def test_the_planted_kinds_are_as_many_as_the_pages_say() -> None:
+    results, timed = len(model.BUGS) + len(model.ENTRY_BUGS), len(kinds.KINDS.keys() - kinds.ACCEPTED)
+    counts = [int(count) for count in re.findall(r"^\| .* \| (\d+) \| ", DOCUMENTS["docs/parity.md"], re.MULTILINE)]
+    assert counts == [results, len(ensemble.BUGS), timed]
+    assert (
+        f"{results} planted bugs are rejected, and {timed} kinds of wrong or missing work"
+        in DOCUMENTS["docs/method.md"]
+    )
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

@@ -9,7 +9,7 @@ import misbehaving
 import pytest
 from misbehaving import faulty
 from planted import timed
-from planted.kinds import BACKENDS
+from planted.kinds import ACCEPTED, BACKENDS
 from support.places import TESTS
 
 from bench.measure import chain, gate
@@ -39,10 +39,6 @@ learning_rate = 0.02
 STEPS = 1000  # 60 ms or more
 SHORT_ORDER = 1 << 15  # entries
 FORMS = {"float32": "program", "float64": "class"}  # each dtype has one: the gate does the same to both
-ACCEPTED = {
-    "Caches",  # its calls are never identical: it is timed as a correct one is
-    "CpuClock",  # it agrees with the wall on an idle machine; see test_clock.py
-}
 OF_CURVES = {"HalfEpochs", "RosyLosses"}
 OF_PASSES = {"FewerRowsInLongCalls": "forward", "NoGradientInLongCalls": "gradient"}  # the operation that is wrong
 ODD_PASSES = [  # kind and operation, in one dtype
