@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ NETWORK = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
 
 def load(name: str) -> Backend:
     try:
-        return registry.load(registry.find(name).model_copy(update={"device": "cpu"}))
+        return registry.load(replace(registry.find(name), device="cpu"))
     except BackendUnavailable as error:
         require(name, False, str(error))
         raise
