@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pyfnn.backend import Backend
-from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
+from pyfnn.errors import EXTRA, BackendUnavailable, InvalidInput, UnknownName
 from pyfnn.manifest import PACKAGE, Row, native_folder, read_manifest
 
 
@@ -59,21 +59,23 @@ def load(row: Row) -> Backend:
         The backend cannot run here; `reason` and `remedy` explain why and what to do.
     """
     if row.host is None:
-        from pyfnn.process.program import ProgramBackend
-
-        return ProgramBackend(row)
-    module, name = row.host.split(":")
+        module, name = "pyfnn.process.program", "ProgramBackend"
+    else:
+        module, name = row.host.split(":")
     try:
         host = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
-    try:
         backend: Backend = host(row)
     except BackendUnavailable as error:
         raise type(error)(error.reason, error.remedy or row.remedy) from error
-    except ImportError as error:
-        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
+    except (ImportError, AttributeError) as error:
+        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", _remedy(row, error)) from error
     return backend
+
+
+def _remedy(row: Row, error: Exception) -> str:
+    """Return the row's remedy; where a backend other than a framework lacks a package, the extra that has it."""
+    lacks_package = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("pyfnn")
+    return EXTRA if lacks_package and row.division != "framework" else row.remedy
 
 
 def load_backend(name: str, manifests: Iterable[Path] = ()) -> Backend:

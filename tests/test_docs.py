@@ -71,7 +71,7 @@ def test_every_page_can_be_reached_from_the_readme_in_two_steps(page: str) -> No
 @pytest.mark.parametrize(
     ("marker", "command"),
     [
-        ("install-run", "pip install -e . && python -m bench.run"),
+        ("install-run", "pip install -e '.[bench]' && python -m bench.run"),
         ("install-tests", "pip install -e '.[test,frameworks]'"),
         ("tests", "pytest -n logical --dist worksteal"),
     ],
