@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from pyfnn import losses
-from pyfnn.errors import Diverged, InvalidInput, PyfnnError
+from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
 
@@ -171,6 +171,7 @@ class Model(Loadable):
         check_array("theta", theta, (network.n_parameters,), network.dtype)
         self._initial: Array = theta.copy()
         self._make: Maker | None = None
+        self._second: Model | None = None
         self.checksum = math.nan
 
     def load(self, x: Array, y: Array, order: Order) -> None:
@@ -318,7 +319,7 @@ class Model(Loadable):
         InvalidInput
             θ has another shape, dtype or memory layout, or a value that is not finite.
         Unsupported
-            The implementation is a library that does not export ``fnn_set_theta``.
+            The implementation is a library that does not export ``fnn_set_theta``, or a class without `_set_theta`.
         """
         self._check_open()
         check_array("theta", theta, (self.network.n_parameters,), self.network.dtype)
@@ -335,11 +336,29 @@ class Model(Loadable):
         return self
 
     def _predict(self, x: Array) -> Array:
-        if self._make is None:
-            raise PyfnnError("this model cannot predict: no backend made it")
-        with self._make(self.network, self._theta(), self.threads) as other:
-            other.load(x, placeholder_targets(self.network, len(x)), np.zeros(1, np.int64))
-            return other.forward(0, len(x))
+        other = self._second_model()
+        other.load(x, placeholder_targets(self.network, len(x)), np.zeros(1, np.int64))
+        return other.forward(0, len(x))
+
+    def _second_model(self) -> "Model":
+        """Return another model with this θ, for the rows of `predict`; it is made once if its θ can be set."""
+        if self._second is not None:
+            try:
+                self._second.set_theta(self._theta())
+            except Unsupported:
+                self._second.close()
+                self._second = None
+        if self._second is None:
+            if self._make is None:
+                raise PyfnnError("this model cannot predict: no backend made it")
+            self._second = self._make(self.network, self._theta(), self.threads)
+        return self._second
+
+    def close(self) -> None:
+        """Release all resources. A second call does nothing."""
+        if self._second is not None:
+            self._second.close()
+        super().close()
 
     def _forward_loss(self, first: int, count: int) -> float:
         return self._loss_and_gradient(first, count)[0]
@@ -367,8 +386,8 @@ class Model(Loadable):
     @abstractmethod
     def _theta(self) -> Array: ...
 
-    @abstractmethod
-    def _set_theta(self, theta: Array) -> None: ...
+    def _set_theta(self, theta: Array) -> None:
+        raise Unsupported(f"{type(self).__name__} takes no theta but its first: it has no _set_theta")
 
 
 Maker = Callable[[Network, Array, int], Model]  # (network, theta, threads) -> model
