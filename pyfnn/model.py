@@ -387,6 +387,7 @@ class Model(Loadable):
     def _theta(self) -> Array: ...
 
     def _set_theta(self, theta: Array) -> None:
+        del theta
         raise Unsupported(f"{type(self).__name__} takes no theta but its first: it has no _set_theta")
 
 
