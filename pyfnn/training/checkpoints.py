@@ -76,7 +76,9 @@ class Writer:
         state = {name.removeprefix(_STATE): arrays[name] for name in arrays if name.startswith(_STATE)}
         try:
             rows = [tuple(row) for row in arrays["table"].astype(COLUMNS).tolist()]
-            record = Record(arrays["theta"], arrays["last_theta"], rows, header["best"], header["waited"])
+            record = Record(
+                arrays["theta"], arrays["last_theta"], header["validated"], rows, header["best"], header["waited"]
+            )
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidInput(f"{self._path} is damaged: {error}") from None
         self._epoch = len(rows) - 1
@@ -93,7 +95,7 @@ class Writer:
 
     def write(self, record: Record, state: State) -> None:
         """Write the state."""
-        header = {**self._identity, "best": record.best, "waited": record.waited}
+        header = {**self._identity, "validated": record.validated, "best": record.best, "waited": record.waited}
         arrays: dict[str, Array] = {
             "theta": record.theta,
             "last_theta": record.last_theta,

@@ -96,7 +96,7 @@ class _Search:
         theta = model.theta()
         model.set_theta(theta)
         model.load(data.x, data.y, np.zeros(1, np.int64))
-        self.record = Record(theta, theta)
+        self.record = Record(theta, theta, data.validation_rows > 0)
         self._since = time.perf_counter()
         self._add(theta)
 

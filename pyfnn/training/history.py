@@ -85,6 +85,8 @@ class Record:
 
     Attributes
     ----------
+    validated : bool
+        The validation loss decides which epoch is best, not the training loss.
     rows : list of tuple
         The table so far, as `COLUMNS`.
     best : int
@@ -97,6 +99,7 @@ class Record:
 
     theta: Array
     last_theta: Array
+    validated: bool
     rows: list[tuple[int, float, float, float, float]] = field(default_factory=list)
     best: int = 0
     waited: int = 0
@@ -113,9 +116,8 @@ class Record:
             self.best, self.theta = len(self.rows) - 1, theta
 
     def _judged(self, at: int) -> float:
-        """Return the validation loss of an epoch, or its training loss where there is none."""
         _, _, loss, validation_loss, _ = self.rows[at]
-        return loss if math.isnan(self.rows[0][3]) else validation_loss
+        return validation_loss if self.validated else loss
 
     def epoch(self, model: Model) -> Epoch:
         """Return the last epoch, for callbacks."""

@@ -97,7 +97,7 @@ def fit(
     writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
     model.reset()
     found = writer.read() if writer else None
-    record, state = found or settings.beginning(model)
+    record, state = found or settings.beginning(model, data)
     if found:
         settings.check_rates(record)
     training = _Training(model, data, settings, record, state, writer)
@@ -141,16 +141,16 @@ class _Settings:
         network = asdict(model.network)
         return {
             "network": {key: list(value) if isinstance(value, tuple) else value for key, value in network.items()},
+            "seed": int(self.seed),
+            "batch_size": int(self.batch_size),
+            "optimizer": repr(self.optimizer),
             "initial_theta": digest(model.initial_theta()),
             "data": data.digest(),
-            "batch_size": int(self.batch_size),
-            "seed": int(self.seed),
-            "optimizer": repr(self.optimizer),
         }
 
-    def beginning(self, model: Model) -> tuple[Record, State]:
+    def beginning(self, model: Model, data: Data) -> tuple[Record, State]:
         theta = model.theta()
-        return Record(theta, theta), self.optimizer.start(theta)
+        return Record(theta, theta, data.validation_rows > 0), self.optimizer.start(theta)
 
     def check_rates(self, record: Record) -> None:
         """Require that the epochs of a checkpoint had the rates that the schedule gives."""

@@ -12,6 +12,7 @@ import pyfnn
 from pyfnn.errors import InvalidInput, PyfnnError, Unsupported
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
+from pyfnn.training import fit
 
 IN_PROCESS = ["numpy", "cpp", "c", "cpp-tuned", "cpp-blas", "sklearn"]
 NAMES = [*IN_PROCESS, "lua"]
@@ -97,13 +98,20 @@ def test_a_closed_model_neither_predicts_nor_takes_a_theta() -> None:
             call()
 
 
-def test_a_library_without_the_optional_functions_predicts_and_refuses_a_theta_by_name(tmp_path: Path) -> None:
+def test_a_library_without_the_optional_functions_predicts_and_refuses_a_theta_and_a_fit_by_name(
+    tmp_path: Path,
+) -> None:
     network = Network((3, 2), "tanh", "squared_error", dtype="float64")
     with third_party(tmp_path).create(network, initialize(network, 1)) as model:
         x = np.ones((2, 3))
         model.load(x, np.ones((2, 2)), np.arange(2))
         np.testing.assert_array_equal(model.predict(x), model.forward(0, 2))
         assert model.loss(0, 2) == model.loss_and_gradient(0, 2)[0]
-        with pytest.raises(Unsupported, match="fnn_set_theta"):
-            model.set_theta(model.theta())
+        for call in (
+            lambda: model.set_theta(model.theta()),
+            lambda: fit(model, x, np.ones((2, 2)), epochs=1, batch_size=1, learning_rate=0.1, seed=0),
+        ):
+            with pytest.raises(Unsupported, match="fnn_set_theta"):
+                call()
+        np.testing.assert_array_equal(model.theta(), initialize(network, 1))
         model.reset()
