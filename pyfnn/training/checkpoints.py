@@ -27,13 +27,13 @@ class Checkpoints:
     every_epochs : int, optional
         Write after that many epochs.
     every_seconds : float, optional
-        Write at the end of the first epoch that ends so many seconds after the last writing. With neither, every
-        epoch writes. The end of a training writes in any case.
+        Write at the end of the first epoch that ends so many seconds after the last writing. The end of a training
+        writes in any case.
     """
 
     path: str | Path
     every_epochs: int | None = None
-    every_seconds: float | None = None
+    every_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
         for field, check in (("every_epochs", check_count), ("every_seconds", check_rate)):
@@ -87,8 +87,6 @@ class Writer:
     def write_if_due(self, record: Record, state: State) -> None:
         """Write the state where the settings ask for it at this epoch or time."""
         every_epochs, every_seconds = self._settings.every_epochs, self._settings.every_seconds
-        if every_epochs is None and every_seconds is None:
-            every_epochs = 1
         epochs, seconds = len(record.rows) - 1 - self._epoch, time.monotonic() - self._written
         if (every_epochs and epochs >= every_epochs) or (every_seconds and seconds >= every_seconds):
             self.write(record, state)

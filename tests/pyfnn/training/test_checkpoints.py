@@ -161,7 +161,8 @@ def test_checkpoints_are_written_as_often_as_the_settings_ask(tmp_path: Path, mo
     monkeypatch.setattr(storage, "write", spy)
     path = tmp_path / "c"
     cases = [
-        (Checkpoints(path), [*range(1, 13), 12]),
+        (Checkpoints(path), [12]),
+        (Checkpoints(path, every_epochs=1, every_seconds=None), [*range(1, 13), 12]),
         (Checkpoints(path, every_epochs=5), [5, 10, 12]),
         (Checkpoints(path, every_seconds=1000), [12]),
         (Checkpoints(path, every_seconds=1e-9), [*range(1, 13), 12]),
