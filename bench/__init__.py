@@ -3,11 +3,7 @@
 What it needs besides pyfnn is the extra `bench`; without that, importing it fails with the remedy.
 """
 
-from importlib.util import find_spec
+from pyfnn import extra
 
-from pyfnn.errors import EXTRA
-
-_NEEDED = ("cffi", "cpuinfo", "matplotlib", "platformdirs", "psutil", "pydantic", "rich", "scipy")
-
-if missing := [name for name in _NEEDED if find_spec(name) is None]:
-    raise ModuleNotFoundError(f"bench needs {', '.join(missing)}: {EXTRA}", name=missing[0])
+if missing := extra.missing():
+    raise ModuleNotFoundError(f"the harness needs {', '.join(missing)}: {extra.REMEDY}", name=missing[0])

@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-EXTRA = "pip install 'pyfnn[bench]'"  # remedy where a package is missing that only this extra requires
-
 
 class PyfnnError(Exception):
     """Base class of all exceptions that pyfnn raises on purpose."""

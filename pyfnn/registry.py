@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from pyfnn import extra
 from pyfnn.backend import Backend
-from pyfnn.errors import EXTRA, BackendUnavailable, InvalidInput, UnknownName
+from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
 from pyfnn.manifest import PACKAGE, Row, native_folder, read_manifest
 
 
@@ -68,14 +69,9 @@ def load(row: Row) -> Backend:
     except BackendUnavailable as error:
         raise type(error)(error.reason, error.remedy or row.remedy) from error
     except (ImportError, AttributeError) as error:
-        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", _remedy(row, error)) from error
+        remedy = extra.REMEDY if extra.lacks(error) and row.division != "framework" else row.remedy
+        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", remedy) from error
     return backend
-
-
-def _remedy(row: Row, error: Exception) -> str:
-    """Return the row's remedy; where a backend other than a framework lacks a package, the extra that has it."""
-    lacks_package = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("pyfnn")
-    return EXTRA if lacks_package and row.division != "framework" else row.remedy
 
 
 def load_backend(name: str, manifests: Iterable[Path] = ()) -> Backend:

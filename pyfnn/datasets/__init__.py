@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pyfnn import extra
 from pyfnn.datasets import diabetes, digits, moons, wine
 from pyfnn.datasets.dataset import Dataset, Standardizer, Table, split
 from pyfnn.datasets.teacher import teacher
-from pyfnn.errors import EXTRA, DatasetError, UnknownName
+from pyfnn.errors import DatasetError, UnknownName
 from pyfnn.network import DTYPES
 
 __all__ = ["LOADERS", "Dataset", "Standardizer", "load", "split", "teacher"]
@@ -52,6 +53,6 @@ def load(name: str, seed: int = 0, dtype: str = "float32") -> Dataset:
     try:
         table = LOADERS[name](seed)
     except ModuleNotFoundError as error:
-        raise DatasetError(f"{name} needs the package {error.name}: {EXTRA}") from error
+        raise DatasetError(f"{name} needs the package {error.name}: {extra.REMEDY}") from error
     x, y = (np.ascontiguousarray(values, dtype) for values in (table.x, table.y))
     return Dataset(name, x, y, *table[2:], *split(len(x), seed))

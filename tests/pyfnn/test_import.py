@@ -75,4 +75,4 @@ def test_a_dataset_whose_package_is_missing_names_the_extra(tmp_path: Path) -> N
 def test_the_harness_without_its_packages_names_the_extra(command: str, tmp_path: Path) -> None:
     done = run(command, tmp_path)
     assert done.returncode != 0
-    assert done.stderr.rstrip().endswith("rich, scipy: pip install 'pyfnn[bench]'")
+    assert done.stderr.rstrip().endswith("scipy, sklearn, threadpoolctl: pip install 'pyfnn[bench]'")
