@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyfnn.model import Model
     from pyfnn.network import Network, initialize
     from pyfnn.registry import load_backend
+    from pyfnn.storage import load, save
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,8 @@ _HOME = {
     "Network": "network",
     "initialize": "network",
     "load_backend": "registry",
+    "load": "storage",
+    "save": "storage",
 }
 
 __all__ = [
@@ -50,7 +53,9 @@ __all__ = [
     "UnknownName",
     "Unsupported",
     "initialize",
+    "load",
     "load_backend",
+    "save",
 ]
 
 

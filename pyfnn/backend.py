@@ -160,7 +160,7 @@ class Backend(ABC):
             θ has another shape, dtype or memory layout, or a value that is not finite.
         """
         check_support(self.description, network)
-        return self._create(network, theta, threads)
+        return self._create(network, theta, threads).made_by(self._create)
 
     @abstractmethod
     def _create(self, network: Network, theta: Array, threads: int) -> Model: ...

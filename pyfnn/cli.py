@@ -5,6 +5,7 @@ named `bench` too; `pyfnn` finds its own wherever it is called.
 """
 
 import argparse
+import importlib
 import runpy
 import sys
 from collections.abc import Sequence
@@ -65,9 +66,14 @@ def start(module: str, arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        The exit status 0; any other ends this process from within.
+        The exit status 0, or 2 where the harness cannot be imported; any other ends this process from within.
     """
     sys.path.insert(0, str(HOME))
+    try:
+        importlib.import_module("bench")
+    except ModuleNotFoundError as error:
+        print(f"pyfnn: {error}", file=sys.stderr)
+        return 2
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     return 0

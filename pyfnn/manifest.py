@@ -3,12 +3,13 @@
 docs/add-a-language.md explains each key.
 """
 
+import re
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing import Any, Literal, get_args
 
 from pyfnn.errors import InvalidInput
 
@@ -20,21 +21,27 @@ else:
 Division = Literal["plain", "tuned", "framework"]
 Device = Literal["cpu", "cuda"]
 PACKAGE = Path(__file__).parent
+_NAME = r"[a-z0-9][a-z0-9_.+-]*"
+_HOST = r"[\w.]+:\w+"
 
 
-class Row(BaseModel):
+@dataclass(frozen=True)
+class Row:
     """One `[[backend]]` table of a backend.toml.
 
     A row has either `host`, for a backend hosted by a Python process, or `run`, for a program that speaks the protocol.
+
+    Raises
+    ------
+    InvalidInput
+        A key breaks its rule; the message starts with the key.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
+    name: str
     language: str
     division: Division
     device: Device = "cpu"  # its ceilings are the ones to compare the backend with
-    host: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    host: str | None = None
     library: str | None = None
     build: str | None = None
     run: str | None = None
@@ -43,31 +50,28 @@ class Row(BaseModel):
     sources: tuple[str, ...] = ()
     manifest: Path = Path()  # the file this row was read from
 
+    def __post_init__(self) -> None:
+        for key in _TEXTS:
+            value = getattr(self, key)
+            if not isinstance(value, str) and not (value is None and key in _OPTIONAL):
+                raise InvalidInput(f"{key}: {value!r} must be a string")
+        for key, allowed in (("division", get_args(Division)), ("device", get_args(Device))):
+            if getattr(self, key) not in allowed:
+                raise InvalidInput(f"{key}: {getattr(self, key)!r} must be one of {', '.join(allowed)}")
+        for key, pattern in (("name", _NAME), ("host", _HOST)):
+            value = getattr(self, key)
+            if value is not None and not re.fullmatch(pattern, value):
+                raise InvalidInput(f"{key}: {value!r} must match {pattern}")
+        for key in ("run", "probe", "build"):
+            _check_command(key, getattr(self, key))
+        object.__setattr__(self, "sources", _checked_sources(self.sources))
+        if (self.host is None) == (self.run is None):
+            raise InvalidInput("a backend has either host (Python hosts it) or run (it is a program)")
+
     @property
     def folder(self) -> Path:
         """Folder of the manifest, the base of the row's relative paths."""
         return self.manifest.parent
-
-    @model_validator(mode="after")
-    def _either_hosted_or_run(self) -> "Row":
-        if (self.host is None) == (self.run is None):
-            raise ValueError("a backend has either host (Python hosts it) or run (it is a program)")
-        return self
-
-    @field_validator("run", "probe", "build")
-    @classmethod
-    def _a_command(cls, line: str | None) -> str | None:
-        if line is not None and not shlex.split(line):  # raises ValueError for an open quote
-            raise ValueError("must be a command, not nothing")
-        return line
-
-    @field_validator("sources")
-    @classmethod
-    def _relative(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            if not pattern or Path(pattern).is_absolute():
-                raise ValueError(f"{pattern!r} must be a path or a pattern relative to the manifest's folder")
-        return patterns
 
     def source_files(self) -> list[Path]:
         """Return the existing files that match `sources`."""
@@ -79,9 +83,28 @@ class Row(BaseModel):
         return sorted(self.folder.glob(pattern))
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    backend: list[Row]
+_KEYS = tuple(field.name for field in fields(Row) if field.name != "manifest")
+_REQUIRED = tuple(field.name for field in fields(Row) if field.default is MISSING)
+_OPTIONAL = tuple(field.name for field in fields(Row) if field.default is None)
+_TEXTS = tuple(key for key in _KEYS if key != "sources")
+
+
+def _check_command(key: str, line: str | None) -> None:
+    try:
+        empty = line is not None and not shlex.split(line)
+    except ValueError as error:  # an open quote
+        raise InvalidInput(f"{key}: {line!r}: {error}") from None
+    if empty:
+        raise InvalidInput(f"{key}: {line!r} must be a command, not nothing")
+
+
+def _checked_sources(patterns: Any) -> tuple[str, ...]:
+    if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise InvalidInput(f"sources: {patterns!r} must be a list of paths or patterns")
+    for pattern in patterns:
+        if not pattern or Path(pattern).is_absolute():
+            raise InvalidInput(f"sources: {pattern!r} must be a path or a pattern relative to the manifest's folder")
+    return tuple(patterns)
 
 
 def native_folder() -> Path:
@@ -99,12 +122,30 @@ def read_manifest(path: Path) -> list[Row]:
         The file cannot be read or breaks a rule; the message names the file, the place in it and the rule.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        tables["backend"] = [{**table, "manifest": path.resolve()} for table in tables.get("backend", [])]
-        return _Manifest.model_validate(tables).backend
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _rows(document, path.resolve())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InvalidInput) as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{path}: {place}: {first['msg']}") from None
+
+
+def _rows(document: Mapping[str, Any], manifest: Path) -> list[Row]:
+    for key in document:
+        if key != "backend":
+            raise InvalidInput(f"{key}: unknown key; a backend.toml has [[backend]] tables alone")
+    tables = document.get("backend", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InvalidInput("backend: must be [[backend]] tables")
+    return [_row(table, f"backend.{at}", manifest) for at, table in enumerate(tables)]
+
+
+def _row(table: Mapping[str, Any], place: str, manifest: Path) -> Row:
+    for key in table:
+        if key not in _KEYS:
+            raise InvalidInput(f"{place}.{key}: unknown key; known: {', '.join(_KEYS)}")
+    for key in _REQUIRED:
+        if key not in table:
+            raise InvalidInput(f"{place}.{key}: is missing")
+    try:
+        return Row(**table, manifest=manifest)
+    except InvalidInput as error:
+        raise InvalidInput(f"{place}.{error}") from None

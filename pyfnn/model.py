@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from pyfnn import losses
-from pyfnn.errors import Diverged, InvalidInput, PyfnnError
+from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
 
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
 Self = TypeVar("Self", bound="Loadable")
+SelfModel = TypeVar("SelfModel", bound="Model")
 Result = TypeVar("Result")
 Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
 
@@ -97,12 +98,16 @@ class Loadable(ABC):
 
     def _check_data(self, x: Any, y: Any) -> int:
         """Check x and y, and return the number of rows."""
+        rows = self._check_inputs(x)
+        check_array("y", y, (rows, self.network.sizes[-1]), self.network.dtype)
+        losses.TABLE[self.network.loss].check_targets(y)
+        return rows
+
+    def _check_inputs(self, x: Any) -> int:
         rows = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else -1
         if rows == 0:
             raise InvalidInput("x is empty: at least one row is needed")
         check_array("x", x, (rows, self.network.sizes[0]), self.network.dtype)
-        check_array("y", y, (rows, self.network.sizes[-1]), self.network.dtype)
-        losses.TABLE[self.network.loss].check_targets(y)
         return rows
 
     def _check_range(self, first: int, count: int, length: int, entries: str) -> None:
@@ -116,6 +121,13 @@ class Loadable(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+
+def placeholder_targets(network: Network, rows: int) -> Array:
+    """Return targets that every loss accepts, for rows without any: 1 in the first column, else 0; (rows, m_L)."""
+    y = np.zeros((rows, network.sizes[-1]), network.dtype)
+    y[:, 0] = 1
+    return y
 
 
 class Model(Loadable):
@@ -139,6 +151,8 @@ class Model(Loadable):
     cpu_seconds : float or None
         CPU time of the process that computes, all threads, in the last `train` or `time`; None where it does not report
         it.
+    holds_exact_theta : bool
+        θ inside has the network's dtype. Otherwise `theta` rounds it, and `set_theta(theta())` changes it.
     checksum : float
         Checksum of the last `time` call: the sum, over its repeats, of one probed output (``forward``), or of the loss
         and one probed entry of the gradient (``gradient``).
@@ -150,14 +164,18 @@ class Model(Loadable):
     """
 
     kind: ClassVar[str] = "model"
+    holds_exact_theta = True
 
     def __init__(self, network: Network, theta: Array, threads: int = 1) -> None:
         super().__init__(network, threads)
         check_array("theta", theta, (network.n_parameters,), network.dtype)
+        self._initial: Array = theta.copy()
+        self._make: Maker | None = None
+        self._second: Model | None = None
         self.checksum = math.nan
 
     def load(self, x: Array, y: Array, order: Order) -> None:
-        """Copy the data. Not timed.
+        """Copy the data; θ stays. Not timed.
 
         Parameters
         ----------
@@ -181,6 +199,32 @@ class Model(Loadable):
         """Return the outputs of rows [first, first+count): (count, m_L); probabilities under a cross-entropy."""
         self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
+
+    def predict(self, x: Array) -> Array:
+        """Return the outputs for new rows. The loaded data stay; none need be loaded.
+
+        Parameters
+        ----------
+        x : ndarray, shape (rows, m_0), C-contiguous, of the network's dtype
+
+        Returns
+        -------
+        ndarray, shape (rows, m_L)
+            As `forward` returns them: probabilities under a cross-entropy.
+
+        Raises
+        ------
+        InvalidInput
+            x has another shape, dtype or memory layout, no row, or a value that is not finite.
+        """
+        self._check_open()
+        self._check_inputs(x)
+        return self._predict(x)
+
+    def loss(self, first: int, count: int) -> float:
+        """Return the mean loss of rows [first, first+count), l2 term included, by a forward pass where there is one."""
+        self._check_range(first, count, self._n_rows, "rows")
+        return self._forward_loss(first, count)
 
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         """Return the mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
@@ -258,10 +302,69 @@ class Model(Loadable):
         self._check_open()
         return self._theta()
 
+    def initial_theta(self) -> Array:
+        """Return a copy of the parameters that the model was made with, which `reset` restores: (n_parameters,)."""
+        return np.array(self._initial)
+
+    def set_theta(self, theta: Array) -> None:
+        """Replace the parameters; `reset` still restores those that the model was made with.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,), C-contiguous, of the network's dtype
+            Copied.
+
+        Raises
+        ------
+        InvalidInput
+            θ has another shape, dtype or memory layout, or a value that is not finite.
+        Unsupported
+            The implementation is a library that does not export ``fnn_set_theta``, or a class without `_set_theta`.
+        """
+        self._check_open()
+        check_array("theta", theta, (self.network.n_parameters,), self.network.dtype)
+        self._set_theta(theta)
+
     def reset(self) -> None:
         """Restore the initial θ."""
         self._check_open()
         self._reset()
+
+    def made_by(self: SelfModel, make: "Maker") -> SelfModel:
+        """Keep the function that made this model, by which `predict` makes another one for its rows; return self."""
+        self._make = make
+        return self
+
+    def _predict(self, x: Array) -> Array:
+        other = self._second_model()
+        other.load(x, placeholder_targets(self.network, len(x)), np.zeros(1, np.int64))
+        return other.forward(0, len(x))
+
+    def _second_model(self) -> "Model":
+        """Return another model with this θ, for the rows of `predict`; it is made once if its θ can be set."""
+        if self._second is not None:
+            try:
+                self._second.set_theta(self._theta())
+            except Unsupported:
+                self._second.close()
+                self._second = None
+        if self._second is None:
+            if self._make is None:
+                raise PyfnnError("this model cannot predict: no backend made it")
+            self._second = self._make(self.network, self._theta(), self.threads)
+        return self._second
+
+    def close(self) -> None:
+        """Release all resources. A second call does nothing."""
+        if self._second is not None:
+            self._second.close()
+        super().close()
+
+    def _forward_loss(self, first: int, count: int) -> float:
+        return self._loss_and_gradient(first, count)[0]
+
+    def _reset(self) -> None:
+        self._set_theta(self._initial)
 
     @abstractmethod
     def _load(self, x: Array, y: Array, order: Order) -> None: ...
@@ -283,5 +386,9 @@ class Model(Loadable):
     @abstractmethod
     def _theta(self) -> Array: ...
 
-    @abstractmethod
-    def _reset(self) -> None: ...
+    def _set_theta(self, theta: Array) -> None:
+        del theta
+        raise Unsupported(f"{type(self).__name__} takes no theta but its first: it has no _set_theta")
+
+
+Maker = Callable[[Network, Array, int], Model]  # (network, theta, threads) -> model

@@ -5,7 +5,7 @@ Nothing here computes a network: the oracle and the backends do.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -80,6 +80,10 @@ class Network:
         put("l2", float(self.l2))
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
+
+    def __reduce__(self) -> tuple[type["Network"], tuple[Any, ...]]:
+        """Pickle the fields alone: the cached properties hold functions, and are computed again."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def _checked_activation(self) -> str | tuple[str, ...]:
         if isinstance(self.activation, str):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from pyfnn import extra
 from pyfnn.backend import Backend
 from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
 from pyfnn.manifest import PACKAGE, Row, native_folder, read_manifest
@@ -59,20 +60,17 @@ def load(row: Row) -> Backend:
         The backend cannot run here; `reason` and `remedy` explain why and what to do.
     """
     if row.host is None:
-        from pyfnn.process.program import ProgramBackend
-
-        return ProgramBackend(row)
-    module, name = row.host.split(":")
+        module, name = "pyfnn.process.program", "ProgramBackend"
+    else:
+        module, name = row.host.split(":")
     try:
         host = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
-    try:
         backend: Backend = host(row)
     except BackendUnavailable as error:
         raise type(error)(error.reason, error.remedy or row.remedy) from error
-    except ImportError as error:
-        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", row.remedy) from error
+    except (ImportError, AttributeError) as error:
+        remedy = extra.REMEDY if extra.lacks(error) and row.division != "framework" else row.remedy
+        raise BackendUnavailable(f"{row.name} cannot be imported: {error}", remedy) from error
     return backend
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bench.check.kit import Candidate, Failed, Skipped, Topic
@@ -53,7 +54,7 @@ def _sources(candidate: Candidate) -> str:
 
 
 def _files(row: Row, pattern: str) -> list[Path]:
-    return row.model_copy(update={"sources": (pattern,)}).source_files()
+    return replace(row, sources=(pattern,)).source_files()
 
 
 @MANIFEST.claim(
@@ -72,7 +73,7 @@ def _builds_elsewhere(candidate: Candidate) -> None:
             path.chmod(0o555)
         try:
             line = f"{row.build}\n# {scratch}"  # the comment changes the cache key, so that the program is built again
-            built = programs.build(row.model_copy(update={"manifest": folder / row.manifest.name, "build": line}))
+            built = programs.build(replace(row, manifest=folder / row.manifest.name, build=line))
             shutil.rmtree(built.folder, ignore_errors=True)
             after = _contents(folder)
         finally:

@@ -67,8 +67,8 @@ class OracleModel(Model):
 
     def __init__(self, network: Network, theta: Array, kind: type[Any]) -> None:
         super().__init__(network, theta)
-        self._start: Array = theta.copy().view(kind)
-        self._current, self._kind = self._start, kind
+        self._current: Array = theta.copy().view(kind)
+        self._kind = kind
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._x, self._y, self._order = x.copy().view(self._kind), y.copy().view(self._kind), order.copy()
@@ -100,8 +100,8 @@ class OracleModel(Model):
     def _theta(self) -> Array:
         return np.array(self._current)
 
-    def _reset(self) -> None:
-        self._current = self._start
+    def _set_theta(self, theta: Array) -> None:
+        self._current = theta.copy().view(self._kind)
 
     def _close(self) -> None:
         del self._x, self._y

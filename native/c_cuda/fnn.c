@@ -249,6 +249,16 @@ int fnn_theta(fnn_model *model, void *theta) {
   return FNN_OK;
 }
 
+int fnn_set_theta(fnn_model *model, const void *theta) {
+  const int status = begin(model);
+  if (status != FNN_OK)
+    return status;
+  if (theta == NULL)
+    return fail(model, FNN_INVALID, "theta must not be NULL");
+  set_theta(&model->network, theta);
+  return FNN_OK;
+}
+
 int fnn_reset(fnn_model *model) {
   const int status = begin(model);
   if (status == FNN_OK)
@@ -343,6 +353,13 @@ int fnn_forward(fnn_model *model, int64_t first, int64_t count, void *outputs) {
   network->arithmetic->outputs(network, first, count);
   memcpy(outputs, network->layers[network->n_layers - 1].A, count * n_outputs(network) * network->arithmetic->size);
   return FNN_OK;
+}
+
+int fnn_loss(fnn_model *model, int64_t first, int64_t count, double *loss) {
+  const int status = prepare(model, first, count, loss, loss);
+  if (status == FNN_OK)
+    *loss = model->network.arithmetic->loss(&model->network, first, count);
+  return status;
 }
 
 int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double *loss, void *gradient) {

@@ -152,6 +152,16 @@ int fnn_load_many(fnn_model *model, const void *x, const void *y, int64_t rows, 
 int fnn_train_many(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, const double *learning_rates,
                    double *seconds);
 
+/* --- Optional: any theta, for training that goes on from one. -----------------------------------------------------
+ *
+ * Copy theta[n_parameters] in. fnn_reset still returns to the theta given to fnn_create. */
+int fnn_set_theta(fnn_model *model, const void *theta);
+
+/* --- Optional: the loss without its gradient. ---------------------------------------------------------------------
+ *
+ * Compute the loss R over rows [first, first + count): the number that fnn_loss_and_gradient computes. */
+int fnn_loss(fnn_model *model, int64_t first, int64_t count, double *loss);
+
 /* --- Optional: the device's own clock. ----------------------------------------------------------------------------
  *
  * Return the time of the last fnn_train, fnn_train_many or fnn_time by the device's events, in *seconds; FNN_INVALID

@@ -22,8 +22,10 @@
 #undef NAME
 
 const arithmetic arithmetics[N_DTYPES] = {
-    [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_and_gradient_float, train_float, timed_pass_float},
-    [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_and_gradient_double, train_double, timed_pass_double},
+    [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_of_rows_float, loss_and_gradient_float, train_float,
+                     timed_pass_float},
+    [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_of_rows_double, loss_and_gradient_double, train_double,
+                     timed_pass_double},
 };
 
 /* --- The tables' rows: the same in both dtypes. ------------------------------------------------------------------- */
@@ -88,6 +90,10 @@ void set_workspace(mlp *network, void *workspace, int64_t B) {
   }
 }
 
+void set_theta(mlp *network, const void *theta) {
+  memcpy(network->theta, theta, network->n_parameters * network->arithmetic->size);
+}
+
 void reset(mlp *network) {
-  memcpy(network->theta, network->start, network->n_parameters * network->arithmetic->size);
+  set_theta(network, network->start);
 }

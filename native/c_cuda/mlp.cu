@@ -298,6 +298,13 @@ int fnn_theta(fnn_model *model, void *theta) {
   });
 }
 
+int fnn_set_theta(fnn_model *model, const void *theta) {
+  return with(model, false, [&](fnn::Model &networks) {
+    check_not_null({theta}, "theta must not be NULL");
+    networks.set_theta(theta);
+  });
+}
+
 int fnn_reset(fnn_model *model) {
   return with(model, model != nullptr && model->many, [&](fnn::Model &networks) { networks.reset(); });
 }

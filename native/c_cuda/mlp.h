@@ -39,6 +39,7 @@ typedef struct mlp {
 typedef struct arithmetic {
   int64_t size;
   void (*outputs)(const mlp *network, int64_t first, int64_t count);
+  double (*loss)(const mlp *network, int64_t first, int64_t count);
   double (*loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient);
   void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe);
@@ -67,6 +68,9 @@ int64_t workspace_bytes(const mlp *network, int64_t B);
 
 /* Point X, T, and Z, A, delta of every layer into a workspace for B rows. The network keeps it, but does not own it. */
 void set_workspace(mlp *network, void *workspace, int64_t B);
+
+/* Copy theta[n_parameters] of the network's dtype. */
+void set_theta(mlp *network, const void *theta);
 
 /* Return to the parameters that fnn_create received. */
 void reset(mlp *network);

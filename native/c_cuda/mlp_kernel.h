@@ -259,6 +259,11 @@ static void NAME(outputs)(const mlp *network, int64_t first, int64_t count) {
   NAME(forward)(network, (const REAL *)network->x + first * network->layers[0].inputs, count);
 }
 
+static double NAME(loss_of_rows)(const mlp *network, int64_t first, int64_t count) {
+  NAME(outputs)(network, first, count);
+  return NAME(loss)(network, (const REAL *)network->y + first * network->layers[network->n_layers - 1].outputs, count);
+}
+
 static double NAME(loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient) {
   const REAL *X = (const REAL *)network->x + first * network->layers[0].inputs;
   const REAL *T = (const REAL *)network->y + first * network->layers[network->n_layers - 1].outputs;

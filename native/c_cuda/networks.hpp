@@ -26,6 +26,7 @@ public:
   virtual double time(int32_t operation, int64_t first, int64_t count, int64_t repeats, const int64_t *probes,
                       int64_t n_probes, double *checksum) = 0;
   virtual void theta(void *thetas) = 0;
+  virtual void set_theta(const void *thetas) = 0;
   virtual void reset() = 0;
 
   const Device device;
@@ -106,6 +107,10 @@ public:
 
   void theta(void *thetas) override {
     storage_.unpad(storage_.theta.data(), members, static_cast<Real *>(thetas));
+  }
+
+  void set_theta(const void *thetas) override {
+    storage_.set_theta(static_cast<const Real *>(thetas));
   }
 
   void reset() override {

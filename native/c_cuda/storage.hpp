@@ -59,6 +59,11 @@ template <typename Real> struct Storage {
     return {data.data() + first * stride, stride};
   }
 
+  /* thetas: (members, n_parameters) */
+  void set_theta(const Real *thetas) {
+    to_device(theta.data(), pad(thetas).data(), theta.size());
+  }
+
   /* Copy n networks' numbers, laid out as theta on the device, to the caller's layout. */
   void unpad(const Real *on_device, int64_t n, Real *thetas) const {
     std::vector<Real> padded(static_cast<std::size_t>(n * network.theta_size));

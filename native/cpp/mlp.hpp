@@ -322,6 +322,11 @@ public:
     rows_ = rows;
   }
 
+  // theta: as the constructor's
+  void set_theta(const Real *theta) {
+    std::copy_n(theta, theta_.size(), theta_.begin());
+  }
+
   // Set theta to the values that the network was created with.
   void reset() {
     theta_ = start_;
@@ -472,6 +477,13 @@ public:
     reserve(count);
     forward(inputs_of(first, count));
     std::copy_n(layers_.back().A.data(), count * n_outputs(), y);
+  }
+
+  // Return R over rows [first, first + count).
+  double loss(std::size_t first, std::size_t count) {
+    reserve(count);
+    forward(inputs_of(first, count));
+    return loss(targets_of(first, count));
   }
 
   // Return R over rows [first, first + count), and write its gradient.   gradient: as theta

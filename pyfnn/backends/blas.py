@@ -113,6 +113,10 @@ class BlasModel(CppModel):
         self._use_threads()
         return super()._forward(first, count)
 
+    def _forward_loss(self, first: int, count: int) -> float:
+        self._use_threads()
+        return super()._forward_loss(first, count)
+
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         self._use_threads()
         return super()._loss_and_gradient(first, count)

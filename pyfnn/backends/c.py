@@ -135,6 +135,7 @@ class LibraryModel(Model):
         self._lib = lib
         self._owner = _Handle(lib, network, threads, lambda described, to: lib.fnn_create(described, _data(theta), to))
         self._handle, self._check = self._owner.model, self._owner.check
+        self._loss_function = getattr(lib, "fnn_loss", None)
         self.threads = self._owner.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
@@ -145,6 +146,13 @@ class LibraryModel(Model):
         outputs = np.empty((count, self.network.sizes[-1]), self.network.dtype)
         self._check(self._lib.fnn_forward(self._handle, first, count, _data(outputs)))
         return outputs
+
+    def _forward_loss(self, first: int, count: int) -> float:
+        if self._loss_function is None:
+            return super()._forward_loss(first, count)
+        loss = _ffi().new("double *")
+        self._check(self._loss_function(self._handle, first, count, loss))
+        return float(loss[0])
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         loss = _ffi().new("double *")
@@ -171,6 +179,11 @@ class LibraryModel(Model):
         theta = np.empty(self.network.n_parameters, self.network.dtype)
         self._check(self._lib.fnn_theta(self._handle, _data(theta)))
         return theta
+
+    def _set_theta(self, theta: Array) -> None:
+        if not hasattr(self._lib, "fnn_set_theta"):
+            raise Unsupported("the library does not export fnn_set_theta, which is optional in fnn.h: theta is fixed")
+        self._check(self._lib.fnn_set_theta(self._handle, _data(theta)))
 
     def _reset(self) -> None:
         self._check(self._lib.fnn_reset(self._handle))

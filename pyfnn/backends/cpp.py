@@ -90,6 +90,9 @@ class CppModel(Model):
     def _forward(self, first: int, count: int) -> Array:
         return self._mlp.forward(first, count)
 
+    def _forward_loss(self, first: int, count: int) -> float:
+        return self._mlp.loss(first, count)
+
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         return self._mlp.loss_and_gradient(first, count)
 
@@ -101,6 +104,9 @@ class CppModel(Model):
 
     def _theta(self) -> Array:
         return self._mlp.theta()
+
+    def _set_theta(self, theta: Array) -> None:
+        self._mlp.set_theta(theta)
 
     def _reset(self) -> None:
         self._mlp.reset()

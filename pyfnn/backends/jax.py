@@ -46,7 +46,6 @@ class JaxModel(Model):
             raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
         self.threads = pool if kind == "cpu" else 1  # the thread that submits the work to the device
         self._programs = programs(network)
-        self._start = theta.copy()
         self._current: Theta = self._layers(theta)
 
     def _layers(self, theta: Array) -> Theta:
@@ -107,7 +106,7 @@ class JaxModel(Model):
     def _empty_carry(self, operation: Operation, count: int) -> Carry:
         if operation == "forward":
             return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
-        return self._put(np.zeros(())), self._layers(np.zeros_like(self._start))
+        return self._put(np.zeros(())), self._layers(np.zeros_like(self._initial))
 
     def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
         del repeats
@@ -122,8 +121,8 @@ class JaxModel(Model):
     def _theta(self) -> Array:
         return _flat(self._current)
 
-    def _reset(self) -> None:
-        self._current = self._layers(self._start)
+    def _set_theta(self, theta: Array) -> None:
+        self._current = self._layers(theta)
 
     def _close(self) -> None:
         self._current = []

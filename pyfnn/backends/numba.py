@@ -266,7 +266,7 @@ class NumbaModel(Model):
         self._blas, self._threads_allowed = blas, threads
         with blas.limited(threads):
             self.threads = min(threads, blas.threads())
-        self._start, self._current, self._dtheta = theta.copy(), theta.copy(), np.zeros_like(theta)
+        self._current, self._dtheta = theta.copy(), np.zeros_like(theta)
         self._sizes = np.array(network.sizes)
         codes = [_ACTIVATIONS[f.name] for f in network.elementwise_activations]
         self._f = np.array(codes + [_IDENTITY] * network.fused)
@@ -344,11 +344,11 @@ class NumbaModel(Model):
     def _theta(self) -> Array:
         return np.copy(self._current)
 
-    def _reset(self) -> None:
-        self._current[:] = self._start
+    def _set_theta(self, theta: Array) -> None:
+        self._current[:] = theta
 
     def _close(self) -> None:
-        self._x = self._y = self._order = self._start = self._current = self._dtheta = np.empty(0)
+        self._x = self._y = self._order = self._current = self._dtheta = np.empty(0)
         self._X = self._T = self._area = self._deltas = np.empty(0)
 
 

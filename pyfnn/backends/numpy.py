@@ -127,7 +127,7 @@ class _Parameters:
     """θ, its gradient and the weight decay: flat vectors, each (n_parameters,)."""
 
     def __init__(self, network: Network, theta: Array) -> None:
-        self.start, self.theta = theta.copy(), theta.copy()
+        self.theta = theta.copy()
         self.dtheta, self.decay = np.ones_like(theta), np.ones_like(theta)  # decay: l2 ⊙ θ
         self.l2 = np.zeros_like(theta)  # λ at the weights, 0 at the biases
         for W, _ in network.layers(self.l2):
@@ -237,6 +237,15 @@ class _Step:
         """Return R without its l2 term. Call it before `output_delta`, which overwrites Y. T: (B, m_L)."""
         return self._loss_function.value(self._Z_L, self.Y, T, self._delta_L, self._s) / len(T)
 
+    def forward_loss(self, X: Array, T: Array) -> float:
+        """Return R, by a forward pass."""
+        self.forward(X)
+        loss = self.loss(T)
+        if self._has_decay:
+            np.multiply(self._l2, self._theta, out=self._decay)
+            loss += float(np.vdot(self._theta, self._decay)) / 2
+        return loss
+
     def loss_and_gradient(self, X: Array, T: Array) -> float:
         """Return R, and leave its gradient in dθ."""
         self.forward(X)
@@ -283,6 +292,17 @@ class NumpyModel(Model):
         with self._running():
             step.forward(self._x[first : first + count])
         return np.copy(step.Y)
+
+    def _predict(self, x: Array) -> Array:
+        step = self._step(len(x))
+        with self._running():
+            step.forward(x)
+        return np.copy(step.Y)
+
+    def _forward_loss(self, first: int, count: int) -> float:
+        step = self._step(count)
+        with self._running():
+            return step.forward_loss(self._x[first : first + count], self._y[first : first + count])
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         step = self._step(count)
@@ -342,8 +362,8 @@ class NumpyModel(Model):
     def _theta(self) -> Array:
         return np.copy(self._parameters.theta)
 
-    def _reset(self) -> None:
-        self._parameters.theta[:] = self._parameters.start
+    def _set_theta(self, theta: Array) -> None:
+        self._parameters.theta[:] = theta
 
     def _close(self) -> None:
         self._steps.clear()

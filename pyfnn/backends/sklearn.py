@@ -56,7 +56,6 @@ class SklearnModel(Model):
         self._blas, self._threads_allowed = blas, threads
         with blas.limited(threads):
             self.threads = min(threads, blas.threads())
-        self._start = theta.copy()
         layers = network.layers(theta.copy())
         self._weights, self._biases = [W for W, _ in layers], [b for _, b in layers]
         self._estimators: dict[tuple[int, float], Any] = {}
@@ -169,11 +168,9 @@ class SklearnModel(Model):
         layers = zip(self._weights, self._biases, strict=True)
         return np.concatenate([np.ravel(tensor) for layer in layers for tensor in layer])
 
-    def _reset(self) -> None:
-        for (W, b), (W_0, b_0) in zip(
-            zip(self._weights, self._biases, strict=True), self.network.layers(self._start), strict=True
-        ):
-            W[:], b[:] = W_0, b_0
+    def _set_theta(self, theta: Array) -> None:
+        for W, b, given in zip(self._weights, self._biases, self.network.layers(theta), strict=True):
+            W[:], b[:] = given
 
     def _close(self) -> None:
         self._estimators.clear()

@@ -71,7 +71,6 @@ class TorchModel(Model):
         self._f = [(_ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
         self._f += [(_ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = _LOSSES[network.loss]
-        self._start = theta.copy()
         self._layers = [(self._parameter(W), self._parameter(b)) for W, b in network.layers(theta)]
         self._parameters = [tensor for layer in self._layers for tensor in layer]
         self._weights = [W for W, _ in self._layers]
@@ -215,11 +214,11 @@ class TorchModel(Model):
     def _theta(self) -> Array:
         return _flat(self._parameters)
 
-    def _reset(self) -> None:
-        start = [array for layer in self.network.layers(self._start) for array in layer]
+    def _set_theta(self, theta: Array) -> None:
+        arrays = [array for layer in self.network.layers(theta) for array in layer]
         with torch.no_grad():
-            for tensor, array in zip(self._parameters, start, strict=True):
-                tensor.copy_(torch.from_numpy(array))
+            for tensor, array in zip(self._parameters, arrays, strict=True):
+                tensor.copy_(torch.tensor(array))
 
     def _close(self) -> None:
         self._layers, self._parameters, self._weights, self._scales = [], [], [], {}

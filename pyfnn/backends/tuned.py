@@ -75,6 +75,10 @@ class TunedModel(Model):
         outputs: Array = self._mlp.forward(first, count)
         return outputs
 
+    def _forward_loss(self, first: int, count: int) -> float:
+        loss: float = self._mlp.loss(first, count)
+        return loss
+
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         loss, gradient = self._mlp.loss_and_gradient(first, count)
         return loss, gradient
@@ -90,6 +94,9 @@ class TunedModel(Model):
     def _theta(self) -> Array:
         theta: Array = self._mlp.theta()
         return theta
+
+    def _set_theta(self, theta: Array) -> None:
+        self._mlp.set_theta(theta)
 
     def _reset(self) -> None:
         self._mlp.reset()

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
-import pooch
 
 from pyfnn.datasets.dataset import Table
 from pyfnn.errors import DatasetError
@@ -65,6 +63,8 @@ def load(source: Source) -> Table:
 
 def cache() -> Path:
     """Return the folder for downloads."""
+    import platformdirs
+
     return Path(platformdirs.user_cache_dir("pyfnn")) / "datasets"
 
 
@@ -82,6 +82,8 @@ def _find(source: Source) -> Path:
 
 
 def _download(source: Source) -> Path:
+    import pooch
+
     try:
         return Path(pooch.retrieve(source.url, f"sha256:{source.sha256}", source.file, cache()))
     except (OSError, ValueError) as error:

@@ -1,13 +1,14 @@
 """Model in a worker process: a `Model` that sends each call through the worker protocol."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from pyfnn.backend import check_support
 from pyfnn.errors import PyfnnError
-from pyfnn.model import Model, Operation, Result
+from pyfnn.model import Model, Operation, Result, placeholder_targets
 from pyfnn.network import Network
 from pyfnn.process import protocol
 from pyfnn.process.protocol import number_field, optional_seconds_field, seconds_field
@@ -18,7 +19,8 @@ from pyfnn.validation import Array, Order
 class ProcessModel(Model):
     """A model that a worker process computes. The worker holds the model that was loaded last.
 
-    Loading restarts the worker's model at the initial θ; once training has changed θ, `load` requires a `reset` first.
+    The worker starts over at every `load` and `set_theta`, from the θ that it is sent: the protocol has no command for
+    either alone. `predict` starts it over twice: with the new rows, then with the data, which wait in WORKDIR.
 
     Parameters
     ----------
@@ -47,23 +49,31 @@ class ProcessModel(Model):
         check_support(worker.description, network)
         self._worker, self._owns_worker = worker, owns_worker
         self._threads_allowed = threads
-        self._initial: Array = theta.copy()
+        self._start = self._initial  # θ that the worker started from, or will
         self._moved = False  # training has changed θ
+        self.holds_exact_theta = worker.description.arithmetic == "native" or network.dtype == "float64"
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
         self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         if self._moved:
-            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
+            self._start = self._theta()
+        self._hand_over(self._start, x, y, order)
+        self._moved = False
+
+    def _hand_over(self, theta: Array, x: Array, y: Array, order: Order) -> None:
         setup = protocol.Setup(self.network, len(x), len(order), self._threads_allowed)
-        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
+        arrays = {protocol.THETA: theta, protocol.X: x, protocol.Y: y, protocol.ORDER: order}
         self.threads = self._worker.hand_over("init", setup, arrays)
         self._worker.owner = self
 
-    def _ask(self, *words: object) -> dict[str, str]:
-        if self._worker.owner is not self:
+    def _check_owner(self) -> None:
+        if self._worker.owner is not self and (self._n_rows > 0 or self._worker.owner is not None):
             raise PyfnnError("this model's worker has been loaded with another model since")
+
+    def _ask(self, *words: object) -> dict[str, str]:
+        self._check_owner()
         accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
         return self._worker.call(*words, accounts=accounts)
 
@@ -73,6 +83,32 @@ class ProcessModel(Model):
     def _forward(self, first: int, count: int) -> Array:
         self._ask("forward", first, count)
         return self._result(protocol.OUTPUTS, (count, self.network.sizes[-1]))
+
+    def _predict(self, x: Array) -> Array:
+        if not self.holds_exact_theta:
+            return super()._predict(x)  # in a process of its own: starting this one over would round its θ
+        theta, files = self._theta(), (protocol.NETWORK, protocol.X, protocol.Y, protocol.ORDER)
+        loaded = self._n_rows > 0
+        self._check_owner()
+        try:
+            with self._set_aside(files if loaded else ()):
+                self._hand_over(theta, x, placeholder_targets(self.network, len(x)), np.zeros(1, np.int64))
+                return self._forward(0, len(x))
+        finally:
+            if loaded:
+                self._set_theta(theta)
+
+    @contextmanager
+    def _set_aside(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Rename files of WORKDIR, and rename them back at the end."""
+        kept = [(self._worker.workdir / name, self._worker.workdir / f"{name}.kept") for name in names]
+        for path, aside in kept:
+            path.rename(aside)
+        try:
+            yield
+        finally:
+            for path, aside in kept:
+                aside.replace(path)
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         reply = self._ask("gradient", first, count)
@@ -100,7 +136,7 @@ class ProcessModel(Model):
 
     def _theta(self) -> Array:
         if self._n_rows == 0:
-            return np.array(self._initial)
+            return np.array(self._start)
         self._ask("theta")
         self.query_wall_seconds, self.query_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return self._result(protocol.THETA_OUT, (self.network.n_parameters,))
@@ -109,10 +145,20 @@ class ProcessModel(Model):
         """Ask the worker for θ again, for the time that the answer takes."""
         self._theta()
 
-    def _reset(self) -> None:
+    def _set_theta(self, theta: Array) -> None:
         if self._n_rows > 0:
+            self._check_owner()
+            protocol.write_array(self._worker.workdir / protocol.THETA, theta)
+            self._ask("init")
+        self._start, self._moved = theta.copy(), False
+
+    def _reset(self) -> None:
+        if self._n_rows > 0 and self._start is self._initial:
             self._ask("reset")
-        self._moved = False
+            self._moved = False
+        else:
+            self._set_theta(self._initial)
+            self._start = self._initial
 
     def _close(self) -> None:
         if self._owns_worker:

@@ -75,6 +75,24 @@ def test_a_rate_too_small_for_float32_moves_nothing(cuda: Hosted) -> None:
         assert (model.theta() == theta).all()
 
 
+def test_training_goes_on_from_a_theta_that_was_set_with_the_same_bits(cuda: Hosted) -> None:
+    x, y, order = data(NETWORK)
+    with cuda.backend.create(NETWORK, initialize(NETWORK, 2)) as model:
+        model.load(x, y, order)
+        model.train(0, 12, 5, 0.05)
+        middle, outputs = model.theta(), model.forward(0, 12)
+        model.train(12, 12, 5, 0.05)
+        end = model.theta()
+        model.set_theta(middle)
+        assert (model.theta() == middle).all()
+        assert (model.predict(x) == outputs).all()
+        assert model.loss(2, 7) == model.loss_and_gradient(2, 7)[0]
+        model.train(12, 12, 5, 0.05)
+        assert (model.theta() == end).all()
+        model.reset()
+        assert (model.theta() == initialize(NETWORK, 2)).all()
+
+
 @pytest.mark.parametrize("preempt", [0, 50])
 def test_the_bits_do_not_depend_on_the_interleaving(cuda: Hosted, preempt: int) -> None:
     ends = []

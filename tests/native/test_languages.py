@@ -6,6 +6,7 @@ has the bugs to plant.
 
 import shutil
 import sys
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +112,7 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
     shutil.copytree(ROWS[bug.name].folder, folder)
     source = folder / bug.file
     source.write_text(source.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
-    broken = ROWS[bug.name].model_copy(update={"manifest": folder / "backend.toml"})
+    broken = replace(ROWS[bug.name], manifest=folder / "backend.toml")
     with Worker(command_of(broken)) as worker:
         for dtype in ("float32", "float64"):
             trials = [trial for trial in battery() if trial.network.dtype == dtype]

@@ -244,6 +244,9 @@ class PlantedModel(Model):
     def _theta(self) -> Array:
         return np.array(self._now)
 
+    def _set_theta(self, theta: Array) -> None:
+        self._now = theta.copy()
+
     def _reset(self) -> None:
         keep = self._now[0]
         self._now = self._start.copy()

@@ -5,6 +5,7 @@ Claims that need a device are in tests/test_gpu.py.
 
 import importlib.metadata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -198,7 +199,7 @@ def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: seen.append("idle"))
     monkeypatch.setattr("pyfnn.model.time", SimpleNamespace(perf_counter=clock, process_time=lambda: 0.0))
-    row = registry.find("torch-cuda").model_copy(update={"device": "cpu"})
+    row = replace(registry.find("torch-cuda"), device="cpu")
     model: Any = registry.load(row).create(NETWORK, initialize(NETWORK, 0))
     model._device = SimpleNamespace(type="cuda")
     assert model._clocked(lambda: seen.append("work")) == 5.0
@@ -209,7 +210,7 @@ def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: 
 def test_steps_captured_in_a_graph_advance_their_rows_on_the_device() -> None:
     """Call the steps on the CPU instead of replaying them: they must need no arguments, as a replay takes none."""
     pytest.importorskip("torch", reason="torch is missing: pip install 'pyfnn[torch]'")
-    row = registry.find("torch-cuda-graph").model_copy(update={"device": "cpu"})
+    row = replace(registry.find("torch-cuda-graph"), device="cpu")
     model = prepared(registry.load(row).create(NETWORK, initialize(NETWORK, 0)))
     model.train(0, 5, 2, 0.1)
     (captured, short), at = model._captured.values(), model._at

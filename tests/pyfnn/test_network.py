@@ -1,6 +1,8 @@
 """Claims about the description of a network: rejected values, equality, layout of θ, initialization."""
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
@@ -184,3 +186,14 @@ def test_an_unknown_scheme_gets_the_list() -> None:
 def test_a_seed_that_is_negative_or_not_whole_is_rejected(seed: Any) -> None:
     with pytest.raises(InvalidInput, match=r"seed = .*: must be a whole number, 0 or more"):
         initialize(WINE_DEEP, seed)
+
+
+@pytest.mark.parametrize("activation", ["tanh", ("leaky_relu(0.3)", "elu(0.5)")])
+def test_a_network_can_be_pickled_and_copied_at_any_time(activation: Any) -> None:
+    network = Network((3, 4, 5, 2), activation, "squared_error", l2=0.1, output_activation="tanh")
+    for _ in range(2):
+        for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+            assert again == network
+            assert hash(again) == hash(network)
+            np.testing.assert_array_equal(initialize(again, 1), initialize(network, 1))
+        assert network.hidden_activations[0].name  # cached: holds functions, which cannot be pickled

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ def test_a_changed_source_build_line_or_compiler_causes_a_new_build(tmp_path: Pa
     (row.folder / "source.txt").write_text("two")
     folders.add(programs.build(row).folder)
     assert {(folder / "program").read_text() for folder in folders} == {"one", "two"}
-    folders.add(programs.build(row.model_copy(update={"build": f"{row.build} # -O3"})).folder)
-    folders.add(programs.build(row.model_copy(update={"probe": "echo version 2"})).folder)
+    folders.add(programs.build(replace(row, build=f"{row.build} # -O3")).folder)
+    folders.add(programs.build(replace(row, probe="echo version 2")).folder)
     assert len(folders) == 4
     assert len(log.read_text().splitlines()) == 4
 
@@ -173,7 +174,7 @@ def test_processes_that_build_concurrently_all_get_the_program(tmp_path: Path) -
 def test_a_slower_concurrent_build_does_not_replace_the_first(tmp_path: Path) -> None:
     row, log = counted(tmp_path)
     inner = f"{sys.executable} -c 'import time; time.sleep(0.5)'; cp {{folder}}/source.txt {{build}}/program"
-    row = row.model_copy(update={"build": f"echo built >> {log}; {inner}"})
+    row = replace(row, build=f"echo built >> {log}; {inner}")
     with ThreadPoolExecutor(4) as pool:
         folders = list(pool.map(lambda _: programs.build(row).folder, range(4)))
     first = folders[0].stat().st_ino

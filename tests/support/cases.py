@@ -1,6 +1,7 @@
 """Short cases of the workload `tiny` with backends that behave as requested."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import misbehaving
@@ -15,6 +16,7 @@ from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import make_problem
 from bench.terms import Status
 from pyfnn import registry
+from pyfnn.manifest import Division
 
 SHORT = Settings(
     reference="steady", precision=1e3, rounds=2, min_launches=2, launches=2, block_seconds=0.005, burst_seconds=0.001
@@ -57,14 +59,14 @@ class Measure:
         listener: Listener | None = None,
         budget: float = 20.0,
         operation: str = "train",
-        divisions: Mapping[str, str] | None = None,
+        divisions: Mapping[str, Division] | None = None,
     ) -> Case:
         manifest = misbehaving.manifest(self.folder / "backend.toml", behaviours)
         suite, workloads = load_suite(str(misbehaving.suite(self.folder / "tiny.toml")))
         (key,) = cases_of(suite.model_copy(update={"operations": (operation,)}), workloads)
         problem = make_problem(key.workload, key.dtype)
         rows = [registry.find(name, [manifest]) for name in behaviours]
-        rows = [row.model_copy(update={"division": (divisions or {}).get(row.name, "plain")}) for row in rows]
+        rows = [replace(row, division=(divisions or {}).get(row.name, "plain")) for row in rows]
         with Journal(self.journal) as journal:
             journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
             CaseRun(0, key, problem, rows, settings, budget, journal, listener or Listener()).run()

@@ -50,6 +50,8 @@ _OF_MANY = {  # texts of fnn.c that many networks at once need otherwise
     "  mlp *network = &model->network;\n  free(network->layers);",
     "int fnn_theta(fnn_model *model, void *theta) {\n": "int fnn_theta(fnn_model *model, void *theta) {\n"
     "  if (model != NULL && model->members > 0)\n    return theta_of_many(model, theta);\n",
+    "  set_theta(&model->network, theta);\n": "  if (model->members > 0)\n"
+    '    return fail(model, FNN_INVALID, "many networks take no theta");\n  set_theta(&model->network, theta);\n',
     "int fnn_reset(fnn_model *model) {\n": "int fnn_reset(fnn_model *model) {\n"
     "  if (model != NULL && model->members > 0)\n    return reset_many(model);\n",
     '"deterministic=yes\\n"': '"deterministic=yes\\nmany=yes\\n"',
@@ -102,6 +104,13 @@ FAULTS = {  # texts to replace in fnn.c, by the claim that must fail and what mu
     ("a model copies theta", "after fnn_reset: theta"): {
         "  free(network->start);\n": "",
         "  memcpy(network->start, theta, n * size);\n": "  free(network->start), network->start = (void *)theta;\n",
+    },
+    ("fnn_set_theta, if there is one", "after fnn_set_theta and fnn_reset: theta differ"): {
+        "  set_theta(&model->network, theta);\n": "  set_theta(&model->network, theta);\n"
+        "  memcpy(model->network.start, theta, model->network.n_parameters * model->network.arithmetic->size);\n"
+    },
+    ("fnn_loss, if there is one", "rows [0, 6): "): {
+        "arithmetic->loss(&model->network, first, count)": "arithmetic->loss(&model->network, 0, 1)"
     },
     ("leave no memory behind", "bytes remain of each model"): {"  free(network->gradient);\n": ""},
     ("fnn_load replaces the data", "checksum differ"): {

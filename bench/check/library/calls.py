@@ -17,7 +17,7 @@ from pyfnn.validation import Array
 
 SIZES, ROWS, ENTRIES, BATCH, RATE = (3, 4, 2), 6, 11, 2, 0.01
 _ONE = ("fnn_forward", "fnn_loss_and_gradient", "fnn_train", "fnn_time")
-WORK = (*_ONE, "fnn_train_many")  # functions that need data
+WORK = (*_ONE, "fnn_loss", "fnn_train_many")  # functions that need data
 WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta")
 READ = ("x", "y", "order", "orders", "probes", "learning_rates")
 _ROOM = 64  # times the size of an array that a library writes: a range that it does not refuse stays within it
@@ -70,7 +70,7 @@ class Raw:
     Attributes
     ----------
     functions : tuple of str
-        Functions of the model that return a status.
+        Functions of the model that return a status; of `optional`, those that the library has.
     creates, loads : str
         Those that make the model and load its data.
 
@@ -87,7 +87,8 @@ class Raw:
         Fields of fnn_network that differ from the valid ones; None is NULL.
     """
 
-    functions: ClassVar[tuple[str, ...]] = ("fnn_load", *_ONE, "fnn_theta", "fnn_reset")
+    required: ClassVar[tuple[str, ...]] = ("fnn_load", *_ONE, "fnn_theta", "fnn_reset")
+    optional: ClassVar[tuple[str, ...]] = ("fnn_set_theta", "fnn_loss")
     creates: ClassVar[str] = "fnn_create"
     loads: ClassVar[str] = "fnn_load"
 
@@ -100,6 +101,7 @@ class Raw:
         **fields: Any,
     ) -> None:
         rng = np.random.default_rng(seed)
+        self.functions = (*self.required, *(name for name in self.optional if hasattr(subject.lib, name)))
         self.subject, self.shape, self.precision = subject, shape, precision
         n_parameters = sum((a + 1) * b for a, b in pairwise(shape))
         y = rng.uniform(0.1, 0.9, (ROWS, shape[-1]))

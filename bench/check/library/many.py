@@ -33,7 +33,8 @@ class Many(Raw):
         The library has no functions for many networks.
     """
 
-    functions: ClassVar[tuple[str, ...]] = ("fnn_load_many", "fnn_train_many", "fnn_theta", "fnn_reset")
+    required: ClassVar[tuple[str, ...]] = ("fnn_load_many", "fnn_train_many", "fnn_theta", "fnn_reset")
+    optional: ClassVar[tuple[str, ...]] = ()
     creates: ClassVar[str] = "fnn_create_many"
     loads: ClassVar[str] = "fnn_load_many"
 
@@ -99,8 +100,8 @@ def _refusals(subject: Subject) -> str:
 )
 def _kinds(subject: Subject) -> None:
     with Many(subject).made() as many, Raw(subject).made() as one:
-        others = {(one, name): many.model for name in set(Raw.functions) - set(Many.functions)}
-        others |= {(many, name): one.model for name in set(Many.functions) - set(Raw.functions)}
+        others = {(one, name): many.model for name in set(one.functions) - set(many.functions)}
+        others |= {(many, name): one.model for name in set(many.functions) - set(one.functions)}
         statuses = {name: owner.call(name, model=model) for (owner, name), model in others.items()}
         listed(
             f"{subject.status_name(status)} from {name} with a handle of the other kind"

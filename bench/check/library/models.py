@@ -62,6 +62,41 @@ def _copies(subject: Subject) -> None:
 
 
 @MODELS.claim(
+    "fnn_set_theta, if there is one, copies any theta, and fnn_reset still returns to the first",
+    "write the theta with which fnn_train goes on, and leave alone the one that fnn_create received",
+)
+def _set_theta(subject: Subject) -> None:
+    if not hasattr(subject.lib, "fnn_set_theta"):
+        raise Absent("the library has no fnn_set_theta")
+    with Raw(subject).made() as raw, Raw(subject, seed=1).made() as other:
+        first, wanted = raw.theta(), other.results()
+        theta = other.start.copy()
+        raw.ok("fnn_load", **{name: other.arrays[name] for name in ("x", "y", "order")})
+        raw.ok("fnn_set_theta", theta=theta)
+        theta[:] = math.nan
+        require_same(subject, wanted, raw.results(), "after fnn_set_theta")
+        raw.ok("fnn_reset")
+        require_same(subject, {"theta": first}, {"theta": raw.theta()}, "after fnn_set_theta and fnn_reset")
+
+
+@MODELS.claim(
+    "fnn_loss, if there is one, computes the loss of fnn_loss_and_gradient",
+    "compute the same sum, l2 term included, from a forward pass over the same rows",
+)
+def _loss(subject: Subject) -> None:
+    if not hasattr(subject.lib, "fnn_loss"):
+        raise Absent("the library has no fnn_loss")
+    with Raw(subject).made() as raw:
+        for first, count in ((0, ROWS), (2, 1)):
+            losses = []
+            for function in ("fnn_loss", "fnn_loss_and_gradient"):
+                raw.ok(function, first=first, count=count)
+                losses.append(float(raw.arrays["loss"][0]))
+            if not math.isclose(*losses, rel_tol=1e-6):
+                raise Wrong(f"rows [{first}, {first + count}): {losses[0]} from fnn_loss, and {losses[1]}")
+
+
+@MODELS.claim(
     "fnn_load replaces the data, also by fewer or more rows",
     "free the earlier data and set rows and n_order; keep theta",
 )

@@ -74,12 +74,18 @@ void bind(py::module_ &module, const char *name, Arg... further) {
           },
           py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
       .def("forward", forward<Real, Products>, py::arg("first"), py::arg("count"))
+      .def(
+          "loss", [](Model &mlp, std::size_t first, std::size_t count) { return mlp.loss(first, count); },
+          py::arg("first"), py::arg("count"), py::call_guard<ReleaseGil>())
       .def("loss_and_gradient", loss_and_gradient<Real, Products>, py::arg("first"), py::arg("count"))
       .def("train", &Model::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"),
            py::call_guard<ReleaseGil>())
       .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
       .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })
+      .def(
+          "set_theta", [](Model &mlp, const Array<Real> &theta) { mlp.set_theta(theta.data()); },
+          py::arg("theta").noconvert())
       .def("reset", &Model::reset);
 }
 

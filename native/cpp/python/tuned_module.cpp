@@ -48,6 +48,10 @@ template <class Real> struct Model {
     mlp.outputs(first, count, data);
     return outputs;
   }
+  double loss(std::size_t first, std::size_t count) {
+    const ReleaseGil release;
+    return mlp.loss(first, count);
+  }
   py::tuple loss_and_gradient(std::size_t first, std::size_t count) {
     Array<Real> gradient(mlp.n_parameters());
     Real *data = gradient.mutable_data();
@@ -120,11 +124,15 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
            py::arg("threads"))
       .def("load", &M::load, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
       .def("forward", &M::forward, py::arg("first"), py::arg("count"))
+      .def("loss", &M::loss, py::arg("first"), py::arg("count"))
       .def("loss_and_gradient", &M::loss_and_gradient, py::arg("first"), py::arg("count"))
       .def("train", &M::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"))
       .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
       .def("theta", &M::theta)
+      .def(
+          "set_theta", [](M &model, const Array<Real> &theta) { model.mlp.set_theta(theta.data()); },
+          py::arg("theta").noconvert())
       .def("reset", [](M &model) { model.mlp.reset(); })
       .def_property_readonly("threads", [](const M &model) { return model.pool.size(); });
 

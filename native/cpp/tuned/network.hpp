@@ -68,11 +68,16 @@ public:
     order_ = std::move(new_order);
   }
 
+  // theta: as the constructor's
+  void set_theta(const Real *theta) {
+    for (Layer<Real> &layer : layers_)
+      layer.unflatten(theta);
+    single_sample_.invalidate_transposes();
+  }
+
   // Set the parameters to the values that the network was created with.
   void reset() {
-    for (Layer<Real> &layer : layers_)
-      layer.unflatten(start_.data());
-    single_sample_.invalidate_transposes();
+    set_theta(start_.data());
   }
 
   // Make room for training in minibatches of this size. train itself allocates nothing.
@@ -90,6 +95,13 @@ public:
     const Layer<Real> &last = layers_.back();
     for (std::size_t n = 0; n < count; ++n)
       std::copy_n(last.A.data() + n * last.stride, last.outputs, y + n * last.outputs);
+  }
+
+  // Return R over rows [first, first + count).
+  double loss(std::size_t first, std::size_t count) {
+    reserve(count);
+    forward_keeping_Z(first, count);
+    return loss(data_->targets_from(first), count);
   }
 
   // Return R over rows [first, first + count), and write its gradient.   gradient: (n_parameters)
@@ -255,13 +267,18 @@ private:
     return norm;
   }
 
-  // Return R over rows [first, first + count), and leave its gradient in dW and db.
-  double loss_and_gradient(std::size_t first, std::size_t count) {
-    const Matrix<Real> X = data_->inputs_from(first), T = data_->targets_from(first);
-    forward(X, count);
+  // Compute A of every layer for rows [first, first + count), and keep Z of the last, which the loss may need, in Z_.
+  void forward_keeping_Z(std::size_t first, std::size_t count) {
+    forward(data_->inputs_from(first), count);
     const Layer<Real> &last = layers_.back();
     std::copy_n(last.A.data(), count * last.stride, Z_.data());
     activate_outputs(count);
+  }
+
+  // Return R over rows [first, first + count), and leave its gradient in dW and db.
+  double loss_and_gradient(std::size_t first, std::size_t count) {
+    const Matrix<Real> X = data_->inputs_from(first), T = data_->targets_from(first);
+    forward_keeping_Z(first, count);
     output_delta(T, count, loss_function_.derivative / static_cast<Real>(count));
     backward(X, count, Epilogue::gradient, l2_);
     return loss(T, count);

@@ -27,6 +27,7 @@ from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
 from pyfnn import registry
 from pyfnn.errors import PyfnnError, WorkerDied, WorkerError
+from pyfnn.manifest import Device
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and CPU clocks, which are Linux's")
 
@@ -384,6 +385,7 @@ def test_the_time_to_fetch_theta_from_a_device_is_not_counted_against_the_worker
 def test_the_fetch_of_theta_takes_time_on_a_device_only(case: tuple[CaseKey, Problem]) -> None:
     key, problem = case
     row = registry.find("numpy")
-    for device, wanted in (("cpu", 0.0), ("cuda", problem.theta.nbytes / 2e9)):
-        with Session(row.model_copy(update={"device": device}), key, problem, 20.0) as session:
+    devices: tuple[tuple[Device, float], ...] = (("cpu", 0.0), ("cuda", problem.theta.nbytes / 2e9))
+    for device, wanted in devices:
+        with Session(replace(row, device=device), key, problem, 20.0) as session:
             assert session._fetch_seconds == wanted

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ NETWORK = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
 
 def load(name: str) -> Backend:
     try:
-        return registry.load(registry.find(name).model_copy(update={"device": "cpu"}))
+        return registry.load(replace(registry.find(name), device="cpu"))
     except BackendUnavailable as error:
         require(name, False, str(error))
         raise
@@ -251,3 +252,18 @@ def test_the_description_names_the_versions(name: str) -> None:
     assert "CPython 3." in description.compiler
     assert len(description.compiler.split(",")) >= 2
     assert description.flags
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_theta_that_was_set_and_predictions_of_new_rows(name: str) -> None:
+    with loaded(name) as model:
+        model.train(0, 23, 5, 0.1)
+        moved, outputs = model.theta(), model.forward(0, 23)
+        x = np.random.default_rng(0).normal(size=(23, 5)).astype(np.float32)  # the rows that are loaded
+        model.reset()
+        np.testing.assert_array_equal(model.theta(), model.initial_theta())
+        model.set_theta(moved)
+        np.testing.assert_array_equal(model.theta(), moved)
+        np.testing.assert_allclose(model.predict(x), outputs, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(model.forward(0, 23), outputs)
+        assert model.loss(3, 7) == model.loss_and_gradient(3, 7)[0]

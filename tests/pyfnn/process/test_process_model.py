@@ -30,22 +30,47 @@ def test_a_worker_holds_the_model_that_was_loaded_last(numpy_worker: Worker) -> 
     outputs = first.forward(0, 5)
     second = loaded(numpy_worker, 2)
     assert second.forward(0, 5).tobytes() != outputs.tobytes()
-    for call in (lambda: first.forward(0, 1), first.theta, first.reset, lambda: first.train(0, 1, 1, 0.1)):
+    for call in (
+        lambda: first.forward(0, 1),
+        first.theta,
+        first.reset,
+        lambda: first.train(0, 1, 1, 0.1),
+        lambda: first.set_theta(second.theta()),
+        lambda: first.predict(np.ones((1, 3), "f4")),
+    ):
         with pytest.raises(PyfnnError, match="this model's worker has been loaded with another model since"):
             call()
 
 
-def test_loading_again_after_training_requires_a_reset(numpy_worker: Worker) -> None:
+def test_loading_again_after_training_keeps_theta_and_a_reset_still_brings_back_the_initial_one(
+    numpy_worker: Worker,
+) -> None:
     model = loaded(numpy_worker)
     start = model.theta()
     model.train(0, 5, 1, 0.1)
     moved = model.theta()
-    with pytest.raises(PyfnnError, match="theta has moved, and loading would start the worker over: call reset first"):
-        model.load(np.ones((2, 3), "f4"), np.ones((2, 2), "f4"), np.arange(2))
+    assert moved.tobytes() != start.tobytes()
+    model.load(np.ones((2, 3), "f4"), np.ones((2, 2), "f4"), np.arange(2))
     assert model.theta().tobytes() == moved.tobytes()
     model.reset()
-    model.load(np.ones((2, 3), "f4"), np.ones((2, 2), "f4"), np.arange(2))
     assert model.theta().tobytes() == start.tobytes()
+
+
+def test_predictions_leave_the_workers_data_and_theta_as_they_were(numpy_worker: Worker) -> None:
+    model = loaded(numpy_worker)
+    model.train(0, 5, 1, 0.1)
+    theta, outputs, gradient = model.theta(), model.forward(0, 5), model.loss_and_gradient(1, 3)[1]
+    files = sorted(path.name for path in numpy_worker.workdir.iterdir())
+    predicted = model.predict(np.full((3, 3), 0.5, "f4"))
+    assert predicted.shape == (3, 2)
+    assert (predicted == predicted[0]).all()
+    assert sorted(path.name for path in numpy_worker.workdir.iterdir()) == files
+    assert model.theta().tobytes() == theta.tobytes()
+    assert model.forward(0, 5).tobytes() == outputs.tobytes()
+    assert model.loss_and_gradient(1, 3)[1].tobytes() == gradient.tobytes()
+    model.train(0, 5, 1, 0.1)
+    model.reset()
+    np.testing.assert_array_equal(model.theta(), model.initial_theta())
 
 
 def test_the_drivers_wall_time_is_at_least_the_workers_seconds(numpy_worker: Worker) -> None:

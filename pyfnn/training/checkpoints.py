@@ -1,0 +1,104 @@
+"""Checkpoints of `fit`: the state of a training between two epochs, in a file that replaces the last one."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyfnn import storage
+from pyfnn.errors import InvalidInput
+from pyfnn.training.history import COLUMNS, Record
+from pyfnn.training.optimizers import State
+from pyfnn.validation import Array, check_count, check_rate
+
+_FORMAT = "pyfnn-checkpoint/1"
+_STATE = "optimizer_"  # before the names of the optimizer's arrays
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Place and frequency of the checkpoints of `fit`. A `fit` that finds the file there continues from it.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its folder must exist.
+    every_epochs : int, optional
+        Write after that many epochs.
+    every_seconds : float, optional
+        Write at the end of the first epoch that ends so many seconds after the last writing. The end of a training
+        writes in any case.
+    """
+
+    path: str | Path
+    every_epochs: int | None = None
+    every_seconds: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        for field, check in (("every_epochs", check_count), ("every_seconds", check_rate)):
+            if (value := getattr(self, field)) is not None:
+                check(field, value)
+
+
+class Writer:
+    """Writes and reads the checkpoints of one training.
+
+    Parameters
+    ----------
+    settings : Checkpoints
+    identity : dict of str to object
+        What a checkpoint belongs to: anything JSON can hold.
+    """
+
+    def __init__(self, settings: Checkpoints, identity: Mapping[str, Any]) -> None:
+        self._settings, self._identity = settings, identity
+        self._path = Path(settings.path)
+        self._written, self._epoch = time.monotonic(), 0
+
+    def read(self) -> tuple[Record, State] | None:
+        """Return the state in the file; None where there is no file.
+
+        Raises
+        ------
+        InvalidInput
+            The file is no checkpoint, or belongs to another training; the message names the difference.
+        """
+        if not self._path.exists():
+            return None
+        header, arrays = storage.read(self._path, _FORMAT)
+        for key, ours in self._identity.items():
+            if (theirs := header.get(key)) != ours:
+                raise InvalidInput(
+                    f"{self._path} belongs to another training: its {key} is {theirs!r}, not {ours!r}. "
+                    "Name another file, or delete this one to start over"
+                )
+        state = {name.removeprefix(_STATE): arrays[name] for name in arrays if name.startswith(_STATE)}
+        try:
+            rows = [tuple(row) for row in arrays["table"].astype(COLUMNS).tolist()]
+            record = Record(
+                arrays["theta"], arrays["last_theta"], header["validated"], rows, header["best"], header["waited"]
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise InvalidInput(f"{self._path} is damaged: {error}") from None
+        self._epoch = len(rows) - 1
+        return record, state
+
+    def write_if_due(self, record: Record, state: State) -> None:
+        """Write the state where the settings ask for it at this epoch or time."""
+        every_epochs, every_seconds = self._settings.every_epochs, self._settings.every_seconds
+        epochs, seconds = len(record.rows) - 1 - self._epoch, time.monotonic() - self._written
+        if (every_epochs and epochs >= every_epochs) or (every_seconds and seconds >= every_seconds):
+            self.write(record, state)
+
+    def write(self, record: Record, state: State) -> None:
+        """Write the state."""
+        header = {**self._identity, "validated": record.validated, "best": record.best, "waited": record.waited}
+        arrays: dict[str, Array] = {
+            "theta": record.theta,
+            "last_theta": record.last_theta,
+            "table": record.table(),
+            **{_STATE + name: array for name, array in state.items()},
+        }
+        storage.write(self._path, _FORMAT, header, arrays)
+        self._written, self._epoch = time.monotonic(), len(record.rows) - 1

@@ -1,0 +1,231 @@
+"""`fit`: minibatch training of any `Model`, epoch by epoch, with what surrounds the steps.
+
+Nothing here computes a network or names a backend.
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pyfnn.errors import Diverged, InvalidInput
+from pyfnn.model import Model
+from pyfnn.training.checkpoints import Checkpoints, Writer
+from pyfnn.training.data import Data, Rows, digest
+from pyfnn.training.divergence import FitDiverged, find_overflow, likely_cause
+from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Stepwise
+from pyfnn.training.history import Callback, History, Record, Stopped
+from pyfnn.training.optimizers import SGD, Optimizer, State
+from pyfnn.training.progress import progress_bar
+from pyfnn.training.schedules import Constant, Schedule
+from pyfnn.validation import Array, check_count
+
+
+def fit(
+    model: Model,
+    x: Array,
+    y: Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float | Schedule,
+    seed: int,
+    optimizer: Optimizer | None = None,
+    validation: Rows | float | None = None,
+    patience: int | None = None,
+    tolerance: float = 0.0,
+    callbacks: Iterable[Callback] = (),
+    progress: bool = False,
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """Train a model from its initial θ, in epochs that each use all rows in a new random order.
+
+    The model ends at the best θ, with the data loaded. λ of the L2 term is `network.l2`.
+
+    Parameters
+    ----------
+    model : Model
+        Its data are replaced and its θ is reset first.
+    x, y : ndarray, shapes (rows, m_0) and (rows, m_L), of the network's dtype
+    epochs : int
+        Most epochs, those of an earlier run that is continued included.
+    batch_size : int
+        Rows of a step; the last step of an epoch takes those that are left.
+    learning_rate : float, or callable
+        A rate, or a schedule (see `pyfnn.training.schedules`).
+    seed : int
+        Seed of the orders and of the split, 0 or more.
+    optimizer : Optimizer, optional
+        `SGD()` by default, which runs inside the model. `Momentum()` and `Adam()` step here, by
+        `Model.loss_and_gradient`.
+    validation : (x, y) or float, optional
+        Rows whose loss is recorded, and which are not used in training; or the share of the rows of x and y to split
+        off at random.
+    patience : int, optional
+        Stop after that many consecutive epochs that did not lower the lowest validation loss (training loss where there
+        are no validation rows) by more than `tolerance`.
+    tolerance : float
+        See `patience`.
+    callbacks : iterable of callable
+        Each is called with an `Epoch` after every epoch, in turn; the training stops if one of them returns True.
+    progress : bool
+        Show a progress bar.
+    checkpoints : Checkpoints, optional
+        Write the state into a file now and then. If that file exists, continue from it: the result has the same bits
+        as that of a run without interruption, on the same backend and machine.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    InvalidInput
+        An argument breaks its rule, or the checkpoint belongs to another training; the message names the field, the
+        value and the rule.
+    FitDiverged
+        θ became non-finite. The exception has the history so far, the step, the layer and the likely cause.
+    Unsupported
+        The model cannot take another θ.
+    """
+    settings = _Settings(
+        epochs, batch_size, _schedule(learning_rate), seed, optimizer or SGD(), patience, tolerance
+    ).checked()
+    data = Data.make(x, y, validation, seed)
+    writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
+    model.reset()
+    found = writer.read() if writer else None
+    record, state = found or settings.beginning(model, data)
+    if found:
+        settings.check_rates(record)
+    training = _Training(model, data, settings, record, state, writer)
+    with _bar(progress, epochs, len(record.rows) - 1) as bars:
+        return training.run([*callbacks, *bars])
+
+
+def _schedule(learning_rate: float | Schedule) -> Schedule:
+    return learning_rate if callable(learning_rate) else Constant(learning_rate)
+
+
+def _bar(progress: bool, epochs: int, done: int) -> AbstractContextManager[tuple[Callback, ...]]:
+    return progress_bar(epochs, max(done, 0)) if progress else nullcontext(())
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings of a training, named as the arguments of `fit`."""
+
+    epochs: int
+    batch_size: int
+    schedule: Schedule
+    seed: int
+    optimizer: Optimizer
+    patience: int | None
+    tolerance: float
+
+    def checked(self) -> "_Settings":
+        check_count("epochs", self.epochs)
+        check_count("batch_size", self.batch_size)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise InvalidInput(f"seed = {self.seed!r}: must be a whole number, 0 or more")
+        if not self.tolerance >= 0:
+            raise InvalidInput(f"tolerance = {self.tolerance!r}: must be 0 or more")
+        return self
+
+    def identity(self, model: Model, data: Data) -> dict[str, Any]:
+        """Return what a checkpoint belongs to, as JSON gives it back."""
+        network = asdict(model.network)
+        return {
+            "network": {key: list(value) if isinstance(value, tuple) else value for key, value in network.items()},
+            "seed": int(self.seed),
+            "batch_size": int(self.batch_size),
+            "optimizer": repr(self.optimizer),
+            "initial_theta": digest(model.initial_theta()),
+            "data": data.digest(),
+        }
+
+    def beginning(self, model: Model, data: Data) -> tuple[Record, State]:
+        theta = model.theta()
+        return Record(theta, theta, data.validation_rows > 0), self.optimizer.start(theta)
+
+    def check_rates(self, record: Record) -> None:
+        """Require that the epochs of a checkpoint had the rates that the schedule gives."""
+        for epoch, (_, rate, *_) in enumerate(record.rows[1:]):
+            if self.schedule(epoch) != rate:
+                raise InvalidInput(
+                    f"learning_rate: epoch {epoch + 1} of the checkpoint had {rate!r}, not {self.schedule(epoch)!r}"
+                )
+
+
+class _Training:
+    """A training in progress."""
+
+    def __init__(
+        self, model: Model, data: Data, settings: _Settings, record: Record, state: State, writer: Writer | None
+    ) -> None:
+        self.model, self.data, self.settings, self.writer = model, data, settings, writer
+        self.record, self.state = record, state
+        model.set_theta(record.last_theta)  # a model that cannot is refused before the first step
+        self.epochs: Epochs
+        if isinstance(settings.optimizer, SGD):
+            self.epochs = InModel(model, data, settings.batch_size, settings.seed, settings.epochs)
+        else:
+            self.epochs = Stepwise(model, data, settings.batch_size, settings.seed, settings.optimizer, state)
+
+    def run(self, callbacks: list[Callback]) -> History:
+        self.epochs.load(min(max(len(self.record.rows), 1), self.settings.epochs))
+        if not self.record.rows:
+            self._add(np.nan, 0.0)
+        stopped = self._stopped()
+        while stopped is None:
+            self._run_epoch(len(self.record.rows))
+            if self.writer:
+                self.writer.write_if_due(self.record, self.state)
+            epoch = self.record.epoch(self.model)
+            answers = [callback(epoch) for callback in callbacks]
+            stopped = "callback" if any(answer is True for answer in answers) else self._stopped()
+        if self.writer:
+            self.writer.write(self.record, self.state)
+        self.model.set_theta(self.record.theta)
+        return self.record.history(stopped)
+
+    def _stopped(self) -> Stopped | None:
+        patience = self.settings.patience
+        if patience is not None and self.record.waited >= patience:
+            return "patience"
+        return "epochs" if len(self.record.rows) > self.settings.epochs else None
+
+    def _run_epoch(self, epoch: int) -> None:
+        rate = float(self.settings.schedule(epoch - 1))
+        try:
+            seconds = self.epochs.run(epoch, rate)
+        except Diverged:
+            raise self._diverged(epoch, rate) from None
+        self._add(rate, seconds)
+
+    def _add(self, rate: float, seconds: float) -> None:
+        losses = self.data.losses(self.model)
+        self.record.add(self.model.theta(), rate, losses, seconds, self.settings.tolerance)
+
+    def _diverged(self, epoch: int, rate: float) -> FitDiverged:
+        """Replay the epoch, explain the step that diverged, and leave the model at the best θ."""
+        found = self.epochs.replay(epoch, rate, self.record.last_theta)
+        self.model.set_theta(self.record.theta)
+        return _explanation(self.model, self.data, found, epoch, rate, self.record.history("diverged"))
+
+
+def _explanation(
+    model: Model, data: Data, found: EpochDiverged | None, epoch: int, rate: float, history: History
+) -> FitDiverged:
+    network, x, y = model.network, data.x[: data.rows], data.y[: data.rows]
+    theta = found.theta if found else history.last_theta
+    overflow = find_overflow(network, theta, x[found.rows], y[found.rows], rate) if found else None
+    cause = likely_cause(model.initial_theta(), theta, x, y, rate)
+    where = f"at step {found.step}" if found else "in a step that a replay did not repeat"
+    layer = f"; first the {overflow.numbers} of layer {overflow.layer} overflowed" if overflow else ""
+    message = f"theta turned non-finite {where}, in epoch {epoch}, at learning_rate = {rate}{layer}. Likely: {cause}"
+    return FitDiverged(message, history, found.step if found else None, overflow.layer if overflow else None, cause)

@@ -1,0 +1,83 @@
+"""Learning-rate schedules. A schedule is any function of the epoch, 0 for the first, that returns its rate."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pyfnn.errors import InvalidInput
+from pyfnn.validation import check_count, check_rate
+
+Schedule: TypeAlias = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same rate in every epoch."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate of an epoch."""
+        del epoch
+        return self.rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rate times `factor` after every `every` epochs."""
+
+    rate: float
+    every: int
+    factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+        check_count("every", self.every)
+        check_rate("factor", self.factor)
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate of an epoch."""
+        return float(self.rate * self.factor ** (epoch // self.every))
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `rate` in the first epoch to `final` after `epochs` (Loshchilov and Hutter 2017, eq. 5).
+
+    `final` also holds for later epochs, so it must be above 0 to train any longer.
+    """
+
+    rate: float
+    epochs: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+        check_count("epochs", self.epochs)
+        if not 0 <= self.final <= self.rate:
+            raise InvalidInput(f"final = {self.final!r}: must lie in [0, rate]")
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate of an epoch."""
+        share = min(epoch / self.epochs, 1.0)
+        return self.final + (self.rate - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """rate / (1 + decay · epoch), whose sum diverges while the sum of its squares does not (Robbins and Monro 1951)."""
+
+    rate: float
+    decay: float
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+        check_rate("decay", self.decay)
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate of an epoch."""
+        return self.rate / (1 + self.decay * epoch)

@@ -1,0 +1,58 @@
+"""Claims about files that keep a network with its parameters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyfnn
+from pyfnn.errors import InvalidInput
+from pyfnn.network import Network, initialize
+
+NETWORKS = [
+    Network((3, 4, 2), "leaky_relu(0.3)", "squared_error", l2=0.1, output_activation="tanh"),
+    Network((3, 4, 5, 2), ("elu(0.5)", "relu"), "softmax_cross_entropy", dtype="float64"),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_saved_network_is_loaded_with_the_same_bits(network: Network, tmp_path: Path) -> None:
+    theta = initialize(network, 1)
+    for path in (tmp_path / "with.npz", str(tmp_path / "without")):
+        pyfnn.save(path, network, theta)
+        again, bits = pyfnn.load(path)
+        assert again == network
+        assert bits.tobytes() == theta.tobytes()
+        assert bits.dtype == theta.dtype
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["with.npz", "without"]
+
+
+def test_a_theta_that_does_not_fit_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="theta is 3 of"):
+        pyfnn.save(tmp_path / "a", NETWORKS[0], np.zeros(3, "f4"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_objects_is_refused_and_not_unpickled(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path(tmp_path / "ran").touch, ()  # type: ignore[return-value]
+
+    np.savez(tmp_path / "a.npz", header=np.array([Evil()], dtype=object))
+    with pytest.raises(InvalidInput, match="is not a file of pyfnn-network/1"):
+        pyfnn.load(tmp_path / "a.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_whose_theta_does_not_fit_its_network_is_refused(tmp_path: Path) -> None:
+    from pyfnn import storage
+
+    for network, theta in (({"sizes": [3, 2]}, np.zeros(8)), (None, np.zeros(8))):
+        storage.write(tmp_path / "a", "pyfnn-network/1", {"network": network}, {"theta": theta})
+        with pytest.raises(InvalidInput, match="is damaged"):
+            pyfnn.load(tmp_path / "a")
+
+
+def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        pyfnn.load(tmp_path / "nowhere")

@@ -1,0 +1,177 @@
+"""Claims about checkpoints: a killed training continues with the same bits, and a foreign checkpoint is refused."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.killed_fit import EPOCHS, NETWORK, trained
+from support.requirements import require
+
+import pyfnn
+from pyfnn.errors import InvalidInput
+from pyfnn.network import initialize
+from pyfnn.training import Adam, Checkpoints, Constant, History, Step, fit
+from pyfnn.validation import Array
+
+SUPPORT = Path(__file__).parents[2]
+
+
+def start(backend: str, optimizer: str, folder: Path, where: str = "nowhere", pause: float = 0.0) -> Any:
+    command = [sys.executable, "-m", "support.killed_fit", backend, optimizer, str(folder), where, str(pause)]
+    return subprocess.Popen(command, cwd=SUPPORT)
+
+
+def check_end(folder: Path, whole: History) -> None:
+    with np.load(folder / "end.npz") as end:
+        np.testing.assert_array_equal(end["theta"], whole.theta)
+        np.testing.assert_array_equal(end["last_theta"], whole.last_theta)
+        for column in ("epoch", "learning_rate", "loss", "validation_loss"):
+            np.testing.assert_array_equal(end["table"][column], whole.table[column])
+
+
+@pytest.mark.parametrize(("backend", "optimizer"), [("numpy", "adam"), ("cpp-tuned", "sgd")])
+def test_a_fit_killed_between_epochs_and_while_it_writes_continues_with_the_same_bits(
+    backend: str, optimizer: str, tmp_path: Path
+) -> None:
+    for where in ("epoch 5", "sync 5"):
+        assert start(backend, optimizer, tmp_path, where).wait() == -signal.SIGKILL
+        assert (tmp_path / "checkpoint.npz").exists()
+    assert (tmp_path / "checkpoint.npz.tmp").exists()
+    assert start(backend, optimizer, tmp_path).wait() == 0
+    assert not (tmp_path / "checkpoint.npz.tmp").exists()
+    check_end(tmp_path, trained(backend, optimizer))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("backend", ["numpy", "c", "cpp-tuned", "lua", "go"])
+def test_a_fit_killed_at_random_moments_continues_with_the_same_bits(
+    backend: str, optimizer: str, tmp_path: Path
+) -> None:
+    try:
+        pyfnn.load_backend(backend)
+    except pyfnn.BackendUnavailable as error:
+        require(backend, False, str(error))
+    pause, kills = 0.1, 0
+    whole = trained(backend, optimizer)
+    while not (tmp_path / "end.npz").exists():
+        running = start(backend, optimizer, tmp_path, pause=pause)
+        if kills < 5:
+            time.sleep(0.5 + random.random() * pause * EPOCHS / 2)
+            running.kill()
+        kills += running.wait() == -signal.SIGKILL
+    assert kills >= 2
+    check_end(tmp_path, whole)
+
+
+def checkpointed(folder: Path, **changes: Any) -> History:
+    """Run three epochs, or those of `changes`, with a checkpoint."""
+    rng = np.random.default_rng(0)
+    x: Array = rng.standard_normal((20, 3)).astype("f4")
+    y: Array = rng.standard_normal((20, 1)).astype("f4")
+    network, theta = changes.pop("network", NETWORK), changes.pop("theta", initialize(NETWORK, 1))
+    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 0.01, "seed": 1, "x": x, "y": y, **changes}
+    with pyfnn.load_backend("numpy").create(network, theta) as model:
+        return fit(model, **settings, checkpoints=Checkpoints(folder / "c.npz"))
+
+
+def test_a_finished_training_continues_for_more_epochs(tmp_path: Path) -> None:
+    checkpointed(tmp_path, optimizer=Adam())
+    longer = checkpointed(tmp_path, optimizer=Adam(), epochs=7)
+    (tmp_path / "c.npz").unlink()
+    whole = checkpointed(tmp_path, optimizer=Adam(), epochs=7)
+    np.testing.assert_array_equal(longer.theta, whole.theta)
+    np.testing.assert_array_equal(longer.table["loss"], whole.table["loss"])
+    again = checkpointed(tmp_path, optimizer=Adam(), epochs=7)
+    assert again.table.tobytes() == whole.table.tobytes()
+
+
+def test_patience_counts_on_over_an_interruption(tmp_path: Path) -> None:
+    def stop_at(number: int) -> Any:
+        return [lambda epoch: epoch.number == number]
+
+    settings: dict[str, Any] = {"epochs": 200, "patience": 6, "validation": 0.5, "learning_rate": 0.1}
+    (tmp_path / "whole").mkdir()
+    whole = checkpointed(tmp_path / "whole", **settings)
+    assert whole.stopped == "patience"
+    last = len(whole.table) - 1
+    assert checkpointed(tmp_path, **settings, callbacks=stop_at(last - 3)).stopped == "callback"
+    rest = checkpointed(tmp_path, **settings)
+    assert rest.stopped == "patience"
+    np.testing.assert_array_equal(rest.table["loss"], whole.table["loss"])
+    np.testing.assert_array_equal(rest.theta, whole.theta)
+    assert rest.best_epoch == whole.best_epoch
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": replace(NETWORK, l2=0.5)}, "another training: its network is"),
+        ({"theta": initialize(NETWORK, 2)}, "its initial_theta is"),
+        ({"x": np.ones((20, 3), "f4")}, "its data is"),
+        ({"validation": 0.1}, "its data is"),
+        ({"batch_size": 5}, "its batch_size is 4, not 5"),
+        ({"seed": 2}, "its seed is 1, not 2"),
+        ({"optimizer": Adam()}, r"its optimizer is 'SGD\(\)', not 'Adam"),
+        ({"learning_rate": Step(0.01, 2)}, "epoch 3 of the checkpoint had 0.01, not 0.005"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_by_name(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    checkpointed(tmp_path)
+    before = (tmp_path / "c.npz").read_bytes()
+    with pytest.raises(InvalidInput, match=message):
+        checkpointed(tmp_path, **change)
+    assert (tmp_path / "c.npz").read_bytes() == before
+    checkpointed(tmp_path, learning_rate=Constant(0.01))
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    history = checkpointed(tmp_path)
+    whole = (tmp_path / "c.npz").read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[whole.index(history.theta.tobytes())] ^= 1
+    for content in (b"", b"no archive", whole[: len(whole) // 2], bytes(spoilt)):
+        (tmp_path / "c.npz").write_bytes(content)
+        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/1"):
+            checkpointed(tmp_path)
+    pyfnn.save(tmp_path / "c.npz", NETWORK, initialize(NETWORK, 1))
+    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/1"):
+        checkpointed(tmp_path)
+
+
+def test_checkpoints_are_written_as_often_as_the_settings_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyfnn import storage
+
+    written: list[int] = []
+    write = storage.write
+
+    def spy(path: Path, kind: str, header: Any, arrays: Any) -> None:
+        written.append(len(arrays["table"]) - 1)
+        write(path, kind, header, arrays)
+
+    monkeypatch.setattr(storage, "write", spy)
+    path = tmp_path / "c"
+    cases = [
+        (Checkpoints(path), [12]),
+        (Checkpoints(path, every_epochs=1, every_seconds=None), [*range(1, 13), 12]),
+        (Checkpoints(path, every_epochs=5), [5, 10, 12]),
+        (Checkpoints(path, every_seconds=1000), [12]),
+        (Checkpoints(path, every_seconds=1e-9), [*range(1, 13), 12]),
+    ]
+    for checkpoints, epochs in cases:
+        written.clear()
+        path.unlink(missing_ok=True)
+        trained("numpy", "sgd", checkpoints=checkpoints)
+        assert written == epochs
+    for wrong in ({"every_epochs": 0}, {"every_seconds": 0.0}):
+        with pytest.raises(InvalidInput, match="every_"):
+            Checkpoints(path, **wrong)

@@ -1,0 +1,64 @@
+"""Claims about the health of a network, layer by layer."""
+
+import numpy as np
+import pytest
+
+import pyfnn
+from pyfnn import oracle
+from pyfnn.network import Network, initialize
+from pyfnn.training import Diagnostics, diagnose, fit
+from pyfnn.validation import Array
+
+
+def rows(inputs: int, outputs: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((40, inputs)), rng.standard_normal((40, outputs))
+
+
+def test_norms_are_those_of_theta_the_gradient_and_the_activations() -> None:
+    network = Network((3, 6, 5, 2), ("tanh", "sigmoid"), "squared_error", l2=0.1, dtype="float64")
+    theta, (x, y) = initialize(network, 1), rows(3, 2)
+    table = diagnose(network, theta, x, y, initial=theta / 2)
+    gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
+    A = oracle.forward(network, theta, x).A
+    for at, (own, slope) in enumerate(zip(network.layers(theta), network.layers(gradient), strict=True)):
+        assert table["layer"][at] == at + 1
+        assert table["theta_norm"][at] == pytest.approx(np.linalg.norm(np.concatenate([own.W.ravel(), own.b])))
+        assert table["growth"][at] == pytest.approx(2)
+        assert table["gradient_norm"][at] == pytest.approx(np.linalg.norm(np.concatenate([slope.W.ravel(), slope.b])))
+        assert table["activation_rms"][at] == pytest.approx(np.sqrt(np.mean(A[at + 1] ** 2)))
+    assert np.isnan(diagnose(network, theta, x, y)["growth"]).all()
+
+
+def test_saturated_and_dead_units_are_counted() -> None:
+    network = Network((1, 4, 4, 1), ("tanh", "relu"), "squared_error", dtype="float64")
+    theta = np.zeros(network.n_parameters)
+    first, second, third = network.layers(theta)
+    first.W[0] = [1, 1, 1, 1]
+    first.b[:] = [0, 0, 20, -20]  # two units at ±1 for every row
+    second.b[:] = [1, 1, 1, -1]  # one unit off for every row
+    second.W[0, 0] = 2
+    third.W[:] = 1
+    x = np.array([[-1.0], [-0.5], [0.5], [1.0]])
+    table = diagnose(network, theta, x, np.ones((4, 1)))
+    np.testing.assert_allclose(table["saturated"], [0.5, (4 + 1) / 16, 0])
+    np.testing.assert_allclose(table["dead"], [0.5, 0.25, 0])
+
+
+def test_a_fused_output_has_no_share_of_saturated_units() -> None:
+    network = Network((3, 6, 2), "relu", "softmax_cross_entropy")
+    x, _ = rows(3, 2)
+    table = diagnose(network, initialize(network, 1), x.astype("f4"), np.eye(2, dtype="f4")[[0, 1] * 20])
+    assert np.isnan(table["saturated"]).tolist() == np.isnan(table["dead"]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["numpy", "cpp-tuned"])
+def test_chosen_epochs_of_a_fit_are_diagnosed(name: str) -> None:
+    network = Network((3, 6, 2), "tanh", "squared_error", dtype="float64")
+    x, y = rows(3, 2)
+    watch = Diagnostics(x, y, epochs={1, 5})
+    with pyfnn.load_backend(name).create(network, initialize(network, 1)) as model:
+        history = fit(model, x, y, epochs=5, batch_size=10, learning_rate=0.05, seed=1, callbacks=[watch])
+    assert list(watch.tables) == [1, 5]
+    expected = diagnose(network, history.last_theta, x, y, initialize(network, 1))
+    np.testing.assert_array_equal(watch.tables[5], expected)
