@@ -283,7 +283,7 @@ def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
         for timed, ends in (([late] * 4 + [honest], honest), ([late] * 5 + [honest], None)):
-            blocks = iter(block for one in timed for block in (honest, one))  # each timed block follows a burst
+            blocks = iter(timed)
             monkeypatch.setattr(session, "run", lambda *_, blocks=blocks: next(blocks))
             never_late(session, monkeypatch)
             if ends:
