@@ -89,20 +89,16 @@ def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, Pyf
 def expectation(keys: Sequence[CaseKey], rows: Sequence[Row], settings: Settings, budget: float) -> str:
     """Return how long the cases will take, as far as it is known before the first process starts."""
     blocks = sum(least_seconds(key, rows, settings) for key in keys)
-    least = f"{settings.min_launches} launches of each backend take at least {duration_text(blocks)}"
-    work = f"measuring {_count(len(rows), 'backend')} in {_count(len(keys), 'case')}"
-    basis = "timed blocks and warm-up alone; starts, proofs and slow steps come on top"
-    if not settings.bounded:
-        about = (
-            "as long as that takes" if blocks > budget else f"about {duration_text(budget)}, or as long as that takes"
-        )
-        return f"{work}: {about}. {least} ({basis})"
-    if blocks <= budget:
-        return f"{work}: at most about {duration_text(budget)} (--budget). {least} ({basis})"
-    return (
-        f"{work}: --budget {budget:g} does not suffice. {least} ({basis}). Fewer are made, but at least one "
-        "in each case; one launch gives no interval"
+    least = (
+        f"measuring {_count(len(rows), 'backend')} in {_count(len(keys), 'case')}: {settings.min_launches} launches of "
+        f"each take at least {duration_text(blocks)} (timed blocks and warm-up alone; starts, proofs and slow steps "
+        "come on top)"
     )
+    if not settings.bounded:
+        return f"{least}. They are always made, and more of them within {duration_text(budget)}"
+    if blocks <= budget:
+        return f"{least}. --budget {budget:g} is the bound: where they do not fit, fewer are made"
+    return f"{least}. --budget {budget:g} is too little: fewer are made, but one in each case; one gives no interval"
 
 
 def _count(number: int, what: str) -> str:

@@ -73,11 +73,11 @@ class Calibrator:
         return Calibration(steps, burst, per_step)
 
     def lengthened(self, calibration: Calibration, seconds: float) -> Calibration:
-        """Return the calibration with longer blocks, where one took only `seconds`; else as it is."""
+        """Return the calibration with longer blocks and bursts, where a block took only `seconds`; else as it is."""
         if seconds >= self.block_seconds:
             return calibration
-        factor = min(_GROWTH, _MARGIN * self.block_seconds / seconds)
-        steps, burst = (min(self._most_steps, math.ceil(factor * n)) for n in (calibration.steps, calibration.burst))
+        factor = min(_GROWTH, _MARGIN * self.block_seconds / seconds, self._most_steps / calibration.steps)
+        steps, burst = (math.ceil(factor * number) for number in (calibration.steps, calibration.burst))
         return Calibration(steps, burst, seconds / calibration.steps)
 
     @property

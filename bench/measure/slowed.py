@@ -83,16 +83,15 @@ class Slowed(Backend):
 
 def _slowed(model: Model, work: Callable[..., Any], share: float, *arguments: Any) -> Any:
     """Call a model's `_train` or `_time`, spin, and add the spin to the seconds and the CPU seconds that it reports."""
-    results, ended = list[Any](), list[float]()
+    done: list[tuple[Any, float]] = []
 
     def timed() -> float:
-        results.append(work(*arguments))
-        ended.append(time.process_time())
-        (result,) = results
+        result = work(*arguments)
+        done.append((result, time.process_time()))
         return float(result[0] if isinstance(result, tuple) else result)
 
     seconds = spun(timed, share)
+    ((result, end_of_work),) = done
     if model.cpu_seconds is not None:  # else the caller measures it, spin included
-        model.cpu_seconds += time.process_time() - ended[0]
-    (result,) = results
+        model.cpu_seconds += time.process_time() - end_of_work
     return (seconds, *result[1:]) if isinstance(result, tuple) else seconds

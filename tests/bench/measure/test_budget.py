@@ -7,7 +7,7 @@ import misbehaving
 import pytest
 from support.cases import SHORT, Listener, Measure
 
-from bench.measure.arm import Calibration
+from bench.measure.arm import Calibration, Settings
 from bench.measure.calibration import Calibrator
 from bench.measure.session import Session
 
@@ -75,6 +75,24 @@ def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_w
     assert slow.samples == []
     assert slow.parity == {}
     assert case.backends[0].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "order_steps", "expected"),
+    [
+        (0.010, None, (100, 20)),  # as long as it must be
+        (0.008, None, (150, 30)),
+        (0.001, None, (200, 40)),  # one reading may be wrong
+        (0.008, 120, (120, 24)),
+        (0.008, 100, (100, 20)),  # half of the order
+    ],
+)
+def test_a_short_block_makes_the_next_ones_longer_as_far_as_the_order_reaches(
+    seconds: float, order_steps: int | None, expected: tuple[int, int]
+) -> None:
+    calibrator = Calibrator(Settings(), block_seconds=0.01, budget=1.0, order_steps=order_steps)
+    found = calibrator.lengthened(Calibration(100, 20, 1e-4), seconds)
+    assert (found.steps, found.burst) == expected
 
 
 def test_blocks_that_come_out_too_short_are_made_longer(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
