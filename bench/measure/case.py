@@ -84,6 +84,8 @@ class CaseRun:
         Sensor of a device, read after each round, while every process is stopped.
     lost : mapping of str to PyfnnError, optional
         Errors of backends that cannot be measured, by name: their programs could not be built.
+    battery : Battery, optional
+        The battery of `problem`, where it was made before; by default it is made in `run`.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class CaseRun:
         listener: ProgressListener,
         sensor: Sensor | None = None,
         lost: Mapping[str, PyfnnError] | None = None,
+        battery: gate.Battery | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
         self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
@@ -112,7 +115,7 @@ class CaseRun:
         self._arms = [Arm(row, row.name) for row in rows]
         self._rounds = settings.rounds
         self._launch_seconds, self._round_seconds = list[float](), list[float]()  # of all backends together
-        self._lost = lost or {}
+        self._lost, self._battery = lost or {}, battery
         self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
         self._rotation = deque(self._shuffle.sample([row.name for row in rows], len(rows)))
@@ -139,7 +142,7 @@ class CaseRun:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
         try:
-            battery = gate.battery(self._problem, self._key.workload.batch)
+            battery = self._battery or gate.battery(self._problem, self._key.workload.batch)
         except PyfnnError as error:
             for arm in self._arms:
                 self._lose(arm, {}, "not_run", error)
