@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from bench.experiments.gpu.bounded import Command
-from bench.experiments.gpu.plan import ROOT, VARIANTS, Part, Setting, Step, find_tool, plan
+from bench.experiments.gpu.bounded import POLL, Command
+from bench.experiments.gpu.plan import ROOT, Part, Setting, Step, find_tool, plan
 from bench.experiments.gpu.summary import write_summary
 
 CUT_OFF = 143  # exit status after SIGTERM
@@ -26,7 +26,7 @@ _LAST_LINES = 3  # of a failed step's output, in its reason
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended. status: "ok", "failed", "cut off" at its bound, or "skipped"; reason: why not "ok"."""
+    """The end of a step. status: "ok", "failed", "cut off" at its bound, or "skipped"; reason: why not "ok"."""
 
     part: str
     step: str
@@ -80,8 +80,13 @@ class Run:
 
     def _together(self, part: Part) -> None:
         end = time.monotonic() + part.seconds
-        for step, command in [(step, self._start(step)) for step in part.steps]:
-            self._wait(part, step, command, end)
+        pending = [(step, self._start(step)) for step in part.steps]
+        while pending:
+            for step, command in [*pending]:
+                if command is None or command.status is not None or time.monotonic() > end:
+                    self._wait(part, step, command, end)
+                    pending.remove((step, command))
+            time.sleep(POLL)
 
     def _start(self, step: Step) -> Command | None:
         words = step.words
@@ -146,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rehearse",
         type=Path,
         metavar="DIR",
-        help=f"run without a GPU: DIR has the kernels compiled for the CPU (tests/cuda_on_cpu), {', '.join(VARIANTS)}",
+        help="run without a GPU: DIR has persistent.so and spread.so, compiled for the CPU (tests/cuda_on_cpu)",
     )
     p.add_argument("--scale", type=float, default=1.0, metavar="X", help="factor on all bounds (1)")
     return p

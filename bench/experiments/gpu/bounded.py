@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-_POLL = 0.05  # seconds between two looks at a command
+POLL = 0.05  # seconds between two looks at a command
 _LINGER = 5.0  # seconds that killed processes may take to end
 
 
@@ -79,7 +79,7 @@ class Command:
 
     def _wait(self, end: float) -> bool:
         while self.status is None and time.monotonic() < end:
-            time.sleep(_POLL)
+            time.sleep(POLL)
         return self.status is not None
 
 

@@ -1,4 +1,4 @@
-"""What the steps of a GPU run share: their options, and the cases of the suite."""
+"""Common parts of the steps of a GPU run: their options, and the cases of the suite."""
 
 import argparse
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
 
 SIZES = [(width, batch) for width in (8, 16, 32, 64, 96, 128, 256, 512, 1024) for batch in (1, 8, 32, 128, 512)]
-_REHEARSED = [(4, 1), (4, 2)]
+_REHEARSED = [(4, 1)]
 _TILES = ("large", "medium", "small")
 _ASSUMED = 1e4  # GFLOP/s of a step, at most; only the number of steps in a call depends on it
 _NEAR = 1.05  # times as long as the best choice takes one that counts as right
@@ -77,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes, end = (_REHEARSED if arguments.small else SIZES), time.monotonic() + arguments.seconds
     table: dict[str, Mapping[Size, float]] = {}
     failed = False
-    for number, name in enumerate(VARIANTS):
-        share = (end - time.monotonic()) / (len(VARIANTS) - number)
+    variants = [*VARIANTS][:2] if arguments.small else [*VARIANTS]
+    for number, name in enumerate(variants):
+        share = (end - time.monotonic()) / (len(variants) - number)
         try:
             table[name] = timed(registry.find(name, [arguments.backend]), sizes, share)
         except PyfnnError as error:

@@ -22,7 +22,7 @@ from pyfnn.registry import load_backend
 from pyfnn.validation import Array
 
 _SMALL, _LARGE = (5, 7, 4, 3), (130, 257, 65)  # sizes: of a network that one block trains, and of one that needs more
-_SMALLEST = (3, 4, 2)
+_SMALLEST = (2, 3, 2)
 _REHEARSED = [("tanh", "float32"), ("relu", "float64")]
 _MEMBERS = 7
 _ROWS = 100

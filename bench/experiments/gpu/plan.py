@@ -74,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Setting:
-    """What differs between a run on a GPU and its rehearsal.
+    """The settings of a run: its folders, its bounds, and whether it is a rehearsal.
 
     Attributes
     ----------
@@ -82,21 +82,21 @@ class Setting:
         Folder of all output.
     wheels : Path
         Folder of wheels that the machine may lack.
-    kernels : Path or None
-        Folder with a compiled library of each of `VARIANTS`; None: they are compiled, and so is pyfnn.
+    rehearse : Path or None
+        Folder with the kernels compiled for the CPU, for a rehearsal without a GPU: nothing else is compiled.
     scale : float
         Factor on all bounds.
     """
 
     out: Path
     wheels: Path = Path("wheels")
-    kernels: Path | None = None
+    rehearse: Path | None = None
     scale: float = 1.0
 
     @property
     def rehearsal(self) -> bool:
         """True without a GPU: small cases, and nothing is compiled."""
-        return self.kernels is not None
+        return self.rehearse is not None
 
     def names(self, *names: str) -> str:
         """Return backends, in a rehearsal their kernels on the CPU, separated by commas."""
@@ -153,7 +153,7 @@ REQUIRED = (
 def _build(setting: Setting) -> list[Part]:
     proofs = Step("proofs", _module(setting, "proofs", "--out", setting.out / "proofs"))
     if setting.rehearsal:
-        link = Step("kernels", _module(setting, "kernels", "--from", setting.kernels))
+        link = Step("kernels", _module(setting, "kernels", "--from", setting.rehearse))
         return [Part("build", "Kernels that run on the CPU", 20, (link,), beside=proofs)]
     source = str(ROOT / "native" / "c_cuda" / "mlp.cu")
     variants = tuple(

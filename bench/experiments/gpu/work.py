@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in arguments.names.split(","):
         backend = load_backend(name, [arguments.backend])
         if arguments.what == "every":
-            for dtype in DTYPES:
+            for dtype in DTYPES[:1] if arguments.small else DTYPES:
                 every_kernel(backend, replace(_NETWORK, dtype=dtype))
         else:
             small = arguments.small
