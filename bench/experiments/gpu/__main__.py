@@ -7,6 +7,7 @@ that is cut off loses only what had not run.
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.experiments.gpu.bounded import POLL, Command
-from bench.experiments.gpu.plan import ROOT, Part, Setting, Step, find_tool, plan
+from bench.experiments.gpu.plan import PACKAGES, ROOT, Part, Setting, Step, find_tool, plan
 from bench.experiments.gpu.summary import write_summary
 
 CUT_OFF = 143  # exit status after SIGTERM
@@ -48,29 +49,27 @@ class Run:
     def __init__(self, setting: Setting, environment: Mapping[str, str]) -> None:
         self._setting, self._environment = setting, environment
         self._running: list[Command] = []
-        self._beside: Command | None = None
 
     def run(self, parts: Sequence[Part]) -> None:
         """Run all parts. No part's failure stops the others."""
+        steps = [part.prepared for part in parts if part.prepared]
         try:
             for part in parts:
                 print(f"{part.title}: at most {part.seconds:.0f} s", flush=True)
-                if part.beside:
-                    self._beside = self._start(part.beside)
+                if steps and part.name != PACKAGES:
+                    self._start(steps.pop())
                 (self._together if part.together else self._in_turn)(part)
-                if part.name == "suite":
-                    self._end_beside()
+                if part.prepared:
+                    self._end_running()
                 write_summary(self._setting.out, parts)
         finally:
-            for command in self._running:
-                command.end()
-            self._end_beside()
+            self._end_running()
+            shutil.rmtree(self._setting.work, ignore_errors=True)
             write_summary(self._setting.out, parts)
 
-    def _end_beside(self) -> None:
-        if self._beside:
-            self._beside.end()
-            self._beside = None
+    def _end_running(self) -> None:
+        while self._running:
+            self._running.pop().end()
 
     def _in_turn(self, part: Part) -> None:
         end = time.monotonic() + part.seconds
@@ -127,9 +126,9 @@ def _last_lines(log: Path) -> str:
     return " / ".join(lines[-_LAST_LINES:])
 
 
-def environment_of_steps(out: Path) -> dict[str, str]:
-    """Return the environment of the steps: nvcc and PyTorch's cuBLAS are found, and caches stay in the folder `out`."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(out / "cache"), "PYTHONUNBUFFERED": "1"}
+def environment_of_steps(setting: Setting) -> dict[str, str]:
+    """Return the environment of the steps: nvcc is found, and caches are in the folder that is removed at the end."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(setting.work / "cache"), "PYTHONUNBUFFERED": "1"}
     nvcc = find_tool("nvcc")
     if nvcc:
         environment.setdefault("CUDACXX", nvcc)
@@ -184,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     os.chdir(ROOT)
-    Run(setting, environment_of_steps(setting.out)).run(parts)
+    Run(setting, environment_of_steps(setting)).run(parts)
     print(f"written: {out / 'summary.md'}")
     return 0
 

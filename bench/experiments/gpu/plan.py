@@ -9,6 +9,7 @@ from pathlib import Path
 
 HERE = "bench.experiments.gpu"
 ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = "packages"  # the part without which no Python step runs
 LIMIT = 540.0  # seconds that all bounds together stay below
 NVCC_FLAGS = ("-std=c++17", "-O3", "-arch=sm_90", "-Xcompiler=-fPIC", "-shared")
 VARIANTS: Mapping[str, tuple[str, ...]] = {
@@ -60,8 +61,8 @@ class Part:
     steps : tuple of Step
     together : bool
         The steps run side by side.
-    beside : Step or None
-        A command that starts with the part and may run until the end of the part `suite`.
+    prepared : Step or None
+        A command that starts once the packages are installed, runs beside the earlier parts, and ends with this one.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Part:
     seconds: float
     steps: tuple[Step, ...]
     together: bool = False
-    beside: Step | None = None
+    prepared: Step | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class Setting:
         return ",".join(REHEARSED.get(name, name) if self.rehearsal else name for name in names)
 
     @property
+    def work(self) -> Path:
+        """Folder that is removed at the end: batteries and caches."""
+        return self.out / "work"
+
+    @property
     def manifest(self) -> Path:
         """File with a row of each of `VARIANTS`."""
         return self.out / "kernels" / "backend.toml"
@@ -118,7 +124,7 @@ def plan(setting: Setting) -> list[Part]:
     """Return the parts in their order."""
     every = [*_build(setting), *_proofs(setting), *_measurements(setting)]
     return [
-        Part(each.name, each.title, each.seconds * setting.scale, each.steps, each.together, each.beside)
+        Part(each.name, each.title, each.seconds * setting.scale, each.steps, each.together, each.prepared)
         for each in every
     ]
 
@@ -151,10 +157,9 @@ REQUIRED = (
 
 
 def _build(setting: Setting) -> list[Part]:
-    proofs = Step("proofs", _module(setting, "proofs", "--out", setting.out / "proofs"))
     if setting.rehearsal:
         link = Step("kernels", _module(setting, "kernels", "--from", setting.rehearse))
-        return [Part("build", "Kernels that run on the CPU", 20, (link,), beside=proofs)]
+        return [Part("build", "Kernels that run on the CPU", 20, (link,))]
     source = str(ROOT / "native" / "c_cuda" / "mlp.cu")
     variants = tuple(
         Step(name, ("nvcc", *NVCC_FLAGS, *flags, source, "-o", str(setting.manifest.parent / f"{name}.so")), "nvcc")
@@ -162,8 +167,8 @@ def _build(setting: Setting) -> list[Part]:
     )
     rows, install = Step("kernels", _module(setting, "kernels")), Step("install", install_command(setting.wheels))
     return [
-        Part("packages", "Python packages", 15, (Step("packages", packages_command(setting.wheels)), rows)),
-        Part("build", "Build for sm_90", 70, (install, *variants), together=True, beside=proofs),
+        Part(PACKAGES, "Python packages", 15, (Step("packages", packages_command(setting.wheels)), rows)),
+        Part("build", "Build for sm_90", 70, (install, *variants), together=True),
     ]
 
 
@@ -190,13 +195,20 @@ def _proofs(setting: Setting) -> list[Part]:
 
 def _measurements(setting: Setting) -> list[Part]:
     suite = _module(
-        setting, "suite", "--proofs", setting.out / "proofs", "--seconds", 215 * setting.scale,
+        setting, "suite", "--proofs", setting.work / "proofs", "--seconds", 215 * setting.scale,
         "--out", setting.out / "suite",
     )  # fmt: skip
+    proofs = Step("proofs", _module(setting, "proofs", "--out", setting.work / "proofs"))
     sweep = _module(setting, "crossover", "--seconds", 50 * setting.scale, "--out", setting.out / "crossover")
     hot = (("persistent_train", "wine-deep"), ("multiply_tile", "wide"))
     return [
-        Part("suite", "The suite gpu, frameworks beside", 240, (Step("suite", suite, grace=20 * setting.scale),)),
+        Part(
+            "suite",
+            "The suite gpu, frameworks beside",
+            240,
+            (Step("suite", suite, grace=20 * setting.scale),),
+            prepared=proofs,
+        ),
         Part("crossover", "The two ways to train, and the tiles", 60, (Step("crossover", sweep),)),
         Part(
             "ncu",
