@@ -86,6 +86,8 @@ class CaseRun:
         Errors of backends that cannot be measured, by name: their programs could not be built.
     battery : Battery, optional
         The battery of `problem`, where it was made before; by default it is made in `run`.
+    patience : float, optional
+        Seconds for the least number of launches, above which a backend is refused as too slow; by default the budget.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class CaseRun:
         sensor: Sensor | None = None,
         lost: Mapping[str, PyfnnError] | None = None,
         battery: gate.Battery | None = None,
+        patience: float | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
         self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
@@ -109,7 +112,7 @@ class CaseRun:
         self._calibrator = Calibrator(
             settings,
             block_seconds=settings.block_seconds * self._networks.block_factor * _BLOCKS[self._clock],
-            budget=budget,
+            budget=budget if patience is None else patience,
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
         self._arms = [Arm(row, row.name) for row in rows]

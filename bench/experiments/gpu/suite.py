@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -48,18 +49,24 @@ class Suite:
     journal : Journal
     console : Console
     settings : Settings
+    sensor : DeviceSensor or None
     """
 
     def __init__(
-        self, rows: Mapping[str, Row], proofs: Path, journal: Journal, console: Console, settings: Settings
+        self,
+        rows: Mapping[str, Row],
+        proofs: Path,
+        journal: Journal,
+        console: Console,
+        settings: Settings,
+        sensor: DeviceSensor | None,
     ) -> None:
-        self._rows, self._proofs = rows, proofs
+        self._rows, self._proofs, self._sensor = rows, proofs, sensor
         self._journal, self._console, self._settings = journal, console, settings
 
     def run(self, given: Sequence[GpuCase], seconds: float) -> None:
         """Run the cases; each has an equal share of the seconds that are left."""
         end = time.monotonic() + seconds
-        sensor = self._sensor()
         with ProgressDisplay(self._console, len(given)) as display:
             for number, case in enumerate(given):
                 made = proofs.obtain(self._proofs, case.workload, end)
@@ -68,23 +75,29 @@ class Suite:
                     continue
                 display.begin(case.workload)
                 workload, (problem, battery) = built_in_workloads()[case.workload], made
-                share = max(1.0, (end - time.monotonic()) / (len(given) - number))
+                left = end - time.monotonic()
+                share = max(1.0, left / (len(given) - number))
                 key = CaseKey(workload, "train", DTYPE, 1)
                 rows = [self._rows[name] for name in case.backends]
-                journal, settings = self._journal, self._settings
-                CaseRun(number, key, problem, rows, settings, share, journal, display, sensor, None, battery).run()
-
-    def _sensor(self) -> DeviceSensor | None:
-        try:
-            return DeviceSensor()
-        except PyfnnError as error:
-            self._console.print(f"no sensors: {error}", highlight=False)
-            return None
+                measured = CaseRun(
+                    number, key, problem, rows, self._settings, share, self._journal, display, self._sensor,
+                    battery=battery, patience=left,
+                )  # fmt: skip
+                measured.run()
 
     def probe(self, when: When) -> None:
         """Measure the peak rates of the CPU and of the devices."""
         devices = [device for device in dict.fromkeys(row.device for row in self._rows.values()) if device != "cpu"]
         self._journal.write(CeilingsEvent(**measure_ceilings(when, [DTYPE], [1], devices=devices).model_dump()))
+
+
+def _sensor() -> tuple[DeviceSensor | None, dict[str, Any]]:
+    """Return the sensors of the device, and its description for the results."""
+    try:
+        sensor = DeviceSensor()
+    except PyfnnError as error:
+        return None, {"cuda": {"absent": str(error)}}
+    return sensor, {"cuda": sensor.describe()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,17 +117,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     status = 0
     with Journal(arguments.out) as journal:
-        suite = Suite(rows, arguments.proofs, journal, console, settings)
+        sensor, device = _sensor()
+        suite = Suite(rows, arguments.proofs, journal, console, settings, sensor)
         kept = {
             **vars(settings),
             "suite": "gpu",
             "budget": arguments.seconds,
             "backends": [r.name for r in rows.values()],
         }
-        journal.write(RunEvent(schema=SCHEMA, created=now(), host=describe_machine(), settings=kept))
+        journal.write(RunEvent(schema=SCHEMA, created=now(), host={**describe_machine(), **device}, settings=kept))
         try:
             suite.probe("before")
             suite.run(given, arguments.seconds)
+            suite.probe("after")
             journal.write(FinishEvent(finished=now()))
         except KeyboardInterrupt:
             status = 130

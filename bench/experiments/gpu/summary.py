@@ -104,7 +104,8 @@ def _profiles(folder: Path) -> str:
 def _suite(folder: Path) -> str:
     path = folder / "suite" / "results.json"
     if not path.exists():
-        return ""
+        journal = path.with_name("journal.jsonl").exists()
+        return "## Suite\n\nIt was cut off: `python -m bench.plot suite` reads what there is.\n" if journal else ""
     cases = {case["workload"]: case for case in json.loads(path.read_text(encoding="utf-8"))["cases"]}
     rows = ["## Suite", "", "Tables and figures: suite/summary.md. A step's time, and its ratio to that of cuda:", ""]
     rows += ["| workload | backend | step | ratio | aim | |", "|---|---|---|---|---|---|"]
@@ -122,6 +123,7 @@ def _suite(folder: Path) -> str:
             cells = name, backend, f"{seconds * 1e6:.4g} µs", f"{ratio:.3g}" if ratio else "", f"≥ {aim}" if aim else ""
             rows.append("| " + " | ".join([*cells, reached]) + " |")
         rows += _share(name, case)
+    rows += ["", *(line for line in _log(folder, "suite").splitlines() if "left out" in line)]
     return "\n".join(rows) + "\n"
 
 

@@ -5,6 +5,7 @@ The whole of it is rehearsed here on kernels that run on the CPU, with stand-ins
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import psutil
 import pytest
 from support.cuda_kernels import PATHS, compiled_kernels, shared_folder
 
-from bench.experiments.gpu import crossover, summary
+from bench.experiments.gpu import crossover, proofs, summary
 from bench.experiments.gpu.__main__ import Run
 from bench.experiments.gpu.plan import LIMIT, REQUIRED, ROOT, Part, Setting, Step, find_tool, install_command, plan
 from bench.results.store import load_results
@@ -205,6 +206,26 @@ def test_the_summary_shows_which_aims_are_reached(tmp_path: Path) -> None:
     assert "| wine-deep | jax-cuda | 9 µs | 9 | ≥ 10.0 | not reached |" in page
     assert "| wide | torch-cuda | 1500 µs | 1.5 | ≥ 1.1 | reached |" in page
     assert "50 % of the measured peak" in page
+
+
+def test_the_summary_says_how_to_read_a_suite_that_was_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "journal.jsonl").write_text("")
+    assert "python -m bench.plot suite" in summary.write_summary(tmp_path, []).read_text(encoding="utf-8")
+
+
+def test_a_battery_comes_from_the_process_that_makes_them_or_from_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def obtained(seconds: float) -> Any:
+        return proofs.obtain(tmp_path, "wine-deep", time.monotonic() + seconds)
+
+    monkeypatch.setattr(proofs, "make", lambda workload: f"made {workload} here")
+    assert obtained(5) == "made wine-deep here"
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    assert obtained(0.3) is None
+    (tmp_path / "wine-deep.pickle").write_bytes(pickle.dumps("made before"))
+    assert obtained(0) == "made before"
 
 
 def test_the_crossover_lies_where_spreading_becomes_the_faster_way() -> None:
