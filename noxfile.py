@@ -82,6 +82,12 @@ def gpu_sanitize(session: nox.Session) -> None:
         session.run(*watched, "python", "-m", "pytest", *ours, external=True)
 
 
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Run all that only an NVIDIA GPU can show, within nine minutes, in this environment (docs/cuda.md)."""
+    session.run("python", "-m", "bench.experiments.gpu", *session.posargs, external=True)
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build a wheel for other machines: compiled for a stated CPU level, not for this one."""

@@ -167,6 +167,10 @@ class Activation:
         """Name without the parameter, a key of `TABLE`."""
         return self.name.split("(")[0]
 
+    def __reduce__(self) -> tuple[Callable[[str], "Activation"], tuple[str]]:
+        """Pickle by name, since the row's functions have none."""
+        return parse, (self.name,)
+
     def __call__(self, Z: Array) -> Array:
         """Return f(Z), elementwise."""
         return self.row.value(Z, self.parameter)

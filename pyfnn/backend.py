@@ -90,6 +90,8 @@ class Description:
         flags: str,
         activations: Iterable[str] = CORE_ACTIVATIONS,
         losses: Iterable[str] = CORE_LOSSES,
+        *,
+        many: bool = False,
     ) -> "Description":
         """Describe a backend that is written in Python and timed by `time.perf_counter`.
 
@@ -103,6 +105,8 @@ class Description:
             Settings of the libraries that matter for speed.
         activations, losses : iterable of str
             Names without parameters.
+        many : bool
+            One call trains many networks.
         """
         parts = [("CPython", platform.python_version()), *libraries.items()]
         return cls(
@@ -113,6 +117,7 @@ class Description:
             clock="time.perf_counter",
             activations=tuple(activations),
             losses=tuple(losses),
+            many=many,
         )
 
 

@@ -96,6 +96,10 @@ class CaseRun:
         Sensor of a device, read after each round, while every process is stopped.
     lost : mapping of str to PyfnnError, optional
         Errors of backends that cannot be measured, by name: their programs could not be built.
+    battery : Battery, optional
+        The battery of `problem`, where it was made before; by default it is made in `run`.
+    patience : float, optional
+        Seconds for the least number of launches, above which a backend is refused as too slow; by default the budget.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class CaseRun:
         listener: ProgressListener,
         sensor: Sensor | None = None,
         lost: Mapping[str, PyfnnError] | None = None,
+        battery: gate.Battery | None = None,
+        patience: float | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
         self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
@@ -118,7 +124,7 @@ class CaseRun:
         self._calibrator = Calibrator(
             settings,
             block_seconds=least_block(settings.block_seconds, self._clock, key.workload.members),
-            budget=budget,
+            budget=budget if patience is None else patience,
             order_steps=max(1, problem.n_order // key.workload.batch // 2) if key.operation == "train" else None,
         )
         self._planted = planted_arm(key, rows, settings.reference) if settings.sensitivity else None
@@ -129,7 +135,7 @@ class CaseRun:
             settings.precision, budget, settings.min_launches, settings.launches, bounded=settings.bounded
         )
         self._begun = time.perf_counter()
-        self._lost = lost or {}
+        self._lost, self._battery = lost or {}, battery
         self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
         self._rotation = deque(self._shuffle.sample([row.name for row in rows], len(rows)))
@@ -154,7 +160,7 @@ class CaseRun:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
         try:
-            battery = gate.battery(self._problem, self._key.workload.batch)
+            battery = self._battery or gate.battery(self._problem, self._key.workload.batch)
         except PyfnnError as error:
             for arm in self._arms:
                 self._lose(arm, {}, "not_run", error)

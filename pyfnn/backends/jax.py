@@ -1,61 +1,87 @@
-"""The network in JAX, differentiated by `jax.grad` and compiled by XLA: all steps in one call, or one call per step.
+"""The models, ensembles and backends of JAX, on the CPU or a CUDA device.
 
-On the CPU, `lax.fori_loop` iterates over the minibatches, with a number of steps that is known only at the call. XLA
-compiles `lax.scan` to the same loop, equally fast; but the fori_loop is compiled once for any number of steps, and its
-results do not depend on the division of the steps into calls. On a CUDA device such a loop asks the host after each
-step if there is another, so there the backend uses a scan.
+`jax_programs` has their mathematics, `jax_loops` the calls of its compiled functions.
 """
 
 import importlib.metadata
 import os
-from itertools import cycle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from pyfnn.backend import Backend, Description
+from pyfnn.backends import jax_loops
 from pyfnn.backends.jax_programs import ACTIVATIONS, LOSSES, Carry, Theta, programs
 from pyfnn.device import check_number, device_number
+from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Device, Row
-from pyfnn.model import Model, Operation
+from pyfnn.model import Loadable, Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
-
-Places = Any  # probes as (n, 2) on the device; in `JaxStepModel` as n times (2,), an argument of each call
 
 _POOL_VARIABLE = "PJRT_NPROC"  # number of threads of XLA's pool, read when JAX first uses the device
 _POOL_THREAD = "tf_XLAEigen"  # name of each of its threads in Linux
 _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"  # "true": XLA reserves three quarters of the device's memory at once
-_SCAN_LENGTHS = (1024, 256, 64, 16, 4, 1)  # numbers of steps for which a scan is compiled
 
 
-class JaxModel(Model):
-    """A network in JAX that makes any number of steps in one call of a compiled loop.
+class _OnDevice(Loadable):
+    """Networks in JAX: their θ and data on one device, and their training. The last axis of an order is its entries."""
 
-    Before the clock starts, a call with 0 steps compiles the loop.
-    """
+    _current: Theta
+    _data: Any  # x, y, order; None once closed
+    _loop: jax_loops.Loop
 
-    def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
-        super().__init__(network, theta, threads)
+    def _use(self, threads: int, kind: Device) -> None:
         self._device, pool = _device(kind, threads)
         if pool > threads and kind == "cpu":
             raise PyfnnError(f"threads = {threads}: JAX has started {pool} in this process, and cannot change that")
         self.threads = pool if kind == "cpu" else 1  # the thread that submits the work to the device
-        self._programs = programs(network)
-        self._current: Theta = self._layers(theta)
-
-    def _layers(self, theta: Array) -> Theta:
-        return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
 
     def _put(self, array: Array) -> jax.Array:
         return jax.device_put(array.copy(), self._device)  # a copy, since JAX may share the array's memory
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
-        self._x, self._y, self._order = self._put(x), self._put(y), self._put(order)
+        self._data = self._put(x), self._put(y), self._put(order)
+        self._loop.forget()
+
+    def _run(self, first: int, count: int, batch_size: int, rate: Any) -> float:
+        """Train, after the functions that this needs were compiled; return the seconds."""
+        batch_size = min(batch_size, count)
+        steps, short = divmod(count, batch_size)
+        self._current = self._loop.compile_steps(self._current, self._data, steps, batch_size, rate)
+        if short:
+            self._current = self._loop.compile_steps(self._current, self._data, 1, short, rate)
+        jax.block_until_ready((self._current, rate))
+        start = self._read_clocks()
+        self._current = self._loop.run_steps(self._current, self._data, first, steps, batch_size, rate)
+        if short:
+            last = first + steps * batch_size
+            self._current = self._loop.run_steps(self._current, self._data, last, 1, short, rate)
+        jax.block_until_ready(self._current)
+        return self._seconds_since(start)
+
+
+class JaxModel(_OnDevice, Model):
+    """A network in JAX."""
+
+    def __init__(self, network: Network, theta: Array, threads: int, kind: Device, loop: type[jax_loops.Loop]) -> None:
+        super().__init__(network, theta, threads)
+        self._use(threads, kind)
+        self._programs = programs(network)
+        self._loop = loop(self._programs)
+        self._current = self._layers(theta)
+
+    def _layers(self, theta: Array) -> Theta:
+        return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
+
+    def _load(self, x: Array, y: Array, order: Order) -> None:
+        super()._load(x, y, order)
         self._own_x, self._own_y = x.copy(), y.copy()  # rows are sliced here, where no slice has to be compiled
 
     def _forward(self, first: int, count: int) -> Array:
@@ -67,56 +93,27 @@ class JaxModel(Model):
         return float(loss), _flat(dtheta)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        batch_size = min(batch_size, count)
-        rate = np.dtype(self.network.dtype).type(learning_rate)
-        steps, short = divmod(count, batch_size)
-        self._compile_steps(steps, batch_size, rate)
-        if short:
-            self._compile_steps(1, short, rate)
-        jax.block_until_ready(self._current)
-        start = self._read_clocks()
-        self._run_steps(first, steps, batch_size, rate)
-        if short:
-            self._run_steps(first + steps * batch_size, 1, short, rate)
-        jax.block_until_ready(self._current)
-        return self._seconds_since(start)
-
-    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        del steps  # the compiled loop takes any number
-        self._run_steps(0, 0, batch, rate)
-
-    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        data = self._x, self._y, self._order
-        self._current = self._programs.train(self._current, *data, first, rate, steps, batch=batch)
+        return self._run(first, count, batch_size, np.dtype(self.network.dtype).type(learning_rate))
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
-        places = self._places(operation, probes)
-        self._compile_passes(operation, count, repeats, places)
+        places, data = self._places(operation, probes), (self._current, *self._data[:2])
+        self._loop.compile_passes(operation, self._empty_carry(operation, count), data, places, count, repeats)
         carry = jax.block_until_ready(self._empty_carry(operation, count))
         start = self._read_clocks()
-        carry = jax.block_until_ready(self._passes(operation, carry, places, first, count, repeats))
+        carry = jax.block_until_ready(self._loop.run_passes(operation, carry, data, places, first, count, repeats))
         seconds = self._seconds_since(start)
         return seconds, float(carry[0])
 
-    def _places(self, operation: Operation, probes: Order) -> Places:
+    def _places(self, operation: Operation, probes: Order) -> jax_loops.Places:
         """Return the probes as numbers of a tensor of the results and entries in it."""
         outputs = operation == "forward"
-        return self._put(np.array([(0, probe) for probe in probes] if outputs else self.network.places(probes)))
+        places = np.array([(0, probe) for probe in probes] if outputs else self.network.places(probes))
+        return self._loop.places(places, self._put)
 
     def _empty_carry(self, operation: Operation, count: int) -> Carry:
         if operation == "forward":
             return self._put(np.zeros(())), self._put(np.zeros((count, self.network.sizes[-1]), self.network.dtype))
         return self._put(np.zeros(())), self._layers(np.zeros_like(self._initial))
-
-    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
-        del repeats
-        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 0)
-
-    def _passes(
-        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
-    ) -> Carry:
-        data = self._current, self._x, self._y, places
-        return self._programs.passes[operation](carry, *data, 0, first, repeats, count=count)
 
     def _theta(self) -> Array:
         return _flat(self._current)
@@ -126,93 +123,46 @@ class JaxModel(Model):
 
     def _close(self) -> None:
         self._current = []
-        self._x = self._y = self._order = self._own_x = self._own_y = None
+        self._data = self._own_x = self._own_y = None
 
 
-class JaxStepModel(JaxModel):
-    """A network in JAX that makes each step by one call of a compiled function, in a Python loop."""
+class JaxEnsemble(_OnDevice, Ensemble):
+    """Many networks in JAX, in one compiled function: W: (K, m_in, m_out), b: (K, m_out)."""
 
-    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        del steps
-        kept = self._theta()
-        self._run_steps(0, 1, batch, rate)
-        self._current = self._layers(kept)
+    def __init__(
+        self,
+        network: Network,
+        thetas: Array,
+        l2: NDArray[np.float64] | None,
+        threads: int,
+        kind: Device,
+        loop: type[jax_loops.Loop],
+    ) -> None:
+        super().__init__(network, thetas, l2, threads)
+        self._use(threads, kind)
+        self._loop = loop(programs(replace(network, l2=0.0), many=True))
+        self._start = thetas.copy()
+        self._lambdas = self._put(self.l2.astype(network.dtype))
+        self._reset()
 
-    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        theta, x, y, order, step = self._current, self._x, self._y, self._order, self._programs.step
-        for at in range(first, first + steps * batch, batch):
-            theta = step(theta, x, y, order, at, rate, batch=batch)
-        self._current = theta
+    def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
+        rates = self._put(learning_rates.astype(self.network.dtype))
+        return self._run(first, count, batch_size, (rates, self._lambdas))
 
-    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
-        del repeats
-        self._passes(operation, self._empty_carry(operation, count), places, 0, count, 1)
+    def _thetas(self) -> Array:
+        tensors = (np.asarray(tensor) for layer in self._current for tensor in layer)
+        return np.concatenate([tensor.reshape(self.members, -1) for tensor in tensors], axis=1)
 
-    def _passes(
-        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
-    ) -> Carry:
-        theta, x, y, one_pass = self._current, self._x, self._y, self._programs.one_pass[operation]
-        for repeat, probe in zip(range(repeats), cycle(places), strict=False):
-            carry = one_pass(carry, theta, x, y, probe, (first + repeat * count) % (len(x) - count + 1), count=count)
-        return carry
+    def _reset(self) -> None:
+        members = [self.network.layers(theta) for theta in self._start]
+        self._current = [
+            (self._put(np.stack([layer.W for layer in layers])), self._put(np.stack([layer.b for layer in layers])))
+            for layers in zip(*members, strict=True)
+        ]
 
-    def _places(self, operation: Operation, probes: Order) -> Places:
-        return [self._put(place) for place in np.asarray(super()._places(operation, probes))]
-
-
-class JaxScanModel(JaxModel):
-    """A network in JAX on a device, which makes its steps in a few calls of scans of fixed lengths."""
-
-    def __init__(self, network: Network, theta: Array, threads: int, kind: Device) -> None:
-        super().__init__(network, theta, threads, kind)
-        self._compiled: set[tuple[str | int, ...]] = set()  # name, length, batch size, and number of probes
-
-    def _load(self, x: Array, y: Array, order: Order) -> None:
-        super()._load(x, y, order)
-        self._compiled.clear()  # these were for the shapes of the earlier data
-
-    def _compile_steps(self, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        missing = {("train", length, batch) for length in _lengths(steps)} - self._compiled
-        if missing:
-            kept = self._theta()
-            for _, length, _ in missing:
-                self._run_steps(0, length, batch, rate)
-            self._current = self._layers(kept)
-            self._compiled |= missing
-
-    def _run_steps(self, first: int, steps: int, batch: int, rate: np.floating[Any]) -> None:
-        data, theta, at = (self._x, self._y, self._order), self._current, first
-        for length in _lengths(steps):
-            theta = self._programs.scan(theta, *data, at, rate, steps=length, batch=batch)
-            at += length * batch
-        self._current = theta
-
-    def _compile_passes(self, operation: Operation, count: int, repeats: int, places: Places) -> None:
-        missing = {(str(operation), length, count, len(places)) for length in _lengths(repeats)} - self._compiled
-        for _, length, *_ in missing:
-            self._passes(operation, self._empty_carry(operation, count), places, 0, count, length)
-        self._compiled |= missing
-
-    def _passes(
-        self, operation: Operation, carry: Carry, places: Places, first: int, count: int, repeats: int
-    ) -> Carry:
-        theta, x, y, scan = self._current, self._x, self._y, self._programs.pass_scan[operation]
-        starts = len(self._own_x) - count + 1
-        done = 0
-        for length in _lengths(repeats):
-            carry = scan(carry, theta, x, y, places, done % len(places), first % starts, repeats=length, count=count)
-            first += length * count
-            done += length
-        return carry
-
-
-def _lengths(steps: int) -> list[int]:
-    """Return the lengths of scans, the longest first, whose sum is the number of steps."""
-    lengths = []
-    for length in _SCAN_LENGTHS:
-        lengths += [length] * (steps // length)
-        steps %= length
-    return lengths
+    def _close(self) -> None:
+        self._current = []
+        self._data = None
 
 
 def _flat(theta: Theta) -> Array:
@@ -280,7 +230,7 @@ class _Jax(Backend):
         The row is for CUDA, and JAX has no CUDA plugin or finds no device.
     """
 
-    _model: type[JaxModel]
+    _loop: type[jax_loops.Loop]
 
     def __init__(self, row: Row) -> None:
         self._kind = row.device
@@ -293,25 +243,28 @@ class _Jax(Backend):
         _enable_compilation_cache()
         libraries = {"JAX": jax.__version__, "jaxlib": jax.lib.__version__}
         flags = f"{device}XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}"
-        super().__init__(Description.in_python(row, libraries, flags, ACTIVATIONS, LOSSES))
+        super().__init__(Description.in_python(row, libraries, flags, ACTIVATIONS, LOSSES, many=True))
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return self._model(network, theta, threads, self._kind)
+        return JaxModel(network, theta, threads, self._kind, self._loop)
+
+    def _create_many(self, network: Network, thetas: Array, l2: NDArray[np.float64] | None, threads: int) -> Ensemble:
+        return JaxEnsemble(network, thetas, l2, threads, self._kind, self._loop)
 
 
 class Loop(_Jax):
     """JAX with a compiled loop over the minibatches; see `_Jax`."""
 
-    _model = JaxModel
+    _loop = jax_loops.Loop
 
 
 class Scan(_Jax):
     """JAX with compiled scans over the minibatches, for a CUDA device; see `_Jax`."""
 
-    _model = JaxScanModel
+    _loop = jax_loops.Scan
 
 
 class Step(_Jax):
     """JAX with a compiled step, called from Python; see `_Jax`."""
 
-    _model = JaxStepModel
+    _loop = jax_loops.Step

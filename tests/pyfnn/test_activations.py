@@ -1,5 +1,7 @@
 """Claims about the oracle's activations: first and second derivatives, kinks, limits and spellings."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -104,6 +106,11 @@ def test_a_parameter_that_breaks_the_rule_is_rejected_with_its_spelling(spelling
         parse(spelling)
     assert repr(spelling) in str(caught.value)
     assert "parameter" in str(caught.value)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_pickled_activation_is_the_same_one(spelling: str) -> None:
+    assert pickle.loads(pickle.dumps(parse(spelling))) == parse(spelling)
 
 
 def test_the_strategies_cover_every_activation() -> None:

@@ -167,12 +167,12 @@ def test_the_jax_backend_names_what_is_missing_for_a_device(monkeypatch: pytest.
 
 def test_every_number_of_steps_is_cut_into_a_few_lengths_that_are_compiled_once() -> None:
     pytest.importorskip("jax", reason="jax is missing: pip install 'pyfnn[jax]'")
-    from pyfnn.backends.jax import _lengths
+    from pyfnn.backends.jax_loops import lengths
 
     for steps in (1, 3, 20, 1023, 1024, 5000):
-        assert sum(_lengths(steps)) == steps
-    assert len({length for steps in range(1, 3000) for length in _lengths(steps)}) == 6
-    assert _lengths(0) == []
+        assert sum(lengths(steps)) == steps
+    assert len({length for steps in range(1, 3000) for length in lengths(steps)}) == 6
+    assert lengths(0) == []
 
 
 def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,14 +213,15 @@ def test_steps_captured_in_a_graph_advance_their_rows_on_the_device() -> None:
     row = replace(registry.find("torch-cuda-graph"), device="cpu")
     model = prepared(registry.load(row).create(NETWORK, initialize(NETWORK, 0)))
     model.train(0, 5, 2, 0.1)
-    (captured, short), at = model._captured.values(), model._at
-    assert len(model._captured) == 2
+    steps = model._steps
+    (captured, short), at = steps.captured.values(), steps.at
+    assert len(steps.captured) == 2
     assert captured is not short
     at.fill_(1)
     captured()
     assert at.item() == 3
     for rate in range(1, 40):
         model.train(0, 5, 2, rate / 1000)
-    assert len(model._captured) <= 16
+    assert len(steps.captured) <= 16
     model.load(np.ones((5, 3), "f4"), np.ones((5, 2), "f4"), np.arange(5))
-    assert not model._captured, "captured steps read the old buffers"
+    assert not steps.captured, "captured steps read the old buffers"

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from support.ensembles import L2, RATES, THETAS, data, ensemble_battery
+from support.ensembles import NETWORK as SHAPE
 from support.logits import check_logits_of_a_thousand
 from support.requirements import require
 
@@ -77,6 +80,47 @@ def test_a_backend_that_compiles_nothing_for_a_shape_passes_on_random_networks(n
 @pytest.mark.parametrize("name", ["jax", "jax-step", "jax-cuda"])
 def test_jax_passes_with_each_loss(name: str, loss: str, dtype: str) -> None:
     accepts(name, battery(Network((6, 8, 3), "relu", loss, l2=0.01, dtype=dtype), 8))
+
+
+MANY = [(name, loss, dtype) for name in ("torch", "torch-cuda-graph") for loss in CORE_LOSSES for dtype in DTYPES]
+MANY += [("jax", "softmax_cross_entropy", "float32"), ("jax-cuda", "squared_error", "float64")]
+
+
+@pytest.mark.parametrize(("name", "loss", "dtype"), MANY)
+def test_many_networks_trained_by_one_call_end_where_each_would_alone(name: str, loss: str, dtype: str) -> None:
+    backend = load(name)
+    assert backend.description.many
+    evidence = parity.examine_many(backend.create_many, ensemble_battery(dtype, "relu", loss))
+    assert evidence.passed, evidence.worst
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "torch-cuda-graph"])
+def test_many_networks_cut_into_calls_end_at_the_same_bits(name: str) -> None:
+    with load(name).create_many(SHAPE, THETAS, L2) as many:
+        many.load(*data())
+        ends = []
+        for calls in ([(0, 12)], [(0, 4), (4, 8)]):
+            many.reset()
+            for first, count in calls:
+                many.train(first, count, 4, RATES)
+            ends.append(many.thetas().tobytes())
+        many.reset()
+        many.train(0, 12, 4, 2 * RATES)
+        assert many.thetas().tobytes() not in ends, "the rates of the earlier call were used"
+    assert ends[0] == ends[1]
+
+
+def test_jax_compiles_once_for_all_members_of_an_ensemble() -> None:
+    backend, network = load("jax"), replace(SHAPE, sizes=(3, 5, 2))
+    from pyfnn.backends.jax_programs import programs
+
+    for members in (2, 7):
+        thetas = np.stack([initialize(network, seed) for seed in range(members)])
+        with backend.create_many(network, thetas, np.linspace(0, 0.1, members)) as many:
+            many.load(*data()[:2], np.zeros((members, 4), np.int64))
+            many.train(0, 4, 2, 0.1)
+    train: Any = programs(replace(network, l2=0.0), many=True).train
+    assert train._cache_size() == 2  # one program for each number of members
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,111 @@
+"""Parity of the backends on a device: each dtype with each activation, alone, as an ensemble and at a large shape.
+
+Each examination is a line of --out as soon as it ends.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import product
+
+import numpy as np
+
+from bench.experiments.gpu.common import child_parser
+from pyfnn import parity
+from pyfnn.backend import CORE_ACTIVATIONS, Backend
+from pyfnn.errors import PyfnnError
+from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.parity.evidence import Evidence
+from pyfnn.registry import load_backend
+from pyfnn.validation import Array
+
+_SMALL, _LARGE = (5, 7, 4, 3), (130, 257, 65)  # sizes: of a network that one block trains, and of one that needs more
+_SMALLEST = (2, 3, 2)
+_REHEARSED = [("tanh", "float32"), ("relu", "float64")]
+_MEMBERS = 7
+_ROWS = 100
+
+
+def cases(rehearsal: bool) -> Iterator[tuple[str, Network, int]]:
+    """Yield what to examine: its name, a network, and a batch size; 0 for an ensemble."""
+    every = _REHEARSED if rehearsal else product(CORE_ACTIVATIONS, DTYPES)
+    for activation, dtype in every:
+        loss = "softmax_cross_entropy" if activation == "relu" else "squared_error"
+        small = Network(_SMALLEST if rehearsal else _SMALL, activation, loss, l2=0.01, dtype=dtype)
+        yield f"{dtype} {activation}, single rows", small, 1
+        if not rehearsal:
+            yield f"{dtype} {activation}, minibatches", small, 4
+            yield f"{dtype} {activation}, many networks", small, 0
+            yield f"{dtype} {activation}, large", Network(_LARGE, activation, loss, l2=1e-4, dtype=dtype), 32
+
+
+@cache
+def _trials(network: Network, batch: int) -> list[parity.Trial]:
+    return parity.battery(network, initialize(network, 5), *_data(network), batch)
+
+
+@cache
+def _ensembles(network: Network) -> list[parity.ManyTrial]:
+    thetas = np.stack([initialize(network, seed) for seed in range(_MEMBERS)])
+    return parity.many_battery(network, thetas, np.linspace(0, 0.01, _MEMBERS), *_data(network), 1)
+
+
+def _data(network: Network) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(_ROWS, network.sizes[0])).astype(network.dtype)
+    return x, np.eye(network.sizes[-1], dtype=network.dtype)[rng.integers(network.sizes[-1], size=_ROWS)]
+
+
+def examine(backend: Backend, network: Network, batch: int) -> Evidence:
+    """Examine a backend on one network, or on an ensemble of its shape."""
+    if batch:
+        return parity.examine(backend.create, _trials(network, batch))
+    return parity.examine_many(backend.create_many, _ensembles(network))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step; return 1 where an examination failed or was not reached."""
+    p = child_parser("parity", __doc__)
+    p.add_argument("--names", required=True, metavar="LIST", help="backends to examine")
+    p.add_argument("--seconds", type=float, required=True, metavar="N", help="begin no examination after so long")
+    p.add_argument("--out", required=True, metavar="FILE", help="file of the results, one a line")
+    arguments = p.parse_args(argv)
+    end, bad = time.monotonic() + arguments.seconds, 0
+    backends: dict[str, Backend | str] = {}
+    for name in arguments.names.split(","):
+        try:
+            backends[name] = load_backend(name, [arguments.backend])
+        except PyfnnError as error:
+            backends[name] = str(error)
+    with open(arguments.out, "w", encoding="utf-8", buffering=1) as file:  # noqa: PTH123
+        for what, network, batch in cases(arguments.small):
+            for name, backend in backends.items():
+                result = _result(backend, network, batch, end)
+                bad += not result["passed"]
+                file.write(json.dumps({"backend": name, "what": what, **result}) + "\n")
+                if not result["passed"]:
+                    print(f"{name}: {what}: {result['why']}")
+    print(f"{bad} examinations failed or were not made")
+    return int(bad > 0)
+
+
+def _result(backend: Backend | str, network: Network, batch: int, end: float) -> dict[str, object]:
+    if isinstance(backend, str):
+        return {"passed": False, "why": backend}
+    if time.monotonic() > end:
+        return {"passed": False, "why": "not reached in time"}
+    try:
+        evidence = examine(backend, network, batch)
+    except PyfnnError as error:
+        return {"passed": False, "why": str(error)}
+    return {
+        "passed": evidence.passed,
+        "why": "" if evidence.passed else str(evidence.worst),
+        "checks": len(evidence.checks),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

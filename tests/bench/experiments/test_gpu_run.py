@@ -1,0 +1,247 @@
+"""Claims about bench.experiments.gpu, the run of all that only a GPU can show: it is bounded, and nothing stops it.
+
+The whole of it is rehearsed here on kernels that run on the CPU, with stand-ins for CUDA's tools.
+"""
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.cuda_kernels import PATHS, compiled_kernels, shared_folder
+
+from bench.experiments.gpu import crossover, proofs, summary
+from bench.experiments.gpu.__main__ import Run
+from bench.experiments.gpu.plan import LIMIT, REQUIRED, ROOT, Part, Setting, Step, find_tool, install_command, plan
+from bench.results.store import load_results
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TOOL = """#!/bin/sh
+# Stands in for a tool of CUDA: skips its options and runs the command.
+echo "========= ERROR SUMMARY: 0 errors"
+while [ "$1" != "{python}" ]; do shift; done
+exec "$@"
+"""
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+def part(name: str, *steps: Step, seconds: float = 30.0, together: bool = False) -> Part:
+    return Part(name, f"the part {name}", seconds, steps, together)
+
+
+def ended(out: Path) -> dict[str, dict[str, Any]]:
+    lines = (out / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+    return {line["step"]: line for line in map(json.loads, lines)}
+
+
+def run(out: Path, *parts: Part) -> dict[str, dict[str, Any]]:
+    Run(Setting(out), os.environ).run(parts)
+    return ended(out)
+
+
+def test_the_bounds_of_all_parts_add_up_to_less_than_nine_minutes(tmp_path: Path) -> None:
+    parts = plan(Setting(tmp_path))
+    assert sum(each.seconds for each in parts) < LIMIT == 540
+    assert [each.name for each in parts][-5:] == ["parity", "sanitizers", "suite", "crossover", "ncu"]
+
+
+def test_the_whole_run_passes_in_a_rehearsal_without_a_gpu(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = shared_folder(tmp_path_factory)
+    for path in PATHS:
+        compiled_kernels(kernels, path)
+    for name in ("compute-sanitizer", "ncu"):
+        (tmp_path / name).write_text(TOOL.format(python=sys.executable))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), os.environ["PATH"]]))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "bench.experiments.gpu", "--rehearse", str(kernels), "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    steps, page = ended(out), (out / "summary.md").read_text(encoding="utf-8")
+    assert {name: step["reason"] for name, step in steps.items() if step["status"] != "ok"} == {}
+    assert len(steps) == sum(len(each.steps) for each in plan(Setting(out, rehearse=kernels)))
+    for title in ("## Parity", "## compute-sanitizer", "## Suite", "## Two ways to train"):
+        assert title in page
+    assert "not run" not in page
+    (case,) = load_results(out / "suite").cases
+    assert [(backend.name, backend.status) for backend in case.backends][:2] == [("c", "ok"), ("numpy", "ok")]
+
+
+def test_a_hanging_step_is_ended_at_its_bound_with_its_children_and_the_rest_runs(tmp_path: Path) -> None:
+    spawn = "import subprocess, time; p = subprocess.Popen(['sleep', '77'], start_new_session=True); print(p.pid)"
+    hang = Step("hang", python(f"{spawn}; import sys; sys.stdout.flush(); time.sleep(77)"))
+    begin = time.monotonic()
+    found = run(tmp_path, part("one", hang, seconds=1.0), part("two", Step("next", python("print('done')"))))
+    assert time.monotonic() - begin < 20
+    assert (found["hang"]["status"], found["next"]["status"]) == ("cut off", "ok")
+    assert "1 s" in found["hang"]["reason"]
+    child = int((tmp_path / "logs" / "hang.txt").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_step_is_interrupted_before_its_bound_to_write_what_it_has(tmp_path: Path) -> None:
+    code = "import time\ntry:\n    time.sleep(77)\nexcept KeyboardInterrupt:\n    print('kept')"
+    found = run(tmp_path, part("one", Step("long", python(code), grace=8.0), seconds=9.0))
+    assert found["long"]["status"] == "cut off"
+    assert (tmp_path / "logs" / "long.txt").read_text() == "kept\n"
+
+
+def test_steps_that_follow_each_other_share_what_is_left_of_the_bound(tmp_path: Path) -> None:
+    slow, quick = Step("slow", python("import time; time.sleep(77)")), Step("quick", python("print(1)"))
+    found = run(tmp_path, part("one", slow, quick, seconds=4.0))
+    assert found["slow"]["seconds"] == pytest.approx(2.0, abs=1.0)
+    assert found["quick"]["status"] == "ok"
+
+
+def test_a_failing_step_stops_no_other_and_its_last_words_are_kept(tmp_path: Path) -> None:
+    fail, good = Step("fail", python("raise SystemExit('no such | thing')")), Step("good", python(""))
+    found = run(tmp_path, part("one", fail, good, together=True), part("two", Step("later", python(""))))
+    assert found["fail"]["status"] == "failed"
+    assert found["fail"]["reason"] == "exit status 1: no such | thing"
+    assert (found["good"]["status"], found["later"]["status"]) == ("ok", "ok")
+    assert "no such / thing" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
+def test_a_step_whose_tool_is_missing_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    found = run(tmp_path, part("one", Step("lost", ("no-such-tool", "x"), "no-such-tool")))
+    assert (found["lost"]["status"], found["lost"]["reason"]) == ("skipped", "this machine has no no-such-tool")
+
+
+CUT_OFF = """
+import sys
+from bench.experiments.gpu import __main__ as command
+from bench.experiments.gpu.plan import Part, Step
+first = Step("first", (sys.executable, "-c", "print('result')"))
+second = Step("second", (sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(20)"))
+command.plan = lambda setting: [Part("one", "one", 60, (first,)), Part("two", "two", 60, (second,))]
+command.main(["--out", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_cut_off_leaves_what_the_finished_parts_wrote(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", CUT_OFF, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    log = tmp_path / "logs" / "second.txt"
+    while not (log.exists() and log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    assert process.wait(20) in (128 + number, -number)
+    assert ended(tmp_path)["first"]["status"] == "ok"
+    assert (tmp_path / "logs" / "first.txt").read_text() == "result\n"
+    page = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert re.search(r"first \| ok", page)
+    assert re.search(r"second \| not run", page)
+    if number == signal.SIGKILL:
+        for child in children:
+            child.kill()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+
+
+def test_the_command_needs_only_the_standard_library_until_it_has_installed_the_rest() -> None:
+    code = "import bench.experiments.gpu.__main__ as m; import bench.experiments.gpu.kernels; m.main(['--list'])"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "in all" in done.stdout
+
+
+def test_the_install_names_options_that_exist_and_everything_that_pyfnn_needs() -> None:
+    options = re.findall(r"cmake\.define\.(\w+)=", " ".join(install_command(Path("wheels"))))
+    cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert options
+    assert [name for name in options if f"set({name} " not in cmake] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    names = {re.split(r"[><=;\[ ]", line)[0] for line in needed if "python_version <" not in line}
+    assert names == set(REQUIRED)
+
+
+def test_tools_are_found_beside_those_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("bench.experiments.gpu.plan._PLACES", (f"{str(tmp_path).lstrip('/')}/cuda-*/bin",))
+    assert find_tool("ncu") is None
+    tool = tmp_path / "cuda-13" / "bin" / "ncu"
+    tool.parent.mkdir(parents=True)
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    assert find_tool("ncu") == str(tool)
+
+
+def test_the_summary_shows_which_aims_are_reached(tmp_path: Path) -> None:
+    def backend(name: str, seconds: float | None, samples: list[Any] | None = None) -> dict[str, Any]:
+        time = None if seconds is None else {"median": seconds}
+        rest = {"samples": samples or [], "status": "ok", "reason": "", "ceiling_share": 0.5}
+        return {"name": name, "instance": name, "step_seconds": time, **rest}
+
+    once = backend("torch-cuda", None, [{"seconds": 3e-3, "steps": 2}])
+    cases = [
+        {
+            "workload": "wine-deep",
+            "reference": "cuda",
+            "backends": [backend("cuda", 1e-6), backend("torch-cuda-graph", 2e-5), backend("jax-cuda", 9e-6)],
+        },
+        {"workload": "wide", "reference": "cuda", "backends": [backend("cuda", 1e-3), once]},
+    ]
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "results.json").write_text(json.dumps({"cases": cases}))
+    page = summary.write_summary(tmp_path, []).read_text(encoding="utf-8")
+    assert "| wine-deep | torch-cuda-graph | 20 µs | 20 | ≥ 15.0 | reached |" in page
+    assert "| wine-deep | jax-cuda | 9 µs | 9 | ≥ 10.0 | not reached |" in page
+    assert "| wide | torch-cuda | 1500 µs | 1.5 | ≥ 1.1 | reached |" in page
+    assert "50 % of the measured peak" in page
+
+
+def test_the_summary_says_how_to_read_a_suite_that_was_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "journal.jsonl").write_text("")
+    assert "python -m bench.plot suite" in summary.write_summary(tmp_path, []).read_text(encoding="utf-8")
+
+
+def test_a_battery_comes_from_the_process_that_makes_them_or_from_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def obtained(seconds: float) -> Any:
+        return proofs.obtain(tmp_path, "wine-deep", time.monotonic() + seconds)
+
+    monkeypatch.setattr(proofs, "make", lambda workload: f"made {workload} here")
+    assert obtained(5) == "made wine-deep here"
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    assert obtained(0.3) is None
+    (tmp_path / "wine-deep.pickle").write_bytes(pickle.dumps("made before"))
+    assert obtained(0) == "made before"
+
+
+def test_the_crossover_lies_where_spreading_becomes_the_faster_way() -> None:
+    sizes = [(8, 1), (16, 1), (32, 1)]
+    block, spread = dict(zip(sizes, (1.0, 2.0, 9.0), strict=True)), dict(zip(sizes, (4.0, 4.0, 4.0), strict=True))
+    lines = crossover.crossovers({"persistent": block, "spread": spread})
+    assert lines[2:] == ["| 1 | 16 | 2.56e+03 | 32 | 1.02e+04 |"]
+
+
+def test_a_tile_counts_as_wrong_where_another_takes_five_percent_less() -> None:
+    table = {
+        "spread": {(8, 1): 1.0, (16, 1): 1.04},
+        "large": {(8, 1): 0.5, (16, 1): 1.0},
+        "medium": {(8, 1): 1.0, (16, 1): 1.1},
+        "small": {(8, 1): 2.0, (16, 1): 1.2},
+    }
+    lines = crossover.tiles(table)
+    assert lines[0] == "Wrong tile at 1 of 2 sizes."
+    assert lines[-1] == "| 8 | 1 | large | 2.00 |"
