@@ -6,20 +6,20 @@ has the bugs to plant.
 
 import shutil
 import sys
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from support.requirements import require
+from support.runs import SHORT
 from support.strategies import targets
 from support.topics import TIMED, UNTIMED, passes
 
 import bench
 import pyfnn
 from bench import run
-from bench.measure.arm import Settings
 from bench.results.store import load_results
 from pyfnn import parity, programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
@@ -116,7 +116,7 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
 
 @pytest.fixture
 def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "Settings", partial(Settings, min_launches=2, rounds=1, block_seconds=0.01))
+    monkeypatch.setattr(run, "Settings", SHORT)
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
