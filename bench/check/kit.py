@@ -238,12 +238,18 @@ class Candidate:
         """Start another process; the caller closes it."""
         return Worker(self.command, cpus=choose_cpus(1), threads=1, timeout=self.timeout)
 
+    def renew(self) -> None:
+        """End the shared process; the next use of it starts a new one."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+
     def drop(self) -> None:
         """End all processes but the companions; the next claim starts new ones."""
-        for worker in (self._worker, *self._sessions.values()):
-            if worker is not None:
-                worker.close()
-        self._worker, self._sessions = None, {}
+        self.renew()
+        for session in self._sessions.values():
+            session.close()
+        self._sessions = {}
 
     @property
     def patience(self) -> float:

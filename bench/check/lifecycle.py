@@ -90,9 +90,8 @@ def _runs_elsewhere(candidate: Candidate) -> None:
     if candidate.row.host is not None:
         raise Skipped("Python hosts it")
     before = _contents(candidate.row.folder)
-    candidate.drop()
-    candidate.load(candidate.exercise()).forward(0, 1)
-    candidate.drop()
+    with candidate.start() as worker:
+        candidate.load(candidate.exercise(), worker).forward(0, 1)
     _unchanged(before, _contents(candidate.row.folder), "running")
 
 

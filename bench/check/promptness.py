@@ -19,6 +19,7 @@ PROMPTNESS = Topic("promptness", "A program")
 _TRIES = 6  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
 _RATE = 1e-3
 _BLOCK = 0.1  # seconds, at least, from a command to the reply to the query after it
+_SHORTEST = 3  # calls of which the shortest counts while the length of a block is sought
 _MOST_STEPS = 1 << 14
 _LATE, _LEAST_LATE = 0.05, 1.5e-3  # share of the block, and seconds, that the query after it may take longer
 _UNCLAIMED_CPU, _UNCLAIMED = 0.04, 0.07  # shares of a block that may lie outside the clock; wall time has more noise
@@ -101,8 +102,8 @@ def _clocks(session: Session, operation: CaseOperation, steps: int, skip: int = 
 
 
 def _shortest(session: Session, operation: CaseOperation, steps: int) -> float:
-    """Return the least seconds until the result of a few calls: the first ones may compile."""
-    return min(_clocks(session, operation, steps).until_result for _ in range(3))
+    """Return the least seconds until the result of a few calls, none like another; the first ones may compile."""
+    return min(_clocks(session, operation, steps, skip).until_result for skip in range(_SHORTEST))
 
 
 def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, int]:
@@ -110,8 +111,8 @@ def _session(candidate: Candidate, operation: CaseOperation) -> tuple[Session, i
     session = medium_session(candidate, operation)
     if session not in _LENGTHS:
         steps = 4
-        while _shortest(session, operation, steps) < _BLOCK and steps < _MOST_STEPS:
-            steps *= 2
+        while (seconds := _shortest(session, operation, steps)) < _BLOCK and steps < _MOST_STEPS:
+            steps *= 2 if seconds > _BLOCK / 4 else 4
         _LENGTHS[session] = steps
     return session, _LENGTHS[session]
 
@@ -165,7 +166,7 @@ def _again(operation: CaseOperation, candidate: Candidate) -> str:
     session, steps = _session(candidate, operation)
     new = old = new_cpu = old_cpu = math.inf
     for repeat in range(_REPEATS):
-        clocks = _clocks(session, operation, steps, skip=repeat + 1)
+        clocks = _clocks(session, operation, steps, skip=repeat + _SHORTEST)
         new, new_cpu = min(new, clocks.until_result), min(new_cpu, clocks.cpu + max(0.0, clocks.late_cpu))
         clocks = _clocks(session, operation, steps)
         old, old_cpu = min(old, clocks.until_result), min(old_cpu, clocks.cpu + max(0.0, clocks.late_cpu))

@@ -170,7 +170,7 @@ def _resolution(candidate: Candidate) -> str:
 def _not_prepared(candidate: Candidate) -> str:
     network, rows, entries = candidate.network((1024, 2)), 64, 100_000
     short, long = exercise(network, rows, rows), exercise(network, rows, entries)
-    candidate.drop()
+    candidate.renew()
     candidate.load(short)
     before = _resident(candidate)
     candidate.load(long)

@@ -15,13 +15,14 @@ import time
 from array import array
 from collections.abc import Callable
 from itertools import pairwise
+from operator import mul
 from pathlib import Path
 
 Row = list[float]
 
 
 def _dot(a: Row, b: Row) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
+    return float(sum(map(mul, a, b)))
 
 
 class Network:

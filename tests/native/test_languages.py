@@ -7,20 +7,20 @@ has the bugs to plant.
 import shutil
 import sys
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from support.requirements import require
+from support.runs import SHORT
 from support.strategies import targets
 from support.topics import TIMED, UNTIMED, passes
 
 import bench
 import pyfnn
 from bench import run
-from bench.measure.arm import Settings
 from bench.results.store import load_results
 from pyfnn import parity, programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
@@ -76,14 +76,11 @@ def need(name: str) -> Row:
 
 @cache
 def battery() -> list[parity.Trial]:
-    """Return the trials, in both dtypes, of a network on which every kind of bug has an effect."""
+    """Return the trials of a network on which every kind of bug has an effect, in the dtype of the wider bounds."""
     rng = np.random.default_rng(1)
-    trials = []
-    for dtype in ("float32", "float64"):
-        network = Network((5, 7, 4, 3), ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype=dtype)
-        x = rng.normal(size=(60, 5)).astype(dtype)
-        trials += parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
-    return trials
+    network = Network((5, 7, 4, 3), ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype="float32")
+    x = rng.normal(size=(60, 5)).astype(network.dtype)
+    return parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
 
 
 @pytest.mark.parametrize("topics", [TIMED, UNTIMED], ids=["timing and memory", "other topics"])
@@ -114,15 +111,13 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
     source.write_text(source.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
     broken = replace(ROWS[bug.name], manifest=folder / "backend.toml")
     with Worker(command_of(broken)) as worker:
-        for dtype in ("float32", "float64"):
-            trials = [trial for trial in battery() if trial.network.dtype == dtype]
-            evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), trials)
-            assert bug.tensor in {failure.what for failure in evidence.failures}, f"{dtype}: {evidence.failures}"
+        evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery())
+    assert bug.tensor in {failure.what for failure in evidence.failures}, evidence.failures
 
 
 @pytest.fixture
 def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "Settings", partial(Settings, min_launches=2, rounds=1, block_seconds=0.01))
+    monkeypatch.setattr(run, "Settings", SHORT)
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))

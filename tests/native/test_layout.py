@@ -17,7 +17,7 @@ from pyfnn.process.worker import Worker
 
 NETWORK = Network((1, 4, 1), "tanh", "squared_error", dtype="float64")
 PROGRAMS = [row.name for row in registry.rows().values() if row.host is None]
-LAUNCHES = 4
+LAUNCHES = 4  # at most
 PAGE = 4096  # bytes
 MOST = 1 << 31  # bytes of a mapping; larger ones are reserved address space
 
@@ -61,7 +61,15 @@ def test_the_data_of_a_program_lie_at_other_offsets_in_each_launch(name: str) ->
             model.load(x, y, np.arange(300))
             model.train(0, 300, 1, 0.01)
             seen.append(offsets(worker.pid, x[100:108].tobytes()))
-    stays = set.intersection(*seen)
-    assert all(found - stays for found in seen)
-    if name != "go":  # where the buffer of the file, which is collected but not cleared, lies in one place
-        assert not stays
+        assert seen[-1]
+        if len(seen) > 1 and not _common(name, seen):
+            return
+    raise AssertionError(f"{_common(name, seen)} in each launch: {seen}")
+
+
+def _common(name: str, seen: list[set[int]]) -> set[int]:
+    """Return the offsets that all launches have; of Go's, only if a launch has no other."""
+    common = set.intersection(*seen)
+    if name == "go" and all(found - common for found in seen):
+        return set()  # the buffer of the file, which is collected but not cleared, lies in one place
+    return common

@@ -48,13 +48,13 @@ kept={folder}/$(echo "$level-$output" | tr / _)
 if [ -e "$kept" ]; then cp "$kept" "$output"; else {compiler} "$@" -O0 && cp "$output" "$kept"; fi
 """
 
-# bench.run with few and short launches.
+# bench.run with two short launches.
 BRIEF_RUN = """
 import sys
 from functools import partial
 from bench import run
 from bench.measure.arm import Settings
-run.Settings = partial(Settings, min_launches=2, rounds=1, block_seconds=0.01)
+run.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
 sys.exit(run.main())
 """
 

@@ -324,8 +324,9 @@ def drivers(plan: CrossingPlan) -> Iterator[dict[Route, Driver]]:
         found: dict[Route, Driver] = {}
         for w in plan.workloads:
             problem = make_problem(w, plan.dtype)
+            trial = parity.small_variant(problem.network, np.random.default_rng(0))
             for transport, make in makers.items():
-                _prove(plan.transports[transport], make, problem.network)
+                _prove(plan.transports[transport], make, trial)
                 for level, driver in DRIVERS[transport].items():
                     ready = driver(problem, w, make)
                     found |= {
@@ -343,7 +344,7 @@ def cpus() -> tuple[tuple[int, ...], tuple[int, ...]]:
     return chosen[-1:], chosen[:1]
 
 
-def _prove(name: str, make: Callable[[Network, Array], Model], network: Network) -> None:
-    evidence = parity.examine(make, [parity.small_variant(network, np.random.default_rng(0))])
+def _prove(name: str, make: Callable[[Network, Array], Model], trial: parity.Trial) -> None:
+    evidence = parity.examine(make, [trial])
     if not evidence.passed:
         raise PyfnnError(f"{name}: {evidence.worst}")

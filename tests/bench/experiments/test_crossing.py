@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 from planted.model import PlantedBackend, PlantedModel
 from scipy.stats import t as student_t
@@ -44,7 +45,7 @@ from bench.experiments.crossing.drivers import (
 from bench.statistics.intervals import Estimate
 from bench.suites import load
 from bench.suites.problem import make_problem
-from pyfnn import registry
+from pyfnn import parity, registry
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.model import Model
@@ -54,6 +55,7 @@ from pyfnn.validation import Array
 BATCHES = (TINY, TINY.model_copy(update={"name": "tiny-batch", "batch": 3}))
 ROUTE = Route("tiny", "cffi", "binding", "nothing")
 PASSINGS: tuple[Passing, ...] = ("nothing", "arrays")
+TRANSPORTS: tuple[Transport, ...] = ("pybind11", "cffi", "pipe")
 
 
 def sample(crossing_ns: float, launch: int, turn: int, level: Level = "binding") -> TimedPair:
@@ -152,9 +154,10 @@ def test_a_model_that_ignores_its_order_is_caught_by_the_arrays_passed_to_it() -
 
 def test_a_backend_that_fails_parity_is_not_driven() -> None:
     network = load.built_in_workloads()["wine-deep"].network("float32")
-    drivers_module._prove("right", PlantedBackend().create, network)
+    trial = parity.small_variant(network, np.random.default_rng(0))
+    drivers_module._prove("right", PlantedBackend().create, trial)
     with pytest.raises(PyfnnError, match="article: dW_"):
-        drivers_module._prove("article", PlantedBackend("article").create, network)
+        drivers_module._prove("article", PlantedBackend("article").create, trial)
 
 
 def need(*names: str) -> None:
@@ -165,7 +168,7 @@ def need(*names: str) -> None:
             require(name, False, str(error))
 
 
-@pytest.mark.parametrize("transport", ["pybind11", "cffi", "pipe"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_all_routes_of_a_transport_do_the_same_steps_bit_for_bit(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,15 +234,21 @@ def test_ctrl_c_loses_only_the_unfinished_launch(
 ) -> None:
     need("cpp", "c")
     monkeypatch.setattr(crossing, "_LEAST", 20)
-    in_new_process, made = _in_new_process, list[Any]()
+    workloads = ("tiny", "wine-deep")
+    routes = [
+        Route(w, t, level, passing) for w in workloads for t in TRANSPORTS for level in LEVELS for passing in PASSINGS
+    ]
 
-    def interrupted(function: Callable[..., Any], *arguments: Any) -> Any:
-        if function is crossing.run_launch and len(made) == finished:
+    def in_this_process(function: Callable[..., Any], *arguments: Any) -> Any:
+        if function is crossing.call_costs:
+            return dict.fromkeys(routes, 1e-6)
+        assert function is crossing.run_launch
+        number = arguments[1]
+        if number == finished:
             raise KeyboardInterrupt
-        made.extend([function] * (function is crossing.run_launch))
-        return in_new_process(function, *arguments)
+        return [TimedPair(route, number, 0, 20, 20e-6, 40e-6) for route in routes]
 
-    monkeypatch.setattr(crossing, "_in_new_process", interrupted)
+    monkeypatch.setattr(crossing, "_in_new_process", in_this_process)
     brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
     assert main([*brief, "--out", str(tmp_path)]) == 130
     if finished == 1:  # no interval

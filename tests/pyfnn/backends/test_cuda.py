@@ -14,7 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 from support.requirements import require
+from support.runs import enter_folder
 
+from bench import run
+from bench.results.store import load_results
 from pyfnn import compiled, registry
 from pyfnn.backends import c, cuda
 from pyfnn.errors import BackendUnavailable
@@ -138,24 +141,18 @@ lib.fnn_destroy(model[0])
     subprocess.run([sys.executable, "-c", script], env=WITHOUT_DEVICES, check=True)
 
 
-def test_a_run_times_the_other_backends(tmp_path: Path) -> None:
-    suite = tmp_path / "tiny.toml"
-    suite.write_text(
-        '[suite]\nworkloads = ["tiny"]\nbudget = 20.0\n'
-        '[workload.tiny]\nsizes = [3, 4, 2]\nactivation = "tanh"\nloss = "squared_error"\nrows = 20\nbatch = 5\n'
-        'learning_rate = 0.1\nl2 = 0.0\nseed = 5\ndata = "teacher"\n',
-        encoding="utf-8",
-    )
-    command = [sys.executable, "-m", "bench.run", "--suite", str(suite), "--backends", "numpy,cuda,cuda-blas"]
-    command += ["--precision", "1000"]  # the least number of launches
-    subprocess.run([*command, "--out", str(tmp_path)], env=WITHOUT_DEVICES, check=True, capture_output=True)
-    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
-    rows = {row["name"]: row for row in case["backends"]}
-    assert rows["numpy"]["status"] == "ok"
+def test_a_run_times_the_other_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = enter_folder(tmp_path, monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    options = ["--suite", "../tiny.toml", "--backends", "numpy,cuda,cuda-blas", "--precision", "1000"]
+    assert run.main([*options, "--out", "out"]) == 0
+    (case,) = load_results(folder / "out").cases
+    rows = {row.name: row for row in case.backends}
+    assert rows["numpy"].status == "ok"
     for name in ROWS:
-        assert rows[name]["status"] == "unavailable"
-        assert rows[name]["reason"]
-        assert rows[name]["remedy"]
+        assert rows[name].status == "unavailable"
+        assert rows[name].reason
+        assert rows[name].remedy
 
 
 # --- cuBLAS ---
