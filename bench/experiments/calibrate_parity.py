@@ -9,7 +9,7 @@ maximum. C is about twice the largest value seen.
 import argparse
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,9 @@ class RandomCase:
         return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed)
 
 
-def random_case(seed: int, dtype: str, *, wide: bool = False) -> RandomCase:
+def random_case(
+    seed: int, dtype: str, *, wide: bool = False, activations: Sequence[str] = CORE_ACTIVATIONS
+) -> RandomCase:
     """Draw a random network with data: depth 1 to 5, random activations and loss, magnitudes over a wide range.
 
     Parameters
@@ -133,6 +135,8 @@ def random_case(seed: int, dtype: str, *, wide: bool = False) -> RandomCase:
     dtype : str
     wide : bool
         Draw one layer of up to 2048 inputs and few rows, in place of widths up to 60 and batches up to 40.
+    activations : sequence of str
+        Spellings to choose from.
     """
     rng = np.random.default_rng(seed)
     depth = 1 if wide else int(rng.integers(1, 6))
@@ -143,10 +147,10 @@ def random_case(seed: int, dtype: str, *, wide: bool = False) -> RandomCase:
     loss = str(rng.choice(CORE_LOSSES))
     network = Network(
         sizes=tuple(sizes),
-        activation=tuple(map(str, rng.choice(CORE_ACTIVATIONS, depth - 1))),
+        activation=tuple(map(str, rng.choice(activations, depth - 1))),
         loss=loss,
         l2=float(rng.choice([0.0, 0.0, 0.001, 0.01, 1.0])),
-        output_activation=None if losses.TABLE[loss].fuses else str(rng.choice(CORE_ACTIVATIONS)),
+        output_activation=None if losses.TABLE[loss].fuses else str(rng.choice(activations)),
         dtype=dtype,
     )
     theta = initialize(network, seed, "uniform01" if rng.random() < 0.15 else "fan_in").astype(np.float64)

@@ -73,10 +73,10 @@ static double now(void) {
 
 /* --- Creating a model. -------------------------------------------------------------------------------------------- */
 
-/* Return the row of a table that has this name, or -1. */
-static int find_row(const char *(*name_of)(int row), const char *name) {
-  for (int row = 0; name_of(row) != NULL; row++)
-    if (strcmp(name_of(row), name) == 0)
+/* Return the row of the table of losses that has this name, or -1. */
+static int find_loss(const char *name) {
+  for (int row = 0; loss_name(row) != NULL; row++)
+    if (strcmp(loss_name(row), name) == 0)
       return row;
   return -1;
 }
@@ -124,7 +124,7 @@ static int take_sizes(fnn_model *model, const fnn_network *given) {
 
 static int take_functions(fnn_model *model, const fnn_network *given) {
   mlp *network = &model->network;
-  if ((network->loss_function = find_row(loss_name, given->loss)) < 0)
+  if ((network->loss_function = find_loss(given->loss)) < 0)
     return fail(model, FNN_UNSUPPORTED, "no loss '%.40s'", given->loss);
   const char *fused = fused_activation(network->loss_function);
   for (int64_t l = 0; l < network->n_layers; l++) {
@@ -134,7 +134,7 @@ static int take_functions(fnn_model *model, const fnn_network *given) {
     const bool fuses = fused != NULL && l == network->n_layers - 1;
     if (fuses && strcmp(name, fused) != 0)
       return fail(model, FNN_INVALID, "%s fuses %s: its output activation cannot be '%.40s'", given->loss, fused, name);
-    const int row = find_row(activation_name, name);
+    const int row = find_activation(name, &network->layers[l].parameter);
     if (row < 0 || (!fuses && !is_elementwise(row)))
       return fail(model, FNN_UNSUPPORTED, "no activation '%.40s' for layer %" PRId64, name, l + 1);
     network->layers[l].activation = row;

@@ -6,8 +6,12 @@
 #include "fnn.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tgmath.h> /* tanh of a float is tanhf, and so on */
+
+/* All functions of a table have the same arguments; few of them use all. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 #define REAL float
 #define NAME(x) x##_float
@@ -36,6 +40,23 @@ const char *activation_name(int row) {
 
 const char *loss_name(int row) {
   return row < LENGTH(losses_float) ? losses_float[row].name : NULL;
+}
+
+int find_activation(const char *text, double *parameter) {
+  const size_t length = strcspn(text, "(");
+  for (int row = 0; row < LENGTH(activations_float); row++) {
+    const char *name = activations_float[row].name;
+    if (strlen(name) != length || strncmp(name, text, length) != 0)
+      continue;
+    *parameter = activations_float[row].parameter;
+    if (text[length] == '\0')
+      return row;
+    const bool takes_one = !isnan(*parameter);
+    char *end;
+    *parameter = strtod(text + length + 1, &end);
+    return takes_one && end > text + length + 1 && strcmp(end, ")") == 0 && isfinite(*parameter) ? row : -1;
+  }
+  return -1;
 }
 
 bool is_elementwise(int activation) {

@@ -15,6 +15,7 @@ typedef struct layer {
   int64_t inputs, outputs; /* m_{l-1}, m_l */
   int64_t W, b;            /* where W_l and b_l start in theta; b_l follows W_l */
   int activation;          /* row of the table of activations */
+  double parameter;        /* of the activation */
   void *Z, *A, *delta;     /* (capacity, outputs), in the workspace */
 } layer;
 
@@ -51,6 +52,9 @@ extern const arithmetic arithmetics[N_DTYPES]; /* by enum fnn_dtype */
 /* Return the name of one row of the tables of activations and losses; NULL behind the last row. */
 const char *activation_name(int row);
 const char *loss_name(int row);
+
+/* Return the row of an activation, written "name" or "name(parameter)", and its parameter; -1 if there is none such. */
+int find_activation(const char *text, double *parameter);
 
 /* Report whether an activation works number by number, and so needs no loss that fuses it. */
 bool is_elementwise(int activation);

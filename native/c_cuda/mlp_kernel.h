@@ -4,29 +4,57 @@
  * checks an argument, allocates, or reads a clock. The letters are those of fnn.h; lower-case z, a, y, t are one row.
  */
 
-/* --- Activations: a = f(z) for one row of m numbers, z = Z_l[n] and a = A_l[n]. ----------------------------------- */
+/* --- Activations: a = f(z) for one row of m numbers, z = Z_l[n] and a = A_l[n]; p: the parameter. --------------- */
 
-static void NAME(identity)(int64_t m, const REAL *z, REAL *a) {
+static void NAME(identity)(int64_t m, const REAL *z, REAL *a, REAL p) {
   for (int64_t j = 0; j < m; j++)
     a[j] = z[j];
 }
 
-static void NAME(sigmoid)(int64_t m, const REAL *z, REAL *a) {
+static void NAME(sigmoid)(int64_t m, const REAL *z, REAL *a, REAL p) {
   for (int64_t j = 0; j < m; j++)
     a[j] = 1 / (1 + exp(-z[j]));
 }
 
-static void NAME(tanh)(int64_t m, const REAL *z, REAL *a) {
+static void NAME(tanh)(int64_t m, const REAL *z, REAL *a, REAL p) {
   for (int64_t j = 0; j < m; j++)
     a[j] = tanh(z[j]);
 }
 
-static void NAME(relu)(int64_t m, const REAL *z, REAL *a) {
+/* In these comparisons, NaN stays NaN. */
+
+static void NAME(relu)(int64_t m, const REAL *z, REAL *a, REAL p) {
   for (int64_t j = 0; j < m; j++)
-    a[j] = z[j] < 0 ? 0 : z[j]; /* in this order, NaN stays NaN */
+    a[j] = z[j] < 0 ? 0 : z[j];
 }
 
-static void NAME(softmax)(int64_t m, const REAL *z, REAL *a) {
+static void NAME(leaky_relu)(int64_t m, const REAL *z, REAL *a, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    a[j] = z[j] > 0 ? z[j] : p * z[j];
+}
+
+static void NAME(elu)(int64_t m, const REAL *z, REAL *a, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    a[j] = z[j] > 0 ? z[j] : p * expm1(z[j]);
+}
+
+/* log(1 + exp(z)), without overflow. */
+static void NAME(softplus)(int64_t m, const REAL *z, REAL *a, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    a[j] = (z[j] < 0 ? 0 : z[j]) + log1p(exp(-fabs(z[j])));
+}
+
+static void NAME(hard_sigmoid)(int64_t m, const REAL *z, REAL *a, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    a[j] = z[j] <= -2 ? 0 : z[j] >= 2 ? 1 : z[j] / 4 + (REAL)0.5;
+}
+
+static void NAME(hard_tanh)(int64_t m, const REAL *z, REAL *a, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    a[j] = z[j] < -1 ? -1 : z[j] > 1 ? 1 : z[j];
+}
+
+static void NAME(softmax)(int64_t m, const REAL *z, REAL *a, REAL p) {
   REAL top = z[0], sum = 0;
   for (int64_t j = 1; j < m; j++)
     top = z[j] > top ? z[j] : top;
@@ -36,43 +64,72 @@ static void NAME(softmax)(int64_t m, const REAL *z, REAL *a) {
     a[j] /= sum;
 }
 
-/* Derivatives: delta <- f'(z) delta, computed from a = f(z). */
+/* Derivatives: delta <- f'(z) delta, where a = f(z). */
 
-static void NAME(identity_derivative)(int64_t m, const REAL *a, REAL *delta) {
-  (void)m, (void)a, (void)delta;
-}
+static void NAME(identity_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {}
 
-static void NAME(sigmoid_derivative)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(sigmoid_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
   for (int64_t j = 0; j < m; j++)
     delta[j] *= a[j] * (1 - a[j]);
 }
 
-static void NAME(tanh_derivative)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(tanh_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
   for (int64_t j = 0; j < m; j++)
     delta[j] *= 1 - a[j] * a[j];
 }
 
-static void NAME(relu_derivative)(int64_t m, const REAL *a, REAL *delta) {
+static void NAME(relu_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
   for (int64_t j = 0; j < m; j++)
     delta[j] = a[j] > 0 ? delta[j] : 0;
 }
 
+static void NAME(leaky_relu_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    delta[j] = z[j] > 0 ? delta[j] : p * delta[j];
+}
+
+/* p exp(z) = p (exp(z) - 1) + p = a + p. */
+static void NAME(elu_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    delta[j] = z[j] > 0 ? delta[j] : (a[j] + p) * delta[j];
+}
+
+static void NAME(softplus_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    delta[j] *= 1 / (1 + exp(-z[j]));
+}
+
+static void NAME(hard_sigmoid_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    delta[j] = fabs(z[j]) < 2 ? delta[j] / 4 : 0;
+}
+
+static void NAME(hard_tanh_derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p) {
+  for (int64_t j = 0; j < m; j++)
+    delta[j] = fabs(z[j]) < 1 ? delta[j] : 0;
+}
+
 static const struct {
   const char *name;
-  void (*value)(int64_t m, const REAL *z, REAL *a);
-  void (*derivative)(int64_t m, const REAL *a, REAL *delta); /* NULL: needs a loss that fuses it */
+  void (*value)(int64_t m, const REAL *z, REAL *a, REAL p);
+  void (*derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p); /* NULL: a loss must fuse it */
+  double parameter; /* if none is given; NAN: it takes none */
 } NAME(activations)[] = {
-    {"identity", NAME(identity), NAME(identity_derivative)},
-    {"sigmoid", NAME(sigmoid), NAME(sigmoid_derivative)},
-    {"tanh", NAME(tanh), NAME(tanh_derivative)},
-    {"relu", NAME(relu), NAME(relu_derivative)},
-    {"softmax", NAME(softmax), NULL},
+    {"identity", NAME(identity), NAME(identity_derivative), NAN},
+    {"sigmoid", NAME(sigmoid), NAME(sigmoid_derivative), NAN},
+    {"tanh", NAME(tanh), NAME(tanh_derivative), NAN},
+    {"relu", NAME(relu), NAME(relu_derivative), NAN},
+    {"leaky_relu", NAME(leaky_relu), NAME(leaky_relu_derivative), 0.01},
+    {"elu", NAME(elu), NAME(elu_derivative), 1},
+    {"softplus", NAME(softplus), NAME(softplus_derivative), NAN},
+    {"hard_sigmoid", NAME(hard_sigmoid), NAME(hard_sigmoid_derivative), NAN},
+    {"hard_tanh", NAME(hard_tanh), NAME(hard_tanh_derivative), NAN},
+    {"softmax", NAME(softmax), NULL, NAN},
 };
 
 /* --- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t. ----------------------------------------- */
 
 static double NAME(squared_error)(int64_t m, const REAL *z, const REAL *y, const REAL *t) {
-  (void)z;
   double sum = 0;
   for (int64_t j = 0; j < m; j++)
     sum += (y[j] - t[j]) * (y[j] - t[j]);
@@ -85,7 +142,6 @@ static double NAME(half_squared_error)(int64_t m, const REAL *z, const REAL *y, 
 
 /* -sum t log softmax(z) = sum t (log sum exp z - z), with the largest z subtracted before each exp. */
 static double NAME(softmax_cross_entropy)(int64_t m, const REAL *z, const REAL *y, const REAL *t) {
-  (void)y;
   REAL top = z[0], sum = 0;
   for (int64_t j = 1; j < m; j++)
     top = z[j] > top ? z[j] : top;
@@ -100,7 +156,6 @@ static double NAME(softmax_cross_entropy)(int64_t m, const REAL *z, const REAL *
 
 /* -t log sigmoid(z) - (1-t) log(1 - sigmoid(z)) = max(z, 0) - z t + log(1 + exp(-|z|)). */
 static double NAME(sigmoid_cross_entropy)(int64_t m, const REAL *z, const REAL *y, const REAL *t) {
-  (void)y;
   double loss = 0;
   for (int64_t j = 0; j < m; j++)
     loss += (z[j] > 0 ? z[j] : 0) - z[j] * t[j] + log1p(exp(-fabs(z[j])));
@@ -177,7 +232,7 @@ static void NAME(forward)(const mlp *network, const REAL *X, int64_t B) {
       memcpy(Z + n * m, b, m * sizeof(REAL));
     NAME(add_product)(B, l->inputs, m, A_below, l->inputs, 1, W, Z);
     for (int64_t n = 0; n < B; n++)
-      NAME(activations)[l->activation].value(m, Z + n * m, A + n * m);
+      NAME(activations)[l->activation].value(m, Z + n * m, A + n * m, l->parameter);
     A_below = A;
   }
 }
@@ -191,7 +246,7 @@ static void NAME(output_delta)(const mlp *network, const REAL *T, int64_t B) {
   for (int64_t j = 0; j < size; j++)
     delta[j] = scale * (Y[j] - T[j]);
   if (NAME(losses)[network->loss_function].fuses == NULL)
-    NAME(activations)[last->activation].derivative(size, Y, delta);
+    NAME(activations)[last->activation].derivative(size, last->Z, Y, delta, last->parameter);
 }
 
 static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B);
@@ -227,7 +282,7 @@ static void NAME(propagate)(const mlp *network, const layer *l, const layer *bel
   for (int64_t n = 0; n < B; n++)
     for (int64_t i = 0; i < inputs; i++)
       delta_below[n * inputs + i] = NAME(dot)(m, delta + n * m, W + i * m);
-  NAME(activations)[below->activation].derivative(B * inputs, below->A, delta_below);
+  NAME(activations)[below->activation].derivative(B * inputs, below->Z, below->A, delta_below, below->parameter);
 }
 
 /* theta <- theta - rate * gradient. */

@@ -163,7 +163,8 @@ static void check_sample(sample *s) {
 static void check_networks(void) {
   static const int64_t sizes[][6] = {{1, 1}, {11, 17}, {3, 5, 2}, {7, 33, 9, 1}, {5, 4, 8, 3, 6}, {13, 2, 1, 19, 3, 7}};
   static const int32_t layers[] = {1, 1, 2, 3, 4, 5};
-  static const char *const hidden[] = {"tanh", "sigmoid", "relu", "identity"};
+  static const char *const hidden[] = {"tanh",     "sigmoid",  "relu",         "identity", "leaky_relu(-0.3)",
+                                       "elu(0.5)", "softplus", "hard_sigmoid", "hard_tanh"};
   static sample s;
   for (int at = 0; at < LENGTH(layers); at++)
     for (int loss = 0; loss < LENGTH(losses_float); loss++)

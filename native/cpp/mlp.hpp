@@ -82,56 +82,106 @@ template <class T> struct Matrix {
   }
 };
 
-// ---- Activations: A = f(Z), and f'(Z) computed from A, so that Z is not needed ----
+// ---- Activations: a = f(z), and f'(z), of one number; p: the parameter ----
 
 struct Identity {
-  template <class Real> static Real value(Real z) {
+  template <class Real> static Real value(Real z, Real) {
     return z;
   }
-  template <class Real> static Real derivative(Real) {
+  template <class Real> static Real derivative(Real, Real, Real) {
     return 1;
   }
 };
 
 struct Sigmoid {
-  template <class Real> static Real value(Real z) {
+  template <class Real> static Real value(Real z, Real) {
     return 1 / (1 + std::exp(-z));
   }
-  template <class Real> static Real derivative(Real a) {
+  template <class Real> static Real derivative(Real, Real a, Real) {
     return a * (1 - a);
   }
 };
 
 struct Tanh {
-  template <class Real> static Real value(Real z) {
+  template <class Real> static Real value(Real z, Real) {
     return std::tanh(z);
   }
-  template <class Real> static Real derivative(Real a) {
+  template <class Real> static Real derivative(Real, Real a, Real) {
     return 1 - a * a;
   }
 };
 
+// The comparisons of value keep NaN.
+
 struct Relu {
-  template <class Real> static Real value(Real z) {
-    return z < 0 ? 0 : z; // this comparison keeps NaN
+  template <class Real> static Real value(Real z, Real) {
+    return z < 0 ? 0 : z;
   }
-  template <class Real> static Real derivative(Real a) {
+  template <class Real> static Real derivative(Real, Real a, Real) {
     return a > 0 ? 1 : 0;
   }
 };
 
+struct LeakyRelu {
+  template <class Real> static Real value(Real z, Real p) {
+    return z > 0 ? z : p * z;
+  }
+  template <class Real> static Real derivative(Real z, Real, Real p) {
+    return z > 0 ? 1 : p;
+  }
+};
+
+struct Elu {
+  template <class Real> static Real value(Real z, Real p) {
+    return z > 0 ? z : p * std::expm1(z);
+  }
+  template <class Real> static Real derivative(Real z, Real a, Real p) {
+    return z > 0 ? 1 : a + p; // p exp(z) = p (exp(z) - 1) + p
+  }
+};
+
+struct Softplus { // log(1 + exp(z)), without overflow
+  template <class Real> static Real value(Real z, Real) {
+    return (z < 0 ? 0 : z) + std::log1p(std::exp(-std::abs(z)));
+  }
+  template <class Real> static Real derivative(Real z, Real, Real) {
+    return 1 / (1 + std::exp(-z));
+  }
+};
+
+struct HardSigmoid {
+  template <class Real> static Real value(Real z, Real) {
+    return z <= -2 ? 0 : z >= 2 ? 1 : z / 4 + Real(0.5);
+  }
+  template <class Real> static Real derivative(Real z, Real, Real) {
+    return std::abs(z) < 2 ? Real(0.25) : 0;
+  }
+};
+
+struct HardTanh {
+  template <class Real> static Real value(Real z, Real) {
+    return z < -1 ? -1 : z > 1 ? 1 : z;
+  }
+  template <class Real> static Real derivative(Real z, Real, Real) {
+    return std::abs(z) < 1 ? 1 : 0;
+  }
+};
+
 // A = f(Z), elementwise.   Z, A: (B, m); they may be the same matrix
-template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A) {
-  std::transform(Z.begin(), Z.end(), A.begin(), [](Real z) { return F::value(z); });
+template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A, Real p) {
+  std::transform(Z.begin(), Z.end(), A.begin(), [p](Real z) { return F::value(z, p); });
 }
 
-// delta *= f'(Z).   A, delta: (B, m)
-template <class F, class Real> void multiply_by_derivative(Matrix<const Real> A, Matrix<Real> delta) {
-  std::transform(A.begin(), A.end(), delta.begin(), delta.begin(), [](Real a, Real d) { return d * F::derivative(a); });
+// delta *= f'(Z).   Z, A, delta: (B, m)
+template <class F, class Real>
+void multiply_by_derivative(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, Real p) {
+  const Real *z = Z.begin(), *a = A.begin();
+  for (Real &d : delta)
+    d *= F::derivative(*z++, *a++, p);
 }
 
 // A = exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.   Z, A: (B, m)
-template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A) {
+template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A, Real) {
   for (std::size_t n = 0; n < Z.rows; ++n) {
     const Real *z = Z[n];
     Real *a = A[n];
@@ -146,16 +196,22 @@ template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A) {
 
 template <class Real> struct Activation {
   std::string_view name;
-  void (*value)(Matrix<const Real> Z, Matrix<Real> A);          // A = f(Z)
-  void (*derivative)(Matrix<const Real> A, Matrix<Real> delta); // delta *= f'(Z); null: only fused with a loss
+  void (*value)(Matrix<const Real> Z, Matrix<Real> A, Real p); // A = f(Z)
+  // delta *= f'(Z); null: only fused with a loss
+  void (*derivative)(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, Real p);
 };
 
 template <class Real>
-constexpr std::array<Activation<Real>, 5> activations{{
+constexpr std::array<Activation<Real>, 10> activations{{
     {"identity", map<Identity, Real>, multiply_by_derivative<Identity, Real>},
     {"sigmoid", map<Sigmoid, Real>, multiply_by_derivative<Sigmoid, Real>},
     {"tanh", map<Tanh, Real>, multiply_by_derivative<Tanh, Real>},
     {"relu", map<Relu, Real>, multiply_by_derivative<Relu, Real>},
+    {"leaky_relu", map<LeakyRelu, Real>, multiply_by_derivative<LeakyRelu, Real>},
+    {"elu", map<Elu, Real>, multiply_by_derivative<Elu, Real>},
+    {"softplus", map<Softplus, Real>, multiply_by_derivative<Softplus, Real>},
+    {"hard_sigmoid", map<HardSigmoid, Real>, multiply_by_derivative<HardSigmoid, Real>},
+    {"hard_tanh", map<HardTanh, Real>, multiply_by_derivative<HardTanh, Real>},
     {"softmax", softmax<Real>, nullptr},
 }};
 
@@ -282,20 +338,25 @@ template <class Real> struct Loops {
 
 enum class Operation { forward, gradient };
 
+// The activation of a layer: its name, and its parameter if it has one.
+using LayerFunction = std::pair<std::string, double>;
+
 struct Timing {
   double seconds, checksum;
 };
 
 template <class Real, class Products = Loops<Real>> class Mlp {
 public:
-  // sizes: m_0 .. m_L   activations: f_1 .. f_L, where f_L is the one that the loss fuses, if any
+  // sizes: m_0 .. m_L   functions: f_1 .. f_L, where f_L is the one that the loss fuses, if any
   // theta: W_1 row by row, b_1, W_2, b_2, ...
-  Mlp(const std::vector<std::size_t> &sizes, const std::vector<std::string> &activations, const std::string &loss,
+  Mlp(const std::vector<std::size_t> &sizes, const std::vector<LayerFunction> &functions, const std::string &loss,
       double l2, const Real *theta, Products products = {})
       : products_(std::move(products)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
     std::size_t at = 0;
     for (std::size_t l = 1; l < sizes.size(); ++l) {
-      layers_.push_back({sizes[l - 1], sizes[l], at, find(fnn::activations<Real>, activations.at(l - 1)), {}, {}, {}});
+      const auto &[name, parameter] = functions.at(l - 1);
+      const Activation<Real> &f = find(activations<Real>, name);
+      layers_.push_back({sizes[l - 1], sizes[l], at, f, static_cast<Real>(parameter), {}, {}, {}});
       at += (sizes[l - 1] + 1) * sizes[l];
     }
     start_.assign(theta, theta + at);
@@ -339,6 +400,7 @@ private:
     std::size_t inputs, outputs;
     std::size_t at; // index of W in theta; b follows it
     const Activation<Real> &f;
+    Real p;                   // parameter of f
     Buffer<Real> Z, A, delta; // (capacity_, outputs)
 
     // Views into a vector laid out as theta.   W: (inputs, outputs)   b: (outputs)
@@ -387,7 +449,7 @@ private:
       for (std::size_t n = 0; n < Z.rows; ++n)
         std::copy_n(b, Z.columns, Z[n]);
       products_.add_product(Z, A_below, W);
-      layer.f.value(Z, A);
+      layer.f.value(Z, A, layer.p);
       A_below = A;
     }
   }
@@ -395,11 +457,12 @@ private:
   // delta_L = dR/dZ_L.   T: (B, m_L)
   void output_delta(Matrix<const Real> T) {
     Layer &last = layers_.back();
-    const Matrix<Real> Y = last.rows(last.A, T.rows), delta = last.rows(last.delta, T.rows);
+    const Matrix<Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
+    const Matrix<Real> delta = last.rows(last.delta, T.rows);
     const Real scale = loss_function_.derivative / static_cast<Real>(T.rows);
     std::transform(Y.begin(), Y.end(), T.begin(), delta.begin(), [scale](Real y, Real t) { return scale * (y - t); });
     if (loss_function_.fuses.empty())
-      last.f.derivative(Y, delta);
+      last.f.derivative(Z, Y, delta, last.p);
   }
 
   // Compute the gradient from delta_L; theta stays unchanged.   X: (B, m_0)
@@ -429,7 +492,7 @@ private:
   void propagate(Matrix<const Real> delta, Matrix<const Real> W, Layer &below) {
     const Matrix<Real> delta_below = below.rows(below.delta, delta.rows);
     products_.product_with_transposed(delta_below, delta, W);
-    below.f.derivative(below.rows(below.A, delta.rows), delta_below);
+    below.f.derivative(below.rows(below.Z, delta.rows), below.rows(below.A, delta.rows), delta_below, below.p);
   }
 
   // theta <- theta - rate dtheta

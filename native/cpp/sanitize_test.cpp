@@ -10,17 +10,19 @@ namespace {
 
 struct Case {
   std::vector<std::size_t> sizes;
-  std::vector<std::string> activations;
+  std::vector<fnn::LayerFunction> functions;
   std::string loss;
   double l2;
 };
 
 const std::vector<Case> cases{
-    {{3, 1}, {"identity"}, "squared_error", 0.0},
-    {{1, 1, 1}, {"tanh", "sigmoid"}, "half_squared_error", 0.1},
-    {{5, 7, 3}, {"relu", "tanh"}, "squared_error", 0.01},
-    {{9, 13, 8, 5}, {"tanh", "sigmoid", "softmax"}, "softmax_cross_entropy", 0.01},
-    {{2, 17, 33, 4}, {"sigmoid", "identity", "sigmoid"}, "sigmoid_cross_entropy", 0.0},
+    {{3, 1}, {{"identity", 0}}, "squared_error", 0.0},
+    {{1, 1, 1}, {{"tanh", 0}, {"sigmoid", 0}}, "half_squared_error", 0.1},
+    {{5, 7, 3}, {{"relu", 0}, {"tanh", 0}}, "squared_error", 0.01},
+    {{9, 13, 8, 5}, {{"tanh", 0}, {"sigmoid", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.01},
+    {{2, 17, 33, 4}, {{"sigmoid", 0}, {"identity", 0}, {"sigmoid", 0}}, "sigmoid_cross_entropy", 0.0},
+    {{7, 5, 9, 3}, {{"leaky_relu", -0.3}, {"elu", 0.5}, {"softplus", 0}}, "squared_error", 0.01},
+    {{7, 9, 3}, {{"hard_sigmoid", 0}, {"hard_tanh", 0}}, "half_squared_error", 0.01},
 };
 
 constexpr std::size_t rows = 11;
@@ -48,7 +50,7 @@ template <class Real> struct Problem {
   }
 
   fnn::Mlp<Real> model(const Case &c) const {
-    fnn::Mlp<Real> mlp(c.sizes, c.activations, c.loss, c.l2, theta.data());
+    fnn::Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
     mlp.load(x.data(), y.data(), rows, order.data(), order.size());
     return mlp;
   }
@@ -118,7 +120,7 @@ bool gradient_agrees_with_central_differences(const Case &c) {
 template <class Real> bool extreme_logits_stay_finite(const Case &c) {
   const std::vector<Real> theta{1, 0, 0, 1, 0, 0}, x{1000, -1000, -1000, 1000}, y{0, 1, 0, 1};
   const std::vector<std::int64_t> order{0, 1};
-  fnn::Mlp<Real> mlp(c.sizes, c.activations, c.loss, c.l2, theta.data());
+  fnn::Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
   mlp.load(x.data(), y.data(), 2, order.data(), 2);
   std::vector<Real> outputs(4), gradient(6);
   mlp.outputs(0, 2, outputs.data());
@@ -130,7 +132,7 @@ template <class Real> bool extreme_logits_stay_finite(const Case &c) {
 bool unknown_names_are_refused() {
   const double theta[] = {0, 0};
   try {
-    fnn::Mlp<double>({1, 1}, {"swish"}, "squared_error", 0, theta);
+    fnn::Mlp<double>({1, 1}, {{"swish", 0}}, "squared_error", 0, theta);
   } catch (const std::invalid_argument &) {
     return true;
   }
@@ -147,8 +149,8 @@ int main() {
     good &= every_method_works<double>(c);
     good &= gradient_agrees_with_central_differences(c);
   }
-  for (const Case &c :
-       {Case{{2, 2}, {"softmax"}, "softmax_cross_entropy", 0}, Case{{2, 2}, {"sigmoid"}, "sigmoid_cross_entropy", 0}}) {
+  for (const Case &c : {Case{{2, 2}, {{"softmax", 0}}, "softmax_cross_entropy", 0},
+                        Case{{2, 2}, {{"sigmoid", 0}}, "sigmoid_cross_entropy", 0}}) {
     good &= extreme_logits_stay_finite<float>(c);
     good &= extreme_logits_stay_finite<double>(c);
   }

@@ -21,7 +21,7 @@ class Mlp32(metaclass=_Pybind11Type):
     def __init__(
         self,
         sizes: Sequence[int],
-        activations: Sequence[str],
+        functions: Sequence[tuple[str, float]],
         loss: str,
         l2: float,
         theta: NDArray[np.float32],
@@ -43,7 +43,7 @@ class Mlp64(metaclass=_Pybind11Type):
     def __init__(
         self,
         sizes: Sequence[int],
-        activations: Sequence[str],
+        functions: Sequence[tuple[str, float]],
         loss: str,
         l2: float,
         theta: NDArray[np.float64],

@@ -12,7 +12,12 @@ class _Pybind11Type(type): ...
 
 class Mlp32(metaclass=_Pybind11Type):
     def __init__(
-        self, sizes: Sequence[int], activations: Sequence[str], loss: str, l2: float, theta: NDArray[np.float32]
+        self,
+        sizes: Sequence[int],
+        functions: Sequence[tuple[str, float]],
+        loss: str,
+        l2: float,
+        theta: NDArray[np.float32],
     ) -> None: ...
     def load(self, x: NDArray[np.float32], y: NDArray[np.float32], order: NDArray[np.int64]) -> None: ...
     def forward(self, first: int, count: int) -> NDArray[np.float32]: ...
@@ -28,7 +33,12 @@ class Mlp32(metaclass=_Pybind11Type):
 
 class Mlp64(metaclass=_Pybind11Type):
     def __init__(
-        self, sizes: Sequence[int], activations: Sequence[str], loss: str, l2: float, theta: NDArray[np.float64]
+        self,
+        sizes: Sequence[int],
+        functions: Sequence[tuple[str, float]],
+        loss: str,
+        l2: float,
+        theta: NDArray[np.float64],
     ) -> None: ...
     def load(self, x: NDArray[np.float64], y: NDArray[np.float64], order: NDArray[np.int64]) -> None: ...
     def forward(self, first: int, count: int) -> NDArray[np.float64]: ...

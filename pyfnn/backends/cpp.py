@@ -3,11 +3,11 @@
 The description and the model serve the other C++ backends too.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyfnn import compiled
-from pyfnn.backend import CORE_ACTIVATIONS, Backend, Description
+from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64
 
 
-def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS, *, many: bool = False) -> Description:
+ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh")  # of the C++ tables
+
+
+def describe(row: Row, flags: str, *, many: bool = False) -> Description:
     """Describe a backend that the build's C++ compiler has compiled.
 
     Parameters
@@ -26,8 +29,6 @@ def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS
         The backend's row in backend.toml.
     flags : str
         Compiler flags, and further settings that matter for speed.
-    activations : iterable of str
-        Names without parameters.
     many : bool
         One call trains many networks.
     """
@@ -37,9 +38,17 @@ def describe(row: Row, flags: str, activations: Iterable[str] = CORE_ACTIVATIONS
         compiler=compiled.build_info().CXX_COMPILER,
         flags=flags,
         clock="std::chrono::steady_clock",
-        activations=tuple(activations),
+        activations=ACTIVATIONS,
+        losses=CORE_LOSSES,
         many=many,
     )
+
+
+def network_arguments(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
+    """Return a module's arguments for a network: sizes, name and parameter of each layer's activation, and loss."""
+    named = [(f.key, f.parameter) for f in network.elementwise_activations]
+    fused = [(str(network.output_activation), 0.0)] * network.fused
+    return network.sizes, named + fused, network.loss
 
 
 class Plain(Backend):
@@ -81,8 +90,7 @@ class CppModel(Model):
     def __init__(self, network: Network, theta: Array, threads: int, mlp: Callable[..., Any]) -> None:
         super().__init__(network, theta, threads)
         self.threads = 1
-        activations = [f.name for f in network.hidden_activations] + [str(network.output_activation)]
-        self._mlp: Mlp32 | Mlp64 = mlp(network.sizes, activations, network.loss, network.l2, theta)
+        self._mlp: Mlp32 | Mlp64 = mlp(*network_arguments(network), network.l2, theta)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._mlp.load(x, y, order)

@@ -5,7 +5,7 @@ A_l into f_l'(Z_l) once it has computed dW_{l+1}.
 """
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -15,112 +15,17 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pyfnn.backend import Backend, Description
+from pyfnn.backends.numpy_functions import ACTIVATIONS, FUSED, LOSSES, Activation
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
 
-class _Activation(NamedTuple):
-    """One activation. Both functions work in place."""
-
-    value: Callable[[Array], Any]  # turns Z into A = f(Z)
-    derivative: Callable[[Array, Array], Any]  # (delta, A): turns delta into f'(Z) ⊙ delta; overwrites A
-
-
-def _sigmoid(Z: Array) -> None:
-    np.negative(Z, out=Z)
-    np.exp(Z, out=Z)  # overflows to infinity, whose reciprocal is the limit
-    np.add(Z, 1, out=Z)
-    np.reciprocal(Z, out=Z)
-
-
-def _sigmoid_derivative(delta: Array, A: Array) -> None:
-    np.multiply(delta, A, out=delta)
-    np.subtract(1, A, out=A)
-    np.multiply(delta, A, out=delta)
-
-
-def _tanh_derivative(delta: Array, A: Array) -> None:
-    np.multiply(A, A, out=A)
-    np.subtract(1, A, out=A)
-    np.multiply(delta, A, out=delta)
-
-
-def _relu_derivative(delta: Array, A: Array) -> None:
-    np.greater(A, 0, out=A)
-    np.multiply(delta, A, out=delta)
-
-
-_IDENTITY = _Activation(lambda *_: None, lambda *_: None)
-
-_ACTIVATIONS = {
-    "identity": _IDENTITY,
-    "sigmoid": _Activation(_sigmoid, _sigmoid_derivative),
-    "tanh": _Activation(lambda Z: np.tanh(Z, out=Z), _tanh_derivative),
-    "relu": _Activation(lambda Z: np.maximum(Z, 0, out=Z), _relu_derivative),
-}
-
-
-class _Loss(NamedTuple):
-    """One loss: `value(Z, Y, T, D, s)` returns its sum over rows, and `fuses(Z, Y, s)` computes Y from Z.
-
-    D is scratch of the shape of Y; `fuses` writes s, (B, 1), for `value`. `value` overwrites Z, D and s.
-    """
-
-    value: Callable[[Array, Array, Array, Array, Array], float]
-    derivative: float  # c in dL/dY = c (Y - T), or, fused, in dL/dZ = c (Y - T)
-    fuses: Callable[[Array, Array, Array], None] | None = None  # the fused output activation; None: any elementwise one
-
-
-def _squared_error(_Z: Array, Y: Array, T: Array, D: Array, _s: Array) -> float:
-    np.subtract(Y, T, out=D)
-    return float(np.vdot(D, D))
-
-
-def _half_squared_error(Z: Array, Y: Array, T: Array, D: Array, s: Array) -> float:
-    return _squared_error(Z, Y, T, D, s) / 2
-
-
-def _softmax(Z: Array, Y: Array, s: Array) -> None:
-    np.maximum.reduce(Z, axis=1, keepdims=True, out=s)
-    np.subtract(Z, s, out=Z)
-    np.exp(Z, out=Y)
-    np.add.reduce(Y, axis=1, keepdims=True, out=s)
-    np.divide(Y, s, out=Y)
-
-
-def _softmax_cross_entropy(Z: Array, _Y: Array, T: Array, _D: Array, s: Array) -> float:
-    # _softmax left the shifted pre-activations in Z, and the sums of their exponentials in s
-    np.log(s, out=s)
-    np.subtract(s, Z, out=Z)  # -log y
-    return float(np.vdot(T, Z))
-
-
-def _sigmoid_outputs(Z: Array, Y: Array, _s: Array) -> None:
-    np.copyto(Y, Z)
-    _sigmoid(Y)
-
-
-def _sigmoid_cross_entropy(Z: Array, _Y: Array, T: Array, D: Array, _s: Array) -> float:
-    # sum max(z, 0) - z t + log(1 + exp(-|z|))
-    np.absolute(Z, out=D)
-    np.negative(D, out=D)
-    np.exp(D, out=D)
-    np.log1p(D, out=D)
-    total = float(np.add.reduce(D, axis=None))
-    np.multiply(Z, T, out=D)
-    np.maximum(Z, 0, out=Z)
-    np.subtract(Z, D, out=Z)
-    return total + float(np.add.reduce(Z, axis=None))
-
-
-_LOSSES = {
-    "squared_error": _Loss(_squared_error, 2.0),
-    "half_squared_error": _Loss(_half_squared_error, 1.0),
-    "softmax_cross_entropy": _Loss(_softmax_cross_entropy, 1.0, _softmax),
-    "sigmoid_cross_entropy": _Loss(_sigmoid_cross_entropy, 1.0, _sigmoid_outputs),
-}
+def _functions(network: Network) -> list[tuple[Activation, float]]:
+    """Return the row and the parameter of each layer's activation."""
+    functions = [(ACTIVATIONS[f.key], f.parameter) for f in network.elementwise_activations]
+    return functions + [(FUSED, 0.0)] * network.fused
 
 
 class _Parameters:
@@ -139,9 +44,9 @@ class _Buffers(NamedTuple):
 
     X: Array  # a minibatch: (B, m_0)
     T: Array  # (B, m_L)
-    Z: Array  # Z_L, for a loss that needs it after Y is computed: (B, m_L)
     s: Array  # (B, 1)
-    A: list[Array]  # (B, m_l) for each layer: Z_l, then f_l(Z_l)
+    Z: list[Array]  # (B, m_l) for each layer; that of A where the activation works in place
+    A: list[Array]  # likewise
     delta: list[Array]  # likewise
 
     @classmethod
@@ -150,12 +55,14 @@ class _Buffers(NamedTuple):
             return np.ones((B, width), network.dtype)  # np.empty would leave page faults to the first, timed use
 
         m_0, *m = network.sizes
-        return cls(rows(m_0), rows(m[-1]), rows(m[-1]), rows(1), [*map(rows, m)], [*map(rows, m)])
+        A = [*map(rows, m)]
+        Z = [A_l if f.in_place else np.ones_like(A_l) for (f, _), A_l in zip(_functions(network), A, strict=True)]
+        return cls(rows(m_0), rows(m[-1]), rows(1), Z, A, [*map(rows, m)])
 
     def first(self, B: int) -> "_Buffers":
         """Return views of the first B rows."""
-        X, T, Z, s, A, delta = self
-        return _Buffers(X[:B], T[:B], Z[:B], s[:B], [a[:B] for a in A], [d[:B] for d in delta])
+        X, T, s, *layers = self
+        return _Buffers(X[:B], T[:B], s[:B], *([array[:B] for array in arrays] for arrays in layers))
 
 
 class _Step:
@@ -165,21 +72,19 @@ class _Step:
         theta, dtheta = parameters.theta, parameters.dtheta
         self._theta, self._dtheta, self._l2, self._decay = theta, dtheta, parameters.l2, parameters.decay
         self._has_decay = network.l2 != 0
-        self.X, self.T, Z_L, self._s, A, delta = buffers
-        self.Y, self._delta_L, self._delta_1 = A[-1], delta[-1], delta[0]
-        self._loss_function = _LOSSES[network.loss]
+        self.X, self.T, self._s, Z, A, delta = buffers
+        self._Z_L, self.Y, self._delta_L, self._delta_1 = Z[-1], A[-1], delta[-1], delta[0]
+        self._loss_function = LOSSES[network.loss]
         self._scale = np.array(self._loss_function.derivative / len(self.X), network.dtype)
-        fused = self._loss_function.fuses is not None
-        self._Z_L = Z_L if fused else self.Y
-        f = [_ACTIVATIONS[a.name] for a in network.hidden_activations]
-        f.append(_IDENTITY if fused else _ACTIVATIONS[str(network.output_activation)])
-        self._output_derivative = f[-1].derivative
+        f = _functions(network)
+        self._output_activation, self._output_parameter = f[-1]
 
         layers, gradients = network.layers(theta), network.layers(dtheta)
-        Z = [*A[:-1], self._Z_L]
-        self._layers_up = [(W, b, Z_l, f_l.value) for (W, b), Z_l, f_l in zip(layers, Z, f, strict=True)]
+        self._layers_up = [
+            (W, b, Z_l, A_l, f_l.value, p) for (W, b), Z_l, A_l, (f_l, p) in zip(layers, Z, A, f, strict=True)
+        ]
         self._layers_down = [
-            (A[at - 1].T, delta[at], *gradients[at], layers[at].W.T, delta[at - 1], A[at - 1], f[at - 1].derivative)
+            (A[at - 1].T, delta[at], *gradients[at], (layers[at].W.T, delta[at - 1], Z[at - 1], A[at - 1], *f[at - 1]))
             for at in reversed(range(1, network.n_layers))
         ]
         self._dW_1, self._db_1 = gradients[0]
@@ -191,12 +96,12 @@ class _Step:
         ----------
         X : ndarray, shape (B, m_0)
         """
-        A = X
-        for W, b, Z, f in self._layers_up:
-            np.matmul(A, W, out=Z)
+        A_below = X
+        for W, b, Z, A, f, p in self._layers_up:
+            np.matmul(A_below, W, out=Z)
             np.add(Z, b, out=Z)
-            f(Z)
-            A = Z
+            f(Z, A, p)
+            A_below = A
         if self._loss_function.fuses:
             self._loss_function.fuses(self._Z_L, self.Y, self._s)
 
@@ -205,15 +110,15 @@ class _Step:
         delta_L = self._delta_L
         np.subtract(self.Y, T, out=delta_L)
         np.multiply(delta_L, self._scale, out=delta_L)
-        self._output_derivative(delta_L, self.Y)
+        self._output_activation.derivative(delta_L, self._Z_L, self.Y, self._output_parameter)
 
     def backward(self, X: Array) -> None:
         """Compute dθ from δ_L, with the X of the last `forward`; θ stays unchanged."""
         propagate = self.propagate
-        for A_T, delta, dW, db, W_T, delta_below, A_below, derivative_below in self._layers_down:
+        for A_T, delta, dW, db, below in self._layers_down:
             np.matmul(A_T, delta, out=dW)
             np.add.reduce(delta, axis=0, out=db)
-            propagate(delta, W_T, delta_below, A_below, derivative_below)
+            propagate(delta, *below)
         np.matmul(X.T, self._delta_1, out=self._dW_1)
         np.add.reduce(self._delta_1, axis=0, out=self._db_1)
         if self._has_decay:
@@ -222,11 +127,11 @@ class _Step:
 
     @staticmethod
     def propagate(
-        delta: Array, W_T: Array, delta_below: Array, A_below: Array, derivative_below: Callable[[Array, Array], Any]
+        delta: Array, W_T: Array, delta_below: Array, Z_below: Array, A_below: Array, f_below: Activation, p: float
     ) -> None:
         """Compute δ_{l-1} = f_{l-1}'(Z_{l-1}) ⊙ (δ_l W_lᵀ): from layer l to the layer below."""
         np.matmul(delta, W_T, out=delta_below)
-        derivative_below(delta_below, A_below)
+        f_below.derivative(delta_below, Z_below, A_below, p)
 
     def update(self, rate: Array) -> None:
         """Subtract `rate` dθ from θ, and overwrite dθ."""
@@ -419,8 +324,8 @@ class Plain(Backend):
             compiler=f"CPython {platform.python_version()}, NumPy {np.__version__}",
             flags=self._blas.describe(),
             clock="time.perf_counter",
-            activations=tuple(_ACTIVATIONS),
-            losses=tuple(_LOSSES),
+            activations=tuple(ACTIVATIONS),
+            losses=tuple(LOSSES),
         )
 
     @property

@@ -7,16 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn import compiled, isa
-from pyfnn.backend import CORE_ACTIVATIONS, Backend
-from pyfnn.backends.cpp import describe
+from pyfnn.backend import Backend
+from pyfnn.backends.cpp import describe, network_arguments
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
-
-FURTHER_ACTIVATIONS = ("leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh")
 
 
 class Tuned(Backend):
@@ -38,7 +36,7 @@ class Tuned(Backend):
         name = f"_tuned_{level}"
         compiled.folder(name)
         flags = compiled.build_info().LEVELS[level]
-        super().__init__(describe(row, flags, CORE_ACTIVATIONS + FURTHER_ACTIVATIONS, many=True))
+        super().__init__(describe(row, flags, many=True))
         self._module: Any = importlib.import_module(f"pyfnn.backends.{name}")
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
@@ -50,13 +48,10 @@ class Tuned(Backend):
 
 def _network_arguments(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
     """Return the module's arguments for a network: sizes, name and parameter of each layer's activation, and loss."""
-    named = [(f.key, f.parameter) for f in network.elementwise_activations]
-    for name, parameter in named:
-        if parameter < 0:
-            raise Unsupported(
-                f"cpp-tuned computes f' from f, and so supports {name} with parameters of 0 and above only: {parameter}"
-            )
-    return network.sizes, named + ([(str(network.output_activation), 0.0)] if network.fused else []), network.loss
+    for f in network.elementwise_activations:
+        if f.parameter < 0:
+            raise Unsupported(f"cpp-tuned computes f' from f, and so supports parameters of 0 and above only: {f.name}")
+    return network_arguments(network)
 
 
 class TunedModel(Model):

@@ -93,7 +93,7 @@ def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int,
     - the workload's own network and batch size;
     - a small variant with odd widths, batches of 7 with a short last one, λ = 0.01 and biases other than zero, since a
       batch of 1 hides a missing 1/B, and zero biases hide a λ that acts on them;
-    - for each layer whose activation has a kink at 0, a row that lies exactly on the kink.
+    - for each layer and each kink of its activation, a row that lies exactly on the kink.
 
     Parameters
     ----------
@@ -111,11 +111,14 @@ def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int,
         Parity cannot be judged on this network: too few rows are clear of its kinks, or rounding errors grow too fast.
     """
     rng = np.random.default_rng(seed)
-    kinked = [at for at, f in enumerate(network.elementwise_activations) if 0.0 in f.kinks]
     return [
         _own(network, theta, x, y, batch_size, rng),
         small_variant(network, rng),
-        *(_on_the_kink(network, at, rng) for at in kinked),
+        *(
+            _on_the_kink(network, at, kink, rng)
+            for at, f in enumerate(network.elementwise_activations)
+            for kink in f.kinks
+        ),
     ]
 
 
@@ -146,19 +149,21 @@ def small_network(network: Network, rng: np.random.Generator) -> Network:
     return replace(network, sizes=tuple(int(m) for m in np.resize(widths, len(network.sizes))), l2=0.01)
 
 
-def _on_the_kink(network: Network, at: int, rng: np.random.Generator) -> Trial:
-    """Make a trial in which W and b of layer `at` are 0, so that all its Z are exactly 0.
+def _on_the_kink(network: Network, at: int, kink: float, rng: np.random.Generator) -> Trial:
+    """Make a trial in which W of layer `at` is 0 and its b is `kink`, so that all its Z lie exactly on the kink.
 
-    In all other layers, parameters and inputs are positive: far from any other kink at 0, which would hide this one.
-    W is divided by the number of its inputs so that later layers do not saturate.
+    In all other layers Z lies between 0 and 1, far from other kinks and from saturation, which would hide this kink:
+    parameters and inputs are positive, and the columns of W add up to 1/4, to -1/4 above negative activations.
     """
     small = small_network(network, rng)
     theta = np.abs(initialize(small, int(rng.integers(2**31))))
     for layer, (W, b) in enumerate(small.layers(theta)):
-        W /= len(W)
-        b[:] = rng.uniform(0.5, 1, b.shape)
+        W /= 4 * W.sum(axis=0)
+        b[:] = rng.uniform(0.1, 0.25, b.shape)
         if layer == at:
-            W[:], b[:] = 0, 0
+            W[:], b[:] = 0, kink
+        elif layer == at + 1 and kink < 0:
+            W *= -1
     x = np.abs(rng.normal(size=(1, small.sizes[0]))).astype(small.dtype)
     return _with_references("kink", small, theta, x, targets(small, 1, rng), np.zeros(1, np.int64), 0, 1, rng)
 

@@ -10,7 +10,10 @@ from pyfnn import losses
 from pyfnn.activations import TABLE, Array
 from pyfnn.network import DTYPES, Network, initialize
 
-PARAMETERS = {"leaky_relu": ("", "(0.01)", "(0.3)", "(1.0)", "(-0.5)"), "elu": ("", "(1.0)", "(0.3)", "(2.0)")}
+PARAMETERS = {
+    "leaky_relu": ("", "(0.01)", "(0.3)", "(1.0)", "(-0.5)"),
+    "elu": ("", "(1.0)", "(0.3)", "(2.0)", "(-0.5)"),
+}
 SPELLINGS = tuple(f"{name}{written}" for name in TABLE for written in PARAMETERS.get(name, ("",)))
 SEEDS = st.integers(0, 2**32 - 1)
 

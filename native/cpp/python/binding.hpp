@@ -58,14 +58,14 @@ py::tuple time(Mlp<Real, Products> &mlp, const std::string &operation, std::size
 template <class Real, class Products, class... Further, class... Arg>
 void bind(py::module_ &module, const char *name, Arg... further) {
   using Model = Mlp<Real, Products>;
-  using Names = std::vector<std::string>;
+  using Functions = std::vector<LayerFunction>;
   using Sizes = std::vector<std::size_t>;
   py::class_<Model>(module, name)
-      .def(py::init([](const Sizes &sizes, const Names &activations, const std::string &loss, double l2,
+      .def(py::init([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
                        const Array<Real> &theta, const Further &...arguments) {
-             return Model(sizes, activations, loss, l2, theta.data(), Products(arguments...));
+             return Model(sizes, functions, loss, l2, theta.data(), Products(arguments...));
            }),
-           py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
+           py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
            further...)
       .def(
           "load",

@@ -59,6 +59,7 @@ def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model
     lib, _ = raw(model)
     for name in backend.description.activations:
         assert create(lib, activations=(name, name)) == (0, "")
+    assert create(lib, activations=("leaky_relu(-1e-05)", "elu(2)")) == (0, "")
     for name in backend.description.losses:
         output = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}.get(name, "tanh")
         assert create(lib, loss=name, activations=("tanh", output)) == (0, "")
@@ -85,6 +86,10 @@ def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model
         ({"activations": ("softmax", "identity")}, 2, "no activation 'softmax' for layer 1"),
         ({"activations": ("tanh", "softmax")}, 2, "no activation 'softmax' for layer 2"),
         ({"activations": ("tanh", "")}, 2, "no activation '' for layer 2"),
+        *(
+            ({"activations": (name, "identity")}, 2, f"no activation {re.escape(repr(name))} for layer 1")
+            for name in ("tanh(1)", "leaky_relu()", "leaky_relu(x)", "elu(nan)", "elu(1e999)", "elu(1", "elu(1)(1)")
+        ),
         ({"loss": "softmax_cross_entropy"}, 1, "fuses softmax"),
     ],
 )

@@ -28,7 +28,7 @@ from pyfnn.validation import Array
 
 CHECKOUT = Path(__file__).parents[3]
 SIZES = (3, 5, 2)
-ACTIVATIONS = ["tanh", "identity"]
+FUNCTIONS = [("tanh", 0.0), ("identity", 0.0)]
 N_PARAMETERS = Network(SIZES, "tanh", "squared_error").n_parameters
 
 
@@ -69,13 +69,13 @@ def test_a_model_with_eight_requested_threads_uses_one(backend: Backend) -> None
 @pytest.mark.parametrize(("name", "wrong"), [("Mlp32", np.float64), ("Mlp64", np.float32), ("Mlp32", np.int32)])
 def test_the_binding_refuses_a_theta_of_another_dtype(native: ModuleType, name: str, wrong: type) -> None:
     with pytest.raises(TypeError, match="incompatible constructor arguments"):
-        getattr(native, name)(SIZES, ACTIVATIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, wrong))
+        getattr(native, name)(SIZES, FUNCTIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, wrong))
 
 
 @pytest.mark.parametrize("wrong", ["x", "y", "order"])
 @pytest.mark.parametrize("how", ["dtype", "layout"])
 def test_the_binding_refuses_data_that_it_would_have_to_copy(native: ModuleType, wrong: str, how: str) -> None:
-    mlp = native.Mlp32(SIZES, ACTIVATIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
+    mlp = native.Mlp32(SIZES, FUNCTIONS, "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
     arrays: dict[str, Array] = {
         "x": np.zeros((4, 3), np.float32),
         "y": np.zeros((4, 2), np.float32),
@@ -90,7 +90,9 @@ def test_the_binding_refuses_data_that_it_would_have_to_copy(native: ModuleType,
 
 def test_an_unknown_name_raises_a_python_error_in_the_binding(native: ModuleType) -> None:
     with pytest.raises(ValueError, match="swish"):
-        native.Mlp32(SIZES, ["swish", "identity"], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32))
+        native.Mlp32(
+            SIZES, [("swish", 0.0), ("identity", 0.0)], "squared_error", 0.0, np.zeros(N_PARAMETERS, np.float32)
+        )
 
 
 def test_a_model_returns_copies(backend: Backend) -> None:
@@ -132,7 +134,7 @@ int main() {
   const std::vector<std::int64_t> probes{5, 0, 17};
   std::vector<float> outputs(200), gradient(31);
   const auto made = [&] {
-    fnn::Mlp<float> mlp({3, 4, 3}, {"tanh", "softmax"}, "softmax_cross_entropy", 0.1, theta.data());
+    fnn::Mlp<float> mlp({3, 4, 3}, {{"tanh", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.1, theta.data());
     mlp.load(x.data(), y.data(), 66, order.data(), 100);
     return mlp;
   };
