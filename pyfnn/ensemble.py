@@ -114,8 +114,8 @@ class Ensemble(Loadable):
         InvalidInput
             An argument breaks its rule; nothing was trained.
         """
-        self._check_range(first, count, self._n_order, "entries of each order")
-        check_count("batch_size", batch_size)
+        first, count = self._check_range(first, count, self._n_order, "entries of each order")
+        batch_size = check_count("batch_size", batch_size)
         rates = self._rates(learning_rates)
         seconds = self._timed(lambda: self._train(first, count, batch_size, rates))
         lost = np.flatnonzero(~np.isfinite(self._thetas()).all(axis=1)).tolist()

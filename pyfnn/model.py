@@ -15,7 +15,7 @@ import numpy as np
 from pyfnn import losses
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
 from pyfnn.network import Network
-from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
+from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate, is_whole
 
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
@@ -110,14 +110,15 @@ class Loadable(ABC):
         check_array("x", x, (rows, self.network.sizes[0]), self.network.dtype)
         return rows
 
-    def _check_range(self, first: int, count: int, length: int, entries: str) -> None:
+    def _check_range(self, first: int, count: int, length: int, entries: str) -> tuple[int, int]:
+        """Check a range and return it in Python's integers: those of NumPy wrap in sums."""
         self._check_open()
         if length == 0:
             raise PyfnnError(f"this {self.kind} has no data yet: call load first")
-        check_count("count", count)
-        whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
-        if not whole or first < 0 or first + count > length:
+        rows = check_count("count", count)
+        if not is_whole(first) or not 0 <= int(first) <= length - rows:
             raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {entries}")
+        return int(first), rows
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -197,7 +198,7 @@ class Model(Loadable):
 
     def forward(self, first: int, count: int) -> Array:
         """Return the outputs of rows [first, first+count): (count, m_L); probabilities under a cross-entropy."""
-        self._check_range(first, count, self._n_rows, "rows")
+        first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
 
     def predict(self, x: Array) -> Array:
@@ -223,12 +224,12 @@ class Model(Loadable):
 
     def loss(self, first: int, count: int) -> float:
         """Return the mean loss of rows [first, first+count), l2 term included, by a forward pass where there is one."""
-        self._check_range(first, count, self._n_rows, "rows")
+        first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward_loss(first, count)
 
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         """Return the mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
-        self._check_range(first, count, self._n_rows, "rows")
+        first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
     def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
@@ -254,8 +255,8 @@ class Model(Loadable):
         InvalidInput
             An argument breaks its rule; nothing was trained.
         """
-        self._check_range(first, count, self._n_order, "entries of order")
-        check_count("batch_size", batch_size)
+        first, count = self._check_range(first, count, self._n_order, "entries of order")
+        batch_size = check_count("batch_size", batch_size)
         check_rate("learning_rate", learning_rate)
         seconds = self._timed(lambda: self._train(first, count, batch_size, float(learning_rate)))
         if not np.isfinite(self._theta()).all():
@@ -287,8 +288,8 @@ class Model(Loadable):
         """
         if operation not in OPERATIONS:
             raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
-        self._check_range(first, count, self._n_rows, "rows")
-        check_count("repeats", repeats)
+        first, count = self._check_range(first, count, self._n_rows, "rows")
+        repeats = check_count("repeats", repeats)
         entries = count * self.network.sizes[-1] if operation == "forward" else self.network.n_parameters
         if probes is None:
             probes = np.array([0, entries - 1])

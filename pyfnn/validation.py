@@ -15,10 +15,20 @@ Array = NDArray[Any]
 Order = NDArray[np.int64]
 
 
-def check_count(field: str, value: Any) -> None:
-    """Require a whole number, at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1")
+MOST = 2**53
+"""Largest count: a float64 holds it, and products with sizes of numbers fit a signed integer of 64 bits in C."""
+
+
+def is_whole(value: Any) -> bool:
+    """Return True for a whole number of Python or NumPy, but for True and False."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def check_count(field: str, value: Any) -> int:
+    """Require a whole number from 1 to `MOST`, and return it as Python's, which never wraps."""
+    if not is_whole(value) or not 1 <= int(value) <= MOST:
+        raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1 and at most 2**53")
+    return int(value)
 
 
 def check_rate(field: str, value: Any) -> None:
@@ -34,7 +44,7 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
     The message writes "rows" in place of -1.
     """
     needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
-    if not isinstance(array, np.ndarray):
+    if type(array) not in (np.ndarray, np.memmap):  # a subclass may hide entries, as a masked array does
         raise InvalidInput(f"{field} is a {type(array).__name__}: expected a NumPy array, {needed}")
     if array.shape != shape or array.dtype != np.dtype(dtype):
         got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"

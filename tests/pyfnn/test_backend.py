@@ -93,6 +93,8 @@ def _with(array: Array, at: tuple[int, ...] | int, value: float) -> Array:
         (_replaced(2, lambda o: _with(o, 3, 9)), r"order\[3\] = 9: row numbers lie in \[0, 9\)"),
         (_replaced(2, lambda o: _with(o, 5, -1)), r"order\[5\] = -1: row numbers lie in \[0, 9\)"),
         (_replaced(2, lambda o: o.tolist()), "order is a list: expected a NumPy array"),
+        (_replaced(0, lambda x: np.ma.masked_less(x, 0)), "x is a MaskedArray: expected a NumPy array"),
+        (_replaced(2, lambda o: np.ma.masked_equal(_with(o, 3, 99), 99)), "order is a MaskedArray: expected a NumPy"),
     ],
 )
 def test_bad_data_are_rejected_by_name_and_the_model_is_unchanged(model: Model, arrays: list[Any], words: str) -> None:
@@ -133,6 +135,7 @@ def test_threads_below_1_or_not_whole_are_rejected(make: Make, threads: Any) -> 
         ((8, 2, 1, 0.1), "first = 8, count = 2: must lie within the 9 entries of order"),
         ((0.0, 2, 1, 0.1), "first = 0.0, count = 2: must lie within"),
         ((0, 2, 0, 0.1), "batch_size = 0: must be a whole number, at least 1"),
+        ((0, 2, 2**63, 0.1), "batch_size = 9223372036854775808: must be a whole number"),
         ((0, 2, True, 0.1), "batch_size = True: must be a whole number, at least 1"),
         ((0, 2, 1, 0.0), "learning_rate = 0.0: must be finite and above 0"),
         ((0, 2, 1, -0.1), "learning_rate = -0.1: must be finite and above 0"),
@@ -149,10 +152,22 @@ def test_bad_training_arguments_are_rejected_and_theta_is_unchanged(model: Model
 
 
 @pytest.mark.parametrize("call", ["forward", "loss_and_gradient"])
-@pytest.mark.parametrize(("first", "count"), [(0, 10), (9, 1), (-1, 1), (0, 0), (0, -1), (0, 2.5), (True, 2)])
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        *((0, 10), (9, 1), (-1, 1), (0, 0), (0, -1), (0, 2.5), (True, 2), (0, 2**64)),
+        *((np.uint8(250), 8), (np.int8(8), np.int8(127)), (np.uint8(8), np.uint8(250)), (0, np.int64(2**62))),  # wrap
+    ],
+)
 def test_rows_out_of_range_are_rejected(model: Model, call: str, first: Any, count: Any) -> None:
     with pytest.raises(InvalidInput, match=r"count = .*: must"):
         getattr(model, call)(first, count)
+
+
+def test_integers_of_numpy_are_whole_numbers(model: Model) -> None:
+    expected = model.forward(1, 3)
+    assert np.array_equal(model.forward(np.uint8(1), np.int16(3)), expected)
+    model.train(np.uint8(0), np.uint8(9), np.uint8(200), 0.1)
 
 
 def test_bad_timing_arguments_are_rejected(model: Model) -> None:
