@@ -26,9 +26,9 @@ from bench.machine import description
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.description import CpuTimes, CpuUse, describe_machine, installed_packages
 from bench.machine.sensors import DeviceSensor
-from bench.measure.arm import Settings
 from bench.measure.case import CaseRun, least_seconds
 from bench.measure.planted import planted_arm
+from bench.measure.settings import Settings
 from bench.progress import ProgressDisplay
 from bench.report import tables
 from bench.report.views import device_warnings

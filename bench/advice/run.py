@@ -12,8 +12,8 @@ from scipy.stats import binom
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
-from bench.measure.arm import Settings
 from bench.measure.block import least_block
+from bench.measure.settings import Settings
 from bench.results.derive import a_a_missed
 from bench.results.schema import BackendResult, Case, Results, TimingSummary
 from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES

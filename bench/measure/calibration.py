@@ -4,9 +4,10 @@ import math
 import time
 from dataclasses import dataclass
 
-from bench.measure.arm import Calibration, Settings
+from bench.measure.arm import Calibration
 from bench.measure.errors import Implausible, TooSlow
 from bench.measure.session import Session
+from bench.measure.settings import Settings
 from bench.statistics import intervals
 from bench.statistics.rounds import fitting_rounds
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from bench.machine.cpus import choose_cpus, driver_apart
 from bench.measure import gate
-from bench.measure.arm import Arm, Settings
+from bench.measure.arm import Arm
 from bench.measure.block import least_block
 from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
 from bench.measure.curve import affordable_epochs, draw_curve
@@ -24,6 +24,7 @@ from bench.measure.networks import networks_of
 from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
 from bench.measure.session import Session
+from bench.measure.settings import Settings
 from bench.results.derive import on_clock, reference_among
 from bench.results.journal import Journal
 from bench.results.schema import Sample

@@ -25,7 +25,7 @@ from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
 
 from bench import run
-from bench.measure.arm import Settings
+from bench.measure.settings import Settings
 from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
 from bench.results.schema import BackendResult, Results

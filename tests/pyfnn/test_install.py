@@ -53,7 +53,7 @@ BRIEF_RUN = """
 import sys
 from functools import partial
 from bench import run
-from bench.measure.arm import Settings
+from bench.measure.settings import Settings
 run.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
 sys.exit(run.main())
 """

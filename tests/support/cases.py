@@ -6,8 +6,8 @@ from pathlib import Path
 
 import misbehaving
 
-from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
+from bench.measure.settings import Settings
 from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, Case

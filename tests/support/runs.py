@@ -7,7 +7,7 @@ import misbehaving
 import pytest
 
 from bench import run
-from bench.measure.arm import Settings
+from bench.measure.settings import Settings
 
 # Two launches and short blocks, which are long enough to detect a worker with a wrong clock.
 SHORT = functools.partial(Settings, min_launches=2, launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)

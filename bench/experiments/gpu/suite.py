@@ -19,8 +19,8 @@ from bench.experiments.gpu.common import DTYPE, GpuCase, cases, child_parser
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.description import describe_machine
 from bench.machine.sensors import DeviceSensor
-from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
+from bench.measure.settings import Settings
 from bench.progress import ProgressDisplay
 from bench.results.build import build_results
 from bench.results.events import CeilingsEvent, FinishEvent, RunEvent

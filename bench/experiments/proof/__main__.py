@@ -42,7 +42,7 @@ from bench.experiments.proof.trials import (
 from bench.format import with_interval
 from bench.machine.cpus import choose_cpus
 from bench.machine.description import describe_machine
-from bench.measure.arm import Settings
+from bench.measure.settings import Settings
 from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION, WIDE
 from bench.report.render import ReportTable, rich_table
 from bench.statistics import intervals

@@ -21,8 +21,9 @@ from scipy.stats import ttest_ind
 from bench.experiments.proof.load import Load
 from bench.format import with_interval
 from bench.machine.cpus import choose_cpus
-from bench.measure.arm import Arm, Settings
+from bench.measure.arm import Arm
 from bench.measure.case import CaseRun
+from bench.measure.settings import Settings
 from bench.results.events import RunEvent
 from bench.results.journal import Journal, now
 from bench.results.schema import SCHEMA, BackendResult, Case, Sample, Verdict

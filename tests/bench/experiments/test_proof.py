@@ -49,8 +49,8 @@ from bench.experiments.proof.trials import (
     Method,
     ProofPlan,
 )
-from bench.measure.arm import Settings
 from bench.measure.case import CaseRun
+from bench.measure.settings import Settings
 from bench.report.drawing import BLUE, VERMILION
 from bench.results import journal
 from bench.results.schema import SCHEMA, Case

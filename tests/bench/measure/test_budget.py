@@ -7,9 +7,10 @@ import misbehaving
 import pytest
 from support.cases import SHORT, Listener, Measure
 
-from bench.measure.arm import Calibration, Settings
+from bench.measure.arm import Calibration
 from bench.measure.calibration import Calibrator
 from bench.measure.session import Session
+from bench.measure.settings import Settings
 
 STEADY = misbehaving.STEADY
 

@@ -11,12 +11,12 @@ from support.sample_results import events, results_of
 
 from bench import format
 from bench.measure import gate
-from bench.measure.arm import Settings
 from bench.measure.block import Block
 from bench.measure.case import CaseRun
 from bench.measure.errors import Implausible, ParityFailed
 from bench.measure.networks import ManyNetworks, networks_of
 from bench.measure.session import Session
+from bench.measure.settings import Settings
 from bench.report import figures, tables, views
 from bench.report.run_view import run_view
 from bench.results.events import RunEvent
