@@ -60,6 +60,7 @@ def test_the_bounds_of_all_parts_add_up_to_less_than_nine_minutes(tmp_path: Path
     assert [each.name for each in parts][-5:] == ["parity", "sanitizers", "suite", "crossover", "ncu"]
 
 
+@pytest.mark.timeout(600)  # it compiles the kernels, where no earlier test has
 def test_the_whole_run_passes_in_a_rehearsal_without_a_gpu(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +73,7 @@ def test_the_whole_run_passes_in_a_rehearsal_without_a_gpu(
     monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), os.environ["PATH"]]))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bench.experiments.gpu", "--rehearse", str(kernels), "--out", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*command, "--scale", "2"], cwd=ROOT, check=True, capture_output=True)
     steps, page = ended(out), (out / "summary.md").read_text(encoding="utf-8")
     assert {name: step["reason"] for name, step in steps.items() if step["status"] != "ok"} == {}
     assert len(steps) == sum(len(each.steps) for each in plan(Setting(out, rehearse=kernels)))
