@@ -13,6 +13,7 @@ from support.cuda_kernels import (
     PATHS,
     SOURCES,
     Hosted,
+    alone,
     battery,
     compiled_kernels,
     everything,
@@ -124,8 +125,12 @@ def _plant(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def planted(folder: Path) -> Hosted:
     """The kernels with all bugs: batches of one row take the persistent path, those of `PLANTED_BATCH` are spread."""
-    source = _plant(folder / "planted")
-    return host(cuda_on_cpu.compile_library(folder / "planted.so", source, "-DFNN_PERSISTENT_OPERATIONS=20000"))
+    library = folder / "planted.so"
+    with alone(folder):
+        if not library.exists():
+            source = _plant(folder / "planted")
+            cuda_on_cpu.compile_library(library, source, "-DFNN_PERSISTENT_OPERATIONS=20000")
+    return host(library)
 
 
 @pytest.mark.parametrize("bug", [None, *PLANTED])

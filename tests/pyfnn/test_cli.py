@@ -14,10 +14,10 @@ import pyfnn
 from pyfnn import cli
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pyfnn", *words]
-    environment = {**os.environ, "COLUMNS": "80"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    variables = {**os.environ, "COLUMNS": "80", **environment}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -28,24 +28,19 @@ def foreign(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_runs_beside_a_folder_named_bench(foreign: Path) -> None:
-    done = run(foreign, "run", "--list")
+def test_the_command_runs_beside_a_folder_named_bench_that_is_on_pythonpath_too(foreign: Path) -> None:
+    done = run(foreign, "run", "--list", PYTHONPATH=str(foreign))
     assert (done.returncode, done.stderr) == (0, "")
     assert "wine-deep" in done.stdout
-
-
-def test_the_command_runs_with_a_foreign_bench_on_pythonpath(foreign: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(foreign)}
-    command = [sys.executable, "-m", "pyfnn", "run", "--list"]
-    done = subprocess.run(command, cwd=tmp_path.parent, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_installed_script_is_the_same_command(foreign: Path) -> None:
     script = shutil.which("pyfnn", path=sysconfig.get_path("scripts"))
     require("script", script is not None, "install pyfnn (pip install -e .)")
-    done = subprocess.run([str(script), "run", "--list"], cwd=foreign, capture_output=True, text=True)
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([str(script), "run", "--help"], cwd=foreign, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run(foreign, "run", "--help").stdout
 
 
 def test_the_command_prints_its_version(tmp_path: Path) -> None:

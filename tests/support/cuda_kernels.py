@@ -1,6 +1,9 @@
 """The CUDA kernels of native/c_cuda compiled for the CPU (tests/cuda_on_cpu) and hosted, and work for them to do."""
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,17 +47,30 @@ def host(library: Path) -> Hosted:
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return the session's folder of compiled libraries, one for all test files."""
+    """Return the session's folder of compiled libraries, one for all test files and all processes that run them."""
     require_gcc()
-    folder = factory.getbasetemp() / "cuda_on_cpu"
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cuda_on_cpu"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a shared folder: its libraries have one object file in common."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @cache
 def compiled_kernels(folder: Path, path: str) -> Hosted:
     """Compile and host the kernels for one of `PATHS`, once."""
-    return host(cuda_on_cpu.compile_library(folder / f"{path}.so", SOURCES / "mlp.cu", *PATHS[path]))
+    library = folder / f"{path}.so"
+    with alone(folder):
+        if not library.exists():
+            cuda_on_cpu.compile_library(library, SOURCES / "mlp.cu", *PATHS[path])
+    return host(library)
 
 
 def clean(folder: Path, path: str) -> Iterator[Hosted]:
