@@ -41,7 +41,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Bug(NamedTuple):
-    """A replacement in a copy of a language's folder, after which the battery must name `tensor`."""
+    """A replacement in a copy of a language's folder, after which the battery must name `tensor`.
+
+    activation: that of the hidden layers, "" for tanh and sigmoid.
+    """
 
     name: str
     what: str
@@ -49,6 +52,7 @@ class Bug(NamedTuple):
     old: str
     new: str
     tensor: str
+    activation: str = ""
 
 
 def bugs(name: str) -> list[Bug]:
@@ -74,12 +78,13 @@ def need(name: str) -> Row:
 
 
 @cache
-def battery() -> list[parity.Trial]:
+def battery(activation: str) -> list[parity.Trial]:
     """Return the trials, in both dtypes, of a network on which every kind of bug has an effect."""
     rng = np.random.default_rng(1)
     trials = []
     for dtype in ("float32", "float64"):
-        network = Network((5, 7, 4, 3), ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype=dtype)
+        hidden = activation or ("tanh", "sigmoid")
+        network = Network((5, 7, 4, 3), hidden, "squared_error", l2=0.01, dtype=dtype)
         x = rng.normal(size=(60, 5)).astype(dtype)
         trials += parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
     return trials
@@ -114,7 +119,7 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
     broken = ROWS[bug.name].model_copy(update={"manifest": folder / "backend.toml"})
     with Worker(command_of(broken)) as worker:
         for dtype in ("float32", "float64"):
-            trials = [trial for trial in battery() if trial.network.dtype == dtype]
+            trials = [trial for trial in battery(bug.activation) if trial.network.dtype == dtype]
             evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), trials)
             assert bug.tensor in {failure.what for failure in evidence.failures}, f"{dtype}: {evidence.failures}"
 
