@@ -8,25 +8,25 @@ import "math"
 // functions of package math take float64 only, so a float32 argument is widened and the result is rounded once.
 type Float interface{ float32 | float64 }
 
-// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n] ----
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]; p: the parameter. In comparisons, NaN stays NaN ----
 
-func identity[Real Float](z, a []Real) { copy(a, z) }
+func identity[Real Float](z, a []Real, p Real) { copy(a, z) }
 
-func sigmoid[Real Float](z, a []Real) {
+func sigmoid[Real Float](z, a []Real, p Real) {
 	for j := range a {
 		a[j] = Real(1 / (1 + math.Exp(float64(-z[j]))))
 	}
 }
 
-func tanh[Real Float](z, a []Real) {
+func tanh[Real Float](z, a []Real, p Real) {
 	for j := range a {
 		a[j] = Real(math.Tanh(float64(z[j])))
 	}
 }
 
-func relu[Real Float](z, a []Real) {
+func relu[Real Float](z, a []Real, p Real) {
 	for j := range a {
-		if z[j] < 0 { // in this order, NaN stays NaN
+		if z[j] < 0 {
 			a[j] = 0
 		} else {
 			a[j] = z[j]
@@ -34,7 +34,61 @@ func relu[Real Float](z, a []Real) {
 	}
 }
 
-func softmax[Real Float](z, a []Real) {
+func leakyRelu[Real Float](z, a []Real, p Real) {
+	for j := range a {
+		if z[j] > 0 {
+			a[j] = z[j]
+		} else {
+			a[j] = p * z[j]
+		}
+	}
+}
+
+func elu[Real Float](z, a []Real, p Real) {
+	for j := range a {
+		if z[j] > 0 {
+			a[j] = z[j]
+		} else {
+			a[j] = p * Real(math.Expm1(float64(z[j])))
+		}
+	}
+}
+
+// log(1 + exp(z)), without overflow.
+func softplus[Real Float](z, a []Real, p Real) {
+	for j := range a {
+		z := float64(z[j])
+		a[j] = Real(math.Max(z, 0) + math.Log1p(math.Exp(-math.Abs(z))))
+	}
+}
+
+func hardSigmoid[Real Float](z, a []Real, p Real) {
+	for j := range a {
+		switch {
+		case z[j] <= -2:
+			a[j] = 0
+		case z[j] >= 2:
+			a[j] = 1
+		default:
+			a[j] = z[j]/4 + 0.5
+		}
+	}
+}
+
+func hardTanh[Real Float](z, a []Real, p Real) {
+	for j := range a {
+		switch {
+		case z[j] < -1:
+			a[j] = -1
+		case z[j] > 1:
+			a[j] = 1
+		default:
+			a[j] = z[j]
+		}
+	}
+}
+
+func softmax[Real Float](z, a []Real, p Real) {
 	top, sum := largest(z), Real(0)
 	for j := range a {
 		a[j] = Real(math.Exp(float64(z[j] - top)))
@@ -55,23 +109,23 @@ func largest[Real Float](z []Real) Real {
 	return top
 }
 
-// Derivatives: delta <- f'(z) delta, computed from a = f(z).
+// Derivatives: delta <- f'(z) delta, where a = f(z).
 
-func identityDerivative[Real Float](a, delta []Real) {}
+func identityDerivative[Real Float](z, a, delta []Real, p Real) {}
 
-func sigmoidDerivative[Real Float](a, delta []Real) {
+func sigmoidDerivative[Real Float](z, a, delta []Real, p Real) {
 	for j := range delta {
 		delta[j] *= a[j] * (1 - a[j])
 	}
 }
 
-func tanhDerivative[Real Float](a, delta []Real) {
+func tanhDerivative[Real Float](z, a, delta []Real, p Real) {
 	for j := range delta {
 		delta[j] *= 1 - a[j]*a[j]
 	}
 }
 
-func reluDerivative[Real Float](a, delta []Real) {
+func reluDerivative[Real Float](z, a, delta []Real, p Real) {
 	for j := range delta {
 		if !(a[j] > 0) {
 			delta[j] = 0
@@ -79,19 +133,67 @@ func reluDerivative[Real Float](a, delta []Real) {
 	}
 }
 
+func leakyReluDerivative[Real Float](z, a, delta []Real, p Real) {
+	for j := range delta {
+		if !(z[j] > 0) {
+			delta[j] *= p
+		}
+	}
+}
+
+// p exp(z) = p (exp(z) - 1) + p = a + p.
+func eluDerivative[Real Float](z, a, delta []Real, p Real) {
+	for j := range delta {
+		if !(z[j] > 0) {
+			delta[j] *= a[j] + p
+		}
+	}
+}
+
+func softplusDerivative[Real Float](z, a, delta []Real, p Real) {
+	for j := range delta {
+		delta[j] *= Real(1 / (1 + math.Exp(float64(-z[j]))))
+	}
+}
+
+func hardSigmoidDerivative[Real Float](z, a, delta []Real, p Real) {
+	for j := range delta {
+		if z[j] > -2 && z[j] < 2 {
+			delta[j] /= 4
+		} else {
+			delta[j] = 0
+		}
+	}
+}
+
+func hardTanhDerivative[Real Float](z, a, delta []Real, p Real) {
+	for j := range delta {
+		if !(z[j] > -1 && z[j] < 1) {
+			delta[j] = 0
+		}
+	}
+}
+
 type activation[Real Float] struct {
 	name       string
-	value      func(z, a []Real)
-	derivative func(a, delta []Real) // nil: needs a loss that fuses it
+	value      func(z, a []Real, p Real)
+	derivative func(z, a, delta []Real, p Real) // nil: needs a loss that fuses it
+	parameter  Real                             // in the table, if none is given; NaN: it takes none
 }
 
 func activations[Real Float]() []activation[Real] {
+	none := Real(math.NaN())
 	return []activation[Real]{
-		{"identity", identity[Real], identityDerivative[Real]},
-		{"sigmoid", sigmoid[Real], sigmoidDerivative[Real]},
-		{"tanh", tanh[Real], tanhDerivative[Real]},
-		{"relu", relu[Real], reluDerivative[Real]},
-		{"softmax", softmax[Real], nil},
+		{"identity", identity[Real], identityDerivative[Real], none},
+		{"sigmoid", sigmoid[Real], sigmoidDerivative[Real], none},
+		{"tanh", tanh[Real], tanhDerivative[Real], none},
+		{"relu", relu[Real], reluDerivative[Real], none},
+		{"leaky_relu", leakyRelu[Real], leakyReluDerivative[Real], 0.01},
+		{"elu", elu[Real], eluDerivative[Real], 1},
+		{"softplus", softplus[Real], softplusDerivative[Real], none},
+		{"hard_sigmoid", hardSigmoid[Real], hardSigmoidDerivative[Real], none},
+		{"hard_tanh", hardTanh[Real], hardTanhDerivative[Real], none},
+		{"softmax", softmax[Real], nil, none},
 	}
 }
 
@@ -292,7 +394,7 @@ func (net *mlp[Real]) forward(X []Real, B int) {
 		}
 		addProduct(B, l.inputs, m, ABelow, l.inputs, 1, l.W, l.Z)
 		for n := 0; n < B; n++ {
-			l.f.value(l.Z[n*m:(n+1)*m], l.A[n*m:(n+1)*m])
+			l.f.value(l.Z[n*m:(n+1)*m], l.A[n*m:(n+1)*m], l.f.parameter)
 		}
 		ABelow = l.A
 	}
@@ -307,7 +409,7 @@ func (net *mlp[Real]) outputDelta(T []Real, B int) {
 		delta[j] = scale * (Y[j] - T[j])
 	}
 	if net.lossFunction.fuses == "" {
-		last.f.derivative(Y, delta)
+		last.f.derivative(last.Z[:size], Y, delta, last.f.parameter)
 	}
 }
 
@@ -339,7 +441,8 @@ func propagate[Real Float](l, below *layer[Real], B int) {
 			deltaBelow[i] = dot(delta, l.W[i*m:(i+1)*m])
 		}
 	}
-	below.f.derivative(below.A[:B*inputs], below.delta[:B*inputs])
+	size := B * inputs
+	below.f.derivative(below.Z[:size], below.A[:size], below.delta[:size], below.f.parameter)
 }
 
 // theta <- theta - rate * gradient.

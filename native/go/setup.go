@@ -285,11 +285,21 @@ func functions[Real Float](d description) (f []activation[Real], lossFunction lo
 	return f, lossFunction, nil
 }
 
-func findActivation[Real Float](name string) *activation[Real] {
+// Return the row of "name" or "name(parameter)", with its parameter; nil if there is none such.
+func findActivation[Real Float](text string) *activation[Real] {
+	name, written, given := strings.Cut(text, "(")
 	for _, row := range activations[Real]() {
-		if row.name == name {
-			return &row
+		if row.name != name {
+			continue
 		}
+		if given {
+			p, err := strconv.ParseFloat(strings.TrimSuffix(written, ")"), 64)
+			if err != nil || written[len(written)-1] != ')' || math.IsNaN(float64(row.parameter)) || math.IsNaN(p-p) {
+				return nil
+			}
+			row.parameter = Real(p)
+		}
+		return &row
 	}
 	return nil
 }

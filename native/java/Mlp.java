@@ -12,25 +12,49 @@ import java.util.List;
 
 final class Mlp implements Model {
 
-  // ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]. ------------------------------------------------
+  // ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]; p: the parameter. ------------------------------
 
-  private static void identity(float[] z, float[] a) {
+  private static void identity(float[] z, float[] a, float p) {
     System.arraycopy(z, 0, a, 0, a.length);
   }
 
-  private static void sigmoid(float[] z, float[] a) {
+  private static void sigmoid(float[] z, float[] a, float p) {
     for (int j = 0; j < a.length; j++) a[j] = (float) (1 / (1 + Math.exp(-z[j])));
   }
 
-  private static void tanh(float[] z, float[] a) {
+  private static void tanh(float[] z, float[] a, float p) {
     for (int j = 0; j < a.length; j++) a[j] = (float) Math.tanh(z[j]);
   }
 
-  private static void relu(float[] z, float[] a) {
-    for (int j = 0; j < a.length; j++) a[j] = z[j] < 0 ? 0 : z[j]; // in this order, NaN stays NaN
+  // In these comparisons, NaN stays NaN.
+
+  private static void relu(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] < 0 ? 0 : z[j];
   }
 
-  private static void softmax(float[] z, float[] a) {
+  private static void leakyRelu(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] > 0 ? z[j] : p * z[j];
+  }
+
+  private static void elu(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] > 0 ? z[j] : p * (float) Math.expm1(z[j]);
+  }
+
+  // log(1 + exp(z)), without overflow.
+  private static void softplus(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++)
+      a[j] = (float) ((z[j] < 0 ? 0 : z[j]) + Math.log1p(Math.exp(-Math.abs(z[j]))));
+  }
+
+  private static void hardSigmoid(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] <= -2 ? 0 : z[j] >= 2 ? 1 : z[j] / 4 + 0.5f;
+  }
+
+  private static void hardTanh(float[] z, float[] a, float p) {
+    for (int j = 0; j < a.length; j++) a[j] = z[j] < -1 ? -1 : z[j] > 1 ? 1 : z[j];
+  }
+
+  private static void softmax(float[] z, float[] a, float p) {
     final float top = largest(z);
     float sum = 0;
     for (int j = 0; j < a.length; j++) sum += a[j] = (float) Math.exp(z[j] - top);
@@ -43,34 +67,80 @@ final class Mlp implements Model {
     return top;
   }
 
-  // Derivatives: delta <- f'(z) delta, computed from a = f(z).
+  // Derivatives: delta <- f'(z) delta, where a = f(z).
 
-  private static void identityDerivative(float[] a, float[] delta) {}
+  private static void identityDerivative(float[] z, float[] a, float[] delta, float p) {}
 
-  private static void sigmoidDerivative(float[] a, float[] delta) {
+  private static void sigmoidDerivative(float[] z, float[] a, float[] delta, float p) {
     for (int j = 0; j < a.length; j++) delta[j] *= a[j] * (1 - a[j]);
   }
 
-  private static void tanhDerivative(float[] a, float[] delta) {
+  private static void tanhDerivative(float[] z, float[] a, float[] delta, float p) {
     for (int j = 0; j < a.length; j++) delta[j] *= 1 - a[j] * a[j];
   }
 
-  private static void reluDerivative(float[] a, float[] delta) {
+  private static void reluDerivative(float[] z, float[] a, float[] delta, float p) {
     for (int j = 0; j < a.length; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
   }
 
+  private static void leakyReluDerivative(float[] z, float[] a, float[] delta, float p) {
+    for (int j = 0; j < a.length; j++) delta[j] = z[j] > 0 ? delta[j] : p * delta[j];
+  }
+
+  // p exp(z) = p (exp(z) - 1) + p = a + p.
+  private static void eluDerivative(float[] z, float[] a, float[] delta, float p) {
+    for (int j = 0; j < a.length; j++) delta[j] = z[j] > 0 ? delta[j] : (a[j] + p) * delta[j];
+  }
+
+  private static void softplusDerivative(float[] z, float[] a, float[] delta, float p) {
+    for (int j = 0; j < a.length; j++) delta[j] *= (float) (1 / (1 + Math.exp(-z[j])));
+  }
+
+  private static void hardSigmoidDerivative(float[] z, float[] a, float[] delta, float p) {
+    for (int j = 0; j < a.length; j++) delta[j] = Math.abs(z[j]) < 2 ? delta[j] / 4 : 0;
+  }
+
+  private static void hardTanhDerivative(float[] z, float[] a, float[] delta, float p) {
+    for (int j = 0; j < a.length; j++) delta[j] = Math.abs(z[j]) < 1 ? delta[j] : 0;
+  }
+
   private interface RowFunction {
-    void apply(float[] from, float[] to);
+    void apply(float[] z, float[] a, float p);
+  }
+
+  private interface RowDerivative {
+    void apply(float[] z, float[] a, float[] delta, float p);
   }
 
   // derivative: null where the activation needs a loss that fuses it.
-  record Activation(String name, RowFunction value, RowFunction derivative) implements Named {}
+  // parameter: in the table, if none is given; NaN: it takes none.
+  record Activation(String name, RowFunction value, RowDerivative derivative, double parameter) implements Named {
+
+    Activation(String name, RowFunction value, RowDerivative derivative) {
+      this(name, value, derivative, Double.NaN);
+    }
+
+    // Return the row of "name" or "name(parameter)", with its parameter; null if there is none such.
+    static Activation find(String text) {
+      final int at = text.indexOf('(');
+      final Activation row = Named.find(ACTIVATIONS, at < 0 ? text : text.substring(0, at));
+      if (row == null || at < 0) return row;
+      final double parameter = text.endsWith(")") ? Refusal.number(text.substring(at + 1, text.length() - 1)) : Double.NaN;
+      if (!Double.isFinite(parameter) || Double.isNaN(row.parameter)) return null;
+      return new Activation(row.name, row.value, row.derivative, parameter);
+    }
+  }
 
   static final List<Activation> ACTIVATIONS = List.of(
       new Activation("identity", Mlp::identity, Mlp::identityDerivative),
       new Activation("sigmoid", Mlp::sigmoid, Mlp::sigmoidDerivative),
       new Activation("tanh", Mlp::tanh, Mlp::tanhDerivative),
       new Activation("relu", Mlp::relu, Mlp::reluDerivative),
+      new Activation("leaky_relu", Mlp::leakyRelu, Mlp::leakyReluDerivative, 0.01),
+      new Activation("elu", Mlp::elu, Mlp::eluDerivative, 1),
+      new Activation("softplus", Mlp::softplus, Mlp::softplusDerivative),
+      new Activation("hard_sigmoid", Mlp::hardSigmoid, Mlp::hardSigmoidDerivative),
+      new Activation("hard_tanh", Mlp::hardTanh, Mlp::hardTanhDerivative),
       new Activation("softmax", Mlp::softmax, null));
 
   // ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t. -----------------------------------------
@@ -174,6 +244,7 @@ final class Mlp implements Model {
   private static final class Layer {
     final int inputs, outputs; // m_{l-1}, m_l
     final Activation f;
+    final float p; // parameter of f
     final float[][] W, dW; // (inputs, outputs)
     final float[] b, db; // (outputs)
     float[][] Z, A, delta; // (capacity, outputs)
@@ -182,6 +253,7 @@ final class Mlp implements Model {
       this.inputs = inputs;
       this.outputs = outputs;
       this.f = f;
+      p = (float) f.parameter();
       W = new float[inputs][outputs];
       dW = new float[inputs][outputs];
       b = new float[outputs];
@@ -210,7 +282,7 @@ final class Mlp implements Model {
   Mlp(Setup setup, ByteBuffer theta, ByteBuffer x, ByteBuffer y, int[] order) {
     layers = new Layer[setup.activations().size()];
     for (int l = 0; l < layers.length; l++) {
-      final Activation f = Named.find(ACTIVATIONS, setup.activations().get(l));
+      final Activation f = Activation.find(setup.activations().get(l));
       layers[l] = new Layer(setup.sizes()[l], setup.sizes()[l + 1], f);
     }
     last = layers[layers.length - 1];
@@ -279,7 +351,7 @@ final class Mlp implements Model {
       final float[][] Z = layer.Z, A = layer.A;
       for (int n = 0; n < B; n++) System.arraycopy(layer.b, 0, Z[n], 0, layer.outputs);
       addProduct(B, layer.inputs, A_below, false, layer.W, Z);
-      for (int n = 0; n < B; n++) layer.f.value.apply(Z[n], A[n]);
+      for (int n = 0; n < B; n++) layer.f.value.apply(Z[n], A[n], layer.p);
       A_below = A;
     }
   }
@@ -290,7 +362,7 @@ final class Mlp implements Model {
     for (int n = 0; n < B; n++) {
       final float[] y = last.A[n], t = T[n], delta = last.delta[n];
       for (int j = 0; j < delta.length; j++) delta[j] = scale * (y[j] - t[j]);
-      if (lossFunction.fuses == null) last.f.derivative.apply(y, delta);
+      if (lossFunction.fuses == null) last.f.derivative.apply(last.Z[n], y, delta, last.p);
     }
   }
 
@@ -317,7 +389,7 @@ final class Mlp implements Model {
     for (int n = 0; n < B; n++) {
       final float[] delta = layer.delta[n], delta_below = below.delta[n];
       for (int i = 0; i < delta_below.length; i++) delta_below[i] = dot(delta, layer.W[i]);
-      below.f.derivative.apply(below.A[n], delta_below);
+      below.f.derivative.apply(below.Z[n], below.A[n], delta_below, below.p);
     }
   }
 

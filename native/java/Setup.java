@@ -88,7 +88,7 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
       final boolean fuses = lossFunction.fuses() != null && l == last;
       if (fuses && !name.equals(lossFunction.fuses()))
         throw new Refusal("network.txt: output_activation = " + name + ": " + loss + " fuses " + lossFunction.fuses());
-      final Mlp.Activation f = Model.Named.find(Mlp.ACTIVATIONS, name);
+      final Mlp.Activation f = Mlp.Activation.find(name);
       if (f == null || (!fuses && f.derivative() == null))
         throw Refusal.unsupported("no activation '" + name + "' for layer " + (l + 1));
     }

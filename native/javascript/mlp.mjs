@@ -5,7 +5,7 @@
 // Arrays have the network's dtype. Arithmetic is in double, and each result is rounded when it is stored in an array.
 // Math.fround around each operation would make the arithmetic float32; on wine-deep, a step would take a sixth longer.
 
-// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]. --------------------------------------------------
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]; p: the parameter. --------------------------------
 
 function identity(m, z, a, at) {
   for (let j = at; j < at + m; j++) a[j] = z[j];
@@ -19,8 +19,31 @@ function tanh(m, z, a, at) {
   for (let j = at; j < at + m; j++) a[j] = Math.tanh(z[j]);
 }
 
+// In these comparisons, NaN stays NaN.
+
 function relu(m, z, a, at) {
-  for (let j = at; j < at + m; j++) a[j] = z[j] < 0 ? 0 : z[j]; // in this order, NaN stays NaN
+  for (let j = at; j < at + m; j++) a[j] = z[j] < 0 ? 0 : z[j];
+}
+
+function leakyRelu(m, z, a, at, p) {
+  for (let j = at; j < at + m; j++) a[j] = z[j] > 0 ? z[j] : p * z[j];
+}
+
+function elu(m, z, a, at, p) {
+  for (let j = at; j < at + m; j++) a[j] = z[j] > 0 ? z[j] : p * Math.expm1(z[j]);
+}
+
+// log(1 + exp(z)), without overflow.
+function softplus(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = (z[j] < 0 ? 0 : z[j]) + Math.log1p(Math.exp(-Math.abs(z[j])));
+}
+
+function hardSigmoid(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = z[j] <= -2 ? 0 : z[j] >= 2 ? 1 : z[j] / 4 + 0.5;
+}
+
+function hardTanh(m, z, a, at) {
+  for (let j = at; j < at + m; j++) a[j] = z[j] < -1 ? -1 : z[j] > 1 ? 1 : z[j];
 }
 
 function softmax(m, z, a, at) {
@@ -36,30 +59,66 @@ function largest(m, z, at) {
   return top;
 }
 
-// Derivatives: delta <- f'(z) delta, computed from a = f(z).
+// Derivatives: delta <- f'(z) delta, where a = f(z).
 
 function identityDerivative() {}
 
-function sigmoidDerivative(m, a, delta) {
+function sigmoidDerivative(m, z, a, delta) {
   for (let j = 0; j < m; j++) delta[j] *= a[j] * (1 - a[j]);
 }
 
-function tanhDerivative(m, a, delta) {
+function tanhDerivative(m, z, a, delta) {
   for (let j = 0; j < m; j++) delta[j] *= 1 - a[j] * a[j];
 }
 
-function reluDerivative(m, a, delta) {
+function reluDerivative(m, z, a, delta) {
   for (let j = 0; j < m; j++) delta[j] = a[j] > 0 ? delta[j] : 0;
 }
 
+function leakyReluDerivative(m, z, a, delta, p) {
+  for (let j = 0; j < m; j++) delta[j] = z[j] > 0 ? delta[j] : p * delta[j];
+}
+
+// p exp(z) = p (exp(z) - 1) + p = a + p.
+function eluDerivative(m, z, a, delta, p) {
+  for (let j = 0; j < m; j++) delta[j] = z[j] > 0 ? delta[j] : (a[j] + p) * delta[j];
+}
+
+function softplusDerivative(m, z, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] /= 1 + Math.exp(-z[j]);
+}
+
+function hardSigmoidDerivative(m, z, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] = Math.abs(z[j]) < 2 ? delta[j] / 4 : 0;
+}
+
+function hardTanhDerivative(m, z, a, delta) {
+  for (let j = 0; j < m; j++) delta[j] = Math.abs(z[j]) < 1 ? delta[j] : 0;
+}
+
 // derivative: null where the activation needs a loss that fuses it.
+// parameter: in the table, if none is given; null: it takes none.
 export const activations = new Map([
-  ["identity", { value: identity, derivative: identityDerivative }],
-  ["sigmoid", { value: sigmoid, derivative: sigmoidDerivative }],
-  ["tanh", { value: tanh, derivative: tanhDerivative }],
-  ["relu", { value: relu, derivative: reluDerivative }],
-  ["softmax", { value: softmax, derivative: null }],
+  ["identity", { value: identity, derivative: identityDerivative, parameter: null }],
+  ["sigmoid", { value: sigmoid, derivative: sigmoidDerivative, parameter: null }],
+  ["tanh", { value: tanh, derivative: tanhDerivative, parameter: null }],
+  ["relu", { value: relu, derivative: reluDerivative, parameter: null }],
+  ["leaky_relu", { value: leakyRelu, derivative: leakyReluDerivative, parameter: 0.01 }],
+  ["elu", { value: elu, derivative: eluDerivative, parameter: 1 }],
+  ["softplus", { value: softplus, derivative: softplusDerivative, parameter: null }],
+  ["hard_sigmoid", { value: hardSigmoid, derivative: hardSigmoidDerivative, parameter: null }],
+  ["hard_tanh", { value: hardTanh, derivative: hardTanhDerivative, parameter: null }],
+  ["softmax", { value: softmax, derivative: null, parameter: null }],
 ]);
+
+// Return the row of "name" or "name(parameter)", with its parameter; undefined if there is none such.
+export function findActivation(text) {
+  const [, name, written] = /^(\w+)(?:\((\S+)\))?$/.exec(text) ?? [];
+  const row = activations.get(name);
+  if (row === undefined || written === undefined) return row;
+  const parameter = Number(written);
+  return row.parameter !== null && Number.isFinite(parameter) ? { ...row, parameter } : undefined;
+}
 
 // ---- Losses: L of one row, from z = Z_L[n], y = A_L[n] at `at` and the targets t at `atT`. --------------------------
 
@@ -225,7 +284,7 @@ export class Mlp {
       const [inputs, outputs] = [sizes[l], sizes[l + 1]]; // m_{l-1}, m_l
       const W = at, b = W + inputs * outputs; // the places of W_l and b_l in theta
       at = b + outputs;
-      return { inputs, outputs, W, b, f: activations.get(name), Z: null, A: null, delta: null };
+      return { inputs, outputs, W, b, f: findActivation(name), Z: null, A: null, delta: null };
     });
     this.last = this.layers.at(-1);
     this.lossFunction = losses.get(loss);
@@ -262,7 +321,7 @@ export class Mlp {
     for (const { inputs, outputs: m, W, b, f, Z, A } of this.layers) {
       for (let n = 0; n < B; n++) for (let j = 0; j < m; j++) Z[n * m + j] = theta[b + j];
       addProduct(B, inputs, m, A_below, at, inputs, 1, theta, W, Z, 0);
-      for (let n = 0; n < B; n++) f.value(m, Z, A, n * m);
+      for (let n = 0; n < B; n++) f.value(m, Z, A, n * m, f.parameter);
       A_below = A;
       at = 0;
     }
@@ -270,9 +329,9 @@ export class Mlp {
 
   // delta_L = dR/dZ_L.
   outputDelta(T, atT, B) {
-    const { outputs, f, A: Y, delta } = this.last, size = B * outputs, scale = this.lossFunction.derivative / B;
+    const { outputs, f, Z, A: Y, delta } = this.last, size = B * outputs, scale = this.lossFunction.derivative / B;
     for (let j = 0; j < size; j++) delta[j] = scale * (Y[j] - T[atT + j]);
-    if (this.lossFunction.fuses === null) f.derivative(size, Y, delta);
+    if (this.lossFunction.fuses === null) f.derivative(size, Z, Y, delta, f.parameter);
   }
 
   // From delta_L down: the gradient, laid out as theta. theta does not change.
@@ -295,7 +354,7 @@ export class Mlp {
   // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from a layer to the one below.
   propagate({ inputs, outputs: m, W, delta }, below, B) {
     productWithTransposed(B, m, inputs, delta, this.theta, W, below.delta);
-    below.f.derivative(B * inputs, below.A, below.delta);
+    below.f.derivative(B * inputs, below.Z, below.A, below.delta, below.f.parameter);
   }
 
   // theta <- theta - rate * gradient.

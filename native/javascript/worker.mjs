@@ -7,7 +7,7 @@ import path from "node:path";
 import process from "node:process";
 import readline from "node:readline";
 
-import { Mlp, activations, losses } from "./mlp.mjs";
+import { Mlp, activations, findActivation, losses } from "./mlp.mjs";
 
 globalThis.console = new Console(process.stderr); // so that a stray print is not taken for a reply
 
@@ -96,7 +96,8 @@ function checkFunctions(names, loss) {
   names.forEach((name, l) => {
     const fused = fuses !== null && l === names.length - 1;
     if (fused && name !== fuses) throw new Refusal(`network.txt: output_activation = ${name}: ${loss} fuses ${fuses}`);
-    if (!activations.has(name) || (!fused && activations.get(name).derivative === null))
+    const row = findActivation(name);
+    if (row === undefined || (!fused && row.derivative === null))
       throw new Refusal(`no activation '${name}' for layer ${l + 1}`, "unsupported");
   });
 }

@@ -6,12 +6,12 @@ local ffi = require "ffi"
 
 local exp, log, tanh, abs, max, min = math.exp, math.log, math.tanh, math.abs, math.max, math.min
 
-ffi.cdef "double log1p(double);"
-local log1p = ffi.C.log1p
+ffi.cdef "double log1p(double); double expm1(double);"
+local log1p, expm1 = ffi.C.log1p, ffi.C.expm1
 
 local mlp = {}
 
--- Activations: A = f(Z), and delta *= f'(Z) computed from A.   Z, A, delta: (B, m) ------------------------------------
+-- Activations: A = f(Z), and delta *= f'(Z).   Z, A, delta: (B, m)   p: the parameter -------------------------------
 
 local function identity(B, m, Z, A)
   for j = 0, B * m - 1 do
@@ -27,7 +27,7 @@ local function sigmoid(B, m, Z, A)
   end
 end
 
-local function sigmoid_derivative(B, m, A, delta)
+local function sigmoid_derivative(B, m, Z, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = delta[j] * A[j] * (1 - A[j])
   end
@@ -39,7 +39,7 @@ local function tanh_value(B, m, Z, A)
   end
 end
 
-local function tanh_derivative(B, m, A, delta)
+local function tanh_derivative(B, m, Z, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = delta[j] * (1 - A[j] * A[j])
   end
@@ -52,9 +52,75 @@ local function relu(B, m, Z, A)
   end
 end
 
-local function relu_derivative(B, m, A, delta)
+local function relu_derivative(B, m, Z, A, delta)
   for j = 0, B * m - 1 do
     delta[j] = A[j] > 0 and delta[j] or 0
+  end
+end
+
+local function leaky_relu(B, m, Z, A, p)
+  for j = 0, B * m - 1 do
+    local z = Z[j]
+    A[j] = z > 0 and z or p * z
+  end
+end
+
+local function leaky_relu_derivative(B, m, Z, A, delta, p)
+  for j = 0, B * m - 1 do
+    delta[j] = Z[j] > 0 and delta[j] or p * delta[j]
+  end
+end
+
+local function elu(B, m, Z, A, p)
+  for j = 0, B * m - 1 do
+    local z = Z[j]
+    A[j] = z > 0 and z or p * expm1(z)
+  end
+end
+
+-- p exp(z) = p (exp(z) - 1) + p = a + p
+local function elu_derivative(B, m, Z, A, delta, p)
+  for j = 0, B * m - 1 do
+    delta[j] = Z[j] > 0 and delta[j] or (A[j] + p) * delta[j]
+  end
+end
+
+-- log(1 + exp(z)), without overflow
+local function softplus(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    A[j] = max(Z[j], 0) + log1p(exp(-abs(Z[j])))
+  end
+end
+
+local function softplus_derivative(B, m, Z, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = delta[j] / (1 + exp(-Z[j]))
+  end
+end
+
+local function hard_sigmoid(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    local z = Z[j]
+    A[j] = z <= -2 and 0 or z >= 2 and 1 or z / 4 + 0.5
+  end
+end
+
+local function hard_sigmoid_derivative(B, m, Z, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = abs(Z[j]) < 2 and delta[j] / 4 or 0
+  end
+end
+
+local function hard_tanh(B, m, Z, A)
+  for j = 0, B * m - 1 do
+    local z = Z[j]
+    A[j] = z < -1 and -1 or z > 1 and 1 or z
+  end
+end
+
+local function hard_tanh_derivative(B, m, Z, A, delta)
+  for j = 0, B * m - 1 do
+    delta[j] = abs(Z[j]) < 1 and delta[j] or 0
   end
 end
 
@@ -81,11 +147,17 @@ local function softmax(B, m, Z, A)
 end
 
 -- derivative: nil for an activation that is only used fused with a loss
+-- p: in the table, the parameter if none is given; nil for an activation without one
 mlp.activations = {
   {name = "identity", value = identity, derivative = identity_derivative},
   {name = "sigmoid", value = sigmoid, derivative = sigmoid_derivative},
   {name = "tanh", value = tanh_value, derivative = tanh_derivative},
   {name = "relu", value = relu, derivative = relu_derivative},
+  {name = "leaky_relu", value = leaky_relu, derivative = leaky_relu_derivative, p = 0.01},
+  {name = "elu", value = elu, derivative = elu_derivative, p = 1},
+  {name = "softplus", value = softplus, derivative = softplus_derivative},
+  {name = "hard_sigmoid", value = hard_sigmoid, derivative = hard_sigmoid_derivative},
+  {name = "hard_tanh", value = hard_tanh, derivative = hard_tanh_derivative},
   {name = "softmax", value = softmax},
 }
 
@@ -299,7 +371,7 @@ local function forward(model, X, B)
       end
     end
     add_product(B, layer.inputs, m, A_below, layer.inputs, 1, layer.W, Z)
-    layer.f.value(B, m, Z, layer.A)
+    layer.f.value(B, m, Z, layer.A, layer.f.p)
     A_below = layer.A
   end
 end
@@ -312,7 +384,7 @@ local function output_delta(model, T, B)
     delta[j] = scale * (Y[j] - T[j])
   end
   if not model.loss_function.fuses then
-    last.f.derivative(B, last.outputs, Y, delta)
+    last.f.derivative(B, last.outputs, last.Z, Y, delta, last.f.p)
   end
 end
 
@@ -357,7 +429,7 @@ function propagate(layer, below, B)
       i = i + 1
     end
   end
-  below.f.derivative(B, inputs, below.A, delta_below)
+  below.f.derivative(B, inputs, below.Z, below.A, delta_below, below.f.p)
 end
 
 -- theta <- theta - rate dtheta

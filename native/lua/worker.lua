@@ -130,6 +130,18 @@ local function loss_of(setup)
   return row_of(mlp.losses, name) or refuse("unsupported", "lua has no loss '%s'", name)
 end
 
+-- Return the row of "name" or "name(parameter)", with its parameter, or nil.
+local function activation_of(text)
+  local name, written = text:match("^([%w_]+)%((%S+)%)$")
+  local row, p = row_of(mlp.activations, name or text), tonumber(written)
+  if not name or not row then
+    return row
+  end
+  if row.p and p and math.abs(p) < math.huge then
+    return {name = name, value = row.value, derivative = row.derivative, p = p}
+  end
+end
+
 -- Return the rows of f_1 .. f_L.
 local function activations_of(setup, n_layers, loss)
   local names, output = {unpack(values(setup, "activations"))}, value(setup, "output_activation")
@@ -139,7 +151,7 @@ local function activations_of(setup, n_layers, loss)
   names[n_layers] = output
   local rows = {}
   for l, name in ipairs(names) do
-    rows[l] = row_of(mlp.activations, name)
+    rows[l] = activation_of(name)
     if not rows[l] or not rows[l].derivative and not (loss.fuses and l == n_layers) then
       refuse("unsupported", "lua has no activation '%s'", name)
     end

@@ -5,42 +5,78 @@ import std/[math, sequtils]
 
 proc log1p(x: float32): float32 {.importc: "log1pf", header: "<math.h>".}
 proc log1p(x: float64): float64 {.importc: "log1p", header: "<math.h>".}
+proc expm1(x: float32): float32 {.importc: "expm1f", header: "<math.h>".}
+proc expm1(x: float64): float64 {.importc: "expm1", header: "<math.h>".}
 
 template row(A: untyped; n, m: int): untyped =
   ## Row n of a matrix of m columns.
   A.toOpenArray(n * m, n * m + m - 1)
 
-# ---- Activations: A = f(Z), and delta *= f'(Z) computed from A.   Z, A, delta: (B, m) ----
+# ---- Activations: A = f(Z), and delta *= f'(Z).   Z, A, delta: (B, m)   p: the parameter ----
 
 type Activation*[Real] = object
   name*: string
-  value: proc (B, m: int; Z: openArray[Real]; A: var openArray[Real]) {.nimcall.}
+  value: proc (B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) {.nimcall.}
   # nil for an activation that is only used fused with a loss
-  derivative*: proc (B, m: int; A: openArray[Real]; delta: var openArray[Real]) {.nimcall.}
+  derivative*: proc (B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) {.nimcall.}
+  hasParameter*: bool
+  p*: Real # in the table, if none is given
 
-proc identity[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+proc identity[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: A[k] = Z[k]
 
-proc identityDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+proc identityDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
   discard
 
-proc sigmoid[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+proc sigmoid[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: A[k] = 1 / (1 + exp(-Z[k]))
 
-proc sigmoidDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+proc sigmoidDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: delta[k] *= A[k] * (1 - A[k])
 
-proc tanhValue[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+proc tanhValue[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: A[k] = math.tanh(Z[k])
 
-proc tanhDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+proc tanhDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: delta[k] *= 1 - A[k] * A[k]
 
-proc relu[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+proc relu[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: A[k] = if Z[k] < 0: Real(0) else: Z[k] # this comparison keeps NaN
 
-proc reluDerivative[Real](B, m: int; A: openArray[Real]; delta: var openArray[Real]) =
+proc reluDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
   for k in 0 ..< B * m: delta[k] = if A[k] > 0: delta[k] else: Real(0)
+
+proc leakyRelu[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: A[k] = if Z[k] > 0: Z[k] else: p * Z[k]
+
+proc leakyReluDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: delta[k] = if Z[k] > 0: delta[k] else: p * delta[k]
+
+proc elu[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: A[k] = if Z[k] > 0: Z[k] else: p * expm1(Z[k])
+
+proc eluDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
+  ## p exp(z) = p (exp(z) - 1) + p = a + p
+  for k in 0 ..< B * m: delta[k] = if Z[k] > 0: delta[k] else: (A[k] + p) * delta[k]
+
+proc softplus[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
+  ## log(1 + exp(z)), without overflow
+  for k in 0 ..< B * m: A[k] = (if Z[k] < 0: Real(0) else: Z[k]) + log1p(exp(-abs(Z[k])))
+
+proc softplusDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: delta[k] *= 1 / (1 + exp(-Z[k]))
+
+proc hardSigmoid[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: A[k] = if Z[k] <= -2: Real(0) elif Z[k] >= 2: Real(1) else: Z[k] / 4 + Real(0.5)
+
+proc hardSigmoidDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: delta[k] = if abs(Z[k]) < 2: delta[k] / 4 else: Real(0)
+
+proc hardTanh[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: A[k] = if Z[k] < -1: Real(-1) elif Z[k] > 1: Real(1) else: Z[k]
+
+proc hardTanhDerivative[Real](B, m: int; Z, A: openArray[Real]; delta: var openArray[Real]; p: Real) =
+  for k in 0 ..< B * m: delta[k] = if abs(Z[k]) < 1: delta[k] else: Real(0)
 
 proc softmaxOfRow[Real](z: openArray[Real]; a: var openArray[Real]) =
   ## a = exp(z) / its sum, with z shifted so that the largest exponent is 0.
@@ -51,7 +87,7 @@ proc softmaxOfRow[Real](z: openArray[Real]; a: var openArray[Real]) =
     sum += a[j]
   for j in 0 ..< z.len: a[j] /= sum
 
-proc softmax[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]) =
+proc softmax[Real](B, m: int; Z: openArray[Real]; A: var openArray[Real]; p: Real) =
   for n in 0 ..< B: softmaxOfRow(Z.row(n, m), A.row(n, m))
 
 func activations*[Real](): seq[Activation[Real]] =
@@ -60,6 +96,12 @@ func activations*[Real](): seq[Activation[Real]] =
     Activation[Real](name: "sigmoid", value: sigmoid[Real], derivative: sigmoidDerivative[Real]),
     Activation[Real](name: "tanh", value: tanhValue[Real], derivative: tanhDerivative[Real]),
     Activation[Real](name: "relu", value: relu[Real], derivative: reluDerivative[Real]),
+    Activation[Real](name: "leaky_relu", value: leakyRelu[Real], derivative: leakyReluDerivative[Real],
+                     hasParameter: true, p: 0.01),
+    Activation[Real](name: "elu", value: elu[Real], derivative: eluDerivative[Real], hasParameter: true, p: 1),
+    Activation[Real](name: "softplus", value: softplus[Real], derivative: softplusDerivative[Real]),
+    Activation[Real](name: "hard_sigmoid", value: hardSigmoid[Real], derivative: hardSigmoidDerivative[Real]),
+    Activation[Real](name: "hard_tanh", value: hardTanh[Real], derivative: hardTanhDerivative[Real]),
     Activation[Real](name: "softmax", value: softmax[Real]),
   ]
 
@@ -257,14 +299,15 @@ proc forward[Real](model: var Model[Real]; X: openArray[Real]; B: int) =
     template layer: untyped = model.layers[l]
     if l == 0: affine(X, layer.W, layer.b, B, layer.Z)
     else: affine(model.layers[l - 1].A, layer.W, layer.b, B, layer.Z)
-    layer.f.value(B, layer.outputs, layer.Z, layer.A)
+    layer.f.value(B, layer.outputs, layer.Z, layer.A, layer.f.p)
 
 proc outputDelta[Real](model: var Model[Real]; T: openArray[Real]; B: int) =
   ## delta_L = dR/dZ_L.   T: (B, m_L)
   let scale = model.lossFunction.derivative / Real(B)
   for k in 0 ..< B * model.nOutputs: model.lastLayer.delta[k] = scale * (model.lastLayer.A[k] - T[k])
   if model.lossFunction.fuses == "":
-    model.lastLayer.f.derivative(B, model.nOutputs, model.lastLayer.A, model.lastLayer.delta)
+    let f = model.lastLayer.f
+    f.derivative(B, model.nOutputs, model.lastLayer.Z, model.lastLayer.A, model.lastLayer.delta, f.p)
 
 proc propagate[Real](layer: Layer[Real]; below: var Layer[Real]; B: int)
 
@@ -283,7 +326,7 @@ proc backward[Real](model: var Model[Real]; X: openArray[Real]; B: int) =
 proc propagate[Real](layer: Layer[Real]; below: var Layer[Real]; B: int) =
   ## delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T): from layer l to the layer below.
   productWithTransposed(layer.delta, layer.W, layer.inputs, B, below.delta)
-  below.f.derivative(B, below.outputs, below.A, below.delta)
+  below.f.derivative(B, below.outputs, below.Z, below.A, below.delta, below.f.p)
 
 proc update[Real](model: var Model[Real]; rate: Real) =
   ## theta <- theta - rate dtheta

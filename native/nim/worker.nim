@@ -68,9 +68,13 @@ proc rowOf[Row](table: seq[Row]; name, what: string): Row =
     if row.name == name: return row
   refuse "nim has no " & what & " '" & name & "'", "unsupported"
 
-proc elementwise[Real](name: string): Activation[Real] =
-  result = rowOf(activations[Real](), name, "activation")
-  if result.derivative == nil: refuse "nim has no activation '" & name & "'", "unsupported"
+proc elementwise[Real](text: string): Activation[Real] =
+  ## The row of "name" or "name(parameter)", with its parameter.
+  let at = text.find('(')
+  result = rowOf(activations[Real](), if at < 0: text else: text[0 ..< at], "activation")
+  if result.derivative == nil or (at >= 0 and not (result.hasParameter and text.endsWith(')'))):
+    refuse "nim has no activation '" & text & "'", "unsupported"
+  if at >= 0: result.p = Real(real(text[at + 1 ..< text.high], "activations"))
 
 proc readModel[Real](folder: string; setup: Table[string, seq[string]]): Model[Real] =
   proc one(key: string): string =

@@ -14,24 +14,24 @@ function functions = mlp()
   functions.timed_pass = @timed_pass;
 end
 
-% --- Activations: A = f(Z), and delta .* f'(Z) computed from A.   Z, A, delta: (B, m) ---------------------------------
+% --- Activations: A = f(Z), and delta .* f'(Z).   Z, A, delta: (B, m)   p: the parameter, of those that have one --------
 
 function A = identity(Z)
   A = Z;
 end
 
-function delta = identity_derivative(A, delta)
+function delta = identity_derivative(Z, A, delta)
 end
 
 function A = sigmoid(Z)
   A = 1 ./ (1 + exp(-Z));
 end
 
-function delta = sigmoid_derivative(A, delta)
+function delta = sigmoid_derivative(Z, A, delta)
   delta = delta .* A .* (1 - A);
 end
 
-function delta = tanh_derivative(A, delta)
+function delta = tanh_derivative(Z, A, delta)
   delta = delta .* (1 - A .* A);
 end
 
@@ -40,8 +40,60 @@ function A = relu(Z)
   A(Z < 0) = 0; % max(Z, 0) would lose NaN
 end
 
-function delta = relu_derivative(A, delta)
+function delta = relu_derivative(Z, A, delta)
   delta = delta .* (A > 0);
+end
+
+function A = leaky_relu(Z, p)
+  A = Z;
+  at = Z < 0;
+  A(at) = p * Z(at);
+end
+
+function delta = leaky_relu_derivative(Z, A, delta, p)
+  at = Z <= 0;
+  delta(at) = p * delta(at);
+end
+
+function A = elu(Z, p)
+  A = Z;
+  at = Z < 0;
+  A(at) = p * expm1(Z(at));
+end
+
+% p exp(Z) = p (exp(Z) - 1) + p = A + p
+function delta = elu_derivative(Z, A, delta, p)
+  at = Z <= 0;
+  delta(at) = (A(at) + p) .* delta(at);
+end
+
+% log(1 + exp(Z)), without overflow
+function A = softplus(Z)
+  A = max(Z, 0) + log1p(exp(-abs(Z)));
+end
+
+function delta = softplus_derivative(Z, A, delta)
+  delta = delta ./ (1 + exp(-Z));
+end
+
+function A = hard_sigmoid(Z)
+  A = Z / 4 + 0.5;
+  A(Z <= -2) = 0;
+  A(Z >= 2) = 1;
+end
+
+function delta = hard_sigmoid_derivative(Z, A, delta)
+  delta = delta .* ((abs(Z) < 2) / 4);
+end
+
+function A = hard_tanh(Z)
+  A = Z;
+  A(Z < -1) = -1;
+  A(Z > 1) = 1;
+end
+
+function delta = hard_tanh_derivative(Z, A, delta)
+  delta = delta .* (abs(Z) < 1);
 end
 
 % A = exp(Z) ./ its row sum. Each row is shifted so that its largest exponent is 0.
@@ -51,14 +103,20 @@ function A = softmax(Z)
 end
 
 % derivative: empty for an activation that is only used fused with a loss
+% parameter: if none is given; empty for an activation without one
 function table = activations()
   rows = {
-    'identity', @identity, @identity_derivative;
-    'sigmoid', @sigmoid, @sigmoid_derivative;
-    'tanh', @tanh, @tanh_derivative;
-    'relu', @relu, @relu_derivative;
-    'softmax', @softmax, []};
-  table = cell2struct(rows, {'name', 'value', 'derivative'}, 2);
+    'identity', @identity, @identity_derivative, [];
+    'sigmoid', @sigmoid, @sigmoid_derivative, [];
+    'tanh', @tanh, @tanh_derivative, [];
+    'relu', @relu, @relu_derivative, [];
+    'leaky_relu', @leaky_relu, @leaky_relu_derivative, 0.01;
+    'elu', @elu, @elu_derivative, 1;
+    'softplus', @softplus, @softplus_derivative, [];
+    'hard_sigmoid', @hard_sigmoid, @hard_sigmoid_derivative, [];
+    'hard_tanh', @hard_tanh, @hard_tanh_derivative, [];
+    'softmax', @softmax, [], []};
+  table = cell2struct(rows, {'name', 'value', 'derivative', 'parameter'}, 2);
 end
 
 % --- Losses, summed over B samples in double.   Z = Z_L, Y = A_L, T (targets): (B, m_L) -------------------------------
@@ -118,30 +176,30 @@ function [Z, A] = forward(net, X)
 end
 
 % delta_L = dR/dZ_L.
-function delta = output_delta(net, A, T)
+function delta = output_delta(net, Z, A, T)
   delta = (net.loss_function.derivative / size(T, 1)) * (A{end} - T);
   if isempty(net.loss_function.fuses)
-    delta = net.derivative{end}(A{end}, delta);
+    delta = net.derivative{end}(Z{end}, A{end}, delta);
   end
 end
 
 % Compute dW and db, cells as W and b, from delta = delta_L.
-function [dW, db] = backward(net, X, A, delta)
+function [dW, db] = backward(net, X, Z, A, delta)
   W = net.W;
   dW = cell(1, numel(W));
   db = cell(1, numel(W));
   for l = numel(W):-1:2
     dW{l} = A{l-1}' * delta + net.l2 * W{l};
     db{l} = sum(delta, 1);
-    delta = propagate(delta, W{l}, A{l-1}, net.derivative{l-1});
+    delta = propagate(delta, W{l}, Z{l-1}, A{l-1}, net.derivative{l-1});
   end
   dW{1} = X' * delta + net.l2 * W{1};
   db{1} = sum(delta, 1);
 end
 
 % delta_{l-1} = f_{l-1}'(Z_{l-1}) .* (delta_l W_l'): from layer l to the layer below.
-function delta_below = propagate(delta, W, A_below, derivative_below)
-  delta_below = derivative_below(A_below, delta * W');
+function delta_below = propagate(delta, W, Z_below, A_below, derivative_below)
+  delta_below = derivative_below(Z_below, A_below, delta * W');
 end
 
 % theta <- theta - rate dtheta
@@ -180,7 +238,7 @@ function [R, dW, db] = loss_and_gradient(net, data, first, count)
   X = data.x(first : first+count-1, :);
   T = data.y(first : first+count-1, :);
   [Z, A] = forward(net, X);
-  [dW, db] = backward(net, X, A, output_delta(net, A, T));
+  [dW, db] = backward(net, X, Z, A, output_delta(net, Z, A, T));
   R = loss(net, Z, A, T);
 end
 
@@ -197,7 +255,7 @@ function net = train(net, data, first, count, batch_size, rate)
   for at = first : batch_size : first+count-1
     [X, T] = gather(data, at, min(batch_size, first + count - at));
     [Z, A] = forward(net, X);
-    [dW, db] = backward(net, X, A, output_delta(net, A, T));
+    [dW, db] = backward(net, X, Z, A, output_delta(net, Z, A, T));
     net = update(net, dW, db, rate);
   end
 end

@@ -199,13 +199,37 @@ function net = make_net(setup, functions)
     if fused && ~strcmp(name, net.loss_function.fuses)
       error('network.txt: output_activation ''%s'': %s is fused with %s', name, setup.loss, net.loss_function.fuses);
     end
-    activation = row_of(functions.activations, name);
+    activation = activation_of(functions.activations, name);
     if isempty(activation) || (~fused && isempty(activation.derivative))
       error('pyfnn:unsupported', 'octave has no activation ''%s''', name);
     end
     net.f{l} = activation.value;
     net.derivative{l} = activation.derivative;
   end
+end
+
+% Return the row of 'name' or 'name(parameter)', its functions bound to the parameter, or an empty array.
+function row = activation_of(table, text)
+  parts = regexp(text, '^(\w+)\((\S+)\)$', 'tokens', 'once');
+  if isempty(parts)
+    row = row_of(table, text);
+  else
+    row = row_of(table, parts{1});
+  end
+  if isempty(row) || (isempty(parts) && isempty(row.parameter))
+    return;
+  end
+  p = row.parameter;
+  if ~isempty(parts)
+    [p, valid] = real_number(parts{2});
+    if ~(valid && isfinite(p)) || isempty(row.parameter)
+      row = [];
+      return;
+    end
+  end
+  [value, derivative] = deal(row.value, row.derivative);
+  row.value = @(Z) value(Z, p);
+  row.derivative = @(Z, A, delta) derivative(Z, A, delta, p);
 end
 
 % Return the row of a table, or an empty array.

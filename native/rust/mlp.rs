@@ -26,7 +26,10 @@ pub trait Float:
     const ZERO: Self;
     const ONE: Self;
     fn of(value: f64) -> Self;
+    fn abs(self) -> Self;
     fn exp(self) -> Self;
+    fn exp_m1(self) -> Self;
+    fn ln_1p(self) -> Self;
     fn tanh(self) -> Self;
 }
 
@@ -38,8 +41,17 @@ macro_rules! float {
             fn of(value: f64) -> Self {
                 value as Self
             }
+            fn abs(self) -> Self {
+                $type::abs(self)
+            }
             fn exp(self) -> Self {
                 $type::exp(self)
+            }
+            fn exp_m1(self) -> Self {
+                $type::exp_m1(self)
+            }
+            fn ln_1p(self) -> Self {
+                $type::ln_1p(self)
             }
             fn tanh(self) -> Self {
                 $type::tanh(self)
@@ -51,31 +63,72 @@ macro_rules! float {
 float!(f32);
 float!(f64);
 
-// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n] ----
+// ---- Activations: a = f(z) for one row, z = Z_l[n] and a = A_l[n]; p: the parameter. In comparisons, NaN stays NaN ----
 
-fn identity<Real: Float>(z: &[Real], a: &mut [Real]) {
+fn identity<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
     a.copy_from_slice(z);
 }
 
-fn sigmoid<Real: Float>(z: &[Real], a: &mut [Real]) {
+fn sigmoid<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
     for (a, &z) in a.iter_mut().zip(z) {
         *a = Real::ONE / (Real::ONE + (-z).exp());
     }
 }
 
-fn tanh<Real: Float>(z: &[Real], a: &mut [Real]) {
+fn tanh<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
     for (a, &z) in a.iter_mut().zip(z) {
         *a = z.tanh();
     }
 }
 
-fn relu<Real: Float>(z: &[Real], a: &mut [Real]) {
+fn relu<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
     for (a, &z) in a.iter_mut().zip(z) {
-        *a = if z < Real::ZERO { Real::ZERO } else { z }; // in this order, NaN stays NaN
+        *a = if z < Real::ZERO { Real::ZERO } else { z };
     }
 }
 
-fn softmax<Real: Float>(z: &[Real], a: &mut [Real]) {
+fn leaky_relu<Real: Float>(z: &[Real], a: &mut [Real], p: Real) {
+    for (a, &z) in a.iter_mut().zip(z) {
+        *a = if z > Real::ZERO { z } else { p * z };
+    }
+}
+
+fn elu<Real: Float>(z: &[Real], a: &mut [Real], p: Real) {
+    for (a, &z) in a.iter_mut().zip(z) {
+        *a = if z > Real::ZERO { z } else { p * z.exp_m1() };
+    }
+}
+
+/// log(1 + exp(z)), without overflow.
+fn softplus<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
+    for (a, &z) in a.iter_mut().zip(z) {
+        *a = (if z < Real::ZERO { Real::ZERO } else { z }) + (-z.abs()).exp().ln_1p();
+    }
+}
+
+fn hard_sigmoid<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
+    for (a, &z) in a.iter_mut().zip(z) {
+        *a = clamped(Real::ZERO, z * Real::of(0.25) + Real::of(0.5), Real::ONE);
+    }
+}
+
+fn hard_tanh<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
+    for (a, &z) in a.iter_mut().zip(z) {
+        *a = clamped(-Real::ONE, z, Real::ONE);
+    }
+}
+
+fn clamped<Real: Float>(least: Real, z: Real, most: Real) -> Real {
+    if z < least {
+        least
+    } else if z > most {
+        most
+    } else {
+        z
+    }
+}
+
+fn softmax<Real: Float>(z: &[Real], a: &mut [Real], _: Real) {
     let (top, mut sum) = (largest(z), Real::ZERO);
     for (a, &z) in a.iter_mut().zip(z) {
         *a = (z - top).exp();
@@ -90,48 +143,96 @@ fn largest<Real: Float>(z: &[Real]) -> Real {
     z.iter().fold(z[0], |top, &z| if z > top { z } else { top })
 }
 
-// Derivatives: delta <- f'(z) delta, computed from a = f(z).
+// Derivatives: delta <- f'(z) delta, where a = f(z).
 
-fn identity_derivative<Real: Float>(_: &[Real], _: &mut [Real]) {}
+fn identity_derivative<Real: Float>(_: &[Real], _: &[Real], _: &mut [Real], _: Real) {}
 
-fn sigmoid_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
+fn sigmoid_derivative<Real: Float>(_: &[Real], a: &[Real], delta: &mut [Real], _: Real) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta *= a * (Real::ONE - a);
     }
 }
 
-fn tanh_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
+fn tanh_derivative<Real: Float>(_: &[Real], a: &[Real], delta: &mut [Real], _: Real) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta *= Real::ONE - a * a;
     }
 }
 
-fn relu_derivative<Real: Float>(a: &[Real], delta: &mut [Real]) {
+fn relu_derivative<Real: Float>(_: &[Real], a: &[Real], delta: &mut [Real], _: Real) {
     for (delta, &a) in delta.iter_mut().zip(a) {
         *delta = if a > Real::ZERO { *delta } else { Real::ZERO };
     }
 }
 
-type Derivative<Real> = fn(a: &[Real], delta: &mut [Real]);
+fn leaky_relu_derivative<Real: Float>(z: &[Real], _: &[Real], delta: &mut [Real], p: Real) {
+    for (delta, &z) in delta.iter_mut().zip(z) {
+        *delta = if z > Real::ZERO { *delta } else { p * *delta };
+    }
+}
+
+/// p exp(z) = p (exp(z) - 1) + p = a + p.
+fn elu_derivative<Real: Float>(z: &[Real], a: &[Real], delta: &mut [Real], p: Real) {
+    for ((delta, &z), &a) in delta.iter_mut().zip(z).zip(a) {
+        *delta = if z > Real::ZERO { *delta } else { (a + p) * *delta };
+    }
+}
+
+fn softplus_derivative<Real: Float>(z: &[Real], _: &[Real], delta: &mut [Real], _: Real) {
+    for (delta, &z) in delta.iter_mut().zip(z) {
+        *delta *= Real::ONE / (Real::ONE + (-z).exp());
+    }
+}
+
+fn hard_sigmoid_derivative<Real: Float>(z: &[Real], _: &[Real], delta: &mut [Real], _: Real) {
+    for (delta, &z) in delta.iter_mut().zip(z) {
+        *delta = if z.abs() < Real::of(2.0) { *delta * Real::of(0.25) } else { Real::ZERO };
+    }
+}
+
+fn hard_tanh_derivative<Real: Float>(z: &[Real], _: &[Real], delta: &mut [Real], _: Real) {
+    for (delta, &z) in delta.iter_mut().zip(z) {
+        *delta = if z.abs() < Real::ONE { *delta } else { Real::ZERO };
+    }
+}
+
+type Derivative<Real> = fn(z: &[Real], a: &[Real], delta: &mut [Real], p: Real);
 
 #[derive(Clone, Copy)]
 pub struct Activation<Real: 'static> {
     pub name: &'static str,
-    value: fn(z: &[Real], a: &mut [Real]),
+    value: fn(z: &[Real], a: &mut [Real], p: Real),
     derivative: Option<Derivative<Real>>, // None: needs a loss that fuses it
+    parameter: Option<f64>,               // in the table, if none is given; None: it takes none
 }
 
 impl<Real: Float> Activation<Real> {
-    pub const TABLE: [Self; 5] = [
-        Self { name: "identity", value: identity, derivative: Some(identity_derivative) },
-        Self { name: "sigmoid", value: sigmoid, derivative: Some(sigmoid_derivative) },
-        Self { name: "tanh", value: tanh, derivative: Some(tanh_derivative) },
-        Self { name: "relu", value: relu, derivative: Some(relu_derivative) },
-        Self { name: "softmax", value: softmax, derivative: None },
+    pub const TABLE: [Self; 10] = [
+        Self { name: "identity", value: identity, derivative: Some(identity_derivative), parameter: None },
+        Self { name: "sigmoid", value: sigmoid, derivative: Some(sigmoid_derivative), parameter: None },
+        Self { name: "tanh", value: tanh, derivative: Some(tanh_derivative), parameter: None },
+        Self { name: "relu", value: relu, derivative: Some(relu_derivative), parameter: None },
+        Self { name: "leaky_relu", value: leaky_relu, derivative: Some(leaky_relu_derivative), parameter: Some(0.01) },
+        Self { name: "elu", value: elu, derivative: Some(elu_derivative), parameter: Some(1.0) },
+        Self { name: "softplus", value: softplus, derivative: Some(softplus_derivative), parameter: None },
+        Self { name: "hard_sigmoid", value: hard_sigmoid, derivative: Some(hard_sigmoid_derivative), parameter: None },
+        Self { name: "hard_tanh", value: hard_tanh, derivative: Some(hard_tanh_derivative), parameter: None },
+        Self { name: "softmax", value: softmax, derivative: None, parameter: None },
     ];
 
     pub fn is_elementwise(&self) -> bool {
         self.derivative.is_some()
+    }
+
+    /// Return the row of "name" or "name(parameter)", with its parameter.
+    pub fn find(text: &str) -> Option<Self> {
+        let (name, written) = text.split_once('(').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let mut row = Self::TABLE.into_iter().find(|row| row.name == name)?;
+        if let Some(written) = written {
+            let given: f64 = written.strip_suffix(')')?.parse().ok()?;
+            row.parameter = Some(row.parameter.and(Some(given)).filter(|given| given.is_finite())?);
+        }
+        Some(row)
     }
 }
 
@@ -255,6 +356,7 @@ struct Layer<Real: 'static> {
     W: Range<usize>, // the places of W_l, b_l in theta, and of dW_l, db_l in the gradient
     b: Range<usize>,
     f: Activation<Real>,
+    p: Real,      // parameter of f
     Z: Vec<Real>, // Z, A, delta: (capacity, outputs)
     A: Vec<Real>,
     delta: Vec<Real>,
@@ -312,7 +414,8 @@ impl<Real: Float> Mlp<Real> {
             let (inputs, outputs) = (m[0], m[1]);
             let (b, end) = (at + inputs * outputs, at + (inputs + 1) * outputs);
             let (Z, A, delta) = (Vec::new(), Vec::new(), Vec::new());
-            layers.push(Layer { inputs, outputs, W: at..b, b: b..end, f, Z, A, delta });
+            let p = Real::of(f.parameter.unwrap_or(0.0));
+            layers.push(Layer { inputs, outputs, W: at..b, b: b..end, f, p, Z, A, delta });
             at = end;
         }
         let (start, gradient) = (theta.clone(), vec![Real::ZERO; theta.len()]);
@@ -394,7 +497,7 @@ impl<Real: Float> Network<Real> {
             }
             add_product(Strided { data: A_below, row: l.inputs, column: 1 }, W, Z, m);
             for (z, a) in Z.chunks_exact(m).zip(A.chunks_exact_mut(m)) {
-                (l.f.value)(z, a);
+                (l.f.value)(z, a, l.p);
             }
             A_below = A;
         }
@@ -409,7 +512,7 @@ impl<Real: Float> Network<Real> {
             *delta = scale * (y - t);
         }
         if let (None, Some(derivative)) = (self.loss_function.fuses, last.f.derivative) {
-            derivative(Y, delta);
+            derivative(&last.Z[..B * last.outputs], Y, delta, last.p);
         }
     }
 
@@ -451,7 +554,7 @@ impl<Real: Float> Network<Real> {
             }
         }
         if let Some(derivative) = below.f.derivative {
-            derivative(&below.A[..B * below.outputs], delta_below);
+            derivative(&below.Z[..B * below.outputs], &below.A[..B * below.outputs], delta_below, below.p);
         }
     }
 

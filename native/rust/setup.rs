@@ -200,7 +200,7 @@ fn functions<Real: Float>(description: &Description) -> Result<(Vec<Activation<R
             let message = format!("network.txt: output_activation = {name}: {loss_name} fuses {fused}");
             return Err(Invalid(message));
         }
-        let row = Activation::TABLE.into_iter().find(|row| row.name == name);
+        let row = Activation::find(name);
         let row = row.filter(|row| fuses.is_some() || row.is_elementwise());
         f.push(row.ok_or_else(|| Unsupported(format!("no activation '{name}' for layer {}", l + 1)))?);
     }

@@ -10,7 +10,6 @@ from pyfnn import compiled, isa
 from pyfnn.backend import Backend
 from pyfnn.backends.cpp import describe, network_arguments
 from pyfnn.ensemble import Ensemble
-from pyfnn.errors import Unsupported
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -46,21 +45,13 @@ class Tuned(Backend):
         return TunedEnsemble(network, thetas, l2, threads, self._module)
 
 
-def _network_arguments(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
-    """Return the module's arguments for a network: sizes, name and parameter of each layer's activation, and loss."""
-    for f in network.elementwise_activations:
-        if f.parameter < 0:
-            raise Unsupported(f"cpp-tuned computes f' from f, and so supports parameters of 0 and above only: {f.name}")
-    return network_arguments(network)
-
-
 class TunedModel(Model):
     """A network inside the extension module."""
 
     def __init__(self, network: Network, theta: Array, threads: int, module: Any) -> None:
         super().__init__(network, theta, threads)
         make = module.Mlp32 if network.dtype == "float32" else module.Mlp64
-        self._mlp = make(*_network_arguments(network), network.l2, theta, threads)
+        self._mlp = make(*network_arguments(network), network.l2, theta, threads)
         self.threads = self._mlp.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
@@ -108,7 +99,7 @@ class TunedEnsemble(Ensemble):
     ) -> None:
         super().__init__(network, thetas, l2, threads)
         make = module.Ensemble32 if network.dtype == "float32" else module.Ensemble64
-        self._networks = make(*_network_arguments(network), self.l2, thetas, threads)
+        self._networks = make(*network_arguments(network), self.l2, thetas, threads)
         self.threads = self._networks.threads
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:

@@ -42,7 +42,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Bug(NamedTuple):
-    """A replacement in a copy of a language's folder, after which the battery must name `tensor`."""
+    """A replacement in a copy of a language's folder, after which the battery must name `tensor`.
+
+    activation: that of the hidden layers, "" for tanh and sigmoid.
+    """
 
     name: str
     what: str
@@ -50,6 +53,7 @@ class Bug(NamedTuple):
     old: str
     new: str
     tensor: str
+    activation: str = ""
 
 
 def bugs(name: str) -> list[Bug]:
@@ -75,10 +79,10 @@ def need(name: str) -> Row:
 
 
 @cache
-def battery() -> list[parity.Trial]:
+def battery(activation: str) -> list[parity.Trial]:
     """Return the trials of a network on which every kind of bug has an effect, in the dtype of the wider bounds."""
     rng = np.random.default_rng(1)
-    network = Network((5, 7, 4, 3), ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype="float32")
+    network = Network((5, 7, 4, 3), activation or ("tanh", "sigmoid"), "squared_error", l2=0.01, dtype="float32")
     x = rng.normal(size=(60, 5)).astype(network.dtype)
     return parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
 
@@ -111,7 +115,7 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
     source.write_text(source.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
     broken = replace(ROWS[bug.name], manifest=folder / "backend.toml")
     with Worker(command_of(broken)) as worker:
-        evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery())
+        evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery(bug.activation))
     assert bug.tensor in {failure.what for failure in evidence.failures}, evidence.failures
 
 

@@ -52,7 +52,7 @@ public:
                                         {At_below, stride}, Zt);
       const std::size_t size = layer.outputs * stride;
       if (&layer != &layers.back())
-        layer.f.value({layer.At.data(), size, {0, 1}, {0, size}}, size, layer.parameter);
+        layer.activate({layer.At.data(), size, {0, 1}, {0, size}}, size);
       At_below = layer.At.data();
     }
     const Layer<Real> &last = layers.back();
@@ -75,7 +75,7 @@ public:
         At_below = below.At.data();
         small_product<Layout::rows>(layer.inputs, padded<Real>(B), layer.outputs, {layer.W.data(), layer.stride},
                                     {layer.delta_t.data(), stride}, Result<Real>{delta_below, stride});
-        below.f.derivative({delta_below, size, {0, 1}, {0, size}}, At_below, below.parameter);
+        below.multiply_by_derivative({delta_below, size, {0, 1}, {0, size}}, At_below);
         transpose(delta_below, stride, below.outputs, B, below.delta.data(), below.stride);
       }
       small_product<Layout::rows>(layer.inputs, layer.columns, B, {At_below, stride},

@@ -1,5 +1,5 @@
-// functions.hpp: the activations on whole vectors: A = f(Z), and delta * f'(Z) computed from A, so that Z is not
-// needed. Each activation is one struct; tables.hpp lists them by name.
+// functions.hpp: the activations on whole vectors: A = f(Z), and delta * f'(Z) computed from A, so that Z is needed for
+// negative parameters alone. Each activation is one struct; tables.hpp lists them by name.
 #pragma once
 
 #include "vector_math.hpp"
@@ -71,6 +71,14 @@ struct Elu {
   template <class Real>
   FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> a, Real p) {
     return a > 0 ? delta : (a + p) * delta; // p exp(z) = p (exp(z) - 1) + p
+  }
+};
+
+// For parameters below 0, f(z) does not show the sign of z; the derivative receives z in place of a.
+struct EluFromZ : Elu {
+  template <class Real>
+  FNN_INLINE static Vector<Real> multiply_by_derivative(Vector<Real> delta, Vector<Real> z, Real p) {
+    return z > 0 ? delta : p * exp<Real>(z) * delta;
   }
 };
 

@@ -15,17 +15,19 @@ template <class Real> struct Layer {
   std::size_t columns_below, below; // padded inputs, and row stride of matrices with one column per input
   const Activation<Real> &f;
   Real parameter;           // of f
+  bool keeps_Z;             // the derivative of f takes Z in place of A
   Buffer<Real> W, b;        // (inputs, zero-padded to row_multiple, columns), (columns)
   Buffer<Real> dW, db;      // as W and b
   Buffer<Real> Wt;          // W transposed: (outputs, columns_below); for single samples
   Buffer<Real> A, delta;    // (B, columns), rows `stride` apart
   Buffer<Real> At, delta_t; // transposed: (outputs, row_stride of B); for feature-major minibatches
   Buffer<Real> one[2];      // A of a single sample and of the previous one: (columns)
+  Buffer<Real> Z;           // if keeps_Z: laid out as A, At or one[0], whichever the step computes
 
-  Layer(std::size_t n, std::size_t m, std::size_t where, const Activation<Real> &function, Real p)
+  Layer(std::size_t n, std::size_t m, std::size_t where, const Activation<Real> &function, Real p, bool from_Z)
       : inputs(n), outputs(m), at(where), columns(padded<Real>(m)), stride(row_stride<Real>(m)),
-        columns_below(padded<Real>(n)), below(row_stride<Real>(n)), f(function), parameter(p), W(W_size()), b(columns) {
-  }
+        columns_below(padded<Real>(n)), below(row_stride<Real>(n)), f(function), parameter(p), keeps_Z(from_Z),
+        W(W_size()), b(columns) {}
 
   std::size_t W_size() const {
     return round_up(inputs, row_multiple) * stride;
@@ -47,17 +49,27 @@ template <class Real> struct Layer {
     std::copy_n(flat + at + inputs * outputs, outputs, b.data());
   }
 
-  // Z <- f(Z) in these rows and columns.   Z: (B, columns)
-  void activate(Real *Z, Range row_range, Range column_range) const {
-    f.value({Z, stride, row_range, column_range}, outputs, parameter);
+  // part <- f(part), a part of Z. Columns from `width` on are padding.
+  void activate(const Part<Real> &part, std::size_t width) const {
+    if (keeps_Z)
+      keep(part, Z.data());
+    f.value(part, width, parameter);
   }
-  void activate(Real *Z, std::size_t B) const {
-    activate(Z, {0, B}, {0, columns});
+  // A <- f(A) in these rows and columns.   A: (B, columns)
+  void activate(Real *A_or_one, Range row_range, Range column_range) const {
+    activate({A_or_one, stride, row_range, column_range}, outputs);
+  }
+  void activate(Real *A_or_one, std::size_t B) const {
+    activate(A_or_one, {0, B}, {0, columns});
   }
 
-  // delta <- delta * f'(Z) in these rows and columns, from values = f(Z): A, or that of a single sample.
+  // part <- part * f'(Z), a part of delta, from values = f(Z), laid out as delta.
+  void multiply_by_derivative(const Part<Real> &part, const Real *values) const {
+    f.derivative(part, keeps_Z ? Z.data() : values, parameter);
+  }
+  // The same for these rows and columns of delta; values: A, or that of a single sample.
   void multiply_by_derivative(Range row_range, Range column_range, const Real *values) const {
-    f.derivative({delta.data(), stride, row_range, column_range}, values, parameter);
+    multiply_by_derivative({delta.data(), stride, row_range, column_range}, values);
   }
   void multiply_by_derivative(std::size_t B, const Real *values) const {
     multiply_by_derivative({0, B}, {0, columns}, values);

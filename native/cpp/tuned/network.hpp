@@ -160,8 +160,10 @@ private:
     std::size_t at = 0;
     for (std::size_t l = 1; l < sizes.size(); ++l) {
       const LayerFunction &function = functions.at(l - 1);
-      layers.emplace_back(sizes[l - 1], sizes[l], at, find(activations<Real>, function.name),
-                          static_cast<Real>(function.parameter));
+      const bool from_Z = function.parameter < 0;
+      const Activation<Real> &f =
+          from_Z ? find(activations_from_Z<Real>, function.name) : find(activations<Real>, function.name);
+      layers.emplace_back(sizes[l - 1], sizes[l], at, f, static_cast<Real>(function.parameter), from_Z);
       at += (sizes[l - 1] + 1) * sizes[l];
     }
     return layers;
@@ -173,6 +175,8 @@ private:
       for (Layer<Real> &layer : layers_) {
         layer.A = Buffer<Real>(B * layer.stride);
         layer.delta = Buffer<Real>(B * layer.stride);
+        if (layer.keeps_Z)
+          layer.Z = Buffer<Real>(std::max(B * layer.stride, layer.outputs * row_stride<Real>(B)));
       }
       Z_ = Buffer<Real>(B * layers_.back().stride);
       capacity_ = B;

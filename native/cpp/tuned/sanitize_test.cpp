@@ -25,6 +25,7 @@ const std::vector<Case> cases{
     {{3, 1}, {{"identity", 0}}, "squared_error", 0.0, 1},
     {{1, 1, 1}, {{"tanh", 0}, {"sigmoid", 0}}, "half_squared_error", 0.1, 1},
     {{5, 7, 3}, {{"relu", 0}, {"tanh", 0}}, "squared_error", 0.01, 1},
+    {{5, 19, 7, 3}, {{"elu", -0.5}, {"leaky_relu", -0.3}, {"elu", -2}}, "squared_error", 0.01, 9},
     {{9, 13, 8, 5}, {{"tanh", 0}, {"sigmoid", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.01, 1},
     {{2, 17, 33, 4}, {{"sigmoid", 0}, {"identity", 0}, {"sigmoid", 0}}, "sigmoid_cross_entropy", 0.0, 1},
     {{197, 211, 71, 11}, {{"tanh", 0}, {"relu", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 9},

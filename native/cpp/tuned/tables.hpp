@@ -33,6 +33,13 @@ template <class Real> struct Activation {
   bool fused; // these products include the activation
 };
 
+// Copy a part of Z to the same place of a matrix laid out as Z.
+template <class Real> void keep(const Part<Real> &Z, Real *kept) {
+  for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
+    for (std::size_t j = Z.columns.begin; j < Z.columns.end; j += lanes<Real>)
+      store(kept + n * Z.stride + j, load(Z.data + n * Z.stride + j));
+}
+
 template <class F, class Real> void map(const Part<Real> &Z, std::size_t outputs, Real parameter) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
@@ -101,6 +108,13 @@ constexpr std::array<Activation<Real>, 10> activations{{
      {forward_one<Identity, false, Real>, forward_one<Identity, true, Real>},
      {nullptr, nullptr},
      false},
+}};
+
+// The rows for parameters below 0: their derivative takes Z in place of A. That of leaky_relu reads the sign alone.
+template <class Real>
+constexpr std::array<Activation<Real>, 2> activations_from_Z{{
+    row<LeakyRelu, Identity, Real>("leaky_relu"),
+    row<EluFromZ, Identity, Real>("elu"),
 }};
 
 // Losses of one sample, from z (pre-activations), y (outputs) and t (targets): (m) each.

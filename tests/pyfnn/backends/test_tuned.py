@@ -32,7 +32,8 @@ WIDEST, LARGEST_BATCH = 300, 70
 AFFORDABLE = 200_000  # weights times batch size, outside the soak: the oracle takes 6 to 9 s for 5 times as many
 ACTIVATIONS = (
     *("identity", "sigmoid", "tanh", "relu", "softplus", "hard_sigmoid", "hard_tanh"),
-    *("leaky_relu", "leaky_relu(0.0)", "leaky_relu(0.3)", "leaky_relu(1.0)", "elu", "elu(0.3)", "elu(2.0)"),
+    *("leaky_relu", "leaky_relu(0.0)", "leaky_relu(0.3)", "leaky_relu(1.0)", "leaky_relu(-0.5)"),
+    *("elu", "elu(0.3)", "elu(2.0)", "elu(-0.5)"),
 )
 # Wide networks, whose products are shared between threads; the first layer of the second is processed in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))

@@ -18,7 +18,7 @@ from support.tuned import SIZES, SMALL, backend_at, levels, loaded
 import pyfnn
 from pyfnn import compiled, isa
 from pyfnn.backend import Backend
-from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.errors import BackendUnavailable
 from pyfnn.network import Network, initialize
 from pyfnn.validation import Array
 
@@ -71,17 +71,6 @@ def test_an_unavailable_level_is_refused_with_the_available_ones(monkeypatch: py
 
 
 # The binding ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("activation", ["leaky_relu(-0.5)", "elu(-1.0)"])
-@pytest.mark.parametrize("where", ["hidden", "output"])
-def test_a_negative_slope_is_refused_by_name(best: Backend, activation: str, where: str) -> None:
-    hidden, output = (activation, None) if where == "hidden" else ("tanh", activation)
-    network = Network(SIZES, hidden, "squared_error", output_activation=output)
-    theta = initialize(network, 0)
-    for make in (lambda: best.create(network, theta), lambda: best.create_many(network, theta[None].copy())):
-        with pytest.raises(Unsupported, match=activation.split("(")[0]):
-            make()
 
 
 @dataclass(frozen=True)
