@@ -156,9 +156,13 @@ def _output_activations(candidate: Candidate) -> str:
     )  # fmt: skip
 
 
-@MATHEMATICS.claim("an activation with a parameter", "read the number in the parentheses and use it")
+@MATHEMATICS.claim(
+    "an activation with a parameter",
+    "read the number in the parentheses and use it; where it is negative, f(z) does not show the sign of z",
+)
 def _parameters(candidate: Candidate) -> str:
-    named = [f"{name}(0.3)" for name in _hidden(candidate) if activations.TABLE[name].default is not None]
+    parametric = [name for name in _hidden(candidate) if activations.TABLE[name].default is not None]
+    named = [f"{name}({parameter})" for name in parametric for parameter in (0.3, -0.5)]
     if not named:
         raise Skipped("hello lists no activation that takes one")
     loss = candidate.loss()

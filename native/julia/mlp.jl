@@ -7,21 +7,45 @@ module MLP
 
 using Base.Cartesian: @nexprs, @ntuple # @nexprs N q -> x_q expands to x_1, ..., x_N when a method is compiled
 
-# --- Activations: a = f(z), and f'(z) computed from a. ---------------------------------------------------------------
+# --- Activations: a = f(z), and f'(z), of one number; p: the parameter. ----------------------------------------------
 
 struct Activation{Value, Derivative}
     name::String
-    value::Value # a = value(z); for an activation without a derivative: value(a, z) fills the column a
-    derivative::Derivative # f'(z) = derivative(a); nothing: only fused with a loss
+    value::Value # a = value(z, p); for an activation without a derivative: value(a, z) fills the column a
+    derivative::Derivative # f'(z) = derivative(z, a, p); nothing: only fused with a loss
+    parameter::Float64 # if none is given; NaN: it takes none
 end
 
-sigmoid(z) = 1 / (1 + exp(-z))
-sigmoid_derivative(a) = a * (1 - a)
+Activation(name, value, derivative) = Activation(name, value, derivative, NaN)
 
-tanh_derivative(a) = 1 - a * a
+identity_value(z, _) = z
+identity_derivative(z, a, _) = one(a)
 
-relu(z) = ifelse(z < 0, zero(z), z) # this comparison keeps NaN
-relu_derivative(a) = ifelse(a > 0, one(a), zero(a))
+sigmoid(z, _) = 1 / (1 + exp(-z))
+sigmoid_derivative(z, a, _) = a * (1 - a)
+
+tanh_value(z, _) = tanh(z)
+tanh_derivative(z, a, _) = 1 - a * a
+
+# The comparisons of values keep NaN.
+
+relu(z, _) = ifelse(z < 0, zero(z), z)
+relu_derivative(z, a, _) = ifelse(a > 0, one(a), zero(a))
+
+leaky_relu(z, p) = ifelse(z > 0, z, p * z)
+leaky_relu_derivative(z, a, p) = ifelse(z > 0, one(p), p)
+
+elu(z, p) = z > 0 ? z : p * expm1(z)
+elu_derivative(z, a, p) = ifelse(z > 0, one(p), a + p) # p exp(z) = p (exp(z) - 1) + p
+
+softplus(z, _) = max(z, zero(z)) + log1p(exp(-abs(z))) # log(1 + exp(z)), without overflow
+softplus_derivative(z, a, _) = 1 / (1 + exp(-z))
+
+hard_sigmoid(z, _) = ifelse(z <= -2, zero(z), ifelse(z >= 2, one(z), z / 4 + one(z) / 2))
+hard_sigmoid_derivative(z, a, _) = ifelse(abs(z) < 2, one(z) / 4, zero(z))
+
+hard_tanh(z, _) = ifelse(z < -1, -one(z), ifelse(z > 1, one(z), z))
+hard_tanh_derivative(z, a, _) = ifelse(abs(z) < 1, one(z), zero(z))
 
 # a = exp(z) / its sum, with z shifted so that the largest exponent is 0.   a, z: (m)
 function softmax!(a, z)
@@ -31,36 +55,40 @@ function softmax!(a, z)
 end
 
 const ACTIVATIONS = (
-    Activation("identity", identity, one),
+    Activation("identity", identity_value, identity_derivative),
     Activation("sigmoid", sigmoid, sigmoid_derivative),
-    Activation("tanh", tanh, tanh_derivative),
+    Activation("tanh", tanh_value, tanh_derivative),
     Activation("relu", relu, relu_derivative),
+    Activation("leaky_relu", leaky_relu, leaky_relu_derivative, 0.01),
+    Activation("elu", elu, elu_derivative, 1.0),
+    Activation("softplus", softplus, softplus_derivative),
+    Activation("hard_sigmoid", hard_sigmoid, hard_sigmoid_derivative),
+    Activation("hard_tanh", hard_tanh, hard_tanh_derivative),
     Activation("softmax", softmax!, nothing),
 )
 
-# A layer holds the functions of a row, not the row: Julia compiles a branch on the type of a function, but looks up the
-# method for a row at run time. It branches on at most four types, so calls assert an elementwise type.
-const ElementwiseValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative !== nothing)...}
-const ElementwiseDerivative = Union{(typeof(row.derivative) for row in ACTIVATIONS if row.derivative !== nothing)...}
-const FusedValue = Union{(typeof(row.value) for row in ACTIVATIONS if row.derivative === nothing)...}
+# Return work(row) for row `at` of the table. A layer holds the number of its row: Julia compiles a branch for each row,
+# but would look up the method for a row itself at run time.
+@inline with_row(work, at, rows=ACTIVATIONS) = at == 1 ? work(first(rows)) : with_row(work, at - 1, Base.tail(rows))
+@inline with_row(work, at, rows::Tuple{Activation}) = work(first(rows))
 
 # A = f(Z) in the first B columns.   Z, A: (m, capacity)
-function activate!(f, A, Z, B)
+function activate!(f::Activation, A, Z, p, B)
     @inbounds for k in 1:B * size(Z, 1)
-        A[k] = f(Z[k])
+        A[k] = f.value(Z[k], p)
     end
 end
 
-function activate!(f::FusedValue, A, Z, B)
+function activate!(f::Activation{<:Any, Nothing}, A, Z, p, B)
     for n in 1:B
-        @views f(A[:, n], Z[:, n])
+        @views f.value(A[:, n], Z[:, n])
     end
 end
 
-# delta *= f'(Z) in the first B columns.   A, delta: (m, capacity)
-function multiply_by_derivative!(derivative, delta, A, B)
+# delta *= f'(Z) in the first B columns.   Z, A, delta: (m, capacity)
+function multiply_by_derivative!(f::Activation, delta, Z, A, p, B)
     @inbounds @simd ivdep for k in 1:B * size(A, 1)
-        delta[k] *= derivative(A[k])
+        delta[k] *= f.derivative(Z[k], A[k], p)
     end
 end
 
@@ -162,8 +190,8 @@ end
 
 # Weights and Biases are the types of views into theta and gradient.
 mutable struct Layer{Float, Weights <: AbstractMatrix{Float}, Biases <: AbstractVector{Float}}
-    f::Union{ElementwiseValue, FusedValue} # f and derivative: of a row of ACTIVATIONS
-    derivative::Union{ElementwiseDerivative, Nothing}
+    f::Int # row of ACTIVATIONS
+    p::Float # parameter of f
     W::Weights # W, dW: (m_l, m_{l-1})
     b::Biases # b, db: (m_l)
     dW::Weights
@@ -187,19 +215,19 @@ mutable struct Model{Float <: AbstractFloat, LossFunction <: Loss, Layers}
     T::Matrix{Float}
 end
 
-# sizes: m_0 .. m_L   activations: f_1 .. f_L, where f_L is the one that the loss fuses, if any
+# sizes: m_0 .. m_L   activations: row of ACTIVATIONS and parameter of f_1 .. f_L; the loss may fuse f_L
 # start: W_1, b_1, W_2, b_2, ...
 # The model keeps the arrays without a copy, and changes only its own copy of theta.
 function Model(sizes, activations, loss_function, l2, start::Vector{Float}, x, y, order) where Float
     theta, gradient = copy(start), similar(start)
     none = Matrix{Float}(undef, 0, 0)
     at = 0
-    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, row
+    layers = map(sizes[1:end-1], sizes[2:end], activations) do inputs, outputs, (f, p)
         W = at+1:at+inputs*outputs
         b = last(W)+1:last(W)+outputs
         at = last(b)
         weights(flat) = reshape(view(flat, W), outputs, inputs)
-        Layer(row.value, row.derivative, weights(theta), view(theta, b), weights(gradient), view(gradient, b),
+        Layer(f, Float(p), weights(theta), view(theta, b), weights(gradient), view(gradient, b),
               none, none, none)
     end
     Model(layers, loss_function, l2, start, theta, gradient, x, y, order, none, none)
@@ -233,23 +261,24 @@ function forward!(model::Model, X, B)
 end
 
 function forward!(layer::Layer, A_below, B)
-    W, b, Z, A, f = layer.W, layer.b, layer.Z, layer.A, layer.f
+    W, b, Z, A, p = layer.W, layer.b, layer.Z, layer.A, layer.p
     @inbounds for n in 1:B, j in eachindex(b)
         Z[j, n] = b[j]
     end
     add_product!(Z, W, A_below)
-    f isa ElementwiseValue ? activate!(f, A, Z, B) : activate!(f, A, Z, B)
+    with_row(f -> activate!(f, A, Z, p, B), layer.f)
 end
 
 # delta_L = dR/dZ_L.   T: (m_L, B)
 function output_delta!(model::Model{Float}, T, B) where Float
-    Y, delta, derivative = model.layers[end].A, model.layers[end].delta, model.layers[end].derivative
+    last = model.layers[end]
+    Z, Y, delta, p = last.Z, last.A, last.delta, last.p
     scale = Float(model.loss_function.derivative) / B
     @inbounds for n in 1:B, j in 1:size(Y, 1)
         delta[j, n] = scale * (Y[j, n] - T[j, n])
     end
     isempty(model.loss_function.fuses) &&
-        multiply_by_derivative!(derivative::ElementwiseDerivative, delta, Y, B)
+        with_row(f -> multiply_by_derivative!(f, delta, Z, Y, p, B), last.f)
 end
 
 # Compute the gradient from delta_L; theta stays unchanged.   X: (m_0, B)
@@ -275,7 +304,7 @@ end
 
 # delta_{l-1} = f_{l-1}'(Z_{l-1}) * (W_l^T delta_l): from layer l to the layer below.
 function propagate!(layer, below, B)
-    W, delta, delta_below, derivative = layer.W, layer.delta, below.delta, below.derivative
+    W, delta, delta_below, Z_below, A_below, p = layer.W, layer.delta, below.delta, below.Z, below.A, below.p
     inputs = size(W, 2)
     @inbounds for n in 1:B
         for i in 1:4:inputs-3
@@ -286,7 +315,7 @@ function propagate!(layer, below, B)
             delta_below[i, n], = dot(Val(1), W, i, delta, n)
         end
     end
-    multiply_by_derivative!(derivative::ElementwiseDerivative, delta_below, below.A, B)
+    with_row(f -> multiply_by_derivative!(f, delta_below, Z_below, A_below, p, B), below.f)
 end
 
 # theta <- theta - rate dtheta

@@ -95,9 +95,15 @@ function loss_of(setup)
     loss === nothing ? unsupported("julia has no loss '$name'") : loss
 end
 
-function elementwise(name)
-    f = row_of(ACTIVATIONS, name)
-    f === nothing || f.derivative === nothing ? unsupported("julia has no activation '$name'") : f
+# Return the number of the row of "name" or "name(parameter)", and the parameter.
+function elementwise(text)
+    refuse() = unsupported("julia has no activation '$text'")
+    parts = match(r"^(\w+)(?:\((\S+)\))?$", text)
+    at = parts === nothing ? nothing : findfirst(row -> row.name == parts[1], ACTIVATIONS)
+    at === nothing || ACTIVATIONS[at].derivative === nothing ? refuse() : nothing
+    parts[2] === nothing && return at, ACTIVATIONS[at].parameter
+    p = tryparse(Float64, parts[2])
+    p !== nothing && isfinite(p) && !isnan(ACTIVATIONS[at].parameter) ? (at, p) : refuse()
 end
 
 function output_activation_of(setup, loss)
@@ -105,7 +111,7 @@ function output_activation_of(setup, loss)
     isempty(loss.fuses) && return elementwise(name)
     name == loss.fuses ||
         invalid("network.txt: output_activation '$name': $(loss.name) is fused with $(loss.fuses)")
-    row_of(ACTIVATIONS, name)
+    findfirst(row -> row.name == name, ACTIVATIONS), NaN
 end
 
 function activations_of(setup, n_hidden, loss)

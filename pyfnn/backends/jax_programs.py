@@ -22,8 +22,12 @@ ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
     "sigmoid": lambda Z, _: jax.nn.sigmoid(Z),
     "tanh": lambda Z, _: jnp.tanh(Z),
     "relu": lambda Z, _: jax.nn.relu(Z),
+    "leaky_relu": lambda Z, slope: jnp.where(Z > 0, Z, slope * Z),  # jax.nn.leaky_relu has the derivative 1 at 0
     "elu": jax.nn.elu,
     "softplus": lambda Z, _: jax.nn.softplus(Z),
+    # jax.nn.hard_sigmoid has other bounds, and jax.nn.hard_tanh the derivative 1 at -1 and 1.
+    "hard_sigmoid": lambda Z, _: jnp.where(jnp.abs(Z) < 2, Z / 4, jnp.sign(Z) / 2) + 0.5,
+    "hard_tanh": lambda Z, _: jnp.where(jnp.abs(Z) < 1, Z, jnp.sign(Z)),
 }
 
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (Y, T), or (Z_L, T) where fused -> loss, summed over rows

@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "leaky_relu": functional.leaky_relu,
     "elu": functional.elu,
     "softplus": lambda Z, _: functional.softplus(Z, threshold=_SOFTPLUS_THRESHOLD),
+    "hard_sigmoid": lambda Z, _: functional.hardtanh(Z / 2) / 2 + 0.5,  # functional.hardsigmoid has other bounds
     "hard_tanh": lambda Z, _: functional.hardtanh(Z),
 }
 
