@@ -352,7 +352,7 @@ class CaseRun:
         if min(block.seconds, block.by(self._clock)) <= 0:
             raise Implausible(f"claims {block.by(self._clock)} s for {block.steps} steps")
         if number == self._rounds - 1:
-            session.require_no_reuse()
+            session.require_no_reuse(calibration.burst, calibration.steps)
             block = replace(block, proven_steps=gate.replay(session, block).steps)
             arm.judged = arm.judged or session.judged
             arm.disturbed = session.disturbed or arm.disturbed

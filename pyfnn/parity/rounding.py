@@ -79,13 +79,12 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
     for at, (W, b) in enumerate(network.layers(theta)):
         Z, A = values.Z[at], values.A[at + 1]
         k = (scales.k[-1] if at else 0.0) + math.sqrt(W.shape[0]) + 1
-        products = scales.M_A[at] ** 2 @ W**2
-        M_Z = np.sqrt(products + b**2 + Z**2)
+        M_Z = np.sqrt(scales.M_A[at] ** 2 @ W**2 + b**2 + Z**2)
         jumps = np.zeros_like(Z)
         if at < len(network.elementwise_activations):
             error = unit * (k + drift) * entry_scale(M_Z, SHARES["pre-activations"])
-            if not drift:
-                error[products == 0] = 0  # then Z = b in every implementation
+            if not (drift or W.any()):
+                error[:] = 0  # Z = b in every implementation
             jumps = _jumps(network.elementwise_activations[at], Z, error)
         scales.k.append(k)
         scales.M_Z.append(M_Z)

@@ -114,10 +114,12 @@ class TakesAnyOrder(Faulty):
 
 
 class NoKind(Faulty):
-    """Reports a missing function as an ordinary error."""
+    """Lacks a function, and reports that as an ordinary error."""
 
     def answer(self, line: str) -> str:
-        return super().answer(line).replace("kind=unsupported\t", "")
+        if line.strip() == "init" and "softplus" in (self._workdir / protocol.NETWORK).read_text():
+            return "error\tmessage=no activation 'softplus'\n"
+        return super().answer(line).replace(",softplus", "")
 
 
 class ClaimsTooMuch(Faulty):

@@ -64,10 +64,10 @@ template <class Real> struct Problem {
     return mlp;
   }
   fnn::Mlp<Real> plain() const {
-    std::vector<std::string> names;
+    std::vector<fnn::LayerFunction> functions;
     for (const LayerFunction &function : c.functions)
-      names.push_back(function.name);
-    fnn::Mlp<Real> mlp(c.sizes, names, c.loss, c.l2, theta.data());
+      functions.push_back({function.name, function.parameter});
+    fnn::Mlp<Real> mlp(c.sizes, functions, c.loss, c.l2, theta.data());
     mlp.load(x.data(), y.data(), rows, order.data(), order.size());
     return mlp;
   }

@@ -170,6 +170,7 @@ def test_the_install_names_options_that_exist_and_everything_that_pyfnn_needs() 
     assert [name for name in options if f"set({name} " not in cmake] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    needed += project["project"]["optional-dependencies"]["bench"]
     names = {re.split(r"[><=;\[ ]", line)[0] for line in needed if "python_version <" not in line}
     assert names == set(REQUIRED)
 

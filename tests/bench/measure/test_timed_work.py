@@ -186,7 +186,7 @@ def test_correct_passes_are_accepted(
     case = of_operation(case, operation)
     with opened(tmp_path, case, "Caches", form) as correct:
         prove_all(correct, case, turns=3)
-        correct.require_no_reuse()
+        correct.require_no_reuse(STEPS, STEPS)
 
 
 def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
@@ -194,7 +194,7 @@ def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, cas
     with opened(tmp_path, case, "RowTable", form) as remembering:
         prove_all(remembering, case, turns=3)
         with pytest.raises(Implausible, match="results may be kept from pass to pass"):
-            remembering.require_no_reuse()
+            remembering.require_no_reuse(STEPS, STEPS)
 
 
 @pytest.mark.parametrize("case", ["float32"], indirect=True)
@@ -203,7 +203,7 @@ def test_a_table_of_some_rows_is_no_help_either(tmp_path: Path, case: tuple[Case
     with opened(tmp_path, case, "CachedThird") as remembering:
         prove_all(remembering, case, turns=3, steps=8 * STEPS)  # most passes meet rows again
         with pytest.raises(Implausible, match="results may be kept from pass to pass"):
-            remembering.require_no_reuse()
+            remembering.require_no_reuse(STEPS, 8 * STEPS)
 
 
 @pytest.mark.parametrize(("case", "operation"), [("float32", "forward"), ("float64", "gradient")], indirect=["case"])
@@ -213,7 +213,7 @@ def test_a_call_of_passes_may_have_a_start_of_its_own(
     case = of_operation(case, operation)
     with opened(tmp_path, case, "SlowCalls") as slow:
         prove_all(slow, case, turns=3)
-        slow.require_no_reuse()
+        slow.require_no_reuse(STEPS, STEPS)
 
 
 def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:

@@ -239,8 +239,9 @@ def in_a_process(code: str) -> None:
 THREADS = """
 import numpy as np, pyfnn, threadpoolctl
 network = pyfnn.Network((300, 300), (), "squared_error")
+from dataclasses import replace
 from pyfnn import registry
-backend = registry.load(registry.find("{name}").model_copy(update={{"device": "cpu"}}))
+backend = registry.load(replace(registry.find("{name}"), device="cpu"))
 for threads in (2, 1):
     with backend.create(network, pyfnn.initialize(network, 0), threads) as model:
         assert model.threads == threads, (model.threads, threads)
