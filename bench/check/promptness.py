@@ -16,6 +16,7 @@ from pyfnn.process.protocol import optional_seconds_field, seconds_field
 
 PROMPTNESS = Topic("promptness", "A program")
 
+_CONSTANTS = 12  # calls of one step: on a busy machine, few of them are undisturbed
 _TRIES = 6  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
 _RATE = 1e-3
 _BLOCK = 0.1  # seconds, at least, from a command to the reply to the query after it
@@ -134,7 +135,7 @@ def _late(operation: CaseOperation, candidate: Candidate) -> str:
 
 def _clocked(operation: CaseOperation, candidate: Candidate) -> str:
     session, steps = _session(candidate, operation)
-    least = [_clocks(session, operation, 1) for _ in range(_TRIES)]  # what is constant, such as reading the command
+    least = [_clocks(session, operation, 1) for _ in range(_CONSTANTS)]  # what is constant, such as reading the command
     constant = max(0.0, min(each.unclaimed for each in least))
     constant_cpu = max(0.0, min(each.unclaimed_cpu for each in least))
     wall = cpu = total = math.inf
