@@ -142,6 +142,27 @@ def measure(
             CaseRun(number, key, problem, rows, settings, share, journal, display, sensor, failed).run()
 
 
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings of the command line, with a random seed where none is given."""
+    return Settings(
+        arguments.reference or "numpy",
+        arguments.precision,
+        arguments.margin,
+        bounded=arguments.budget is not None,
+        sensitivity=arguments.sensitivity,
+        timeout=arguments.timeout,
+        seed=random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed,
+    )
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder for the results; raise an error where it holds those of another run."""
+    folder: Path = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
+        raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
+    return folder
+
+
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the command for parsed arguments and return its exit status. Errors are the caller's to handle."""
     if arguments.list:
@@ -150,19 +171,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     suite, workloads = chosen_suite(arguments)
     keys = cases_of(suite, workloads)
     rows = chosen_rows(arguments, suite)
-    seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
-    settings = Settings(
-        arguments.reference or "numpy",
-        arguments.precision,
-        arguments.margin,
-        bounded=arguments.budget is not None,
-        sensitivity=arguments.sensitivity,
-        timeout=arguments.timeout,
-        seed=seed,
-    )
-    folder = arguments.out or Path("results") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if any((folder / name).exists() for name in ("journal.jsonl", "results.json")):
-        raise InvalidInput(f"--out {folder}: holds the results of a run already; name another folder")
+    settings, folder = _settings(arguments), _folder(arguments)
     for workload, dtype in dict.fromkeys((key.workload, key.dtype) for key in keys):
         make_problem(workload, dtype)  # raises an error of the data before anything is written
     _warn_where_nothing_is_compiled(console)

@@ -15,7 +15,7 @@ import pytest
 from planted.model import PlantedBackend, PlantedModel
 
 import pyfnn
-from pyfnn import activations, backend, datasets, losses, parity, registry, training
+from pyfnn import activations, backend, datasets, losses, parity, process, registry, training
 from pyfnn.backend import Backend
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError, UnknownName, Unsupported
 from pyfnn.model import Model
@@ -354,7 +354,7 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(pyfnn, name).__name__ == name
     for name in ("activations", "datasets", "losses", "oracle", "parity", "training"):
         assert getattr(pyfnn, name).__name__ == f"pyfnn.{name}"
-    for module in (backend, datasets, parity, training):
+    for module in (backend, datasets, parity, process, training):
         assert all(hasattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match="module 'pyfnn' has no attribute 'netwrok'"):
         _ = pyfnn.netwrok
