@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
@@ -68,7 +68,7 @@ def _a_a(facts: RunFacts) -> Advice | None:
     """Warn where more intervals of a backend against itself miss 1 than chance explains."""
     counts = [a_a_missed(case) for case in facts.results.cases]
     missed, count = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
-    if binom.sf(missed - 1, count, 1 - CONFIDENCE) >= CHANCE:
+    if bdtrc(missed - 1, count, 1 - CONFIDENCE) >= CHANCE:
         return None
     return Advice(
         "A/A",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.report import figures, summary
+from bench.report import summary
 from bench.report.run_view import RunView
 from bench.report.run_view import run_view as run_view  # part of this package's interface
 
@@ -20,6 +20,8 @@ def write(view: RunView, folder: Path) -> list[Path]:
     OSError
         The folder cannot be created or written.
     """
+    from bench.report import figures  # Matplotlib takes half a second to import; --help and errors need none of it
+
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures.draw(view, folder)
     path = folder / "summary.md"

@@ -15,7 +15,7 @@ from statistics import fmean, quantiles
 from typing import Annotated, ClassVar, Protocol
 
 from pydantic import ConfigDict, Field
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 MIN_LAUNCHES = 5
@@ -75,7 +75,7 @@ class Estimate:
 @lru_cache
 def quantile(degrees: float, confidence: float) -> float:
     """Return the two-sided quantile of Student's t distribution."""
-    return float(student_t.ppf((1 + confidence) / 2, degrees))
+    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def log_spread(logs: Sequence[float]) -> float:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import polygamma
-from scipy.stats import chi2
-from scipy.stats import f as f_distribution
+from scipy.special import fdtri, gammaincinv, polygamma
 
 MOST_PRIOR_DEGREES = 50.0  # more would change a quantile of t by less than 2 %
 LEAST_ARMS = 3  # a prior needs variances to compare: with two arms there is a single pair
@@ -35,6 +33,11 @@ class Prior(NamedTuple):
 
     variance: Floats
     degrees: Floats
+
+
+def chi2_quantile(probability: float, degrees: int) -> float:
+    """Return the quantile of chi squared. `scipy.stats` has it too, but takes 0.5 s to import."""
+    return float(2 * gammaincinv(degrees / 2, probability))
 
 
 def trigamma_inverse(values: ArrayLike) -> Floats:
@@ -91,10 +94,11 @@ def fit_prior(pairs: Floats, arms: Floats, degrees: int) -> Prior:
     if count < LEAST_ARMS or degrees < 1:
         return Prior(middle, np.zeros_like(middle))
     least = np.maximum(_LEAST_SHARE * np.median(arms, axis=-1, keepdims=True), np.finfo(np.float64).tiny)
-    spread = np.log(np.maximum(arms, least)).var(axis=-1, ddof=1) * (count - 1) / chi2.ppf(1 - _CONFIDENT, count - 1)
+    spread = np.log(np.maximum(arms, least)).var(axis=-1, ddof=1)
+    spread *= (count - 1) / chi2_quantile(1 - _CONFIDENT, count - 1)
     excess = np.maximum(spread - polygamma(1, degrees / 2), polygamma(1, MOST_PRIOR_DEGREES / 2))
     prior_degrees = np.where(middle > 0, 2 * trigamma_inverse(excess), 0.0)
-    return Prior(middle * degrees / chi2.median(degrees), prior_degrees)
+    return Prior(middle * degrees / chi2_quantile(0.5, degrees), prior_degrees)
 
 
 def moderate(variances: Floats, degrees: ArrayLike, prior: Prior) -> tuple[Floats, Floats]:
@@ -116,7 +120,7 @@ def moderate(variances: Floats, degrees: ArrayLike, prior: Prior) -> tuple[Float
     shared = np.broadcast_to(prior.degrees[..., None], variances.shape)
     usual = np.broadcast_to(prior.variance[..., None], variances.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        beyond = variances > usual * f_distribution.ppf(_ORDINARY, own, shared)
+        beyond = variances > usual * fdtri(own, shared, _ORDINARY)
         shared = np.where(beyond & (own > 0), 0.0, shared)
         together = (shared * usual + own * np.where(own > 0, variances, 0.0)) / (shared + own)
     return together, shared + own

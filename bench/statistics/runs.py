@@ -12,17 +12,16 @@ from statistics import fmean
 from typing import Final, Literal
 
 import numpy as np
-from scipy.stats import chi2
 
 from bench.statistics.intervals import CONFIDENCE, Estimate, quantile, t_interval
-from bench.statistics.moderation import Floats
+from bench.statistics.moderation import Floats, chi2_quantile
 from bench.statistics.verdicts import MARGIN, judge
 
 LEAST_RUNS: Final = 3  # of a side, for an interval over runs
 LEAST_ENTRIES: Final = 4  # of a table, to estimate from it how much two runs differ
 _MOST_DEGREES: Final = 3.0  # of that estimate: with more, heavy tails between runs make over 5 % of tables false
 _EFFICIENCY: Final = 0.37  # of the median of squares as an estimate of a variance, as for the median absolute deviation
-_CHI2_MEDIAN: Final = float(chi2.median(1))
+_CHI2_MEDIAN: Final = chi2_quantile(0.5, 1)
 _BISECTIONS: Final = 60
 
 ChangeVerdict = Literal["faster", "slower", "same", "no change shown"]

@@ -16,7 +16,7 @@ from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import InvalidInput
 from pyfnn.network import Network, initialize
 
-MIN_ORDER = 1 << 20  # entries of `order`: many times what a block of 10 ms uses
+MIN_ORDER = 1 << 19  # entries of `order`: many times what a block of 10 ms uses
 _MEMBER_EPOCHS = 4  # least epochs in a member's order: a device trains thousands of members in milliseconds
 _MEMBER_ORDERS = 4  # times MIN_ORDER in all members' orders together: their backend may use several threads
 _RATE_FACTOR, _L2_FACTOR = 2.0, 10.0  # largest factors, up or down, between a member's values and the workload's

@@ -260,3 +260,9 @@ def test_the_sample_results_have_no_probes() -> None:
 def test_importing_the_harness_loads_no_probe() -> None:
     code = "import sys, bench.run; sys.exit(any('._probe_' in name for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "scipy.stats"])
+def test_a_command_starts_without_what_takes_half_a_second_to_import(package: str) -> None:
+    code = f"import sys, bench.run; sys.exit({package!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

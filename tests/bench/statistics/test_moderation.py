@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
+from scipy.stats import chi2
 from scipy.stats import t as student_t
 
 from bench.statistics.moderation import (
@@ -12,6 +13,7 @@ from bench.statistics.moderation import (
     Floats,
     Prior,
     arm_variances,
+    chi2_quantile,
     fit_prior,
     moderate,
     trigamma_inverse,
@@ -29,6 +31,12 @@ def table(noise: Floats, tables: int = 400, launches: int = 5, seed: int = 0) ->
 @pytest.mark.parametrize("x", [0.01, 0.5, 1.0, 4.5, 25.0, 1e4])
 def test_the_inverse_of_trigamma_is_its_inverse(x: float) -> None:
     assert trigamma_inverse(polygamma(1, x)) == pytest.approx(x, rel=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [1, 4, 13, 50])
+def test_the_quantiles_of_chi_squared_are_those_of_scipy_stats(degrees: int) -> None:
+    for probability in (0.25, 0.5, 0.975):
+        assert chi2_quantile(probability, degrees) == pytest.approx(chi2.ppf(probability, degrees), rel=1e-12)
 
 
 def test_a_moderated_variance_is_the_weighted_mean_of_smyth() -> None:
