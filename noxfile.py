@@ -35,7 +35,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run what takes long: workloads over many steps, 1000 more random networks, 100 kills, a wheel from the sdist."""
+    """Run what takes long: workloads over many steps, random networks, 100 kills, a wheel from the sdist."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", "--timeout=3600", *session.posargs)
 
@@ -93,4 +93,6 @@ def wheel(session: nox.Session) -> None:
     """Build a wheel for other machines: compiled for a stated CPU level, not for this one."""
     session.install("build")
     level = session.posargs[0] if session.posargs else "x86-64-v3"
-    session.run("python", "-m", "build", "--wheel", "--config-setting", f"cmake.define.PYFNN_MARCH={level}")
+    defines = {"PYFNN_MARCH": level, "PYFNN_CUDA_ARCHITECTURES": "75-real;80-real;86-real;89-real;90"}
+    settings = [f"--config-setting=cmake.define.{name}={value}" for name, value in defines.items()]
+    session.run("python", "-m", "build", "--wheel", *settings)

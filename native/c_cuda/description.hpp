@@ -5,6 +5,7 @@
 #include "device.hpp"
 #include "functions.cuh"
 #include "matrix.cuh"
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -91,6 +92,7 @@ inline Device choose_device() {
 struct Layer {
   int64_t inputs, outputs; /* m_{l-1}, m_l */
   int activation;          /* row of the table of activations */
+  double parameter;        /* of the activation */
   int64_t stride;          /* of W_l's rows on the device */
   int64_t W, b;            /* where W_l and b_l start in a theta on the device */
 };
@@ -125,6 +127,24 @@ private:
     throw Failure(FNN_UNSUPPORTED, "no loss '" + std::string(name).substr(0, 40) + "'");
   }
 
+  /* Return the row of an activation, written "name" or "name(parameter)", and its parameter; -1 if there is none. */
+  static int find_activation(const std::string &text, double &parameter) {
+    const std::size_t length = std::min(text.find('('), text.size());
+    for (int row = 0; row < int(std::size(activations)); row++) {
+      if (text.compare(0, length, activations[row].name) != 0)
+        continue;
+      parameter = activations[row].parameter;
+      if (length == text.size())
+        return row;
+      const bool takes_one = !std::isnan(parameter);
+      const char *const digits = text.c_str() + length + 1;
+      char *end;
+      parameter = std::strtod(digits, &end);
+      return takes_one && end > digits && std::strcmp(end, ")") == 0 && std::isfinite(parameter) ? row : -1;
+    }
+    return -1;
+  }
+
   void take_sizes(const fnn_network &given, int64_t pack) {
     const int64_t most = INT64_MAX / 64; /* parameters: keeps every later sum of sizes in range */
     for (int64_t l = 0; l <= given.n_layers; l++)
@@ -137,7 +157,7 @@ private:
         throw Failure(FNN_UNSUPPORTED,
                       "layer " + std::to_string(l + 1) + " is too large: its parameters cannot be counted");
       const int64_t stride = round_up(outputs, pack), W = theta_size;
-      layers.push_back({inputs, outputs, 0, stride, W, W + inputs * stride});
+      layers.push_back({inputs, outputs, 0, 0, stride, W, W + inputs * stride});
       theta_size += (inputs + 1) * stride;
       n_parameters += (inputs + 1) * outputs;
     }
@@ -150,13 +170,11 @@ private:
       if (name == nullptr)
         throw Failure(FNN_INVALID, "activations[" + std::to_string(l) + "] is NULL");
       const bool fuses = fused >= 0 && l + 1 == layers.size();
-      if (fuses && std::strcmp(name, activations[fused]) != 0)
-        throw Failure(FNN_INVALID, std::string(losses[loss_function].name) + " fuses " + activations[fused] +
+      if (fuses && std::strcmp(name, activations[fused].name) != 0)
+        throw Failure(FNN_INVALID, std::string(losses[loss_function].name) + " fuses " + activations[fused].name +
                                        ": its output activation cannot be '" + std::string(name).substr(0, 40) + "'");
-      int row = 0;
-      while (row < int(std::size(activations)) && std::strcmp(activations[row], name) != 0)
-        row++;
-      if (row == int(std::size(activations)) || (!is_elementwise(row) && !fuses))
+      const int row = find_activation(name, layers[l].parameter);
+      if (row < 0 || (!is_elementwise(row) && !fuses))
         throw Failure(FNN_UNSUPPORTED,
                       "no activation '" + std::string(name).substr(0, 40) + "' for layer " + std::to_string(l + 1));
       layers[l].activation = row;

@@ -14,15 +14,39 @@ constexpr unsigned all_lanes = 0xffffffffu;
 
 /* --- Activations. A switch in place of function pointers: device code inlines it. --------------------------------- */
 
-enum Activation { identity_row, sigmoid_row, tanh_row, relu_row, softmax_row };
-constexpr const char *activations[] = {"identity", "sigmoid", "tanh", "relu", "softmax"};
+enum Activation {
+  identity_row,
+  sigmoid_row,
+  tanh_row,
+  relu_row,
+  leaky_relu_row, /* from here to hard_tanh: these keep their slope */
+  elu_row,
+  softplus_row,
+  hard_sigmoid_row,
+  hard_tanh_row,
+  softmax_row
+};
+struct ActivationRow {
+  const char *name;
+  double parameter; /* if none is given; NAN: it takes none */
+};
+constexpr ActivationRow activations[] = {
+    {"identity", NAN}, {"sigmoid", NAN},  {"tanh", NAN},         {"relu", NAN},      {"leaky_relu", 0.01},
+    {"elu", 1},        {"softplus", NAN}, {"hard_sigmoid", NAN}, {"hard_tanh", NAN}, {"softmax", NAN},
+};
 
 /* Report whether an activation works number by number, and so needs no loss that fuses it. */
 constexpr bool is_elementwise(int activation) {
   return activation != softmax_row;
 }
 
-/* a = f(z), for an elementwise f; a kernel computes the softmax of a whole row. */
+/* Report whether the forward pass keeps f'(z) for the backward pass, which otherwise computes it from a. With a
+ * negative parameter, a does not show the sign of z. */
+__host__ __device__ constexpr bool keeps_slope(int activation) {
+  return activation >= leaky_relu_row && activation <= hard_tanh_row;
+}
+
+/* a = f(z), for an elementwise f that keeps no slope; a kernel computes the softmax of a whole row. */
 template <typename Real> __device__ __forceinline__ Real activation_value(int f, Real z) {
   switch (f) {
   case sigmoid_row:
@@ -36,9 +60,35 @@ template <typename Real> __device__ __forceinline__ Real activation_value(int f,
   }
 }
 
-/* f'(z) delta, computed from a = f(z). */
+template <typename Real> struct Point {
+  Real value, slope;
+};
+
+/* f(z) and f'(z), for an f that keeps its slope; p: the parameter. In these comparisons, NaN stays NaN. */
+template <typename Real> __device__ __forceinline__ Point<Real> value_and_slope(int f, Real z, Real p) {
+  switch (f) {
+  case leaky_relu_row:
+    return {z > 0 ? z : p * z, z > 0 ? Real(1) : p};
+  case elu_row: {
+    const Real below = p * expm1(z); /* p exp(z) = p (exp(z) - 1) + p */
+    return {z > 0 ? z : below, z > 0 ? Real(1) : below + p};
+  }
+  case softplus_row: {
+    const Real e = exp(-fabs(z)); /* log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)) */
+    return {(z < 0 ? Real(0) : z) + log1p(e), (z < 0 ? e : Real(1)) / (1 + e)};
+  }
+  case hard_sigmoid_row:
+    return {z <= -2 ? Real(0) : z >= 2 ? Real(1) : z / 4 + Real(0.5), fabs(z) < 2 ? Real(0.25) : Real(0)};
+  default: /* hard_tanh */
+    return {z < -1 ? Real(-1) : z > 1 ? Real(1) : z, fabs(z) < 1 ? Real(1) : Real(0)};
+  }
+}
+
+/* f'(z) delta, computed from a = f(z), or from a = f'(z) where f keeps its slope. */
 template <typename Real> __device__ __forceinline__ Real activation_backward(int f, Real a, Real delta) {
   switch (f) {
+  case identity_row:
+    return delta;
   case sigmoid_row:
     return delta * (a * (1 - a));
   case tanh_row:
@@ -46,7 +96,7 @@ template <typename Real> __device__ __forceinline__ Real activation_backward(int
   case relu_row:
     return a > 0 ? delta : Real(0);
   default:
-    return delta;
+    return delta * a;
   }
 }
 

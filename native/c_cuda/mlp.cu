@@ -164,7 +164,7 @@ std::string activation_names() {
   std::string names;
   for (int row = 0; row < int(std::size(fnn::activations)); row++)
     if (fnn::is_elementwise(row))
-      names += (names.empty() ? "" : ",") + std::string(fnn::activations[row]);
+      names += (names.empty() ? "" : ",") + std::string(fnn::activations[row].name);
   return names;
 }
 

@@ -20,9 +20,11 @@ constexpr int most_persistent_layers = 16;
 /* Offsets are in numbers: theta_* from the start of a theta, all others from the start of shared memory. */
 struct PersistentLayer {
   int inputs, outputs, activation;
+  double parameter;        /* of the activation */
   int W, W_stride, b;      /* W: (inputs rounded up to 4, W_stride), the added rows zero */
   int A, A_stride;         /* A_l: (batch, A_stride) */
-  int delta, delta_stride; /* (batch, delta_stride) */
+  int delta, delta_stride; /* (batch, delta_stride); the slope that is kept, until delta takes its place */
+  int kept; /* what f_l' is computed from: A, or delta where f_l keeps its slope; both strides are equal */
   int theta_W, theta_b, theta_stride;
 };
 
@@ -84,15 +86,16 @@ template <typename Real, int Rows> struct PersistentStep {
   Real rate, l2, scale;
 
   struct Below {
-    Real *A, *delta;
+    Real *A, *delta, *kept;
     int A_stride, delta_stride, activation;
   };
 
   __device__ __forceinline__ Below below(int l) const {
     if (l == 0)
-      return {shared + X, nullptr, arguments.X_stride, 0, identity_row};
+      return {shared + X, nullptr, nullptr, arguments.X_stride, 0, identity_row};
     const PersistentLayer &layer = arguments.layers[l - 1];
-    return {shared + layer.A, shared + layer.delta, layer.A_stride, layer.delta_stride, layer.activation};
+    return {shared + layer.A, shared + layer.delta, shared + layer.kept,
+            layer.A_stride,   layer.delta_stride,   layer.activation};
   }
 
   /* Store A_l[n][j] from z, and delta_L where l is the last layer; for softmax store z alone. */
@@ -101,13 +104,19 @@ template <typename Real, int Rows> struct PersistentStep {
       shared[layer.A + n * layer.A_stride + j] = z;
       return;
     }
-    const Real a = activation_value(layer.activation, z);
+    Real a, kept;
+    if (keeps_slope(layer.activation)) {
+      const Point<Real> point = value_and_slope(layer.activation, z, Real(layer.parameter));
+      a = point.value, kept = point.slope;
+      shared[layer.kept + n * layer.delta_stride + j] = kept;
+    } else
+      a = kept = activation_value(layer.activation, z);
     shared[layer.A + n * layer.A_stride + j] = a;
     if (l < arguments.n_layers - 1)
       return;
     const Real delta = scale * (a - shared[T + n * arguments.T_stride + j]);
     shared[layer.delta + n * layer.delta_stride + j] =
-        arguments.loss == sigmoid_cross_entropy_row ? delta : activation_backward(layer.activation, a, delta);
+        arguments.loss == sigmoid_cross_entropy_row ? delta : activation_backward(layer.activation, kept, delta);
   }
 
   template <class Team> __device__ __forceinline__ void forward(int l) const {
@@ -195,7 +204,7 @@ template <typename Real, int Rows> struct PersistentStep {
           sums[r] += __shfl_xor_sync(all_lanes, sums[r], distance);
         if (s == r && inside && n + r < rows)
           under.delta[(n + r) * under.delta_stride + i] =
-              activation_backward(under.activation, under.A[(n + r) * under.A_stride + i], sums[r]);
+              activation_backward(under.activation, under.kept[(n + r) * under.delta_stride + i], sums[r]);
       }
     }
   }

@@ -61,11 +61,13 @@ std::optional<PersistentPlan<Real>> plan_persistent(const Network &network, cons
   for (std::size_t l = 0; l < network.layers.size(); l++) {
     const Layer &layer = network.layers[l];
     PersistentLayer &here = arguments.layers[l];
-    here.inputs = int(layer.inputs), here.outputs = int(layer.outputs), here.activation = layer.activation;
+    here.inputs = int(layer.inputs), here.outputs = int(layer.outputs);
+    here.activation = layer.activation, here.parameter = layer.parameter;
     here.W_stride = int(round_up(layer.outputs + 2, 4) - 2); /* 2 * odd: see persistent.cuh */
     here.W = carve(round_up(layer.inputs, 4), here.W_stride), here.b = carve(1, layer.outputs);
     here.A_stride = here.delta_stride = int(round_up(layer.outputs, 4));
     here.A = carve(batch, here.A_stride), here.delta = carve(batch, here.delta_stride);
+    here.kept = keeps_slope(layer.activation) ? here.delta : here.A;
     here.theta_W = int(layer.W), here.theta_b = int(layer.b), here.theta_stride = int(layer.stride);
     const int64_t tasks = blocks_for(layer.outputs, 8) * blocks_for(batch, batch > 1 ? 4 : 1);
     const int64_t back = l > 0 ? blocks_for(layer.inputs, 4) * blocks_for(batch, batch > 1 ? 4 : 1) : 0;

@@ -5,18 +5,12 @@ target_compile_options(fnn_cuda_probe PRIVATE -O3)
 if(PYFNN_WERROR)
   target_compile_options(fnn_cuda_probe PRIVATE -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror)
 endif()
-# The instructions of the matrix units change with 8.0 and with 9.0. Later devices compile the PTX of 9.0.
-set(architectures 75-real 80-real 90)
-if(PYFNN_CUDA_ARCHITECTURES)
-  set(architectures ${PYFNN_CUDA_ARCHITECTURES})
-endif()
 set_target_properties(
   fnn_cuda_probe
   PROPERTIES PREFIX lib
              SUFFIX .so
              CUDA_STANDARD 17
              CUDA_STANDARD_REQUIRED ON
-             CUDA_ARCHITECTURES "${architectures}"
              CUDA_RUNTIME_LIBRARY Static
              CUDA_VISIBILITY_PRESET hidden
 )

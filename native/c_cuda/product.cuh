@@ -23,7 +23,7 @@ template <typename Real> struct ProductArguments {
   Matrix<Real> C;
   int activation;
   const Real *b;            /* forward: (n) */
-  Matrix<const Real> below; /* propagate: A_{l-1}, (m, n); update: W */
+  Matrix<const Real> below; /* propagate: A_{l-1} or the slope that is kept, (m, n); update: W */
   bool in_place;            /* update: C is W. A flag of its own, because a small rate is 0 in float */
   Real rate, l2;
 };

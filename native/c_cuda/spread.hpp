@@ -16,7 +16,7 @@
 namespace fnn {
 
 constexpr int steps_a_graph = 16; /* the gap between two graphs is expected to be longer than the gaps within one */
-constexpr int square_blocks = 128;
+constexpr int square_blocks = 128, most_activate_blocks = 1024;
 
 template <typename Real> class Spread {
 public:
@@ -31,6 +31,7 @@ public:
     prepare_products<Real>();
 #endif
     prepare(gather<Real>, 0);
+    prepare(activate<Real>, 0);
     prepare(output_rows<Real>, 0);
     prepare(biases<Real>, 0);
     prepare(sum_squares<Real>, 0);
@@ -44,7 +45,7 @@ public:
       return;
     int64_t width = round_up(storage_.inputs(), pack) + round_up(storage_.outputs(), pack);
     for (const Layer &l : network_.layers)
-      width += 2 * l.stride;
+      width += (keeps_slope(l.activation) ? 3 : 2) * l.stride;
     if (B > INT64_MAX / 16 / width)
       throw Failure(FNN_NO_MEMORY, "no memory for a batch of this size");
     std::vector<Activations> layers;
@@ -59,8 +60,8 @@ public:
     };
     X_ = carve(storage_.inputs()), T_ = carve(storage_.outputs());
     for (const Layer &l : network_.layers) {
-      const Matrix<Real> A = carve(l.outputs);
-      layers.push_back({A, carve(l.outputs)});
+      const Matrix<Real> A = carve(l.outputs), delta = carve(l.outputs);
+      layers.push_back({A, delta, keeps_slope(l.activation) ? carve(l.outputs) : Matrix<Real>{}});
     }
     layers_ = std::move(layers);
     workspace_ = std::move(workspace), row_losses_ = std::move(row_losses);
@@ -146,9 +147,9 @@ public:
 private:
   static constexpr int64_t pack = Pack<Real>::length;
 
-  /* A_l and delta_l of a minibatch: (capacity, m_l), padded. */
+  /* A_l and delta_l of a minibatch: (capacity, m_l), padded. slope: f_l'(Z_l), where f_l keeps it. */
   struct Activations {
-    Matrix<Real> A, delta;
+    Matrix<Real> A, delta, slope;
   };
 
   /* A number of steps of one network, captured. The graph reads its cursor on the device, so it serves every start. */
@@ -180,15 +181,27 @@ private:
     for (std::size_t l = 0; l < layers_.size(); l++) {
       const Layer &layer = network_.layers[l];
       const bool fused = l + 1 == layers_.size() && losses[network_.loss_function].fuses >= 0;
+      const bool keeps = keeps_slope(layer.activation);
       ProductArguments<Real> arguments{};
       arguments.m = B, arguments.n = layer.outputs, arguments.k = layer.inputs;
       arguments.A = l > 0 ? constant(layers_[l - 1].A) : X;
       arguments.B = {theta + layer.W, layer.stride};
       arguments.C = layers_[l].A;
-      arguments.activation = fused ? int(identity_row) : layer.activation;
+      arguments.activation = fused || keeps ? int(identity_row) : layer.activation;
       arguments.b = theta + layer.b;
       multiply<forward_product>(stream, arguments);
+      if (keeps)
+        activate_layer(stream, l, B);
     }
+  }
+
+  /* Compute A_l and the slope from Z_l, which is in the place of A_l. */
+  void activate_layer(cudaStream_t stream, std::size_t l, int64_t B) const {
+    const Layer &layer = network_.layers[l];
+    const ActivateArguments<Real> arguments{
+        B, layer.outputs, layer.activation, Real(layer.parameter), layers_[l].A, layers_[l].slope};
+    const int64_t blocks = std::min<int64_t>(blocks_for(B * layer.stride, block_threads), most_activate_blocks);
+    launch(stream, dim3(unsigned(blocks)), block_threads, 0, "the launch of activate", activate<Real>, arguments);
   }
 
   /* Compute A_L; delta_L where T has data; each row's loss where row_losses is not NULL. */
@@ -197,6 +210,7 @@ private:
     arguments.rows = B, arguments.m = storage_.outputs();
     arguments.loss = network_.loss_function, arguments.activation = network_.layers.back().activation;
     arguments.A = layers_.back().A, arguments.delta = layers_.back().delta, arguments.T = T;
+    arguments.slope = constant(layers_.back().slope);
     arguments.scale = Real(losses[network_.loss_function].derivative) / Real(B);
     arguments.row_losses = row_losses;
     launch(stream, dim3(unsigned(blocks_for(B, block_warps))), block_threads, 0, "the launch of output_rows",
@@ -232,7 +246,7 @@ private:
     arguments.B = {theta + layer.W, layer.stride};
     arguments.C = layers_[l - 1].delta;
     arguments.activation = network_.layers[l - 1].activation;
-    arguments.below = constant(layers_[l - 1].A);
+    arguments.below = constant(keeps_slope(arguments.activation) ? layers_[l - 1].slope : layers_[l - 1].A);
     multiply<propagate_product>(stream, arguments);
   }
 

@@ -1,5 +1,5 @@
-/* step.cuh: the kernels of a step besides its products: gather, output delta and losses, bias gradients, sums of
- * squares.
+/* step.cuh: the kernels of a step besides its products: gather, activations that keep their slope, output delta and
+ * losses, bias gradients, sums of squares.
  *
  * Not here: launches and memory. Every sum has a fixed order; no kernel uses atomics.
  */
@@ -30,15 +30,37 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) gather
   copy_row(arguments.T, n, arguments.y, row);
 }
 
+/* A <- f(A), slope <- f'(A), for an f that keeps its slope; padding becomes 0. A kernel of its own, so that the
+ * products keep the short epilogues of the other activations. */
+template <typename Real> struct ActivateArguments {
+  int64_t rows, m;
+  int activation;
+  Real parameter;
+  Matrix<Real> A, slope; /* of the same stride */
+};
+
+template <typename Real> __global__ void __launch_bounds__(block_threads) activate(ActivateArguments<Real> arguments) {
+  const int64_t stride = arguments.A.stride, all = arguments.rows * stride;
+  for (int64_t e = int64_t(blockIdx.x) * block_threads + threadIdx.x; e < all;
+       e += int64_t(gridDim.x) * block_threads) {
+    Point<Real> point{};
+    if (e % stride < arguments.m)
+      point = value_and_slope(arguments.activation, arguments.A.data[e], arguments.parameter);
+    arguments.A.data[e] = point.value;
+    arguments.slope.data[e] = point.slope;
+  }
+}
+
 /* Compute A_L, delta_L and each row's loss, one warp a row. On entry A holds Z_L where the loss fuses the activation,
  * and A_L otherwise. */
 template <typename Real> struct OutputArguments {
   int64_t rows, m;
   int loss, activation;
   Matrix<Real> A, delta;
-  Matrix<const Real> T; /* data NULL: compute A_L alone */
-  Real scale;           /* the loss's derivative / B */
-  double *row_losses;   /* NULL: do not compute them */
+  Matrix<const Real> slope; /* data NULL: the activation keeps none */
+  Matrix<const Real> T;     /* data NULL: compute A_L alone */
+  Real scale;               /* the loss's derivative / B */
+  double *row_losses;       /* NULL: do not compute them */
 };
 
 template <typename Real> __global__ void __launch_bounds__(block_threads) output_rows(OutputArguments<Real> arguments) {
@@ -69,8 +91,9 @@ template <typename Real> __global__ void __launch_bounds__(block_threads) output
     if (arguments.T.data == nullptr)
       continue;
     const Real t = arguments.T.data[n * arguments.T.stride + j], delta = arguments.scale * (y - t);
+    const Real kept = arguments.slope.data != nullptr ? arguments.slope.data[n * arguments.slope.stride + j] : y;
     arguments.delta.data[n * arguments.delta.stride + j] =
-        fused ? delta : activation_backward(arguments.activation, y, delta);
+        fused ? delta : activation_backward(arguments.activation, kept, delta);
     if (arguments.row_losses != nullptr)
       loss += loss_value(arguments.loss, z, y, t, max, log_sum);
   }

@@ -17,8 +17,19 @@ from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
-_IDENTITY, _SIGMOID, _TANH, _RELU = range(4)
-_ACTIVATIONS = {"identity": _IDENTITY, "sigmoid": _SIGMOID, "tanh": _TANH, "relu": _RELU}
+_IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SOFTPLUS, _HARD_SIGMOID, _HARD_TANH = range(9)
+_ACTIVATIONS = {
+    "identity": _IDENTITY,
+    "sigmoid": _SIGMOID,
+    "tanh": _TANH,
+    "relu": _RELU,
+    "leaky_relu": _LEAKY_RELU,
+    "elu": _ELU,
+    "softplus": _SOFTPLUS,
+    "hard_sigmoid": _HARD_SIGMOID,
+    "hard_tanh": _HARD_TANH,
+}
+_KEEP_SLOPE = _LEAKY_RELU  # from here on f'(Z) is kept: with a negative parameter, A does not show the sign of Z
 _SQUARED, _HALF_SQUARED, _SOFTMAX, _LOGISTIC = range(4)
 _LOSSES = {
     "squared_error": _SQUARED,
@@ -29,7 +40,7 @@ _LOSSES = {
 _BLAS_FROM = 2_000  # multiplications in a product; below, the call of BLAS takes longer than the loop
 
 # All arrays below have the network's dtype. `one` is 1 in that dtype: a literal 1 would turn float32 arithmetic into
-# float64.
+# float64. `f` are two arrays, the rows of the layers' activations and their parameters.
 
 
 @njit(cache=True, error_model="numpy")
@@ -95,8 +106,37 @@ def _activate(Z, f):
 
 
 @njit(cache=True, error_model="numpy")
-def _multiply_by_derivative(delta, A, f):
-    """Replace δ by f'(Z) ⊙ δ, computed from A = f(Z)."""
+def _activate_and_keep_slope(z, f, p, slope):
+    """Replace z by f(z) and slope by f'(z). p: the parameter. NaN stays NaN."""
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    quarter, half = z.dtype.type(0.25), z.dtype.type(0.5)
+    if f == _LEAKY_RELU:
+        for i in range(z.size):
+            slope[i] = one if z[i] > 0 else p
+            z[i] *= slope[i]
+    elif f == _ELU:
+        for i in range(z.size):
+            a = p * np.expm1(z[i])
+            slope[i] = one if z[i] > 0 else a + p  # p exp(z) = p (exp(z) - 1) + p
+            z[i] = z[i] if z[i] > 0 else a
+    elif f == _SOFTPLUS:
+        for i in range(z.size):
+            e = np.exp(-abs(z[i]))  # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))
+            slope[i] = (e if z[i] < 0 else one) / (one + e)
+            z[i] = (zero if z[i] < 0 else z[i]) + np.log1p(e)
+    elif f == _HARD_SIGMOID:
+        for i in range(z.size):
+            slope[i] = quarter if abs(z[i]) < 2 else zero
+            z[i] = zero if z[i] <= -2 else one if z[i] >= 2 else quarter * z[i] + half
+    elif f == _HARD_TANH:
+        for i in range(z.size):
+            slope[i] = one if abs(z[i]) < 1 else zero
+            z[i] = -one if z[i] < -1 else one if z[i] > 1 else z[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _multiply_by_derivative(delta, A, f, slope):
+    """Replace δ by f'(Z) ⊙ δ, computed from A = f(Z), or from the slope that is kept."""
     d, a = delta.reshape(delta.size), A.reshape(A.size)
     one = a.dtype.type(1)
     if f == _SIGMOID:
@@ -109,12 +149,19 @@ def _multiply_by_derivative(delta, A, f):
         for i in range(a.size):
             if not a[i] > 0:
                 d[i] = 0
+    elif f >= _KEEP_SLOPE:
+        for i in range(a.size):
+            d[i] *= slope[i]
 
 
 @njit(cache=True, error_model="numpy")
-def _forward(theta, sizes, f, X, area):
-    """Return Y, or Z_L where the loss fuses its output activation; write A_1 .. A_L into `area`, in this order."""
+def _forward(theta, sizes, f, X, area, slopes):
+    """Return Y, or Z_L where the loss fuses its output activation; write A_1 .. A_L into `area`, in this order.
+
+    slopes: laid out as `area`, for the layers that keep f'(Z); empty where none does.
+    """
     batch, A, at, start = len(X), X, 0, 0
+    rows, parameters = f
     for layer in range(1, len(sizes)):
         m_in, m_out = sizes[layer - 1], sizes[layer]
         W, b = theta[at : at + m_in * m_out].reshape(m_in, m_out), theta[at + m_in * m_out : at + (m_in + 1) * m_out]
@@ -123,7 +170,12 @@ def _forward(theta, sizes, f, X, area):
         for n in range(batch):
             for j in range(m_out):
                 Z[n, j] += b[j]
-        _activate(Z, f[layer - 1])
+        row = rows[layer - 1]
+        if row < _KEEP_SLOPE:
+            _activate(Z, row)
+        else:
+            end = start + batch * m_out
+            _activate_and_keep_slope(area[start:end], row, parameters[layer - 1], slopes[start:end])
         A, at, start = Z, at + (m_in + 1) * m_out, start + batch * m_out
     return A
 
@@ -168,9 +220,9 @@ def _fuse(Z, loss):
 
 
 @njit(cache=True, error_model="numpy")
-def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
+def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, slopes, deltas):
     """Compute dθ after `_forward` and `_fuse` on the same X; write δ_1 .. δ_L into `deltas`, laid out as `area`."""
-    batch, layers = len(X), len(sizes) - 1
+    batch, layers, rows = len(X), len(sizes) - 1, f[0]
     at, start = len(theta), batch * sizes[1:].sum()
     m_out = sizes[layers]
     start -= batch * m_out
@@ -180,7 +232,7 @@ def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
     for i in range(d.size):
         d[i] = (Y[i] - t[i]) * scale
     if loss in (_SQUARED, _HALF_SQUARED):
-        _multiply_by_derivative(delta, Y.reshape(batch, m_out), f[layers - 1])
+        _multiply_by_derivative(delta, Y.reshape(batch, m_out), rows[layers - 1], slopes[start:])
     for layer in range(layers, 0, -1):
         m_in, m_out = sizes[layer - 1], sizes[layer]
         at -= (m_in + 1) * m_out
@@ -199,17 +251,17 @@ def _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
         if layer > 1:
             below = deltas[start : start + batch * m_in].reshape(batch, m_in)
             _product_with_transposed(delta, W.reshape(m_in, m_out), below)
-            _multiply_by_derivative(below, A, f[layer - 2])
+            _multiply_by_derivative(below, A, rows[layer - 2], slopes[start:])
             delta = below
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
+def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, slopes, deltas):
     """Return the loss R; write its gradient into dθ."""
-    Z = _forward(theta, sizes, f, X, area)
+    Z = _forward(theta, sizes, f, X, area, slopes)
     R = _mean_loss(Z, T, loss)
     _fuse(Z, loss)
-    _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas)
+    _backward(theta, dtheta, sizes, f, loss, l2, X, T, area, slopes, deltas)
     if l2 > 0:
         at, squares = 0, theta.dtype.type(0)
         for layer in range(1, len(sizes)):
@@ -221,7 +273,7 @@ def _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, deltas):
 
 
 @njit(cache=True, error_model="numpy")
-def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, area, deltas):
+def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, area, slopes, deltas):
     """Train by gradient descent over `order`. X: (batch, m_0), T: (batch, m_L): buffers for a minibatch's rows."""
     for at in range(0, len(order), batch):
         rows = order[at : at + batch]
@@ -229,18 +281,18 @@ def _train(theta, dtheta, sizes, f, loss, l2, x, y, order, batch, rate, X, T, ar
             X[n] = x[rows[n]]
             T[n] = y[rows[n]]
         X_n, T_n = X[: len(rows)], T[: len(rows)]
-        _fuse(_forward(theta, sizes, f, X_n, area), loss)
-        _backward(theta, dtheta, sizes, f, loss, l2, X_n, T_n, area, deltas)
+        _fuse(_forward(theta, sizes, f, X_n, area, slopes), loss)
+        _backward(theta, dtheta, sizes, f, loss, l2, X_n, T_n, area, slopes, deltas)
         for i in range(len(theta)):
             theta[i] -= rate * dtheta[i]
 
 
 @njit(cache=True, error_model="numpy")
-def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, rows, columns, area):
+def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, rows, columns, area, slopes):
     checksum, p = 0.0, 0
     for repeat in range(repeats):
         at = (first + repeat * count) % (len(x) - count + 1)
-        Y = _forward(theta, sizes, f, x[at : at + count], area)
+        Y = _forward(theta, sizes, f, x[at : at + count], area, slopes)
         _fuse(Y, loss)
         checksum += Y[rows[p], columns[p]]
         p = p + 1 if p + 1 < len(rows) else 0
@@ -248,11 +300,12 @@ def _forward_passes(theta, sizes, f, loss, x, first, count, repeats, rows, colum
 
 
 @njit(cache=True, error_model="numpy")
-def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repeats, probes, area, deltas):
+def _gradient_passes(theta, dtheta, sizes, f, loss, l2, x, y, first, count, repeats, probes, area, slopes, deltas):
     checksum, p = 0.0, 0
     for repeat in range(repeats):
         at = (first + repeat * count) % (len(x) - count + 1)
-        R = _gradient(theta, dtheta, sizes, f, loss, l2, x[at : at + count], y[at : at + count], area, deltas)
+        X, T = x[at : at + count], y[at : at + count]
+        R = _gradient(theta, dtheta, sizes, f, loss, l2, X, T, area, slopes, deltas)
         checksum += R + dtheta[probes[p]]
         p = p + 1 if p + 1 < len(probes) else 0
     return checksum
@@ -268,8 +321,10 @@ class NumbaModel(Model):
             self.threads = min(threads, blas.threads())
         self._current, self._dtheta = theta.copy(), np.zeros_like(theta)
         self._sizes = np.array(network.sizes)
-        codes = [_ACTIVATIONS[f.name] for f in network.elementwise_activations]
-        self._f = np.array(codes + [_IDENTITY] * network.fused)
+        rows = [_ACTIVATIONS[f.key] for f in network.elementwise_activations] + [_IDENTITY] * network.fused
+        parameters = [f.parameter for f in network.elementwise_activations] + [0.0] * network.fused
+        self._f = np.array(rows), np.array(parameters, theta.dtype)
+        self._keeps_slope = max(rows) >= _KEEP_SLOPE
         self._loss, self._l2 = _LOSSES[network.loss], theta.dtype.type(network.l2)
         self._reserve(1)
 
@@ -280,12 +335,9 @@ class NumbaModel(Model):
             return np.ones(shape, self.network.dtype)  # np.empty would leave the page faults to the timed code
 
         m_0, *m = self.network.sizes
-        self._X, self._T, self._area, self._deltas = (
-            buffer(batch, m_0),
-            buffer(batch, m[-1]),
-            buffer(batch * sum(m)),
-            buffer(batch * sum(m)),
-        )
+        self._X, self._T = buffer(batch, m_0), buffer(batch, m[-1])
+        self._area, self._deltas = buffer(batch * sum(m)), buffer(batch * sum(m))
+        self._slopes = buffer(batch * sum(m) if self._keeps_slope else 0)
 
     def _ready(self, batch: int) -> None:
         if batch > len(self._X):
@@ -298,7 +350,7 @@ class NumbaModel(Model):
         self._ready(count)
         with self._blas.limited(self._threads_allowed):
             X = self._x[first : first + count]
-            Y = _forward(self._current, self._sizes, self._f, X, self._area)
+            Y = _forward(self._current, self._sizes, self._f, X, self._area, self._slopes)
             _fuse(Y, self._loss)
         return np.copy(Y)
 
@@ -306,8 +358,11 @@ class NumbaModel(Model):
         self._ready(count)
         X, T = self._x[first : first + count], self._y[first : first + count]
         with self._blas.limited(self._threads_allowed):
-            loss = _gradient(*self._network_arguments(), X, T, self._area, self._deltas)
+            loss = _gradient(*self._network_arguments(), X, T, *self._buffers())
         return float(loss), np.copy(self._dtheta)
+
+    def _buffers(self) -> tuple[Array, ...]:
+        return self._area, self._slopes, self._deltas
 
     def _network_arguments(self) -> tuple[Any, ...]:
         return self._current, self._dtheta, self._sizes, self._f, self._loss, self._l2
@@ -316,7 +371,7 @@ class NumbaModel(Model):
         batch_size = min(batch_size, count)
         self._ready(batch_size)
         rate = self._current.dtype.type(learning_rate)
-        buffers = self._X, self._T, self._area, self._deltas
+        buffers = self._X, self._T, *self._buffers()
         arguments = *self._network_arguments(), self._x, self._y
         with self._blas.limited(self._threads_allowed):
             _train(*arguments, self._order[:0], batch_size, rate, *buffers)  # no steps: only compiles
@@ -338,8 +393,8 @@ class NumbaModel(Model):
         if operation == "forward":
             *rest, _ = rest
             places = np.divmod(probes, self.network.sizes[-1])
-            return _forward_passes(theta, *rest, self._x, *passes, *places, self._area)
-        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, *passes, probes, self._area, self._deltas)
+            return _forward_passes(theta, *rest, self._x, *passes, *places, self._area, self._slopes)
+        return _gradient_passes(theta, dtheta, *rest, self._x, self._y, *passes, probes, *self._buffers())
 
     def _theta(self) -> Array:
         return np.copy(self._current)
@@ -349,7 +404,7 @@ class NumbaModel(Model):
 
     def _close(self) -> None:
         self._x = self._y = self._order = self._current = self._dtheta = np.empty(0)
-        self._X = self._T = self._area = self._deltas = np.empty(0)
+        self._X = self._T = self._area = self._slopes = self._deltas = np.empty(0)
 
 
 class Compiled(Backend):

@@ -20,8 +20,10 @@ from support.cuda_kernels import (
     many_battery,
     shared_folder,
 )
+from support.fnn_libraries import WRONG_SPELLINGS, create
 
 from pyfnn import parity
+from pyfnn.activations import TABLE
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.network import DTYPES, Network, initialize
 
@@ -55,6 +57,32 @@ def test_the_kernels_agree_with_the_oracle(
     cuda.device.seed(batch)
     evidence = parity.examine(cuda.backend.create, trials)
     assert evidence.passed, evidence.worst
+
+
+@pytest.mark.parametrize(
+    ("activations", "output", "dtype", "batch"),
+    [
+        (("leaky_relu(-0.5)", "softplus"), "elu(0.3)", "float64", 1),
+        (("elu(-0.5)", "hard_tanh"), "hard_sigmoid", "float32", 4),
+    ],
+)
+def test_layers_with_each_further_activation_agree_with_the_oracle(
+    cuda: Hosted, activations: tuple[str, ...], output: str, dtype: str, batch: int
+) -> None:
+    network = Network((5, 4, 4, 2), activations, "squared_error", 0.01, output, dtype)
+    evidence = parity.examine(cuda.backend.create, battery(network, batch))
+    assert evidence.passed, evidence.worst
+
+
+def test_every_spelling_of_an_activation_is_taken_and_a_wrong_one_refused(folder: Path) -> None:
+    backend = compiled_kernels(folder, "spread").backend
+    lib = backend.interface[1]
+    assert set(backend.description.activations) == set(TABLE)
+    for name in (*TABLE, "leaky_relu(-1e-05)", "elu(2)"):
+        assert create(lib, activations=(name, name)) == (0, "")
+    for name in WRONG_SPELLINGS:
+        status, words = create(lib, activations=("tanh", name))
+        assert (status, words) == (lib.FNN_UNSUPPORTED, f"no activation '{name}' for layer 2")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -142,7 +170,7 @@ def test_every_other_kernel_that_is_compiled_has_run_here(folder: Path) -> None:
         hosted = compiled_kernels(folder, path)
         hosted.device.reset()
         for dtype in DTYPES:
-            everything(hosted, replace(NETWORK, dtype=dtype))
+            everything(hosted, replace(NETWORK, dtype=dtype, activation="elu(-0.5)"))
         ran |= hosted.device.launched()
         compiled |= {f for f in hosted.device.functions() if re.match(rf"(void )?fnn::({'|'.join(names)})[<(]", f)}
     assert compiled - ran == set()

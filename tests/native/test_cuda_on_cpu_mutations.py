@@ -72,7 +72,7 @@ def _missed(hosted: Hosted, places: list[int], network: Network, expected: list[
 
 # Planted bugs ---------------------------------------------------------------------------------------------------------
 
-PLANTED = {  # (source, an expression that occurs in it once, the wrong expression)
+PLANTED = {  # (source, an expression that occurs in it once, the wrong expression), in networks of relu
     "l2 forgotten, single rows": (
         "persistent.cuh",
         "a * shared[layer.delta + j] + l2 * w",
@@ -105,13 +105,49 @@ PLANTED = {  # (source, an expression that occurs in it once, the wrong expressi
         "n + 1 < arguments.rows ? layer.delta.data[n * layer.delta.stride + j] : Real(0)",
     ),
 }
+PLANTED_SLOPES = {  # the same, in networks of the last item
+    "leaky_relu's slope is 1 at 0": (
+        "functions.cuh",
+        "z > 0 ? Real(1) : p",
+        "z >= 0 ? Real(1) : p",
+        "leaky_relu(0.3)",
+    ),
+    "leaky_relu's slope from the sign of a": (
+        "functions.cuh",
+        "z > 0 ? Real(1) : p",
+        "z != 0 ? Real(1) : p",
+        "leaky_relu(-0.5)",
+    ),
+    "elu's slope is off by one": ("functions.cuh", "below + p", "below + p + 1", "elu(0.3)"),
+    "softplus's slope is that of relu": (
+        "functions.cuh",
+        "(z < 0 ? e : Real(1)) / (1 + e)",
+        "z > 0 ? Real(1) : Real(0)",
+        "softplus",
+    ),
+    "hard_sigmoid's slope is 1": (
+        "functions.cuh",
+        "fabs(z) < 2 ? Real(0.25) : Real(0)",
+        "fabs(z) < 2 ? Real(1) : Real(0)",
+        "hard_sigmoid",
+    ),
+    "hard_tanh's slope is 1 at 1": (
+        "functions.cuh",
+        "fabs(z) < 1 ? Real(1) : Real(0)",
+        "fabs(z) <= 1 ? Real(1) : Real(0)",
+        "hard_tanh",
+    ),
+    "a block keeps no slope": ("persistent_plan.hpp", "keeps_slope(layer.activation)", "false", "softplus"),
+    "a spread step keeps no slope": ("spread.hpp", "keeps_slope(arguments.activation)", "false", "softplus"),
+}
+BUGS: dict[str, tuple[str, ...]] = {**PLANTED, **PLANTED_SLOPES}
 PLANTED_BATCH = 60
 
 
 def _plant(folder: Path) -> Path:
     """Copy the sources with all of these bugs, each off until `planted_bug` selects it, and return their mlp.cu."""
     shutil.copytree(SOURCES, folder)
-    for number, (source, right, wrong) in enumerate(PLANTED.values(), 1):
+    for number, (source, right, wrong, *_) in enumerate(BUGS.values(), 1):
         text = (folder / source).read_text(encoding="utf-8")
         assert text.count(right) == 1, f"{source} has {right!r} {text.count(right)} times: plant this bug elsewhere"
         either = f"(planted_bug == {number} ? ({wrong}) : ({right}))"
@@ -133,12 +169,13 @@ def planted(folder: Path) -> Hosted:
     return host(library)
 
 
-@pytest.mark.parametrize("bug", [None, *PLANTED])
+@pytest.mark.parametrize("bug", [None, *BUGS])
 def test_a_bug_planted_in_a_kernel_is_rejected(planted: Hosted, bug: str | None) -> None:
     chosen = ctypes.c_int.in_dll(ctypes.CDLL(str(planted.device.library)), "planted_bug")
-    chosen.value = 0 if bug is None else 1 + list(PLANTED).index(bug)
+    chosen.value = 0 if bug is None else 1 + list(BUGS).index(bug)
     planted.device.reset()
-    trials = [*battery(NETWORK, 1), battery(NETWORK, PLANTED_BATCH)[0]]
+    network = replace(NETWORK, activation=PLANTED_SLOPES[bug][-1]) if bug in PLANTED_SLOPES else NETWORK
+    trials = [*battery(network, 1), battery(network, PLANTED_BATCH)[0]]
     passed = (parity.examine(planted.backend.create, [trial], deterministic=False).passed for trial in trials)
     assert all(passed) == (bug is None)
     assert planted.device.findings == []

@@ -77,3 +77,29 @@ def raw(model: Model) -> tuple[Any, Any]:
     """Return the library and the handle of a hosted model, for calls that the host would not make."""
     assert isinstance(model, c.LibraryModel)
     return model._lib, model._handle
+
+
+WRONG_SPELLINGS = ("tanh(1)", "leaky_relu()", "leaky_relu(x)", "elu(nan)", "elu(1e999)", "elu(1", "elu(1)(1)")
+
+
+def create(lib: Any, **changes: Any) -> tuple[int, str]:
+    """Return the status and the message of fnn_create for a valid 2-3-1 network with some fields changed."""
+    ffi = c._ffi()
+    fields: dict[str, Any] = {
+        "n_layers": 2,
+        "sizes": (2, 3, 1),
+        "activations": ("tanh", "identity"),
+        "loss": "squared_error",
+        "l2": 0.0,
+        "dtype": 1,
+        "threads": 1,
+    } | changes
+    kept = [ffi.new("char[]", name.encode()) for name in fields["activations"]]
+    loss = ffi.new("char[]", fields["loss"].encode())
+    sizes, activations = ffi.new("int64_t[]", fields["sizes"]), ffi.new("char *[]", kept)
+    network = ffi.new("fnn_network *", {**fields, "sizes": sizes, "activations": activations, "loss": loss})
+    theta, handle = ffi.new("double[13]"), ffi.new("fnn_model **")
+    status = lib.fnn_create(network, theta, handle)
+    message = ffi.string(lib.fnn_last_error(handle[0])).decode()
+    lib.fnn_destroy(handle[0])
+    return status, message

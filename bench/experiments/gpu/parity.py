@@ -24,6 +24,10 @@ from pyfnn.validation import Array
 _SMALL, _LARGE = (5, 7, 4, 3), (130, 257, 65)  # sizes: of a network that one block trains, and of one that needs more
 _SMALLEST = (2, 3, 2)
 _REHEARSED = [("tanh", "float32"), ("relu", "float64")]
+_FURTHER = [  # the hidden layers' activations and the output's, all beyond the core
+    (("leaky_relu(-0.5)", "softplus"), "elu(0.3)"),
+    (("elu(-0.5)", "hard_tanh"), "hard_sigmoid"),
+]
 _MEMBERS = 7
 _ROWS = 100
 
@@ -39,6 +43,11 @@ def cases(rehearsal: bool) -> Iterator[tuple[str, Network, int]]:
             yield f"{dtype} {activation}, minibatches", small, 4
             yield f"{dtype} {activation}, many networks", small, 0
             yield f"{dtype} {activation}, large", Network(_LARGE, activation, loss, l2=1e-4, dtype=dtype), 32
+    for (hidden, output), dtype in () if rehearsal else product(_FURTHER, DTYPES):
+        network = Network(_SMALL, hidden, "squared_error", 0.01, output, dtype)
+        name = f"{dtype} {', '.join((*hidden, output))}"
+        yield f"{name}, single rows", network, 1
+        yield f"{name}, minibatches", network, 4
 
 
 @cache

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.strategies import SPELLINGS
 
 from bench.experiments.calibrate_parity import random_case
 from pyfnn import oracle, parity, registry
+from pyfnn.activations import parse
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend
 from pyfnn.errors import BackendUnavailable, Diverged, Unsupported
 from pyfnn.model import Model
@@ -57,11 +59,18 @@ def battery(network: Network, batch: int) -> list[parity.Trial]:
     return parity.battery(network, initialize(network, 5), x, y, batch)
 
 
-def random_batteries(dtype: str, count: int) -> list[list[parity.Trial]]:
+def further(name: str) -> list[str]:
+    """Return the spellings of the activations beyond the core that a backend declares."""
+    declared = {*load(name).description.activations} - {*CORE_ACTIVATIONS}
+    return [spelling for spelling in SPELLINGS if parse(spelling).key in declared]
+
+
+@cache
+def random_batteries(dtype: str, count: int, activations: tuple[str, ...]) -> list[list[parity.Trial]]:
     found = []
     for seed in range(10 * count):
         try:
-            found.append(random_case(seed, dtype, wide=seed % WIDE == 0).battery())
+            found.append(random_case(seed, dtype, wide=seed % WIDE == 0, activations=activations).battery())
         except Unsupported:  # too few rows clear of kinks
             continue
         if len(found) == count:
@@ -72,8 +81,7 @@ def random_batteries(dtype: str, count: int) -> list[list[parity.Trial]]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_backend_that_compiles_nothing_for_a_shape_passes_on_random_networks(name: str, dtype: str) -> None:
-    load(name)
-    for trials in random_batteries(dtype, 20):
+    for trials in random_batteries(dtype, 20, (*CORE_ACTIVATIONS, *further(name))):
         accepts(name, trials)
 
 
@@ -133,8 +141,9 @@ def test_sklearn_passes_where_it_can_express_the_network(loss: str, activation: 
 
 
 @pytest.mark.parametrize("activation", [f for f in SPELLINGS if f not in CORE_ACTIVATIONS])
-@pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.parametrize("name", ["jax", "torch", "numba"])
 def test_activations_beyond_the_core_pass_too(name: str, activation: str) -> None:
+    assert activation in further(name)
     accepts(name, battery(Network((6, 8, 3), activation, "squared_error", dtype="float64"), 1))
 
 

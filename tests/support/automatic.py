@@ -1,0 +1,128 @@
+"""Losses and gradients by automatic differentiation (autograd), and random networks to compare them on. No claims."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from pyfnn.activations import TABLE
+from pyfnn.losses import TABLE as LOSSES
+from pyfnn.model import Model
+from pyfnn.network import Network, initialize
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks
+from pyfnn.validation import Array
+from support.requirements import require
+from support.strategies import targets
+
+try:
+    import autograd
+    import autograd.numpy as anp
+except ImportError:
+    autograd = None
+
+DRAWS = 10  # of θ and data for each network: a framework compiles a network once
+
+
+def risk(network: Network, theta: Any, x: Array, y: Array) -> Any:
+    """Compute R without pyfnn's own mathematics, in autograd's NumPy."""
+    f: dict[str, Callable[[Any, float], Any]] = {
+        "identity": lambda Z, _: Z,
+        "sigmoid": lambda Z, _: 1 / (1 + anp.exp(-Z)),
+        "tanh": lambda Z, _: anp.tanh(Z),
+        "relu": lambda Z, _: anp.maximum(Z, 0),
+        "leaky_relu": lambda Z, p: anp.where(Z > 0, Z, p * Z),
+        "elu": lambda Z, p: anp.where(Z > 0, Z, p * anp.expm1(anp.minimum(Z, 0))),
+        "softplus": lambda Z, _: anp.logaddexp(0, Z),
+        "hard_sigmoid": lambda Z, _: anp.maximum(anp.minimum(0.25 * Z + 0.5, 1), 0),
+        "hard_tanh": lambda Z, _: anp.maximum(anp.minimum(Z, 1), -1),
+    }
+    functions = [(f[a.key], a.parameter) for a in network.elementwise_activations]
+    functions += [(f["identity"], 0.0)] * network.fused
+    A, penalty = x, 0.0
+    for (f_l, parameter), (W, b) in zip(functions, network.layers(theta), strict=True):
+        A = f_l(anp.dot(A, W) + b, parameter)
+        penalty = penalty + anp.sum(W**2)
+    losses: dict[str, Callable[[Any], Any]] = {
+        "squared_error": lambda Y: (Y - y) ** 2,
+        "half_squared_error": lambda Y: (Y - y) ** 2 / 2,
+        "softmax_cross_entropy": lambda Z: -y * (Z - anp.log(anp.sum(anp.exp(Z), axis=1, keepdims=True))),
+        "sigmoid_cross_entropy": lambda Z: anp.logaddexp(0, Z) - Z * y,
+    }
+    return anp.sum(losses[network.loss](A)) / len(x) + network.l2 / 2 * penalty
+
+
+def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[float, Array]:
+    """Compute R and its gradient in float64, whatever the dtype of the arguments. Skip the test without autograd."""
+    require("autograd", autograd is not None, "pip install autograd")
+    theta, x, y = (array.astype(np.float64) for array in (theta, x, y))
+    if network.loss == "softmax_cross_entropy":
+        y = y / y.sum(axis=1, keepdims=True)  # dL/dZ = Y - T holds for targets that sum to 1
+    loss, gradient = autograd.value_and_grad(lambda theta: risk(network, theta, x, y))(theta)
+    return float(loss), np.asarray(gradient)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A random network, its parameters and data, all rows clear of kinks, and its loss and gradient by autograd."""
+
+    network: Network
+    theta: Array
+    x: Array
+    y: Array
+    loss: float
+    gradient: Array
+
+
+def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
+    """Yield random networks whose hidden layers have this activation, and every other one's outputs too, without end.
+
+    Parameters
+    ----------
+    activation : str
+        Key of the oracle's table. A parameter is drawn for each network, below 0 for about every third.
+    loss, dtype : str
+    """
+    for seed in count():
+        rng = np.random.default_rng(seed)
+        written = f"{activation}({rng.uniform(-1, 2):.3f})" if TABLE[activation].default is not None else activation
+        sizes = tuple(int(size) for size in rng.integers(1, 9, size=3 + seed % 3))
+        output = written if seed % 2 and not LOSSES[loss].fuses else None
+        network = Network(sizes, written, loss, float(rng.choice([0, 0.01])), output, dtype)
+        for _ in range(DRAWS):
+            yield _example(network, rng)
+
+
+def _example(network: Network, rng: np.random.Generator) -> Example:
+    """Draw θ, with biases other than 0, and one to five rows; draw again where too few rows are clear of kinks."""
+    while True:
+        theta = initialize(network, int(rng.integers(2**32)))
+        theta += rng.normal(0, 0.2, theta.shape).astype(network.dtype)
+        x = rng.normal(size=(20, network.sizes[0])).astype(network.dtype)
+        x = x[clear_of_kinks(network, theta, x, C * UNIT_ROUNDOFF[network.dtype])][: rng.integers(1, 6)]
+        if len(x):
+            break
+    y = targets(network, len(x), rng)
+    if network.loss == "softmax_cross_entropy" and rng.random() < 0.5:
+        y = (y == y.max(axis=1, keepdims=True)).astype(network.dtype)  # classes, as scikit-learn needs them
+    return Example(network, theta, x, y, *loss_and_gradient(network, theta, x, y))
+
+
+def error(create: Callable[[Network, Array], Model], example: Example) -> float:
+    """Return the largest relative error of the loss and of the gradient's tensors, each by its norm."""
+    rows = len(example.x)
+    with create(example.network, example.theta) as model:
+        model.load(example.x, example.y, np.arange(rows))
+        loss, gradient = model.loss_and_gradient(0, rows)
+    found = [abs(loss - example.loss) / example.loss]
+    pairs = zip(example.network.layers(gradient), example.network.layers(example.gradient), strict=True)
+    for tensors, expected in pairs:
+        for tensor, right in zip(tensors, expected, strict=True):
+            found.append(_relative(tensor.astype(np.float64) - right, right))
+    return max(found)
+
+
+def _relative(difference: Array, right: Array) -> float:
+    norm = float(np.linalg.norm(difference))
+    return norm / float(np.linalg.norm(right)) if norm else 0.0
