@@ -15,12 +15,12 @@ public:
       Layer<Real> &layer = layers[l];
       for (Buffer<Real> &a : layer.one)
         if (a.size() == 0)
-          a = Buffer<Real>(layer.stride);
+          a = Buffer<Real>(layer.A_stride);
       if (l == 0 || transposes_current_)
         continue;
       if (layer.Wt.size() == 0)
-        layer.Wt = Buffer<Real>(layer.outputs * layer.below);
-      transpose(layer.W.data(), layer.stride, layer.inputs, layer.outputs, layer.Wt.data(), layer.below);
+        layer.Wt = Buffer<Real>(layer.width * layer.below);
+      transpose(layer.W.data(), layer.stride, layer.inputs, layer.width, layer.Wt.data(), layer.below);
     }
     transposes_current_ = true;
   }
@@ -39,7 +39,7 @@ public:
     Real shrink = 0; // no update is pending before the first sample
     for (Layer<Real> &layer : layers) {
       std::fill_n(layer.delta.data(), layer.columns, Real(0));
-      std::fill_n(layer.one[0].data(), layer.stride, Real(0));
+      std::fill_n(layer.one[0].data(), layer.A_stride, Real(0));
     }
     const Real *x_before = data.x.data();
     for (std::size_t s = first; s < first + count; ++s) {
@@ -65,7 +65,7 @@ private:
       std::swap(layer.one[0], layer.one[1]);
       Real *a = layer.one[0].data();
       layer.f.forward_one[l2](layer.W.data(), layer.inputs, layer.stride, layer.columns / lanes<Real>, layer.b.data(),
-                              a_below, a, layer.outputs, layer.parameter,
+                              a_below, layer.Z_before(a), layer.outputs, layer.parameter,
                               PendingUpdate<Real>{before, layer.delta.data(), shrink});
       if (!layer.f.fused)
         layer.activate(a, 1);
@@ -74,14 +74,17 @@ private:
     }
   }
 
-  // Compute delta of every layer below the last, and update the transposes.
+  // Compute delta of every layer below the last, and update the transposes, and the slopes that layers learn.
   template <bool l2> void backward(Layers<Real> &layers, Real shrink) {
     for (std::size_t l = layers.size(); --l > 0;) {
       Layer<Real> &layer = layers[l], &below = layers[l - 1];
-      below.f.backward_one[l2](layer.Wt.data(), layer.outputs, layer.below, layer.columns_below / lanes<Real>,
-                               layer.delta.data(), below.one[0].data(), below.delta.data(), below.parameter, shrink);
-      if (!below.f.fused)
+      below.f.backward_one[l2](layer.Wt.data(), layer.width, layer.below, layer.columns_below / lanes<Real>,
+                               layer.delta.data(), below.one[0].data(), below.dA_before_delta(), below.parameter,
+                               shrink);
+      if (!below.f.fused) {
         below.multiply_by_derivative(1, below.one[0].data());
+        below.update_slopes();
+      }
     }
   }
 
