@@ -16,6 +16,7 @@ from support.fnn_libraries import NETWORK, data, load_c, raw
 from support.requirements import require
 
 from pyfnn import oracle
+from pyfnn.activations import TABLE
 from pyfnn.backend import Backend
 from pyfnn.backends import c
 from pyfnn.model import Model
@@ -48,7 +49,7 @@ def create(lib: Any, **changes: Any) -> tuple[int, str]:
     loss = ffi.new("char[]", fields["loss"].encode())
     sizes, activations = ffi.new("int64_t[]", fields["sizes"]), ffi.new("char *[]", kept)
     network = ffi.new("fnn_network *", {**fields, "sizes": sizes, "activations": activations, "loss": loss})
-    theta, handle = ffi.new("double[13]"), ffi.new("fnn_model **")
+    theta, handle = ffi.new("double[64]"), ffi.new("fnn_model **")  # as many as any of the networks has
     status = lib.fnn_create(network, theta, handle)
     message = ffi.string(lib.fnn_last_error(handle[0])).decode()
     lib.fnn_destroy(handle[0])
@@ -58,8 +59,10 @@ def create(lib: Any, **changes: Any) -> tuple[int, str]:
 def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model) -> None:
     lib, _ = raw(model)
     for name in backend.description.activations:
-        assert create(lib, activations=(name, name)) == (0, "")
+        output = "tanh" if TABLE[name].hidden_only else name
+        assert create(lib, activations=(name, output)) == (0, "")
     assert create(lib, activations=("leaky_relu(-1e-05)", "elu(2)")) == (0, "")
+    assert create(lib, activations=("maxout(4)", "tanh")) == (0, "")
     for name in backend.description.losses:
         output = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}.get(name, "tanh")
         assert create(lib, loss=name, activations=("tanh", output)) == (0, "")
@@ -71,6 +74,11 @@ def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model
         ({"n_layers": 0}, 1, "n_layers = 0"),
         ({"sizes": (2, 0, 1)}, 1, r"sizes\[1\] = 0"),
         ({"sizes": (2, -5, 1)}, 1, r"sizes\[1\] = -5"),
+        ({"sizes": (2, 2**52, 1), "activations": ("maxout(16)", "identity")}, 2, "layer 1 is too large"),
+        ({"activations": ("maxout(17)", "identity")}, 2, r"no activation 'maxout\(17\)' for layer 1"),
+        ({"activations": ("maxout(2.5)", "identity")}, 2, r"no activation 'maxout\(2.5\)' for layer 1"),
+        ({"activations": ("tanh", "maxout")}, 2, "no activation 'maxout' for layer 2"),
+        ({"activations": ("tanh", "prelu(0.1)")}, 2, r"no activation 'prelu\(0.1\)' for layer 2"),
         ({"sizes": (2**62, 2**62, 1)}, 2, "layer 1 is too large"),
         ({"sizes": (2**31, 2**31, 1)}, 2, "layer 1 is too large"),
         ({"sizes": (1, 2**55, 3)}, 2, "layer 2 is too large"),

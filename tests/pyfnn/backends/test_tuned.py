@@ -266,7 +266,7 @@ def test_each_member_of_an_ensemble_has_the_bits_of_a_single_model(
     x, y, _ = random_data(network, 40)
     thetas = np.stack([initialize(network, seed) for seed in range(members)])
     orders = rng.integers(40, size=(members, 50))
-    l2, rates = np.linspace(0.0, 0.1, members), np.linspace(0.01, 0.1, members)
+    l2, rates = np.linspace(0.0, 0.1, members), np.linspace(0.002, 0.02, members)
     with backend.create_many(network, thetas, l2, threads) as many:
         assert many.threads == threads
         many.load(x, y, orders)
