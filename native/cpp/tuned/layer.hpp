@@ -73,17 +73,17 @@ template <class Real> struct Layer {
     return to;
   }
 
-  // Copy W, b and slopes from theta.
-  void unflatten(const Real *flat) {
-    std::fill_n(W.data(), W_size(), Real(0)); // the padding too: it can hold NaN after a divergence
-    std::fill_n(b.data(), columns, Real(0));
-    std::fill_n(S.data(), S.size(), Real(0));
+  // Copy to W, b and slopes, or to buffers laid out as they are, from their place in a vector laid out as theta.
+  void unflatten(const Real *flat, const Buffer<Real> &W_to, const Buffer<Real> &b_to, const Buffer<Real> &S_to) const {
+    std::fill_n(W_to.data(), W_size(), Real(0)); // the padding too: it can hold NaN after a divergence
+    std::fill_n(b_to.data(), columns, Real(0));
+    std::fill_n(S_to.data(), S.size(), Real(0));
     const Real *from = flat + at;
     for (std::size_t i = 0; i < inputs; ++i)
-      from = unflatten_row(from, W.data() + i * stride);
-    from = unflatten_row(from, b.data());
+      from = unflatten_row(from, W_to.data() + i * stride);
+    from = unflatten_row(from, b_to.data());
     if (learns())
-      std::copy_n(from, outputs, S.data());
+      std::copy_n(from, outputs, S_to.data());
   }
   const Real *unflatten_row(const Real *from, Real *row) const {
     for (std::size_t j = 0; pieces > 1 && j < outputs * pieces; ++j)

@@ -72,7 +72,7 @@ public:
   // theta: as the constructor's
   void set_theta(const Real *theta) {
     for (Layer<Real> &layer : layers_)
-      layer.unflatten(theta);
+      layer.unflatten(theta, layer.W, layer.b, layer.S);
     single_sample_.invalidate_transposes();
   }
 
