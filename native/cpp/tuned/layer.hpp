@@ -156,8 +156,8 @@ template <class Real> struct Layer {
         const std::size_t i = n * stride + j;
         store(delta.data() + i, scale * (load(Y + i) - load(T.data + n * T.stride + j)));
       }
-    if (loss.fuses.empty())
-      multiply_by_derivative(B, Y);
+    if (loss.fuses.empty()) // the last layer has no layout of its own
+      f.derivative({delta.data(), stride, {0, B}, {0, columns}}, keeps_Z ? Z.data() : Y, &parameter);
   }
 
   // The destination of the product that is the gradient of W: W itself with Epilogue::update, otherwise dW.
