@@ -7,7 +7,7 @@ Backends have their own implementations; nothing here is fast.
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from pyfnn.errors import InvalidInput, UnknownName
 
 Array = NDArray[Any]  # any float dtype, up to longdouble
+Parameter = Any  # float; number of pieces; or a layer's slopes, (m_l,)
 
 
 @dataclass(frozen=True)
 class ActivationRow:
-    """One elementwise activation. Functions take (Z, parameter) and keep the shape and dtype of Z.
+    """One activation. Functions take (Z, parameter) and keep the shape and dtype of Z, which is (B, m_l).
+
+    Two activations have a layout of their own. Where `slope_derivative` is given, each unit learns a slope, a parameter
+    of the network, and the activation's parameter is the value at which all start. Where `most_pieces` is above 1, the
+    parameter is the number of pieces k: Z is (B, k m_l), a unit's pieces adjacent, and f(Z) is (B, m_l).
 
     Attributes
     ----------
     value, derivative, second_derivative : callable
-        f(Z), f'(Z) and f''(Z); f'' is correct away from the kinks only.
+        f(Z), f'(Z) and f''(Z); f'' is correct away from the kinks only. With pieces, f' has the shape of Z: the
+        derivative of each unit by each of its pieces.
     kinks : callable
-        parameter -> the points where f' jumps.
+        parameter -> the points where f' jumps. Pieces: a value of all of them at which f' jumps.
     jump : callable
         parameter -> the largest jump of f' at a kink; 0 without kinks.
     piecewise_linear : bool
@@ -36,16 +42,27 @@ class ActivationRow:
         Parameter used where a spelling gives none; None where the activation takes no parameter.
     he_initialization : bool
         W before this activation starts as He et al. 2015 propose, else as Glorot and Bengio 2010 do.
+    slope_derivative : callable or None
+        Z -> ∂f/∂s, s the unit's learned slope; None where nothing is learned.
+    most_pieces : int
+        Largest number of pieces of a unit; the smallest is 2 where this is above 1.
     """
 
-    value: Callable[[Array, float], Array]
-    derivative: Callable[[Array, float], Array]
-    second_derivative: Callable[[Array, float], Array]
-    kinks: Callable[[float], tuple[float, ...]] = lambda _: ()
-    jump: Callable[[float], float] = lambda _: 0.0
+    value: Callable[[Array, Parameter], Array]
+    derivative: Callable[[Array, Parameter], Array]
+    second_derivative: Callable[[Array, Parameter], Array]
+    kinks: Callable[[Parameter], tuple[float, ...]] = lambda _: ()
+    jump: Callable[[Parameter], Any] = lambda _: 0.0
     piecewise_linear: bool = False
     default: float | None = None
     he_initialization: bool = False
+    slope_derivative: Callable[[Array], Array] | None = None
+    most_pieces: int = 1
+
+    @property
+    def hidden_only(self) -> bool:
+        """True where the activation has a layout of its own, which the output layer has not."""
+        return self.slope_derivative is not None or self.most_pieces > 1
 
 
 def sigmoid(Z: Array) -> Array:
@@ -64,12 +81,32 @@ def _softplus(Z: Array) -> Array:
     return np.maximum(Z, 0) + np.log1p(np.exp(-np.abs(Z)))
 
 
+def _leaky(Z: Array, a: Parameter) -> Array:
+    return np.where(Z > 0, Z, a * Z)
+
+
+def _leaky_derivative(Z: Array, a: Parameter) -> Array:
+    return np.where(Z > 0, np.ones_like(Z), a * np.ones_like(Z))
+
+
 def _inside(Z: Array, bound: float) -> Array:
     return (np.abs(Z) < bound).astype(Z.dtype)
 
 
-def _zero(Z: Array, _: float) -> Array:
+def _zero(Z: Array, _: Parameter) -> Array:
     return np.zeros_like(Z)
+
+
+def _by_unit(Z: Array, pieces: int) -> Array:
+    """Return a view of shape (B, m_l, pieces)."""
+    return Z.reshape(len(Z), -1, pieces)
+
+
+def _first_largest(Z: Array, pieces: int) -> Array:
+    """Return 1 at the first of each unit's largest pieces, 0 elsewhere."""
+    by_unit = _by_unit(Z, pieces)
+    first: Array = (by_unit.argmax(axis=2)[:, :, None] == np.arange(pieces)).astype(Z.dtype)
+    return first.reshape(Z.shape)
 
 
 TABLE: dict[str, ActivationRow] = {
@@ -99,8 +136,8 @@ TABLE: dict[str, ActivationRow] = {
         he_initialization=True,
     ),
     "leaky_relu": ActivationRow(
-        value=lambda Z, a: np.where(Z > 0, Z, a * Z),
-        derivative=lambda Z, a: np.where(Z > 0, np.ones_like(Z), np.full_like(Z, a)),
+        value=_leaky,
+        derivative=_leaky_derivative,
         second_derivative=_zero,
         piecewise_linear=True,
         kinks=lambda a: (0.0,) if a != 1 else (),
@@ -139,6 +176,28 @@ TABLE: dict[str, ActivationRow] = {
         kinks=lambda _: (-1.0, 1.0),
         jump=lambda _: 1.0,
     ),
+    "prelu": ActivationRow(
+        value=_leaky,
+        derivative=_leaky_derivative,
+        second_derivative=_zero,
+        piecewise_linear=True,
+        kinks=lambda _: (0.0,),  # a slope of 1 does not stay 1
+        jump=lambda slopes: abs(1 - slopes),
+        default=0.25,
+        he_initialization=True,
+        slope_derivative=lambda Z: np.minimum(Z, 0),
+    ),
+    "maxout": ActivationRow(
+        value=lambda Z, k: _by_unit(Z, k).max(axis=2),
+        derivative=_first_largest,
+        second_derivative=_zero,
+        piecewise_linear=True,
+        kinks=lambda _: (0.0,),
+        jump=lambda _: 1.0,
+        default=2,
+        he_initialization=True,
+        most_pieces=16,
+    ),
 }
 
 _SPELLING = re.compile(r"(?P<name>[a-z_0-9]+)(\((?P<parameter>[^()]*)\))?")
@@ -151,37 +210,54 @@ class Activation:
     Attributes
     ----------
     name : str
-        The canonical spelling, which every backend receives: ``tanh``, ``leaky_relu(0.01)``.
+        The canonical spelling, which every backend receives: ``tanh``, ``leaky_relu(0.01)``, ``maxout(2)``.
     row : ActivationRow
         The row of the table, with the functions.
-    parameter : float
-        The bound parameter; 0 where the row takes none.
+    parameter : float, int or ndarray
+        The bound parameter; 0 where the row takes none. A layer's slopes, (m_l,), after `with_slopes`.
     """
 
     name: str
     row: ActivationRow
-    parameter: float
+    parameter: Parameter
 
     @property
     def key(self) -> str:
         """Name without the parameter, a key of `TABLE`."""
         return self.name.split("(")[0]
 
+    @property
+    def pieces(self) -> int:
+        """Number of columns of Z for each unit, k."""
+        return int(self.parameter) if self.row.most_pieces > 1 else 1
+
     def __reduce__(self) -> tuple[Callable[[str], "Activation"], tuple[str]]:
         """Pickle by name, since the row's functions have none."""
         return parse, (self.name,)
 
+    def with_slopes(self, slopes: Array) -> "Activation":
+        """Return this activation with a layer's learned slopes, (m_l,); itself where it learns none."""
+        return self if self.row.slope_derivative is None else replace(self, parameter=slopes)
+
     def __call__(self, Z: Array) -> Array:
-        """Return f(Z), elementwise."""
+        """Return f(Z): (B, m_l)."""
         return self.row.value(Z, self.parameter)
 
     def derivative(self, Z: Array) -> Array:
-        """Return f'(Z), elementwise; at a kink, the value that the row gives: relu'(0) = 0."""
+        """Return f'(Z), of the shape of Z; at a kink, the value that the row gives: relu'(0) = 0."""
         return self.row.derivative(Z, self.parameter)
 
     def second_derivative(self, Z: Array) -> Array:
-        """Return f''(Z), elementwise; correct away from the kinks."""
+        """Return f''(Z), of the shape of Z; correct away from the kinks."""
         return self.row.second_derivative(Z, self.parameter)
+
+    def of_each_piece(self, G: Array) -> Array:
+        """Return a number of each unit, (B, m_l), once for each of its pieces: (B, k m_l)."""
+        return G if self.pieces == 1 else np.repeat(G, self.pieces, axis=1)
+
+    def largest_piece(self, X: Array) -> Array:
+        """Return the largest of the numbers of each unit's pieces. X: (B, k m_l); result: (B, m_l)."""
+        return X if self.pieces == 1 else np.asarray(_by_unit(X, self.pieces).max(axis=2))
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -189,8 +265,8 @@ class Activation:
         return self.row.kinks(self.parameter)
 
     @property
-    def jump(self) -> float:
-        """Largest jump of f' at a kink; 0 without kinks."""
+    def jump(self) -> Any:
+        """Largest jump of f' at a kink; 0 without kinks. With slopes, that of each unit: (m_l,)."""
         return self.row.jump(self.parameter)
 
 
@@ -207,7 +283,8 @@ def parse(text: str) -> Activation:
     UnknownName
         The table has no such activation.
     InvalidInput
-        The parameter is not a finite number, or the activation takes none.
+        The parameter is not a finite number, or the activation takes none; a number of pieces is not a whole number
+        from 2 on, or is too large.
     """
     match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
     if match is None or match["name"] not in TABLE:
@@ -224,4 +301,9 @@ def parse(text: str) -> Activation:
         parameter = math.nan
     if not math.isfinite(parameter):
         raise InvalidInput(f"activation {text!r}: the parameter must be a finite number")
+    if row.most_pieces > 1:
+        if parameter != int(parameter) or not 2 <= parameter <= row.most_pieces:
+            rule = f"the number of pieces must be a whole number from 2 to {row.most_pieces}"
+            raise InvalidInput(f"activation {text!r}: {rule}")
+        parameter = int(parameter)
     return Activation(f"{name}({parameter!r})", row, parameter)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ INITIALIZATION_SCHEMES = ("fan_in", "uniform01")
 
 
 class Layer(NamedTuple):
-    """Views of one layer's parameters. W: (m_{l-1}, m_l); b: (m_l,)."""
+    """Views of one layer's weights and biases. W: (m_{l-1}, m_l); b: (m_l,); in a layer of k pieces a unit, k m_l."""
 
     W: NDArray[Any]
     b: NDArray[Any]
@@ -43,8 +42,8 @@ class Network:
     l2 : float
         λ of (λ/2) Σ_l ‖W_l‖²_F; biases are not penalized.
     output_activation : str, optional
-        For the squared errors, any elementwise activation, ``identity`` by default. For the cross-entropies, the
-        activation that they fuse or None.
+        For the squared errors, any activation but ``prelu`` and ``maxout``, ``identity`` by default. For the
+        cross-entropies, the activation that they fuse or None.
     dtype : {"float32", "float64"}
 
     Raises
@@ -56,7 +55,9 @@ class Network:
 
     Notes
     -----
-    Parameters form one flat vector θ: for each layer W_l, row-major, (m_{l-1}, m_l), then b_l, (m_l,).
+    Parameters form one flat vector θ: for each layer W_l, row-major, (m_{l-1}, m_l), then b_l, (m_l,). In a layer of
+    ``maxout(k)`` W_l is (m_{l-1}, k m_l) and b_l (k m_l,), the k pieces of a unit adjacent; in one of ``prelu`` b_l is
+    followed by the slopes S_l, (m_l,). These two are for hidden layers.
     """
 
     sizes: tuple[int, ...]
@@ -101,7 +102,10 @@ class Network:
     def _checked_output(self) -> str:
         fused = losses.TABLE[self.loss].fuses
         if fused is None:
-            return activations.parse(self.output_activation or "identity").name
+            output = activations.parse(self.output_activation or "identity")
+            if output.row.hidden_only:
+                raise InvalidInput(f"output_activation = {self.output_activation!r}: {output.key} is for hidden layers")
+            return output.name
         if self.output_activation not in (None, fused):
             raise InvalidInput(
                 f"output_activation = {self.output_activation!r}: {self.loss} fuses {fused}; leave it unset"
@@ -131,25 +135,51 @@ class Network:
         return losses.TABLE[self.loss].fuses is not None
 
     @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Widths of Z_1 .. Z_L: m_l, or k m_l where a unit has k pieces."""
+        return (*(f.pieces * m for f, m in zip(self.hidden_activations, self.sizes[1:], strict=False)), self.sizes[-1])
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of θ, by its name, in their order."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (m_in, columns) in enumerate(zip(self.sizes, self.columns, strict=False), start=1):
+            shapes |= {f"W_{layer}": (m_in, columns), f"b_{layer}": (columns,)}
+            if layer < self.n_layers and self.hidden_activations[layer - 1].row.slope_derivative is not None:
+                shapes[f"S_{layer}"] = (self.sizes[layer],)
+        return shapes
+
+    @cached_property
     def n_parameters(self) -> int:
         """Number of parameters, the length of θ."""
-        return sum(m_in * m_out + m_out for m_in, m_out in pairwise(self.sizes))
+        return sum(math.prod(shape) for shape in self._shapes.values())
+
+    @property
+    def _weights(self) -> list[int]:
+        """Number of weights of each layer."""
+        return [m_in * columns for m_in, columns in zip(self.sizes, self.columns, strict=False)]
 
     @property
     def flops_per_row(self) -> int:
-        """Floating-point operations of a training step per row: 2(2Σ_l P_l + Σ_{l≥2} P_l), P_l = m_{l-1} m_l.
+        """Floating-point operations of a training step per row: 2(2Σ_l P_l + Σ_{l≥2} P_l), P_l = m_{l-1} k m_l.
 
-        The count takes each multiply-add of a matrix product as two operations, and nothing else.
+        k is 1 but for ``maxout(k)``. The count takes each multiply-add of a matrix product as two operations, and
+        nothing else.
         """
-        weights = [m_in * m_out for m_in, m_out in pairwise(self.sizes)]
-        return 2 * (2 * sum(weights) + sum(weights[1:]))
+        return 2 * (2 * sum(self._weights) + sum(self._weights[1:]))
 
-    def layers(self, theta: NDArray[Any]) -> list[Layer]:
-        """Return views of each layer's parameters, or of anything else laid out as θ, such as the gradient.
+    @property
+    def forward_flops_per_row(self) -> int:
+        """Floating-point operations of a forward pass per row, counted as in `flops_per_row`: 2Σ_l P_l."""
+        return 2 * sum(self._weights)
+
+    def tensors(self, theta: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return views of the tensors of θ by their names, in their order: W_1, b_1, W_2, ...; S_l, slopes, follow b_l.
 
         Parameters
         ----------
         theta : ndarray, shape (n_parameters,)
+            θ, or anything else laid out as θ, such as the gradient.
 
         Raises
         ------
@@ -158,23 +188,36 @@ class Network:
         """
         if theta.shape != (self.n_parameters,):
             raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
-        views, at = [], 0
-        for m_in, m_out in pairwise(self.sizes):
-            W = theta[at : at + m_in * m_out].reshape(m_in, m_out)
-            at += m_in * m_out
-            views.append(Layer(W, theta[at : at + m_out]))
-            at += m_out
+        views, at = {}, 0
+        for name, shape in self._shapes.items():
+            size = math.prod(shape)
+            views[name] = theta[at : at + size].reshape(shape)
+            at += size
         return views
+
+    def layers(self, theta: NDArray[Any]) -> list[Layer]:
+        """Return views of each layer's weights and biases; see `tensors`."""
+        tensors = self.tensors(theta)
+        return [Layer(tensors[f"W_{layer}"], tensors[f"b_{layer}"]) for layer in range(1, self.n_layers + 1)]
+
+    def slopes(self, theta: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return views of the slopes that each layer learns: (m_l,), or (0,) where it learns none; see `tensors`."""
+        tensors = self.tensors(theta)
+        return [tensors.get(f"S_{layer}", theta[:0]) for layer in range(1, self.n_layers + 1)]
+
+    def activations_at(self, theta: NDArray[Any]) -> list[Activation]:
+        """Return `elementwise_activations` with the slopes of θ."""
+        return [f.with_slopes(S) for f, S in zip(self.elementwise_activations, self.slopes(theta), strict=False)]
 
     def places(self, entries: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Return the place of each entry of θ: the number of its tensor, as in `tensor_names`, and its entry there."""
-        starts = np.cumsum([0] + [size for m_in, m_out in pairwise(self.sizes) for size in (m_in * m_out, m_out)])
+        starts = np.cumsum([0, *map(math.prod, self._shapes.values())])
         tensors = np.searchsorted(starts, entries, side="right") - 1
         return list(zip(tensors.tolist(), (entries - starts[tensors]).tolist(), strict=True))
 
     def tensor_names(self) -> list[str]:
         """Return the names of θ's tensors in their order: W_1, b_1, W_2, ..."""
-        return [f"{letter}_{layer}" for layer in range(1, self.n_layers + 1) for letter in "Wb"]
+        return list(self._shapes)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -201,9 +244,9 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     seed : int
         Seed of NumPy's PCG64 generator, at least 0.
     scheme : {"fan_in", "uniform01"}
-        ``fan_in``: W_l ~ N(0, 2/m_{l-1}) before an activation of the relu family (He et al. 2015, eq. 10), else
-        W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0. ``uniform01``: all parameters
-        U(0, 1), as in the article on which pyfnn is based.
+        ``fan_in``: W_l ~ N(0, 2/m_{l-1}) before an activation of the relu family, ``maxout`` included (He et al. 2015,
+        eq. 10), else W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0; the slopes of
+        ``prelu(a)`` a. ``uniform01``: all parameters U(0, 1), as in the article on which pyfnn is based.
 
     Returns
     -------
@@ -233,4 +276,6 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
         else:
             bound = math.sqrt(6 / (fan_in + fan_out))
             W[:] = rng.uniform(-bound, bound, W.shape)
+    for f, slopes in zip(network.elementwise_activations, network.slopes(theta), strict=False):
+        slopes[:] = f.parameter
     return theta.astype(network.dtype)

@@ -16,7 +16,10 @@ from pyfnn.network import Network
 
 @dataclass(frozen=True)
 class Pass:
-    """Values of a forward pass. Z[l-1]: (batch, m_l); A[l]: (batch, m_l); A[0] are the inputs, A[L] the outputs."""
+    """Values of a forward pass. Z[l-1]: (batch, m_l), or (batch, k m_l) where a unit has k pieces; A[l]: (batch, m_l).
+
+    A[0] are the inputs, A[L] the outputs.
+    """
 
     Z: list[Array]
     A: list[Array]
@@ -38,10 +41,11 @@ def forward(network: Network, theta: Array, x: Array) -> Pass:
     """
     Z: list[Array] = []
     A: list[Array] = [x.astype(theta.dtype)]
+    f = network.activations_at(theta)
     for W, b in network.layers(theta):
         Z.append(A[-1] @ W + b)
         if len(Z) < network.n_layers:
-            A.append(network.hidden_activations[len(Z) - 1](Z[-1]))
+            A.append(f[len(Z) - 1](Z[-1]))
         else:
             A.append(_outputs(network, Z[-1]))
     return Pass(Z, A)
@@ -105,12 +109,16 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
 
     gradient = np.zeros_like(theta)
     parameters, slots = network.layers(theta), network.layers(gradient)
+    functions, slopes = network.activations_at(theta), network.slopes(gradient)
     for at in reversed(range(network.n_layers)):
         W = parameters[at].W
         slots[at].W[:] = run.A[at].T @ delta + lam * W
         slots[at].b[:] = delta.sum(axis=0)
         if at > 0:
-            delta = network.hidden_activations[at - 1].derivative(run.Z[at - 1]) * (delta @ W.T)
+            f, Z, G = functions[at - 1], run.Z[at - 1], delta @ W.T  # G = ∂R/∂A_{l-1}
+            if f.row.slope_derivative is not None:
+                slopes[at - 1][:] = (G * f.row.slope_derivative(Z)).sum(axis=0)
+            delta = f.derivative(Z) * f.of_each_piece(G)
     return loss, gradient
 
 

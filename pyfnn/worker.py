@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
 
-from pyfnn.backend import Backend
+from pyfnn.backend import Backend, check_support
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported
 from pyfnn.model import Model, Operation
@@ -84,7 +84,10 @@ class Host:
         return self._hold(self._backend.create_many(network, thetas, l2, setup.threads), setup, orders)
 
     def _setup(self) -> Setup:
-        return protocol.parse_setup(protocol.read_text(self._workdir / protocol.NETWORK))
+        """Read the setup; refuse a function that the backend lacks, before θ is read, whose layout depends on it."""
+        setup = protocol.parse_setup(protocol.read_text(self._workdir / protocol.NETWORK))
+        check_support(self._backend.description, setup.network)
+        return setup
 
     def _read(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
         return protocol.read_array(self._workdir / name, shape, dtype)

@@ -97,7 +97,8 @@ def _outputs(batch: _Batch) -> Iterator[tuple[str, Array]]:
         b[:] = 0
     yield "b_l is not added to Z_l", _forward(network, without, x)
     linear = replace(network, activation="identity")
-    yield "the hidden layers' activation is not applied", _forward(linear, theta, x)
+    if linear.n_parameters == network.n_parameters:
+        yield "the hidden layers' activation is not applied", _forward(linear, theta, x)
 
 
 def _forward(network: Network, theta: Array, x: Array) -> Array:
@@ -162,7 +163,7 @@ def _gradients(batch: _Batch) -> Iterator[tuple[str, Array]]:
         "λ W_l is missing in dW_l": lambda: bare,
         "dW_l has 2 λ W_l in place of λ W_l": lambda: bare + 2 * decay,
         "λ W_l is divided by B": lambda: bare + decay / B,
-        "λ acts on the biases, too": lambda: bare + network.l2 * batch.theta,
+        "λ acts on the biases, too": lambda: bare + network.l2 * _without_slopes(batch),
         "db_l is 0: it is the sum of delta_l over the rows": lambda: without_b + decay,
         "the last row is left out": lambda: _backward(fewer) * ((B - 1) / B) + decay,
         "the last row is left out, and B is one less": lambda: _backward(fewer) + decay,
@@ -180,10 +181,18 @@ def _gradients(batch: _Batch) -> Iterator[tuple[str, Array]]:
 
 def _decay(batch: _Batch) -> Array:
     """Return the gradient of (λ/2) Σ ‖W_l‖²: λ W_l for the weights, 0 for the biases."""
-    decay: Array = batch.theta * batch.theta.dtype.type(batch.network.l2)
+    decay: Array = _without_slopes(batch) * batch.theta.dtype.type(batch.network.l2)
     for _, b in batch.network.layers(decay):
         b[:] = 0
     return decay
+
+
+def _without_slopes(batch: _Batch) -> Array:
+    """Return θ with 0 in place of the slopes of prelu."""
+    theta: Array = batch.theta.copy()
+    for slopes in batch.network.slopes(theta):
+        slopes[:] = 0
+    return theta
 
 
 def _by_columns(network: Network, gradient: Array) -> Array:
@@ -225,16 +234,19 @@ def _backward(
         delta = delta * parse(str(network.output_activation)).derivative(run.Z[-1])
     gradient = np.zeros_like(theta)
     layers, slots = network.layers(theta), network.layers(gradient)
+    functions, slopes = network.activations_at(theta), network.slopes(gradient)
     for at in reversed(range(network.n_layers)):
-        A = run.Z[at - 1] if below == "Z" and at > 0 else run.A[at]
+        A = run.Z[at - 1] if below == "Z" and at > 0 and functions[at - 1].pieces == 1 else run.A[at]
         slots[at].W[:], slots[at].b[:] = A.T @ delta, delta.sum(axis=0)
         if at > 0:
             W = layers[at].W * (1 - moved * network.l2) - theta.dtype.type(moved) * slots[at].W
-            delta = delta @ W.T
+            f, Z, G = functions[at - 1], run.Z[at - 1], delta @ W.T
+            if f.row.slope_derivative is not None:
+                slopes[at - 1][:] = (G * f.row.slope_derivative(Z)).sum(axis=0)
+            delta = f.of_each_piece(G)
             if derivative:
-                Z = run.Z[at - 1]
                 nudged = np.where(Z == 0, np.finfo(np.float32).tiny, Z).astype(Z.dtype) if at_zero else Z
-                delta = network.hidden_activations[at - 1].derivative(nudged) * delta
+                delta = f.derivative(nudged) * delta
     return gradient
 
 

@@ -147,7 +147,7 @@ def _one_a_layer(candidate: Candidate) -> str:
 
 @MATHEMATICS.claim("an output activation with the squared errors", "multiply delta_L by f_L'(Z_L)")
 def _output_activations(candidate: Candidate) -> str:
-    smooth = [name for name in _hidden(candidate) if name != "identity"]
+    smooth = [name for name in _hidden(candidate) if name != "identity" and not activations.TABLE[name].hidden_only]
     squared = [name for name in candidate.description.losses if name in losses.TABLE and not losses.TABLE[name].fuses]
     return _prove(
         candidate,
@@ -162,7 +162,11 @@ def _output_activations(candidate: Candidate) -> str:
 )
 def _parameters(candidate: Candidate) -> str:
     parametric = [name for name in _hidden(candidate) if activations.TABLE[name].default is not None]
-    named = [f"{name}({parameter})" for name in parametric for parameter in (0.3, -0.5)]
+    named = [
+        f"{name}({parameter})"
+        for name in parametric
+        for parameter in ((3, 5) if activations.TABLE[name].most_pieces > 1 else (0.3, -0.5))
+    ]
     if not named:
         raise Skipped("hello lists no activation that takes one")
     loss = candidate.loss()

@@ -17,6 +17,7 @@ import numpy as np
 
 import pyfnn
 from pyfnn import losses, oracle, parity
+from pyfnn.activations import parse
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.model import Model, Operation
@@ -145,17 +146,20 @@ def random_case(
     if wide:
         sizes, batch = [int(rng.integers(_WIDEST, _WIDE + 1)), *sizes[1:]], 1 + batch % 4
     loss = str(rng.choice(CORE_LOSSES))
+    outputs = [name for name in activations if not parse(name).row.hidden_only]
     network = Network(
         sizes=tuple(sizes),
         activation=tuple(map(str, rng.choice(activations, depth - 1))),
         loss=loss,
         l2=float(rng.choice([0.0, 0.0, 0.001, 0.01, 1.0])),
-        output_activation=None if losses.TABLE[loss].fuses else str(rng.choice(activations)),
+        output_activation=None if losses.TABLE[loss].fuses else str(rng.choice(outputs)),
         dtype=dtype,
     )
     theta = initialize(network, seed, "uniform01" if rng.random() < 0.15 else "fan_in").astype(np.float64)
     for _, b in network.layers(theta):
         b += rng.choice([0.0, 0.3]) * rng.normal(size=b.shape)
+    for slopes in network.slopes(theta):
+        slopes += rng.normal(0, 0.3, slopes.shape)
     theta *= rng.choice([0.2, 1.0, 1.0, 1.0, 4.0])
     shape = (8 * batch + 20, sizes[0])
     x = rng.random(shape) if rng.random() < 0.3 else rng.normal(size=shape) * rng.choice([0.1, 1.0, 10.0])

@@ -22,7 +22,7 @@ from bench.results.journal import Journal
 from bench.results.schema import Curve, Sample
 from bench.statistics.rounds import Spread
 from bench.statistics.stopping import Stop
-from bench.suites.problem import Problem, bytes_moved, flops, forward_flops
+from bench.suites.problem import Problem, bytes_moved, flops
 from bench.suites.suite import CaseKey
 from bench.terms import Clock, Status, WorkloadFacts
 from pyfnn import parity
@@ -63,7 +63,7 @@ class CaseRecord:
                 clock=self._clock,
                 batch=workload.batch,
                 learning_rate=workload.learning_rate,
-                flops_per_step=flops(key, network.flops_per_row, forward_flops(network.sizes)),
+                flops_per_step=flops(key, network.flops_per_row, network.forward_flops_per_row),
                 bytes_per_step=bytes_moved(key, network),
                 data=workload.note,
                 definition=WorkloadFacts.model_validate(workload.model_dump()),

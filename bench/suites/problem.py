@@ -1,9 +1,7 @@
 """A problem: a workload made concrete as network, θ, data and order, the same on every machine; and its operations."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -122,11 +120,6 @@ def _members(workload: Workload, network: Network, rng: np.random.Generator) -> 
         rates=workload.learning_rate * _RATE_FACTOR ** rng.uniform(-1, 1, K),
         orders=np.stack([_whole_epochs(workload.rows, least, rng) for _ in range(K)]),
     )
-
-
-def forward_flops(sizes: Sequence[int]) -> int:
-    """Return the operations of the matrix products in a forward pass of one row."""
-    return 2 * sum(m_in * m_out for m_in, m_out in pairwise(sizes))
 
 
 def flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:

@@ -95,6 +95,7 @@ static int check_network(fnn_model *model, const fnn_network *given) {
   return FNN_OK;
 }
 
+/* Check the sizes of the network, whose layers have their activations. */
 static int check_sizes(fnn_model *model, const fnn_network *given) {
   const int64_t most = INT64_MAX / 64; /* parameters: keeps every later sum of sizes in range */
   for (int64_t l = 0; l <= given->n_layers; l++)
@@ -102,28 +103,28 @@ static int check_sizes(fnn_model *model, const fnn_network *given) {
       return fail(model, FNN_INVALID, "sizes[%" PRId64 "] = %" PRId64 ": must be at least 1", l, given->sizes[l]);
   int64_t n_parameters = 0;
   for (int64_t l = 0; l < given->n_layers; l++) {
+    const layer *each = &model->network.layers[l];
     const int64_t inputs = given->sizes[l], outputs = given->sizes[l + 1];
-    if (inputs >= most || outputs > (most - n_parameters) / (inputs + 1))
+    const int64_t of_unit = inputs < most ? (inputs + 1) * pieces(each) + slopes_of_unit(each) : INT64_MAX;
+    if (outputs > (most - n_parameters) / of_unit)
       return fail(model, FNN_UNSUPPORTED, "layer %" PRId64 " is too large: its parameters cannot be counted", l + 1);
-    n_parameters += (inputs + 1) * outputs;
+    n_parameters += of_unit * outputs;
   }
   return FNN_OK;
 }
 
 static int take_sizes(fnn_model *model, const fnn_network *given) {
-  mlp *network = &model->network;
   const int status = check_sizes(model, given);
-  if (status != FNN_OK)
-    return status;
-  if (!(network->layers = allocate(given->n_layers, 1, sizeof(layer))))
-    return no_memory(model, "the layers");
-  network->n_layers = given->n_layers;
-  set_layers(network, given->sizes);
-  return FNN_OK;
+  if (status == FNN_OK)
+    set_layers(&model->network, given->sizes);
+  return status;
 }
 
 static int take_functions(fnn_model *model, const fnn_network *given) {
   mlp *network = &model->network;
+  if (!(network->layers = allocate(given->n_layers, 1, sizeof(layer))))
+    return no_memory(model, "the layers");
+  network->n_layers = given->n_layers;
   if ((network->loss_function = find_loss(given->loss)) < 0)
     return fail(model, FNN_UNSUPPORTED, "no loss '%.40s'", given->loss);
   const char *fused = fused_activation(network->loss_function);
@@ -135,7 +136,8 @@ static int take_functions(fnn_model *model, const fnn_network *given) {
     if (fuses && strcmp(name, fused) != 0)
       return fail(model, FNN_INVALID, "%s fuses %s: its output activation cannot be '%.40s'", given->loss, fused, name);
     const int row = find_activation(name, &network->layers[l].parameter);
-    if (row < 0 || (!fuses && !is_elementwise(row)))
+    const bool last = l == network->n_layers - 1;
+    if (row < 0 || (!fuses && !(last ? is_elementwise(row) : is_hidden(row))))
       return fail(model, FNN_UNSUPPORTED, "no activation '%.40s' for layer %" PRId64, name, l + 1);
     network->layers[l].activation = row;
   }
@@ -163,9 +165,9 @@ int fnn_create(const fnn_network *given, const void *theta, fnn_model **handle) 
     return FNN_NO_MEMORY;
   int status = check_network(model, given);
   if (status == FNN_OK)
-    status = take_sizes(model, given);
-  if (status == FNN_OK)
     status = take_functions(model, given);
+  if (status == FNN_OK)
+    status = take_sizes(model, given);
   if (status != FNN_OK)
     return status;
   model->network.l2 = given->l2;
@@ -208,7 +210,7 @@ static void add_name(char *list, size_t bytes, const char *name) {
 __attribute__((constructor)) static void write_about(void) {
   char activations[256] = "", losses[256] = "";
   for (int row = 0; activation_name(row) != NULL; row++)
-    if (is_elementwise(row))
+    if (is_hidden(row))
       add_name(activations, sizeof activations, activation_name(row));
   for (int row = 0; loss_name(row) != NULL; row++)
     add_name(losses, sizeof losses, loss_name(row));

@@ -25,7 +25,11 @@
  *
  * Activations: every library has identity, sigmoid, tanh and relu (relu'(0) = 0). Others may carry a parameter in
  * parentheses, as in "leaky_relu(0.01)". A library lists its activations in fnn_about, and returns FNN_UNSUPPORTED for
- * all others.
+ * all others. Two have a layout of their own in theta, and are for hidden layers:
+ *     prelu(a)   z where z > 0, else s z, with a slope s of each unit: s_l: (m_l) follows b_l. a is where the slopes
+ *                start; theta has them. ds_l = sum_n dR/dA_l min(Z_l, 0)
+ *     maxout(k)  the largest of k pieces, 2 <= k <= 16: W_l: (m_{l-1}, k m_l), b_l: (k m_l), Z_l: (B, k m_l), a unit's
+ *                pieces adjacent. Its gradient goes to the largest, of equal ones to the first.
  *
  * Ownership: the caller owns every array; a model copies what it must keep. A pointer is const unless written.
  * Threads: one model is used by one thread at a time; two models never share anything.

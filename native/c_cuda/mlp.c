@@ -13,6 +13,8 @@
 /* All functions of a table have the same arguments; few of them use all. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+#define NO_LAYOUT NULL, NULL, false, 0 /* of its own: the last columns of most activations */
+
 #define REAL float
 #define NAME(x) x##_float
 #include "mlp_kernel.h"
@@ -42,6 +44,12 @@ const char *loss_name(int row) {
   return row < LENGTH(losses_float) ? losses_float[row].name : NULL;
 }
 
+/* Report whether an activation takes this parameter: a number of pieces is whole, from 2 on. */
+static bool fits(int row, double parameter) {
+  const int64_t most = activations_float[row].most_pieces;
+  return most == 0 || (parameter >= 2 && parameter <= most && parameter == (int64_t)parameter);
+}
+
 int find_activation(const char *text, double *parameter) {
   const size_t length = strcspn(text, "(");
   for (int row = 0; row < LENGTH(activations_float); row++) {
@@ -54,13 +62,26 @@ int find_activation(const char *text, double *parameter) {
     const bool takes_one = !isnan(*parameter);
     char *end;
     *parameter = strtod(text + length + 1, &end);
-    return takes_one && end > text + length + 1 && strcmp(end, ")") == 0 && isfinite(*parameter) ? row : -1;
+    const bool read = takes_one && end > text + length + 1 && strcmp(end, ")") == 0 && isfinite(*parameter);
+    return read && fits(row, *parameter) ? row : -1;
   }
   return -1;
 }
 
+bool is_hidden(int activation) {
+  return is_elementwise(activation) || activations_float[activation].layer_derivative != NULL;
+}
+
 bool is_elementwise(int activation) {
   return activations_float[activation].derivative != NULL;
+}
+
+int64_t pieces(const layer *l) {
+  return activations_float[l->activation].most_pieces > 0 ? (int64_t)l->parameter : 1;
+}
+
+int64_t slopes_of_unit(const layer *l) {
+  return activations_float[l->activation].learns;
 }
 
 const char *fused_activation(int loss) {
@@ -72,9 +93,14 @@ const char *fused_activation(int loss) {
 void set_layers(mlp *network, const int64_t *sizes) {
   int64_t at = 0;
   for (int64_t l = 0; l < network->n_layers; l++) {
-    const int64_t inputs = sizes[l], outputs = sizes[l + 1];
-    network->layers[l] = (layer){.inputs = inputs, .outputs = outputs, .W = at, .b = at + inputs * outputs};
-    at += (inputs + 1) * outputs;
+    layer *each = &network->layers[l];
+    each->inputs = sizes[l];
+    each->outputs = sizes[l + 1];
+    each->columns = each->outputs * pieces(each);
+    each->W = at;
+    each->b = each->W + each->inputs * each->columns;
+    each->slopes = each->b + each->columns;
+    at = each->slopes + each->outputs * slopes_of_unit(each);
   }
   network->n_parameters = at;
 }
@@ -86,7 +112,7 @@ int64_t n_outputs(const mlp *network) {
 int64_t workspace_bytes(const mlp *network, int64_t B) {
   int64_t width = network->layers[0].inputs + n_outputs(network);
   for (int64_t l = 0; l < network->n_layers; l++)
-    width += 3 * network->layers[l].outputs;
+    width += network->layers[l].outputs + 2 * network->layers[l].columns;
   const int64_t size = network->arithmetic->size, padding = (2 + 3 * network->n_layers) * CACHE_LINE;
   return B > (PTRDIFF_MAX - CACHE_LINE - padding) / size / width ? -1 : B * width * size + padding;
 }
@@ -105,9 +131,9 @@ void set_workspace(mlp *network, void *workspace, int64_t B) {
   network->X = carve(&at, B * network->layers[0].inputs * size);
   network->T = carve(&at, B * n_outputs(network) * size);
   for (layer *l = network->layers; l < network->layers + network->n_layers; l++) {
-    l->Z = carve(&at, B * l->outputs * size);
+    l->Z = carve(&at, B * l->columns * size);
     l->A = carve(&at, B * l->outputs * size);
-    l->delta = carve(&at, B * l->outputs * size);
+    l->delta = carve(&at, B * l->columns * size);
   }
 }
 

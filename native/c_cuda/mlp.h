@@ -13,10 +13,11 @@
 
 typedef struct layer {
   int64_t inputs, outputs; /* m_{l-1}, m_l */
-  int64_t W, b;            /* where W_l and b_l start in theta; b_l follows W_l */
+  int64_t columns;         /* of W and Z: outputs, times the pieces of each */
+  int64_t W, b, slopes;    /* where W_l, b_l and the slopes that it may learn start in theta; each follows the other */
   int activation;          /* row of the table of activations */
   double parameter;        /* of the activation */
-  void *Z, *A, *delta;     /* (capacity, outputs), in the workspace */
+  void *Z, *A, *delta;     /* (capacity, columns), A (capacity, outputs), in the workspace */
 } layer;
 
 typedef struct mlp {
@@ -56,13 +57,21 @@ const char *loss_name(int row);
 /* Return the row of an activation, written "name" or "name(parameter)", and its parameter; -1 if there is none such. */
 int find_activation(const char *text, double *parameter);
 
-/* Report whether an activation works number by number, and so needs no loss that fuses it. */
+/* Report whether hidden layers may have an activation: it needs no loss that fuses it. */
+bool is_hidden(int activation);
+
+/* Report whether the output layer may have it: it works number by number, without a layout of its own, too. */
 bool is_elementwise(int activation);
 
 /* Return the name of the output activation that a loss fuses, or NULL. */
 const char *fused_activation(int loss);
 
-/* Set the sizes and the offsets of the layers, for sizes[n_layers + 1], and count the parameters. */
+/* Return the number of pieces of a unit, 1 for most activations, and of the slopes that it learns, 0 or 1. */
+int64_t pieces(const layer *l);
+int64_t slopes_of_unit(const layer *l);
+
+/* Set the sizes and the offsets of the layers, whose activations are set, for sizes[n_layers + 1]; count the
+ * parameters. */
 void set_layers(mlp *network, const int64_t *sizes);
 
 int64_t n_outputs(const mlp *network);

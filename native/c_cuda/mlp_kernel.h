@@ -109,22 +109,83 @@ static void NAME(hard_tanh_derivative)(int64_t m, const REAL *z, const REAL *a, 
     delta[j] = fabs(z[j]) < 1 ? delta[j] : 0;
 }
 
+/* Activations with a layout of their own: of B rows of a layer. Z: (B, columns), A: (B, outputs). The derivative finds
+ * dR/dA in the first B * outputs numbers of delta, and leaves dR/dZ there: (B, columns). */
+
+static void NAME(prelu)(const layer *l, int64_t B, const REAL *slopes) {
+  const int64_t m = l->outputs;
+  const REAL *Z = l->Z;
+  REAL *A = l->A;
+  for (int64_t n = 0; n < B; n++)
+    for (int64_t j = 0; j < m; j++)
+      A[n * m + j] = Z[n * m + j] > 0 ? Z[n * m + j] : slopes[j] * Z[n * m + j];
+}
+
+/* dslopes: the sum of dR/dA min(z, 0) over the rows. */
+static void NAME(prelu_derivative)(const layer *l, int64_t B, const REAL *slopes, REAL *dslopes) {
+  const int64_t m = l->outputs;
+  const REAL *Z = l->Z;
+  REAL *delta = l->delta;
+  memset(dslopes, 0, m * sizeof(REAL));
+  for (int64_t n = 0; n < B; n++)
+    for (int64_t j = 0; j < m; j++) {
+      const REAL z = Z[n * m + j], d = delta[n * m + j];
+      dslopes[j] += z > 0 ? 0 : d * z;
+      delta[n * m + j] = z > 0 ? d : slopes[j] * d;
+    }
+}
+
+static void NAME(maxout)(const layer *l, int64_t B, const REAL *slopes) {
+  const int64_t units = B * l->outputs, k = l->columns / l->outputs;
+  const REAL *z = l->Z;
+  REAL *A = l->A;
+  for (int64_t unit = 0; unit < units; unit++, z += k) {
+    REAL top = z[0];
+    for (int64_t i = 1; i < k; i++)
+      top = z[i] <= top ? top : z[i];
+    A[unit] = top;
+  }
+}
+
+/* The first of a unit's largest pieces takes all of the unit's gradient. From the last unit to the first: each gradient
+ * is read before another takes its place. */
+static void NAME(maxout_derivative)(const layer *l, int64_t B, const REAL *slopes, REAL *dslopes) {
+  const int64_t units = B * l->outputs, k = l->columns / l->outputs;
+  for (int64_t unit = units - 1; unit >= 0; unit--) {
+    const REAL *z = (const REAL *)l->Z + unit * k;
+    const REAL gradient = ((const REAL *)l->delta)[unit];
+    REAL *d = (REAL *)l->delta + unit * k;
+    int64_t first = 0;
+    for (int64_t i = 1; i < k; i++)
+      first = z[i] <= z[first] ? first : i;
+    for (int64_t i = 0; i < k; i++)
+      d[i] = i == first ? gradient : 0;
+  }
+}
+
 static const struct {
   const char *name;
   void (*value)(int64_t m, const REAL *z, REAL *a, REAL p);
   void (*derivative)(int64_t m, const REAL *z, const REAL *a, REAL *delta, REAL p); /* NULL: a loss must fuse it */
   double parameter; /* if none is given; NAN: it takes none */
+  /* Where the layout is its own, these two in place of those above. slopes: those of the layer in theta, (outputs) */
+  void (*layer_value)(const layer *l, int64_t B, const REAL *slopes);
+  void (*layer_derivative)(const layer *l, int64_t B, const REAL *slopes, REAL *dslopes);
+  bool learns;         /* slopes */
+  int64_t most_pieces; /* of a unit: the parameter is their number; 0: a unit has one */
 } NAME(activations)[] = {
-    {"identity", NAME(identity), NAME(identity_derivative), NAN},
-    {"sigmoid", NAME(sigmoid), NAME(sigmoid_derivative), NAN},
-    {"tanh", NAME(tanh), NAME(tanh_derivative), NAN},
-    {"relu", NAME(relu), NAME(relu_derivative), NAN},
-    {"leaky_relu", NAME(leaky_relu), NAME(leaky_relu_derivative), 0.01},
-    {"elu", NAME(elu), NAME(elu_derivative), 1},
-    {"softplus", NAME(softplus), NAME(softplus_derivative), NAN},
-    {"hard_sigmoid", NAME(hard_sigmoid), NAME(hard_sigmoid_derivative), NAN},
-    {"hard_tanh", NAME(hard_tanh), NAME(hard_tanh_derivative), NAN},
-    {"softmax", NAME(softmax), NULL, NAN},
+    {"identity", NAME(identity), NAME(identity_derivative), NAN, NO_LAYOUT},
+    {"sigmoid", NAME(sigmoid), NAME(sigmoid_derivative), NAN, NO_LAYOUT},
+    {"tanh", NAME(tanh), NAME(tanh_derivative), NAN, NO_LAYOUT},
+    {"relu", NAME(relu), NAME(relu_derivative), NAN, NO_LAYOUT},
+    {"leaky_relu", NAME(leaky_relu), NAME(leaky_relu_derivative), 0.01, NO_LAYOUT},
+    {"elu", NAME(elu), NAME(elu_derivative), 1, NO_LAYOUT},
+    {"softplus", NAME(softplus), NAME(softplus_derivative), NAN, NO_LAYOUT},
+    {"hard_sigmoid", NAME(hard_sigmoid), NAME(hard_sigmoid_derivative), NAN, NO_LAYOUT},
+    {"hard_tanh", NAME(hard_tanh), NAME(hard_tanh_derivative), NAN, NO_LAYOUT},
+    {"prelu", NULL, NULL, 0.25, NAME(prelu), NAME(prelu_derivative), true, 0},
+    {"maxout", NULL, NULL, 2, NAME(maxout), NAME(maxout_derivative), false, 16},
+    {"softmax", NAME(softmax), NULL, NAN, NO_LAYOUT},
 };
 
 /* --- Losses: L of one row, from z = Z_L[n], y = A_L[n] and the targets t. ----------------------------------------- */
@@ -225,14 +286,17 @@ static REAL NAME(dot)(int64_t m, const REAL *restrict a, const REAL *restrict b)
 static void NAME(forward)(const mlp *network, const REAL *X, int64_t B) {
   const REAL *theta = network->theta, *A_below = X;
   for (const layer *l = network->layers; l < network->layers + network->n_layers; l++) {
-    const int64_t m = l->outputs;
+    const int64_t m = l->columns;
     const REAL *W = theta + l->W, *b = theta + l->b;
     REAL *Z = l->Z, *A = l->A;
     for (int64_t n = 0; n < B; n++)
       memcpy(Z + n * m, b, m * sizeof(REAL));
     NAME(add_product)(B, l->inputs, m, A_below, l->inputs, 1, W, Z);
-    for (int64_t n = 0; n < B; n++)
-      NAME(activations)[l->activation].value(m, Z + n * m, A + n * m, l->parameter);
+    if (NAME(activations)[l->activation].layer_value != NULL)
+      NAME(activations)[l->activation].layer_value(l, B, theta + l->slopes);
+    else
+      for (int64_t n = 0; n < B; n++)
+        NAME(activations)[l->activation].value(m, Z + n * m, A + n * m, l->parameter);
     A_below = A;
   }
 }
@@ -249,14 +313,14 @@ static void NAME(output_delta)(const mlp *network, const REAL *T, int64_t B) {
     NAME(activations)[last->activation].derivative(size, last->Z, Y, delta, last->parameter);
 }
 
-static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B);
+static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B, REAL *gradient);
 
 /* Compute gradient[n_parameters] from delta_L down, laid out as theta. theta does not change. */
 static void NAME(backward)(const mlp *network, const REAL *X, int64_t B, REAL *gradient) {
   const REAL *theta = network->theta, l2 = network->l2;
   for (int64_t at = network->n_layers - 1; at >= 0; at--) {
     const layer *l = &network->layers[at];
-    const int64_t m = l->outputs, inputs = l->inputs;
+    const int64_t m = l->columns, inputs = l->inputs;
     const REAL *W = theta + l->W, *delta = l->delta, *A_below = at > 0 ? l[-1].A : X;
     REAL *dW = gradient + l->W, *db = gradient + l->b;
 
@@ -270,19 +334,23 @@ static void NAME(backward)(const mlp *network, const REAL *X, int64_t B, REAL *g
         db[j] += delta[n * m + j];
 
     if (at > 0)
-      NAME(propagate)(network, l, l - 1, B);
+      NAME(propagate)(network, l, l - 1, B, gradient);
   }
 }
 
-/* delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l to the layer below. */
-static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B) {
-  const int64_t m = l->outputs, inputs = l->inputs;
-  const REAL *W = (const REAL *)network->theta + l->W, *delta = l->delta;
+/* delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), from layer l to the layer below; the gradient of its slopes, too.
+ */
+static void NAME(propagate)(const mlp *network, const layer *l, const layer *below, int64_t B, REAL *gradient) {
+  const int64_t m = l->columns, inputs = l->inputs;
+  const REAL *theta = network->theta, *W = theta + l->W, *delta = l->delta;
   REAL *delta_below = below->delta;
   for (int64_t n = 0; n < B; n++)
     for (int64_t i = 0; i < inputs; i++)
       delta_below[n * inputs + i] = NAME(dot)(m, delta + n * m, W + i * m);
-  NAME(activations)[below->activation].derivative(B * inputs, below->Z, below->A, delta_below, below->parameter);
+  if (NAME(activations)[below->activation].layer_derivative != NULL)
+    NAME(activations)[below->activation].layer_derivative(below, B, theta + below->slopes, gradient + below->slopes);
+  else
+    NAME(activations)[below->activation].derivative(B * inputs, below->Z, below->A, delta_below, below->parameter);
 }
 
 /* theta <- theta - rate * gradient. */

@@ -61,8 +61,11 @@ static const int64_t order[] = {8, 0, 3, 3, 7, 1, 0, 5, 2, 8, 4};
 static void fill(sample *s) {
   const int64_t *m = s->network.sizes, m_0 = m[0], m_L = m[s->network.n_layers];
   s->n_parameters = 0;
-  for (int l = 0; l < s->network.n_layers; l++)
-    s->n_parameters += (m[l] + 1) * m[l + 1];
+  for (int l = 0; l < s->network.n_layers; l++) {
+    layer each;
+    each.activation = find_activation(s->network.activations[l], &each.parameter);
+    s->n_parameters += ((m[l] + 1) * pieces(&each) + slopes_of_unit(&each)) * m[l + 1];
+  }
   for (int64_t i = 0; i < s->n_parameters; i++)
     s->theta[i] = s->theta_float[i] = (float)(0.7 * draw());
   for (int64_t i = 0; i < ROWS * m_0; i++)
@@ -163,8 +166,9 @@ static void check_sample(sample *s) {
 static void check_networks(void) {
   static const int64_t sizes[][6] = {{1, 1}, {11, 17}, {3, 5, 2}, {7, 33, 9, 1}, {5, 4, 8, 3, 6}, {13, 2, 1, 19, 3, 7}};
   static const int32_t layers[] = {1, 1, 2, 3, 4, 5};
-  static const char *const hidden[] = {"tanh",     "sigmoid",  "relu",         "identity", "leaky_relu(-0.3)",
-                                       "elu(0.5)", "softplus", "hard_sigmoid", "hard_tanh"};
+  static const char *const hidden[] = {"tanh",     "sigmoid",  "relu",         "identity",  "leaky_relu(-0.3)",
+                                       "elu(0.5)", "softplus", "hard_sigmoid", "hard_tanh", "prelu(-0.4)",
+                                       "maxout(3)"};
   static sample s;
   for (int at = 0; at < LENGTH(layers); at++)
     for (int loss = 0; loss < LENGTH(losses_float); loss++)
@@ -172,6 +176,9 @@ static void check_networks(void) {
         const char *functions[5];
         for (int l = 0; l < layers[at]; l++)
           functions[l] = hidden[(f + l) % LENGTH(hidden)];
+        double unused;
+        if (!is_elementwise(find_activation(functions[layers[at] - 1], &unused)))
+          functions[layers[at] - 1] = "tanh"; /* the output layer has no layout of its own */
         if (losses_float[loss].fuses != NULL)
           functions[layers[at] - 1] = losses_float[loss].fuses;
         s.network = (fnn_network){layers[at], sizes[at], functions, losses_float[loss].name, f % 2 * 0.01, 0, 1};
@@ -199,6 +206,8 @@ static void check_refusals(void) {
   const int64_t sizes[] = {2, 3, 1}, none[] = {2, 0, 1}, absurd[] = {INT64_MAX, INT64_MAX, 1},
                 large[] = {1, 1ll << 57, 1};
   const char *functions[] = {"tanh", "identity"}, *unknown[] = {"tanh", "gauss"}, *early[] = {"softmax", "identity"};
+  const char *bad[] = {"maxout(1)", "maxout(2.5)", "maxout(17)", "maxout(-2)", "maxout(nan)", "prelu(inf)"};
+  const char *own[] = {"prelu", "maxout", "maxout(3)"};
   const double theta[13] = {0};
   const fnn_network good = {2, sizes, functions, "squared_error", 0, FNN_FLOAT64, 1};
   fnn_network n;
@@ -218,6 +227,13 @@ static void check_refusals(void) {
   CHECK(status_of(n, theta) == FNN_UNSUPPORTED);
   n = good, n.activations = early;
   CHECK(status_of(n, theta) == FNN_UNSUPPORTED);
+  for (int i = 0; i < LENGTH(bad); i++) {
+    const char *hidden[] = {bad[i], "identity"}, *output[] = {"tanh", own[i % LENGTH(own)]};
+    n = good, n.activations = hidden;
+    CHECK(status_of(n, theta) == FNN_UNSUPPORTED);
+    n = good, n.activations = output;
+    CHECK(status_of(n, theta) == FNN_UNSUPPORTED);
+  }
   n = good, n.loss = "softmax_cross_entropy";
   CHECK(status_of(n, theta) == FNN_INVALID);
   n = good, n.loss = "hinge";

@@ -168,20 +168,66 @@ struct HardTanh {
 };
 
 // A = f(Z), elementwise.   Z, A: (B, m); they may be the same matrix
-template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A, Real p) {
-  std::transform(Z.begin(), Z.end(), A.begin(), [p](Real z) { return F::value(z, p); });
+template <class F, class Real> void map(Matrix<const Real> Z, Matrix<Real> A, const Real *parameter) {
+  std::transform(Z.begin(), Z.end(), A.begin(), [p = *parameter](Real z) { return F::value(z, p); });
 }
 
 // delta *= f'(Z).   Z, A, delta: (B, m)
 template <class F, class Real>
-void multiply_by_derivative(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, Real p) {
-  const Real *z = Z.begin(), *a = A.begin();
+void multiply_by_derivative(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, const Real *parameter,
+                            Real *) {
+  const Real *z = Z.begin(), *a = A.begin(), p = *parameter;
   for (Real &d : delta)
     d *= F::derivative(*z++, *a++, p);
 }
 
+// A = f(Z) with a slope of each unit below 0.   Z, A: (B, m)   slopes: (m)
+template <class Real> void prelu(Matrix<const Real> Z, Matrix<Real> A, const Real *slopes) {
+  for (std::size_t n = 0; n < Z.rows; ++n)
+    for (std::size_t j = 0; j < Z.columns; ++j)
+      A[n][j] = LeakyRelu::value(Z[n][j], slopes[j]);
+}
+
+// Multiply delta by f'(Z), and compute the gradient of the slopes, the sum of delta min(z, 0) over the rows.
+template <class Real>
+void prelu_derivative(Matrix<const Real> Z, Matrix<const Real>, Matrix<Real> delta, const Real *slopes, Real *dslopes) {
+  std::fill_n(dslopes, Z.columns, Real(0));
+  for (std::size_t n = 0; n < Z.rows; ++n)
+    for (std::size_t j = 0; j < Z.columns; ++j) {
+      const Real z = Z[n][j];
+      dslopes[j] += z > 0 ? 0 : delta[n][j] * z;
+      delta[n][j] *= LeakyRelu::derivative(z, z, slopes[j]);
+    }
+}
+
+// A = the largest of each unit's k pieces.   Z: (B, k m)   A: (B, m)
+template <class Real> void maxout(Matrix<const Real> Z, Matrix<Real> A, const Real *) {
+  const std::size_t k = Z.columns / A.columns;
+  const Real *z = Z.begin();
+  for (Real &a : A) {
+    a = z[0];
+    for (std::size_t i = 1; i < k; ++i)
+      a = z[i] <= a ? a : z[i]; // the comparison keeps NaN
+    z += k;
+  }
+}
+
+// The first of a unit's largest pieces takes all of the unit's gradient. The first B m numbers of delta are that
+// gradient, dR/dA; going backwards, each is read before another takes its place.   Z, delta: (B, k m)   A: (B, m)
+template <class Real>
+void maxout_derivative(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, const Real *, Real *) {
+  const std::size_t k = Z.columns / A.columns;
+  for (std::size_t unit = A.rows * A.columns; unit-- > 0;) {
+    const Real *z = Z.begin() + unit * k;
+    const Real gradient = delta.begin()[unit];
+    Real *d = delta.begin() + unit * k;
+    std::fill_n(d, k, Real(0));
+    d[std::max_element(z, z + k) - z] = gradient; // of equal ones, the first
+  }
+}
+
 // A = exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.   Z, A: (B, m)
-template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A, Real) {
+template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A, const Real *) {
   for (std::size_t n = 0; n < Z.rows; ++n) {
     const Real *z = Z[n];
     Real *a = A[n];
@@ -194,15 +240,18 @@ template <class Real> void softmax(Matrix<const Real> Z, Matrix<Real> A, Real) {
   }
 }
 
+// p: the parameter, or the slopes that a layer learns: (m).   dp: their gradient
 template <class Real> struct Activation {
   std::string_view name;
-  void (*value)(Matrix<const Real> Z, Matrix<Real> A, Real p); // A = f(Z)
+  void (*value)(Matrix<const Real> Z, Matrix<Real> A, const Real *p); // A = f(Z)
   // delta *= f'(Z); null: only fused with a loss
-  void (*derivative)(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, Real p);
+  void (*derivative)(Matrix<const Real> Z, Matrix<const Real> A, Matrix<Real> delta, const Real *p, Real *dp);
+  bool learns = false;     // slopes, which follow b in theta
+  bool has_pieces = false; // as many a unit as the parameter says: Z and delta are (B, k m), a unit's pieces adjacent
 };
 
 template <class Real>
-constexpr std::array<Activation<Real>, 10> activations{{
+constexpr std::array<Activation<Real>, 12> activations{{
     {"identity", map<Identity, Real>, multiply_by_derivative<Identity, Real>},
     {"sigmoid", map<Sigmoid, Real>, multiply_by_derivative<Sigmoid, Real>},
     {"tanh", map<Tanh, Real>, multiply_by_derivative<Tanh, Real>},
@@ -212,6 +261,8 @@ constexpr std::array<Activation<Real>, 10> activations{{
     {"softplus", map<Softplus, Real>, multiply_by_derivative<Softplus, Real>},
     {"hard_sigmoid", map<HardSigmoid, Real>, multiply_by_derivative<HardSigmoid, Real>},
     {"hard_tanh", map<HardTanh, Real>, multiply_by_derivative<HardTanh, Real>},
+    {"prelu", prelu<Real>, prelu_derivative<Real>, true},
+    {"maxout", maxout<Real>, maxout_derivative<Real>, false, true},
     {"softmax", softmax<Real>, nullptr},
 }};
 
@@ -348,7 +399,7 @@ struct Timing {
 template <class Real, class Products = Loops<Real>> class Mlp {
 public:
   // sizes: m_0 .. m_L   functions: f_1 .. f_L, where f_L is the one that the loss fuses, if any
-  // theta: W_1 row by row, b_1, W_2, b_2, ...
+  // theta: W_1 row by row, b_1, W_2, b_2, ...; the slopes that a layer learns follow its b
   Mlp(const std::vector<std::size_t> &sizes, const std::vector<LayerFunction> &functions, const std::string &loss,
       double l2, const Real *theta, Products products = {})
       : products_(std::move(products)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)) {
@@ -356,8 +407,9 @@ public:
     for (std::size_t l = 1; l < sizes.size(); ++l) {
       const auto &[name, parameter] = functions.at(l - 1);
       const Activation<Real> &f = find(activations<Real>, name);
-      layers_.push_back({sizes[l - 1], sizes[l], at, f, static_cast<Real>(parameter), {}, {}, {}});
-      at += (sizes[l - 1] + 1) * sizes[l];
+      const std::size_t columns = sizes[l] * (f.has_pieces ? static_cast<std::size_t>(parameter) : 1);
+      layers_.push_back({sizes[l - 1], sizes[l], columns, at, f, static_cast<Real>(parameter), {}, {}, {}});
+      at += (sizes[l - 1] + 1) * columns + (f.learns ? sizes[l] : 0);
     }
     start_.assign(theta, theta + at);
     theta_ = start_;
@@ -397,22 +449,35 @@ private:
   using Clock = std::chrono::steady_clock;
 
   struct Layer {
-    std::size_t inputs, outputs;
-    std::size_t at; // index of W in theta; b follows it
+    std::size_t inputs, outputs, columns; // columns: outputs times the pieces of each
+    std::size_t at;                       // index of W in theta; b follows it
     const Activation<Real> &f;
     Real p;                   // parameter of f
-    Buffer<Real> Z, A, delta; // (capacity_, outputs)
+    Buffer<Real> Z, A, delta; // (capacity_, columns), A: (capacity_, outputs)
 
-    // Views into a vector laid out as theta.   W: (inputs, outputs)   b: (outputs)
+    // Views into a vector laid out as theta.   W: (inputs, columns)   b: (columns)   slopes: (outputs)
     template <class T> Matrix<T> W(T *flat) const {
-      return {flat + at, inputs, outputs};
+      return {flat + at, inputs, columns};
     }
     template <class T> T *b(T *flat) const {
-      return flat + at + inputs * outputs;
+      return flat + at + inputs * columns;
     }
-    // The first B rows of Z, A or delta.
+    template <class T> T *slopes(T *flat) const {
+      return b(flat) + columns;
+    }
+    // The parameter of f, or the slopes in theta.
+    const Real *parameters(const Real *theta) const {
+      return f.learns ? slopes(theta) : &p;
+    }
+    // The first B rows of Z or delta, of A, and of dR/dA, which delta holds before the derivative.
     Matrix<Real> rows(Buffer<Real> &of, std::size_t B) const {
-      return {of.data(), B, outputs};
+      return {of.data(), B, columns};
+    }
+    Matrix<Real> A_rows(std::size_t B) {
+      return {A.data(), B, outputs};
+    }
+    Matrix<Real> dA_rows(std::size_t B) {
+      return {delta.data(), B, outputs};
     }
   };
 
@@ -435,7 +500,7 @@ private:
     T_.resize(B * n_outputs());
     for (Layer &layer : layers_)
       for (Buffer<Real> *buffer : {&layer.Z, &layer.A, &layer.delta})
-        buffer->resize(B * layer.outputs);
+        buffer->resize(B * (buffer == &layer.A ? layer.outputs : layer.columns));
     capacity_ = B;
   }
 
@@ -445,11 +510,11 @@ private:
     for (Layer &layer : layers_) {
       const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
       const Real *b = layer.b(theta_.data());
-      const Matrix<Real> Z = layer.rows(layer.Z, X.rows), A = layer.rows(layer.A, X.rows);
+      const Matrix<Real> Z = layer.rows(layer.Z, X.rows), A = layer.A_rows(X.rows);
       for (std::size_t n = 0; n < Z.rows; ++n)
         std::copy_n(b, Z.columns, Z[n]);
       products_.add_product(Z, A_below, W);
-      layer.f.value(Z, A, layer.p);
+      layer.f.value(Z, A, layer.parameters(theta_.data()));
       A_below = A;
     }
   }
@@ -457,12 +522,12 @@ private:
   // delta_L = dR/dZ_L.   T: (B, m_L)
   void output_delta(Matrix<const Real> T) {
     Layer &last = layers_.back();
-    const Matrix<Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
+    const Matrix<Real> Z = last.rows(last.Z, T.rows), Y = last.A_rows(T.rows);
     const Matrix<Real> delta = last.rows(last.delta, T.rows);
     const Real scale = loss_function_.derivative / static_cast<Real>(T.rows);
     std::transform(Y.begin(), Y.end(), T.begin(), delta.begin(), [scale](Real y, Real t) { return scale * (y - t); });
     if (loss_function_.fuses.empty())
-      last.f.derivative(Z, Y, delta, last.p);
+      last.f.derivative(Z, Y, delta, &last.p, nullptr);
   }
 
   // Compute the gradient from delta_L; theta stays unchanged.   X: (B, m_0)
@@ -471,14 +536,14 @@ private:
       Layer &layer = layers_[l];
       const Matrix<const Real> W = layer.W(std::as_const(theta_).data());
       const Matrix<const Real> delta = layer.rows(layer.delta, X.rows);
-      const Matrix<const Real> A_below = l > 0 ? layers_[l - 1].rows(layers_[l - 1].A, X.rows) : X;
+      const Matrix<const Real> A_below = l > 0 ? layers_[l - 1].A_rows(X.rows) : X;
       const Matrix<Real> dW = layer.W(gradient_.data());
       Real *db = layer.b(gradient_.data());
 
       std::transform(W.begin(), W.end(), dW.begin(), [l2 = l2_](Real w) { return l2 * w; });
       products_.add_product(dW, A_below.transposed(), delta);
 
-      std::fill_n(db, layer.outputs, Real(0));
+      std::fill_n(db, layer.columns, Real(0));
       for (std::size_t n = 0; n < delta.rows; ++n)
         for (std::size_t j = 0; j < delta.columns; ++j)
           db[j] += delta[n][j];
@@ -488,11 +553,13 @@ private:
     }
   }
 
-  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T).   delta: (B, m_l)   W: (m_{l-1}, m_l)
+  // delta_{l-1} = f_{l-1}'(Z_{l-1}) * (delta_l W_l^T), and the gradient of the slopes below.
+  // delta: (B, columns of l)   W: (m_{l-1}, columns of l)
   void propagate(Matrix<const Real> delta, Matrix<const Real> W, Layer &below) {
-    const Matrix<Real> delta_below = below.rows(below.delta, delta.rows);
-    products_.product_with_transposed(delta_below, delta, W);
-    below.f.derivative(below.rows(below.Z, delta.rows), below.rows(below.A, delta.rows), delta_below, below.p);
+    const std::size_t B = delta.rows;
+    products_.product_with_transposed(below.dA_rows(B), delta, W);
+    below.f.derivative(below.rows(below.Z, B), below.A_rows(B), below.rows(below.delta, B),
+                       below.parameters(theta_.data()), below.slopes(gradient_.data()));
   }
 
   // theta <- theta - rate dtheta
@@ -504,7 +571,7 @@ private:
   // Return R over the B rows of the last forward pass.   T: (B, m_L)
   double loss(Matrix<const Real> T) {
     Layer &last = layers_.back();
-    const Matrix<const Real> Z = last.rows(last.Z, T.rows), Y = last.rows(last.A, T.rows);
+    const Matrix<const Real> Z = last.rows(last.Z, T.rows), Y = last.A_rows(T.rows);
     double sum = 0, squares = 0;
     for (std::size_t n = 0; n < T.rows; ++n)
       sum += loss_function_.value(Z[n], Y[n], T[n], T.columns);

@@ -23,6 +23,8 @@ const std::vector<Case> cases{
     {{2, 17, 33, 4}, {{"sigmoid", 0}, {"identity", 0}, {"sigmoid", 0}}, "sigmoid_cross_entropy", 0.0},
     {{7, 5, 9, 3}, {{"leaky_relu", -0.3}, {"elu", 0.5}, {"softplus", 0}}, "squared_error", 0.01},
     {{7, 9, 3}, {{"hard_sigmoid", 0}, {"hard_tanh", 0}}, "half_squared_error", 0.01},
+    {{7, 5, 9, 3}, {{"prelu", 0.25}, {"maxout", 3}, {"identity", 0}}, "squared_error", 0.01},
+    {{3, 6, 5, 4}, {{"maxout", 2}, {"prelu", -0.5}, {"softmax", 0}}, "softmax_cross_entropy", 0.01},
 };
 
 constexpr std::size_t rows = 11;
@@ -36,8 +38,11 @@ template <class Real> struct Problem {
     std::mt19937 generator(seed);
     std::uniform_real_distribution<double> uniform(-1, 1);
     std::size_t n_parameters = 0;
-    for (std::size_t l = 1; l < c.sizes.size(); ++l)
-      n_parameters += (c.sizes[l - 1] + 1) * c.sizes[l];
+    for (std::size_t l = 1; l < c.sizes.size(); ++l) {
+      const auto &[name, parameter] = c.functions[l - 1];
+      const std::size_t pieces = name == "maxout" ? static_cast<std::size_t>(parameter) : 1;
+      n_parameters += (c.sizes[l - 1] + 1) * c.sizes[l] * pieces + (name == "prelu" ? c.sizes[l] : 0);
+    }
     for (std::size_t i = 0; i < n_parameters; ++i)
       theta.push_back(static_cast<Real>(uniform(generator)));
     for (std::size_t i = 0; i < rows * c.sizes.front(); ++i)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64
 
 
-ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh")  # of the C++ tables
+# Of the C++ tables.
+ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh", "prelu", "maxout")
 
 
 def describe(row: Row, flags: str, *, many: bool = False) -> Description:
@@ -46,7 +47,7 @@ def describe(row: Row, flags: str, *, many: bool = False) -> Description:
 
 def network_arguments(network: Network) -> tuple[tuple[int, ...], list[tuple[str, float]], str]:
     """Return a module's arguments for a network: sizes, name and parameter of each layer's activation, and loss."""
-    named = [(f.key, f.parameter) for f in network.elementwise_activations]
+    named = [(f.key, float(f.parameter)) for f in network.elementwise_activations]
     fused = [(str(network.output_activation), 0.0)] * network.fused
     return network.sizes, named + fused, network.loss
 

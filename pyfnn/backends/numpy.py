@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pyfnn.backend import Backend, Description
-from pyfnn.backends.numpy_functions import ACTIVATIONS, FUSED, LOSSES, Activation
+from pyfnn.backends.numpy_functions import ACTIVATIONS, FUSED, LOSSES, Activation, Layout
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -45,9 +45,10 @@ class _Buffers(NamedTuple):
     X: Array  # a minibatch: (B, m_0)
     T: Array  # (B, m_L)
     s: Array  # (B, 1)
-    Z: list[Array]  # (B, m_l) for each layer; that of A where the activation works in place
-    A: list[Array]  # likewise
-    delta: list[Array]  # likewise
+    Z: list[Array]  # (B, columns) for each layer; that of A where the activation works in place
+    A: list[Array]  # (B, m_l)
+    delta: list[Array]  # (B, columns)
+    spare: list[Array]  # (B, m_l) where the activation has a layout of its own, else (B, 0)
 
     @classmethod
     def make(cls, network: Network, B: int) -> "_Buffers":
@@ -55,14 +56,30 @@ class _Buffers(NamedTuple):
             return np.ones((B, width), network.dtype)  # np.empty would leave page faults to the first, timed use
 
         m_0, *m = network.sizes
-        A = [*map(rows, m)]
-        Z = [A_l if f.in_place else np.ones_like(A_l) for (f, _), A_l in zip(_functions(network), A, strict=True)]
-        return cls(rows(m_0), rows(m[-1]), rows(1), Z, A, [*map(rows, m)])
+        f, A = [row for row, _ in _functions(network)], [*map(rows, m)]
+        Z = [A_l if f_l.in_place else rows(n) for f_l, A_l, n in zip(f, A, network.columns, strict=True)]
+        spare = [rows(f_l.own_layout * m_l) for f_l, m_l in zip(f, m, strict=True)]
+        return cls(rows(m_0), rows(m[-1]), rows(1), Z, A, [*map(rows, network.columns)], spare)
 
     def first(self, B: int) -> "_Buffers":
         """Return views of the first B rows."""
         X, T, s, *layers = self
         return _Buffers(X[:B], T[:B], s[:B], *([array[:B] for array in arrays] for arrays in layers))
+
+
+def _laid_out(network: Network, parameters: _Parameters, buffers: _Buffers) -> list[tuple[Activation, Any]]:
+    """Return the row of each layer's activation with its parameter, or its `Layout` where that is its own."""
+
+    def pieces(X: Array, A: Array) -> list[Array]:
+        k = X.shape[1] // A.shape[1]
+        return [X[:, piece::k] for piece in range(k)]
+
+    slopes = zip(network.slopes(parameters.theta), network.slopes(parameters.dtheta), strict=True)
+    layouts = [
+        Layout(S, dS, pieces(Z, A), pieces(delta, A), spare)
+        for (S, dS), Z, A, delta, spare in zip(slopes, *buffers[3:], strict=True)
+    ]
+    return [(f, layout if f.own_layout else p) for (f, p), layout in zip(_functions(network), layouts, strict=True)]
 
 
 class _Step:
@@ -72,19 +89,20 @@ class _Step:
         theta, dtheta = parameters.theta, parameters.dtheta
         self._theta, self._dtheta, self._l2, self._decay = theta, dtheta, parameters.l2, parameters.decay
         self._has_decay = network.l2 != 0
-        self.X, self.T, self._s, Z, A, delta = buffers
+        self.X, self.T, self._s, Z, A, delta, spare = buffers
         self._Z_L, self.Y, self._delta_L, self._delta_1 = Z[-1], A[-1], delta[-1], delta[0]
         self._loss_function = LOSSES[network.loss]
         self._scale = np.array(self._loss_function.derivative / len(self.X), network.dtype)
-        f = _functions(network)
+        f = _laid_out(network, parameters, buffers)
         self._output_activation, self._output_parameter = f[-1]
 
         layers, gradients = network.layers(theta), network.layers(dtheta)
         self._layers_up = [
             (W, b, Z_l, A_l, f_l.value, p) for (W, b), Z_l, A_l, (f_l, p) in zip(layers, Z, A, f, strict=True)
         ]
+        G = [d if d.shape == A_l.shape else free for d, A_l, free in zip(delta, A, spare, strict=True)]  # ∂R/∂A_l
         self._layers_down = [
-            (A[at - 1].T, delta[at], *gradients[at], (layers[at].W.T, delta[at - 1], Z[at - 1], A[at - 1], *f[at - 1]))
+            (A[at - 1].T, delta[at], *gradients[at], (layers[at].W.T, G[at - 1], Z[at - 1], A[at - 1], *f[at - 1]))
             for at in reversed(range(1, network.n_layers))
         ]
         self._dW_1, self._db_1 = gradients[0]
@@ -127,11 +145,14 @@ class _Step:
 
     @staticmethod
     def propagate(
-        delta: Array, W_T: Array, delta_below: Array, Z_below: Array, A_below: Array, f_below: Activation, p: float
+        delta: Array, W_T: Array, G_below: Array, Z_below: Array, A_below: Array, f_below: Activation, p: Any
     ) -> None:
-        """Compute δ_{l-1} = f_{l-1}'(Z_{l-1}) ⊙ (δ_l W_lᵀ): from layer l to the layer below."""
-        np.matmul(delta, W_T, out=delta_below)
-        f_below.derivative(delta_below, Z_below, A_below, p)
+        """Compute δ_{l-1} = f_{l-1}'(Z_{l-1}) ⊙ (δ_l W_lᵀ): from layer l to the layer below.
+
+        G_below is the array of δ_{l-1} too, but for that of an activation with several pieces a unit.
+        """
+        np.matmul(delta, W_T, out=G_below)
+        f_below.derivative(G_below, Z_below, A_below, p)
 
     def update(self, rate: Array) -> None:
         """Subtract `rate` dθ from θ, and overwrite dθ."""

@@ -11,15 +11,26 @@ import numpy as np
 from pyfnn.validation import Array
 
 
+class Layout(NamedTuple):
+    """The arrays of a layer whose activation has a layout of its own; its functions take them in place of p."""
+
+    slopes: Array  # of θ and of dθ: (m_l,)
+    dslopes: Array
+    Z: list[Array]  # of each piece: (B, m_l)
+    delta: list[Array]
+    spare: Array  # (B, m_l), for `value` to leave to `derivative`
+
+
 class Activation(NamedTuple):
-    """One activation. p: its parameter; an activation without one ignores it.
+    """One activation. p: its parameter; an activation without one ignores it. `Layout` where that is its own.
 
     Where `in_place` is true, Z and A are the same array.
     """
 
-    value: Callable[[Array, Array, float], Any]  # (Z, A, p): A = f(Z); may overwrite Z
-    derivative: Callable[[Array, Array, Array, float], Any]  # (delta, Z, A, p): delta *= f'(Z); overwrites Z and A
+    value: Callable[[Array, Array, Any], Any]  # (Z, A, p): A = f(Z); may overwrite Z
+    derivative: Callable[[Array, Array, Array, Any], Any]  # (delta, Z, A, p): delta *= f'(Z); overwrites Z and A
     in_place: bool = True
+    own_layout: bool = False
 
 
 def _sigmoid(Z: Array, A: Array, _: float) -> None:
@@ -46,14 +57,14 @@ def _relu_derivative(delta: Array, _Z: Array, A: Array, _: float) -> None:
     np.multiply(delta, A, out=delta)
 
 
-def _leaky_relu(Z: Array, A: Array, p: float) -> None:
+def _leaky_relu(Z: Array, A: Array, p: Any) -> None:  # p: a slope, or one of each unit
     np.minimum(Z, 0, out=A)
     np.multiply(A, p, out=A)
     np.maximum(Z, 0, out=Z)
     np.add(A, Z, out=A)
 
 
-def _leaky_relu_derivative(delta: Array, Z: Array, A: Array, p: float) -> None:
+def _leaky_relu_derivative(delta: Array, Z: Array, A: Array, p: Any) -> None:
     # The sign of A is not that of Z where p is negative.
     np.less_equal(Z, 0, out=A)
     np.multiply(A, p, out=A)
@@ -113,6 +124,31 @@ def _hard_tanh_derivative(delta: Array, _Z: Array, A: Array, _: float) -> None:
     np.multiply(delta, A, out=delta)
 
 
+def _prelu(Z: Array, A: Array, p: Layout) -> None:
+    np.minimum(Z, 0, out=p.spare)
+    _leaky_relu(Z, A, p.slopes)
+
+
+def _prelu_derivative(delta: Array, Z: Array, A: Array, p: Layout) -> None:
+    np.multiply(delta, p.spare, out=A)  # ∂f/∂s = min(z, 0)
+    np.add.reduce(A, axis=0, out=p.dslopes)
+    _leaky_relu_derivative(delta, Z, A, p.slopes)
+
+
+def _maxout(_Z: Array, A: Array, p: Layout) -> None:
+    np.maximum(p.Z[0], p.Z[1], out=A)
+    for piece in p.Z[2:]:
+        np.maximum(A, piece, out=A)
+
+
+def _maxout_derivative(G: Array, _Z: Array, A: Array, p: Layout) -> None:
+    # The first piece that equals A takes G, and leaves 0 to the others.
+    for Z, delta in zip(p.Z, p.delta, strict=True):
+        np.equal(Z, A, out=delta)
+        np.multiply(delta, G, out=delta)
+        np.subtract(G, delta, out=G)
+
+
 IDENTITY = Activation(lambda *_: None, lambda *_: None)
 
 ACTIVATIONS = {
@@ -125,6 +161,8 @@ ACTIVATIONS = {
     "softplus": Activation(lambda Z, A, _: np.logaddexp(Z, 0, out=A), _softplus_derivative),
     "hard_sigmoid": Activation(_hard_sigmoid, _hard_sigmoid_derivative),
     "hard_tanh": Activation(_hard_tanh, _hard_tanh_derivative),
+    "prelu": Activation(_prelu, _prelu_derivative, in_place=False, own_layout=True),
+    "maxout": Activation(_maxout, _maxout_derivative, in_place=False, own_layout=True),
 }
 
 

@@ -136,11 +136,19 @@ def small_variant(network: Network, rng: np.random.Generator) -> Trial:
     rng : numpy.random.Generator
     """
     small = small_network(network, rng)
+    theta = small_theta(small, rng)
+    x = rng.normal(size=(8 * SMALL_BATCH, small.sizes[0])).astype(network.dtype)
+    return _trial("small", small, theta, x, targets(small, len(x), rng), SMALL_BATCH, SMALL_LAST_BATCH, rng)
+
+
+def small_theta(small: Network, rng: np.random.Generator) -> Array:
+    """Draw parameters of a small network: its biases are not 0, and its slopes differ from unit to unit."""
     theta = initialize(small, int(rng.integers(2**31)))
     for _, b in small.layers(theta):
         b[:] = rng.normal(0, 0.5, b.shape)
-    x = rng.normal(size=(8 * SMALL_BATCH, small.sizes[0])).astype(network.dtype)
-    return _trial("small", small, theta, x, targets(small, len(x), rng), SMALL_BATCH, SMALL_LAST_BATCH, rng)
+    for slopes in small.slopes(theta):
+        slopes += rng.normal(0, 0.3, slopes.shape).astype(small.dtype)
+    return theta
 
 
 def small_network(network: Network, rng: np.random.Generator) -> Network:
@@ -153,7 +161,8 @@ def _on_the_kink(network: Network, at: int, kink: float, rng: np.random.Generato
     """Make a trial in which W of layer `at` is 0 and its b is `kink`, so that all its Z lie exactly on the kink.
 
     In all other layers Z lies between 0 and 1, far from other kinks and from saturation, which would hide this kink:
-    parameters and inputs are positive, and the columns of W add up to 1/4, to -1/4 above negative activations.
+    parameters and inputs are positive, and the columns of W add up to 1/4, to -1/4 above negative activations. The
+    pieces of a unit, if it has several, all lie at the kink of this layer, and apart in others.
     """
     small = small_network(network, rng)
     theta = np.abs(initialize(small, int(rng.integers(2**31))))
@@ -304,14 +313,15 @@ def entries_of(network: Network, size: Scale) -> Scale:
 def _draw_probes(
     name: str, network: Network, count: int, gradient: Array, rng: np.random.Generator
 ) -> dict[Operation, NDArray[np.int64]]:
-    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW and db.
+    """Draw the probes of a trial's timed calls: outputs of different rows, entries of different dW, db and dS.
 
     The trial "small" probes every row and every tensor; the others `TIMED_PROBES` of each, since their oracle is slower
     ("own") or since there is one of them for each layer ("kink"). An entry of a tensor is drawn uniformly; in "small"
-    a second one of each dW in proportion to its size, since an entry near 0 does not show that dW is missing.
+    a second one of each dW and dS in proportion to its size, since an entry near 0 does not show that dW is missing.
     """
     m_L = network.sizes[-1]
-    tensors = [np.ravel(tensor) for layer in network.layers(np.arange(network.n_parameters)) for tensor in layer]
+    named = network.tensors(np.arange(network.n_parameters))
+    tensors = [np.ravel(tensor) for tensor in named.values()]
     sizes = abs(gradient).astype(np.float64)
 
     def chosen(number: int) -> NDArray[np.int64]:
@@ -321,7 +331,7 @@ def _draw_probes(
     rows = chosen(count)
     entries = [rng.choice(tensors[at]) for at in chosen(len(tensors))]
     if name == "small":
-        large = [tensor for tensor in tensors[::2] if sizes[tensor].any()]
+        large = [np.ravel(tensor) for name, tensor in named.items() if name[0] != "b" and sizes[tensor].any()]
         entries += [rng.choice(tensor, p=sizes[tensor] / sizes[tensor].sum()) for tensor in large]
     return {
         "forward": rows * m_L + rng.integers(m_L, size=len(rows)),

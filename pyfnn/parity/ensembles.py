@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyfnn.activations import Array
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Diverged
-from pyfnn.network import Network, initialize
-from pyfnn.parity.battery import SMALL_BATCH, SMALL_LAST_BATCH, small_network, targets
+from pyfnn.network import Network
+from pyfnn.parity.battery import SMALL_BATCH, SMALL_LAST_BATCH, small_network, small_theta, targets
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.examination import difference, identical_bits
 from pyfnn.parity.rounding import tensor_norms
@@ -95,10 +95,7 @@ def many_battery(
     """
     rng = np.random.default_rng(seed)
     small = small_network(network, rng)
-    small_thetas = np.stack([initialize(small, int(rng.integers(2**31))) for _ in range(_MANY_SMALL)])
-    for theta in small_thetas:
-        for _, b in small.layers(theta):
-            b[:] = rng.normal(0, 0.5, b.shape)
+    small_thetas = np.stack([small_theta(small, rng) for _ in range(_MANY_SMALL)])
     rows = 8 * SMALL_BATCH
     inputs = rng.normal(size=(rows, small.sizes[0])).astype(network.dtype)
     data = inputs, targets(small, rows, rng)

@@ -69,7 +69,7 @@ class Evidence:
         """
         if not self.failures:
             return max(self.checks, key=lambda check: check.share)
-        gradients = [check for check in self.failures if check.what.startswith(("dW_", "db_"))]
+        gradients = [check for check in self.failures if check.what.startswith(("dW_", "db_", "dS_"))]
         if gradients and self.failures[0] in gradients:
             trial = [check for check in gradients if check.trial == gradients[0].trial]
             return max(trial, key=lambda check: int(re.split(r"[_\[]", check.what)[1]))

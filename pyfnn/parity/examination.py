@@ -97,13 +97,9 @@ def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
     yield Check(trial.name, "loss", abs(got.loss - trial.loss), trial.bounds["loss"])
     for name, error in tensor_norms(trial.network, gradient).items():
         yield Check(trial.name, f"d{name}", error, trial.bounds[f"d{name}"])
-    errors, bounds = (_tensors(trial.network, flat) for flat in (gradient, trial.entry_bounds["gradient"]))
-    for name, entries, allowed in zip(trial.network.tensor_names(), errors, bounds, strict=True):
-        yield _worst_entry(trial.name, f"d{name}", entries, allowed)
-
-
-def _tensors(network: Network, flat: Array) -> list[Array]:
-    return [tensor for layer in network.layers(flat) for tensor in layer]
+    bounds = trial.network.tensors(trial.entry_bounds["gradient"])
+    for name, entries in trial.network.tensors(gradient).items():
+        yield _worst_entry(trial.name, f"d{name}", entries, bounds[name])
 
 
 def _worst_entry(trial: str, what: str, error: Array, bound: Array) -> Check:

@@ -54,15 +54,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class _ForwardScale:
-    """Values of a forward pass with their k and M. k[l-1] belongs to M_Z[l-1]: (batch, m_l); M_A[l]: (batch, m_l).
+    """Values of a forward pass, and their k and M. k[l-1] belongs to M_Z[l-1], of Z_l's shape; M_A[l]: (batch, m_l).
 
-    jumps[l-1] is the jump of f' where Z_l is within rounding of a kink, 0 elsewhere: (batch, m_l).
+    f[l-1] is the layer's activation with its slopes, for all layers but one whose activation the loss fuses. near[l-1]
+    is true where Z_l is within rounding of a kink of f_l; jumps[l-1] is the jump of f_l' there, 0 elsewhere. Both have
+    the shape of Z_l.
     """
 
     values: oracle.Pass
+    f: list[Activation]
     k: list[float]
     M_Z: list[Array]
     M_A: list[Array]
+    near: list[NDArray[np.bool_]]
     jumps: list[Array]
 
     def k_outputs(self, network: Network) -> float:
@@ -75,34 +79,48 @@ def _forward_scale(network: Network, theta: Array, x: Array, unit: float, drift:
     """Compute the values and sizes of a forward pass in float64; for `unit` and `drift`, see `clear_of_kinks`."""
     theta, x = theta.astype(np.float64), x.astype(np.float64)
     values = oracle.forward(network, theta, x)
-    scales = _ForwardScale(values, [], [], [np.abs(x)], [])
+    scales = _ForwardScale(values, network.activations_at(theta), [], [], [np.abs(x)], [], [])
     for at, (W, b) in enumerate(network.layers(theta)):
         Z, A = values.Z[at], values.A[at + 1]
         k = (scales.k[-1] if at else 0.0) + math.sqrt(W.shape[0]) + 1
         M_Z = np.sqrt(scales.M_A[at] ** 2 @ W**2 + b**2 + Z**2)
-        jumps = np.zeros_like(Z)
-        if at < len(network.elementwise_activations):
+        near, jumps = np.zeros(Z.shape, bool), np.zeros_like(Z)
+        if at < len(scales.f):
             error = unit * (k + drift) * entry_scale(M_Z, SHARES["pre-activations"])
             if not (drift or W.any()):
                 error[:] = 0  # Z = b in every implementation
-            jumps = _jumps(network.elementwise_activations[at], Z, error)
+            near = _near_a_kink(scales.f[at], Z, error)
+            jumps = np.where(near, scales.f[at].jump, 0.0)
         scales.k.append(k)
         scales.M_Z.append(M_Z)
+        scales.near.append(near)
         scales.jumps.append(jumps)
-        scales.M_A.append(_activation_scale(network, at, Z, A, M_Z, jumps))
+        scales.M_A.append(_activation_scale(network, scales.f, at, Z, A, M_Z, jumps))
     return scales
 
 
-def _jumps(f: Activation, Z: Array, error: Array) -> Array:
-    """Return the jump of f' where Z is within `error` of a kink, 0 elsewhere.
+def _near_a_kink(f: Activation, Z: Array, error: Array) -> NDArray[np.bool_]:
+    """Return where Z is within `error` of a kink.
 
     Where the error is 0, as in a layer whose inputs and biases are all 0, every implementation has the same Z: it is
     clear of the kink even if it lies on it.
     """
+    if f.pieces > 1:
+        return _near_a_tie(f.pieces, Z, error)
     near = np.zeros(Z.shape, bool)
     for kink in f.kinks:
         near |= ~(np.abs(Z - kink) > error) & (error != 0)  # written so that NaN is near
-    return np.where(near, f.jump, 0.0)
+    return near
+
+
+def _near_a_tie(pieces: int, Z: Array, error: Array) -> NDArray[np.bool_]:
+    """Return the pieces that rounding may make the largest of their unit, or no longer the largest."""
+    by_unit, errors = (array.reshape(len(Z), -1, pieces) for array in (Z, error))
+    first = by_unit.argmax(axis=2)[:, :, None]
+    largest = np.arange(pieces) == first
+    allowed = errors + np.take_along_axis(errors, first, axis=2)
+    near = ~(by_unit.max(axis=2, keepdims=True) - by_unit > allowed) & (allowed != 0) & ~largest
+    return np.asarray((near | largest & near.any(axis=2, keepdims=True)).reshape(Z.shape))
 
 
 def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0) -> Scale:
@@ -130,7 +148,7 @@ def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0
     terms = row.rounding_scale(Z[-1], A[-1], T, M_Z[-1], M_residual, u * k)
     loss = (k + math.sqrt(T.size)) * terms.sum() / batch
     gradient = np.zeros_like(theta)
-    slots = network.layers(gradient)
+    slots, slopes = network.layers(gradient), network.slopes(gradient)
     backward = list(_backward_scale(network, theta, forward, T))
     for layer in backward:
         at, W, delta, M_delta = layer.at, layer.W, layer.delta, layer.M_delta
@@ -139,15 +157,34 @@ def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0
         squares = (M_A[at] ** 2).T @ (delta**2 + second_order) + (A[at] ** 2).T @ M_delta**2 + (A[at].T @ delta) ** 2
         slots[at].W[:] = (layer.k + math.sqrt(batch)) * np.sqrt(squares + (network.l2 * W) ** 2)
         slots[at].b[:] = (layer.k + math.sqrt(batch)) * np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
+        if slopes[at].size:
+            slopes[at][:] = (layer.k + math.sqrt(batch)) * _slope_scale(forward, layer, u)
         loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
     k_out = forward.k[-1] + (math.sqrt(network.sizes[-1]) if network.fused else 0.0)
     kinks = _kink_changes(network, forward, backward, C * u) / (C * u)
     return Scale(k_out * M_A[-1], float(loss), gradient, kinks)
 
 
+def _slope_scale(forward: _ForwardScale, layer: "_LayerScale", u: float) -> Array:
+    """Return M of the gradient of a layer's slopes, dS = Σ_n G ⊙ N with N = ∂f/∂s: (m_l,)."""
+    assert layer.G is not None
+    assert layer.M_G is not None
+    N, M_N = _slope_factor(forward, layer.at)
+    terms = M_N**2 * (layer.G**2 + (u * layer.k * layer.M_G) ** 2) + N**2 * layer.M_G**2
+    return np.asarray(np.sqrt(terms.sum(axis=0) + (layer.G * N).sum(axis=0) ** 2))
+
+
+def _slope_factor(forward: _ForwardScale, at: int) -> tuple[Array, Array]:
+    """Return N = ∂f/∂s of a layer with slopes, and its M: that of Z where rounding of Z changes N."""
+    of_Z = forward.f[at].row.slope_derivative
+    assert of_Z is not None
+    N = of_Z(forward.values.Z[at])
+    return N, np.where((N != 0) | forward.near[at], forward.M_Z[at], 0.0)
+
+
 @dataclass(frozen=True)
 class _LayerScale:
-    """δ of layer `at`, (batch, m_at+1), with its k and M; G = dL/dA and M_G of the same shape; W of the layer.
+    """δ of layer `at`, (batch, columns), with its k and M; G = dL/dA and M_G, (batch, m_at+1); W of the layer.
 
     G is None where the loss fuses the layer's activation.
     """
@@ -171,26 +208,26 @@ def _backward_scale(network: Network, theta: Array, forward: _ForwardScale, T: A
         yield _LayerScale(network.n_layers - 1, layers[-1].W, k, delta := G, M_delta := M_G, None, None)
     else:
         M_G = row.factor * M_G
-        f = network.elementwise_activations[-1]
-        M_delta, delta = _multiply_by_derivative(f, Z[-1], M_Z[-1], G, M_G, u * k)
+        M_delta, delta = _multiply_by_derivative(forward.f[-1], Z[-1], M_Z[-1], G, M_G, u * k)
         yield _LayerScale(network.n_layers - 1, layers[-1].W, k, delta, M_delta, G, M_G)
     for at in reversed(range(network.n_layers - 1)):
         W = layers[at + 1].W
         k += math.sqrt(W.shape[1])
         G = delta @ W.T
         M_G = np.sqrt(M_delta**2 @ (W**2).T + G**2)
-        f = network.hidden_activations[at]
-        M_delta, delta = _multiply_by_derivative(f, Z[at], M_Z[at], G, M_G, u * k)
+        M_delta, delta = _multiply_by_derivative(forward.f[at], Z[at], M_Z[at], G, M_G, u * k)
         yield _LayerScale(at, layers[at].W, k, delta, M_delta, G, M_G)
 
 
-def _activation_scale(network: Network, at: int, Z: Array, A: Array, M_Z: Array, jumps: Array) -> Array:
+def _activation_scale(
+    network: Network, f: list[Activation], at: int, Z: Array, A: Array, M_Z: Array, jumps: Array
+) -> Array:
     """Return M of A = f(Z): its own rounding, and that of Z multiplied by f', by the larger one near a kink."""
     output_function = losses.TABLE[network.loss].output_function
     if output_function and at == network.n_layers - 1:
         return output_function.rounding_scale(Z, A, M_Z)
-    steepest = np.abs(network.elementwise_activations[at].derivative(Z)) + jumps
-    return np.asarray(np.hypot(A, steepest * M_Z))
+    steepest = np.abs(f[at].derivative(Z)) + jumps
+    return np.asarray(np.hypot(A, f[at].largest_piece(steepest * M_Z)))
 
 
 def _multiply_by_derivative(
@@ -202,6 +239,7 @@ def _multiply_by_derivative(
     be 0 in one implementation and not in another: with A = 1, 1 − A² is 0, but 1/cosh²(Z) is not. Then the errors of
     first order, f' M_G and M_f' G, vanish, and the product of both errors, u k M_f' M_G in units of u k, remains.
     """
+    G, M_G = f.of_each_piece(G), f.of_each_piece(M_G)
     derivative, second_derivative = f.derivative(Z), f.second_derivative(Z)
     own = np.abs(derivative) if f.row.piecewise_linear else np.maximum(np.abs(derivative), 1.0)
     M_derivative = np.hypot(own, second_derivative * M_Z)
@@ -265,14 +303,17 @@ def _kink_changes(
     allowance = np.zeros(network.n_parameters)
     if not any(jumps.any() for jumps in forward.jumps):
         return allowance
-    slots = network.layers(allowance)
+    slots, slopes = network.layers(allowance), network.slopes(allowance)
     change_G: Array = np.zeros_like(backward[0].delta)  # largest change of G in a layer, and of δ
     for layer in backward:
         at, change = layer.at, change_G
         if layer.G is not None and layer.M_G is not None:
-            f, jumps = network.elementwise_activations[at], forward.jumps[at]
-            largest_G = np.abs(layer.G) + unit * layer.k * layer.M_G + change_G
-            change = np.abs(f.derivative(forward.values.Z[at])) * change_G + jumps * largest_G
+            f, jumps = forward.f[at], forward.jumps[at]
+            largest_G = f.of_each_piece(np.abs(layer.G) + unit * layer.k * layer.M_G + change_G)
+            change = np.abs(f.derivative(forward.values.Z[at])) * f.of_each_piece(change_G) + jumps * largest_G
+        if slopes[at].size:
+            N, M_N = _slope_factor(forward, at)
+            slopes[at][:] = ((np.abs(N) + unit * forward.k[at] * M_N) * change_G).sum(axis=0)
         largest_A = np.abs(forward.values.A[at]) + unit * (forward.k[at - 1] if at else 0.0) * forward.M_A[at]
         slots[at].W[:] = largest_A.T @ change
         slots[at].b[:] = change.sum(axis=0)
@@ -304,9 +345,9 @@ def entry_scale(size: Array, share: float) -> Array:
 
 def entry_scales(network: Network, flat: Array) -> Array:
     """Return `entry_scale` of each tensor of a gradient's k·M: (n_parameters,)."""
-    scales, share = np.zeros_like(flat), SHARES["gradient"]
-    for to, size in zip(network.layers(scales), network.layers(flat), strict=True):
-        to.W[:], to.b[:] = entry_scale(size.W, share), entry_scale(size.b, share)
+    scales = np.zeros_like(flat)
+    for to, size in zip(network.tensors(scales).values(), network.tensors(flat).values(), strict=True):
+        to[:] = entry_scale(size, SHARES["gradient"])
     return scales
 
 
@@ -317,5 +358,4 @@ def norm(array: Array) -> float:
 
 def tensor_norms(network: Network, flat: Array) -> dict[str, float]:
     """Return ‖·‖ of each tensor, by its name, in a vector laid out as θ."""
-    tensors = [tensor for layer in network.layers(flat) for tensor in layer]
-    return {name: norm(tensor) for name, tensor in zip(network.tensor_names(), tensors, strict=True)}
+    return {name: norm(tensor) for name, tensor in network.tensors(flat).items()}

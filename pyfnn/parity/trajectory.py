@@ -222,10 +222,9 @@ class OracleTrajectory:
     def _noise(self, added: Array, gradient: Array) -> Array:
         """Draw errors of size u·added: one independent per parameter, plus one per tensor along its gradient."""
         noise = added * self._rng.normal(size=added.shape)
-        tensors = zip(*map(self._network.layers, (noise, added, gradient.astype(np.float64))), strict=True)
-        for layer in tensors:
-            for to, size, along in zip(*layer, strict=True):
-                to += self._rng.normal() * norm(size) * along / (norm(along) or 1.0)
+        tensors = (self._network.tensors(flat).values() for flat in (noise, added, gradient.astype(np.float64)))
+        for to, size, along in zip(*tensors, strict=True):
+            to += self._rng.normal() * norm(size) * along / (norm(along) or 1.0)
         return UNIT_ROUNDOFF[self._network.dtype] * noise
 
     def pick(self, x: Array, y: Array, counts: list[int], rng: np.random.Generator) -> NDArray[np.int64]:

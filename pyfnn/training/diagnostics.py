@@ -25,7 +25,7 @@ COLUMNS = np.dtype(
     ]
 )
 FLAT = 0.01  # share of the largest slope below which an activation counts as saturated
-_GRID = np.linspace(-10, 10, 2001)  # on which the largest slope is found; it contains 0
+_GRID = np.linspace(-10, 10, 2001)[:, None]  # on which the largest slope is found; it contains 0
 
 
 def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array | None = None) -> Array:
@@ -43,17 +43,17 @@ def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array 
     Returns
     -------
     structured ndarray, shape (L,)
-        One row a layer. ``layer``: from 1. ``theta_norm``: ‖(W_l, b_l)‖. ``growth``: the same over its value in
-        `initial`; NaN without. ``gradient_norm``: ‖(dW_l, db_l)‖ of the mean loss. ``activation_rms``: root mean square
-        of A_l. ``saturated``: share of the numbers of A_l at which the slope of f_l is below 1 % of its largest; for
-        the relu family, that of inactive units. ``dead``: share of units at which this holds for every row. Both are
-        NaN where the loss fuses f_l.
+        One row a layer. ``layer``: from 1. ``theta_norm``: ‖(W_l, b_l)‖, with the slopes of ``prelu``. ``growth``: the
+        same over its value in `initial`; NaN without. ``gradient_norm``: that of the mean loss's gradient.
+        ``activation_rms``: root mean square of A_l. ``saturated``: share of the numbers of A_l at which the slope of
+        f_l is below 1 % of its largest; for the relu family, that of inactive units; for ``maxout`` 0. ``dead``: share
+        of units at which this holds for every row. Both are NaN where the loss fuses f_l.
     """
     theta = theta.astype(np.float64)
     with np.errstate(all="ignore"):
         run = oracle.forward(network, theta, x)
         gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
-        flat = [_flat(f, Z) for f, Z in zip(network.elementwise_activations, run.Z, strict=False)]
+        flat = [_flat(f, Z) for f, Z in zip(network.activations_at(theta), run.Z, strict=False)]
         table = np.zeros(network.n_layers, COLUMNS)
         table["layer"] = np.arange(1, network.n_layers + 1)
         table["theta_norm"] = _norms(network, theta)
@@ -67,13 +67,15 @@ def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array 
 
 
 def _flat(f: Activation, Z: Array) -> Array:
-    steepest = np.abs(f.derivative(_GRID)).max()
-    return np.asarray(np.abs(f.derivative(Z)) < FLAT * steepest)
+    """Return the units whose slope is almost 0: (rows, m_l)."""
+    steepest = f.largest_piece(np.abs(f.derivative(f.of_each_piece(_GRID)))).max(axis=0)
+    return np.asarray(f.largest_piece(np.abs(f.derivative(Z))) < FLAT * steepest)
 
 
 def _norms(network: Network, vector: Array) -> list[float]:
-    layers = network.layers(vector.astype(np.float64))
-    return [float(np.sqrt((W * W).sum() + (b * b).sum())) for W, b in layers]
+    flat = vector.astype(np.float64)
+    layers = zip(network.layers(flat), network.slopes(flat), strict=True)
+    return [float(np.sqrt((W * W).sum() + (b * b).sum() + (S * S).sum())) for (W, b), S in layers]
 
 
 class Diagnostics:

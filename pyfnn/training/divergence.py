@@ -72,7 +72,8 @@ def find_overflow(network: Network, theta: Array, x: Array, y: Array, rate: floa
 
 
 def _finite(network: Network, vector: Array, layer: int) -> bool:
-    return all(bool(np.isfinite(array).all()) for array in network.layers(vector)[layer - 1])
+    arrays = (*network.layers(vector)[layer - 1], network.slopes(vector)[layer - 1])
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def likely_cause(initial: Array, theta: Array, x: Array, y: Array, rate: float) -> str:

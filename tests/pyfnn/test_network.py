@@ -97,15 +97,38 @@ def test_a_network_without_hidden_layers_takes_any_activation() -> None:
 
 
 @given(network=networks())
-def test_layers_are_views_that_cover_theta_once(network: Network) -> None:
+def test_layers_and_slopes_are_views_that_cover_theta_once(network: Network) -> None:
     theta = np.zeros(network.n_parameters)
-    for W, b in network.layers(theta):
+    for (W, b), slopes in zip(network.layers(theta), network.slopes(theta), strict=True):
         W += 1
         b += 1
+        slopes += 1
     assert (theta == 1).all()
+    for tensor in network.tensors(theta).values():
+        tensor += 1
+    assert (theta == 2).all()
     shapes = [(W.shape, b.shape) for W, b in network.layers(theta)]
-    assert shapes == [((m_in, m), (m,)) for m_in, m in zip(network.sizes, network.sizes[1:], strict=False)]
-    assert len(network.tensor_names()) == 2 * network.n_layers
+    assert shapes == [((m_in, m), (m,)) for m_in, m in zip(network.sizes, network.columns, strict=False)]
+    assert len(network.tensor_names()) == 2 * network.n_layers + sum(S.size > 0 for S in network.slopes(theta))
+
+
+def test_slopes_follow_the_biases_and_pieces_of_a_unit_are_adjacent() -> None:
+    network = Network((2, 3, 2, 1), ("prelu(0.5)", "maxout(2)"), "squared_error")
+    assert network.columns == (3, 4, 1)
+    assert network.n_parameters == (2 + 1) * 3 + 3 + (3 + 1) * 4 + (2 + 1) * 1
+    tensors = network.tensors(np.arange(network.n_parameters))
+    assert list(tensors) == network.tensor_names() == ["W_1", "b_1", "S_1", "W_2", "b_2", "W_3", "b_3"]
+    assert tensors["S_1"].tolist() == [9, 10, 11]
+    assert tensors["W_2"].tolist() == [[12, 13, 14, 15], [16, 17, 18, 19], [20, 21, 22, 23]]
+    assert network.places(np.array([8, 9, 12, 23, 24])) == [(1, 2), (2, 0), (3, 0), (3, 11), (4, 0)]
+    assert network.flops_per_row == 2 * (2 * (2 * 3 + 3 * 4 + 2) + (3 * 4 + 2))
+    assert network.forward_flops_per_row == 2 * (2 * 3 + 3 * 4 + 2)
+
+
+@pytest.mark.parametrize(("activation", "name"), [("prelu(0.5)", "prelu"), ("maxout", "maxout")])
+def test_an_output_layer_has_no_activation_with_a_layout_of_its_own(activation: str, name: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"output_activation = '.*': {name} is for hidden layers"):
+        _network(output_activation=activation)
 
 
 def test_the_layout_is_row_major_weights_then_biases() -> None:
@@ -153,7 +176,15 @@ def test_initialization_depends_on_the_seed_alone(network: Network, seed: int) -
 
 
 @pytest.mark.parametrize(
-    ("activation", "variance"), [("relu", 2 / 300), ("leaky_relu", 2 / 300), ("tanh", 2 / 700), ("sigmoid", 2 / 700)]
+    ("activation", "variance"),
+    [
+        ("relu", 2 / 300),
+        ("leaky_relu", 2 / 300),
+        ("prelu", 2 / 300),
+        ("maxout(3)", 2 / 300),
+        ("tanh", 2 / 700),
+        ("sigmoid", 2 / 700),
+    ],
 )
 def test_weights_start_as_he_or_glorot_propose(activation: str, variance: float) -> None:
     W = (
@@ -163,8 +194,14 @@ def test_weights_start_as_he_or_glorot_propose(activation: str, variance: float)
     )
     assert W.mean() == pytest.approx(0, abs=4 * math.sqrt(variance / W.size))
     assert W.var() == pytest.approx(variance, rel=0.02)
-    if "relu" not in activation:
+    if activation in ("tanh", "sigmoid"):
         assert np.abs(W).max() <= math.sqrt(6 / 700)
+
+
+def test_slopes_start_at_the_parameter() -> None:
+    network = Network((2, 3, 4, 1), ("prelu(0.5)", "prelu(-1)"), "squared_error")
+    slopes = network.slopes(initialize(network, 1))
+    assert [S.tolist() for S in slopes] == [[0.5] * 3, [-1.0] * 4, []]
 
 
 def test_uniform01_draws_weights_and_biases_from_0_to_1() -> None:
@@ -188,7 +225,7 @@ def test_a_seed_that_is_negative_or_not_whole_is_rejected(seed: Any) -> None:
         initialize(WINE_DEEP, seed)
 
 
-@pytest.mark.parametrize("activation", ["tanh", ("leaky_relu(0.3)", "elu(0.5)")])
+@pytest.mark.parametrize("activation", ["tanh", ("leaky_relu(0.3)", "elu(0.5)"), ("prelu(0.3)", "maxout(3)")])
 def test_a_network_can_be_pickled_and_copied_at_any_time(activation: Any) -> None:
     network = Network((3, 4, 5, 2), activation, "squared_error", l2=0.1, output_activation="tanh")
     for _ in range(2):

@@ -56,6 +56,18 @@ def test_the_host_answers_every_command(host: Host, tmp_path: Path) -> None:
     assert (tmp_path / "theta_out.bin").read_bytes() == (tmp_path / "theta.bin").read_bytes()
 
 
+@pytest.mark.parametrize("activation", ["elu", "prelu", "maxout"])
+def test_a_function_that_the_backend_lacks_is_refused_before_theta_is_read(
+    host: Host, tmp_path: Path, activation: str
+) -> None:
+    _prepare(tmp_path)
+    lacking = replace(NETWORK, activation=activation)
+    (tmp_path / "network.txt").write_text(protocol.format_setup(protocol.Setup(lacking, 5, 5, 1)))
+    status, fields = _ask(host, "init")
+    assert (status, fields["kind"]) == ("error", "unsupported")
+    assert fields["message"] == f"planted-None has no activation '{activation}'"
+
+
 @pytest.mark.parametrize(
     ("line", "kind", "words"),
     [

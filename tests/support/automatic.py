@@ -25,32 +25,50 @@ except ImportError:
 DRAWS = 10  # of θ and data for each network: a framework compiles a network once
 
 
-def risk(network: Network, theta: Any, x: Array, y: Array) -> Any:
-    """Compute R without pyfnn's own mathematics, in autograd's NumPy."""
-    f: dict[str, Callable[[Any, float], Any]] = {
+def functions(anp: Any) -> dict[str, Any]:
+    """Return each activation as a function of (Z, p): p is its parameter, or a layer's slopes."""
+    return {
         "identity": lambda Z, _: Z,
         "sigmoid": lambda Z, _: 1 / (1 + anp.exp(-Z)),
         "tanh": lambda Z, _: anp.tanh(Z),
         "relu": lambda Z, _: anp.maximum(Z, 0),
         "leaky_relu": lambda Z, p: anp.where(Z > 0, Z, p * Z),
-        "elu": lambda Z, p: anp.where(Z > 0, Z, p * anp.expm1(anp.minimum(Z, 0))),
-        "softplus": lambda Z, _: anp.logaddexp(0, Z),
+        "elu": lambda Z, p: anp.where(Z > 0, Z, p * (anp.exp(anp.minimum(Z, 0)) - 1)),
+        "softplus": lambda Z, _: anp.log(1 + anp.exp(Z)),
         "hard_sigmoid": lambda Z, _: anp.maximum(anp.minimum(0.25 * Z + 0.5, 1), 0),
         "hard_tanh": lambda Z, _: anp.maximum(anp.minimum(Z, 1), -1),
+        "prelu": lambda Z, p: anp.where(Z > 0, Z, p * Z),
+        "maxout": lambda Z, k: anp.max(anp.reshape(Z, (Z.shape[0], Z.shape[1] // k, k)), axis=2),
     }
-    functions = [(f[a.key], a.parameter) for a in network.elementwise_activations]
-    functions += [(f["identity"], 0.0)] * network.fused
-    A, penalty = x, 0.0
-    for (f_l, parameter), (W, b) in zip(functions, network.layers(theta), strict=True):
-        A = f_l(anp.dot(A, W) + b, parameter)
+
+
+def risk(network: Network, anp: Any, theta: Any, x: Array, y: Array) -> Any:
+    """Compute R of a batch. anp: `numpy`, or a framework's module in its place."""
+    f = functions(anp)
+    names = [a.name for a in network.hidden_activations] + [str(network.output_activation)]
+    if network.fused:
+        names[-1] = "identity"  # the loss takes Z_L
+    A, at, penalty = x, 0, 0.0
+    for name, m_in, m_out in zip(names, network.sizes, network.sizes[1:], strict=False):
+        key, _, written = name.rstrip(")").partition("(")
+        p: Any = float(written or 0)
+        columns = m_out * int(p) if key == "maxout" else m_out
+        W = anp.reshape(theta[at : at + m_in * columns], (m_in, columns))
+        at += m_in * columns
+        b = theta[at : at + columns]
+        at += columns
+        if key == "prelu":
+            p = theta[at : at + m_out]
+            at += m_out
+        A = f[key](anp.dot(A, W) + b, int(p) if key == "maxout" else p)
         penalty = penalty + anp.sum(W**2)
-    losses: dict[str, Callable[[Any], Any]] = {
-        "squared_error": lambda Y: (Y - y) ** 2,
-        "half_squared_error": lambda Y: (Y - y) ** 2 / 2,
-        "softmax_cross_entropy": lambda Z: -y * (Z - anp.log(anp.sum(anp.exp(Z), axis=1, keepdims=True))),
-        "sigmoid_cross_entropy": lambda Z: anp.logaddexp(0, Z) - Z * y,
-    }
-    return anp.sum(losses[network.loss](A)) / len(x) + network.l2 / 2 * penalty
+    if network.loss == "softmax_cross_entropy":
+        loss = -anp.sum(y * (A - anp.log(anp.sum(anp.exp(A), axis=1, keepdims=True))))
+    elif network.loss == "sigmoid_cross_entropy":
+        loss = anp.sum(anp.logaddexp(0, A) - y * A)
+    else:
+        loss = anp.sum((A - y) ** 2) * (1.0 if network.loss == "squared_error" else 0.5)
+    return loss / len(x) + network.l2 / 2 * penalty
 
 
 def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[float, Array]:
@@ -59,7 +77,7 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     theta, x, y = (array.astype(np.float64) for array in (theta, x, y))
     if network.loss == "softmax_cross_entropy":
         y = y / y.sum(axis=1, keepdims=True)  # dL/dZ = Y - T holds for targets that sum to 1
-    loss, gradient = autograd.value_and_grad(lambda theta: risk(network, theta, x, y))(theta)
+    loss, gradient = autograd.value_and_grad(lambda theta: risk(network, anp, theta, x, y))(theta)
     return float(loss), np.asarray(gradient)
 
 
@@ -86,9 +104,11 @@ def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
     """
     for seed in count():
         rng = np.random.default_rng(seed)
-        written = f"{activation}({rng.uniform(-1, 2):.3f})" if TABLE[activation].default is not None else activation
+        row = TABLE[activation]
+        parameter = rng.integers(2, 5) if activation == "maxout" else rng.uniform(-1, 2).round(3)
+        written = f"{activation}({parameter})" if row.default is not None else activation
         sizes = tuple(int(size) for size in rng.integers(1, 9, size=3 + seed % 3))
-        output = written if seed % 2 and not LOSSES[loss].fuses else None
+        output = written if seed % 2 and not LOSSES[loss].fuses and not row.hidden_only else None
         network = Network(sizes, written, loss, float(rng.choice([0, 0.01])), output, dtype)
         for _ in range(DRAWS):
             yield _example(network, rng)
@@ -116,10 +136,8 @@ def error(create: Callable[[Network, Array], Model], example: Example) -> float:
         model.load(example.x, example.y, np.arange(rows))
         loss, gradient = model.loss_and_gradient(0, rows)
     found = [abs(loss - example.loss) / example.loss]
-    pairs = zip(example.network.layers(gradient), example.network.layers(example.gradient), strict=True)
-    for tensors, expected in pairs:
-        for tensor, right in zip(tensors, expected, strict=True):
-            found.append(_relative(tensor.astype(np.float64) - right, right))
+    computed, right = example.network.tensors(gradient), example.network.tensors(example.gradient)
+    found += [_relative(computed[name].astype(np.float64) - right[name], right[name]) for name in right]
     return max(found)
 
 

@@ -17,12 +17,13 @@ public:
       padded_products_ += layer.inputs * layer.columns + (lowest ? 0 : layer.outputs * layer.columns_below);
       largest_product_ = std::max(largest_product_, layer.inputs * layer.outputs);
       widest_ = std::max({widest_, layer.inputs, layer.outputs});
+      elementwise_ = elementwise_ && !layer.has_own_layout();
     }
   }
 
   // Return true if this step is faster for B samples than MinibatchStep, and may compute them. It leaves work for
   // several threads to MinibatchStep. It also leaves to it sums that are long enough to be blocked, on one thread too:
-  // the number of threads must not change the bits.
+  // the number of threads must not change the bits. And it leaves to it layers with slopes or several pieces a unit.
   bool takes(std::size_t B) const {
     return narrow() && std::max(B, widest_) <= blocking_.depth && faster(B, padded<Real>(B)) &&
            (threads_ == 1 || B * largest_product_ < parallel_threshold);
@@ -94,11 +95,12 @@ private:
   }
   // small_product does not pack W, so W of each layer must stay in the cache at any address.
   bool narrow() const {
-    return largest_product_ * sizeof(Real) <= blocking_.small;
+    return elementwise_ && largest_product_ * sizeof(Real) <= blocking_.small;
   }
 
   Blocking<Real> blocking_;
   std::size_t threads_, n_layers_;
+  bool elementwise_ = true; // every activation works number by number, with at most one parameter a layer
   // Multiply-adds per sample, without the gradients of W: unpadded, with features padded to whole vectors, and of the
   // largest layer; the largest number of inputs or outputs of a layer.
   std::size_t products_ = 0, padded_products_ = 0, largest_product_ = 0, widest_ = 0;

@@ -38,11 +38,11 @@ public:
       share(pool_, B * layer.inputs * layer.columns, [&](std::size_t part, std::size_t parts) {
         // Threads share many columns by columns, so that each reads only its part of W; few columns, by rows.
         const bool wide = layer.columns >= parts * micro_vectors * lanes<Real>;
-        const Range columns = part_of(layer.columns, wide ? part : 0, wide ? parts : 1, lanes<Real>);
+        const Range columns = part_of(layer.columns, wide ? part : 0, wide ? parts : 1, layer.pieces * lanes<Real>);
         const Range rows = part_of(B, wide ? 0 : part, wide ? 1 : parts, micro_rows);
         if (columns.size() == 0 || rows.size() == 0)
           return;
-        Result<Real> Z{layer.A.data(), layer.stride};
+        Result<Real> Z{layer.Z_before(layer.A.data()), layer.stride};
         Z.bias = layer.b.data();
         product<Layout::rows>(blocking_, workspaces_[part], rows, columns, layer.inputs, A_below,
                               Factor<Real>{{layer.W.data(), layer.stride}}, Z, [&](Range n, Range m) {
@@ -50,7 +50,7 @@ public:
                                   layer.activate(layer.A.data(), n, m);
                               });
       });
-      A_below = {layer.A.data(), layer.stride};
+      A_below = {layer.A.data(), layer.A_stride};
     }
   }
 
@@ -60,7 +60,7 @@ public:
     for (std::size_t l = layers.size(); l-- > 0;) {
       Layer<Real> &layer = layers[l];
       Layer<Real> *below = l > 0 ? &layers[l - 1] : nullptr;
-      const Matrix<Real> A_below = below ? Matrix<Real>{below->A.data(), below->stride} : X;
+      const Matrix<Real> A_below = below ? Matrix<Real>{below->A.data(), below->A_stride} : X;
       const Matrix<Real> delta{layer.delta.data(), layer.stride};
       // Each thread takes a range of inputs: columns of delta_below, then rows of W, which no other thread reads.
       share(pool_, B * layer.inputs * layer.columns * (below ? 2 : 1), [&](std::size_t part, std::size_t parts) {
@@ -68,9 +68,9 @@ public:
         if (inputs.size() == 0)
           return;
         if (below)
-          product<Layout::rows>(blocking_, workspaces_[part], {0, B}, inputs, layer.outputs, delta,
+          product<Layout::rows>(blocking_, workspaces_[part], {0, B}, inputs, layer.width, delta,
                                 Factor<Real>{{layer.W.data(), layer.stride}, true, layer.inputs},
-                                Result<Real>{below->delta.data(), below->stride},
+                                Result<Real>{below->dA_before_delta(), below->A_stride},
                                 [&](Range n, Range m) { below->multiply_by_derivative(n, m, below->A.data()); });
         product<Layout::transposed>(blocking_, workspaces_[part], {inputs.begin, std::min(inputs.end, layer.inputs)},
                                     {0, layer.columns}, B, A_below, Factor<Real>{delta},

@@ -37,7 +37,8 @@ inline double seconds_since(Clock::time_point start) {
 template <class Real> class Mlp {
 public:
   // sizes: m_0 .. m_L   functions: f_1 .. f_L, where f_L is the one that the loss fuses, if any
-  // theta: W_1 row by row, b_1, W_2, b_2, ...   pool: null for one thread; it must outlive the network
+  // theta: W_1 row by row, b_1, W_2, b_2, ...; the slopes that a layer learns follow its b
+  // pool: null for one thread; it must outlive the network
   Mlp(const std::vector<std::size_t> &sizes, const std::vector<LayerFunction> &functions, const std::string &loss,
       double l2, const Real *theta, Pool *pool)
       : layers_(make_layers(sizes, functions)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)),
@@ -59,7 +60,7 @@ public:
   // Copy the current parameters.   flat: (n_parameters)
   void theta(Real *flat) const {
     for (const Layer<Real> &layer : layers_)
-      layer.flatten(layer.W, layer.b, flat);
+      layer.flatten(layer.W, layer.b, layer.S, flat);
   }
 
   void load(std::shared_ptr<const Data<Real>> data, const std::int64_t *order, std::size_t n_order) {
@@ -71,7 +72,7 @@ public:
   // theta: as the constructor's
   void set_theta(const Real *theta) {
     for (Layer<Real> &layer : layers_)
-      layer.unflatten(theta);
+      layer.unflatten(theta, layer.W, layer.b, layer.S);
     single_sample_.invalidate_transposes();
   }
 
@@ -110,7 +111,7 @@ public:
     reserve_gradient();
     const double R = loss_and_gradient(first, count);
     for (const Layer<Real> &layer : layers_)
-      layer.flatten(layer.dW, layer.db, gradient);
+      layer.flatten(layer.dW, layer.db, layer.dS, gradient);
     return R;
   }
 
@@ -160,11 +161,12 @@ private:
     std::size_t at = 0;
     for (std::size_t l = 1; l < sizes.size(); ++l) {
       const LayerFunction &function = functions.at(l - 1);
-      const bool from_Z = function.parameter < 0;
-      const Activation<Real> &f =
-          from_Z ? find(activations_from_Z<Real>, function.name) : find(activations<Real>, function.name);
+      const Activation<Real> &usual = find(activations<Real>, function.name);
+      const bool from_Z = function.parameter < 0 && !usual.slope_gradient;
+      const Activation<Real> &f = from_Z ? find(activations_from_Z<Real>, function.name) : usual;
       layers.emplace_back(sizes[l - 1], sizes[l], at, f, static_cast<Real>(function.parameter), from_Z);
-      at += (sizes[l - 1] + 1) * sizes[l];
+      const Layer<Real> &made = layers.back();
+      at += (made.inputs + 1) * made.outputs * made.pieces + (made.learns() ? made.outputs : 0);
     }
     return layers;
   }
@@ -173,8 +175,10 @@ private:
   void reserve(std::size_t B) {
     if (B > capacity_) {
       for (Layer<Real> &layer : layers_) {
-        layer.A = Buffer<Real>(B * layer.stride);
+        layer.A = Buffer<Real>(B * layer.A_stride);
         layer.delta = Buffer<Real>(B * layer.stride);
+        if (layer.pieces > 1)
+          layer.dA = Buffer<Real>(B * layer.A_stride);
         if (layer.keeps_Z)
           layer.Z = Buffer<Real>(std::max(B * layer.stride, layer.outputs * row_stride<Real>(B)));
       }
@@ -208,8 +212,7 @@ private:
       auto layer = layers_.rbegin();
       while (layer->at > entry)
         ++layer;
-      const std::size_t i = (entry - layer->at) / layer->outputs, j = (entry - layer->at) % layer->outputs;
-      return i < layer->inputs ? layer->dW.data() + i * layer->stride + j : layer->db.data() + j;
+      return layer->gradient_entry(entry - layer->at);
     };
     probed_.resize(n_probes);
     for (std::size_t p = 0; p < n_probes; ++p) {

@@ -20,7 +20,7 @@ struct Case {
   std::size_t step; // difference between successive batch sizes
 };
 
-// The last two are large enough for several threads, and for several blocks.
+// Those of three digits are large enough for several threads, and for several blocks.
 const std::vector<Case> cases{
     {{3, 1}, {{"identity", 0}}, "squared_error", 0.0, 1},
     {{1, 1, 1}, {{"tanh", 0}, {"sigmoid", 0}}, "half_squared_error", 0.1, 1},
@@ -30,6 +30,9 @@ const std::vector<Case> cases{
     {{2, 17, 33, 4}, {{"sigmoid", 0}, {"identity", 0}, {"sigmoid", 0}}, "sigmoid_cross_entropy", 0.0, 1},
     {{197, 211, 71, 11}, {{"tanh", 0}, {"relu", 0}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 9},
     {{1101, 301, 3}, {{"tanh", 0}, {"identity", 0}}, "half_squared_error", 0.0, 69},
+    {{5, 19, 7, 3}, {{"prelu", -0.2}, {"maxout", 3}, {"tanh", 0}}, "squared_error", 0.01, 3},
+    {{4, 18, 5, 3}, {{"maxout", 2}, {"prelu", 0.25}, {"softmax", 0}}, "softmax_cross_entropy", 0.0, 3},
+    {{197, 150, 171, 11}, {{"maxout", 2}, {"prelu", 0.25}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 23},
 };
 
 constexpr std::size_t rows = 70;
@@ -43,9 +46,13 @@ template <class Real> struct Problem {
   explicit Problem(const Case &given) : c(given) {
     std::mt19937 generator(1);
     std::uniform_real_distribution<double> uniform(-1, 1);
-    for (std::size_t l = 1; l < c.sizes.size(); ++l)
-      for (std::size_t i = 0; i < (c.sizes[l - 1] + 1) * c.sizes[l]; ++i)
+    for (std::size_t l = 1; l < c.sizes.size(); ++l) {
+      const LayerFunction &f = c.functions[l - 1];
+      const std::size_t pieces = f.name == "maxout" ? static_cast<std::size_t>(f.parameter) : 1;
+      const std::size_t slopes = f.name == "prelu" ? c.sizes[l] : 0;
+      for (std::size_t i = 0; i < (c.sizes[l - 1] + 1) * c.sizes[l] * pieces + slopes; ++i)
         theta.push_back(static_cast<Real>(uniform(generator) / std::sqrt(c.sizes[l - 1])));
+    }
     for (std::size_t i = 0; i < rows * c.sizes.front(); ++i)
       x.push_back(static_cast<Real>(uniform(generator)));
     y.assign(rows * c.sizes.back(), 0);

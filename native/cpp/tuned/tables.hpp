@@ -21,16 +21,30 @@ template <class Real> struct Part {
   Range rows, columns;
 };
 
+// Z or delta of units with several pieces. Each row has, for each vector of units, a vector of their first pieces, then
+// one of their second pieces, and so on.
+template <class Real> struct Pieces {
+  Real *data;
+  std::size_t stride, count; // elements from row to row; pieces of a unit
+};
+
 template <class Real> struct Activation {
   std::string_view name;
-  // Z <- f(Z). Columns from `outputs` on are padding.
-  void (*value)(const Part<Real> &Z, std::size_t outputs, Real parameter);
+  // Z <- f(Z). Columns from `outputs` on are padding.   p: the parameter, or the slopes that the layer learns:
+  // (columns)
+  void (*value)(const Part<Real> &Z, std::size_t outputs, const Real *p);
   // delta <- delta * f'(Z). A is laid out as delta. Null: only fused with a loss.
-  void (*derivative)(const Part<Real> &delta, const Real *A, Real parameter);
+  void (*derivative)(const Part<Real> &delta, const Real *A, const Real *p);
   // The products of one sample, without and with l2.
   decltype(&forward_one<Identity, false, Real>) forward_one[2];
   decltype(&backward_one<Identity, false, Real>) backward_one[2];
   bool fused; // these products include the activation
+  // dslopes = the gradient of the slopes, from delta before the derivative. Null: the layer learns none.
+  void (*slope_gradient)(const Part<Real> &delta, const Real *Z, Real *dslopes) = nullptr;
+  // With several pieces a unit, in place of value and derivative: A = the largest piece; delta = dA at that piece, at
+  // the first of equal ones, and 0 at others. A, dA: one column for each unit.
+  void (*largest)(const Part<Real> &A, const Pieces<const Real> &Z) = nullptr;
+  void (*at_largest)(const Part<Real> &dA, const Pieces<const Real> &Z, Real *delta) = nullptr;
 };
 
 // Copy a part of Z to the same place of a matrix laid out as Z.
@@ -40,8 +54,9 @@ template <class Real> void keep(const Part<Real> &Z, Real *kept) {
       store(kept + n * Z.stride + j, load(Z.data + n * Z.stride + j));
 }
 
-template <class F, class Real> void map(const Part<Real> &Z, std::size_t outputs, Real parameter) {
+template <class F, class Real> void map(const Part<Real> &Z, std::size_t outputs, const Real *p) {
   constexpr std::size_t V = lanes<Real>;
+  const Real parameter = *p;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
     for (std::size_t j = Z.columns.begin; j < Z.columns.end; j += V) {
       Real *z = Z.data + n * Z.stride + j;
@@ -53,7 +68,8 @@ template <class F, class Real> void map(const Part<Real> &Z, std::size_t outputs
     }
 }
 
-template <class F, class Real> void multiply_by_derivative(const Part<Real> &delta, const Real *A, Real parameter) {
+template <class F, class Real> void multiply_by_derivative(const Part<Real> &delta, const Real *A, const Real *p) {
+  const Real parameter = *p;
   for (std::size_t n = delta.rows.begin; n < delta.rows.end; ++n)
     for (std::size_t j = delta.columns.begin; j < delta.columns.end; j += lanes<Real>) {
       Real *d = delta.data + n * delta.stride + j;
@@ -62,7 +78,7 @@ template <class F, class Real> void multiply_by_derivative(const Part<Real> &del
 }
 
 // Z <- exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.
-template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, Real) {
+template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, const Real *) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n) {
     Real *z = Z.data + n * Z.stride;
@@ -81,6 +97,69 @@ template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, Rea
   }
 }
 
+// Z <- f(Z) with a slope for each column below 0.
+template <class Real> void prelu(const Part<Real> &Z, std::size_t, const Real *slopes) {
+  for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n)
+    for (std::size_t j = Z.columns.begin; j < Z.columns.end; j += lanes<Real>) {
+      const Vector<Real> z = load(Z.data + n * Z.stride + j);
+      store(Z.data + n * Z.stride + j, z > 0 ? z : load(slopes + j) * z);
+    }
+}
+
+template <class Real> void prelu_derivative(const Part<Real> &delta, const Real *Z, const Real *slopes) {
+  for (std::size_t n = delta.rows.begin; n < delta.rows.end; ++n)
+    for (std::size_t j = delta.columns.begin; j < delta.columns.end; j += lanes<Real>) {
+      const std::size_t i = n * delta.stride + j;
+      const Vector<Real> d = load(delta.data + i);
+      store(delta.data + i, load(Z + i) > 0 ? d : load(slopes + j) * d);
+    }
+}
+
+// The sum of delta min(z, 0) over the rows.
+template <class Real> void prelu_slope_gradient(const Part<Real> &delta, const Real *Z, Real *dslopes) {
+  for (std::size_t j = delta.columns.begin; j < delta.columns.end; j += lanes<Real>) {
+    Vector<Real> sum{};
+    for (std::size_t n = delta.rows.begin; n < delta.rows.end; ++n) {
+      const Vector<Real> z = load(Z + n * delta.stride + j);
+      sum += load(delta.data + n * delta.stride + j) * (z > 0 ? Vector<Real>{} : z);
+    }
+    store(dslopes + j, sum);
+  }
+}
+
+template <class Real> void maxout(const Part<Real> &A, const Pieces<const Real> &Z) {
+  constexpr std::size_t V = lanes<Real>;
+  for (std::size_t n = A.rows.begin; n < A.rows.end; ++n)
+    for (std::size_t j = A.columns.begin; j < A.columns.end; j += V) {
+      const Real *z = Z.data + n * Z.stride + j * Z.count;
+      Vector<Real> top = load(z);
+      for (std::size_t i = 1; i < Z.count; ++i) {
+        const Vector<Real> piece = load(z + i * V);
+        top = ((piece > top) | (piece != piece)) ? piece : top; // keeps NaN
+      }
+      store(A.data + n * A.stride + j, top);
+    }
+}
+
+template <class Real> void maxout_derivative(const Part<Real> &dA, const Pieces<const Real> &Z, Real *delta) {
+  constexpr std::size_t V = lanes<Real>;
+  for (std::size_t n = dA.rows.begin; n < dA.rows.end; ++n)
+    for (std::size_t j = dA.columns.begin; j < dA.columns.end; j += V) {
+      const Real *z = Z.data + n * Z.stride + j * Z.count;
+      Real *d = delta + n * Z.stride + j * Z.count;
+      Vector<Real> top = load(z), left = load(dA.data + n * dA.stride + j);
+      for (std::size_t i = 1; i < Z.count; ++i) {
+        const Vector<Real> piece = load(z + i * V);
+        top = piece > top ? piece : top;
+      }
+      for (std::size_t i = 0; i < Z.count; ++i) { // the first that equals `top` takes what is left, all of dA
+        const Bits<Real> first = load(z + i * V) == top;
+        store(d + i * V, first ? left : Vector<Real>{});
+        left = first ? Vector<Real>{} : left;
+      }
+    }
+}
+
 // Fused: the activation in the products of one sample: F, or Identity, after which F is applied by itself.
 template <class F, class Fused, class Real> constexpr Activation<Real> row(std::string_view name) {
   return {name,
@@ -91,8 +170,25 @@ template <class F, class Fused, class Real> constexpr Activation<Real> row(std::
           std::is_same_v<F, Fused>};
 }
 
+// The row of an activation that the products of one sample do not include.
 template <class Real>
-constexpr std::array<Activation<Real>, 10> activations{{
+constexpr Activation<Real> unfused(std::string_view name, decltype(Activation<Real>::value) value,
+                                   decltype(Activation<Real>::derivative) derivative,
+                                   decltype(Activation<Real>::slope_gradient) slope_gradient = nullptr,
+                                   decltype(Activation<Real>::largest) largest = nullptr,
+                                   decltype(Activation<Real>::at_largest) at_largest = nullptr) {
+  Activation<Real> made = row<Identity, Identity, Real>(name);
+  made.value = value;
+  made.derivative = derivative;
+  made.fused = false;
+  made.slope_gradient = slope_gradient;
+  made.largest = largest;
+  made.at_largest = at_largest;
+  return made;
+}
+
+template <class Real>
+constexpr std::array<Activation<Real>, 12> activations{{
     row<Identity, Identity, Real>("identity"),
     row<Sigmoid, Sigmoid, Real>("sigmoid"),
     row<Tanh, Tanh, Real>("tanh"),
@@ -102,12 +198,9 @@ constexpr std::array<Activation<Real>, 10> activations{{
     row<Softplus, Identity, Real>("softplus"),
     row<HardSigmoid, Identity, Real>("hard_sigmoid"),
     row<HardTanh, Identity, Real>("hard_tanh"),
-    {"softmax",
-     softmax<Real>,
-     nullptr,
-     {forward_one<Identity, false, Real>, forward_one<Identity, true, Real>},
-     {nullptr, nullptr},
-     false},
+    unfused<Real>("prelu", prelu<Real>, prelu_derivative<Real>, prelu_slope_gradient<Real>),
+    unfused<Real>("maxout", nullptr, nullptr, nullptr, maxout<Real>, maxout_derivative<Real>),
+    unfused<Real>("softmax", softmax<Real>, nullptr),
 }};
 
 // The rows for parameters below 0: their derivative takes Z in place of A. That of leaky_relu reads the sign alone.

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from misbehaving import faulty
 from planted.model import BUGS
@@ -14,9 +15,14 @@ from support.requirements import require
 from support.topics import TIMED, UNTIMED, passes
 
 from bench.check.__main__ import TOPICS, main
+from bench.check.diagnosis import explain
 from bench.check.kit import Candidate, Claim, Outcome, examine
+from bench.experiments.calibrate_parity import OracleModel
 from pyfnn import registry
 from pyfnn.manifest import Row
+from pyfnn.network import Network
+from pyfnn.parity import small_variant
+from pyfnn.validation import Array
 
 CLAIMS = {claim.text: claim for topic in TOPICS for claim in topic.claims}
 TESTS = Path(__file__).parents[2]
@@ -176,6 +182,40 @@ def test_every_planted_bug_fails_the_mathematics_and_common_ones_are_named(bug: 
     (outcome,) = outcomes_of(row_of(manifest(tmp_path, bug)), [the_claim("float64: squared_error")])
     assert outcome.result == "FAIL"
     assert ADVICE.get(bug, "") in outcome.fix, outcome.seen
+
+
+class Mistaken(OracleModel):
+    """A model whose gradient lacks λ, and whose outputs, on request, lack the biases."""
+
+    def __init__(self, network: Network, theta: Array, *, biases: bool = True) -> None:
+        super().__init__(network, theta, np.ndarray)
+        self._biases = biases
+
+    def _forward(self, first: int, count: int) -> Array:
+        kept = self._current
+        if not self._biases:
+            self._current = kept.copy()
+            for _, b in self.network.layers(self._current):
+                b[:] = 0
+        outputs = super()._forward(first, count)
+        self._current = kept
+        return outputs
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        loss, gradient = super()._loss_and_gradient(first, count)
+        for dW, W in zip(self.network.layers(gradient), self.network.layers(self._current), strict=True):
+            dW.W[:] -= self.network.l2 * W.W
+        return loss, gradient
+
+
+@pytest.mark.parametrize(("biases", "advice"), [(True, "λ W_l is missing in dW_l"), (False, "b_l is not added to Z_l")])
+@pytest.mark.parametrize("activation", ["prelu", "maxout(3)"])
+def test_mistakes_are_named_in_layers_with_a_layout_of_their_own_too(
+    activation: str, biases: bool, advice: str
+) -> None:
+    network = Network((4, 6, 5, 2), activation, "squared_error", dtype="float64")
+    trial = small_variant(network, np.random.default_rng(0))
+    assert explain(lambda network, theta: Mistaken(network, theta, biases=biases), trial) == advice
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from support.fnn_libraries import NETWORK, WRONG_SPELLINGS, create, data, load_c
 from support.requirements import require
 
 from pyfnn import oracle
+from pyfnn.activations import TABLE
 from pyfnn.backend import Backend
 from pyfnn.backends import c
 from pyfnn.model import Model
@@ -35,8 +36,10 @@ def model(backend: Backend) -> Model:
 def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model) -> None:
     lib, _ = raw(model)
     for name in backend.description.activations:
-        assert create(lib, activations=(name, name)) == (0, "")
+        output = "tanh" if TABLE[name].hidden_only else name
+        assert create(lib, activations=(name, output)) == (0, "")
     assert create(lib, activations=("leaky_relu(-1e-05)", "elu(2)")) == (0, "")
+    assert create(lib, activations=("maxout(4)", "tanh")) == (0, "")
     for name in backend.description.losses:
         output = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}.get(name, "tanh")
         assert create(lib, loss=name, activations=("tanh", output)) == (0, "")
@@ -48,6 +51,11 @@ def test_every_function_that_it_lists_is_accepted(backend: Backend, model: Model
         ({"n_layers": 0}, 1, "n_layers = 0"),
         ({"sizes": (2, 0, 1)}, 1, r"sizes\[1\] = 0"),
         ({"sizes": (2, -5, 1)}, 1, r"sizes\[1\] = -5"),
+        ({"sizes": (2, 2**52, 1), "activations": ("maxout(16)", "identity")}, 2, "layer 1 is too large"),
+        ({"activations": ("maxout(17)", "identity")}, 2, r"no activation 'maxout\(17\)' for layer 1"),
+        ({"activations": ("maxout(2.5)", "identity")}, 2, r"no activation 'maxout\(2.5\)' for layer 1"),
+        ({"activations": ("tanh", "maxout")}, 2, "no activation 'maxout' for layer 2"),
+        ({"activations": ("tanh", "prelu(0.1)")}, 2, r"no activation 'prelu\(0.1\)' for layer 2"),
         ({"sizes": (2**62, 2**62, 1)}, 2, "layer 1 is too large"),
         ({"sizes": (2**31, 2**31, 1)}, 2, "layer 1 is too large"),
         ({"sizes": (1, 2**55, 3)}, 2, "layer 2 is too large"),

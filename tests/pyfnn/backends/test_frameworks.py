@@ -147,6 +147,14 @@ def test_activations_beyond_the_core_pass_too(name: str, activation: str) -> Non
     accepts(name, battery(Network((6, 8, 3), activation, "squared_error", dtype="float64"), 1))
 
 
+@pytest.mark.parametrize("activation", ["prelu", "maxout"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_activation_with_a_layout_of_its_own_is_refused_by_name(name: str, activation: str) -> None:
+    network = Network((5, 7, 3), activation, "squared_error")
+    with pytest.raises(Unsupported, match=f"{name} has no activation '{activation}'"):
+        load(name).create(network, initialize(network, 1))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_dtype_is_kept(name: str, dtype: str) -> None:

@@ -12,22 +12,33 @@ from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, kink_allowan
 from pyfnn.validation import Array
 
 KINKED = ["relu", "leaky_relu(0.3)", "leaky_relu(-0.5)", "elu(0.5)", "hard_sigmoid", "hard_tanh"]
+OWN_LAYOUT = ["prelu(0.3)", "maxout(2)"]
 SIZES, ROWS = (4, 6, 5, 3), 9
+
+
+def _off(network: Network, at: int, theta: Array, x: Array) -> float:
+    """Return how far unit 0 of layer `at` is from its kink in row 0; of two pieces, how far the first is above."""
+    f, Z = network.elementwise_activations[at], oracle.forward(network, theta.astype(np.longdouble), x).Z[at][0]
+    return float(Z[0] - Z[1] if f.pieces > 1 else Z[0] - f.kinks[0])
 
 
 def _near_a_kink(activation: str, dtype: str, seed: int) -> tuple[Network, Array, Array, Array]:
     """Return a network with its data; in row 0, unit 0 of each layer is at its kink, or within rounding of it."""
-    network = Network(SIZES, activation, "squared_error", output_activation=activation, dtype=dtype)
+    output = None if parse(activation).row.hidden_only else activation
+    network = Network(SIZES, activation, "squared_error", output_activation=output, dtype=dtype)
     rng = np.random.default_rng(seed)
     theta = initialize(network, seed)
     x, y = rng.normal(size=(ROWS, SIZES[0])).astype(dtype), rng.normal(size=(ROWS, SIZES[-1])).astype(dtype)
-    for at, (_, b) in enumerate(network.layers(theta)):
-        Z = oracle.forward(network, theta.astype(np.longdouble), x).Z[at]
-        b[0] -= Z[0, 0] - network.elementwise_activations[at].kinks[0]
+    for at in _kinked_layers(network):
+        network.layers(theta)[at].b[0] -= _off(network, at, theta, x)
     return network, theta, x, y
 
 
-@pytest.mark.parametrize("activation", KINKED)
+def _kinked_layers(network: Network) -> list[int]:
+    return [at for at, f in enumerate(network.elementwise_activations) if f.kinks]
+
+
+@pytest.mark.parametrize("activation", KINKED + OWN_LAYOUT)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_allowance_covers_a_step_across_a_kink(activation: str, dtype: str) -> None:
     unit = C * UNIT_ROUNDOFF[dtype]
@@ -37,11 +48,10 @@ def test_the_allowance_covers_a_step_across_a_kink(activation: str, dtype: str) 
         allowed = kink_allowance(network, theta, x, y, unit)
         exact, jumped = theta.astype(np.longdouble), 0.0
         expected = oracle.loss_and_gradient(network, exact, x, y)[1]
-        for sides in product((-1, 1), repeat=network.n_layers):
+        for sides in product((-1, 1), repeat=len(_kinked_layers(network))):
             moved = exact.copy()
-            for at, (side, (_, b)) in enumerate(zip(sides, network.layers(moved), strict=True)):
-                Z = oracle.forward(network, moved, x).Z[at][0, 0]
-                b[0] += network.elementwise_activations[at].kinks[0] - Z + side * 1e-3 * UNIT_ROUNDOFF[dtype]
+            for at, side in zip(_kinked_layers(network), sides, strict=True):
+                network.layers(moved)[at].b[0] += side * 1e-3 * UNIT_ROUNDOFF[dtype] - _off(network, at, moved, x)
             got = oracle.loss_and_gradient(network, moved, x, y)[1]
             difference = np.abs((got - expected).astype(float))
             assert (difference <= allowed + 1e3 * unit).all()
@@ -87,3 +97,15 @@ def test_the_jump_is_the_largest_difference_of_slopes_at_a_kink(activation: str)
     f = parse(activation)
     sides = [[f.derivative(np.array([kink + side]))[0] for side in (-1e-9, 1e-9)] for kink in f.kinks]
     assert f.jump == pytest.approx(max(abs(below - above) for below, above in sides))
+
+
+def test_only_pieces_near_the_largest_of_their_unit_are_near_a_kink() -> None:
+    network = Network((1, 2, 1), "maxout(3)", "squared_error")
+    theta = np.zeros(network.n_parameters, "f4")
+    W = network.layers(theta)[0].W
+    W[0] = [1, 1, 0, 2, 1, 1]  # the first unit's first two pieces are equal; of the second's, the last two
+    x, y = np.ones((1, 1), "f4"), np.ones((1, 1), "f4")
+    network.layers(theta)[1].W[:] = 1
+    allowed = network.layers(kink_allowance(network, theta, x, y, C * UNIT_ROUNDOFF["float32"]))
+    assert np.flatnonzero(allowed[0].b).tolist() == [0, 1]
+    assert not clear_of_kinks(network, theta, x, C * UNIT_ROUNDOFF["float32"]).any()

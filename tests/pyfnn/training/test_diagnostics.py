@@ -62,3 +62,16 @@ def test_chosen_epochs_of_a_fit_are_diagnosed(name: str) -> None:
     assert list(watch.tables) == [1, 5]
     expected = diagnose(network, history.last_theta, x, y, initialize(network, 1))
     np.testing.assert_array_equal(watch.tables[5], expected)
+
+
+def test_slopes_count_in_the_norms_and_units_of_several_pieces_never_saturate() -> None:
+    network = Network((3, 4, 4, 2), ("prelu", "maxout(3)"), "squared_error", dtype="float64")
+    theta, (x, y) = initialize(network, 1), rows(3, 2)
+    network.slopes(theta)[0][:] = [0.0, 0.005, -0.5, 2.0]
+    table = diagnose(network, theta, x, y)
+    (W, b), S = network.layers(theta)[0], network.slopes(theta)[0]
+    assert table["theta_norm"][0] == pytest.approx(np.linalg.norm(np.concatenate([W.ravel(), b, S])))
+    Z = oracle.forward(network, theta, x).Z[0]
+    assert table["saturated"][0] == pytest.approx((Z[:, :2] <= 0).mean() / 2)  # slopes of 0 and of 0.5 %
+    assert table["saturated"][1] == table["dead"][1] == 0
+    assert table["activation_rms"].shape == (3,)
