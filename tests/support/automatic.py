@@ -105,7 +105,7 @@ def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
     for seed in count():
         rng = np.random.default_rng(seed)
         row = TABLE[activation]
-        parameter = rng.integers(2, 5) if activation == "maxout" else rng.uniform(-1, 2).round(3)
+        parameter = rng.integers(2, 5) if activation == "maxout" else round(rng.uniform(-1, 2), 3)
         written = f"{activation}({parameter})" if row.default is not None else activation
         sizes = tuple(int(size) for size in rng.integers(1, 9, size=3 + seed % 3))
         output = written if seed % 2 and not LOSSES[loss].fuses and not row.hidden_only else None
