@@ -12,12 +12,12 @@ import numpy as np
 
 from pyfnn.errors import Diverged, InvalidInput
 from pyfnn.model import Model
+from pyfnn.optimizers import DESCENT, Named, Optimizer, State
 from pyfnn.training.checkpoints import Checkpoints, Writer
 from pyfnn.training.data import Data, Rows, digest
 from pyfnn.training.divergence import FitDiverged, find_overflow, likely_cause
 from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Stepwise
 from pyfnn.training.history import Callback, History, Record, Stopped
-from pyfnn.training.optimizers import SGD, Optimizer, State
 from pyfnn.training.progress import progress_bar
 from pyfnn.training.schedules import Constant, Schedule
 from pyfnn.validation import Array, check_count
@@ -58,8 +58,8 @@ def fit(
     seed : int
         Seed of the orders and of the split, 0 or more.
     optimizer : Optimizer, optional
-        `SGD()` by default, which runs inside the model. `Momentum()` and `Adam()` step here, by
-        `Model.loss_and_gradient`.
+        `SGD()` by default. It, `Momentum()` and `Adam()` run inside a model that has them (`Model.optimizers`); other
+        optimizers, and these elsewhere, step here, by `Model.loss_and_gradient`.
     validation : (x, y) or float, optional
         Rows whose loss is recorded, and which are not used in training; or the share of the rows of x and y to split
         off at random.
@@ -91,7 +91,7 @@ def fit(
         The model cannot take another θ.
     """
     settings = _Settings(
-        epochs, batch_size, _schedule(learning_rate), seed, optimizer or SGD(), patience, tolerance
+        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance
     ).checked()
     data = Data.make(x, y, validation, seed)
     writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
@@ -168,13 +168,14 @@ class _Training:
         self, model: Model, data: Data, settings: _Settings, record: Record, state: State, writer: Writer | None
     ) -> None:
         self.model, self.data, self.settings, self.writer = model, data, settings, writer
-        self.record, self.state = record, state
+        self.record = record
         model.set_theta(record.last_theta)  # a model that cannot is refused before the first step
         self.epochs: Epochs
-        if isinstance(settings.optimizer, SGD):
-            self.epochs = InModel(model, data, settings.batch_size, settings.seed, settings.epochs)
+        optimizer, rows = settings.optimizer, (data, settings.batch_size, settings.seed)
+        if isinstance(optimizer, Named) and optimizer.name in model.optimizers:
+            self.epochs = InModel(model, *rows, settings.epochs, optimizer, state)
         else:
-            self.epochs = Stepwise(model, data, settings.batch_size, settings.seed, settings.optimizer, state)
+            self.epochs = Stepwise(model, *rows, optimizer, state)
 
     def run(self, callbacks: list[Callback]) -> History:
         self.epochs.load(min(max(len(self.record.rows), 1), self.settings.epochs))
@@ -184,12 +185,12 @@ class _Training:
         while stopped is None:
             self._run_epoch(len(self.record.rows))
             if self.writer:
-                self.writer.write_if_due(self.record, self.state)
+                self.writer.write_if_due(self.record, self.epochs.state)
             epoch = self.record.epoch(self.model)
             answers = [callback(epoch) for callback in callbacks]
             stopped = "callback" if any(answer is True for answer in answers) else self._stopped()
         if self.writer:
-            self.writer.write(self.record, self.state)
+            self.writer.write(self.record, self.epochs.state())
         self.model.set_theta(self.record.theta)
         return self.record.history(stopped)
 

@@ -40,13 +40,13 @@ template <class Real> struct Layer {
     std::copy_n(b_of.data(), outputs, flat + at + inputs * outputs);
   }
 
-  // Copy W and b from theta.
-  void unflatten(const Real *flat) {
-    std::fill_n(W.data(), W_size(), Real(0)); // the padding too: it can hold NaN after a divergence
-    std::fill_n(b.data(), columns, Real(0));
+  // Copy to W and b, or to buffers laid out as they are, from their place in a vector laid out as theta.
+  void unflatten(const Real *flat, const Buffer<Real> &W_to, const Buffer<Real> &b_to) const {
+    std::fill_n(W_to.data(), W_size(), Real(0)); // the padding too: it can hold NaN after a divergence
+    std::fill_n(b_to.data(), columns, Real(0));
     for (std::size_t i = 0; i < inputs; ++i)
-      std::copy_n(flat + at + i * outputs, outputs, W.data() + i * stride);
-    std::copy_n(flat + at + inputs * outputs, outputs, b.data());
+      std::copy_n(flat + at + i * outputs, outputs, W_to.data() + i * stride);
+    std::copy_n(flat + at + inputs * outputs, outputs, b_to.data());
   }
 
   // part <- f(part), a part of Z. Columns from `width` on are padding.
