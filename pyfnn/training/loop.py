@@ -36,6 +36,7 @@ def fit(
     validation: Rows | float | None = None,
     patience: int | None = None,
     tolerance: float = 0.0,
+    training_loss: bool = True,
     callbacks: Iterable[Callback] = (),
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
@@ -68,6 +69,9 @@ def fit(
         are no validation rows) by more than `tolerance`.
     tolerance : float
         See `patience`.
+    training_loss : bool
+        False leaves out the loss over the training rows, which takes a forward pass over all of them an epoch: NaN
+        stands in the history. It needs validation rows.
     callbacks : iterable of callable
         Each is called with an `Epoch` after every epoch, in turn; the training stops if one of them returns True.
     progress : bool
@@ -91,9 +95,11 @@ def fit(
         The model cannot take another θ.
     """
     settings = _Settings(
-        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance
+        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
     ).checked()
     data = Data.make(x, y, validation, seed)
+    if not training_loss and not data.validation_rows:
+        raise InvalidInput("training_loss = False: needs validation rows")
     writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
     model.reset()
     found = writer.read() if writer else None
@@ -124,6 +130,7 @@ class _Settings:
     optimizer: Optimizer
     patience: int | None
     tolerance: float
+    training_loss: bool
 
     def checked(self) -> "_Settings":
         check_count("epochs", self.epochs)
@@ -209,7 +216,7 @@ class _Training:
         self._add(rate, seconds)
 
     def _add(self, rate: float, seconds: float) -> None:
-        losses = self.data.losses(self.model)
+        losses = self.data.losses(self.model, training=self.settings.training_loss)
         self.record.add(self.model.theta(), rate, losses, seconds, self.settings.tolerance)
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:

@@ -137,11 +137,11 @@ def test_training_by_adam_is_proven_with_its_state(
 
 
 def test_a_backend_without_the_optimizer_of_a_case_is_refused_by_name(
-    form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
+    tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
     case = replace(case[0], optimizer=Adam()), case[1]
     with (
-        opened(tmp_path, case, "Correct", form) as session,
+        opened(tmp_path, case, "Correct") as session,
         pytest.raises(Unsupported, match="one has no optimizer 'adam': it has sgd"),
     ):
         session.load_workload()
