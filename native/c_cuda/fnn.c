@@ -26,9 +26,9 @@
 
 struct fnn_model {
   char error[256];
-  bool created; /* fnn_create succeeded */
-  mlp network;
+  bool created;        /* fnn_create succeeded */
   optimizer optimizer; /* state: NULL until one is selected */
+  mlp network;
 };
 
 /* --- Errors, memory, time. ---------------------------------------------------------------------------------------- */
