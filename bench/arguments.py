@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pyfnn import registry
 from pyfnn.errors import InvalidInput, PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES
+from pyfnn.optimizers import TABLE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +58,11 @@ def _add_cases(group: argparse._ArgumentGroup) -> None:
         help="backend.toml of an additional backend",
     )
     group.add_argument("--operations", metavar="LIST", help="operations to time: train, forward, gradient")
+    group.add_argument(
+        "--optimizer",
+        metavar="LIST",
+        help=f"optimizers of training, each a case: {', '.join(TABLE)}, or with settings, as adam(0.9,0.99,1e-8)",
+    )
     group.add_argument("--dtype", metavar="LIST", help="float32, float64")
     group.add_argument("--threads", metavar="LIST", help="thread counts; all is every CPU that may be used")
     group.add_argument("--reference", metavar="NAME", help="backend that the ratios are to (default: numpy)")
@@ -141,6 +148,7 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
     given = {
         "workloads": _words("workloads", arguments.workloads),
         "operations": _words("operations", arguments.operations),
+        "optimizers": _words("optimizer", arguments.optimizer),
         "dtypes": _words("dtype", arguments.dtype),
         "threads": _thread_counts(arguments.threads),
         "budget": arguments.budget,
@@ -160,7 +168,8 @@ def chosen_suite(arguments: argparse.Namespace) -> tuple[Suite, dict[str, Worklo
 def _words(option: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    outside_parentheses = r",(?![^(]*\))"
+    words = tuple(word.strip() for word in re.split(outside_parentheses, text) if word.strip())
     if not words:
         raise InvalidInput(f"--{option} {text!r}: names nothing")
     return words

@@ -136,7 +136,7 @@ def measure(
         for number, key in enumerate(keys):
             left = max(0.0, budget - (time.perf_counter() - start))
             w = key.workload
-            display.begin(case_title(w.name, key.operation, key.dtype, key.threads, w.members))
+            display.begin(case_title(w.name, key.work, key.dtype, key.threads, w.members))
             problem = make_problem(key.workload, key.dtype)
             share = max(left / (len(keys) - number), 0.0 if settings.bounded else budget / len(keys))
             CaseRun(number, key, problem, rows, settings, share, journal, display, sensor, failed).run()

@@ -47,12 +47,14 @@ class Description:
         The same call twice gives the same bits.
     many : bool
         One call trains many networks. Without it, `Backend.create_many` trains them one after the other.
+    optimizers : tuple of str
+        Names of the optimizers that models train by: see `pyfnn.optimizers`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "name", "language", "compiler", "flags", "activations", "losses", "arithmetic", "deterministic", "clock",
     )  # fmt: skip
-    """Keys that every `hello` and every `fnn_about` must have; `many` is optional."""
+    """Keys that every `hello` and every `fnn_about` must have; `many` and `optimizers` are optional."""
 
     name: str
     language: str
@@ -64,10 +66,11 @@ class Description:
     arithmetic: str = "native"
     deterministic: bool = True
     many: bool = False
+    optimizers: tuple[str, ...] = ("sgd",)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> "Description":
-        """Read the fields of a `hello` or an `fnn_about`: all of `FIELDS`, and `many`; other keys are ignored."""
+        """Read the fields of a `hello` or an `fnn_about`: all of `FIELDS`, and the optional ones; ignore others."""
         return cls(
             name=fields["name"],
             language=fields["language"],
@@ -79,6 +82,7 @@ class Description:
             arithmetic=fields["arithmetic"],
             deterministic=fields["deterministic"] == "yes",
             many=fields.get("many", "no") == "yes",
+            optimizers=tuple(fields.get("optimizers", "sgd").split(",")),
         )
 
     @classmethod
@@ -164,7 +168,8 @@ class Backend(ABC):
             θ has another shape, dtype or memory layout, or a value that is not finite.
         """
         check_support(self.description, network)
-        return self._create(network, theta, threads).made_by(self._create)
+        description = self.description
+        return self._create(network, theta, threads).made_by(self._create, description.name, description.optimizers)
 
     @abstractmethod
     def _create(self, network: Network, theta: Array, threads: int) -> Model: ...

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.errors import Diverged, InvalidInput
-from pyfnn.model import Loadable, Model
+from pyfnn.loadable import Loadable
+from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
 

@@ -1,127 +1,24 @@
 """The contract of a model, one network with its parameters and data, and its checks at the public boundary.
 
-`Loadable` is the part that models and ensembles share. Nothing here computes a network.
+What it shares with ensembles is in `loadable`. Nothing here computes a network.
 """
 
 import math
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from pyfnn import losses
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
+from pyfnn.loadable import Loadable
 from pyfnn.network import Network
-from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate, is_whole
+from pyfnn.optimizers import DESCENT, Named, State, check_offered
+from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
 
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
-Self = TypeVar("Self", bound="Loadable")
 SelfModel = TypeVar("SelfModel", bound="Model")
-Result = TypeVar("Result")
-Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
-
-
-class Loadable(ABC):
-    """Common part of models and ensembles: data that can be loaded repeatedly, and closing. A context manager.
-
-    Attributes
-    ----------
-    kind : str
-        "model" or "ensemble", for messages.
-    network : Network
-    threads : int
-        Number of threads that compute; at most the number given to the constructor.
-    device_seconds : float or None
-        Duration of the last timed call on the device's own clock, from before its first step to after its last; None
-        where there is no such clock.
-    cpu_seconds : float or None
-        CPU time of the process that computes, all threads, in the last timed call; None where it does not report it.
-    """
-
-    kind: ClassVar[str]
-
-    def __init__(self, network: Network, threads: int) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise InvalidInput(f"threads = {threads!r}: must be a whole number, at least 1")
-        self.network = network
-        self.threads = threads
-        self.device_seconds: float | None = None
-        self.cpu_seconds: float | None = None
-        self._n_rows = 0
-        self._n_order = 0
-        self._closed = False
-
-    def close(self) -> None:
-        """Release all resources. A second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._close()
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _timed(self, work: Callable[[], Result]) -> Result:
-        """Run a timed call and set `cpu_seconds`, where the call itself did not: as large a share as `seconds` has."""
-        self.device_seconds = self.cpu_seconds = None
-        start, cpu_start = time.perf_counter(), time.process_time()
-        result = work()
-        if self.cpu_seconds is None:
-            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - start
-            seconds: Any = result[0] if isinstance(result, tuple) else result
-            self.cpu_seconds = cpu_seconds * min(1.0, float(seconds) / wall_seconds)
-        return result
-
-    @staticmethod
-    def _read_clocks() -> Clocks:
-        """Read the clocks just before timed work."""
-        cpu = time.process_time()
-        return cpu, time.perf_counter()
-
-    def _seconds_since(self, start: Clocks) -> float:
-        """Return the seconds since the reading, and set `cpu_seconds`."""
-        seconds = time.perf_counter() - start[1]
-        self.cpu_seconds = time.process_time() - start[0]
-        return seconds
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PyfnnError(f"this {self.kind} is closed")
-
-    def _check_data(self, x: Any, y: Any) -> int:
-        """Check x and y, and return the number of rows."""
-        rows = self._check_inputs(x)
-        check_array("y", y, (rows, self.network.sizes[-1]), self.network.dtype)
-        losses.TABLE[self.network.loss].check_targets(y)
-        return rows
-
-    def _check_inputs(self, x: Any) -> int:
-        rows = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else -1
-        if rows == 0:
-            raise InvalidInput("x is empty: at least one row is needed")
-        check_array("x", x, (rows, self.network.sizes[0]), self.network.dtype)
-        return rows
-
-    def _check_range(self, first: int, count: int, length: int, entries: str) -> tuple[int, int]:
-        """Check a range and return it in Python's integers: those of NumPy wrap in sums."""
-        self._check_open()
-        if length == 0:
-            raise PyfnnError(f"this {self.kind} has no data yet: call load first")
-        rows = check_count("count", count)
-        if not is_whole(first) or not 0 <= int(first) <= length - rows:
-            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {entries}")
-        return int(first), rows
-
-    @abstractmethod
-    def _close(self) -> None: ...
 
 
 def placeholder_targets(network: Network, rows: int) -> Array:
@@ -154,6 +51,10 @@ class Model(Loadable):
         it.
     holds_exact_theta : bool
         θ inside has the network's dtype. Otherwise `theta` rounds it, and `set_theta(theta())` changes it.
+    implementation : str
+        Name of what computes, for messages.
+    optimizers : tuple of str
+        Names of the optimizers that `train` takes.
     checksum : float
         Checksum of the last `time` call: the sum, over its repeats, of one probed output (``forward``), or of the loss
         and one probed entry of the gradient (``gradient``).
@@ -166,6 +67,8 @@ class Model(Loadable):
 
     kind: ClassVar[str] = "model"
     holds_exact_theta = True
+    implementation = "this implementation"
+    optimizers: tuple[str, ...] = ("sgd",)
 
     def __init__(self, network: Network, theta: Array, threads: int = 1) -> None:
         super().__init__(network, threads)
@@ -173,10 +76,11 @@ class Model(Loadable):
         self._initial: Array = theta.copy()
         self._make: Maker | None = None
         self._second: Model | None = None
+        self._optimizer: Named | None = None  # of the last training, where it has a state
         self.checksum = math.nan
 
     def load(self, x: Array, y: Array, order: Order) -> None:
-        """Copy the data; θ stays. Not timed.
+        """Copy the data; θ and the optimizer's state stay. Not timed.
 
         Parameters
         ----------
@@ -232,8 +136,10 @@ class Model(Loadable):
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
-    def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        """Train by gradient descent over order[first : first+count] in minibatches; the last may be shorter.
+    def train(
+        self, first: int, count: int, batch_size: int, learning_rate: float, optimizer: Named | None = None
+    ) -> float:
+        """Train over order[first : first+count] in minibatches; the last may be shorter.
 
         Parameters
         ----------
@@ -242,6 +148,9 @@ class Model(Loadable):
         batch_size : int
         learning_rate : float
             Finite and above 0.
+        optimizer : SGD, Momentum or Adam, optional
+            `SGD()`, gradient descent, by default. Another one continues from its state at the end of the last training,
+            or from 0 where that had another optimizer, and after `reset`.
 
         Returns
         -------
@@ -254,15 +163,62 @@ class Model(Loadable):
             θ is no longer finite; it keeps its value until `reset`.
         InvalidInput
             An argument breaks its rule; nothing was trained.
+        Unsupported
+            The implementation lacks the optimizer; the message names both.
         """
         first, count = self._check_range(first, count, self._n_order, "entries of order")
         batch_size = check_count("batch_size", batch_size)
         check_rate("learning_rate", learning_rate)
-        seconds = self._timed(lambda: self._train(first, count, batch_size, float(learning_rate)))
+        train = self._training_by(optimizer or DESCENT)
+        seconds = self._timed(lambda: train(first, count, batch_size, float(learning_rate)))
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
             raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
         return seconds
+
+    def _training_by(self, optimizer: Named) -> Callable[[int, int, int, float], float]:
+        """Return the hook that trains by an optimizer, at the state that it is to continue from."""
+        check_offered(self.implementation, self.optimizers, optimizer)
+        if optimizer != self._optimizer:
+            self._select(optimizer)
+        return self._train_with if self._optimizer else self._train
+
+    def _select(self, optimizer: Named) -> None:
+        """Select an optimizer, with a state of zeros."""
+        self._optimizer = optimizer if optimizer.vectors else None
+        if self._optimizer:
+            self._zero_optimizer_state(optimizer)
+
+    def optimizer_state(self) -> State:
+        """Return a copy of the state of the last training's optimizer, as `Named.start` lays it out; {} if it has none.
+
+        With it and θ, `set_optimizer_state` and `set_theta` continue a training elsewhere.
+        """
+        self._check_open()
+        return self._optimizer_state(self._optimizer) if self._optimizer else {}
+
+    def set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        """Let the next training by this optimizer continue from a state.
+
+        Parameters
+        ----------
+        optimizer : SGD, Momentum or Adam
+        state : dict of str to ndarray
+            As `optimizer_state` returns it; copied.
+
+        Raises
+        ------
+        Unsupported
+            The implementation lacks the optimizer.
+        InvalidInput
+            The state is not one of this optimizer.
+        """
+        self._check_open()
+        check_offered(self.implementation, self.optimizers, optimizer)
+        optimizer.check_state(state, self.network.n_parameters, self.network.dtype)
+        self._optimizer = optimizer if optimizer.vectors else None
+        if self._optimizer:
+            self._set_optimizer_state(optimizer, state)
 
     def time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order | None = None) -> float:
         """Return the seconds of `repeats` passes of `count` rows each, on the implementation's own clock.
@@ -327,13 +283,22 @@ class Model(Loadable):
         self._set_theta(theta)
 
     def reset(self) -> None:
-        """Restore the initial θ."""
+        """Restore the initial θ, and the optimizer's state before its first step."""
         self._check_open()
         self._reset()
+        if self._optimizer:
+            self._select(self._optimizer)
 
-    def made_by(self: SelfModel, make: "Maker") -> SelfModel:
-        """Keep the function that made this model, by which `predict` makes another one for its rows; return self."""
-        self._make = make
+    def made_by(self: SelfModel, make: "Maker", implementation: str, optimizers: tuple[str, ...]) -> SelfModel:
+        """Keep the function that made this model, by which `predict` makes another one for its rows; return self.
+
+        Parameters
+        ----------
+        make : callable
+        implementation, optimizers
+            As the attributes.
+        """
+        self._make, self.implementation, self.optimizers = make, implementation, optimizers
         return self
 
     def _predict(self, x: Array) -> Array:
@@ -378,6 +343,25 @@ class Model(Loadable):
 
     @abstractmethod
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float: ...
+
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        """Train by the optimizer that was selected last. Models of backends with more optimizers than SGD have this."""
+        del first, count, batch_size, learning_rate
+        raise NotImplementedError
+
+    def _optimizer_state(self, optimizer: Named) -> State:
+        """Return a copy of the state of the selected optimizer, which is this one."""
+        del optimizer
+        raise NotImplementedError
+
+    def _set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        """Select an optimizer, with a copy of this state."""
+        del optimizer, state
+        raise NotImplementedError
+
+    def _zero_optimizer_state(self, optimizer: Named) -> None:
+        """Select an optimizer, with its state before the first step."""
+        self._set_optimizer_state(optimizer, optimizer.start(self._initial))
 
     @abstractmethod
     def _time(

@@ -15,6 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
 
+import numpy as np
+
+from pyfnn import optimizers
 from pyfnn.backend import Backend, check_support
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported
@@ -118,6 +121,22 @@ class Host:
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> Fields:
         return _timed(self._live, self._live.train(first, count, batch_size, learning_rate))
+
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float, optimizer: str) -> Fields:
+        live = self._live
+        return _timed(live, live.train(first, count, batch_size, learning_rate, optimizers.parse(optimizer)))
+
+    def _set_optimizer(self, optimizer: str, steps: int) -> Fields:
+        chosen, network = optimizers.parse(optimizer), self._live.network
+        vectors = self._read(protocol.STATE, (len(chosen.vectors), network.n_parameters), network.dtype)
+        self._live.set_optimizer_state(chosen, chosen.unpack(steps, vectors))
+        return {}
+
+    def _optimizer_state(self) -> Fields:
+        state = self._live.optimizer_state()
+        steps = int(state.pop("steps", np.zeros(1, np.int64))[0]) if state else -1
+        protocol.write_array(self._workdir / protocol.STATE_OUT, np.array([*state.values()]))
+        return {"steps": steps}
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
         live = self._live

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from planted import ensemble, kinds, model
+from planted import ensemble, kinds, model, optimizers
 from support.requirements import require
 
 from bench import arguments
@@ -67,7 +67,7 @@ def test_a_page_shows_a_figure_a_table_or_output_within_two_screens(name: str) -
 def test_the_planted_kinds_are_as_many_as_the_pages_say() -> None:
     results, timed = len(model.BUGS) + len(model.ENTRY_BUGS), len(kinds.KINDS.keys() - kinds.ACCEPTED)
     counts = [int(count) for count in re.findall(r"^\| .* \| (\d+) \| ", DOCUMENTS["docs/parity.md"], re.MULTILINE)]
-    assert counts == [results, len(ensemble.BUGS), timed]
+    assert counts == [results, len(ensemble.BUGS), len(optimizers.BUGS), timed]
     assert (
         f"{results} planted bugs are rejected, and {timed} kinds of wrong or missing work"
         in DOCUMENTS["docs/method.md"]

@@ -54,7 +54,7 @@ def greatest_subnormal_share(key: CaseKey, steps: int, seconds: float = 0.5) -> 
         end = time.monotonic() + seconds
         with suppress(Diverged):  # the status of the backends reports it
             for first in range(0, rows, piece):
-                model.train(first, min(piece, rows - first), batch, key.workload.learning_rate)
+                model.train(first, min(piece, rows - first), batch, key.learning_rate, key.optimizer)
                 found = max(found, share(model.theta()))
                 if time.monotonic() > end:
                     break

@@ -22,6 +22,7 @@ from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.model import Model, Operation
 from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.optimizers import DESCENT, Named
 from pyfnn.validation import Array, Order
 
 _WIDEST, _WIDE = 60, 2048
@@ -119,9 +120,9 @@ class RandomCase:
     batch: int
     seed: int
 
-    def battery(self) -> list[parity.Trial]:
+    def battery(self, optimizer: Named = DESCENT) -> list[parity.Trial]:
         """Return the trials of this case; raise `Unsupported` if parity cannot be judged on them."""
-        return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed)
+        return parity.battery(self.network, self.theta, self.x, self.y, self.batch, self.seed, optimizer)
 
 
 def random_case(

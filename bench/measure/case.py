@@ -137,7 +137,7 @@ class CaseRun:
         )
         self._begun = time.perf_counter()
         self._lost, self._battery = lost or {}, battery
-        self._seed = f"{settings.seed} {key.workload.name} {key.operation} {key.dtype} {key.threads}"
+        self._seed = f"{settings.seed} {key.workload.name} {key.work} {key.dtype} {key.threads}"
         self._shuffle = random.Random(self._seed)
         self._rotation = deque(self._shuffle.sample([row.name for row in rows], len(rows)))
 
@@ -161,7 +161,7 @@ class CaseRun:
             if arm.row.name in self._lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
         try:
-            battery = self._battery or gate.battery(self._problem, self._key.workload.batch)
+            battery = self._battery or gate.battery(self._problem, self._key.workload.batch, self._key.optimizer)
         except PyfnnError as error:
             for arm in self._arms:
                 self._lose(arm, {}, "not_run", error)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.errors import ParityFailed, require
+from bench.measure.networks import Noted
 from bench.measure.session import Session
 from pyfnn import parity
 from pyfnn.validation import Array
@@ -46,11 +47,11 @@ class Proven:
 
 
 class Segment(NamedTuple):
-    """A piece of a replay, with θ before and after it."""
+    """A piece of a replay, with what was noted before and after it."""
 
     piece: Stretch
-    before: Array
-    after: Array
+    before: Noted
+    after: Noted
 
 
 def prove_stretch(
@@ -150,13 +151,13 @@ def cut(
 
 
 def _walk(session: Session, pieces: list[Stretch], segments: set[Stretch]) -> list[Segment]:
-    """Train piece by piece, and note θ around those that are segments."""
+    """Train piece by piece, and note θ and the optimizer's state around those that are segments."""
     noted = []
     for piece in pieces:
-        before = session.theta() if piece in segments else None
+        before = session.networks.noted() if piece in segments else None
         session.networks.train_part(piece.first, piece.count)
         if before is not None:
-            noted.append(Segment(piece, before, session.theta()))
+            noted.append(Segment(piece, before, session.networks.noted()))
     return noted
 
 

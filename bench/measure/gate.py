@@ -15,6 +15,7 @@ from bench.measure.networks import networks_of
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from pyfnn import parity
+from pyfnn.optimizers import DESCENT, Named
 from pyfnn.process.model import ProcessModel
 
 _CALLS = 150  # about so many make the passes of a block again
@@ -35,9 +36,9 @@ class Battery:
 
 
 @lru_cache(maxsize=1)  # expensive for large networks; cases that share a problem follow each other
-def battery(problem: Problem, batch: int) -> Battery:
-    """Return the battery of a workload."""
-    trials = parity.battery(problem.network, problem.theta, problem.x, problem.y, batch)
+def battery(problem: Problem, batch: int, optimizer: Named = DESCENT) -> Battery:
+    """Return the battery of a workload that is trained by an optimizer."""
+    trials = parity.battery(problem.network, problem.theta, problem.x, problem.y, batch, optimizer=optimizer)
     workload = parity.whole_workload(problem.network, problem.theta, problem.x, problem.y)
     return Battery(trials, networks_of(problem).ensemble_trials(problem, batch), workload)
 

@@ -18,6 +18,7 @@ from bench.suites.suite import CaseKey
 from pyfnn import parity
 from pyfnn.errors import Unsupported
 from pyfnn.network import Network
+from pyfnn.optimizers import State
 from pyfnn.process.ensemble import ProcessEnsemble, open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker
@@ -43,6 +44,13 @@ class Late(NamedTuple):
 
     seconds: float
     cpu_seconds: float
+
+
+class Noted(NamedTuple):
+    """θ and the state of its optimizer: {} where that has none, and of many networks."""
+
+    theta: Array
+    state: State
 
 
 class Networks(ABC):
@@ -87,6 +95,10 @@ class Networks(ABC):
     def theta(self) -> Array:
         """Return the parameters: (n_parameters,), or (members, n_parameters) of many networks."""
 
+    def noted(self) -> Noted:
+        """Return the parameters and the state of their optimizer."""
+        return Noted(self.theta(), {})
+
     @abstractmethod
     def run(self, steps: int, skip: int) -> Run:
         """Run `steps` steps of the case's operation, each network's, after its first `skip`."""
@@ -128,9 +140,9 @@ class Networks(ABC):
 
     @abstractmethod
     def segment_checks(
-        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
+        self, where: str, before: Noted, after: Noted, first: int, count: int, secrets: random.Random
     ) -> list[parity.Check]:
-        """Check training over order[first : first+count] against the oracle started at θ `before`."""
+        """Check training over order[first : first+count] against the oracle started at `before`."""
 
     @abstractmethod
     def train_part(self, first: int, count: int) -> float:
@@ -190,6 +202,10 @@ class OneNetwork(Networks):
         """Return the parameters. (n_parameters,)."""
         return self.model.theta()
 
+    def noted(self) -> Noted:
+        """Return the parameters and the state of their optimizer."""
+        return Noted(self.theta(), self.model.optimizer_state())
+
     def run(self, steps: int, skip: int) -> Run:
         """Train over rows of the order, or repeat passes over one batch after another."""
         workload, operation = self._case.workload, self._case.operation
@@ -206,7 +222,7 @@ class OneNetwork(Networks):
         workload, operation = self._case.workload, self._case.operation
         first = skip * workload.batch
         if operation == "train":
-            return Run(self.model.train(first, 1, 1, workload.learning_rate))
+            return Run(self.model.train(first, 1, 1, self._case.learning_rate, self._case.optimizer))
         return Run(self.model.time(operation, first % workload.rows, 1, 1), self.model.checksum)
 
     def freshen(self, skip: int) -> None:
@@ -214,7 +230,7 @@ class OneNetwork(Networks):
         workload = self._case.workload
         if self._case.operation != "train":
             first = skip % (self._problem.n_order // workload.batch) * workload.batch
-            self.model.train(first, workload.batch, workload.batch, workload.learning_rate)
+            self.model.train(first, workload.batch, workload.batch, self._case.learning_rate)
 
     def draw_start(self, steps: int, secrets: random.Random) -> int:
         """Draw a step of the order from which `steps` steps are left; passes go around the rows and need one."""
@@ -256,25 +272,34 @@ class OneNetwork(Networks):
     def segment_checks(
         self,
         where: str,
-        before: Array,
-        after: Array,
+        before: Noted,
+        after: Noted,
         first: int,
         count: int,
         secrets: random.Random,  # noqa: ARG002
     ) -> list[parity.Check]:
         """Check the network."""
-        problem, workload = self._problem, self._case.workload
+        problem, case = self._problem, self._case
         rows = problem.order[first : first + count]
         data = problem.x, problem.y
         checks = parity.segment_checks(
-            where, problem.network, before, after, *data, rows, workload.batch, workload.learning_rate
+            where,
+            problem.network,
+            before.theta,
+            after.theta,
+            *data,
+            rows,
+            case.workload.batch,
+            case.learning_rate,
+            case.optimizer,
+            (before.state, after.state),
         )
         return list(checks)
 
     def train_part(self, first: int, count: int) -> float:
         """Train the network; the last minibatch may be short."""
-        workload = self._case.workload
-        return self.model.train(first, count, workload.batch, workload.learning_rate)
+        case = self._case
+        return self.model.train(first, count, case.workload.batch, case.learning_rate, case.optimizer)
 
     def loss(self) -> float:
         """Return the mean loss over all rows."""
@@ -354,7 +379,7 @@ class ManyNetworks(Networks):
         raise Unsupported("many networks at once only train")
 
     def segment_checks(
-        self, where: str, before: Array, after: Array, first: int, count: int, secrets: random.Random
+        self, where: str, before: Noted, after: Noted, first: int, count: int, secrets: random.Random
     ) -> list[parity.Check]:
         """Check a few members, drawn anew for each segment."""
         problem, batch, members = self._problem, self._case.workload.batch, self._members
@@ -364,7 +389,7 @@ class ManyNetworks(Networks):
             rows = members.orders[k, first : first + count]
             place, rate = f"{where}, member {k}", float(members.rates[k])
             data = problem.x, problem.y
-            checks += parity.segment_checks(place, network, before[k], after[k], *data, rows, batch, rate)
+            checks += parity.segment_checks(place, network, before.theta[k], after.theta[k], *data, rows, batch, rate)
         return checks
 
     def train_part(self, first: int, count: int) -> float:

@@ -53,16 +53,18 @@ class CaseRecord:
             rare["members"] = workload.members
         if key.sweep:
             rare["sweep"] = key.sweep
+        if key.work != key.operation:
+            rare["optimizer"] = key.optimizer.text
         self._journal.write(
             CaseEvent(
                 case=self._number,
                 workload=workload.name,
-                operation=key.operation,
+                operation=key.work,
                 dtype=key.dtype,
                 threads=key.threads,
                 clock=self._clock,
                 batch=workload.batch,
-                learning_rate=workload.learning_rate,
+                learning_rate=key.learning_rate,
                 flops_per_step=flops(key, network.flops_per_row, network.forward_flops_per_row),
                 bytes_per_step=bytes_moved(key, network),
                 data=workload.note,

@@ -32,6 +32,7 @@ from bench.terms import Clock
 from pyfnn import programs
 from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.manifest import Row
+from pyfnn.optimizers import check_offered
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
@@ -124,12 +125,14 @@ class Session:
         return self.networks.model
 
     def load_workload(self) -> None:
-        """Load the workload and check the number of threads and the CPUs that the process uses.
+        """Load the workload and check the optimizer, the number of threads and the CPUs that the process uses.
 
         Raises
         ------
-        ThreadsMismatch
+        ThreadsMismatch, Unsupported
         """
+        reported = self.worker.description
+        check_offered(reported.name, reported.optimizers, self._case.optimizer)
         self.networks.load()
         if self.model.threads > self._case.threads:
             raise ThreadsMismatch(f"says it uses {self.model.threads} threads: {self._case.threads} were asked for")

@@ -76,13 +76,13 @@ class Slowed(Backend):
         if threads != 1:
             raise Unsupported(f"threads = {threads}: the spin measures the CPU time of one thread only")
         model = self._original.create(network, theta, threads)
-        for name in ("_train", "_time"):
+        for name in ("_train", "_train_with", "_time"):
             setattr(model, name, partial(_slowed, model, getattr(model, name), self._share))
         return model
 
 
 def _slowed(model: Model, work: Callable[..., Any], share: float, *arguments: Any) -> Any:
-    """Call a model's `_train` or `_time`, spin, and add the spin to the seconds and the CPU seconds that it reports."""
+    """Call such a method of a model, spin, and add the spin to the seconds and the CPU seconds that it reports."""
     done: list[tuple[Any, float]] = []
 
     def timed() -> float:

@@ -32,7 +32,8 @@ def draw(view: RunView, folder: Path) -> list[Path]:
     - ``effort_<operation>_<dtype>_<threads>t``
     - ``step_time_<operation>_<dtype>_<threads>t``, and ``ratio_…`` and ``share_…`` where there are any
     - ``roofline_<operation>_<dtype>_<threads>t`` where the machine was probed
-    - ``curve_<workload>_<dtype>_<threads>t`` for each workload with training curves
+    - ``curve_<workload>_<dtype>_<threads>t`` for each workload with training curves; ``curve_<workload>_train_with_…``
+      for an optimizer other than gradient descent
 
     A figure that is too tall for a page continues in ``…_2``.
     """
@@ -68,8 +69,9 @@ def figures(run: RunView) -> Iterator[tuple[str, Figure]]:
     for view in cases:
         if any(curve_of(backend) for backend in view.backends):
             case = view.case
+            work = "" if case.operation == "train" else f"_{case.operation}"
             yield (
-                f"curve_{case.workload}_{case.dtype}_{case.threads}t",
+                f"curve_{case.workload}{work}_{case.dtype}_{case.threads}t",
                 loss_curves(view, [source, *_data_notes([view])]),
             )
 

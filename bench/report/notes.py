@@ -78,10 +78,11 @@ def work_note(case: Case) -> str:
         return ""
     hidden = work.activation if isinstance(work.activation, str) else ", ".join(work.activation)
     last = f", {work.output_activation} at the end" if work.output_activation else ""
+    optimizer = "" if case.optimizer == "sgd" else f", {case.optimizer}"
     sizes = "-".join(map(str, work.sizes))
     return (
         f"Network {sizes}, {hidden}{last}; {work.loss}, λ = {work.l2:g}; batches of {work.batch} out of {work.rows} "
-        f"rows, rate {work.learning_rate:g}."
+        f"rows, rate {case.learning_rate:g}{optimizer}."
     )
 
 

@@ -32,7 +32,7 @@ MACHINE: Final = (
 METHOD: Final = ("block_seconds", "burst_seconds")
 """Settings in which they agree: the length of a block may shift a ratio."""
 
-WORK: Final = ("clock", "batch", "learning_rate", "flops_per_step", "members", "data")
+WORK: Final = ("clock", "batch", "learning_rate", "flops_per_step", "members", "data", "optimizer")
 """Fields of a case in which they agree."""
 
 

@@ -289,6 +289,9 @@ class CaseHead(Value):
 
     Attributes
     ----------
+    operation : str
+        ``train``, ``forward`` or ``gradient``; with an optimizer other than gradient descent, for example ``train with
+        adam``.
     bytes_per_step : float or None
         Least memory traffic of a step with nothing cached: θ and the rows of the batch.
     members : int
@@ -297,6 +300,8 @@ class CaseHead(Value):
         Place of the case in a sweep.
     definition : WorkloadFacts or None
         The whole workload; None in files from before it was kept.
+    optimizer : str
+        Of training, with its settings: see `pyfnn.optimizers.parse`.
     clock : {"cpu", "wall"}
         The clock that gives the step times: CPU time for one thread on CPUs, wall time otherwise and in files from
         before CPU time counted.
@@ -314,6 +319,7 @@ class CaseHead(Value):
     sweep: SweepPoint | None = None
     data: str = ""
     definition: WorkloadFacts | None = None
+    optimizer: str = "sgd"
     clock: Clock = "wall"
 
 

@@ -12,6 +12,7 @@ from bench.machine.cpus import all_threads, thread_counts
 from bench.suites.suite import CaseKey, Suite, Sweep, Workload
 from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
 from pyfnn.network import DTYPES
+from pyfnn.optimizers import DESCENT, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -149,14 +150,15 @@ def look_up(kind: str, name: str, table: dict[str, Named]) -> Named:
 def cases_of(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
     """Return the cases of a suite in its order; a combination that is named twice counts once.
 
-    A combination of a workload with an operation that the workload does not have is left out.
+    A combination of a workload with an operation that the workload does not have is left out. Passes have no optimizer;
+    many networks at once train by gradient descent alone.
 
     Raises
     ------
     UnknownName
-        A workload that does not exist.
+        A workload or an optimizer that does not exist.
     InvalidInput
-        More threads than this process may use CPUs, or a workload without any of the operations.
+        More threads than this process may use CPUs, or a workload without any of the operations or optimizers.
     """
     threads = [all_threads() if count == "all" else count for count in suite.threads]
     if max(threads) > all_threads():
@@ -165,9 +167,29 @@ def cases_of(suite: Suite, workloads: dict[str, Workload]) -> list[CaseKey]:
         if not set(look_up("workload", name, workloads).operations) & set(suite.operations):
             given = ", ".join(suite.operations)
             raise InvalidInput(f"operations = {given}: many networks at once, as in workload {name}, can train alone")
-    every = product(suite.workloads, suite.dtypes, suite.operations, threads)
+    optimizers = [parse(text) for text in suite.optimizers]
+    for name in suite.workloads:
+        if workloads[name].members > 1 and DESCENT not in optimizers:
+            given = ", ".join(suite.optimizers)
+            raise InvalidInput(
+                f"optimizers = {given}: many networks at once, as in workload {name}, train by sgd alone"
+            )
+    every = (
+        (name, dtype, operation, count, optimizer if operation == "train" else DESCENT)
+        for name, dtype, operation, count, optimizer in product(
+            suite.workloads, suite.dtypes, suite.operations, threads, optimizers
+        )
+        if workloads[name].members == 1 or optimizer == DESCENT
+    )
     return [
-        CaseKey(workloads[name], operation, dtype, count, suite.sweep.place_of(name, count) if suite.sweep else None)
-        for name, dtype, operation, count in dict.fromkeys(every)
+        CaseKey(
+            workloads[name],
+            operation,
+            dtype,
+            count,
+            suite.sweep.place_of(name, count) if suite.sweep else None,
+            optimizer,
+        )
+        for name, dtype, operation, count, optimizer in dict.fromkeys(every)
         if operation in workloads[name].operations
     ]

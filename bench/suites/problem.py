@@ -123,7 +123,7 @@ def _members(workload: Workload, network: Network, rng: np.random.Generator) -> 
 
 
 def flops(key: CaseKey, step_flops_per_row: int, forward_flops_per_row: int) -> int:
-    """Return the operations in one step of a case, those of the matrix products only."""
+    """Return the operations in one step of a case, those of the matrix products only: the update is not counted."""
     return key.workload.batch * (forward_flops_per_row if key.operation == "forward" else step_flops_per_row)
 
 
@@ -131,6 +131,7 @@ def bytes_moved(key: CaseKey, network: Network) -> int:
     """Return the least memory traffic of a step with nothing cached, in bytes.
 
     A step reads θ and the rows of the batch, and writes θ or its gradient; a forward pass writes its outputs instead.
+    The state of an optimizer is not counted.
     """
     theta = network.n_parameters * (1 if key.operation == "forward" else 2)
     rows = key.workload.batch * (network.sizes[0] + network.sizes[-1])

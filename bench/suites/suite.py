@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from bench.terms import CASE_OPERATIONS, CaseOperation, Dtype, SweepAxis, SweepPoint, WorkloadFacts
 from pyfnn.manifest import Division
 from pyfnn.network import Network
+from pyfnn.optimizers import DESCENT, SGD, Momentum, Named
+
+ADAM_RATE = 0.001  # scikit-learn's default, on every workload
 
 
 class Workload(WorkloadFacts):
@@ -80,6 +83,8 @@ class Suite(BaseModel):
 
     Attributes
     ----------
+    optimizers : tuple of str
+        Optimizers of training, each a case of its own: see `pyfnn.optimizers.parse`.
     programs : bool
         True to include the divisions' backends that are programs, which must be built first.
     backends : tuple of str
@@ -93,6 +98,7 @@ class Suite(BaseModel):
     workloads: Annotated[tuple[str, ...], Field(min_length=1)] = ()
     sweep: Sweep | None = None
     operations: Annotated[tuple[CaseOperation, ...], Field(min_length=1)] = ("train",)
+    optimizers: Annotated[tuple[str, ...], Field(min_length=1)] = ("sgd",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
     divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
@@ -118,10 +124,32 @@ class Suite(BaseModel):
 
 @dataclass(frozen=True)
 class CaseKey:
-    """The key of a case: workload, operation, dtype, number of threads, and its place in a sweep if it has one."""
+    """The key of a case: workload, operation, dtype, number of threads, its place in a sweep if it has one, optimizer.
+
+    The optimizer is that of training; passes have `SGD()`.
+    """
 
     workload: Workload
     operation: CaseOperation
     dtype: str
     threads: int
     sweep: SweepPoint | None = None
+    optimizer: Named = DESCENT
+
+    @property
+    def work(self) -> str:
+        """The operation, with the optimizer where it is not gradient descent: ``train with adam``."""
+        plain = isinstance(self.optimizer, SGD)
+        return self.operation if plain else f"{self.operation} with {self.optimizer.label}"
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the case: the workload's, which suits gradient descent, adapted to the optimizer.
+
+        Momentum μ adds up 1/(1−μ) steps, and has that much less; Adam's steps are about as long as the rate itself.
+        """
+        if isinstance(self.optimizer, SGD):
+            return self.workload.learning_rate
+        if isinstance(self.optimizer, Momentum):
+            return self.workload.learning_rate * (1 - self.optimizer.momentum)
+        return ADAM_RATE

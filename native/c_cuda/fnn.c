@@ -26,7 +26,8 @@
 
 struct fnn_model {
   char error[256];
-  bool created; /* fnn_create succeeded */
+  bool created;        /* fnn_create succeeded */
+  optimizer optimizer; /* state: NULL until one is selected */
   mlp network;
 };
 
@@ -172,6 +173,7 @@ int fnn_create(const fnn_network *given, const void *theta, fnn_model **handle) 
     return status;
   model->network.l2 = given->l2;
   model->network.arithmetic = &arithmetics[given->dtype];
+  model->network.optimizer = &model->optimizer;
   status = take_theta(model, theta);
   model->created = status == FNN_OK;
   return status;
@@ -189,6 +191,7 @@ void fnn_destroy(fnn_model *model) {
   free(network->y);
   free(network->order);
   free(network->workspace);
+  free(model->optimizer.state);
   free(model);
 }
 
@@ -208,12 +211,14 @@ static void add_name(char *list, size_t bytes, const char *name) {
 /* Write what fnn_about returns. It runs when the library is loaded, before any thread can read the text, and takes the
  * names from the network's tables. */
 __attribute__((constructor)) static void write_about(void) {
-  char activations[256] = "", losses[256] = "";
+  char activations[256] = "", losses[256] = "", optimizers[256] = "sgd";
   for (int row = 0; activation_name(row) != NULL; row++)
     if (is_hidden(row))
       add_name(activations, sizeof activations, activation_name(row));
   for (int row = 0; loss_name(row) != NULL; row++)
     add_name(losses, sizeof losses, loss_name(row));
+  for (int row = 0; optimizer_name(row) != NULL; row++)
+    add_name(optimizers, sizeof optimizers, optimizer_name(row));
   snprintf(about, sizeof about,
            "name=c\n"
            "language=C\n"
@@ -222,9 +227,10 @@ __attribute__((constructor)) static void write_about(void) {
            "clock=clock_gettime(CLOCK_MONOTONIC)\n"
            "activations=%s\n"
            "losses=%s\n"
+           "optimizers=%s\n"
            "arithmetic=native\n"
            "deterministic=yes\n",
-           FNN_COMPILER, FNN_FLAGS, activations, losses);
+           FNN_COMPILER, FNN_FLAGS, activations, losses, optimizers);
 }
 
 const char *fnn_about(void) {
@@ -371,11 +377,12 @@ int fnn_loss_and_gradient(fnn_model *model, int64_t first, int64_t count, double
   return status;
 }
 
-int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
-              double *seconds) {
-  int status = begin(model);
-  if (status == FNN_OK)
-    status = check_range(model, first, count, true);
+typedef void training(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
+
+/* Do the work of fnn_train with one of the two trainings of `arithmetic`. */
+static int train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
+                 double *seconds, training *steps) {
+  int status = check_range(model, first, count, true);
   if (status != FNN_OK)
     return status;
   if (batch_size < 1)
@@ -388,9 +395,17 @@ int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size
   if ((status = reserve(model, B)) != FNN_OK)
     return status;
   const double start = now();
-  model->network.arithmetic->train(&model->network, first, count, B, learning_rate);
+  steps(&model->network, first, count, B, learning_rate);
   *seconds = now() - start;
   return FNN_OK;
+}
+
+int fnn_train(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
+              double *seconds) {
+  const int status = begin(model);
+  return status == FNN_OK
+             ? train(model, first, count, batch_size, learning_rate, seconds, model->network.arithmetic->train)
+             : status;
 }
 
 /* Check that every probe names one of `entries` numbers. */
@@ -428,3 +443,5 @@ int fnn_time(fnn_model *model, int32_t operation, int64_t first, int64_t count, 
   *checksum = sum;
   return FNN_OK;
 }
+
+#include "optimizer.h"

@@ -166,6 +166,30 @@ int fnn_set_theta(fnn_model *model, const void *theta);
  * Compute the loss R over rows [first, first + count): the number that fnn_loss_and_gradient computes. */
 int fnn_loss(fnn_model *model, int64_t first, int64_t count, double *loss);
 
+/* --- Optional: optimizers with a state; all three or none. --------------------------------------------------------
+ *
+ * fnn_about then has the line optimizers=sgd,... with the names that the library has, of these, where g is dtheta and v
+ * and m start at 0:
+ *     momentum  mu                        v <- mu v - rate g; theta <- theta + v
+ *     nesterov  mu                        v <- mu v - rate g; theta <- theta + mu v - rate g
+ *     adam      beta_1, beta_2, epsilon   m <- beta_1 m + (1 - beta_1) g; v <- beta_2 v + (1 - beta_2) g^2;
+ *                                         theta <- theta - step m / (sqrt(v) + epsilon), where in step t, from 1,
+ *                                         step = rate sqrt(1 - beta_2^t) / (1 - beta_1^t), computed in double
+ * Their settings: mu, beta_1 and beta_2 in [0, 1), epsilon above 0. The state of momentum and nesterov is v, that of
+ * adam m, then v: state[vectors][n_parameters].
+ *
+ * Select an optimizer for fnn_train_with, copy its state in, and set the number of steps that it has made. fnn_load,
+ * fnn_set_theta and fnn_reset leave both as they are. FNN_UNSUPPORTED for another name. */
+int fnn_set_optimizer(fnn_model *model, const char *optimizer, const double *settings, int64_t steps,
+                      const void *state);
+
+/* Copy out the number of steps and state[vectors][n_parameters]. FNN_INVALID before fnn_set_optimizer. */
+int fnn_optimizer_state(fnn_model *model, int64_t *steps_made, void *state);
+
+/* Do as fnn_train, by the optimizer selected; FNN_INVALID before fnn_set_optimizer. */
+int fnn_train_with(fnn_model *model, int64_t first, int64_t count, int64_t batch_size, double learning_rate,
+                   double *seconds);
+
 /* --- Optional: the device's own clock. ----------------------------------------------------------------------------
  *
  * Return the time of the last fnn_train, fnn_train_many or fnn_time by the device's events, in *seconds; FNN_INVALID

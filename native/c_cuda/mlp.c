@@ -18,20 +18,22 @@
 #define REAL float
 #define NAME(x) x##_float
 #include "mlp_kernel.h"
+#include "optimizer_kernel.h"
 #undef REAL
 #undef NAME
 
 #define REAL double
 #define NAME(x) x##_double
 #include "mlp_kernel.h"
+#include "optimizer_kernel.h"
 #undef REAL
 #undef NAME
 
 const arithmetic arithmetics[N_DTYPES] = {
     [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_of_rows_float, loss_and_gradient_float, train_float,
-                     timed_pass_float},
+                     train_with_float, timed_pass_float},
     [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_of_rows_double, loss_and_gradient_double, train_double,
-                     timed_pass_double},
+                     train_with_double, timed_pass_double},
 };
 
 /* --- The tables' rows: the same in both dtypes. ------------------------------------------------------------------- */
@@ -48,6 +50,18 @@ const char *loss_name(int row) {
 static bool fits(int row, double parameter) {
   const int64_t most = activations_float[row].most_pieces;
   return most == 0 || (parameter >= 2 && parameter <= most && parameter == (int64_t)parameter);
+}
+
+const char *optimizer_name(int row) {
+  return row < LENGTH(optimizers_float) ? optimizers_float[row].name : NULL;
+}
+
+int optimizer_vectors(int row) {
+  return optimizers_float[row].vectors;
+}
+
+int optimizer_settings(int row) {
+  return optimizers_float[row].settings;
 }
 
 int find_activation(const char *text, double *parameter) {

@@ -20,6 +20,14 @@ typedef struct layer {
   void *Z, *A, *delta;     /* (capacity, columns), A (capacity, outputs), in the workspace */
 } layer;
 
+/* An optimizer with a state, for train_with. */
+typedef struct optimizer {
+  int row;            /* of the table of optimizers; -1 until one is selected */
+  double settings[3]; /* mu, or beta_1, beta_2, epsilon */
+  int64_t steps;      /* made so far */
+  void *state;        /* (vectors, n_parameters) */
+} optimizer;
+
 typedef struct mlp {
   const struct arithmetic *arithmetic; /* the functions of the network's dtype */
   int64_t n_layers, n_parameters;
@@ -27,6 +35,7 @@ typedef struct mlp {
   int loss_function; /* row of the table of losses */
   double l2;
   void *theta, *start, *gradient; /* [n_parameters]: current, as fnn_create received it, and of the last step */
+  optimizer *optimizer;           /* belongs to the model */
 
   int64_t rows, n_order; /* 0 until fnn_load */
   void *x, *y;           /* (rows, m_0), (rows, m_L) */
@@ -37,13 +46,14 @@ typedef struct mlp {
   void *X, *T;      /* (capacity, m_0), (capacity, m_L): the rows of a minibatch */
 } mlp;
 
-/* One dtype: the size of its numbers in bytes, and the functions of mlp_kernel.h that fnn.c calls. */
+/* One dtype: the size of its numbers in bytes, and the functions of the two kernel headers that fnn.c calls. */
 typedef struct arithmetic {
   int64_t size;
   void (*outputs)(const mlp *network, int64_t first, int64_t count);
   double (*loss)(const mlp *network, int64_t first, int64_t count);
   double (*loss_and_gradient)(const mlp *network, int64_t first, int64_t count, void *gradient);
   void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
+  void (*train_with)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe);
 } arithmetic;
 
@@ -53,6 +63,13 @@ extern const arithmetic arithmetics[N_DTYPES]; /* by enum fnn_dtype */
 /* Return the name of one row of the tables of activations and losses; NULL behind the last row. */
 const char *activation_name(int row);
 const char *loss_name(int row);
+
+/* Return the name of one row of the table of optimizers; NULL behind the last row. */
+const char *optimizer_name(int row);
+
+/* Return the number of vectors in the state of an optimizer, and the number of its settings. */
+int optimizer_vectors(int row);
+int optimizer_settings(int row);
 
 /* Return the row of an activation, written "name" or "name(parameter)", and its parameter; -1 if there is none such. */
 int find_activation(const char *text, double *parameter);

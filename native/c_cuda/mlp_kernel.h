@@ -354,7 +354,8 @@ static void NAME(propagate)(const mlp *network, const layer *l, const layer *bel
 }
 
 /* theta <- theta - rate * gradient. */
-static void NAME(update)(const mlp *network, REAL rate) {
+static void NAME(update)(const mlp *network, double learning_rate) {
+  const REAL rate = learning_rate;
   REAL *theta = network->theta;
   const REAL *gradient = network->gradient;
   for (int64_t i = 0; i < network->n_parameters; i++)
@@ -408,7 +409,9 @@ static void NAME(gather)(const mlp *network, int64_t first, int64_t B) {
   }
 }
 
-static void NAME(train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate) {
+/* Make the steps of training; `update` sets theta from the gradient of each. */
+static inline void NAME(steps)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate,
+                               void (*update)(const mlp *network, double rate)) {
   const int64_t end = first + count;
   for (int64_t at = first; at < end; at += batch_size) {
     const int64_t B = batch_size < end - at ? batch_size : end - at;
@@ -416,8 +419,12 @@ static void NAME(train)(const mlp *network, int64_t first, int64_t count, int64_
     NAME(forward)(network, network->X, B);
     NAME(output_delta)(network, network->T, B);
     NAME(backward)(network, network->X, B, network->gradient);
-    NAME(update)(network, rate);
+    update(network, rate);
   }
+}
+
+static void NAME(train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate) {
+  NAME(steps)(network, first, count, batch_size, rate, NAME(update));
 }
 
 /* Do one pass of fnn_time; return its addend to the checksum. */

@@ -148,6 +148,43 @@ static void check_train_and_time(fnn_model *model) {
   CHECK(fnn_reset(model) == FNN_OK);
 }
 
+/* Check one step of adam on rows 3 and 3 against its formula, and that training in two calls, with the state copied out
+ * and in, ends where training in one does. */
+static void check_optimizers(fnn_model *model) {
+  static double before[MOST_PARAMETERS], after[MOST_PARAMETERS], gradient[MOST_PARAMETERS], state[2 * MOST_PARAMETERS];
+  static const double zeros[2 * MOST_PARAMETERS], settings[] = {0.9, 0.99, 1e-3};
+  static const char *const names[] = {"momentum", "nesterov", "adam"};
+  const int64_t bytes = model->network.n_parameters * sizeof(double);
+  double loss, seconds;
+  int64_t steps;
+  CHECK(fnn_train_with(model, 0, 1, 1, 0.1, &seconds) == FNN_INVALID); /* no optimizer yet */
+  CHECK(fnn_optimizer_state(model, &steps, state) == FNN_INVALID);
+  CHECK(fnn_theta(model, before) == FNN_OK);
+  CHECK(fnn_loss_and_gradient(model, 3, 1, &loss, gradient) == FNN_OK);
+  CHECK(fnn_set_optimizer(model, "adam", settings, 0, zeros) == FNN_OK);
+  CHECK(fnn_train_with(model, 2, 2, 2, 0.125, &seconds) == FNN_OK && seconds >= 0);
+  CHECK(fnn_theta(model, after) == FNN_OK);
+  for (int64_t i = 0; i < model->network.n_parameters; i++) /* m = 0.1 g, v = 0.01 g^2 */
+    CHECK(fabs(before[i] - after[i] - 0.125 * 0.1 * gradient[i] / (0.1 * fabs(gradient[i]) + 1e-3)) < 1e-9);
+  for (int i = 0; i < LENGTH(names); i++) {
+    CHECK(fnn_reset(model) == FNN_OK && fnn_set_optimizer(model, names[i], settings, 0, zeros) == FNN_OK);
+    CHECK(fnn_train_with(model, 0, N_ORDER, 2, 1e-2, &seconds) == FNN_OK && fnn_theta(model, before) == FNN_OK);
+    CHECK(fnn_reset(model) == FNN_OK && fnn_set_optimizer(model, names[i], settings, 0, zeros) == FNN_OK);
+    CHECK(fnn_train_with(model, 0, 4, 2, 1e-2, &seconds) == FNN_OK);
+    CHECK(fnn_optimizer_state(model, &steps, state) == FNN_OK && steps == 2);
+    CHECK(fnn_set_optimizer(model, names[i], settings, steps, state) == FNN_OK);
+    CHECK(fnn_train_with(model, 4, N_ORDER - 4, 2, 1e-2, &seconds) == FNN_OK && fnn_theta(model, after) == FNN_OK);
+    CHECK(memcmp(before, after, bytes) == 0);
+  }
+  CHECK(fnn_set_optimizer(model, "rprop", settings, 0, zeros) == FNN_UNSUPPORTED);
+  CHECK(fnn_set_optimizer(model, "adam", settings, -1, zeros) == FNN_INVALID);
+  CHECK(fnn_set_optimizer(model, "adam", zeros, 0, zeros) == FNN_INVALID); /* epsilon = 0 */
+  CHECK(fnn_set_optimizer(model, "adam", settings, 0, NULL) == FNN_INVALID);
+  CHECK(fnn_optimizer_state(model, NULL, state) == FNN_INVALID);
+  CHECK(fnn_train_with(model, 0, 1, 0, 0.1, &seconds) == FNN_INVALID);
+  CHECK(fnn_reset(model) == FNN_OK);
+}
+
 static void check_sample(sample *s) {
   fill(s);
   fnn_model *wide = make(s, FNN_FLOAT64), *narrow = make(s, FNN_FLOAT32); /* two models at once */
@@ -156,6 +193,7 @@ static void check_sample(sample *s) {
     check_float_beside_double(narrow, wide, ROWS - count, count);
   }
   check_step(wide);
+  check_optimizers(wide);
   check_train_and_time(wide);
   check_train_and_time(narrow);
   CHECK(fnn_threads(wide) == 1 && strlen(fnn_last_error(wide)) == 0);

@@ -3,6 +3,8 @@
 // caller does), knows nothing of Python, and allocates nothing in a step.
 #pragma once
 
+#include "optimizer.hpp"
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -562,6 +564,23 @@ private:
                        below.parameters(theta_.data()), below.slopes(gradient_.data()));
   }
 
+  // Make the steps of train; update: sets theta from gradient_. Returns seconds.
+  template <class Update>
+  double steps(std::size_t first, std::size_t count, std::size_t batch_size, const Update &update) {
+    reserve(std::min(batch_size, count));
+    const auto start = Clock::now();
+    for (std::size_t done = 0; done < count; done += batch_size) {
+      const std::size_t B = std::min(batch_size, count - done);
+      gather(first + done, B);
+      const Matrix<const Real> X{X_.data(), B, n_inputs()}, T{T_.data(), B, n_outputs()};
+      forward(X);
+      output_delta(T);
+      backward(X);
+      update();
+    }
+    return seconds_since(start);
+  }
+
   // theta <- theta - rate dtheta
   void update(Real rate) {
     std::transform(theta_.begin(), theta_.end(), gradient_.begin(), theta_.begin(),
@@ -627,18 +646,22 @@ public:
   // Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
   // shorter. Returns seconds.
   double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
-    reserve(std::min(batch_size, count));
-    const auto start = Clock::now();
-    for (std::size_t done = 0; done < count; done += batch_size) {
-      const std::size_t B = std::min(batch_size, count - done);
-      gather(first + done, B);
-      const Matrix<const Real> X{X_.data(), B, n_inputs()}, T{T_.data(), B, n_outputs()};
-      forward(X);
-      output_delta(T);
-      backward(X);
-      update(static_cast<Real>(learning_rate));
-    }
-    return seconds_since(start);
+    return steps(first, count, batch_size, [this, learning_rate] { update(static_cast<Real>(learning_rate)); });
+  }
+
+  // The same, by the selected optimizer.
+  double train_with(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
+    return steps(first, count, batch_size,
+                 [this, learning_rate] { optimizer_.step(theta_, gradient_, learning_rate); });
+  }
+
+  // Select an optimizer for train_with: see optimizer.hpp.   state: (vectors, n_parameters)
+  void set_optimizer(const std::string &name, const std::vector<double> &settings, std::int64_t n_steps,
+                     const Real *state) {
+    optimizer_.select(name, settings, n_steps, state, theta_.size());
+  }
+  const FlatOptimizer<Real, Buffer<Real>> &optimizer() const {
+    return optimizer_;
   }
 
   // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
@@ -669,6 +692,7 @@ private:
   const Loss<Real> &loss_function_;
   Real l2_;
   Buffer<Real> start_, theta_, gradient_; // (n_parameters)
+  FlatOptimizer<Real, Buffer<Real>> optimizer_;
 
   Buffer<Real> x_, y_; // the data: (rows_, m_0), (rows_, m_L)
   Buffer<std::int64_t> order_;

@@ -71,6 +71,30 @@ bool check(bool holds, const Case &c, const char *claim) {
   return holds;
 }
 
+// Train by each optimizer in one call, and again in two, with the state set in between.
+template <class Real> bool every_optimizer_keeps_its_state(fnn::Mlp<Real> &mlp, std::size_t batch) {
+  const std::pair<const char *, std::vector<double>> optimizers[] = {
+      {"momentum", {0.9}}, {"nesterov", {0.9}}, {"adam", {0.9, 0.99, 1e-3}}};
+  const std::vector<Real> zeros(2 * mlp.theta().size());
+  bool good = true;
+  for (const auto &[name, settings] : optimizers) {
+    mlp.reset();
+    mlp.set_optimizer(name, settings, 0, zeros.data());
+    mlp.train_with(0, batch + rows, batch, 0.01);
+    const auto whole = mlp.theta();
+    mlp.reset();
+    mlp.set_optimizer(name, settings, 0, zeros.data());
+    mlp.train_with(0, batch, batch, 0.01);
+    std::vector<Real> state;
+    for (const auto &vector : mlp.optimizer().vectors())
+      state.insert(state.end(), vector.begin(), vector.end());
+    mlp.set_optimizer(name, settings, mlp.optimizer().steps(), state.data());
+    mlp.train_with(batch, rows, batch, 0.01);
+    good &= mlp.theta() == whole;
+  }
+  return good;
+}
+
 // Call every method at batch sizes that grow, shrink and leave a short last batch. A second model, trained in between,
 // must not change the results.
 template <class Real> bool every_method_works(const Case &c) {
@@ -89,6 +113,8 @@ template <class Real> bool every_method_works(const Case &c) {
     const fnn::Timing forward = mlp.timed_pass(fnn::Operation::forward, 0, count, 5, of_outputs, 2);
     const fnn::Timing backward = mlp.timed_pass(fnn::Operation::gradient, rows - count, count, 5, of_gradient, 3);
     good &= check(std::isfinite(forward.checksum) && std::isfinite(backward.checksum), c, "the checksums are finite");
+    good &= check(every_optimizer_keeps_its_state(mlp, count), c, "an optimizer continues from its state");
+    mlp.reset();
     good &= check(mlp.train(1, 2 * rows - 1, count, 0.01) >= 0, c, "train returns a time");
     good &= check(!equal(mlp.theta(), problem.theta), c, "train changes theta");
     mlp.load(problem.x.data(), problem.y.data(), rows, problem.order.data(), 2 * rows);

@@ -125,6 +125,10 @@ class BlasModel(CppModel):
         self._use_threads()
         return super()._train(first, count, batch_size, learning_rate)
 
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        self._use_threads()
+        return super()._train_with(first, count, batch_size, learning_rate)
+
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         self._use_threads()
         return super()._time(operation, first, count, repeats, probes)

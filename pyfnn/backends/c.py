@@ -6,6 +6,7 @@ The header is parsed at run time, so it stays the only source of truth. No mathe
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupport
 from pyfnn.manifest import Row, native_folder
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.optimizers import Named, State
 from pyfnn.validation import Array, Order
 
 # FNN_DEVICE and values outside enum fnn_status become plain PyfnnErrors.
@@ -29,6 +31,7 @@ _ERRORS: dict[str, type[Exception]] = {
     "FNN_NO_MEMORY": MemoryError,
 }
 _MANY = ("fnn_create_many", "fnn_load_many", "fnn_train_many")
+_OPTIMIZERS = ("fnn_set_optimizer", "fnn_optimizer_state", "fnn_train_with")
 _KEYS = ("name", "language", "compiler", "flags", "clock", "activations", "losses", "arithmetic", "deterministic")
 
 
@@ -161,10 +164,27 @@ class LibraryModel(Model):
         return float(loss[0]), gradient
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        return self._timed_call(self._lib.fnn_train, first, count, batch_size, learning_rate)
+
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        return self._timed_call(self._lib.fnn_train_with, first, count, batch_size, learning_rate)
+
+    def _timed_call(self, function: Any, *arguments: Any) -> float:
         seconds = _ffi().new("double *")
-        self._check(self._lib.fnn_train(self._handle, first, count, batch_size, learning_rate, seconds))
+        self._check(function(self._handle, *arguments, seconds))
         self.device_seconds = self._owner.device_seconds()
         return float(seconds[0])
+
+    def _optimizer_state(self, optimizer: Named) -> State:
+        steps = _ffi().new("int64_t *")
+        vectors = np.empty((len(optimizer.vectors), self.network.n_parameters), self.network.dtype)
+        self._check(self._lib.fnn_optimizer_state(self._handle, steps, _data(vectors)))
+        return optimizer.unpack(int(steps[0]), vectors)
+
+    def _set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        steps, vectors = optimizer.pack(state)
+        name, settings = _ffi().new("char[]", optimizer.name.encode()), _ffi().new("double[]", optimizer.settings)
+        self._check(self._lib.fnn_set_optimizer(self._handle, name, settings, steps, _data(np.array(vectors))))
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         seconds, checksum = _ffi().new("double *"), _ffi().new("double *")
@@ -284,8 +304,8 @@ def _open(path: Path) -> Any:
         lib = _ffi().dlopen(str(path))
     except OSError as error:
         raise BackendUnavailable(f"{path} is no library that can be loaded: {error}") from None
-    many = {name for name in _MANY if hasattr(lib, name)}
-    for name in sorted(required_names()) + (list(_MANY) if many else []):
+    groups = (group for group in (_MANY, _OPTIMIZERS) if any(hasattr(lib, name) for name in group))
+    for name in (*sorted(required_names()), *chain.from_iterable(groups)):
         if not hasattr(lib, name):
             raise BackendUnavailable(f"{path} does not export {name}", f"build it against {_header()}")
     if lib.fnn_version() != lib.FNN_VERSION:
@@ -301,5 +321,8 @@ def _describe(lib: Any, path: Path) -> Description:
             raise BackendUnavailable(f"fnn_about of {path} does not say {key}", f"build it against {_header()}")
     if (about.get("many", "no") == "yes") != hasattr(lib, _MANY[0]):
         found = f"fnn_about of {path} says many={about.get('many', 'no')}, which is not what it exports"
+        raise BackendUnavailable(found, f"build it against {_header()}")
+    if ("optimizers" in about) != hasattr(lib, _OPTIMIZERS[0]):
+        found = f"fnn_about of {path} says optimizers={about.get('optimizers', 'sgd')}, which is not what it exports"
         raise BackendUnavailable(found, f"build it against {_header()}")
     return Description.from_fields(about)

@@ -6,11 +6,15 @@ The description and the model serve the other C++ backends too.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pyfnn import compiled
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.optimizers import TABLE as OPTIMIZERS
+from pyfnn.optimizers import Named, State
 from pyfnn.validation import Array, Order
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ def describe(row: Row, flags: str, *, many: bool = False) -> Description:
         activations=ACTIVATIONS,
         losses=CORE_LOSSES,
         many=many,
+        optimizers=tuple(OPTIMIZERS),
     )
 
 
@@ -77,7 +82,24 @@ class Plain(Backend):
         return CppModel(network, theta, threads, self._classes[network.dtype])
 
 
-class CppModel(Model):
+class WithOptimizers(Model):
+    """A model whose extension module has the optimizers of native/cpp/optimizer.hpp."""
+
+    _mlp: Any
+
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        seconds: float = self._mlp.train_with(first, count, batch_size, learning_rate)
+        return seconds
+
+    def _optimizer_state(self, optimizer: Named) -> State:
+        return optimizer.unpack(*self._mlp.optimizer_state())
+
+    def _set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        steps, vectors = optimizer.pack(state)
+        self._mlp.set_optimizer(optimizer.name, optimizer.settings, steps, np.array(vectors))
+
+
+class CppModel(WithOptimizers):
     """A network inside an extension module, on one thread.
 
     Parameters

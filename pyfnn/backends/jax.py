@@ -20,8 +20,9 @@ from pyfnn.backends.jax_programs import ACTIVATIONS, LOSSES, Carry, Theta, progr
 from pyfnn.device import check_number, device_number
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.loadable import Loadable
 from pyfnn.manifest import Device, Row
-from pyfnn.model import Loadable, Model, Operation
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 

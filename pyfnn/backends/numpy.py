@@ -5,7 +5,7 @@ A_l into f_l'(Z_l) once it has computed dW_{l+1}.
 """
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -19,6 +19,8 @@ from pyfnn.backends.numpy_functions import ACTIVATIONS, FUSED, LOSSES, Activatio
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
+from pyfnn.optimizers import TABLE as OPTIMIZERS
+from pyfnn.optimizers import Named, State
 from pyfnn.validation import Array, Order
 
 
@@ -209,6 +211,7 @@ class NumpyModel(Model):
         self._parameters = _Parameters(network, theta)
         self._capacity, self._buffers = 1, _Buffers.make(network, 1)
         self._steps: dict[int, _Step] = {}
+        self._state: State = {}  # of the optimizer
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._x, self._y, self._order = x.copy(), y.copy(), order.copy()
@@ -237,10 +240,20 @@ class NumpyModel(Model):
         return loss, np.copy(self._parameters.dtheta)
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        rate = np.array(learning_rate, self.network.dtype)
+        return self._steps_of(first, count, batch_size, lambda step: step.update(rate))
+
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        assert self._optimizer is not None
+        update, state = self._optimizer.update, self._state
+        theta, dtheta = self._parameters.theta, self._parameters.dtheta
+        return self._steps_of(first, count, batch_size, lambda _: update(theta, dtheta, learning_rate, state))
+
+    def _steps_of(self, first: int, count: int, batch_size: int, update: Callable[[_Step], None]) -> float:
+        """Compute the gradient of each minibatch, with an update after it; return the seconds."""
         x, y, order = self._x, self._y, self._order[first : first + count]
         batch_size = min(batch_size, count)
         full, last = self._step(batch_size), self._step(count % batch_size or batch_size)
-        rate = np.array(learning_rate, self.network.dtype)
         with self._running():
             start = self._read_clocks()
             for at in range(0, count, batch_size):
@@ -249,8 +262,16 @@ class NumpyModel(Model):
                 step.forward(step.X)
                 step.output_delta(step.T)
                 step.backward(step.X)
-                step.update(rate)
+                update(step)
             return self._seconds_since(start)
+
+    def _optimizer_state(self, optimizer: Named) -> State:
+        del optimizer
+        return {name: array.copy() for name, array in self._state.items()}
+
+    def _set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        del optimizer
+        self._state = {name: array.copy() for name, array in state.items()}
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         step, checksum, starts = self._step(count), 0.0, len(self._x) - count + 1
@@ -347,6 +368,7 @@ class Plain(Backend):
             clock="time.perf_counter",
             activations=tuple(ACTIVATIONS),
             losses=tuple(LOSSES),
+            optimizers=tuple(OPTIMIZERS),
         )
 
     @property

@@ -17,8 +17,9 @@ from pyfnn.backends.torch_steps import CapturedSteps, EagerSteps, Places
 from pyfnn.device import check_number, device_number
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable
+from pyfnn.loadable import Loadable
 from pyfnn.manifest import Row
-from pyfnn.model import Loadable, Model, Operation
+from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 

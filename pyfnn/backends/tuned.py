@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pyfnn import compiled, isa
 from pyfnn.backend import Backend
-from pyfnn.backends.cpp import describe, network_arguments
+from pyfnn.backends.cpp import WithOptimizers, describe, network_arguments
 from pyfnn.ensemble import Ensemble
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -45,7 +45,7 @@ class Tuned(Backend):
         return TunedEnsemble(network, thetas, l2, threads, self._module)
 
 
-class TunedModel(Model):
+class TunedModel(WithOptimizers):
     """A network inside the extension module."""
 
     def __init__(self, network: Network, theta: Array, threads: int, module: Any) -> None:

@@ -15,6 +15,7 @@ from pyfnn import losses, oracle
 from pyfnn.activations import Array
 from pyfnn.model import OPERATIONS, Operation
 from pyfnn.network import Network, initialize
+from pyfnn.optimizers import DESCENT, SGD, Adam, Momentum, Named
 from pyfnn.parity.rounding import SHARES, UNIT_ROUNDOFF, C, Scale, entry_scale, entry_scales, norm, scale, tensor_norms
 from pyfnn.parity.trajectory import (
     STEPS,
@@ -25,12 +26,20 @@ from pyfnn.parity.trajectory import (
     oracle_precision,
     oracle_slack,
 )
+from pyfnn.parity.updates import Point
 
 PROOF_STEPS = 50  # cost of examining one model, in steps of the workload, approximately
 SMALL_BATCH = 7  # of the small variant
 SMALL_LAST_BATCH = 3  # rows in the small variant's last, short minibatch
 _SMALL_WIDTHS = (5, 9, 3, 7, 11, 13)
 TIMED_PROBES = 3  # of a timed call in an examination, at least
+_OTHER_SETTINGS: dict[str, Named] = {
+    "sgd": SGD(),
+    "momentum": Momentum(0.6, nesterov=False),
+    "nesterov": Momentum(0.6),
+    "adam": Adam(0.7, 0.95, 1e-3),
+}
+"""Optimizers of the small variant: settings that an implementation has by itself show, and so does the place of ε."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +94,22 @@ class Trial:
     trajectories: tuple[Trajectory, ...] = ()
 
 
-def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int, seed: int = 0) -> list[Trial]:
+def battery(
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    batch_size: int,
+    seed: int = 0,
+    optimizer: Named = DESCENT,
+) -> list[Trial]:
     """Make the trials that a backend must pass before it is timed on a workload.
 
     The trials are:
 
     - the workload's own network and batch size;
-    - a small variant with odd widths, batches of 7 with a short last one, λ = 0.01 and biases other than zero, since a
-      batch of 1 hides a missing 1/B, and zero biases hide a λ that acts on them;
+    - a small variant with odd widths, batches of 7 with a short last one, λ = 0.01 and biases other than zero (since a
+      batch of 1 hides a missing 1/B, and zero biases hide a λ that acts on them), and other settings of the optimizer;
     - for each layer and each kink of its activation, a row that lies exactly on the kink.
 
     Parameters
@@ -104,6 +121,8 @@ def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int,
     batch_size : int
     seed : int
         Seed of all draws.
+    optimizer : SGD, Momentum or Adam
+        The trials train by it.
 
     Raises
     ------
@@ -112,8 +131,8 @@ def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int,
     """
     rng = np.random.default_rng(seed)
     return [
-        _own(network, theta, x, y, batch_size, rng),
-        small_variant(network, rng),
+        _own(network, theta, x, y, batch_size, rng, optimizer),
+        small_variant(network, rng, optimizer),
         *(
             _on_the_kink(network, at, kink, rng)
             for at, f in enumerate(network.elementwise_activations)
@@ -122,23 +141,33 @@ def battery(network: Network, theta: Array, x: Array, y: Array, batch_size: int,
     ]
 
 
-def _own(network: Network, theta: Array, x: Array, y: Array, batch_size: int, rng: np.random.Generator) -> Trial:
+def _own(
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    batch_size: int,
+    rng: np.random.Generator,
+    optimizer: Named,
+) -> Trial:
     batch_size = min(batch_size, len(x))
-    return _trial("own", network, theta, x, y, batch_size, 0, rng)
+    return _trial("own", network, theta, x, y, batch_size, 0, rng, optimizer)
 
 
-def small_variant(network: Network, rng: np.random.Generator) -> Trial:
+def small_variant(network: Network, rng: np.random.Generator, optimizer: Named = DESCENT) -> Trial:
     """Make the trial of a small network of the same depth and functions; see `battery`.
 
     Parameters
     ----------
     network : Network
     rng : numpy.random.Generator
+    optimizer : SGD, Momentum or Adam
     """
     small = small_network(network, rng)
     theta = small_theta(small, rng)
     x = rng.normal(size=(8 * SMALL_BATCH, small.sizes[0])).astype(network.dtype)
-    return _trial("small", small, theta, x, targets(small, len(x), rng), SMALL_BATCH, SMALL_LAST_BATCH, rng)
+    other = _OTHER_SETTINGS[optimizer.name]
+    return _trial("small", small, theta, x, targets(small, len(x), rng), SMALL_BATCH, SMALL_LAST_BATCH, rng, other)
 
 
 def small_theta(small: Network, rng: np.random.Generator) -> Array:
@@ -191,6 +220,7 @@ def _trial(
     batch_size: int,
     short: int,
     rng: np.random.Generator,
+    optimizer: Named,
 ) -> Trial:
     """Make a trial with rows of (x, y) that are clear of kinks along the oracle's trajectory.
 
@@ -198,9 +228,9 @@ def _trial(
     """
     precision = oracle_precision(network, batch_size)
     exact = theta.astype(precision)
-    full = full_rate(network, exact, x[:batch_size], y[:batch_size])
+    rate, full = (full_rate(network, exact, x[:batch_size], y[:batch_size], optimizer, n) for n in (STEPS, 1))
     counts = [batch_size] * (STEPS - 1) + [short or batch_size]
-    trajectory, rows = long_trajectory(network, exact, full / STEPS, precision, (x, y), counts, rng)
+    trajectory, rows = long_trajectory(network, exact, rate, precision, (x, y), counts, rng, optimizer=optimizer)
 
     # Store the rows in an order other than that of their use, so that `order` matters; those of the first step form one
     # block, which is also that of outputs, loss and gradient.
@@ -215,7 +245,7 @@ def _trial(
 
     trajectories = [trajectory.end(sum(counts), batch_size)]
     for count in {batch_size, short or batch_size}:
-        single = OracleTrajectory(network, exact, full, precision)
+        single = OracleTrajectory(network, Point.of(optimizer, exact), full, precision, optimizer=optimizer)
         single.step(x[rows[:count]], y[rows[:count]])
         trajectories.append(single.end(count, batch_size))
     return _with_references(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from pyfnn.activations import Array
 from pyfnn.errors import Diverged
 from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
+from pyfnn.optimizers import State
 from pyfnn.parity.battery import Trial
 from pyfnn.parity.evidence import Check, Evidence
 from pyfnn.parity.rounding import norm, tensor_norms
@@ -46,25 +48,32 @@ def examine(make: Maker, trials: list[Trial], *, deterministic: bool = True) -> 
             checks.append(identical_bits(trial.name, "theta after reset", model.theta(), trial.theta))
             checks.extend(_timed_values(model, trial))
             checks.append(identical_bits(trial.name, "theta after timed calls", model.theta(), trial.theta))
-            for trajectory, theta in zip(trial.trajectories, once.ends, strict=True):
-                checks.extend(_displacements(trial, trajectory, theta))
+            for trajectory, end in zip(trial.trajectories, once.ends, strict=True):
+                checks.extend(_displacements(trial, trajectory, end))
             if deterministic and trial is trials[0]:  # once: it takes as long as all other checks
                 checks.extend(_same_bits_again(trial, once, _everything(model, trial)))
     return Evidence(tuple(checks))
+
+
+class _End(NamedTuple):
+    """θ after a training, and the state of its optimizer."""
+
+    theta: Array
+    state: State
 
 
 @dataclass(frozen=True)
 class _Computed:
     """Results of a model in a trial.
 
-    theta: after the calls that only read it; ends: θ after each trajectory, None where training diverged.
+    theta: after the calls that only read it; ends: of each trajectory, None where training diverged.
     """
 
     outputs: Array
     loss: float
     gradient: Array
     theta: Array
-    ends: tuple[Array | None, ...]
+    ends: tuple[_End | None, ...]
 
 
 def _everything(model: Model, trial: Trial) -> _Computed:
@@ -76,13 +85,17 @@ def _everything(model: Model, trial: Trial) -> _Computed:
     )
 
 
-def _end(model: Model, trajectory: Trajectory) -> Array | None:
+def _end(model: Model, trajectory: Trajectory) -> _End | None:
+    """Train from the initial θ; by an optimizer with a state, in two calls, between which the state must stay."""
     model.reset()
+    steps, batch = trajectory.steps // 2 if trajectory.optimizer.vectors else 0, trajectory.batch_size
     try:
-        model.train(0, trajectory.count, trajectory.batch_size, trajectory.learning_rate)
+        for first, end in ((0, steps * batch), (steps * batch, trajectory.count)):
+            if end > first:
+                model.train(first, end - first, batch, trajectory.learning_rate, trajectory.optimizer)
     except Diverged:
         return None
-    return model.theta()
+    return _End(model.theta(), model.optimizer_state())
 
 
 def _values(trial: Trial, got: _Computed) -> Iterator[Check]:
@@ -118,21 +131,26 @@ def _timed_values(model: Model, trial: Trial) -> Iterator[Check]:
         yield Check(trial.name, f"checksum of time {operation}", error, trial.bounds[operation])
 
 
-def _displacements(trial: Trial, trajectory: Trajectory, theta: Array | None) -> Iterator[Check]:
+def _displacements(trial: Trial, trajectory: Trajectory, end: _End | None) -> Iterator[Check]:
     steps = "1 step" if trajectory.steps == 1 else f"{trajectory.steps} steps"
     short = ", a short one" if trajectory.count < trajectory.batch_size else ""
-    if theta is None:
+    if end is None:
         yield Check(trial.name, f"theta after {steps}{short}: not finite", math.inf, 0.0)
         return
-    for name, error in tensor_norms(trial.network, difference(theta, trajectory.theta)).items():
+    for name, error in tensor_norms(trial.network, difference(end.theta, trajectory.theta)).items():
         yield Check(trial.name, f"displacement of {name} after {steps}{short}", error, trajectory.bound[name])
+    for vector, expected in trajectory.state.items():
+        for name, error in tensor_norms(trial.network, difference(end.state[vector], expected)).items():
+            bound = trajectory.state_bound[vector][name]
+            yield Check(trial.name, f"{vector} of {name} after {steps}{short}", error, bound)
 
 
 def _same_bits_again(trial: Trial, once: _Computed, again: _Computed) -> Iterator[Check]:
     """Check that the same calls give the same bits."""
 
     def bits(values: _Computed) -> list[Array]:
-        ends = [np.empty(0) if theta is None else theta for theta in values.ends]
+        whole = (end and np.concatenate([end.theta, *end.state.values()]) for end in values.ends)
+        ends = [np.empty(0) if end is None else end for end in whole]
         return [values.outputs, np.asarray(values.loss), values.gradient, *ends]
 
     for first, second in zip(bits(once), bits(again), strict=True):

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pyfnn.activations import Array
 from pyfnn.model import Operation
 from pyfnn.network import Network
+from pyfnn.optimizers import DESCENT, Named, State
 from pyfnn.parity.battery import probed
 from pyfnn.parity.evidence import Check
 from pyfnn.parity.rounding import tensor_norms
 from pyfnn.parity.trajectory import OracleTrajectory, least_error, sufficient_precision, sufficient_unit
+from pyfnn.parity.updates import Point
 
 LONGEST_SEGMENT = 3  # steps; rounding errors hardly grow within them, so the bound stays close to that of one step
 _TRIAL = "timed"
@@ -32,6 +34,8 @@ def segment_checks(
     rows: NDArray[np.int64],
     batch_size: int,
     learning_rate: float,
+    optimizer: Named = DESCENT,
+    states: tuple[State, State] = ({}, {}),
 ) -> Iterator[Check]:
     """Check a segment of a training against the oracle, which starts from the implementation's θ before the segment.
 
@@ -51,11 +55,14 @@ def segment_checks(
         Row numbers of the segment's steps, in the order of use.
     batch_size : int
     learning_rate : float
+    optimizer : SGD, Momentum or Adam
+    states : pair of dict
+        The state of the implementation's optimizer before and after the segment.
 
     Yields
     ------
     Check
-        One per tensor: the distance of `after` from the oracle's θ.
+        One per tensor: the distance of `after` from the oracle's θ; then those of the state after the segment.
     """
     if not np.isfinite(after).all():
         yield Check(_TRIAL, f"theta after {where}: not finite", math.inf, 0.0)
@@ -64,7 +71,8 @@ def segment_checks(
     steps = -(-len(rows) // batch_size)
     long = steps > LONGEST_SEGMENT
     perturbed = None if long else int(steps > 1)  # errors of a single step cannot grow
-    trajectory = OracleTrajectory(network, before.astype(precision), learning_rate, precision, perturbed)
+    start = Point.of(optimizer, before.astype(precision), states[0])
+    trajectory = OracleTrajectory(network, start, learning_rate, precision, perturbed, optimizer)
     for at in range(0, len(rows), batch_size):
         batch = rows[at : at + batch_size]
         trajectory.step(x[batch], y[batch])
@@ -75,6 +83,14 @@ def segment_checks(
     errors = tensor_norms(network, after.astype(precision) - trajectory.theta)
     for name, error in errors.items():
         yield Check(_TRIAL, f"displacement of {name} in {where}", error, unit * rounding[name])
+    if optimizer.counts:
+        made = abs(int(states[1]["steps"][0]) - trajectory.at.steps)
+        yield Check(_TRIAL, f"number of steps after {where}", float(made), 0.0)
+    for vector, of_vector in trajectory.state_errors.items():
+        expected = trajectory.at.vectors[optimizer.vectors.index(vector)]
+        for name, error in tensor_norms(network, states[1][vector].astype(precision) - expected).items():
+            bound = unit * of_vector[name] + least_error(network)
+            yield Check(_TRIAL, f"{vector} of {name} after {where}", error, bound)
 
 
 def pass_check(

@@ -4,7 +4,7 @@ The module draws no trials: `battery` and `ensembles` do.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from pyfnn import oracle
 from pyfnn.activations import Array
 from pyfnn.errors import Unsupported
 from pyfnn.network import Network
+from pyfnn.optimizers import DESCENT, Named
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, has_kinks, kink_allowance, norm, scale, tensor_norms
+from pyfnn.parity.updates import Point, errors_of_step, moved
 
 STEPS = 20  # of the long trajectory
 AFFORDABLE = 1e9  # operations up to which the oracle runs in longdouble
@@ -28,7 +30,7 @@ _PERTURBED = {"longdouble": 6, "float64": 2}  # perturbed trajectories; large ne
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Minibatch steps over order[0 : count], and the oracle's θ after them.
+    """Minibatch steps over order[0 : count], and where the oracle is after them.
 
     Attributes
     ----------
@@ -39,6 +41,11 @@ class Trajectory:
         The oracle's θ after the last step.
     bound : dict of str to float
         Allowed ‖difference‖ from theta, by tensor name.
+    optimizer : SGD, Momentum or Adam
+    state : dict of str to ndarray
+        The vectors of the optimizer's state, by their names: (n_parameters,) each.
+    state_bound : dict of str to dict of str to float
+        Allowed ‖difference‖ from each of them, by tensor name.
     """
 
     count: int
@@ -47,6 +54,9 @@ class Trajectory:
     learning_rate: float
     theta: Array
     bound: dict[str, float]
+    optimizer: Named = DESCENT
+    state: dict[str, Array] = field(default_factory=dict)
+    state_bound: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a trajectory that leaves the finite numbers is not steady
@@ -59,6 +69,7 @@ def long_trajectory(
     counts: list[int],
     rng: np.random.Generator,
     perturbed: int | None = None,
+    optimizer: Named = DESCENT,
 ) -> tuple["OracleTrajectory", NDArray[np.int64]]:
     """Compute a steady trajectory with one step for each of `counts`, and the rows that it uses.
 
@@ -79,6 +90,7 @@ def long_trajectory(
     rng : numpy.random.Generator
     perturbed : int, optional
         Number of perturbed trajectories; by default as the precision allows.
+    optimizer : SGD, Momentum or Adam
 
     Raises
     ------
@@ -86,7 +98,9 @@ def long_trajectory(
         Rounding errors grow even at the lowest rate, or too few rows are clear of kinks.
     """
     for divisor in _RATE_DIVISORS:
-        trajectory = OracleTrajectory(network, theta, rate / divisor, precision, perturbed)
+        trajectory = OracleTrajectory(
+            network, Point.of(optimizer, theta), rate / divisor, precision, perturbed, optimizer
+        )
         try:
             rows = trajectory.pick(*data, counts, rng)
         except Unsupported as error:  # at a lower rate θ errs by less, and more rows are clear of kinks
@@ -98,17 +112,28 @@ def long_trajectory(
     raise Unsupported(f"{reason}: parity cannot be judged on this network")
 
 
-def full_rate(network: Network, theta: Array, x: Array, y: Array) -> float:
-    """Return the rate at which one step on these rows moves θ by a tenth of its norm.
+def full_rate(network: Network, theta: Array, x: Array, y: Array, optimizer: Named = DESCENT, steps: int = 1) -> float:
+    """Return the rate at which so many steps with the gradient of these rows move θ by a tenth of its norm.
 
-    Where the gradient has vanished, as in a saturated network, the rate is lower: a step of that length would move θ by
+    Where the gradient has vanished, as in a saturated network, the rate is lower: steps of that length would move θ by
     rounding errors alone.
     """
-    length = norm(oracle.loss_and_gradient(network, theta, x, y)[1])
+    gradient = oracle.loss_and_gradient(network, theta, x, y)[1]
+    length = norm(gradient)
     if length < _VANISHED * norm(theta):
         u = UNIT_ROUNDOFF[network.dtype]
         length = max(length, _ABOVE_ROUNDING * u * norm(scale(network, theta, x, y).gradient))
-    return 0.1 * norm(theta) / (length or 1.0)
+    return 0.1 * norm(theta) / (length * _gain(optimizer, gradient, steps) or 1.0) / steps
+
+
+def _gain(optimizer: Named, gradient: Array, steps: int) -> float:
+    """Return how far a mean step with this gradient moves θ at a rate of 1, as a multiple of the gradient's length."""
+    if not optimizer.vectors or not norm(gradient):
+        return 1.0
+    point = start = Point.of(optimizer, np.zeros_like(gradient))
+    for _ in range(steps):
+        point = moved(optimizer, point, gradient, 1.0)
+    return norm(point.theta - start.theta) / (steps * norm(gradient))
 
 
 def oracle_precision(network: Network, batch_size: int) -> str:
@@ -140,48 +165,77 @@ def least_error(network: Network) -> float:
 class OracleTrajectory:
     """The oracle's training, step by step, with a bound on the rounding error of an implementation after each step.
 
-    The error of a tensor after a step is that before it, plus α times that of its gradient, plus the rounding of the
-    update itself. Where nearby trajectories diverge, errors grow beyond that sum. Perturbed trajectories measure this:
-    each starts at the same θ, trains on the same rows and has such errors injected at every step.
+    The error of a tensor after a step is that before it, plus that of the displacement (α times that of the gradient in
+    gradient descent; see `updates`), plus the rounding of the update itself. Where nearby trajectories diverge, errors
+    grow beyond that sum. Perturbed trajectories measure this: each starts at the same θ, trains on the same rows and
+    has such errors injected at every step.
 
     Parameters
     ----------
     network : Network
-    theta : ndarray, shape (n_parameters,), of dtype `precision`
+    start : Point
+        θ, of dtype `precision`, and the state of the optimizer.
     learning_rate : float
     precision : {"longdouble", "float64"}
     perturbed : int, optional
         Number of perturbed trajectories; by default as the precision allows.
+    optimizer : SGD, Momentum or Adam
 
     Attributes
     ----------
     rate : float
         The learning rate.
-    theta : ndarray, shape (n_parameters,)
-        The oracle's θ after the steps so far.
+    at : Point
+        The oracle's, after the steps so far.
     """
 
     def __init__(
-        self, network: Network, theta: Array, learning_rate: float, precision: str, perturbed: int | None = None
+        self,
+        network: Network,
+        start: Point,
+        learning_rate: float,
+        precision: str,
+        perturbed: int | None = None,
+        optimizer: Named = DESCENT,
     ) -> None:
-        self._network, self.rate, self._precision = network, learning_rate, precision
-        self.theta = theta
-        self._perturbed = [theta] * (_PERTURBED[precision] if perturbed is None else perturbed)
+        self._network, self.rate, self._precision, self._optimizer = network, learning_rate, precision, optimizer
+        self.at = start
+        self._perturbed = [start] * (_PERTURBED[precision] if perturbed is None else perturbed)
         # Of all errors injected so far, for each: their sum, and its norm were they all orthogonal.
-        self._sums = [np.zeros(theta.shape) for _ in self._perturbed]
+        self._sums = [np.zeros(start.theta.shape) for _ in self._perturbed]
         self._injected = [0.0] * len(self._perturbed)
         self._rng = np.random.default_rng(0)
         self._steps = 0
         self._summed = dict.fromkeys(network.tensor_names(), 0.0)
+        self._of_state = tuple(np.zeros(vector.shape) for vector in start.vectors)  # errors of the state
+
+    @property
+    def theta(self) -> Array:
+        """The oracle's θ after the steps so far: (n_parameters,)."""
+        return self.at.theta
 
     @property
     def errors(self) -> dict[str, float]:
         """Largest rounding error of each tensor so far, by its name, in units of u."""
-        u = UNIT_ROUNDOFF[self._network.dtype]
-        deviations = [tensor_norms(self._network, perturbed - self.theta) for perturbed in self._perturbed]
+        return self._errors(self._summed, [point.theta - self.theta for point in self._perturbed])
+
+    @property
+    def state_errors(self) -> dict[str, dict[str, float]]:
+        """The same of each vector of the optimizer's state, by its name."""
         return {
-            name: max([error, *(_SAMPLING_MARGIN * norms[name] / u for norms in deviations)])
-            for name, error in self._summed.items()
+            name: self._errors(
+                tensor_norms(self._network, self._of_state[k]),
+                [point.vectors[k] - self.at.vectors[k] for point in self._perturbed],
+            )
+            for k, name in enumerate(self._optimizer.vectors)
+        }
+
+    def _errors(self, summed: dict[str, float], deviations: list[Array]) -> dict[str, float]:
+        u = UNIT_ROUNDOFF[self._network.dtype]
+        sampled = [tensor_norms(self._network, deviation) for deviation in deviations]
+        return {
+            name: max([error, *(_SAMPLING_MARGIN * norms[name] / u for norms in sampled)])
+            for name, error in summed.items()
         }
 
     @property
@@ -191,7 +245,7 @@ class OracleTrajectory:
         In a small network the errors of several steps may point the same way by chance, and add up to more than their
         root-sum-square. That is no growth: the deviation is compared with the norm of their sum as well.
         """
-        deviations = (norm(perturbed - self.theta) for perturbed in self._perturbed)
+        deviations = (norm(point.theta - self.theta) for point in self._perturbed)
         return all(
             deviation <= _STEADY * max(injected, norm(total)) < math.inf
             for deviation, injected, total in zip(deviations, self._injected, self._sums, strict=True)
@@ -203,18 +257,22 @@ class OracleTrajectory:
         return math.hypot(*self.errors.values()) / norm(self.theta)
 
     def step(self, x: Array, y: Array) -> None:
-        """Take one step of gradient descent on this batch. x: (batch, m_0); y: (batch, m_L)."""
-        network = self._network
+        """Take one step of training on this batch. x: (batch, m_0); y: (batch, m_L)."""
+        network, optimizer, before = self._network, self._optimizer, self.at
         size = scale(network, self.theta, x, y, self.drift if has_kinks(network) else 0.0)
-        added = self.rate * (size.gradient + size.kinks) + np.abs(self.theta.astype(np.float64))
+        gradient = oracle.loss_and_gradient(network, self.theta, x, y)[1]
+        self.at = moved(optimizer, before, gradient, self.rate)
+        of_all = (size.gradient + size.kinks, *self._of_state)
+        unit = C * UNIT_ROUNDOFF[network.dtype]
+        of_displacement, self._of_state = errors_of_step(optimizer, before, self.at, gradient, self.rate, of_all, unit)
+        added = of_displacement + np.abs(before.theta.astype(np.float64))
         for name, error in tensor_norms(network, added).items():
             self._summed[name] += error
-        gradient = oracle.loss_and_gradient(network, self.theta, x, y)[1]
-        rate = self.theta.dtype.type(self.rate)
-        self.theta = self.theta - rate * gradient
-        for at, perturbed in enumerate(self._perturbed):
+        for at, point in enumerate(self._perturbed):
             noise = self._noise(added, gradient)
-            self._perturbed[at] = perturbed - rate * oracle.loss_and_gradient(network, perturbed, x, y)[1] + noise
+            there = oracle.loss_and_gradient(network, point.theta, x, y)[1]
+            end = moved(optimizer, point, there, self.rate)
+            self._perturbed[at] = replace(end, theta=end.theta + noise)
             self._sums[at] += noise
             self._injected[at] = math.hypot(self._injected[at], norm(noise))
         self._steps += 1
@@ -277,5 +335,14 @@ class OracleTrajectory:
     def end(self, count: int, batch_size: int) -> Trajectory:
         """Return the trajectory so far, which has used `count` rows, with the allowed difference from its end."""
         unit = C * UNIT_ROUNDOFF[self._network.dtype] * oracle_slack(self._precision)
-        bound = {name: unit * error for name, error in self.errors.items()}
-        return Trajectory(count, batch_size, self._steps, self.rate, self.theta, bound)
+        bound, *bounds = (
+            {name: unit * error for name, error in errors.items()}
+            for errors in (self.errors, *self.state_errors.values())
+        )
+        names = self._optimizer.vectors
+        tiny = least_error(self._network)  # moments are squares, and may be small
+        state = dict(zip(names, self.at.vectors, strict=True))
+        state_bound = {of: {t: b + tiny for t, b in each.items()} for of, each in zip(names, bounds, strict=True)}
+        return Trajectory(
+            count, batch_size, self._steps, self.rate, self.theta, bound, self._optimizer, state, state_bound
+        )

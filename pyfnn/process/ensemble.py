@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyfnn.backend import check_support
 from pyfnn.ensemble import Ensemble, summed
 from pyfnn.errors import Diverged, PyfnnError
-from pyfnn.model import Result
+from pyfnn.loadable import Result
 from pyfnn.network import Network
 from pyfnn.process import protocol
 from pyfnn.process.protocol import optional_seconds_field, seconds_field

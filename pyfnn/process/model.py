@@ -8,8 +8,10 @@ import numpy as np
 
 from pyfnn.backend import check_support
 from pyfnn.errors import PyfnnError
-from pyfnn.model import Model, Operation, Result, placeholder_targets
+from pyfnn.loadable import Result
+from pyfnn.model import Model, Operation, placeholder_targets
 from pyfnn.network import Network
+from pyfnn.optimizers import Named, State
 from pyfnn.process import protocol
 from pyfnn.process.protocol import number_field, optional_seconds_field, seconds_field
 from pyfnn.process.worker import Worker
@@ -20,7 +22,8 @@ class ProcessModel(Model):
     """A model that a worker process computes. The worker holds the model that was loaded last.
 
     The worker starts over at every `load` and `set_theta`, from the θ that it is sent: the protocol has no command for
-    either alone. `predict` starts it over twice: with the new rows, then with the data, which wait in WORKDIR.
+    either alone. `predict` starts it over twice: with the new rows, then with the data, which wait in WORKDIR. The
+    state of an optimizer is fetched before, and sent again after it.
 
     Parameters
     ----------
@@ -51,16 +54,20 @@ class ProcessModel(Model):
         self._threads_allowed = threads
         self._start = self._initial  # θ that the worker started from, or will
         self._moved = False  # training has changed θ
+        self._kept: tuple[Named, State] | None = None  # the optimizer's state, while the worker has none
+        self.implementation, self.optimizers = worker.description.name, worker.description.optimizers
         self.holds_exact_theta = worker.description.arithmetic == "native" or network.dtype == "float64"
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
         self.accounts_for_queries = False
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
+        self._keep_state()
         if self._moved:
             self._start = self._theta()
         self._hand_over(self._start, x, y, order)
         self._moved = False
+        self._send_state()
 
     def _hand_over(self, theta: Array, x: Array, y: Array, order: Order) -> None:
         setup = protocol.Setup(self.network, len(x), len(order), self._threads_allowed)
@@ -90,6 +97,7 @@ class ProcessModel(Model):
         theta, files = self._theta(), (protocol.NETWORK, protocol.X, protocol.Y, protocol.ORDER)
         loaded = self._n_rows > 0
         self._check_owner()
+        self._keep_state()
         try:
             with self._set_aside(files if loaded else ()):
                 self._hand_over(theta, x, placeholder_targets(self.network, len(x)), np.zeros(1, np.int64))
@@ -123,6 +131,47 @@ class ProcessModel(Model):
         self._note_cost(reply)
         return seconds_field(reply)
 
+    def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
+        assert self._optimizer is not None
+        self._moved = True
+        optimizer = self._optimizer.text
+        reply = self._ask("train_with", first, count, batch_size, repr(learning_rate), optimizer)
+        self._note_cost(reply)
+        return seconds_field(reply)
+
+    def _optimizer_state(self, optimizer: Named) -> State:
+        if self._kept:
+            return _copy(self._kept[1])
+        steps = number_field(self._ask("optimizer_state"), "steps")
+        if steps < 0:  # no training yet
+            return optimizer.start(self._initial)
+        vectors = self._result(protocol.STATE_OUT, (len(optimizer.vectors), self.network.n_parameters))
+        return optimizer.unpack(int(steps), vectors)
+
+    def _set_optimizer_state(self, optimizer: Named, state: State) -> None:
+        self._kept = optimizer, _copy(state)
+        if self._n_rows > 0:
+            self._send_state()
+
+    def _zero_optimizer_state(self, optimizer: Named) -> None:
+        """Select an optimizer: the worker does so too, at the next training, where the last one had another."""
+        if self._kept:
+            self._set_optimizer_state(optimizer, optimizer.start(self._initial))
+
+    def _keep_state(self) -> None:
+        """Fetch the optimizer's state, before the worker starts over."""
+        if self._optimizer and not self._kept and self._n_rows > 0:
+            self._kept = self._optimizer, self._optimizer_state(self._optimizer)
+
+    def _send_state(self) -> None:
+        """Send the state that was kept."""
+        if self._kept:
+            optimizer, state = self._kept
+            steps, vectors = optimizer.pack(state)
+            protocol.write_array(self._worker.workdir / protocol.STATE, np.array(vectors))
+            self._ask("set_optimizer", optimizer.text, steps)
+            self._kept = None
+
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         protocol.write_array(self._worker.workdir / protocol.PROBES, probes)
         reply = self._ask("time", operation, first, count, repeats, len(probes))
@@ -146,6 +195,13 @@ class ProcessModel(Model):
         self._theta()
 
     def _set_theta(self, theta: Array) -> None:
+        self._keep_state()
+        self._restart(theta)
+        if self._n_rows > 0:
+            self._send_state()
+
+    def _restart(self, theta: Array) -> None:
+        """Let the worker start over from a θ, with the data that it has, and no state of an optimizer."""
         if self._n_rows > 0:
             self._check_owner()
             protocol.write_array(self._worker.workdir / protocol.THETA, theta)
@@ -157,9 +213,13 @@ class ProcessModel(Model):
             self._ask("reset")
             self._moved = False
         else:
-            self._set_theta(self._initial)
+            self._restart(self._initial)
             self._start = self._initial
 
     def _close(self) -> None:
         if self._owns_worker:
             self._worker.close()
+
+
+def _copy(state: State) -> State:
+    return {name: array.copy() for name, array in state.items()}

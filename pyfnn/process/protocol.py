@@ -23,6 +23,7 @@ VERSION: Final = 1
 NETWORK, THETA, X, Y, ORDER = "network.txt", "theta.bin", "x.bin", "y.bin", "order.bin"
 OUTPUTS, GRADIENT, THETA_OUT = "outputs.bin", "gradient.bin", "theta_out.bin"
 PROBES = "probes.bin"
+STATE, STATE_OUT = "state.bin", "state_out.bin"  # of an optimizer: (vectors, n_parameters)
 L2, RATES = "l2.bin", "rates.bin"  # float64, one per member
 
 # Arguments of each command; `quit`, the only other command, takes none.
@@ -37,10 +38,13 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "reset": {},
     "init_many": {},  # this and train_many: only after a hello with many=yes
     "train_many": {"FIRST": int, "COUNT": int, "BATCH": int},
+    "train_with": {"FIRST": int, "COUNT": int, "BATCH": int, "RATE": float, "OPTIMIZER": str},
+    "set_optimizer": {"OPTIMIZER": str, "STEPS": int},  # these three: only after a hello with more optimizers than sgd
+    "optimizer_state": {},
     "pools": {},  # Python workers only: the BLAS libraries and thread pools of the process
 }
 
-TIMED = ("train", "train_many", "time")  # commands whose reply has `seconds`
+TIMED = ("train", "train_with", "train_many", "time")  # commands whose reply has `seconds`
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
 
 
@@ -153,6 +157,7 @@ def describe(description: Description) -> dict[str, str]:
         "deterministic": "yes" if description.deterministic else "no",
         "clock": description.clock,
         **({"many": "yes"} if description.many else {}),
+        **({"optimizers": ",".join(description.optimizers)} if len(description.optimizers) > 1 else {}),
     }
 
 

@@ -3,13 +3,13 @@
 Around them: schedules of the learning rate, optimizers, checkpoints, and diagnostics of what goes wrong.
 """
 
+from pyfnn.optimizers import SGD, Adam, Momentum, Optimizer
 from pyfnn.training.checkpoints import Checkpoints
 from pyfnn.training.diagnostics import Diagnostics, diagnose
 from pyfnn.training.divergence import FitDiverged
 from pyfnn.training.full_batch import minimize
 from pyfnn.training.history import Callback, Epoch, History
 from pyfnn.training.loop import fit
-from pyfnn.training.optimizers import SGD, Adam, Momentum, Optimizer
 from pyfnn.training.schedules import Constant, Cosine, InverseTime, Schedule, Step
 
 __all__ = [

@@ -1,15 +1,15 @@
 """Checkpoints of `fit`: the state of a training between two epochs, in a file that replaces the last one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyfnn import storage
 from pyfnn.errors import InvalidInput
+from pyfnn.optimizers import State
 from pyfnn.training.history import COLUMNS, Record
-from pyfnn.training.optimizers import State
 from pyfnn.validation import Array, check_count, check_rate
 
 _FORMAT = "pyfnn-checkpoint/1"
@@ -84,12 +84,12 @@ class Writer:
         self._epoch = len(rows) - 1
         return record, state
 
-    def write_if_due(self, record: Record, state: State) -> None:
-        """Write the state where the settings ask for it at this epoch or time."""
+    def write_if_due(self, record: Record, state: Callable[[], State]) -> None:
+        """Write where the settings ask for it at this epoch or time; `state` returns the optimizer's state."""
         every_epochs, every_seconds = self._settings.every_epochs, self._settings.every_seconds
         epochs, seconds = len(record.rows) - 1 - self._epoch, time.monotonic() - self._written
         if (every_epochs and epochs >= every_epochs) or (every_seconds and seconds >= every_seconds):
-            self.write(record, state)
+            self.write(record, state())
 
     def write(self, record: Record, state: State) -> None:
         """Write the state."""

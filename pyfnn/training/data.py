@@ -70,9 +70,9 @@ class Data:
         x[: self.rows], y[: self.rows] = self.x[order], self.y[order]
         return x, y
 
-    def losses(self, model: Model) -> tuple[float, float]:
-        """Return the loss of the training rows and of the validation rows; NaN where there are none of these."""
-        loss = model.loss(0, self.rows)
+    def losses(self, model: Model, *, training: bool = True) -> tuple[float, float]:
+        """Return the loss of the training rows, and of the validation rows; NaN where none is asked for or there."""
+        loss = model.loss(0, self.rows) if training else math.nan
         return loss, model.loss(self.rows, self.validation_rows) if self.validation_rows else math.nan
 
     def digest(self) -> str:

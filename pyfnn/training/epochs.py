@@ -1,4 +1,4 @@
-"""The two ways to run an epoch: inside the model, or step by step here with an optimizer of `optimizers`."""
+"""The two ways to run an epoch: inside the model, or step by step here with an optimizer."""
 
 import time
 from abc import ABC, abstractmethod
@@ -8,8 +8,8 @@ import numpy as np
 
 from pyfnn.errors import Diverged
 from pyfnn.model import Model
+from pyfnn.optimizers import Named, Optimizer, State
 from pyfnn.training.data import Data
-from pyfnn.training.optimizers import Optimizer, State
 from pyfnn.validation import Array, Order, check_rate
 
 _ENTRIES = 1 << 20  # entries of the orders of the epochs that are loaded at once: 8 MiB
@@ -41,6 +41,10 @@ class Epochs(ABC):
     def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
         """Return the step of the epoch that made θ non-finite. theta: (n_parameters,), from before the epoch."""
 
+    @abstractmethod
+    def state(self) -> State:
+        """Return the optimizer's state."""
+
     def _batches(self) -> list[tuple[int, int]]:
         """Return the first entry and the number of rows of each step of an epoch."""
         rows, size = self.data.rows, self.batch_size
@@ -53,13 +57,27 @@ class Epochs(ABC):
 
 
 class InModel(Epochs):
-    """Epochs by `Model.train`. The orders of as many epochs as fit into 8 MiB are loaded at once."""
+    """Epochs by `Model.train`. The orders of as many epochs as fit into 8 MiB are loaded at once.
 
-    def __init__(self, model: Model, data: Data, batch_size: int, seed: int, epochs: int) -> None:
+    Parameters
+    ----------
+    epochs : int
+        Number of the last epoch.
+    optimizer : SGD, Momentum or Adam
+        One that the model has.
+    state : dict of str to ndarray
+        The state that it continues from.
+    """
+
+    def __init__(
+        self, model: Model, data: Data, batch_size: int, seed: int, epochs: int, optimizer: Named, state: State
+    ) -> None:
         super().__init__(model, data, batch_size, seed)
         self._last, self._loaded = epochs, range(0)
         # Loading an inexact θ rounds it, which must not depend on where a training was interrupted.
         self._at_once = max(1, _ENTRIES // data.rows) if model.holds_exact_theta else 1
+        self._optimizer, self._before = optimizer, state
+        model.set_optimizer_state(optimizer, state)
 
     def load(self, epoch: int) -> None:
         """Load the data and the orders of this epoch and the next ones."""
@@ -70,17 +88,23 @@ class InModel(Epochs):
         """Train an epoch by one call."""
         if epoch not in self._loaded:
             self.load(epoch)
-        return self.model.train(self._first(epoch), self.data.rows, self.batch_size, rate)
+        self._before = self.model.optimizer_state()
+        return self.model.train(self._first(epoch), self.data.rows, self.batch_size, rate, self._optimizer)
 
     def _first(self, epoch: int) -> int:
         return self._loaded.index(epoch) * self.data.rows
 
+    def state(self) -> State:
+        """Return the state in the model."""
+        return self.model.optimizer_state()
+
     def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
         """Repeat the epoch, a step a call."""
         self.model.set_theta(theta)
+        self.model.set_optimizer_state(self._optimizer, self._before)
         for at, count in self._batches():
             try:
-                self.model.train(self._first(epoch) + at, count, self.batch_size, rate)
+                self.model.train(self._first(epoch) + at, count, self.batch_size, rate, self._optimizer)
             except Diverged:
                 return self._found(epoch, at, count, theta)
             theta = self.model.theta()
@@ -123,6 +147,10 @@ class Stepwise(Epochs):
                     raise Diverged(f"theta is not finite after step {self._diverged.step}")
                 self.model.set_theta(theta)
         return time.perf_counter() - start
+
+    def state(self) -> State:
+        """Return the state, not a copy."""
+        return self._state
 
     def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
         """Return the step that `run` noticed."""

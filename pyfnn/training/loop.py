@@ -12,12 +12,12 @@ import numpy as np
 
 from pyfnn.errors import Diverged, InvalidInput
 from pyfnn.model import Model
+from pyfnn.optimizers import DESCENT, Named, Optimizer, State
 from pyfnn.training.checkpoints import Checkpoints, Writer
 from pyfnn.training.data import Data, Rows, digest
 from pyfnn.training.divergence import FitDiverged, find_overflow, likely_cause
 from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Stepwise
 from pyfnn.training.history import Callback, History, Record, Stopped
-from pyfnn.training.optimizers import SGD, Optimizer, State
 from pyfnn.training.progress import progress_bar
 from pyfnn.training.schedules import Constant, Schedule
 from pyfnn.validation import Array, check_count
@@ -36,6 +36,7 @@ def fit(
     validation: Rows | float | None = None,
     patience: int | None = None,
     tolerance: float = 0.0,
+    training_loss: bool = True,
     callbacks: Iterable[Callback] = (),
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
@@ -58,8 +59,8 @@ def fit(
     seed : int
         Seed of the orders and of the split, 0 or more.
     optimizer : Optimizer, optional
-        `SGD()` by default, which runs inside the model. `Momentum()` and `Adam()` step here, by
-        `Model.loss_and_gradient`.
+        `SGD()` by default. It, `Momentum()` and `Adam()` run inside a model that has them (`Model.optimizers`); other
+        optimizers, and these elsewhere, step here, by `Model.loss_and_gradient`.
     validation : (x, y) or float, optional
         Rows whose loss is recorded, and which are not used in training; or the share of the rows of x and y to split
         off at random.
@@ -68,6 +69,9 @@ def fit(
         are no validation rows) by more than `tolerance`.
     tolerance : float
         See `patience`.
+    training_loss : bool
+        False leaves out the loss over the training rows, which takes a forward pass over all of them an epoch: NaN
+        stands in the history. It needs validation rows.
     callbacks : iterable of callable
         Each is called with an `Epoch` after every epoch, in turn; the training stops if one of them returns True.
     progress : bool
@@ -91,9 +95,11 @@ def fit(
         The model cannot take another θ.
     """
     settings = _Settings(
-        epochs, batch_size, _schedule(learning_rate), seed, optimizer or SGD(), patience, tolerance
+        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
     ).checked()
     data = Data.make(x, y, validation, seed)
+    if not training_loss and not data.validation_rows:
+        raise InvalidInput("training_loss = False: needs validation rows")
     writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
     model.reset()
     found = writer.read() if writer else None
@@ -124,6 +130,7 @@ class _Settings:
     optimizer: Optimizer
     patience: int | None
     tolerance: float
+    training_loss: bool
 
     def checked(self) -> "_Settings":
         check_count("epochs", self.epochs)
@@ -168,13 +175,14 @@ class _Training:
         self, model: Model, data: Data, settings: _Settings, record: Record, state: State, writer: Writer | None
     ) -> None:
         self.model, self.data, self.settings, self.writer = model, data, settings, writer
-        self.record, self.state = record, state
+        self.record = record
         model.set_theta(record.last_theta)  # a model that cannot is refused before the first step
         self.epochs: Epochs
-        if isinstance(settings.optimizer, SGD):
-            self.epochs = InModel(model, data, settings.batch_size, settings.seed, settings.epochs)
+        optimizer, rows = settings.optimizer, (data, settings.batch_size, settings.seed)
+        if isinstance(optimizer, Named) and optimizer.name in model.optimizers:
+            self.epochs = InModel(model, *rows, settings.epochs, optimizer, state)
         else:
-            self.epochs = Stepwise(model, data, settings.batch_size, settings.seed, settings.optimizer, state)
+            self.epochs = Stepwise(model, *rows, optimizer, state)
 
     def run(self, callbacks: list[Callback]) -> History:
         self.epochs.load(min(max(len(self.record.rows), 1), self.settings.epochs))
@@ -184,12 +192,12 @@ class _Training:
         while stopped is None:
             self._run_epoch(len(self.record.rows))
             if self.writer:
-                self.writer.write_if_due(self.record, self.state)
+                self.writer.write_if_due(self.record, self.epochs.state)
             epoch = self.record.epoch(self.model)
             answers = [callback(epoch) for callback in callbacks]
             stopped = "callback" if any(answer is True for answer in answers) else self._stopped()
         if self.writer:
-            self.writer.write(self.record, self.state)
+            self.writer.write(self.record, self.epochs.state())
         self.model.set_theta(self.record.theta)
         return self.record.history(stopped)
 
@@ -208,7 +216,7 @@ class _Training:
         self._add(rate, seconds)
 
     def _add(self, rate: float, seconds: float) -> None:
-        losses = self.data.losses(self.model)
+        losses = self.data.losses(self.model, training=self.settings.training_loss)
         self.record.add(self.model.theta(), rate, losses, seconds, self.settings.tolerance)
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:

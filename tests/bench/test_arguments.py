@@ -31,6 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--backends", "numpy,nunpy"], ("unknown backend 'nunpy'", "did you mean 'numpy'?")),
         (["--reference", "numby"], ("unknown backend 'numby'", "did you mean 'numpy'?")),
         (["--operations", "trian"], ("unknown operation 'trian'", "did you mean 'train'?", "forward")),
+        (["--optimizer", "sgd,adma"], ("unknown optimizer 'adma'", "did you mean 'adam'?")),
+        (["--optimizer", "adam(0.9,2)"], ("beta_2 = 2.0", "must lie in [0, 1)")),
         (["--dtype", "float23"], ("unknown dtype 'float23'", "did you mean 'float32'?")),
         (["--threads", "0"], ("threads = '0'", "at least 1, or all")),
         (["--threads", "1,many"], ("threads = 'many'", "at least 1, or all")),

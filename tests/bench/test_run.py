@@ -210,6 +210,21 @@ def test_a_sweep_is_measured_reported_and_drawn(
         assert "mine@batch=12 · train" in text
 
 
+def test_an_optimizer_is_a_case_of_its_own_and_a_backend_without_it_is_unsupported(folder: Path) -> None:
+    options = ["--backends", "numpy,steady", "--reference", "numpy", "--optimizer", "sgd,adam", "--budget", "1"]
+    assert run.main([*TINY, *options, "--out", "out"]) == 0
+    plain, adam = load_results(folder / "out").cases
+    assert plain.title == "tiny · train · float32 · 1 thread"
+    assert adam.title == "tiny · train with adam · float32 · 1 thread"
+    assert (plain.optimizer, adam.optimizer) == ("sgd", "adam(0.9,0.999,1e-08)")
+    assert adam.learning_rate == 0.001
+    assert adam.flops_per_step == plain.flops_per_step
+    assert {b.name: b.status for b in plain.backends if b.name == b.instance} == {"numpy": "ok", "steady": "ok"}
+    assert {b.name: b.status for b in adam.backends if b.name == b.instance} == {"numpy": "ok", "steady": "unsupported"}
+    (lacking,) = (b for b in adam.backends if b.name == "steady" and b.instance == "steady")
+    assert lacking.reason == "misbehaving has no optimizer 'adam': it has sgd"  # the name that it gives itself
+
+
 @pytest.mark.parametrize(
     ("bounded", "budget", "words"),
     [

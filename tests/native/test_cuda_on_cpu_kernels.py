@@ -77,8 +77,9 @@ def test_layers_with_each_further_activation_agree_with_the_oracle(
 def test_every_spelling_of_an_activation_is_taken_and_a_wrong_one_refused(folder: Path) -> None:
     backend = compiled_kernels(folder, "spread").backend
     lib = backend.interface[1]
-    assert set(backend.description.activations) == set(TABLE)
-    for name in (*TABLE, "leaky_relu(-1e-05)", "elu(2)"):
+    elementwise = [name for name, row in TABLE.items() if not row.hidden_only]
+    assert set(backend.description.activations) == set(elementwise)
+    for name in (*elementwise, "leaky_relu(-1e-05)", "elu(2)"):
         assert create(lib, activations=(name, name)) == (0, "")
     for name in WRONG_SPELLINGS:
         status, words = create(lib, activations=("tanh", name))

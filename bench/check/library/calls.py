@@ -17,9 +17,9 @@ from pyfnn.validation import Array
 
 SIZES, ROWS, ENTRIES, BATCH, RATE = (3, 4, 2), 6, 11, 2, 0.01
 _ONE = ("fnn_forward", "fnn_loss_and_gradient", "fnn_train", "fnn_time")
-WORK = (*_ONE, "fnn_loss", "fnn_train_many")  # functions that need data
-WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta")
-READ = ("x", "y", "order", "orders", "probes", "learning_rates")
+WORK = (*_ONE, "fnn_loss", "fnn_train_many", "fnn_train_with")  # functions that need data
+WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta", "steps_made", "state")
+READ = ("x", "y", "order", "orders", "probes", "learning_rates", "optimizer", "settings")
 _ROOM = 64  # times the size of an array that a library writes: a range that it does not refuse stays within it
 _Raw = TypeVar("_Raw", bound="Raw")
 _SENTINEL = 0x5A  # every byte of an array before a call
@@ -88,7 +88,9 @@ class Raw:
     """
 
     required: ClassVar[tuple[str, ...]] = ("fnn_load", *_ONE, "fnn_theta", "fnn_reset")
-    optional: ClassVar[tuple[str, ...]] = ("fnn_set_theta", "fnn_loss")
+    optional: ClassVar[tuple[str, ...]] = (
+        "fnn_set_theta", "fnn_loss", "fnn_set_optimizer", "fnn_optimizer_state", "fnn_train_with",
+    )  # fmt: skip
     creates: ClassVar[str] = "fnn_create"
     loads: ClassVar[str] = "fnn_load"
 
@@ -119,6 +121,9 @@ class Raw:
             "loss": np.zeros(1),
             "seconds": np.zeros(1),
             "checksum": np.zeros(1),
+            "settings": np.array([0.9, 0.99, 1e-8]),
+            "steps_made": np.zeros(1, np.int64),
+            "state": np.zeros(2 * n_parameters, precision),
         }
         self._fields = fields
         self._handle = subject.ffi.new("fnn_model **")
@@ -166,9 +171,11 @@ class Raw:
         return keep("fnn_network *", fields), kept
 
     def made(self: _Raw) -> _Raw:
-        """Create the model and load its data; raise `Wrong` if a call fails. Return the model."""
+        """Create the model, load its data and select an optimizer; raise `Wrong` if a call fails. Return the model."""
         self.succeed(self.creates, self.create())
         self.ok(self.loads)
+        if "fnn_set_optimizer" in self.functions:
+            self.ok("fnn_set_optimizer")
         return self
 
     def valid(self, function: str) -> dict[str, Any]:
@@ -177,7 +184,8 @@ class Raw:
         values = {
             **self.arrays, "model": self.model, "rows": ROWS, "n_order": ENTRIES, "first": 1, "batch_size": BATCH,
             "count": ENTRIES - 2 if entries else ROWS - 2, "learning_rate": RATE, "repeats": 3,
-            "operation": self.subject.lib.FNN_GRADIENT, "n_probes": len(self.arrays["probes"]),
+            "operation": self.subject.lib.FNN_GRADIENT, "n_probes": len(self.arrays["probes"]), "optimizer": b"adam",
+            "steps": 0,
         }  # fmt: skip
         return {name: values[name] for name in argument_names(function)}
 

@@ -54,6 +54,22 @@ py::tuple time(Mlp<Real, Products> &mlp, const std::string &operation, std::size
   return py::make_tuple(timing.seconds, timing.checksum);
 }
 
+// Select an optimizer, with its state.   state: (vectors, n_parameters)
+template <class Model, class Real>
+void set_optimizer(Model &model, const std::string &name, const std::vector<double> &settings, std::int64_t steps,
+                   const Array<Real> &state) {
+  model.set_optimizer(name, settings, steps, state.data());
+}
+
+// Return the number of steps and the state: (vectors, n_parameters).
+template <class Real, class Products> py::tuple optimizer_state(const Mlp<Real, Products> &mlp) {
+  const auto &vectors = mlp.optimizer().vectors();
+  Array<Real> state({vectors.size(), mlp.theta().size()});
+  for (std::size_t k = 0; k < vectors.size(); ++k)
+    std::copy(vectors[k].begin(), vectors[k].end(), state.mutable_data(k));
+  return py::make_tuple(mlp.optimizer().steps(), state);
+}
+
 // Add the class `name` to the module. Further: the types of the arguments that construct Products, with a py::arg each.
 template <class Real, class Products, class... Further, class... Arg>
 void bind(py::module_ &module, const char *name, Arg... further) {
@@ -80,6 +96,11 @@ void bind(py::module_ &module, const char *name, Arg... further) {
       .def("loss_and_gradient", loss_and_gradient<Real, Products>, py::arg("first"), py::arg("count"))
       .def("train", &Model::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"),
            py::call_guard<ReleaseGil>())
+      .def("train_with", &Model::train_with, py::arg("first"), py::arg("count"), py::arg("batch_size"),
+           py::arg("learning_rate"), py::call_guard<ReleaseGil>())
+      .def("set_optimizer", set_optimizer<Model, Real>, py::arg("name"), py::arg("settings"), py::arg("steps"),
+           py::arg("state").noconvert())
+      .def("optimizer_state", optimizer_state<Real, Products>)
       .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
       .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })

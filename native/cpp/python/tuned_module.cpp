@@ -69,6 +69,24 @@ template <class Real> struct Model {
     mlp.train(first, count, batch_size, static_cast<Real>(rate));
     return tuned::seconds_since(start);
   }
+  double train_with(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
+    const ReleaseGil release;
+    mlp.prepare(count, batch_size);
+    const auto start = tuned::Clock::now();
+    mlp.train_with(first, count, batch_size, rate);
+    return tuned::seconds_since(start);
+  }
+  // state: (vectors, n_parameters)
+  void set_optimizer(const std::string &name, const std::vector<double> &settings, std::int64_t steps,
+                     const Array<Real> &state) {
+    mlp.set_optimizer(name, settings, steps, state.data());
+  }
+  // Return the number of steps and the state: (vectors, n_parameters).
+  py::tuple optimizer_state() const {
+    Array<Real> state({mlp.optimizer().vectors(), mlp.n_parameters()});
+    mlp.optimizer_state(state.mutable_data());
+    return py::make_tuple(mlp.optimizer().steps(), state);
+  }
   py::tuple time(const std::string &operation, std::size_t first, std::size_t count, std::size_t repeats,
                  const Array<std::int64_t> &probes) {
     const auto timed = operation == "forward" ? tuned::Operation::forward : tuned::Operation::gradient;
@@ -127,6 +145,11 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
       .def("loss", &M::loss, py::arg("first"), py::arg("count"))
       .def("loss_and_gradient", &M::loss_and_gradient, py::arg("first"), py::arg("count"))
       .def("train", &M::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"))
+      .def("train_with", &M::train_with, py::arg("first"), py::arg("count"), py::arg("batch_size"),
+           py::arg("learning_rate"))
+      .def("set_optimizer", &M::set_optimizer, py::arg("name"), py::arg("settings"), py::arg("steps"),
+           py::arg("state").noconvert())
+      .def("optimizer_state", &M::optimizer_state)
       .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
       .def("theta", &M::theta)

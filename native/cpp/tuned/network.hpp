@@ -6,6 +6,7 @@
 
 #include "feature_major.hpp"
 #include "minibatch.hpp"
+#include "optimizer.hpp"
 #include "single_sample.hpp"
 
 #include <chrono>
@@ -122,12 +123,34 @@ public:
     single_sample_.invalidate_transposes();
     for (std::size_t done = 0; done < count; done += batch_size) {
       const std::size_t B = std::min(batch_size, count - done);
-      gather(first + done, B);
-      const Matrix<Real> X{X_.data(), data_->x_stride}, T{T_.data(), data_->y_stride};
-      forward(X, B);
-      activate_outputs(B);
-      output_delta(T, B, -rate * loss_function_.derivative / static_cast<Real>(B));
+      const Matrix<Real> X = gather_and_forward(first + done, B, -rate * loss_function_.derivative);
       backward(X, B, Epilogue::update, -rate * l2_);
+    }
+  }
+
+  // Select an optimizer for train_with: see ../optimizer.hpp.   state: (vectors, n_parameters)
+  void set_optimizer(const std::string &name, const std::vector<double> &settings, std::int64_t steps,
+                     const Real *state) {
+    reserve_gradient();
+    optimizer_.select(layers_, name, settings);
+    optimizer_.set_state(layers_, state, n_parameters(), steps);
+  }
+  const OptimizerStep<Real> &optimizer() const {
+    return optimizer_;
+  }
+  // state: (vectors, n_parameters)
+  void optimizer_state(Real *state) const {
+    optimizer_.state(layers_, state, n_parameters());
+  }
+
+  // Train as train does, by the selected optimizer.
+  void train_with(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
+    single_sample_.invalidate_transposes();
+    for (std::size_t done = 0; done < count; done += batch_size) {
+      const std::size_t B = std::min(batch_size, count - done);
+      const Matrix<Real> X = gather_and_forward(first + done, B, loss_function_.derivative);
+      backward(X, B, Epilogue::gradient, l2_);
+      optimizer_.step(layers_, rate, pool_);
     }
   }
 
@@ -291,6 +314,16 @@ private:
     return loss(T, count);
   }
 
+  // Compute A of every layer and delta_L, with this factor in it, for the rows order[first .. first + B); return X.
+  Matrix<Real> gather_and_forward(std::size_t first, std::size_t B, Real factor) {
+    gather(first, B);
+    const Matrix<Real> X{X_.data(), data_->x_stride}, T{T_.data(), data_->y_stride};
+    forward(X, B);
+    activate_outputs(B);
+    output_delta(T, B, factor / static_cast<Real>(B));
+    return X;
+  }
+
   // Copy the rows order[first .. first + B) to X_ and T_.
   void gather(std::size_t first, std::size_t B) {
     constexpr std::size_t ahead = 4;
@@ -324,6 +357,7 @@ private:
   MinibatchStep<Real> minibatch_;
   FeatureMajorStep<Real> feature_major_;
   SingleSampleStep<Real> single_sample_;
+  OptimizerStep<Real> optimizer_;
 
   std::shared_ptr<const Data<Real>> data_;
   std::vector<std::int64_t> order_;

@@ -82,12 +82,15 @@ template <class Real> struct Problem {
 
 // The results of a model at one batch size.
 template <class Real> struct Results {
-  std::vector<Real> outputs, gradient, theta;
+  std::vector<Real> outputs, gradient, theta, by_adam; // theta and by_adam: after training
   double loss;
 
   Results(std::size_t n_outputs, std::size_t n_parameters)
-      : outputs(n_outputs), gradient(n_parameters), theta(n_parameters) {}
+      : outputs(n_outputs), gradient(n_parameters), theta(n_parameters), by_adam(n_parameters) {}
 };
+
+// An epsilon at which the rounding of a small gradient does not decide the step.
+const std::vector<double> adam_settings{0.9, 0.99, 0.01};
 
 // Return the samples to train on: two minibatches and a short one, or as many as the order holds.
 std::size_t n_samples(std::size_t batch) {
@@ -102,6 +105,14 @@ template <class Real> Results<Real> results(const Problem<Real> &problem, Mlp<Re
   mlp.prepare(n_samples(batch), batch);
   mlp.train(1, n_samples(batch), batch, Real(0.01));
   mlp.theta(result.theta.data());
+  std::vector<Real> state(2 * problem.theta.size());
+  mlp.reset();
+  mlp.set_optimizer("adam", adam_settings, 0, state.data());
+  mlp.train_with(1, batch, batch, 0.01);
+  mlp.optimizer_state(state.data());
+  mlp.set_optimizer("adam", adam_settings, mlp.optimizer().steps(), state.data());
+  mlp.train_with(1 + batch, n_samples(batch) - batch, batch, 0.01);
+  mlp.theta(result.by_adam.data());
   return result;
 }
 
@@ -112,6 +123,11 @@ template <class Real> Results<Real> expected(const Problem<Real> &problem, std::
   reference.loss = mlp.loss_and_gradient(0, batch, reference.gradient.data());
   mlp.train(1, n_samples(batch), batch, Real(0.01));
   reference.theta.assign(mlp.theta().begin(), mlp.theta().end());
+  const std::vector<Real> zeros(2 * problem.theta.size());
+  mlp.reset();
+  mlp.set_optimizer("adam", adam_settings, 0, zeros.data());
+  mlp.train_with(1, n_samples(batch), batch, 0.01);
+  reference.by_adam.assign(mlp.theta().begin(), mlp.theta().end());
   return reference;
 }
 
@@ -175,10 +191,11 @@ template <class Real> bool networks_agree(const Case &c, std::size_t largest) {
                         "the loss agrees with mlp.hpp");
     good &= check<Real>(near(first.gradient, reference.gradient), c, batch, 1, "the gradient agrees with mlp.hpp");
     good &= check<Real>(near(first.theta, reference.theta), c, batch, 1, "theta agrees with mlp.hpp after training");
+    good &= check<Real>(near(first.by_adam, reference.by_adam), c, batch, 1, "theta agrees with mlp.hpp after Adam");
     for (std::size_t threads = 2; threads <= 3; ++threads) {
       const Results<Real> other = results(problem, models[threads - 1], batch);
       good &= check<Real>(same(other.outputs, first.outputs) && same(other.gradient, first.gradient) &&
-                              same(other.theta, first.theta),
+                              same(other.theta, first.theta) && same(other.by_adam, first.by_adam),
                           c, batch, threads, "the number of threads does not change the bits");
     }
     for (Mlp<Real> &mlp : models)

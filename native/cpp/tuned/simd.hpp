@@ -92,6 +92,30 @@ template <class Real> FNN_INLINE Vector<Real> at_least(Vector<Real> x, Real low)
   return -at_most<Real>(-x, -low);
 }
 
+// Return the square root of each lane. (Compilers make no vector instruction of a loop over sqrt, which sets errno.)
+template <class Real> FNN_INLINE Vector<Real> root(Vector<Real> x) {
+#if defined(__AVX512F__) // (the masks: as in at_most)
+  if constexpr (sizeof(Real) == 4)
+    return (Vector<Real>)_mm512_mask_sqrt_ps((__m512)x, 0xffff, (__m512)x);
+  else
+    return (Vector<Real>)_mm512_mask_sqrt_pd((__m512d)x, 0xff, (__m512d)x);
+#elif defined(__AVX__)
+  if constexpr (sizeof(Real) == 4)
+    return (Vector<Real>)_mm256_sqrt_ps((__m256)x);
+  else
+    return (Vector<Real>)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__SSE2__)
+  if constexpr (sizeof(Real) == 4)
+    return (Vector<Real>)_mm_sqrt_ps((__m128)x);
+  else
+    return (Vector<Real>)_mm_sqrt_pd((__m128d)x);
+#else
+  for (std::size_t i = 0; i < lanes<Real>; ++i)
+    x[i] = static_cast<Real>(sizeof(Real) == 4 ? __builtin_sqrtf(static_cast<float>(x[i])) : __builtin_sqrt(x[i]));
+  return x;
+#endif
+}
+
 // Return x with 0 in the lanes from `count` on.
 template <class Real> FNN_INLINE Vector<Real> first_lanes(Vector<Real> x, std::size_t count) {
   Bits<Real> lane;

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
 from bench.terms import CaseOperation
 from pyfnn import registry
+from pyfnn.errors import Unsupported
+from pyfnn.optimizers import Adam
 
 SUITE = """
 [suite]
@@ -72,7 +75,8 @@ def form(case: tuple[CaseKey, Problem]) -> str:
 def opened(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "class") -> Session:
     """Start a process of this kind: a program, or a class that pyfnn hosts."""
     program = shlex.join(["env", f"PYTHONPATH={TESTS}", sys.executable, faulty.__file__, kind, "one"])
-    line = f"run = '''{program}'''" if form == "program" else f'host = "{BACKENDS[kind]}"'
+    hosted = BACKENDS.get(kind, f"planted.optimizers:{kind}")
+    line = f"run = '''{program}'''" if form == "program" else f'host = "{hosted}"'
     row = registry.find("one", [misbehaving.manifest(folder / "backend.toml", {}, {"one": line})])
     return Session(row, *case, timeout=60.0, seed="timed work")
 
@@ -80,7 +84,7 @@ def opened(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "
 def prove_all(session: Session, case: tuple[CaseKey, Problem], turns: int = 1, steps: int = STEPS) -> None:
     """Do what a launch does, as far as it proves something."""
     key, problem = case
-    battery = gate.battery(problem, key.workload.batch)
+    battery = gate.battery(problem, key.workload.batch, key.optimizer)
     session.load_workload()
     gate.prove(session, battery)
     session.load_workload()
@@ -121,6 +125,26 @@ def test_wrong_or_missing_work_fails_parity(
 ) -> None:
     with opened(tmp_path, case, kind, form) as wrong, pytest.raises(ParityFailed):
         prove_all(wrong, case)
+
+
+@pytest.mark.parametrize(("kind", "right"), [("Hosted", True), ("Later", False), ("LongCalls", False)])
+def test_training_by_adam_is_proven_with_its_state(
+    kind: str, right: bool, tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    case = replace(case[0], optimizer=Adam()), case[1]
+    with opened(tmp_path, case, kind) as session, nullcontext() if right else pytest.raises(ParityFailed):
+        prove_all(session, case)
+
+
+def test_a_backend_without_the_optimizer_of_a_case_is_refused_by_name(
+    tmp_path: Path, case: tuple[CaseKey, Problem]
+) -> None:
+    case = replace(case[0], optimizer=Adam()), case[1]
+    with (
+        opened(tmp_path, case, "Correct") as session,
+        pytest.raises(Unsupported, match="one has no optimizer 'adam': it has sgd"),
+    ):
+        session.load_workload()
 
 
 def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:

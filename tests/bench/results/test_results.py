@@ -420,6 +420,15 @@ def test_the_place_in_a_sweep_is_read_again_and_is_none_in_results_from_before_t
         load_results(tmp_path)
 
 
+def test_results_from_before_there_were_optimizers_are_of_gradient_descent(tmp_path: Path) -> None:
+    path = save_results(swept_results({"numpy": lambda _: 5e-5}, (1, 16)), tmp_path)
+    text = json.loads(path.read_text(encoding="utf-8"))
+    for case in text["cases"]:
+        del case["optimizer"]
+    path.write_text(json.dumps(text), encoding="utf-8")
+    assert [case.optimizer for case in load_results(tmp_path).cases] == ["sgd", "sgd"]
+
+
 def test_a_later_event_of_a_backend_replaces_the_facts_of_an_earlier_one() -> None:
     lines = list(events(("numpy",), ("wine-deep",), {}, a_a=False))
     lines.append({"event": "backend", "case": 0, "instance": "numpy", "peak_rss_bytes": 5})

@@ -15,7 +15,7 @@ from bench.suites.problem import MIN_ORDER, make_problem
 from bench.suites.suite import CaseKey, Suite, Workload
 from bench.terms import SweepAxis, SweepPoint
 from pyfnn import datasets
-from pyfnn.errors import InvalidInput, UnknownName
+from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
 
 TABLE = f"[workload.mine]{misbehaving.WORKLOAD}"
 SUITE = '[suite]\nworkloads = ["mine"]\n'
@@ -222,6 +222,35 @@ def test_more_threads_than_cpus_are_refused() -> None:
     many = cpus.all_threads() + 1
     with pytest.raises(InvalidInput, match=f"threads = {many}: this process may use {cpus.all_threads()} CPUs"):
         cases_of(suite.model_copy(update={"threads": (1, many)}), workloads)
+
+
+def test_each_optimizer_is_a_case_of_training_with_a_rate_of_its_own() -> None:
+    suite = Suite(
+        workloads=("digits", "ensemble"),
+        operations=("train", "forward"),
+        optimizers=("sgd", "adam", "momentum(0.8)", "adam(0.9,0.999,1e-8)"),
+    )
+    keys = cases_of(suite, load.built_in_workloads())
+    assert [(key.workload.name, key.work, key.learning_rate) for key in keys] == [
+        ("digits", "train", 0.05),
+        ("digits", "train with adam", 0.001),
+        ("digits", "train with momentum(0.8)", pytest.approx(0.01)),
+        ("digits", "forward", 0.05),
+        ("ensemble", "train", 0.005),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "words"),
+    [
+        (("adma",), "unknown optimizer 'adma'; did you mean 'adam'"),
+        (("adam(2)",), r"beta_1 = 2.0: must lie in \[0, 1\)"),
+        (("adam",), "many networks at once, as in workload ensemble, train by sgd alone"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_measured_is_an_error(optimizers: tuple[str, ...], words: str) -> None:
+    with pytest.raises(PyfnnError, match=words):
+        cases_of(Suite(workloads=("ensemble",), optimizers=optimizers), load.built_in_workloads())
 
 
 def test_every_combination_is_one_case_however_often_it_is_named() -> None:

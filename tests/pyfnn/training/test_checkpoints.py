@@ -36,7 +36,7 @@ def check_end(folder: Path, whole: History) -> None:
             np.testing.assert_array_equal(end["table"][column], whole.table[column])
 
 
-@pytest.mark.parametrize(("backend", "optimizer"), [("numpy", "adam"), ("cpp-tuned", "sgd")])
+@pytest.mark.parametrize(("backend", "optimizer"), [("numpy", "adam"), ("cpp-tuned", "sgd"), ("cpp-tuned", "adam")])
 def test_a_fit_killed_between_epochs_and_while_it_writes_continues_with_the_same_bits(
     backend: str, optimizer: str, tmp_path: Path
 ) -> None:

@@ -143,6 +143,19 @@ def test_without_validation_rows_patience_watches_the_training_loss(model: Model
     assert losses[-5] - losses[-4] > 1e-6
 
 
+def test_without_the_training_loss_the_validation_loss_alone_is_recorded_and_decides(
+    model: Model, moons: tuple[Rows, Rows]
+) -> None:
+    (x, y), validation = moons
+    whole = fit(model, x, y, **quick(), validation=validation)
+    history = fit(model, x, y, **quick(), validation=validation, training_loss=False)
+    assert np.isnan(history.table["loss"]).all()
+    np.testing.assert_array_equal(history.table["validation_loss"], whole.table["validation_loss"])
+    np.testing.assert_array_equal(history.theta, whole.theta)
+    with pytest.raises(InvalidInput, match="training_loss = False: needs validation rows"):
+        fit(model, x, y, **quick(), training_loss=False)
+
+
 def test_a_share_of_the_rows_is_split_off_for_validation(model: Model, moons: tuple[Rows, Rows]) -> None:
     (x, y), _ = moons
     history = fit(model, x, y, **quick(), validation=0.25)

@@ -1,0 +1,117 @@
+"""Common part of models and ensembles: data that can be loaded repeatedly, clocks, and closing. Computes nothing."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from pyfnn import losses
+from pyfnn.errors import InvalidInput, PyfnnError
+from pyfnn.network import Network
+from pyfnn.validation import check_array, check_count, is_whole
+
+Self = TypeVar("Self", bound="Loadable")
+Result = TypeVar("Result")
+Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
+
+
+class Loadable(ABC):
+    """Common part of models and ensembles: data that can be loaded repeatedly, and closing. A context manager.
+
+    Attributes
+    ----------
+    kind : str
+        "model" or "ensemble", for messages.
+    network : Network
+    threads : int
+        Number of threads that compute; at most the number given to the constructor.
+    device_seconds : float or None
+        Duration of the last timed call on the device's own clock, from before its first step to after its last; None
+        where there is no such clock.
+    cpu_seconds : float or None
+        CPU time of the process that computes, all threads, in the last timed call; None where it does not report it.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, network: Network, threads: int) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise InvalidInput(f"threads = {threads!r}: must be a whole number, at least 1")
+        self.network = network
+        self.threads = threads
+        self.device_seconds: float | None = None
+        self.cpu_seconds: float | None = None
+        self._n_rows = 0
+        self._n_order = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Release all resources. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        """Run a timed call and set `cpu_seconds`, where the call itself did not: as large a share as `seconds` has."""
+        self.device_seconds = self.cpu_seconds = None
+        start, cpu_start = time.perf_counter(), time.process_time()
+        result = work()
+        if self.cpu_seconds is None:
+            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - start
+            seconds: Any = result[0] if isinstance(result, tuple) else result
+            self.cpu_seconds = cpu_seconds * min(1.0, float(seconds) / wall_seconds)
+        return result
+
+    @staticmethod
+    def _read_clocks() -> Clocks:
+        """Read the clocks just before timed work."""
+        cpu = time.process_time()
+        return cpu, time.perf_counter()
+
+    def _seconds_since(self, start: Clocks) -> float:
+        """Return the seconds since the reading, and set `cpu_seconds`."""
+        seconds = time.perf_counter() - start[1]
+        self.cpu_seconds = time.process_time() - start[0]
+        return seconds
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PyfnnError(f"this {self.kind} is closed")
+
+    def _check_data(self, x: Any, y: Any) -> int:
+        """Check x and y, and return the number of rows."""
+        rows = self._check_inputs(x)
+        check_array("y", y, (rows, self.network.sizes[-1]), self.network.dtype)
+        losses.TABLE[self.network.loss].check_targets(y)
+        return rows
+
+    def _check_inputs(self, x: Any) -> int:
+        rows = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else -1
+        if rows == 0:
+            raise InvalidInput("x is empty: at least one row is needed")
+        check_array("x", x, (rows, self.network.sizes[0]), self.network.dtype)
+        return rows
+
+    def _check_range(self, first: int, count: int, length: int, entries: str) -> tuple[int, int]:
+        """Check a range and return it in Python's integers: those of NumPy wrap in sums."""
+        self._check_open()
+        if length == 0:
+            raise PyfnnError(f"this {self.kind} has no data yet: call load first")
+        rows = check_count("count", count)
+        if not is_whole(first) or not 0 <= int(first) <= length - rows:
+            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {entries}")
+        return int(first), rows
+
+    @abstractmethod
+    def _close(self) -> None: ...
