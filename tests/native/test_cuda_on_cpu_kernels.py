@@ -24,6 +24,7 @@ from support.fnn_libraries import WRONG_SPELLINGS, create
 
 from pyfnn import parity
 from pyfnn.activations import TABLE
+from pyfnn.backends import c
 from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.network import DTYPES, Network, initialize
 
@@ -76,6 +77,7 @@ def test_layers_with_each_further_activation_agree_with_the_oracle(
 
 def test_every_spelling_of_an_activation_is_taken_and_a_wrong_one_refused(folder: Path) -> None:
     backend = compiled_kernels(folder, "spread").backend
+    assert isinstance(backend, c.Library)
     lib = backend.interface[1]
     elementwise = [name for name, row in TABLE.items() if not row.hidden_only]
     assert set(backend.description.activations) == set(elementwise)

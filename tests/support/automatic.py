@@ -22,7 +22,7 @@ try:
 except ImportError:
     autograd = None
 
-DRAWS = 10  # of θ and data for each network: a framework compiles a network once
+NETWORKS = 20  # for each activation, loss and dtype; θ and data are drawn again: a framework compiles a network once
 
 
 def functions(anp: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def risk(network: Network, anp: Any, theta: Any, x: Array, y: Array) -> Any:
 
 
 def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tuple[float, Array]:
-    """Compute R and its gradient in float64, whatever the dtype of the arguments. Skip the test without autograd."""
+    """Compute R and its gradient in float64, from arguments of either dtype. Skip the test without autograd."""
     require("autograd", autograd is not None, "pip install autograd")
     theta, x, y = (array.astype(np.float64) for array in (theta, x, y))
     if network.loss == "softmax_cross_entropy":
@@ -102,16 +102,20 @@ def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
         Key of the oracle's table. A parameter is drawn for each network, below 0 for about every third.
     loss, dtype : str
     """
-    for seed in count():
-        rng = np.random.default_rng(seed)
-        row = TABLE[activation]
-        parameter = rng.integers(2, 5) if activation == "maxout" else round(rng.uniform(-1, 2), 3)
-        written = f"{activation}({parameter})" if row.default is not None else activation
-        sizes = tuple(int(size) for size in rng.integers(1, 9, size=3 + seed % 3))
-        output = written if seed % 2 and not LOSSES[loss].fuses and not row.hidden_only else None
-        network = Network(sizes, written, loss, float(rng.choice([0, 0.01])), output, dtype)
-        for _ in range(DRAWS):
-            yield _example(network, rng)
+    networks = [_network(activation, loss, dtype, seed) for seed in range(NETWORKS)]
+    for draw in count():
+        for seed, network in enumerate(networks):
+            yield _example(network, np.random.default_rng([draw, seed]))
+
+
+def _network(activation: str, loss: str, dtype: str, seed: int) -> Network:
+    rng = np.random.default_rng(seed)
+    row = TABLE[activation]
+    parameter = rng.integers(2, 5) if activation == "maxout" else round(rng.uniform(-1, 2), 3)
+    written = f"{activation}({parameter})" if row.default is not None else activation
+    sizes = tuple(int(size) for size in rng.integers(1, 9, size=3 + seed % 3))
+    output = written if seed % 2 and not LOSSES[loss].fuses and not row.hidden_only else None
+    return Network(sizes, written, loss, float(rng.choice([0, 0.01])), output, dtype)
 
 
 def _example(network: Network, rng: np.random.Generator) -> Example:

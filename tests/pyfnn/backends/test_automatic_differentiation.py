@@ -26,7 +26,7 @@ from pyfnn.validation import Array
 ROWS = registry.rows()
 LIMITS = {"float32": 1e-5, "float64": 1e-12}  # relative errors
 NETWORKS = 200  # of each activation, loss and dtype, in the soak
-FEW = 2  # the same outside it
+FEW = 4  # the same outside it
 QUICK = ["numpy", "c", "cpp", "cpp-blas", "cpp-tuned"]
 Create = Callable[[Network, Array], Model]
 
