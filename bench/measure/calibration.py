@@ -97,11 +97,13 @@ class Calibrator:
         """
         settings, allowed = self.settings, max(self.budget, _ALWAYS_FIT)
         blocks = seconds_of_blocks(settings, self.block_seconds, step_seconds)
-        predicted = settings.min_launches * (session.worker.startup_seconds + proof_seconds + blocks)
+        alone = settings.min_launches * (session.worker.startup_seconds + blocks)
+        predicted = alone + settings.min_launches * proof_seconds
         if predicted > allowed:
             raise TooSlow(
                 f"{how} {step_seconds:.3g} s (not proven); {settings.min_launches} launches, with their starts and "
-                f"proofs, about {predicted:.0f} s: more than the {allowed:.0f} s that it may take here (--budget)"
+                f"proofs, about {predicted:.0f} s: more than the {allowed:.0f} s that it may take here (--budget)",
+                by_proof=alone <= allowed,
             )
 
 

@@ -19,7 +19,7 @@ from bench.measure.arm import Arm
 from bench.measure.block import least_block
 from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
 from bench.measure.curve import affordable_epochs, draw_curve
-from bench.measure.errors import Implausible, reason_of, status_of
+from bench.measure.errors import Implausible, TooSlow, reason_of, status_of
 from bench.measure.networks import networks_of
 from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
@@ -258,7 +258,7 @@ class CaseRun:
         try:
             for arm in self._in_turn(self._firsts()):
                 with self._blame(arm, sessions):
-                    self._open(arm, sessions, launch, battery)
+                    self._open_again_if_slow(arm, sessions, launch, battery)
             for arm in self._in_turn([*self._second_arms(), *self._planted_arms()]):
                 with self._blame(arm, sessions):
                     self._open(arm, sessions, launch, battery)
@@ -289,6 +289,16 @@ class CaseRun:
         """Return the rounds of the first launches."""
         longest = max((arm.calibration.block_seconds for arm in self._live() if arm.calibration), default=0.0)
         return rounds.fitting_rounds(self._settings.rounds, self._calibrator.block_seconds, longest)
+
+    def _open_again_if_slow(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
+        """Open a session; once more where its proof alone took too long: what is compiled now is kept on disk."""
+        try:
+            self._open(arm, sessions, launch, battery)
+        except TooSlow as error:
+            if not error.by_proof:
+                raise
+            sessions.pop(arm.instance).close()
+            self._open(arm, sessions, launch, battery)
 
     def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
         """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""

@@ -21,7 +21,17 @@ def require(evidence: parity.Evidence) -> None:
 
 
 class TooSlow(PyfnnError):
-    """A backend whose samples do not fit the budget."""
+    """A backend whose samples do not fit the budget.
+
+    Attributes
+    ----------
+    by_proof : bool
+        Without its proof it would fit.
+    """
+
+    def __init__(self, message: str, *, by_proof: bool = False) -> None:
+        super().__init__(message)
+        self.by_proof = by_proof
 
 
 class ThreadsMismatch(PyfnnError):

@@ -166,7 +166,7 @@ class Eager(Backend):
     Raises
     ------
     BackendUnavailable
-        The row is for CUDA, and this PyTorch or this machine has none.
+        The row is for CUDA, and this PyTorch or this machine has none, or the environment forces TF32.
     """
 
     _steps: type[EagerSteps] = EagerSteps
@@ -208,7 +208,11 @@ def _device(kind: str) -> tuple[torch.device, str]:
     check_number(number, found)
     torch.cuda.set_device(number)
     torch.set_float32_matmul_precision("highest")
-    tf32 = torch.get_float32_matmul_precision() != "highest" or torch.backends.cuda.matmul.allow_tf32
-    return torch.device("cuda", number), (
-        f"{torch.cuda.get_device_name(number)}; CUDA {torch.version.cuda}; TF32: {tf32}"
-    )
+    _require_no_tf32()
+    return torch.device("cuda", number), (f"{torch.cuda.get_device_name(number)}; CUDA {torch.version.cuda}; TF32: off")
+
+
+def _require_no_tf32() -> None:
+    """Raise `BackendUnavailable` where products would use TF32: the environment can override PyTorch's setting."""
+    if torch.get_float32_matmul_precision() != "highest" or torch.backends.cuda.matmul.allow_tf32:
+        raise BackendUnavailable("PyTorch uses TF32 here", "unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")

@@ -1,6 +1,7 @@
 """The plan of a GPU run: its parts, their bounds in seconds, and the commands of each."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from pathlib import Path
 HERE = "bench.experiments.gpu"
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = "packages"  # the part without which no Python step runs
-LIMIT = 540.0  # seconds that all bounds together stay below
+LIMIT = 540.0  # seconds of a whole run
+RESERVE = 10.0  # seconds of it for killed processes and the summary; the bounds add up to no more than the rest
 NVCC_FLAGS = ("-std=c++17", "-O3", "-arch=sm_90", "-Xcompiler=-fPIC", "-shared")
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "persistent": ("-DFNN_PERSISTENT_OPERATIONS=1e300",),
@@ -20,10 +22,14 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "small": ("-DFNN_PERSISTENT_OPERATIONS=0", "-DFNN_TILE=2"),
 }
 """Libraries of the kernels with one way to train, or one tile, alone: name and compiler flags."""
-_PLACES = ("usr/local/cuda/bin", "usr/local/cuda-*/bin", "opt/nvidia/nsight-compute/*")
+_PLACES = (
+    "usr/local/cuda/bin", "usr/local/cuda-*/bin", "opt/cuda*/bin", "usr/local/cuda*/compute-sanitizer",
+    "opt/nvidia/nsight-compute/*", "usr/local/nvidia/bin",
+)  # fmt: skip
 REHEARSED = {"cuda": "persistent", "cuda-blas": "spread"}
 """The variant that takes the place of a backend in a rehearsal."""
 PROFILE = ("--clock-control", "none", "--set", "detailed", "--target-processes", "all", "--launch-skip", "2")
+"""The first launches are slower. bench.experiments.gpu.work makes more launches of each kernel than are skipped."""
 SANITIZE = ("--target-processes", "all", "--error-exitcode", "9")
 
 
@@ -41,12 +47,15 @@ class Step:
         A program that the machine may lack: the step is then skipped.
     grace : float
         Seconds before the bound at which the command is interrupted, so that it writes what it has.
+    shows : str
+        Pattern without which in its output the step has failed, also with exit status 0.
     """
 
     name: str
     words: tuple[str, ...]
     tool: str = ""
     grace: float = 0.0
+    shows: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,12 +96,15 @@ class Setting:
         Folder with the kernels compiled for the CPU, for a rehearsal without a GPU: nothing else is compiled.
     scale : float
         Factor on all bounds.
+    archive : Path or None
+        File into which the output is packed after each part.
     """
 
     out: Path
     wheels: Path = Path("wheels")
     rehearse: Path | None = None
     scale: float = 1.0
+    archive: Path | None = None
 
     @property
     def rehearsal(self) -> bool:
@@ -116,8 +128,13 @@ class Setting:
 
 def find_tool(name: str) -> str | None:
     """Return the path of a program: on PATH, or where CUDA's toolkit and Nsight Compute are installed; else None."""
-    folders = [str(folder) for pattern in _PLACES for folder in sorted(Path("/").glob(pattern))]
+    folders = [str(folder) for pattern in _PLACES for folder in sorted(Path("/").glob(pattern), key=_version)]
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *folders]))
+
+
+def _version(folder: Path) -> list[int]:
+    """Return a key that sorts the newest version first: 13.0 before 12.10 before 12.9."""
+    return [-int(number) for number in re.findall(r"\d+", str(folder))]
 
 
 def plan(setting: Setting) -> list[Part]:
@@ -135,25 +152,20 @@ def _module(setting: Setting, name: str, *options: object) -> tuple[str, ...]:
     return (sys.executable, "-m", f"{HERE}.{name}", *given)
 
 
-def install_command(wheels: Path) -> tuple[str, ...]:
+def install_command() -> tuple[str, ...]:
     """Return the command that installs pyfnn, compiled for sm_90, without a network."""
-    pip = (sys.executable, "-m", "pip", "install", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation")
     defines = ("PYFNN_CUDA=ON", "PYFNN_CUDA_ARCHITECTURES=90-real")
     settings = tuple(word for define in defines for word in ("--config-settings", f"cmake.define.{define}"))
-    return (*pip, "--find-links", str(wheels), *settings, "-e", str(ROOT))
-
-
-def packages_command(wheels: Path) -> tuple[str, ...]:
-    """Return the command that installs what pyfnn needs to run and to be built, from the wheels, where it is absent."""
-    pip = (sys.executable, "-m", "pip", "install", "--no-index", "--disable-pip-version-check")
-    return (*pip, "--find-links", str(wheels), *REQUIRED)
+    return (*pip, "--disable-pip-version-check", *settings, "-e", str(ROOT))
 
 
 REQUIRED = (
     "numpy", "scipy", "cffi", "pydantic", "platformdirs", "pooch", "scikit-learn", "psutil", "py-cpuinfo",
     "threadpoolctl", "matplotlib", "rich", "pygments", "scipy-openblas32", "scikit-build-core", "pybind11",
 )  # fmt: skip
-"""Python packages without which nothing runs; cmake, ninja, PyTorch, JAX and nvidia-ml-py come on top."""
+"""Python packages without which nothing runs; PyTorch, JAX and nvidia-ml-py come on top."""
+BUILDERS = ("cmake", "ninja")  # programs that the build needs, each also a package
 
 
 def _build(setting: Setting) -> list[Part]:
@@ -165,28 +177,40 @@ def _build(setting: Setting) -> list[Part]:
         Step(name, ("nvcc", *NVCC_FLAGS, *flags, source, "-o", str(setting.manifest.parent / f"{name}.so")), "nvcc")
         for name, flags in VARIANTS.items()
     )
-    rows, install = Step("kernels", _module(setting, "kernels")), Step("install", install_command(setting.wheels))
+    rows, install = Step("kernels", _module(setting, "kernels")), Step("install", install_command())
+    packages = Step("packages", (sys.executable, "-m", f"{HERE}.packages", "--wheels", str(setting.wheels)))
     return [
-        Part(PACKAGES, "Python packages", 15, (Step("packages", packages_command(setting.wheels)), rows)),
-        Part("build", "Build for sm_90", 70, (install, *variants), together=True),
+        Part(PACKAGES, "Python packages", 15, (rows, packages)),
+        Part("build", "Build for sm_90", 65, (install, *variants), together=True),
     ]
 
 
 def _proofs(setting: Setting) -> list[Part]:
-    parity = _module(
-        setting, "parity", "--names", setting.names("cuda", "cuda-blas"), "--seconds", 55 * setting.scale,
-        "--out", setting.out / "parity.jsonl",
-    )  # fmt: skip
+    parity = [
+        Step(
+            f"parity-{name}",
+            _module(
+                setting, "parity", "--name", name, "--seconds", 55 * setting.scale,
+                "--out", setting.out / f"parity-{name}.jsonl",
+            ),
+        )
+        for name in dict.fromkeys(setting.names("cuda", "cuda-blas", "spread").split(","))
+    ]  # fmt: skip
     work = _module(setting, "work", "every", "--names", setting.names("cuda", "spread"))
     tools = ("memcheck", "racecheck")
     return [
-        Part("parity", "Parity of cuda and cuda-blas, both dtypes, every activation", 60, (Step("parity", parity),)),
+        Part("parity", "Parity of cuda and cuda-blas, both dtypes, every activation", 60, tuple(parity), True),
         Part(
             "sanitizers",
             "compute-sanitizer on the smallest cases",
             60,
             tuple(
-                Step(tool, ("compute-sanitizer", "--tool", tool, *SANITIZE, *work), "compute-sanitizer")
+                Step(
+                    tool,
+                    ("compute-sanitizer", "--tool", tool, *SANITIZE, *work),
+                    "compute-sanitizer",
+                    shows="SUMMARY: ",
+                )
                 for tool in tools
             ),
         ),
@@ -222,6 +246,7 @@ def _measurements(setting: Setting) -> list[Part]:
                         *_module(setting, "work", workload, "--names", setting.names("cuda")),
                     ),
                     "ncu",
+                    shows="Duration",
                 )
                 for kernel, workload in hot
             ),

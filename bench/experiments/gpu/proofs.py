@@ -48,10 +48,14 @@ def _path(folder: Path, workload: str) -> Path:
 
 
 def _runs(folder: Path) -> bool:
-    """Return True where the process that makes the batteries in this folder runs."""
+    """Return True where the process that makes the batteries in this folder runs.
+
+    One that has crashed is a zombie as long as the command `gpu` has not waited for it.
+    """
     try:
-        return bool(psutil.pid_exists(int((folder / _PID).read_text(encoding="ascii"))))
-    except (OSError, ValueError):
+        process = psutil.Process(int((folder / _PID).read_text(encoding="ascii")))
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except (OSError, ValueError, psutil.Error):
         return False
 
 

@@ -17,7 +17,8 @@ from pyfnn.registry import load_backend
 from pyfnn.validation import Array, Order
 
 _NETWORK = Network((5, 4, 9, 3), "relu", "softmax_cross_entropy", l2=0.01)
-_STEPS = 4  # of a workload; the profiler skips the first launches
+_STEPS = 4  # of a workload in a call
+_CALLS = 4  # a call may be one launch, and the profiler skips the first two
 
 
 def every_kernel(backend: Backend, network: Network) -> None:
@@ -42,14 +43,14 @@ def every_kernel(backend: Backend, network: Network) -> None:
 
 
 def train_workload(backend: Backend, name: str, steps: int) -> None:
-    """Train a workload's network on made-up rows for a few steps, twice."""
+    """Train a workload's network on made-up rows for a few steps, in several calls."""
     workload = look_up("workload", name, built_in_workloads())
     network = workload.network("float32")
     x, y, _ = data(network, workload.batch)
     order = np.tile(np.arange(workload.batch), steps)
     with backend.create(network, initialize(network, 0)) as model:
         model.load(x, y, order)
-        for _ in range(2):
+        for _ in range(_CALLS):
             model.train(0, len(order), workload.batch, 1e-4)
 
 

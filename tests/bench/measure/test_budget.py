@@ -108,3 +108,24 @@ def test_blocks_that_come_out_too_short_are_made_longer(measure: Measure, monkey
     first = case.backends[0].samples
     assert first[0].steps < first[-1].steps
     assert (first[-1].work_cpu_seconds or first[-1].seconds) > 0.8 * SHORT.block_seconds
+
+
+@pytest.mark.parametrize(("slow_proofs", "status"), [(1, "ok"), (9, "too_slow")])
+def test_a_backend_that_is_too_slow_by_its_proof_alone_has_one_more_process_which_finds_what_was_compiled(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch, slow_proofs: int, status: str
+) -> None:
+    calibrate, sessions = Calibrator.calibrate, list[Session]()
+
+    def after_compiling(self: Calibrator, session: Session, proof_seconds: float) -> Calibration:
+        if session not in sessions:
+            sessions.append(session)
+        return calibrate(self, session, 1e6 if len(sessions) <= slow_proofs else proof_seconds)
+
+    monkeypatch.setattr(Calibrator, "calibrate", after_compiling)
+    case = measure.run({"steady": STEADY}, replace(SHORT, min_launches=1, launches=1))
+    assert case.backends[0].status == status
+    assert len(sessions) >= 2
+    assert sessions[0].worker is not sessions[1].worker
+    if status == "too_slow":
+        assert len(sessions) == 2
+        assert "more than the 30 s" in case.backends[0].reason

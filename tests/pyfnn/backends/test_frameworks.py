@@ -320,3 +320,15 @@ def test_a_theta_that_was_set_and_predictions_of_new_rows(name: str) -> None:
         np.testing.assert_allclose(model.predict(x), outputs, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(model.forward(0, 23), outputs)
         assert model.loss(3, 7) == model.loss_and_gradient(3, 7)[0]
+
+
+def test_torch_is_refused_on_a_device_where_the_environment_forces_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    load("torch")
+    import torch
+
+    from pyfnn.backends import torch as backend
+
+    backend._require_no_tf32()
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    with pytest.raises(BackendUnavailable, match="TF32"):
+        backend._require_no_tf32()
