@@ -3,12 +3,14 @@
 `Loadable` is the part that models and ensembles share. Nothing here computes a network.
 """
 
+import functools
 import math
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +24,26 @@ OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
 Self = TypeVar("Self", bound="Loadable")
 SelfModel = TypeVar("SelfModel", bound="Model")
 Result = TypeVar("Result")
+Method = TypeVar("Method", bound=Callable[..., Any])
 Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
+
+
+def exclusive(method: Method) -> Method:
+    """Make a method of a `Loadable` raise an error while another thread is inside of one.
+
+    Implementations release the GIL: without this, `close` or `load` would free memory under a call that uses it.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        if not self._in_use.acquire(blocking=False):
+            raise PyfnnError(f"{method.__name__}: another thread uses this {self.kind}; one thread at a time may")
+        try:
+            return method(self, *arguments, **named)
+        finally:
+            self._in_use.release()
+
+    return cast(Method, call)
 
 
 class Loadable(ABC):
@@ -54,7 +75,9 @@ class Loadable(ABC):
         self._n_rows = 0
         self._n_order = 0
         self._closed = False
+        self._in_use = threading.RLock()  # held by the thread that is inside of a method
 
+    @exclusive
     def close(self) -> None:
         """Release all resources. A second call does nothing."""
         if not self._closed:
@@ -175,6 +198,7 @@ class Model(Loadable):
         self._second: Model | None = None
         self.checksum = math.nan
 
+    @exclusive
     def load(self, x: Array, y: Array, order: Order) -> None:
         """Copy the data; θ stays. Not timed.
 
@@ -196,11 +220,13 @@ class Model(Loadable):
         self._load(x, y, order)
         self._n_rows, self._n_order = rows, length
 
+    @exclusive
     def forward(self, first: int, count: int) -> Array:
         """Return the outputs of rows [first, first+count): (count, m_L); probabilities under a cross-entropy."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
 
+    @exclusive
     def predict(self, x: Array) -> Array:
         """Return the outputs for new rows. The loaded data stay; none need be loaded.
 
@@ -222,16 +248,19 @@ class Model(Loadable):
         self._check_inputs(x)
         return self._predict(x)
 
+    @exclusive
     def loss(self, first: int, count: int) -> float:
         """Return the mean loss of rows [first, first+count), l2 term included, by a forward pass where there is one."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward_loss(first, count)
 
+    @exclusive
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         """Return the mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
+    @exclusive
     def train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         """Train by gradient descent over order[first : first+count] in minibatches; the last may be shorter.
 
@@ -264,6 +293,7 @@ class Model(Loadable):
             raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
         return seconds
 
+    @exclusive
     def time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order | None = None) -> float:
         """Return the seconds of `repeats` passes of `count` rows each, on the implementation's own clock.
 
@@ -298,6 +328,7 @@ class Model(Loadable):
         seconds, self.checksum = self._timed(lambda: self._time(operation, first, count, repeats, entered))
         return seconds
 
+    @exclusive
     def theta(self) -> Array:
         """Return a copy of the parameters: (n_parameters,)."""
         self._check_open()
@@ -307,6 +338,7 @@ class Model(Loadable):
         """Return a copy of the parameters that the model was made with, which `reset` restores: (n_parameters,)."""
         return np.array(self._initial)
 
+    @exclusive
     def set_theta(self, theta: Array) -> None:
         """Replace the parameters; `reset` still restores those that the model was made with.
 
@@ -326,6 +358,7 @@ class Model(Loadable):
         check_array("theta", theta, (self.network.n_parameters,), self.network.dtype)
         self._set_theta(theta)
 
+    @exclusive
     def reset(self) -> None:
         """Restore the initial θ."""
         self._check_open()
@@ -355,6 +388,7 @@ class Model(Loadable):
             self._second = self._make(self.network, self._theta(), self.threads)
         return self._second
 
+    @exclusive
     def close(self) -> None:
         """Release all resources. A second call does nothing."""
         if self._second is not None:

@@ -407,6 +407,11 @@ class RunHead(Value):
         The suite, after the options have changed it.
     packages : dict of str to str
         Version of every Python distribution installed, by its name. Toolchains are in each backend's `build`.
+    workloads : dict of str to WorkloadFacts
+        The suite's workloads by name. Empty in files from before a run could be continued.
+    origins : dict of str to str
+        Digest of what each backend is made of (its row in the manifest, sources, and for a program compiler and CPU),
+        by name, and of the code of pyfnn itself. Empty as above.
     """
 
     schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
@@ -416,11 +421,34 @@ class RunHead(Value):
     command: list[str] = []
     suite: dict[str, Any] = {}
     packages: dict[str, str] = {}
+    workloads: dict[str, WorkloadFacts] = {}
+    origins: dict[str, str] = {}
+
+
+class Resumption(Value):
+    """A continuation of a run that had ended before its cases did, or that more time was given to.
+
+    Attributes
+    ----------
+    begun : str
+    command : list of str
+        The words of its command line.
+    more_seconds : float
+        Time for measuring that was added to the run's budget.
+    differences : list of str
+        What had changed since the run began, where `--force` continued it in spite of that.
+    """
+
+    begun: str
+    command: list[str] = []
+    more_seconds: float = Field(default=0.0, ge=0)
+    differences: list[str] = []
 
 
 class Results(RunHead):
     """A whole run."""
 
+    resumptions: list[Resumption] = []
     statistics: int = Field(default=1, ge=1, le=STATISTICS)
     finished: str | None = None
     ceilings: list[Ceilings] = []
@@ -428,6 +456,11 @@ class Results(RunHead):
     device_states: list[DeviceState] = []
     warnings: list[Warned] = []
     cases: list[Case] = []
+
+    @property
+    def differences(self) -> list[str]:
+        """Changes between the parts of the run; empty where all were measured under the same conditions."""
+        return list(dict.fromkeys(one for resumption in self.resumptions for one in resumption.differences))
 
 
 def first_error(error: ValidationError) -> str:

@@ -221,7 +221,7 @@ def test_a_sweep_along_threads_uses_the_requested_thread_counts(
 ) -> None:
     monkeypatch.setattr("bench.suites.load.all_threads", lambda: 8)
     measured: list[CaseKey] = []
-    monkeypatch.setattr(run, "measure", lambda keys, *_: measured.extend(keys))
+    monkeypatch.setattr(run, "measure", lambda plan, *_: measured.extend(plan.keys))
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     options = ["--suite", "threads", "--backends", "numpy"]
     assert run.main([*options, "--out", "all"]) == 1  # nothing was timed
