@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number, self.status = number, 128 + number
+        self.status = 128 + number
 
 
 class Interruptions:
@@ -28,32 +28,35 @@ class Interruptions:
 
     Signals that the parent made this process ignore, as nohup does, stay ignored. Outside of the main thread, which
     alone receives signals, nothing changes.
-
-    Attributes
-    ----------
-    count : int
-        Signals so far.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self._count = 0
         self._waits = False
+        self._waiting: int | None = None  # the last signal that waits
         self._before: dict[int, Callable[..., Any] | int | None] = {}
-
-    def resume(self) -> None:
-        """Let the next signal raise again: nothing is in the middle of being ended or written any more."""
-        self._waits = False
 
     def wait(self) -> None:
         """Let signals wait until `resume`."""
         self._waits = True
 
+    def resume(self) -> None:
+        """Let the next signal raise again, and one that waits at once: nothing is being ended or written any more."""
+        self._waits = False
+        if self._waiting is not None:
+            self._raise(self._waiting)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.count += 1
-        if not self._waits or self.count >= _AT_ONCE:
-            self._waits = True
-            raise Interrupted(number)
+        self._count += 1
+        if self._waits and self._count < _AT_ONCE:
+            self._waiting = number
+        else:
+            self._raise(number)
+
+    def _raise(self, number: int) -> None:
+        self._waits, self._waiting = True, None
+        raise Interrupted(number)
 
     def __enter__(self) -> "Interruptions":
         if threading.current_thread() is threading.main_thread():

@@ -361,26 +361,26 @@ def _write_report(folder: Path, console: Console, signals: Interruptions, status
     timed : bool
         True where a backend was timed.
     status : int
-        `status`, or that of a signal that ended the report. A second signal, or any but SIGINT, leaves out the figures.
+        `status`, or that of a signal meanwhile. Such a signal, or an earlier one but Ctrl-C, leaves out the figures.
     """
     signals.wait()
     results = build_results(read_journal(folder / JOURNAL))
     save_results(results, folder)
     view = report.run_view(results)
-    signals.resume()
     try:
         tables.show(view, console)
         for warning in device_warnings(results):
             console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
-        report.write(view, folder, drawing=signals.count < 2 and status in (0, INTERRUPTED))
+        signals.resume()
+        report.write(view, folder, drawing=status in (0, INTERRUPTED))
     except KeyboardInterrupt as error:
-        status = status_of(error)
+        status = status or status_of(error)
         report.write(view, folder, drawing=False)
     except OSError as error:
         raise CannotWrite(error.errno, error.strerror, str(folder)) from None
     if status:
-        again = f"--resume {folder} continues this run; python -m bench.plot {folder} draws what there is"
-        console.print(again, style="yellow", soft_wrap=True)
+        goes_on = "" if results.finished else f"--resume {folder} continues this run; "
+        console.print(f"{goes_on}python -m bench.plot {folder} draws what there is", style="yellow", soft_wrap=True)
     console.print(f"written to {folder}", soft_wrap=True)
     return any(backend.status == "ok" for case in results.cases for backend in case.backends), status
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from bench.results.resumption import Resumption
 from bench.results.schema import (
     SCHEMA,
     BackendReport,
@@ -19,7 +20,6 @@ from bench.results.schema import (
     HostState,
     Launch,
     ResultsError,
-    Resumption,
     RoundsChoice,
     RunHead,
     Sample,

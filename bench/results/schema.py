@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from bench.results.resumption import Resumption
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.statistics.verdicts import MARGIN
 from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
@@ -408,10 +409,9 @@ class RunHead(Value):
     packages : dict of str to str
         Version of every Python distribution installed, by its name. Toolchains are in each backend's `build`.
     workloads : dict of str to WorkloadFacts
-        The suite's workloads by name. Empty in files from before a run could be continued.
+        The suite's workloads by name; empty, as `origins`, in files from before a run could be continued.
     origins : dict of str to str
-        Digest of what each backend is made of (its row in the manifest, sources, and for a program compiler and CPU),
-        by name, and of the code of pyfnn itself. Empty as above.
+        Digests of the code of pyfnn, and of each backend (row in the manifest, sources, compiler), by name.
     """
 
     schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
@@ -423,26 +423,6 @@ class RunHead(Value):
     packages: dict[str, str] = {}
     workloads: dict[str, WorkloadFacts] = {}
     origins: dict[str, str] = {}
-
-
-class Resumption(Value):
-    """A continuation of a run that had ended before its cases did, or that more time was given to.
-
-    Attributes
-    ----------
-    begun : str
-    command : list of str
-        The words of its command line.
-    more_seconds : float
-        Time for measuring that was added to the run's budget.
-    differences : list of str
-        What had changed since the run began, where `--force` continued it in spite of that.
-    """
-
-    begun: str
-    command: list[str] = []
-    more_seconds: float = Field(default=0.0, ge=0)
-    differences: list[str] = []
 
 
 class Results(RunHead):

@@ -1,18 +1,19 @@
 """Claims about `--resume`: what is kept, what is measured again, what is refused."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import misbehaving
 import pytest
-from support.runs import TINY, enter_folder
+from support.runs import TINY, enter_folder, hurry
 
-from bench import report, run
+from bench import run
 from bench.continuation import continued
 from bench.measure.case import CaseRun
-from bench.results.events import CaseAgainEvent, LaunchEndEvent, ResumeEvent, SampleEvent
+from bench.results.events import CaseAgainEvent, SampleEvent
 from bench.results.journal import JOURNAL, read_journal
 from bench.results.schema import Results
 from bench.results.store import load_results
@@ -20,28 +21,44 @@ from bench.results.store import load_results
 OPTIONS = [*TINY, "--backends", "steady,other", "--reference", "steady", "--seed", "5", "--out", "out"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here = enter_folder(tmp_path, monkeypatch)
-    monkeypatch.setattr(report, "draw", lambda *_: [])  # figures take longer than the runs
+    hurry(monkeypatch)
     misbehaving.manifest(tmp_path / "backend.toml", {"steady": misbehaving.STEADY, "other": "steady hello 1"})
     return here
 
 
-class Stops:
-    """Ends a run, as a signal would, when it is about to take this turn; afterwards it goes on."""
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter(tmp_path, monkeypatch)
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, launch: int, number: int) -> None:
-        self.armed = True
-        turn = CaseRun._sense
 
-        def sense(case: CaseRun, launch_now: int, number_now: int) -> None:
-            if (launch_now, number_now) == (launch, number) and self.armed:
-                self.armed = False
-                raise KeyboardInterrupt
-            turn(case, launch_now, number_now)
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that was ended in the last round of its second launch."""
+    with pytest.MonkeyPatch.context() as patch:
+        here = enter(tmp_path_factory.mktemp("once"), patch)
+        stop_after(patch, launch=1, number=1)
+        assert run.main(OPTIONS) == 130
+    return here / "out"
 
-        monkeypatch.setattr(CaseRun, "_sense", sense)
+
+@pytest.fixture
+def stopped(folder: Path, once: Path) -> Path:
+    """Return a copy of that folder, beside the suite of this test."""
+    return Path(shutil.copytree(once, folder / "out"))
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, launch: int, number: int) -> None:
+    """End runs, as a signal would, after the turns of this round."""
+    sense = CaseRun._sense
+
+    def stop(case: CaseRun, launch_now: int, number_now: int) -> None:
+        if (launch_now, number_now) == (launch, number):
+            raise KeyboardInterrupt
+        sense(case, launch_now, number_now)
+
+    monkeypatch.setattr(CaseRun, "_sense", stop)
 
 
 def turns(results: Results) -> dict[str, Counter[tuple[int, int]]]:
@@ -61,36 +78,45 @@ def order_of_turns(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def test_a_continued_run_keeps_finished_launches_repeats_the_unfinished_one_and_ends_as_an_unharmed_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stops = Stops(monkeypatch, launch=1, number=1)
-    assert run.main(OPTIONS) == 130
-    out = folder / "out"
-    before = load_results(out)
+    before = load_results(stopped)
     assert before.cases[0].stopped == "interrupted"
-    kept = [s for s in before.cases[0].backends[0].samples if s.launch == 0]
-    assert not stops.armed
-    assert "--resume out continues this run" in capsys.readouterr().out
+    assert turns(before)["steady"] == {(0, 0): 1, (0, 1): 1, (1, 0): 1, (1, 1): 1}
+    with (stopped / JOURNAL).open("a") as file:
+        file.write('{"event": "sam')  # as a kill in the middle of a line leaves it
     assert run.main(["--resume", "out"]) == 0
-    after = load_results(out)
-    every = {(launch, number): 1 for launch in range(2) for number in range(2)}
-    assert all(found == every for found in turns(after).values())
-    first = [(s.seconds, s.steps) for s in after.cases[0].backends[0].samples if s.launch == 0]
-    assert first == [(s.seconds, s.steps) for s in kept]
+    after = load_results(stopped)
+    assert all(found == turns(before)["steady"] for found in turns(after).values())
+    assert blocks(after, 0) == blocks(before, 0)
+    assert not set(blocks(after, 1)) & set(blocks(before, 1))
     assert after.finished
     assert after.cases[0].stopped.startswith("precision reached")
     assert after.created == before.created
     assert [part.differences for part in after.resumptions] == [[]]
     assert "continuing: 1 case to measure" in capsys.readouterr().out
-    assert "continued 20" in (out / "summary.md").read_text(encoding="utf-8")
+    assert "continued 20" in (stopped / "summary.md").read_text(encoding="utf-8")
 
     assert run.main([*OPTIONS[:-1], "unharmed"]) == 0  # the same seed: the same instances in the same order
-    assert order_of_turns(out) == order_of_turns(folder / "unharmed")
+    assert order_of_turns(stopped) == order_of_turns(folder / "unharmed")
     unharmed = load_results(folder / "unharmed")
     assert unharmed.cases[0].stopped == after.cases[0].stopped
-    assert {b.instance: b.status for b in unharmed.cases[0].backends} == {
-        b.instance: b.status for b in after.cases[0].backends
-    }
+    assert statuses(unharmed) == statuses(after)
+
+    path, lines = stopped / JOURNAL, (stopped / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)
+    ended = max(at for at, line in enumerate(lines) if '"event": "case_end"' in line)
+    path.write_text("".join(lines[: ended + 1]), encoding="utf-8")  # as a kill before the end of the run leaves it
+    (stopped / "results.json").unlink()
+    assert run.main(["--resume", "out"]) == 0
+    assert load_results(stopped).cases == after.cases
+
+
+def blocks(results: Results, launch: int) -> list[tuple[float, int]]:
+    return [(s.seconds, s.steps) for b in results.cases[0].backends for s in b.samples if s.launch == launch]
+
+
+def statuses(results: Results) -> dict[str, str]:
+    return {b.instance: b.status for b in results.cases[0].backends}
 
 
 def finished_run(folder: Path) -> Path:
@@ -122,13 +148,6 @@ def test_options_that_a_continued_run_cannot_change_are_named(folder: Path, caps
 
 
 Change = dict[str, Any]
-
-
-@pytest.fixture
-def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    Stops(monkeypatch, launch=1, number=0)
-    assert run.main(OPTIONS) == 130
-    return folder / "out"
 
 
 def edit_run(out: Path, change: Change) -> None:
@@ -178,26 +197,6 @@ def test_a_workload_that_has_changed_is_named_and_force_marks_every_number(
     assert (stopped / "summary.md").read_text(encoding="utf-8").count(mark) == 2  # on top, and under the table
 
 
-def test_a_journal_that_ends_in_the_middle_of_a_line_is_continued(stopped: Path) -> None:
-    with (stopped / JOURNAL).open("a") as file:
-        file.write('{"event": "sam')
-    assert run.main(["--resume", "out"]) == 0
-    events = read_journal(stopped / JOURNAL)
-    assert [event.launch for event in events if isinstance(event, LaunchEndEvent)] == [0, 1]
-    assert sum(isinstance(event, ResumeEvent) for event in events) == 1
-
-
-def test_a_run_that_was_killed_after_its_last_case_writes_its_results(stopped: Path) -> None:
-    assert run.main(["--resume", "out"]) == 0
-    path, results = stopped / JOURNAL, load_results(stopped)
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    ended = next(at for at, line in reversed(list(enumerate(lines))) if '"event": "case_end"' in line)
-    path.write_text("".join(lines[: ended + 1]), encoding="utf-8")
-    (stopped / "results.json").unlink()
-    assert run.main(["--resume", "out"]) == 0
-    assert load_results(stopped).cases == results.cases
-
-
 def test_a_journal_without_ends_of_launches_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = stopped / JOURNAL
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -206,9 +205,8 @@ def test_a_journal_without_ends_of_launches_is_refused(stopped: Path, capsys: py
     assert "an older version of pyfnn wrote this journal" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("stopped")
-def test_a_program_that_was_in_use_is_restored_with_its_calibration(folder: Path) -> None:
-    plan = continued(folder / "out")
+def test_the_journal_restores_plan_calibrations_and_finished_launches(stopped: Path) -> None:
+    plan = continued(stopped)
     part = plan.so_far.open[0]
     assert part.launches == 1
     assert set(part.ends[0].arms) >= {"steady", "other"}

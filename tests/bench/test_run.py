@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from support.places import TESTS
 from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
 
-from bench import run
+from bench import plot, run
 from bench.measure.settings import Settings
 from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
@@ -323,12 +322,5 @@ def test_kill_9_of_the_driver_ends_its_workers_stopped_or_not_and_the_journal_ca
     found = load_results(driver.out)
     assert found.cases[0].stopped == CUT_OFF
     assert sum(len(b.samples) for b in found.cases[0].backends) >= 4
-    drawn = subprocess.run(
-        [sys.executable, "-m", "bench.plot", str(driver.out)],
-        cwd=driver.out,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert drawn.returncode == 0, drawn.stderr
+    assert plot.main([str(driver.out)]) == 0
     assert (driver.out / "summary.md").exists()
