@@ -51,7 +51,7 @@ FORESEEN = {  # name: (behaviour, status, words of the reason)
     "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
     "stopped": ("stopped train 3", "timed_out", "no reply to 'train"),
     "starving": ("starves train 3", "crashed", "MemoryError"),
-    "flooding": ("floods train 19", "ok", ""),
+    "flooding": ("floods init 1", "ok", ""),
     "piping": ("pipes theta 3", "protocol_error", "theta_out.bin is not a regular file"),
 }
 
