@@ -11,7 +11,7 @@ import pytest
 from support.requirements import workers
 from support.runs import TINY, enter_folder, hurry
 
-from bench import report, run
+from bench import run
 from bench.interruption import Interrupted, Interruptions
 from bench.measure.case import CaseRun
 from bench.results.build import build_results
@@ -95,7 +95,7 @@ def test_a_signal_while_figures_are_drawn_keeps_results_and_summary(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "measure", lambda *_: None)
-    monkeypatch.setattr(report, "draw", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("bench.report.figures.draw", lambda *_: signal.raise_signal(signal.SIGINT))
     assert run.main(OPTIONS) == 130
     assert load_results(folder / "out").finished
     assert (folder / "out" / "summary.md").exists()
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_while_figures_are_drawn_keeps_the_results(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "measure", lambda *_: None)
-    monkeypatch.setattr(report, "draw", full)
+    monkeypatch.setattr("bench.report.figures.draw", full)
     assert run.main(OPTIONS) == 1
     assert "pyfnn: cannot write results: [Errno 28] No space left on device" in capsys.readouterr().err
     assert load_results(folder / "out").finished

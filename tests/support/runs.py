@@ -7,7 +7,7 @@ from typing import Any
 import misbehaving
 import pytest
 
-from bench import report, run
+from bench import run
 from bench.machine.description import describe_machine
 from bench.measure.settings import Settings
 
@@ -43,7 +43,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         folders.append(folder)
         return []
 
-    monkeypatch.setattr(report, "draw", draw)
+    monkeypatch.setattr("bench.report.figures.draw", draw)
     monkeypatch.setattr(run, "Settings", QUICK)
     monkeypatch.setattr(run, "describe_machine", _described)
     return folders
