@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from bench.machine.availability import availability_of
 from bench.statistics.verdicts import MARGIN
@@ -119,6 +119,48 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         "--out", type=_folder, metavar="DIR", help="folder for the results (default: results/<timestamp>)"
     )
     group.add_argument("--rebuild", action="store_true", help="build all programs again, also those in the cache")
+    group.add_argument(
+        "--resume",
+        type=_folder,
+        metavar="DIR",
+        help="continue the interrupted run in DIR with its own settings: finished launches are kept",
+    )
+    group.add_argument(
+        "--more",
+        type=_positive,
+        metavar="SECONDS",
+        help="with --resume: time for measuring beside what is left of the budget, also of a run that has finished",
+    )
+    group.add_argument(
+        "--force",
+        action="store_true",
+        help="with --resume: continue although the machine, a package or a backend has changed; all numbers are marked",
+    )
+
+
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the parsed command line.
+
+    Raises
+    ------
+    InvalidInput
+        An option of a new run beside --resume, whose settings are those of its folder, or the other way round.
+    """
+    arguments = parser().parse_args(argv)
+    without_defaults = parser()
+    without_defaults.set_defaults(**dict.fromkeys(vars(arguments)))
+    given = [name for name, value in vars(without_defaults.parse_args(argv)).items() if value is not None]
+    of_resume = [name for name in given if name in ("more", "force")]
+    others = [name for name in given if name not in ("resume", "more", "force")]
+    if arguments.resume is None and of_resume:
+        raise InvalidInput(f"{_options(of_resume)}: needs --resume DIR, the run to continue")
+    if arguments.resume is not None and others:
+        raise InvalidInput(f"{_options(others)}: cannot be changed: --resume goes on with the settings in its folder")
+    return arguments
+
+
+def _options(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _positive(text: str) -> float:
@@ -235,7 +277,7 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         suite, known = load_suite(name)
         count = str(len(cases_of(suite, known)))
         backends = ", ".join(suite.backends or suite.divisions)
-        table.add_row(name, suite.summary, count, backends, f"{suite.budget:g}")
+        table.add_row(*map(Text, (name, suite.summary, count, backends, f"{suite.budget:g}")))
     console.print(table)
     folded = [Column(heading, overflow="fold") for heading in ("network", "loss")]
     table = Table("workload", *folded, "rows", "batch", "data", title="Workloads", title_justify="left")
@@ -244,7 +286,7 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         functions = w.activation if isinstance(w.activation, str) else " ".join(w.activation)
         many = f"{w.members} × " if w.members > 1 else ""
         shape = f"{many}{'-'.join(map(str, network.sizes))} {functions}"
-        table.add_row(w.name, shape, w.loss, str(w.rows), str(w.batch), w.data)
+        table.add_row(*map(Text, (w.name, shape, w.loss, str(w.rows), str(w.batch), w.data)))
     console.print(table)
     here_folded = Column("here", overflow="fold")
     table = Table("backend", "language", "division", here_folded, title="Backends", title_justify="left")
@@ -252,7 +294,7 @@ def show_list(console: Console, arguments: argparse.Namespace) -> None:
         try:
             here: str = availability_of(row)
         except PyfnnError as error:
-            here = escape(f"unavailable: {error}")  # a remedy may have an extra in brackets, which Rich reads as markup
+            here = f"unavailable: {error}"
         division = row.division if row.device == "cpu" else f"{row.division}, on {row.device}"
-        table.add_row(row.name, row.language, division, here)
+        table.add_row(*map(Text, (row.name, row.language, division, here)))  # texts: a remedy has brackets
     console.print(table)

@@ -8,12 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.cpus import all_threads
 from bench.report.render import rich_table
 from bench.report.tables import ceilings_table
+from bench.terminal import console as terminal
 from pyfnn.network import DTYPES
 
 
@@ -24,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Print the peak rates of this machine: multiply-adds and memory traffic per second.",
     )
     parser.parse_args(argv)
-    console = Console()
+    console = terminal()
     found = measure_ceilings("before", DTYPES, dict.fromkeys((1, all_threads())), devices=("cuda",))
     table = ceilings_table([found])
     if table:
         console.print(rich_table(table))
     if found.absent:
-        console.print(f"no probe: {found.absent}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"no probe: {found.absent}", style="yellow", soft_wrap=True)
     if table is None:
         return 1
     return 0

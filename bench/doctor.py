@@ -20,6 +20,7 @@ from bench.advice.machine import advice_on_machine, read_machine
 from bench.machine import availability
 from bench.machine.availability import Availability
 from bench.machine.description import describe_machine
+from bench.terminal import console as terminal
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PyfnnError as error:
         print(f"pyfnn: {error}", file=sys.stderr)
         return 2
-    show(rows, Console())
+    show(rows, terminal())
     return 0
 
 

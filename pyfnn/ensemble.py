@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.errors import Diverged, InvalidInput
-from pyfnn.loadable import Loadable
+from pyfnn.loadable import Loadable, exclusive
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.validation import Array, Order, check_array, check_count, check_each, check_order, check_rate
@@ -70,6 +70,7 @@ class Ensemble(Loadable):
             check_each("l2", l2, self.members, "negative", "must not be negative")
         self.l2 = np.full(self.members, network.l2) if l2 is None else l2.copy()
 
+    @exclusive
     def load(self, x: Array, y: Array, orders: Order) -> None:
         """Copy the data that all members share. Not timed.
 
@@ -91,6 +92,7 @@ class Ensemble(Loadable):
         self._load(x, y, orders)
         self._n_rows, self._n_order = rows, length
 
+    @exclusive
     def train(self, first: int, count: int, batch_size: int, learning_rates: float | NDArray[np.float64]) -> float:
         """Train each member k over orders[k, first : first+count] at learning_rates[k], as `Model.train` does.
 
@@ -133,11 +135,13 @@ class Ensemble(Loadable):
         check_rate("learning_rates", learning_rates)
         return np.full(self.members, float(learning_rates))
 
+    @exclusive
     def thetas(self) -> Array:
         """Return a copy of the parameters: (K, n_parameters)."""
         self._check_open()
         return self._thetas()
 
+    @exclusive
     def reset(self) -> None:
         """Restore the initial θ of each member."""
         self._check_open()

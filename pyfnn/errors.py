@@ -77,5 +77,9 @@ class WorkerTimeout(WorkerError):
     """The worker process did not answer in time."""
 
 
+class NoRoom(WorkerError):
+    """A folder of the machine that takes no data: its disk is full, or it is read-only. No backend is to blame."""
+
+
 class ProtocolError(WorkerError):
     """The worker process sent output that the protocol does not allow."""

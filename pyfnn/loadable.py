@@ -1,10 +1,12 @@
 """Common part of models and ensembles: data that can be loaded repeatedly, clocks, and closing. Computes nothing."""
 
+import functools
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -15,7 +17,26 @@ from pyfnn.validation import check_array, check_count, is_whole
 
 Self = TypeVar("Self", bound="Loadable")
 Result = TypeVar("Result")
+Method = TypeVar("Method", bound=Callable[..., Any])
 Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
+
+
+def exclusive(method: Method) -> Method:
+    """Make a method of a `Loadable` raise an error while another thread is inside of one.
+
+    Implementations release the GIL: without this, `close` or `load` would free memory under a call that uses it.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        if not self._in_use.acquire(blocking=False):
+            raise PyfnnError(f"{method.__name__}: another thread uses this {self.kind}; one thread at a time may")
+        try:
+            return method(self, *arguments, **named)
+        finally:
+            self._in_use.release()
+
+    return cast(Method, call)
 
 
 class Loadable(ABC):
@@ -47,7 +68,9 @@ class Loadable(ABC):
         self._n_rows = 0
         self._n_order = 0
         self._closed = False
+        self._in_use = threading.RLock()  # held by the thread that is inside of a method
 
+    @exclusive
     def close(self) -> None:
         """Release all resources. A second call does nothing."""
         if not self._closed:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 
 from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
-from pyfnn.loadable import Loadable
+from pyfnn.loadable import Loadable, exclusive
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, State, check_offered
 from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
@@ -79,6 +79,7 @@ class Model(Loadable):
         self._optimizer: Named | None = None  # of the last training, where it has a state
         self.checksum = math.nan
 
+    @exclusive
     def load(self, x: Array, y: Array, order: Order) -> None:
         """Copy the data; θ and the optimizer's state stay. Not timed.
 
@@ -100,11 +101,13 @@ class Model(Loadable):
         self._load(x, y, order)
         self._n_rows, self._n_order = rows, length
 
+    @exclusive
     def forward(self, first: int, count: int) -> Array:
         """Return the outputs of rows [first, first+count): (count, m_L); probabilities under a cross-entropy."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward(first, count)
 
+    @exclusive
     def predict(self, x: Array) -> Array:
         """Return the outputs for new rows. The loaded data stay; none need be loaded.
 
@@ -126,16 +129,19 @@ class Model(Loadable):
         self._check_inputs(x)
         return self._predict(x)
 
+    @exclusive
     def loss(self, first: int, count: int) -> float:
         """Return the mean loss of rows [first, first+count), l2 term included, by a forward pass where there is one."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._forward_loss(first, count)
 
+    @exclusive
     def loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         """Return the mean loss of rows [first, first+count), l2 term included, and its gradient, laid out as θ."""
         first, count = self._check_range(first, count, self._n_rows, "rows")
         return self._loss_and_gradient(first, count)
 
+    @exclusive
     def train(
         self, first: int, count: int, batch_size: int, learning_rate: float, optimizer: Named | None = None
     ) -> float:
@@ -189,6 +195,7 @@ class Model(Loadable):
         if self._optimizer:
             self._zero_optimizer_state(optimizer)
 
+    @exclusive
     def optimizer_state(self) -> State:
         """Return a copy of the state of the last training's optimizer, as `Named.start` lays it out; {} if it has none.
 
@@ -197,6 +204,7 @@ class Model(Loadable):
         self._check_open()
         return self._optimizer_state(self._optimizer) if self._optimizer else {}
 
+    @exclusive
     def set_optimizer_state(self, optimizer: Named, state: State) -> None:
         """Let the next training by this optimizer continue from a state.
 
@@ -220,6 +228,7 @@ class Model(Loadable):
         if self._optimizer:
             self._set_optimizer_state(optimizer, state)
 
+    @exclusive
     def time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order | None = None) -> float:
         """Return the seconds of `repeats` passes of `count` rows each, on the implementation's own clock.
 
@@ -254,6 +263,7 @@ class Model(Loadable):
         seconds, self.checksum = self._timed(lambda: self._time(operation, first, count, repeats, entered))
         return seconds
 
+    @exclusive
     def theta(self) -> Array:
         """Return a copy of the parameters: (n_parameters,)."""
         self._check_open()
@@ -263,6 +273,7 @@ class Model(Loadable):
         """Return a copy of the parameters that the model was made with, which `reset` restores: (n_parameters,)."""
         return np.array(self._initial)
 
+    @exclusive
     def set_theta(self, theta: Array) -> None:
         """Replace the parameters; `reset` still restores those that the model was made with.
 
@@ -282,6 +293,7 @@ class Model(Loadable):
         check_array("theta", theta, (self.network.n_parameters,), self.network.dtype)
         self._set_theta(theta)
 
+    @exclusive
     def reset(self) -> None:
         """Restore the initial θ, and the optimizer's state before its first step."""
         self._check_open()
@@ -320,6 +332,7 @@ class Model(Loadable):
             self._second = self._make(self.network, self._theta(), self.threads)
         return self._second
 
+    @exclusive
     def close(self) -> None:
         """Release all resources. A second call does nothing."""
         if self._second is not None:

@@ -11,8 +11,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +20,15 @@ from pathlib import Path
 
 import platformdirs
 
+from pyfnn import launch
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row
+from pyfnn.scratch import Scratch
 
 _LINES_SHOWN = 20  # of a compiler's messages
 _PROBE_PATIENCE = 60.0  # seconds
 _BUILD_PATIENCE = 900.0  # seconds
+_ENDING_PATIENCE = 5.0  # seconds
 _RECORD = ".pyfnn-build.json"  # in the folder of a built program: duration of its build
 
 
@@ -54,10 +57,24 @@ def fill_in(text: str, folder: object, build: object) -> str:
     return text.replace("{folder}", str(folder)).replace("{build}", str(build))
 
 
-def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a command; after `patience` seconds, kill it with its children and raise `subprocess.TimeoutExpired`."""
+def _run_build(line: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a shell line below a supervisor, which at its end ends all processes that the line has left behind."""
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 (the supervisor reports the process id there)
+        supervisor = launch.command(threads=None, report=nothing.fileno())
+        passed = [nothing.fileno()] if launch.SUPERVISES else []
+        return _run([*supervisor, "sh", "-c", line], _BUILD_PATIENCE, cwd, passed)
+
+
+def _run(
+    command: list[str], patience: float, cwd: Path | None = None, passed: Sequence[int] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command; after `patience` seconds, end it with its children and raise `subprocess.TimeoutExpired`.
+
+    `passed` are the file descriptors that it inherits.
+    """
     process = subprocess.Popen(
         command,
+        pass_fds=passed,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -70,6 +87,10 @@ def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subpr
         try:
             out, err = process.communicate(timeout=patience)
         except BaseException:
+            if passed:  # the supervisor kills every descendant, and then ends
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_ENDING_PATIENCE)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -158,15 +179,15 @@ def _target(row: Row, version: str) -> Path:
 
 def _build_into(target: Path, row: Row, again: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{row.name}-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
-        new = Path(scratch) / "new"
+    with Scratch(target.parent.parent / "building") as scratch:  # of the same file system, so that it can be renamed
+        new = scratch.path / "new"
         new.mkdir()
         start = time.perf_counter()
         _compile(row, new)
         (new / _RECORD).write_text(json.dumps({"seconds": time.perf_counter() - start}), encoding="utf-8")
         if again:
             with suppress(FileNotFoundError):  # there is no earlier build, or another process is replacing it too
-                target.rename(Path(scratch) / "old")
+                target.rename(scratch.path / "old")
         _move_into_place(new, target)
 
 
@@ -180,7 +201,7 @@ def _recorded_seconds(target: Path) -> float | None:
 def _compile(row: Row, scratch: Path) -> None:
     line = fill_in(str(row.build), shlex.quote(str(row.folder)), shlex.quote(str(scratch)))
     try:
-        done = _run(["sh", "-c", line], _BUILD_PATIENCE, cwd=scratch)
+        done = _run_build(line, scratch)
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{line!r} was not done in {_BUILD_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:
@@ -207,6 +228,17 @@ def _cpu() -> str:
     return "\n".join(
         sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
     )
+
+
+def build_key(row: Row) -> str:
+    """Return the key of a program in the cache: it stands for its sources, its build line, its compiler and this CPU.
+
+    Raises
+    ------
+    BackendUnavailable
+        The toolchain is absent.
+    """
+    return _key(row, probe(row))
 
 
 def _key(row: Row, version: str) -> str:

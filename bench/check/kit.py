@@ -6,7 +6,6 @@ The claims themselves are in the modules beside this one, one module a topic or 
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,15 +21,16 @@ from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import CaseKey, Workload
 from bench.terms import CaseOperation
-from pyfnn import activations, losses, parity
+from pyfnn import activations, launch, losses, parity
 from pyfnn.backend import Description
 from pyfnn.errors import PyfnnError, Unsupported, WorkerError
 from pyfnn.manifest import Row
 from pyfnn.network import Network, initialize
-from pyfnn.process import launch, protocol
+from pyfnn.process import protocol
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
+from pyfnn.scratch import Scratch
 from pyfnn.validation import Array
 
 Result = Literal["pass", "FAIL", "skipped", "pyfnn"]
@@ -263,9 +263,9 @@ class Candidate:
         return self._transcripts[commands]
 
     def _record(self, words: bytes) -> Transcript:
-        with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as folder:
+        with Scratch() as scratch:
             process = subprocess.Popen(
-                [*launch.command(choose_cpus(1)), *self.command, folder],
+                [*launch.command(choose_cpus(1)), *self.command, str(scratch.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

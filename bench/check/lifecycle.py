@@ -1,7 +1,6 @@
 """Claims about the manifest, and about a process: its start, its answer to hello, its errors and its end."""
 
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pyfnn import activations, losses, programs
 from pyfnn.errors import ProtocolError
 from pyfnn.manifest import Row
 from pyfnn.process import protocol
+from pyfnn.scratch import Scratch
 
 MANIFEST = Topic("manifest", "The manifest")
 LIFECYCLE = Topic("start and end", "A program")
@@ -65,14 +65,14 @@ def _builds_elsewhere(candidate: Candidate) -> None:
     row = candidate.row
     if row.build is None:
         raise Skipped("nothing is built")
-    with tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch, "folder")
+    with Scratch() as scratch:
+        folder = scratch.path / "folder"
         shutil.copytree(row.folder, folder, symlinks=True)
         before = _contents(folder)
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             path.chmod(0o555)
         try:
-            line = f"{row.build}\n# {scratch}"  # the comment changes the cache key, so that the program is built again
+            line = f"{row.build}\n# {scratch.path}"  # the comment changes the cache key: the program is built again
             built = programs.build(replace(row, manifest=folder / row.manifest.name, build=line))
             shutil.rmtree(built.folder, ignore_errors=True)
             after = _contents(folder)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from bench.terminal import console as terminal
 from pyfnn.errors import PyfnnError
 
 
@@ -24,7 +25,7 @@ def run_command(
     """
     arguments = parser.parse_args(argv)
     try:
-        run(arguments, Console())
+        run(arguments, terminal())
     except PyfnnError as error:
         return _fail(f"{name}: {error}", 2)
     except OSError as error:
@@ -35,5 +36,5 @@ def run_command(
 
 
 def _fail(message: str, status: int) -> int:
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    terminal("stderr").print(message, soft_wrap=True)
     return status

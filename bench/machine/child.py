@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyfnn.process import launch
+from pyfnn import launch
 
 ROOT = Path(__file__).parents[2]  # the folder that holds this `bench`
 
@@ -11,6 +11,6 @@ ROOT = Path(__file__).parents[2]  # the folder that holds this `bench`
 def command(module: str, cpus: Sequence[int] = (), threads: int = 1) -> list[str]:
     """Return the command line that calls `main` of a module, for instance ``bench.machine.probe``; add its arguments.
 
-    See `pyfnn.process.launch.command` for `cpus` and `threads`.
+    See `pyfnn.launch.command` for `cpus` and `threads`.
     """
     return [*launch.command(cpus, threads), *launch.python(module, ROOT)]

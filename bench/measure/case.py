@@ -6,9 +6,8 @@ Every sample goes to the journal at once. The decision to stop is the only resul
 import random
 import sys
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, Protocol
@@ -23,11 +22,13 @@ from bench.measure.errors import Implausible, TooSlow, reason_of, status_of
 from bench.measure.networks import networks_of
 from bench.measure.planted import planted_arm
 from bench.measure.record import CaseRecord
+from bench.measure.restore import restored, states_of
 from bench.measure.session import Session
 from bench.measure.settings import Settings
 from bench.results.derive import on_clock, reference_among
 from bench.results.journal import Journal
 from bench.results.schema import Sample
+from bench.results.so_far import INTERRUPTED, CaseSoFar
 from bench.statistics import intervals, rounds
 from bench.statistics.stopping import Stop, Stopping
 from bench.suites.problem import Problem
@@ -101,6 +102,8 @@ class CaseRun:
         The battery of `problem`, where it was made before; by default it is made in `run`.
     patience : float, optional
         Seconds for the least number of launches, above which a backend is refused as too slow; by default the budget.
+    before : CaseSoFar, optional
+        What an earlier, interrupted part of the run has measured of the case. The time that took is of the budget too.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class CaseRun:
         lost: Mapping[str, PyfnnError] | None = None,
         battery: gate.Battery | None = None,
         patience: float | None = None,
+        before: CaseSoFar | None = None,
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
         self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
@@ -138,13 +142,28 @@ class CaseRun:
         self._begun = time.perf_counter()
         self._lost, self._battery = lost or {}, battery
         self._seed = f"{settings.seed} {key.workload.name} {key.work} {key.dtype} {key.threads}"
-        self._shuffle = random.Random(self._seed)
-        self._rotation = deque(self._shuffle.sample([row.name for row in rows], len(rows)))
+        self._current, self._shuffle = 0, random.Random(self._seed)
+        self._rotation = self._shuffle.sample([row.name for row in rows], len(rows))
+        self._before, self._made = before, 0
+        if before and before.launches:
+            self._restore(before)
+
+    def _restore(self, before: CaseSoFar) -> None:
+        """Go on from the finished launches of an earlier part of the run."""
+        self._made = before.launches
+        self._arms = restored(self._arms, before)
+        self._launch_seconds = [end.launch_seconds for end in before.ends]
+        self._round_seconds = [end.round_seconds for end in before.ends]
+        self._rounds = before.rounds or 1 + max((s.round for arm in self._arms for s in arm.samples), default=0)
+        self._begun -= before.spent_seconds
 
     def run(self) -> None:
         """Measure the case. An error of a backend costs that backend only."""
-        self._record.begin(self._problem)
-        for arm in self._arms:
+        if self._before is None:
+            self._record.begin(self._problem)
+        else:
+            self._record.again(self._made)
+        for arm in self._arms if self._made == 0 else ():
             self._record.introduce(arm)
         try:
             with driver_apart(self._cpus):
@@ -152,37 +171,37 @@ class CaseRun:
             self._refuse_unjudged()
             self._record.end(stop, self._spent())
         except KeyboardInterrupt:
-            self._record.end(Stop("interrupted"), self._spent())
+            self._record.end(Stop(INTERRUPTED), self._spent())
             raise
 
     def _measure(self) -> Stop:
         """Make launches until the case ends, and return the reason."""
         for arm in self._arms:
-            if arm.row.name in self._lost:
+            if arm.row.name in self._lost and not arm.lost:
                 self._lose(arm, {}, status_of(self._lost[arm.row.name]), self._lost[arm.row.name])
         try:
             battery = self._battery or gate.battery(self._problem, self._key.workload.batch, self._key.optimizer)
         except PyfnnError as error:
-            for arm in self._arms:
+            for arm in self._live():
                 self._lose(arm, {}, "not_run", error)
             return Stop("nothing can be proven here")
-        made = 0
-        while self._firsts():
-            self._launch(made, battery)
-            made += 1
-            live = self._firsts()
-            if not live:
-                break
-            reference = self._reference(live)
-            timed = {arm.instance: on_clock(arm.samples, self._clock) for arm in live}
-            base = timed.pop(reference.instance)
-            pairs = [intervals.log_ratios(base, samples) for samples in timed.values()]
-            if made == self._settings.min_launches:
-                self._choose_rounds(base, timed.values())
-            stop = self._stopping.after(made, self._spent(), pairs, reference.row.name, self._coming_seconds())
+        while live := self._firsts():
+            stop = self._stop(live) if self._made else None
             if stop:
                 return stop
+            self._launch(self._made, battery)
+            self._made += 1
         return Stop("no backend left")
+
+    def _stop(self, live: Sequence[Arm]) -> Stop | None:
+        """Decide whether the case ends after the launches so far."""
+        reference = self._reference(live)
+        timed = {arm.instance: on_clock(arm.samples, self._clock) for arm in live}
+        base = timed.pop(reference.instance)
+        pairs = [intervals.log_ratios(base, samples) for samples in timed.values()]
+        if self._made == self._settings.min_launches:
+            self._choose_rounds(base, timed.values())
+        return self._stopping.after(self._made, self._spent(), pairs, reference.row.name, self._coming_seconds())
 
     def _choose_rounds(self, base: Sequence[Sample], others: Iterable[Sequence[Sample]]) -> None:
         """Set the rounds of further launches from the spread within and between the launches so far."""
@@ -252,8 +271,12 @@ class CaseRun:
         self._listener.failed(arm.row.name, status, reason_of(error))
 
     def _launch(self, launch: int, battery: gate.Battery) -> None:
-        """Start a fresh process of every live arm, and take all rounds with them."""
+        """Start a fresh process of every live arm, and take all rounds with them.
+
+        The shuffles of a launch follow from its number, so that they are the same where an earlier run is continued.
+        """
         sessions: dict[str, Session] = {}
+        self._current, self._shuffle = launch, random.Random(f"{self._seed} {launch}")
         begin, spent, drawn = time.perf_counter(), 0.0, 0.0
         try:
             for arm in self._in_turn(self._firsts()):
@@ -280,10 +303,11 @@ class CaseRun:
                 if arm.instance in sessions:
                     self._record.passed(arm, sessions[arm.instance].peak_rss_bytes())
         finally:
-            for session in sessions.values():
-                session.close()
+            _close(sessions.values())
         self._round_seconds.append(spent / self._rounds)
         self._launch_seconds.append(time.perf_counter() - begin - spent - drawn)
+        costs = self._launch_seconds[-1], self._round_seconds[-1]
+        self._record.launch_end(launch, *costs, self._spent(), states_of(self._arms))
 
     def _first_rounds(self) -> int:
         """Return the rounds of the first launches."""
@@ -333,11 +357,9 @@ class CaseRun:
         if self._beyond_budget():
             return []
         firsts = {arm.row.name: arm for arm in self._firsts()}
-        chosen = [name for name in self._rotation if name in firsts][:_A_A_PAIRS]
-        for name in chosen:
-            self._rotation.remove(name)
-            self._rotation.append(name)
-        return [self._second_of(firsts[name]) for name in chosen]
+        names = [name for name in self._rotation if name in firsts]
+        pairs = min(len(names), _A_A_PAIRS)
+        return [self._second_of(firsts[names[(pairs * self._current + n) % len(names)]]) for n in range(pairs)]
 
     def _planted_arms(self) -> list[Arm]:
         """Return the slowed copy, as long as it and its original take turns."""
@@ -399,3 +421,11 @@ class CaseRun:
         for arm in firsts:
             with self._blame(arm, sessions):
                 self._record.curve(arm, draw_curve(sessions[arm.instance], workload, self._problem, epochs))
+
+
+def _close(sessions: Iterable[Session]) -> None:
+    """End all processes, each at the second attempt where a signal ends the first."""
+    with ExitStack() as closing:
+        for session in sessions:
+            closing.callback(session.close)
+            closing.callback(session.close)

@@ -2,7 +2,16 @@
 
 from bench.terms import Status
 from pyfnn import parity
-from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, PyfnnError, Unsupported, WorkerDied, WorkerTimeout
+from pyfnn.errors import (
+    BackendUnavailable,
+    BuildFailed,
+    Diverged,
+    NoRoom,
+    PyfnnError,
+    Unsupported,
+    WorkerDied,
+    WorkerTimeout,
+)
 
 
 class ParityFailed(PyfnnError):
@@ -62,6 +71,7 @@ STATUS_OF: tuple[tuple[type[PyfnnError], Status], ...] = (
     (WorkerTimeout, "timed_out"),
     (WorkerDied, "crashed"),
     (NotEnoughMemory, "not_run"),
+    (NoRoom, "not_run"),
     (TooSlow, "too_slow"),
     (PyfnnError, "protocol_error"),
 )

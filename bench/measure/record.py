@@ -10,10 +10,13 @@ from bench.measure.errors import ParityFailed, reason_of
 from bench.measure.session import Session
 from bench.measure.sources import hashes, lines_of_code
 from bench.results.events import (
+    ArmState,
     BackendEvent,
+    CaseAgainEvent,
     CaseEndEvent,
     CaseEvent,
     DeviceStateEvent,
+    LaunchEndEvent,
     LaunchEvent,
     RoundsEvent,
     SampleEvent,
@@ -72,6 +75,10 @@ class CaseRecord:
                 **rare,
             )
         )
+
+    def again(self, launches: int) -> None:
+        """Write that the case goes on after so many finished launches."""
+        self._journal.write(CaseAgainEvent(case=self._number, launches=launches))
 
     def end(self, stop: Stop, seconds: float) -> None:
         """Write the end of the case and the time that it took."""
@@ -140,6 +147,21 @@ class CaseRecord:
                 warmup_seconds=warmup.seconds,
                 warmup_blocks=warmup.blocks,
                 settled=warmup.steady,
+            )
+        )
+
+    def launch_end(
+        self, launch: int, launch_seconds: float, round_seconds: float, spent: float, arms: dict[str, ArmState]
+    ) -> None:
+        """Write that a launch is finished, with what further launches go on from."""
+        self._journal.write(
+            LaunchEndEvent(
+                case=self._number,
+                launch=launch,
+                launch_seconds=launch_seconds,
+                round_seconds=round_seconds,
+                spent_seconds=spent,
+                arms=arms,
             )
         )
 

@@ -5,7 +5,9 @@ Runs nothing.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
@@ -13,7 +15,45 @@ from pygments.lexers.special import TextLexer
 from pygments.token import Comment, String
 from pygments.util import ClassNotFound
 
-from pyfnn.manifest import Row
+from pyfnn import programs
+from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import PACKAGE, Row
+
+OWN_CODE = "code of pyfnn"  # the name of the digest of the library and this harness
+_HARNESS = Path(__file__).parents[1]
+
+
+def origins(rows: Iterable[Row]) -> dict[str, str]:
+    """Return a digest of what each backend is made of, by its name, and of the code of pyfnn itself.
+
+    What a Python package contributes is not in it: see the versions of the packages.
+    """
+    return {OWN_CODE: _digest(_own_code()), **{row.name: _digest(_parts(row)) for row in rows}}
+
+
+def _own_code() -> list[bytes]:
+    return [path.read_bytes() for folder in (PACKAGE, _HARNESS) for path in sorted(folder.rglob("*.py"))]
+
+
+def _parts(row: Row) -> list[bytes]:
+    """Return the row in the manifest, its sources, its library, and for a program the key of its build."""
+    parts = [f"{key}={value}" for key, value in vars(row).items() if key != "manifest"]
+    parts += [f"{path}={digest}" for path, digest in hashes(row).items()]
+    if row.host is None and row.build is not None:
+        try:
+            parts.append(programs.build_key(row))
+        except BackendUnavailable as error:
+            parts.append(error.reason)
+    library = row.folder / row.library if row.library else None
+    content = [library.read_bytes()] if library and library.is_file() else []
+    return [*(part.encode() for part in parts), *content]
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(str(len(part)).encode() + b" " + part)
+    return digest.hexdigest()[:16]
 
 
 def hashes(row: Row) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench.format import number, threads_text, with_interval, words
 from bench.results.derive import PROVISIONAL, a_a_missed, not_warm
-from bench.results.schema import BackendResult, Case
+from bench.results.schema import BackendResult, Case, Results
 
 A_A_SHOWN = 2  # intervals of A/A pairs that the note lists
 OFF_CPU = 0.02  # share of the timed blocks; a note and a column show the shares where a backend's is greater
@@ -42,6 +42,13 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         f"Stopped: {case.stopped.rstrip('.')}." if case.stopped else "",
     )
     return tuple(note for note in notes if note)
+
+
+def parts_note(results: Results) -> str:
+    """Return what changed between the parts of a run; "" where all were measured under the same conditions."""
+    if not results.differences:
+        return ""
+    return f"Measured in parts under different conditions (--force): {'; '.join(results.differences)}."
 
 
 def _members_note(case: Case) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.notes import work_note
+from bench.report.notes import parts_note, work_note
 from bench.report.render import ReportTable, escape, markdown
 from bench.report.run_view import RunView
 from bench.report.tables import (
@@ -66,7 +66,9 @@ def _head(view: RunView) -> str:
         outcome += ": **no backend was timed**; see the reasons under Not timed"
     sentences = [*READING, *([PAIRS] if any(pair_tables(case) for case in view.cases) else [])]
     reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1))
-    return f"# pyfnn results\n\nBegun {results.created}, {finished}. {outcome}.\n\n## How to read this\n\n{reading}"
+    times = [f"Begun {results.created}", *(f"continued {part.begun}" for part in results.resumptions), finished]
+    mark = f"**{escape(parts_note(results))}**\n\n" if results.differences else ""
+    return f"# pyfnn results\n\n{', '.join(times)}. {outcome}.\n\n{mark}## How to read this\n\n{reading}"
 
 
 def _warnings(results: Results) -> Iterator[str]:

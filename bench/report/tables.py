@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
+from bench.report.notes import parts_note
 from bench.report.render import ReportTable, rich_table
 from bench.report.run_view import RunView
 from bench.report.sweeps import SweepView, crossings, leads, pairs_examined
@@ -313,6 +314,8 @@ def where(backend: NotTimed, results: Results) -> str:
 
 def show(view: RunView, console: Console) -> None:
     """Print every case, every sweep, and the backends that were not timed with reason and remedy."""
+    if mark := parts_note(view.results):
+        console.print(Text(mark, style="yellow"))
     if not view.cases:
         console.print(Text("No case was measured."))
     for case in view.cases:

@@ -6,11 +6,11 @@ Every number comes from the results. A view withholds the step time and the rati
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
-from bench.report.notes import case_notes, off_cpu_shares
+from bench.report.notes import case_notes, off_cpu_shares, parts_note
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
@@ -160,7 +160,9 @@ class NotTimed:
 def case_views(results: Results) -> tuple[CaseView, ...]:
     """Return the view of every case of a run, in the order of the run."""
     requested = str(results.settings.get("reference", "numpy"))
-    return tuple(case_view(case, requested) for case in results.cases)
+    views = [case_view(case, requested) for case in results.cases]
+    mark = parts_note(results)
+    return tuple(replace(view, notes=(mark, *view.notes)) if mark else view for view in views)
 
 
 def case_view(case: Case, requested: str) -> CaseView:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from bench.results.resumption import Resumption
 from bench.results.schema import (
     SCHEMA,
     BackendReport,
@@ -104,6 +105,59 @@ class CaseEvent(CaseHead, CaseEventBase):
     ceiling_gflops: float | None = None  # in journals from before probes had an event
 
 
+class ResumeEvent(Resumption, EventBase):
+    """The start of a continuation of the run."""
+
+    event: Literal["resume"] = "resume"
+
+
+class CaseAgainEvent(CaseEventBase):
+    """The continuation of a case after so many launches: what the journal holds of later ones does not count."""
+
+    event: Literal["case_again"] = "case_again"
+    launches: int = Field(ge=0)
+
+
+class ArmState(Value):
+    """The state from which further launches of an arm go on; see `bench.measure.arm`.
+
+    Attributes
+    ----------
+    steps, burst, step_seconds
+        See `bench.measure.arm.Calibration`.
+    judged : bool
+    disturbed : str
+        Message of the error; empty where there is none.
+    """
+
+    steps: int = Field(ge=1)
+    burst: int = Field(ge=1)
+    step_seconds: float = Field(ge=0)
+    judged: bool
+    disturbed: str = ""
+
+
+class LaunchEndEvent(CaseEventBase):
+    """The end of a launch, in which every live arm took all its turns.
+
+    Attributes
+    ----------
+    launch_seconds, round_seconds : float
+        Cost of this launch without its rounds and curves, and of a round, for all backends together.
+    spent_seconds : float
+        Of the case so far.
+    arms : dict of str to ArmState
+        By instance.
+    """
+
+    event: Literal["launch_end"] = "launch_end"
+    launch: int = Field(ge=0)
+    launch_seconds: float = Field(ge=0)
+    round_seconds: float = Field(ge=0)
+    spent_seconds: float = Field(ge=0)
+    arms: dict[str, ArmState] = {}
+
+
 class CaseEndEvent(CaseEventBase):
     """The end of a case."""
 
@@ -148,12 +202,15 @@ class SampleEvent(Sample, BackendEventBase):
 
 Event = (
     RunEvent
+    | ResumeEvent
     | FinishEvent
     | CeilingsEvent
     | HostStateEvent
     | DeviceStateEvent
     | WarningEvent
     | CaseEvent
+    | CaseAgainEvent
+    | LaunchEndEvent
     | CaseEndEvent
     | RoundsEvent
     | BackendEvent

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from bench.results.resumption import Resumption
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.statistics.verdicts import MARGIN
 from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
@@ -413,6 +414,10 @@ class RunHead(Value):
         The suite, after the options have changed it.
     packages : dict of str to str
         Version of every Python distribution installed, by its name. Toolchains are in each backend's `build`.
+    workloads : dict of str to WorkloadFacts
+        The suite's workloads by name; empty, as `origins`, in files from before a run could be continued.
+    origins : dict of str to str
+        Digests of the code of pyfnn, and of each backend (row in the manifest, sources, compiler), by name.
     """
 
     schema_: Literal["pyfnn-results/1"] = Field(SCHEMA, alias="schema")
@@ -422,11 +427,14 @@ class RunHead(Value):
     command: list[str] = []
     suite: dict[str, Any] = {}
     packages: dict[str, str] = {}
+    workloads: dict[str, WorkloadFacts] = {}
+    origins: dict[str, str] = {}
 
 
 class Results(RunHead):
     """A whole run."""
 
+    resumptions: list[Resumption] = []
     statistics: int = Field(default=1, ge=1, le=STATISTICS)
     finished: str | None = None
     ceilings: list[Ceilings] = []
@@ -434,6 +442,11 @@ class Results(RunHead):
     device_states: list[DeviceState] = []
     warnings: list[Warned] = []
     cases: list[Case] = []
+
+    @property
+    def differences(self) -> list[str]:
+        """Changes between the parts of the run; empty where all were measured under the same conditions."""
+        return list(dict.fromkeys(one for resumption in self.resumptions for one in resumption.differences))
 
 
 def first_error(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.results.build import build_results
 from bench.results.derive import COST_FIELDS, STATISTIC_FIELDS, with_all_statistics
-from bench.results.journal import NOT_JSON, parse_json, read_journal
+from bench.results.journal import JOURNAL, NOT_JSON, RESULTS, CannotWrite, parse_json, read_journal
 from bench.results.schema import (
     SCHEMA,
     STATISTICS,
@@ -31,10 +32,10 @@ def save_results(results: Results, folder: Path) -> Path:
 
     Raises
     ------
-    OSError
+    CannotWrite
         The disk is full or cannot be written.
     """
-    path = folder / "results.json"
+    path = folder / RESULTS
     partial = path.with_suffix(".json.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -42,8 +43,11 @@ def save_results(results: Results, folder: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise CannotWrite(error.errno, error.strerror, str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return path
 
 
@@ -58,7 +62,7 @@ def load_results(folder: Path) -> Results:
     ResultsError
         Naming the file and what is wrong: it is absent, cut short, edited, or of another schema.
     """
-    path, journal = folder / "results.json", folder / "journal.jsonl"
+    path, journal = folder / RESULTS, folder / JOURNAL
     if not path.exists() and journal.exists():
         return _from_journal(journal)
     try:

@@ -1,4 +1,4 @@
-"""Driver side of the worker protocol: the protocol, the launcher, worker processes, and their models and ensembles.
+"""Driver side of the worker protocol: the protocol, worker processes, and their models and ensembles.
 
 The Python child that answers the protocol is `pyfnn.worker`; it imports `protocol` alone. So that it starts soon, a
 module is imported when one of its names below is first used.

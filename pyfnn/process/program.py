@@ -11,14 +11,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn import programs
+from pyfnn import launch, programs
 from pyfnn.backend import Backend
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import PACKAGE, Row
 from pyfnn.model import Model
 from pyfnn.network import Network
-from pyfnn.process import launch
 from pyfnn.process.ensemble import open_ensemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.worker import Worker

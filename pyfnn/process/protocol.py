@@ -4,7 +4,10 @@
 docs/add-a-language.md is the full specification.
 """
 
+import errno
 import math
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.backend import Description
-from pyfnn.errors import BackendUnavailable, BuildFailed, Diverged, InvalidInput, ProtocolError, PyfnnError, Unsupported
+from pyfnn.errors import (
+    BackendUnavailable,
+    BuildFailed,
+    Diverged,
+    InvalidInput,
+    NoRoom,
+    ProtocolError,
+    PyfnnError,
+    Unsupported,
+    WorkerError,
+)
 from pyfnn.network import Network
 
 VERSION: Final = 1
@@ -45,6 +58,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
 }
 
 TIMED = ("train", "train_with", "train_many", "time")  # commands whose reply has `seconds`
+_NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
 
 
@@ -259,18 +273,40 @@ def read_text(path: Path) -> str:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as raw bytes, little-endian, in C order."""
-    path.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    """Write an array as raw bytes, little-endian, in C order; `NoRoom` or `WorkerError` where that fails."""
+    try:
+        path.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    except OSError as error:
+        raise cannot_write(path.parent, error) from None
+
+
+def cannot_write(folder: Path, error: OSError) -> WorkerError:
+    """Return the exception for a WORKDIR that takes no data; a full or read-only disk is the machine's fault."""
+    kind = NoRoom if error.errno in _NO_ROOM else WorkerError
+    return kind(f"its WORKDIR {folder} takes no data: {error.strerror}")
 
 
 def read_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Read an array of the given shape and dtype; `ProtocolError` where the file has another size."""
+    """Read an array of the given shape and dtype; `ProtocolError` where the file has another size or is no file."""
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     try:
-        data = path.read_bytes()
+        data, size = _read_regular(path, expected)
     except OSError as error:
         raise ProtocolError(f"{path.name}: {error.strerror}") from None
     if len(data) != expected:
-        raise ProtocolError(f"{path.name} has {len(data)} bytes: {shape} of {dtype} takes {expected}")
+        raise ProtocolError(f"{path.name} has {size} bytes: {shape} of {dtype} takes {expected}")
     little = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
     return little.astype(dtype, copy=True).reshape(shape)
+
+
+def _read_regular(path: Path, expected: int) -> tuple[bytes, int]:
+    """Return the bytes of a file of `expected` bytes, nothing of a file of another size, and its size.
+
+    A pipe in place of the file would make the driver wait for ever, and an endless file would exhaust its memory.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ProtocolError(f"{path.name} is not a regular file")
+        return (file.read(expected) if status.st_size == expected else b""), status.st_size

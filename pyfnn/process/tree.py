@@ -1,6 +1,6 @@
 """The processes of a worker: the worker and all its descendants, in other sessions too, with their clocks and CPUs.
 
-On Linux the supervisor of `pyfnn.process.launch` adopts descendants that lose their parent, so the descendants of the
+On Linux the supervisor of `pyfnn.launch` adopts descendants that lose their parent, so the descendants of the
 supervisor are complete. A process that another service starts on the worker's behalf (systemd, docker) is not found.
 """
 

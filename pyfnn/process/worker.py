@@ -7,27 +7,28 @@ and when it is stopped.
 import math
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 
-from pyfnn import compiled
-from pyfnn.errors import BackendUnavailable, ProtocolError, WorkerDied, WorkerError, WorkerTimeout
-from pyfnn.process import launch, protocol
+from pyfnn import compiled, launch
+from pyfnn.errors import BackendUnavailable, NoRoom, ProtocolError, WorkerDied, WorkerError, WorkerTimeout
+from pyfnn.process import protocol
 from pyfnn.process.protocol import error_from, whole_field
 from pyfnn.process.tree import Tree
+from pyfnn.scratch import Scratch
 from pyfnn.validation import Array
 
 DEFAULT_TIMEOUT = 120.0  # seconds
 _STDERR_KEPT = 64 * 1024  # bytes, from the end
 _LONGEST_REPLY = 1024 * 1024  # bytes
 _PATIENCE = 2.0  # seconds from `quit` until the process is killed
+_LEAST_ROOM = 4096  # bytes; a disk with fewer is full
 
 
 def _environment() -> dict[str, str]:
@@ -80,6 +81,8 @@ class Worker:
     ------
     WorkerError
         The process cannot be started, ends, or does not answer `hello` as the protocol requires.
+    NoRoom
+        The folder of temporary files takes no WORKDIR.
     """
 
     def __init__(
@@ -94,8 +97,11 @@ class Worker:
         self.timeout = timeout
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: object = None
-        self._folder = tempfile.TemporaryDirectory(prefix="pyfnn-", ignore_cleanup_errors=True)
-        self.workdir = Path(self._folder.name)
+        try:
+            self._folder = Scratch()
+        except OSError as error:
+            raise NoRoom(f"no WORKDIR can be made: {error.strerror or error}") from None
+        self.workdir = self._folder.path
         self._stderr = bytearray()
         self._pending = bytearray()
         self._unanswered: str | None = None  # the command whose reply has not arrived
@@ -103,7 +109,7 @@ class Worker:
         try:
             self.tree = self._start(command, cpus, threads, environment)
         except OSError as error:
-            self._folder.cleanup()
+            self._folder.close()
             raise WorkerError(f"{command[0]} cannot be started: {error}") from None
         self._selector = selectors.DefaultSelector()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -187,8 +193,15 @@ class Worker:
             self.cpu_seconds = self.tree.cpu_time().since(before)
         status, fields = protocol.parse_reply(reply)
         if status == "error":
+            self._require_room()
             raise error_from(fields)
         return fields
+
+    def _require_room(self) -> None:
+        """Raise `NoRoom` where the disk of WORKDIR is full: an error of the worker is then the machine's."""
+        with suppress(OSError):
+            if shutil.disk_usage(self.workdir).free < _LEAST_ROOM:
+                raise NoRoom(f"the disk of {self.workdir} is full: make room, or set TMPDIR to a folder that has some")
 
     def hand_over(self, command: str, setup: protocol.Setup, arrays: Mapping[str, Array]) -> int:
         """Write network.txt and the arrays into WORKDIR, and send the command that reads them.
@@ -207,7 +220,7 @@ class Worker:
 
         Raises
         ------
-        WorkerError
+        WorkerError, NoRoom
             The files cannot be written; or as `call`.
         """
         try:
@@ -215,7 +228,7 @@ class Worker:
             for name, array in arrays.items():
                 protocol.write_array(self.workdir / name, array)
         except OSError as error:
-            raise WorkerError(f"its WORKDIR {self.workdir} takes no data: {error.strerror}") from None
+            raise protocol.cannot_write(self.workdir, error) from None
         return whole_field(self.call(command), "threads")
 
     def _check_in_step(self, command: str) -> None:
@@ -309,7 +322,7 @@ class Worker:
             if pipe is not None:
                 with suppress(BrokenPipeError):  # an unread command is in the pipe
                     pipe.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def _end_tree(self) -> None:
         """Kill what is left of the descendants, since they would disturb the next measurement.

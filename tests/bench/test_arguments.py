@@ -66,7 +66,7 @@ def test_the_default_leaves_out_frameworks_and_devices_prints_them_and_keeps_add
     table = misbehaving.manifest(folder / "mine.toml", {"mine": misbehaving.STEADY})
     table.write_text(table.read_text(encoding="utf-8").replace("plain", "framework"), encoding="utf-8")
     measured: list[str] = []
-    monkeypatch.setattr(run, "measure", lambda _, rows, *__: measured.extend(row.name for row in rows))
+    monkeypatch.setattr(run, "measure", lambda plan, *_: measured.extend(row.name for row in plan.rows))
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     assert run.main(["--backend", str(table), "--out", "out"]) == 1  # nothing was timed
     hosted = [row for row in rows.values() if row.host is not None]
@@ -223,7 +223,7 @@ def test_a_sweep_along_threads_uses_the_requested_thread_counts(
 ) -> None:
     monkeypatch.setattr("bench.suites.load.all_threads", lambda: 8)
     measured: list[CaseKey] = []
-    monkeypatch.setattr(run, "measure", lambda keys, *_: measured.extend(keys))
+    monkeypatch.setattr(run, "measure", lambda plan, *_: measured.extend(plan.keys))
     monkeypatch.setattr(run, "_probe", lambda *_: None)
     options = ["--suite", "threads", "--backends", "numpy"]
     assert run.main([*options, "--out", "all"]) == 1  # nothing was timed

@@ -7,11 +7,8 @@ import errno
 import hashlib
 import json
 import os
-import random
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +17,12 @@ import misbehaving
 import psutil
 import pytest
 from support.broken_library import BROKEN, library
+from support.drivers import Driver, gone
 from support.places import TESTS
 from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
 
-from bench import run
+from bench import plot, run
 from bench.measure.settings import Settings
 from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
@@ -51,6 +49,10 @@ FORESEEN = {  # name: (behaviour, status, words of the reason)
     "greedy": ("greedy init 1", "threads_mismatch", "says it uses 64 threads"),
     "drifting": ("drifts train 1", "parity_failed", "the own network"),
     "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
+    "stopped": ("stopped train 3", "timed_out", "no reply to 'train"),
+    "starving": ("starves train 3", "crashed", "MemoryError"),
+    "flooding": ("floods init 1", "ok", ""),
+    "piping": ("pipes theta 3", "protocol_error", "theta_out.bin is not a regular file"),
 }
 
 
@@ -296,65 +298,12 @@ def test_a_full_disk_is_reported_and_the_written_part_can_be_read(
     assert not workers()
 
 
-class Driver:
-    """The command in a separate process, with workers in plain Python and a long budget."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out = folder / "out"
-        manifest = misbehaving.manifest(
-            folder / "backend.toml", {"steady": misbehaving.STEADY, "second": "steady init 1"}
-        )
-        suite = misbehaving.suite(folder / "tiny.toml", budget=600.0)
-        options = [
-            "--backends",
-            "steady,second",
-            "--reference",
-            "steady",
-            "--precision",
-            "1e-9",
-            "--out",
-            str(self.out),
-        ]
-        command = [sys.executable, "-m", "bench.run", "--suite", str(suite), "--backend", str(manifest), *options]
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def wait_for_samples(self, count: int) -> None:
-        journal = self.out / "journal.jsonl"
-        end = time.monotonic() + 120
-        while not journal.exists() or journal.read_text().count('"event": "sample"') < count:
-            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-    def workers(self) -> list[psutil.Process]:
-        return list(psutil.Process(self.process.pid).children(recursive=True))
-
-
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
     started = Driver(tmp_path)
     yield started
     started.process.kill()
     started.process.communicate()
-
-
-def gone(processes: list[psutil.Process], seconds: float) -> bool:
-    """Return True where all processes end in time; a zombie counts as ended."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(alive(process) for process in processes):
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_ctrl_c_keeps_finished_measurements_and_leaves_no_worker(driver: Driver) -> None:
@@ -388,31 +337,5 @@ def test_kill_9_of_the_driver_ends_its_workers_stopped_or_not_and_the_journal_ca
     found = load_results(driver.out)
     assert found.cases[0].stopped == CUT_OFF
     assert sum(len(b.samples) for b in found.cases[0].backends) >= 4
-    drawn = subprocess.run(
-        [sys.executable, "-m", "bench.plot", str(driver.out)],
-        cwd=driver.out,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert drawn.returncode == 0, drawn.stderr
+    assert plot.main([str(driver.out)]) == 0
     assert (driver.out / "summary.md").exists()
-
-
-@linux
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-def test_no_kill_at_any_time_leaves_a_worker_or_a_journal_that_cannot_be_read(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    for number in range(100):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        driver = Driver(folder)
-        time.sleep(rng.uniform(0.0, 8.0))
-        workers = driver.workers()
-        driver.process.kill()
-        driver.process.communicate()
-        assert gone(workers, 5.0), f"kill {number}"
-        journal = driver.out / "journal.jsonl"
-        if journal.exists() and journal.read_text().count("\n"):
-            load_results(driver.out)

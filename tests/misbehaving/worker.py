@@ -7,6 +7,7 @@ uses the standard library only, so that it starts fast, and computes tanh networ
 import ctypes
 import math
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -186,6 +187,13 @@ class Behaviours(Worker):
         """Reply correctly."""
         reply(self.answer())
 
+    def witnessed(self) -> None:
+        """Reply correctly, after a note of it in the file that WITNESS names: process id and reported seconds."""
+        fields = self.answer()
+        with open(os.environ["WITNESS"], "a") as file:  # noqa: PTH123
+            file.write(f"{os.getpid()} {fields['seconds']}\n")
+        reply(fields)
+
     def killed(self) -> None:
         """End by a signal."""
         os.kill(os.getpid(), signal.SIGKILL)
@@ -193,6 +201,27 @@ class Behaviours(Worker):
     def segfault(self) -> None:
         """Read from an invalid address."""
         ctypes.string_at(0)
+
+    def stopped(self) -> None:
+        """Stop, as by SIGSTOP from elsewhere."""
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def starves(self) -> None:
+        """Run out of memory."""
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+        reply({**self.answer(), "bytes": len(bytearray(1 << 40))})
+
+    def floods(self) -> None:
+        """Write 8 MiB to stderr, then reply correctly."""
+        sys.stderr.write("no room for words\n" * (1 << 19))
+        reply(self.answer())
+
+    def pipes(self) -> None:
+        """Put a pipe in the place of the file with theta."""
+        path = self.folder / "theta_out.bin"
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        reply({})
 
     def hung(self) -> None:
         """Never reply."""

@@ -1,5 +1,6 @@
 """Claims about what every model offers its user beside training: predictions, another θ, the loss alone."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,31 @@ def test_a_closed_model_neither_predicts_nor_takes_a_theta() -> None:
     for call in (lambda: model.predict(np.zeros((1, 5), "f4")), lambda: model.set_theta(model.initial_theta())):
         with pytest.raises(PyfnnError, match="closed"):
             call()
+
+
+def test_a_model_that_a_thread_uses_refuses_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Implementations release the GIL: `close` or `load` would free the memory that a training uses."""
+    model = open_model("numpy", "squared_error")
+    x, y, order = np.zeros((ROWS, 5), "f4"), np.zeros((ROWS, 3), "f4"), np.arange(ROWS)
+    model.load(x, y, order)
+    inside, leave = threading.Event(), threading.Event()
+
+    def train(*_: object) -> float:
+        inside.set()
+        assert leave.wait(10)
+        return 0.0
+
+    monkeypatch.setattr(model, "_train", train)
+    thread = threading.Thread(target=model.train, args=(0, ROWS, 4, 0.05))
+    thread.start()
+    assert inside.wait(10)
+    for call in (model.close, model.theta, model.reset, lambda: model.load(x, y, order), lambda: model.predict(x)):
+        with pytest.raises(PyfnnError, match="another thread uses this model"):
+            call()
+    leave.set()
+    thread.join()
+    model.load(x, y, order)
+    model.close()
 
 
 def test_a_library_without_the_optional_functions_predicts_and_refuses_a_theta_and_a_fit_by_name(

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import psutil
 import pytest
 from support.manifests import ROW, manifest, only_row
 
-from pyfnn import programs, registry
+from pyfnn import launch, programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row
 from pyfnn.process.program import command_of
@@ -83,7 +84,7 @@ def test_building_again_replaces_the_program_and_leaves_no_other_file(tmp_path: 
 
 
 def test_a_failed_rebuild_keeps_the_earlier_program(tmp_path: Path) -> None:
-    row, _ = counted(tmp_path, build="cp {folder}/source.txt {build}/program; test ! -e {build}/../../../broken")
+    row, _ = counted(tmp_path, build="cp {folder}/source.txt {build}/program; test ! -e {build}/../../../../broken")
     first = programs.build(row)
     (tmp_path / "broken").touch()
     with pytest.raises(BuildFailed):
@@ -206,6 +207,28 @@ def test_a_build_that_takes_too_long_is_killed_with_its_children(
         programs.build(row)
     sleeping = [p for p in psutil.process_iter(["cmdline"]) if "98.7654" in (p.info["cmdline"] or [])]
     assert not psutil.wait_procs(sleeping, timeout=5)[1]
+
+
+@pytest.mark.skipif(not launch.SUPERVISES, reason="the supervisor of a build's descendants is Linux's")
+@pytest.mark.parametrize("line", ["sleep {seconds} & touch {{build}}/program", "setsid sleep {seconds} & exit 1"])
+def test_what_a_build_line_leaves_in_the_background_is_ended(line: str, tmp_path: Path) -> None:
+    row, _ = counted(tmp_path, build=line.format(seconds="97.531"))
+    with suppress(BuildFailed):
+        assert (programs.build(row).folder / "program").exists()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "97.531" in (p.info["cmdline"] or [])]
+
+
+def test_a_build_that_a_killed_process_has_left_half_done_is_removed(tmp_path: Path) -> None:
+    row, _ = counted(tmp_path)
+    code = (
+        "import os, sys; from pathlib import Path; from pyfnn.scratch import Scratch;"
+        "Scratch(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    building = tmp_path / "building"
+    subprocess.run([sys.executable, "-c", code, str(building)], check=False)
+    (left,) = (path for path in building.iterdir() if path.is_dir())
+    programs.build(row)
+    assert not left.exists()
 
 
 def test_other_braces_in_a_command_are_kept(tmp_path: Path) -> None:

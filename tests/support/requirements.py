@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from pyfnn.process import launch
+from pyfnn import launch
 
 
 def require(tool: str, present: bool, how: str) -> None:

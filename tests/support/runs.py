@@ -2,15 +2,20 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import misbehaving
 import pytest
 
 from bench import run
+from bench.machine.description import describe_machine
 from bench.measure.settings import Settings
 
 # Two launches and short blocks, which are long enough to detect a worker with a wrong clock.
 SHORT = functools.partial(Settings, min_launches=2, launches=2, rounds=2, block_seconds=0.02, burst_seconds=0.002)
+
+# For runs in which no clock is wrong: blocks as short as they may be.
+QUICK = functools.partial(SHORT, block_seconds=0.004, burst_seconds=0.001)
 
 # Options of bench.run in the folder of `enter_folder`.
 TINY = ["--suite", "../tiny.toml", "--backend", "../backend.toml", "--precision", "1000"]
@@ -28,3 +33,22 @@ def enter_folder(parent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here.mkdir()
     monkeypatch.chdir(here)
     return here
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Make runs shorter still: without figures, and the machine is described once. Return the folders of figures."""
+    folders: list[Path] = []
+
+    def draw(_: object, folder: Path) -> list[Path]:
+        folders.append(folder)
+        return []
+
+    monkeypatch.setattr("bench.report.figures.draw", draw)
+    monkeypatch.setattr(run, "Settings", QUICK)
+    monkeypatch.setattr(run, "describe_machine", _described)
+    return folders
+
+
+@functools.cache
+def _described() -> dict[str, Any]:
+    return describe_machine()

@@ -17,9 +17,8 @@ from bench.check.kit import Candidate, Failed, Skipped, Topic
 from bench.check.library.child import EXERCISES, Finding, Task
 from bench.check.library.exercises import Exercise
 from bench.machine.cpus import choose_cpus
-from pyfnn import losses
+from pyfnn import launch, losses
 from pyfnn.manifest import Row
-from pyfnn.process import launch
 
 _HOSTS = ("pyfnn.backends.c:", "pyfnn.backends.cuda:")
 _CPU_SHARE = 0.1  # of the time limit of one reply: a claim's CPU time ends it within this

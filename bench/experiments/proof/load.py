@@ -10,7 +10,7 @@ from types import TracebackType
 
 import psutil
 
-from pyfnn.process import launch
+from pyfnn import launch
 
 _BURNER = Path(__file__).with_name("burner.py")
 _PATIENCE = 5.0  # seconds, time limit for a killed process to end

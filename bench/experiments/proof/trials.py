@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple, get_args
 
 from scipy.stats import ttest_ind
@@ -37,6 +36,7 @@ from bench.terms import CaseOperation, Status
 from pyfnn import registry
 from pyfnn.manifest import Row, read_manifest
 from pyfnn.network import DTYPES
+from pyfnn.scratch import Scratch
 
 Experiment = Literal["equal", "slowed", "loaded"]
 Method = Literal["interleaved", "fresh processes", "one process"]
@@ -218,11 +218,11 @@ def measure(
     """Measure one case as `bench.run` does; ratios are to the first row."""
     key = CaseKey(built_in_workloads()[kind.workload], kind.operation, kind.dtype, threads=1)
     problem, settings = make_problem(key.workload, key.dtype), replace(settings, reference=rows[0].name)
-    with TemporaryDirectory(prefix="pyfnn-proof-") as folder:
-        with Journal(Path(folder)) as journal:
+    with Scratch() as scratch:
+        with Journal(scratch.path) as journal:
             journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
             how(0, key, problem, rows, settings, budget, journal, SilentListener()).run()
-        return load_results(Path(folder)).cases[0]
+        return load_results(scratch.path).cases[0]
 
 
 def fitting(count: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Iterator[int]:
@@ -326,9 +326,9 @@ class Proof:
 def prove(plan: ProofPlan, report: Callable[[str], None]) -> Proof:
     """Run every experiment in turn; after Ctrl-C return the finished comparisons."""
     end, comparisons, taken, cut_short = time.perf_counter() + plan.seconds, list[Comparison](), None, False
-    with TemporaryDirectory(prefix="pyfnn-proof-") as folder, suppress(KeyboardInterrupt):
+    with Scratch() as scratch, suppress(KeyboardInterrupt):
         cut_short = True
-        prover = Prover(plan, planted(Path(folder)), report)
+        prover = Prover(plan, planted(scratch.path), report)
         experiments = [experiment for experiment in EXPERIMENTS if plan.counts[experiment]]
         for i, experiment in enumerate(experiments):
             share = SHARES[experiment] / sum(SHARES[later] for later in experiments[i:])

@@ -18,9 +18,8 @@ from bench.machine.cpus import choose_cpus
 from bench.report import tables
 from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
-from pyfnn import compiled, isa
+from pyfnn import compiled, isa, launch
 from pyfnn.errors import BackendUnavailable
-from pyfnn.process import launch
 
 SECONDS = 0.05
 MEBIBYTE = 2**20

@@ -174,7 +174,7 @@ def test_an_event_out_of_place_is_one_clear_error(line: Line, words: str, tmp_pa
 
 
 def test_an_empty_journal_is_an_error_that_says_so(tmp_path: Path) -> None:
-    Journal(tmp_path).__exit__(None, None, None)
+    (tmp_path / "journal.jsonl").touch()
     with pytest.raises(ResultsError, match=r"journal\.jsonl: the journal holds no run"):
         load_results(tmp_path)
 

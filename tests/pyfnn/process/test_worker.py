@@ -12,11 +12,13 @@ import pytest
 from support.processes import alive, until
 from support.rogue import HELLO, ROGUE, loaded, rogue
 
+from pyfnn import launch
 from pyfnn.errors import (
     BackendUnavailable,
     BuildFailed,
     Diverged,
     InvalidInput,
+    NoRoom,
     ProtocolError,
     PyfnnError,
     Unsupported,
@@ -24,7 +26,6 @@ from pyfnn.errors import (
     WorkerError,
     WorkerTimeout,
 )
-from pyfnn.process import launch
 from pyfnn.process.worker import Worker
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG and affinity are Linux's")
@@ -179,6 +180,33 @@ def test_a_thread_count_that_is_not_a_whole_number_of_at_least_1_is_an_error(thr
         loaded(worker)
 
 
+def test_a_pipe_or_an_endless_file_in_place_of_a_result_is_an_error() -> None:
+    behaviour = (
+        "path = os.path.join(sys.argv[1], 'theta_out.bin')\n"
+        "if line == 'reset\\n': os.mkfifo(path)\n"
+        "if line == 'init\\n': open(path, 'wb').truncate(1 << 40)\n"
+        "if line == 'forward 0 1\\n': os.remove(path)\n"
+        "reply('ok\\tthreads=1')"
+    )
+    with rogue(behaviour) as worker:
+        model = loaded(worker)
+        with pytest.raises(ProtocolError, match=r"theta_out\.bin has 1099511627776 bytes"):
+            model.theta()
+        worker.call("forward 0 1")
+        worker.call("reset")
+        with pytest.raises(ProtocolError, match=r"theta_out\.bin is not a regular file"):
+            model.theta()
+
+
+def test_an_error_of_a_worker_on_a_full_disk_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rogue("reply('error\\tmessage=theta_out.bin: write failed')") as worker:
+        with pytest.raises(PyfnnError, match="write failed"):
+            worker.call("theta")
+        monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
+        with pytest.raises(NoRoom, match="is full: make room, or set TMPDIR"):
+            worker.call("theta")
+
+
 # Starting and ending
 
 
@@ -212,14 +240,15 @@ def test_closing_continues_a_stopped_process_so_that_it_can_quit() -> None:
 
 @LINUX
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_worker_dies_with_its_driver_stopped_or_not(stopped: bool) -> None:
+def test_a_worker_dies_with_its_driver_stopped_or_not(stopped: bool, tmp_path: Path) -> None:
     driver = (
         "import signal, sys, time; from pyfnn.process.worker import Worker;"
         f"worker = Worker([sys.executable, '-I', '-S', '-c', {ROGUE.format(hello=HELLO, behaviour='pass')!r}]);"
         f"{'worker.signal_tree(signal.SIGSTOP);' if stopped else ''}"
         "print(worker.pid, worker.workdir, flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
     pid, workdir = parent.stdout.readline().split()
     assert alive(int(pid))
@@ -227,7 +256,9 @@ def test_a_worker_dies_with_its_driver_stopped_or_not(stopped: bool) -> None:
     parent.wait()
     parent.stdout.close()
     assert until(lambda: not alive(int(pid)))
-    Path(workdir).rmdir()  # the killed driver could not remove it
+    assert Path(workdir).is_dir()  # the killed driver could not remove it; the next one does
+    subprocess.run([sys.executable, "-c", "from pyfnn.scratch import Scratch; Scratch()"], env=environment, check=True)
+    assert not Path(workdir).exists()
 
 
 @LINUX

@@ -34,22 +34,23 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36  # linux
 _RETRY = 0.1  # seconds between two attempts to end what is left
 
 
-def command(cpus: Sequence[int] = (), threads: int = 1, report: int | None = None) -> list[str]:
+def command(cpus: Sequence[int] = (), threads: int | None = 1, report: int | None = None) -> list[str]:
     """Return the command line of the launcher, up to the command that it starts; this process is the parent.
 
     Parameters
     ----------
     cpus : sequence of int
         CPUs that the command may use; empty leaves the affinity as it is.
-    threads : int
-        Number of threads, for each of `THREAD_VARIABLES`.
+    threads : int or None
+        Number of threads, for each of `THREAD_VARIABLES`; None leaves them as they are.
     report : int, optional
         An inherited file descriptor to which the launcher writes the command's process id, on a line. The launcher then
         supervises the command; otherwise, and on systems other than Linux, it becomes the command.
     """
     number = "" if report is None or not SUPERVISES else str(report)
     places = ",".join(map(str, cpus))
-    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), number, places, str(threads)]
+    count = "" if threads is None else str(threads)
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), number, places, count]
 
 
 def python(module: str, folder: os.PathLike[str]) -> list[str]:
@@ -77,7 +78,7 @@ def main() -> None:
         _die_with(int(parent), signal.SIGKILL)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, threads)}
+    environment = {**os.environ, **(dict.fromkeys(THREAD_VARIABLES, threads) if threads else {})}
     try:
         os.execvpe(words[0], words, environment)
     except OSError as error:

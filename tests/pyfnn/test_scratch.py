@@ -1,0 +1,80 @@
+"""Claims about temporary folders: whose they are, and when they are removed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyfnn import scratch
+from pyfnn.scratch import Scratch
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of files here")
+
+HOLDS = "import sys, time; from pathlib import Path; from pyfnn.scratch import Scratch;" + (
+    "print(Scratch(Path(sys.argv[1])).path, flush=True); sys.stdin.read()"
+)
+
+
+def holder(place: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def folder_of(process: "subprocess.Popen[str]") -> Path:
+    assert process.stdout is not None
+    return Path(process.stdout.readline().strip())
+
+
+def test_a_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    dead, living = holder(place), holder(place)
+    left, used = folder_of(dead), folder_of(living)
+    (left / "locked").mkdir()
+    (left / "locked" / "file").touch()
+    (left / "locked").chmod(0o500)
+    dead.send_signal(signal.SIGKILL)
+    dead.communicate()
+    assert left.is_dir()
+    with Scratch(place) as own:
+        assert not left.parent.exists()
+        assert used.is_dir()
+        assert own.path.is_dir()
+    assert not own.path.exists()
+    living.communicate()
+    assert not used.parent.exists()  # removed at its normal end
+
+
+def test_a_forked_child_removes_nothing_of_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from pyfnn.scratch import Scratch\n"
+        "own = Scratch(Path(sys.argv[1]))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    own.close(); Scratch(Path(sys.argv[1])); sys.exit()\n"
+        "os.waitpid(child, 0); print(own.path.is_dir())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "place")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
+    assert [path.name for path in (tmp_path / "place").iterdir()] == ["lock"]
+
+
+def test_a_place_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    with Scratch(place) as own:
+        assert place not in own.path.parents
+        assert own.path.is_dir()
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_is_being_made_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / f"{os.getpid()}-new").mkdir()
+    scratch.remove_dead(tmp_path)
+    assert (tmp_path / f"{os.getpid()}-new").is_dir()
