@@ -35,7 +35,7 @@ _EXITS: Final = (
 )
 
 
-class _Ended(Exception):  # noqa: N818 (no error: Ctrl-C has ended the run)
+class _Ended(Exception):
     """The run was interrupted."""
 
 

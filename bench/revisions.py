@@ -47,7 +47,11 @@ def repository_of(folder: Path) -> Path:
 
 def find(repository: Path, name: str) -> Revision:
     """Return the commit that a branch, tag or other name of git stands for."""
-    return _revision(repository, _git(repository, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}"))
+    try:
+        commit = _git(repository, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+    except RevisionError:
+        raise RevisionError(f"{name!r} is no commit, branch or tag of {repository}") from None
+    return _revision(repository, commit)
 
 
 def working_tree(repository: Path) -> Revision:
@@ -55,7 +59,10 @@ def working_tree(repository: Path) -> Revision:
 
     Files that git does not track are no part of it.
     """
-    return _revision(repository, _git(repository, "stash", "create") or _git(repository, "rev-parse", "HEAD"))
+    changed = _git(repository, "status", "--porcelain", "--untracked-files=no")
+    return _revision(
+        repository, _git(repository, "stash", "create") if changed else _git(repository, "rev-parse", "HEAD")
+    )
 
 
 def _revision(repository: Path, commit: str) -> Revision:
@@ -81,7 +88,9 @@ def build(repository: Path, revision: Revision) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=f"{target.name}-", dir=target.parent, ignore_cleanup_errors=True
+    ) as scratch:
         source, environment = Path(scratch) / "source", Path(scratch) / "environment"
         _export(repository, revision, source)
         venv.EnvBuilder(symlinks=True).create(environment)

@@ -14,7 +14,9 @@ from bench import arguments, compare
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "ci" / "compare.sh"
-STAND_IN = '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> "$RECORD"\necho --end-- >> "$RECORD"\nexit ${STATUS:-0}\n'
+STAND_IN = (
+    '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> "$RECORD"\necho --end-- >> "$RECORD"\nexit ${STATUS:-0}\n'
+)
 GITHUB = {"github.event.pull_request.base.sha": "1a2b3c4", "github.event.number": "7", "github.token": "secret"}
 
 
@@ -81,7 +83,7 @@ def test_the_script_has_a_suite_and_a_limit_of_its_own_and_passes_the_exit_statu
 
 def test_the_workflow_measures_against_the_base_of_the_pull_request(stage: Stage) -> None:
     command, environment = step("Compare")
-    assert stage.run(command, **environment).returncode == 0
+    assert stage.run(command, ROOT, **environment).returncode == 0
     (call,) = stage.calls()
     own, options = checked(call)
     assert (own.against, own.markdown) == ("1a2b3c4", Path("table.md"))
@@ -94,7 +96,7 @@ def test_the_workflow_comments_the_table_and_shows_it_where_it_may_not_comment(s
     command, environment = step("Comment")
     (stage.folder / "table.md").write_text("| a |\n")
     summary = stage.folder / "summary"
-    done = stage.run(command, stage.folder, **environment, GITHUB_STEP_SUMMARY=str(summary), STATUS=str(status))
+    done = stage.run(command, stage.folder, GITHUB_STEP_SUMMARY=str(summary), STATUS=str(status), **environment)
     assert done.returncode == 0
     assert summary.read_text() == "| a |\n"
     calls = stage.calls()

@@ -20,7 +20,7 @@ _VERDICTS = (
     "Same: shown to be within ±{margin:g} %. The interval is for one change alone."
 )
 _INTERLEAVED = (
-    "Both revisions took turns in one run, so that a change of the machine affects both. Above 1: the new one is faster."
+    "Both revisions took turns in one run, so that a change of the machine affects both. Above 1: the new is faster."
 )
 _OVER_RUNS = "Over runs: 95 %, with the run as the unit. Such a ratio holds for this machine, not for one hour of it."
 _FEW = "A ratio over runs needs at least 3."

@@ -65,7 +65,15 @@ def history_rows(history: History) -> Iterator[tuple[str, ...]]:
             run, found = history.runs[point.run], changes.get(point.run)
             numbers = (found.change.median, found.change.low, found.change.high, found.p) if found else ()
             cells = [f"{value:.9g}" for value in (point.ratio, *numbers)]
-            yield (run.name, run.created, series.case, series.backend, series.reference, *cells, *[""] * (5 - len(cells)))
+            yield (
+                run.name,
+                run.created,
+                series.case,
+                series.backend,
+                series.reference,
+                *cells,
+                *[""] * (5 - len(cells)),
+            )
 
 
 def history_figures(history: History) -> Iterator[Figure]:

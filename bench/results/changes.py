@@ -190,7 +190,9 @@ def compare_runs(
     )
 
 
-def _side(tables: Mapping[str, Mapping[EntryKey, list[float]]], names: Iterable[str], keys: list[EntryKey]) -> list[Runs]:
+def _side(
+    tables: Mapping[str, Mapping[EntryKey, list[float]]], names: Iterable[str], keys: list[EntryKey]
+) -> list[Runs]:
     """Return the log ratios by entry, run and launch."""
     own = [tables[name] for name in names]
     return [[table[key] for table in own] for key in keys]

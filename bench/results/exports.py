@@ -105,7 +105,9 @@ def write_pyperf(results: Results, folder: Path) -> list[Path]:
     benchmarks = [
         pyperf.Benchmark(
             [
-                pyperf.Run(values, metadata={**_metadata(results, case, backend), "loops": loops}, collect_metadata=False)
+                pyperf.Run(
+                    values, metadata={**_metadata(results, case, backend), "loops": loops}, collect_metadata=False
+                )
                 for loops, values in _runs(on_clock(backend.samples, case.clock))
             ]
         )
@@ -130,19 +132,20 @@ _CLOCK: Final[dict[Clock, str]] = {"cpu": "CPU time of the steps", "wall": "wall
 
 
 def _metadata(results: Results, case: Case, backend: BackendResult) -> dict[str, Any]:
-    """Return what pyperf keeps about a benchmark; it drops no key that it does not know."""
-    host = {"cpu_model_name": "cpu_model", "python_version": "python", "platform": "system"}
-    known = {name: str(results.host[field]) for name, field in host.items() if results.host.get(field)}
-    build = {name: str(backend.build[name]) for name in ("compiler", "flags") if backend.build.get(name)}
-    return {
+    """Return what pyperf keeps about a benchmark: texts on one line, none of them empty."""
+    texts = {
         "name": f"{case.title} · {backend.name}",
         "unit": "second",
         "clock": _CLOCK[case.clock],
         "language": backend.language,
         "division": backend.division,
-        **known,
-        **build,
+        "compiler": backend.build.get("compiler"),
+        "flags": backend.build.get("flags"),
+        "cpu_model_name": results.host.get("cpu_model"),
+        "platform": results.host.get("system"),
     }
+    lines = {name: " ".join(str(text).split()) for name, text in texts.items() if text is not None}
+    return {name: line for name, line in lines.items() if line}
 
 
 def _package(name: str) -> Any:

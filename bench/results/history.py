@@ -6,6 +6,7 @@ a ratio across machines says nothing about a build.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, Final, Literal
 
@@ -144,10 +145,7 @@ def _history(runs: Mapping[str, Results], differences: list[str]) -> History:
     return History(
         machine=str(first.host.get("cpu_model", "an unknown CPU")),
         runs=[Run(name=name, created=results.created) for name, results in runs.items()],
-        series=[
-            _series(key, points, cuts)
-            for (key, points), cuts in zip(series.items(), found, strict=True)
-        ],
+        series=[_series(key, points, cuts) for (key, points), cuts in zip(series.items(), found, strict=True)],
         runs_needed=runs_needed(len(series)),
         differences=differences,
     )
@@ -155,7 +153,7 @@ def _history(runs: Mapping[str, Results], differences: list[str]) -> History:
 
 def _series(key: EntryKey, points: list[Point], cuts: Sequence[ChangePoint]) -> Series:
     ends = [0, *(cut.at for cut in cuts), len(points)]
-    levels = [_level(points[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    levels = [_level(points[start:end]) for start, end in pairwise(ends)]
     changes = [Change(run=points[cut.at].run, p=cut.p, change=cut.change) for cut in cuts]
     return Series(**key._asdict(), points=points, levels=levels, changes=changes)
 

@@ -1,6 +1,6 @@
-"""The JSON Schema of results.json, made from the models. `results.schema.json` beside this file is its published copy.
+"""The JSON Schema of results.json, made from the models. `schema.json` beside this file is its published copy.
 
-`python -m bench.export --to schema > bench/results/results.schema.json` writes that copy again.
+`python -m bench.export --to schema > bench/results/schema.json` writes that copy again.
 """
 
 from pathlib import Path
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from bench.results.schema import SCHEMA, STATISTICS, Results
 
-PUBLISHED: Final = Path(__file__).with_name("results.schema.json")
+PUBLISHED: Final = Path(__file__).with_name("schema.json")
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"  # the one that pydantic writes
 _VERDICT_OF_STATISTICS_1: Final = "no difference shown"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema that every results.json ever written conforms to, whatever its `statistics`."""
+    """Return the JSON Schema that every results.json ever written conforms to, with any version of `statistics`."""
     schema = Results.model_json_schema()
     about = {
         "$schema": _DIALECT,

@@ -100,8 +100,8 @@ def _entry(case: Case, pair: _Pair, change: Change) -> Entry:
         old=[],
         change=change.change,
         verdict=change.verdict,
-        old_step=pair.old and pair.old.step_seconds,
-        new_step=pair.new and pair.new.step_seconds,
+        old_step=pair.old.step_seconds if pair.old else None,
+        new_step=pair.new.step_seconds if pair.new else None,
     )
 
 

@@ -43,7 +43,7 @@ class ChangePoint:
     change: Estimate
 
 
-def change_points(series: Sequence[Sequence[float]], level: float = LEVEL) -> list[list[ChangePoint]]:
+def change_points(series: Sequence[Sequence[float] | Floats], level: float = LEVEL) -> list[list[ChangePoint]]:
     """Find the changes of level in each series.
 
     A series is cut where the ranks before and after differ most, in units of what chance gives at that place: the
@@ -56,7 +56,7 @@ def change_points(series: Sequence[Sequence[float]], level: float = LEVEL) -> li
 
     Parameters
     ----------
-    series : sequence of sequence of float
+    series : sequence of sequence or array of float
         Log ratios by run, in order of time. Series shorter than two sides of three runs have no change point.
     level : float
 
@@ -82,8 +82,8 @@ def change_points(series: Sequence[Sequence[float]], level: float = LEVEL) -> li
 def runs_needed(series: int, level: float = LEVEL) -> int:
     """Return the least number of runs in which the clearest change can be found among so many series.
 
-    The clearest change is halfway, with all runs after it above or below all runs before it. Of C(n, n/2) ways to choose
-    the runs of one side, 2 are as clear; with an odd n 4, because there are two cuts next to the middle.
+    The clearest change is halfway, with all runs after it above or below all runs before it. Of C(n, n/2) ways to
+    choose the runs of one side, 2 are as clear; with an odd n 4, because there are two cuts next to the middle.
     """
     chances = ((n, (4 if n % 2 else 2) / math.comb(n, n // 2)) for n in range(2 * LEAST_RUNS, _MOST_RUNS))
     enough = (n for n, chance in chances if series * chance <= level)
@@ -134,7 +134,7 @@ def _by_chance(runs: int) -> Floats:
     return np.sort(_scaled(np.random.default_rng(runs).permuted(ranks, axis=1)).max(axis=1))
 
 
-def _change(before: Sequence[float], after: Sequence[float]) -> Estimate:
+def _change(before: Sequence[float] | Floats, after: Sequence[float] | Floats) -> Estimate:
     """Return the ratio after a change over that before it, by Student's t with the run as the unit."""
-    (found,) = changes([[[value] for value in before]], [[[value] for value in after]])
+    (found,) = changes([[[float(value)] for value in before]], [[[float(value)] for value in after]])
     return found.change

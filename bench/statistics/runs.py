@@ -114,7 +114,8 @@ def interleaved_changes(
     centres, errors, degrees = (np.concatenate(rows) for rows in zip(*judgeable, strict=True))
     found = iter(_judged(centres, errors, degrees, margin))
     return [
-        [None if part is None else next(found) for _ in pairs] for part, (_, pairs, _) in zip(parts, tables, strict=True)
+        [None if part is None else next(found) for _ in pairs]
+        for part, (_, pairs, _) in zip(parts, tables, strict=True)
     ]
 
 
@@ -132,9 +133,7 @@ def _moments(
     return ratios.centres[at], errors, ratios.degrees[at]
 
 
-def _judged(
-    centres: Floats, errors: Floats, degrees: Floats, margin: float, *, judgeable: bool = True
-) -> list[Change]:
+def _judged(centres: Floats, errors: Floats, degrees: Floats, margin: float, *, judgeable: bool = True) -> list[Change]:
     """Return the changes with their own 95 % intervals, and with verdicts that hold over all of them."""
     judged = judge(centres, errors, degrees, margin)
     found = []

@@ -41,7 +41,9 @@ def samples_of(results: Results) -> list[float]:
 
 def test_csv_has_a_line_for_each_sample_and_for_each_instance(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "--to", "csv", "--out", folder / "csv") == 0
-    assert capsys.readouterr().out.split() == [str(folder / "csv" / f"{name}.csv") for name in ("samples", "statistics")]
+    assert capsys.readouterr().out.split() == [
+        str(folder / "csv" / f"{name}.csv") for name in ("samples", "statistics")
+    ]
     results = load_results(folder)
     tables = {}
     for name in ("samples", "statistics"):
@@ -78,7 +80,9 @@ def test_a_frame_of_a_folder_is_that_of_its_results_and_frames_of_runs_can_be_jo
     both = pyarrow.concat_tables([one, other])
     step = both.group_by("instance").aggregate([("step_seconds", "mean")]).to_pylist()
     means = {row["instance"]: row["step_seconds_mean"] for row in step}
-    own = [s.seconds / s.steps for case in results.cases for b in case.backends if b.instance == "cpp" for s in b.samples]
+    own = [
+        s.seconds / s.steps for case in results.cases for b in case.backends if b.instance == "cpp" for s in b.samples
+    ]
     assert means["cpp"] == pytest.approx(fmean(own))
 
 
@@ -103,8 +107,7 @@ def test_pyperf_shows_and_compares_the_samples(folder: Path, tmp_path_factory: p
     assert "wine-deep · train · float32 · 1 thread · cpp" in shown
     assert "cpp@2" not in shown
     assert "julia" not in shown
-    runs = load_results(folder).cases[0].backends[0]
-    assert f"Number of run: {len({s.launch for s in runs.samples})}" in shown
+    assert shown.count("Total number of run: 5\n") == 4  # launches; two backends of two cases
     assert "1.50x slower" in pyperf("compare_to", folder / "pyperf.json", later / "pyperf.json")
 
 
@@ -130,7 +133,11 @@ def test_bad_input_is_one_line_and_a_missing_package_is_named_with_its_remedy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "file").touch()
-    for words in (("--to", "csv"), (folder / "absent", "--to", "csv"), (folder, "--to", "csv", "--out", folder / "file")):
+    for words in (
+        ("--to", "csv"),
+        (folder / "absent", "--to", "csv"),
+        (folder, "--to", "csv", "--out", folder / "file"),
+    ):
         assert run(*words) == 2
         err = capsys.readouterr().err
         assert err.startswith("bench.export: ")

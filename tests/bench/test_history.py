@@ -61,8 +61,10 @@ def test_a_change_is_named_with_its_run_and_its_size(
     (row,) = (line for line in printed.splitlines() if line.split()[:1] == ["cpp"])
     assert f"2025-03-{CHANGED + 1:02d}, {runs[CHANGED]}: 1.2" in row
     (other,) = (line for line in printed.splitlines() if line.split()[:1] == ["c"])
-    assert other.endswith("none shown")
-    assert {path.name for path in tmp_path.iterdir()} == {f"history{s}" for s in (".md", ".csv", ".json", ".png", ".svg")}
+    assert other.rstrip().endswith("none shown")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"history{s}" for s in (".md", ".csv", ".json", ".png", ".svg")
+    }
     assert "### wine-deep · train · float32 · 1 thread: ratios to numpy" in (tmp_path / "history.md").read_text()
     with (tmp_path / "history.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

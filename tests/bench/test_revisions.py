@@ -46,7 +46,7 @@ def test_a_slower_working_tree_is_found_in_one_run_of_both_revisions(
     options = ("--suite", "../tiny.toml", "--backends", "numpy", "--precision", "1000", "--out", out)
     files = ("--json", here.parent / "out.json", "--markdown", here.parent / "out.md")
     assert run("--against", "HEAD~1", "--fail-over", "20%", *files, "--", *options) == compare.SLOWER
-    new, old = git(here, "rev-parse", "--short=7", "HEAD", "HEAD~1").split()
+    new, old = (git(here, "rev-parse", "--short=7", name) for name in ("HEAD", "HEAD~1"))
     printed = capsys.readouterr().out
     assert f"building {new}" in printed
     assert f"building {old}" in printed
@@ -59,13 +59,17 @@ def test_a_slower_working_tree_is_found_in_one_run_of_both_revisions(
     assert slow["numpy.py"] != plain["numpy.py"]
     found = json.loads((here.parent / "out.json").read_text())
     assert found["revisions"] == [old, new]
-    assert (here.parent / "out.md").read_text().startswith(f"### tiny · train · float32 · 1 thread: {new} against {old}")
+    assert (
+        (here.parent / "out.md").read_text().startswith(f"### tiny · train · float32 · 1 thread: {new} against {old}")
+    )
     assert run(out, "--fail-over", "20%") == compare.SLOWER
     assert run(out, "--fail-over", "900%") == 0
     assert not git(here, "status", "--porcelain")
 
 
-def test_a_revision_is_built_once_and_a_failed_build_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_is_built_once_and_a_failed_build_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     head = revisions.find(here, "HEAD")
     assert not revisions.is_built(head)
     environment = revisions.build(here, head)

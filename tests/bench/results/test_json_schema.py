@@ -28,7 +28,7 @@ MADE: dict[str, Callable[[], Results]] = {
 
 
 def test_the_published_schema_is_that_of_the_models() -> None:
-    again = "python -m bench.export --to schema > bench/results/results.schema.json"
+    again = "python -m bench.export --to schema > bench/results/schema.json"
     assert json.loads(PUBLISHED.read_text(encoding="utf-8")) == json_schema(), f"write it again: {again}"
 
 
