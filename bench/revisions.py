@@ -60,9 +60,7 @@ def working_tree(repository: Path) -> Revision:
     Files that git does not track are no part of it.
     """
     changed = _git(repository, "status", "--porcelain", "--untracked-files=no")
-    return _revision(
-        repository, _git(repository, "stash", "create") if changed else _git(repository, "rev-parse", "HEAD")
-    )
+    return _revision(repository, _git(repository, *(("stash", "create") if changed else ("rev-parse", "HEAD"))))
 
 
 def _revision(repository: Path, commit: str) -> Revision:

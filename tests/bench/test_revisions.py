@@ -1,6 +1,7 @@
 """Claims about comparing a working tree with a revision: both are built apart and take turns in one run."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,6 +27,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the repository, which is the working folder; runs are short, and revisions copied instead of built."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)  # a committer without a name
     monkeypatch.setattr(revisions, "install", copy_package)
     enter_folder(tmp_path, monkeypatch)
     monkeypatch.setattr("bench.measure.case._A_A_PAIRS", 0)
