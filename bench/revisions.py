@@ -23,8 +23,10 @@ import platformdirs
 
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row, at_revision, manifests_of, read_manifest
+from pyfnn.programs import run_command
 
 _LINES_SHOWN: Final = 20  # of a failed command's output
+_PATIENCE: Final = 3600.0  # seconds for a command: pip compiles
 _BUILD_REQUIREMENTS: Final = ("scikit_build_core", "pybind11", "cmake")  # in Python, where pip need not fetch them
 _MANIFEST: Final = "revision.toml"  # beside each manifest of the environment that has one
 
@@ -211,9 +213,11 @@ def _git(folder: Path, *words: str) -> str:
 def _run(command: Sequence[str], folder: Path) -> str:
     """Run a command and return its output; raise `RevisionError` with its last lines where it fails."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        done = run_command(list(command), _PATIENCE, folder)
     except OSError as error:
         raise RevisionError(f"{command[0]}: {error.strerror or error}") from None
+    except subprocess.TimeoutExpired:
+        raise RevisionError(f"{command[0]} was not done in {_PATIENCE:.0f} s") from None
     if done.returncode != 0:
         words = [Path(command[0]).name, *command[1:3]]
         last = (done.stderr or done.stdout).strip().splitlines()[-_LINES_SHOWN:]

@@ -54,7 +54,7 @@ def fill_in(text: str, folder: object, build: object) -> str:
     return text.replace("{folder}", str(folder)).replace("{build}", str(build))
 
 
-def _run(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def run_command(command: list[str], patience: float, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run a command; after `patience` seconds, kill it with its children and raise `subprocess.TimeoutExpired`."""
     process = subprocess.Popen(
         command,
@@ -102,7 +102,7 @@ def _answer(probe: str, _path: str) -> str:
     if shutil.which(command[0]) is None:
         raise _ProbeFailed(f"{command[0]} is not on PATH")
     try:
-        done = _run(command, _PROBE_PATIENCE)
+        done = run_command(command, _PROBE_PATIENCE)
     except subprocess.TimeoutExpired:
         raise _ProbeFailed(f"{probe!r} was silent for {_PROBE_PATIENCE:.0f} s") from None
     except OSError as error:
@@ -180,7 +180,7 @@ def _recorded_seconds(target: Path) -> float | None:
 def _compile(row: Row, scratch: Path) -> None:
     line = fill_in(str(row.build), shlex.quote(str(row.folder)), shlex.quote(str(scratch)))
     try:
-        done = _run(["sh", "-c", line], _BUILD_PATIENCE, cwd=scratch)
+        done = run_command(["sh", "-c", line], _BUILD_PATIENCE, cwd=scratch)
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{line!r} was not done in {_BUILD_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:

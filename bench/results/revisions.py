@@ -69,7 +69,8 @@ def compare_revisions(results: Results, margin: float) -> Comparison:
             if _is_timed(pair.old) and not _is_timed(pair.new):
                 lost.append(f"{pair.name} on {case.title}")
     if not entries and not lost:
-        raise PyfnnError(f"nothing was timed in two launches at both revisions: {only[0] if only else 'no backend'}")
+        why = only[0] if only else "no backend"
+        raise PyfnnError(f"nothing was timed in two launches at both revisions: {why}; a greater --budget may help")
     return Comparison(
         old_runs=1, new_runs=1, margin=margin, judged=True, entries=entries, revisions=revisions, only=only, lost=lost
     )
@@ -112,4 +113,4 @@ def _why(pair: _Pair, revisions: Sequence[str]) -> str:
         for revision, b in zip(revisions, (pair.old, pair.new), strict=True)
         if not _is_timed(b)
     ]
-    return f"{pair.name} {'; '.join(missing) or 'has fewer than two launches in common'}"
+    return f"{pair.name} {'; '.join(missing) or 'fewer than two launches in common'}"
