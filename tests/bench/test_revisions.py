@@ -168,7 +168,7 @@ def test_a_planted_slowdown_of_5_percent_is_found_in_nine_of_ten_runs_of_install
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("SKBUILD_WHEEL_CMAKE", "false")  # NumPy needs no compiled parts
     monkeypatch.chdir(repository(tmp_path / "repository", 0.05, "pyproject.toml", "README.md", "LICENSE", "bench"))
-    options = ("--backends", "numpy", "--workloads", "wine-deep", "--budget", "20")
+    options = ("--backends", "numpy", "--workloads", "wine-deep", "--budget", "120")
     found = [
         run("--against", "HEAD~1", "--fail-over", "1%", "--", *options, "--out", tmp_path / f"out{number}")
         for number in range(10)
