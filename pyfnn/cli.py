@@ -31,7 +31,9 @@ COMMANDS = {
     "doctor": Command("bench.doctor", "show what disturbs measurements on this machine, and the remedies"),
     "ceilings": Command("bench.ceilings", "measure the peak of multiply-adds and the memory bandwidth"),
     "plot": Command("bench.plot", "redraw the report of a finished run"),
-    "compare": Command("bench.compare", "compare finished runs of one machine, or combine several"),
+    "compare": Command("bench.compare", "compare runs of one machine, or two revisions in one run"),
+    "history": Command("bench.history", "show backends over many runs, and when they changed"),
+    "export": Command("bench.export", "write a run as CSV, Parquet or pyperf's JSON"),
     "experiments": Command(EXPERIMENTS, "run an experiment; without a name, list them"),
 }
 

@@ -21,7 +21,7 @@ else:
 Division = Literal["plain", "tuned", "framework"]
 Device = Literal["cpu", "cuda"]
 PACKAGE = Path(__file__).parent
-_NAME = r"[a-z0-9][a-z0-9_.+-]*"
+_NAME = r"[a-z0-9][a-z0-9_.+-]*(@[0-9a-f]{7,40})?"  # of a backend at a revision: see `at_revision`
 _HOST = r"[\w.]+:\w+"
 
 
@@ -107,10 +107,32 @@ def _checked_sources(patterns: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def native_folder() -> Path:
-    """Return the folder of the native sources: in the checkout if there is one, else in the installed package."""
-    checkout = PACKAGE.parent / "native"
-    return checkout if (PACKAGE.parent / "pyproject.toml").exists() and checkout.exists() else PACKAGE / "native"
+def at_revision(name: str, revision: str) -> str:
+    """Return the name of a backend at a revision of the repository, for example ``cpp@1a2b3c4``."""
+    return f"{name}@{revision}"
+
+
+def split_revision(name: str) -> tuple[str, str]:
+    """Return the name and the revision of a backend; the revision is "" where the name has none."""
+    plain, _, revision = name.partition("@")
+    return plain, revision
+
+
+def native_folder(package: Path = PACKAGE) -> Path:
+    """Return the folder of the native sources: in the checkout if there is one, else in the installed package.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of a copy of pyfnn.
+    """
+    checkout = package.parent / "native"
+    return checkout if (package.parent / "pyproject.toml").exists() and checkout.exists() else package / "native"
+
+
+def manifests_of(package: Path = PACKAGE) -> list[Path]:
+    """Return the manifests of a copy of pyfnn."""
+    return [package / "backends" / "backend.toml", *sorted(native_folder(package).glob("*/backend.toml"))]
 
 
 def read_manifest(path: Path) -> list[Row]:

@@ -62,10 +62,10 @@ def _run_build(line: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     with open(os.devnull, "wb") as nothing:  # noqa: PTH123 (the supervisor reports the process id there)
         supervisor = launch.command(threads=None, report=nothing.fileno())
         passed = [nothing.fileno()] if launch.SUPERVISES else []
-        return _run([*supervisor, "sh", "-c", line], _BUILD_PATIENCE, cwd, passed)
+        return run_command([*supervisor, "sh", "-c", line], _BUILD_PATIENCE, cwd, passed)
 
 
-def _run(
+def run_command(
     command: list[str], patience: float, cwd: Path | None = None, passed: Sequence[int] = ()
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command; after `patience` seconds, end it with its children and raise `subprocess.TimeoutExpired`.
@@ -123,7 +123,7 @@ def _answer(probe: str, _path: str) -> str:
     if shutil.which(command[0]) is None:
         raise _ProbeFailed(f"{command[0]} is not on PATH")
     try:
-        done = _run(command, _PROBE_PATIENCE)
+        done = run_command(command, _PROBE_PATIENCE)
     except subprocess.TimeoutExpired:
         raise _ProbeFailed(f"{probe!r} was silent for {_PROBE_PATIENCE:.0f} s") from None
     except OSError as error:

@@ -12,13 +12,12 @@ from pathlib import Path
 from pyfnn import extra
 from pyfnn.backend import Backend
 from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
-from pyfnn.manifest import PACKAGE, Row, native_folder, read_manifest
+from pyfnn.manifest import Row, manifests_of, read_manifest
 
 
 @cache
 def _built_in() -> tuple[Row, ...]:
-    manifests = [PACKAGE / "backends" / "backend.toml", *sorted(native_folder().glob("*/backend.toml"))]
-    return tuple(row for manifest in manifests for row in read_manifest(manifest))
+    return tuple(row for manifest in manifests_of() for row in read_manifest(manifest))
 
 
 def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:

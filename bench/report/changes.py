@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from bench.format import number, with_interval, with_margin
+from bench.format import number, unit_of, with_interval, with_margin
 from bench.report.render import ReportTable, markdown
 from bench.results.changes import Comparison, Entry
 from bench.results.schema import Estimate
@@ -19,6 +19,9 @@ _VERDICTS = (
     "Verdicts hold over the whole table: in at most one table of twenty is a backend falsely called faster or slower. "
     "Same: shown to be within ±{margin:g} %. The interval is for one change alone."
 )
+_INTERLEAVED = (
+    "Both revisions took turns in one run, so that a change of the machine affects both. Above 1: the new is faster."
+)
 _OVER_RUNS = "Over runs: 95 %, with the run as the unit. Such a ratio holds for this machine, not for one hour of it."
 _FEW = "A ratio over runs needs at least 3."
 
@@ -28,6 +31,8 @@ Cells = tuple[str, ...]
 
 def changes_tables(comparison: Comparison) -> list[ReportTable]:
     """Return the change of every backend, a table for each case; the last one has the notes."""
+    if comparison.revisions:
+        return _revision_tables(comparison)
     columns = ("backend", "old ratio", "new ratio", "new ÷ old [95 %]", "verdict")
 
     def cells(entry: Entry) -> Cells:
@@ -39,6 +44,25 @@ def changes_tables(comparison: Comparison) -> list[ReportTable]:
     notes = [_VERDICTS.format(margin=100 * comparison.margin)] if comparison.judged else [_UNJUDGED]
     notes.append(_OVER_RUNS if comparison.old_runs > 1 else _SINGLE)
     return _by_case(comparison, columns, cells, notes)
+
+
+def _revision_tables(comparison: Comparison) -> list[ReportTable]:
+    """Return the change of every backend from one revision to another, which one run has measured."""
+    columns = ("backend", *(f"a step, {revision}" for revision in comparison.revisions), "new ÷ old [95 %]", "verdict")
+
+    def cells(entry: Entry) -> Cells:
+        change = with_interval(entry.change) if entry.change else ""
+        return entry.backend, _step(entry.old_step), _step(entry.new_step), change, entry.verdict or ""
+
+    return _by_case(comparison, columns, cells, [_VERDICTS.format(margin=100 * comparison.margin), _INTERLEAVED])
+
+
+def _step(step: Estimate | None) -> str:
+    """Return a step time with its unit."""
+    if step is None:
+        return ""
+    unit = unit_of([step.median])
+    return f"{with_interval(step, unit.seconds)} {unit.name}"
 
 
 def runs_tables(comparison: Comparison) -> list[ReportTable]:
@@ -65,11 +89,17 @@ def _by_case(
     remarks += [f"Not compared: {one}" for one in comparison.only]
     grouped = groupby(comparison.entries, key=lambda entry: (entry.case, entry.reference))
     tables = [
-        ReportTable(f"{case}: ratios to {reference}", columns, (("", tuple(map(cells, own))),))
+        ReportTable(f"{case}: {_subject(comparison, reference)}", columns, (("", tuple(map(cells, own))),))
         for (case, reference), own in grouped
     ]
+    if not tables:
+        tables = [ReportTable("Nothing to compare", columns, ())]
     tables[-1] = replace(tables[-1], notes=(*notes, *remarks))
     return tables
+
+
+def _subject(comparison: Comparison, reference: str) -> str:
+    return " against ".join(reversed(comparison.revisions)) if comparison.revisions else f"ratios to {reference}"
 
 
 def _side(over: Estimate | None, each: Sequence[float]) -> str:

@@ -1,7 +1,7 @@
 """Chooses the figures of a run, names their files and saves them. Draws none itself; `views` decides what they show."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -37,9 +37,21 @@ def draw(view: RunView, folder: Path) -> list[Path]:
 
     A figure that is too tall for a page continues in ``…_2``.
     """
+    return save(figures(view), folder)
+
+
+def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """Save figures as PNG and SVG in the style of reports, and return the files.
+
+    Parameters
+    ----------
+    named : iterable of (str, Figure)
+        Stems of the files' names, and the figures. It is consumed in that style, so a generator draws in it.
+    folder : Path
+    """
     written = []
     with style.context(["default", STYLE]):
-        for stem, figure in figures(view):
+        for stem, figure in named:
             for suffix in (".png", ".svg"):
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
                 metadata = {"Date": None} if suffix == ".svg" else None

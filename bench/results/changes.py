@@ -54,6 +54,8 @@ class Entry(Value):
         The new ratio over the old one; None with one side, and where a side lacks the backend.
     verdict : str or None
         Holds over the whole table.
+    old_step, new_step : Estimate or None
+        Seconds of a step at each of two revisions that one run measured; None where the sides are runs.
     """
 
     case: str
@@ -65,6 +67,8 @@ class Entry(Value):
     over_new: Estimate | None = None
     change: Estimate | None = None
     verdict: ChangeVerdict | None = None
+    old_step: Estimate | None = None
+    new_step: Estimate | None = None
 
 
 class Comparison(Value):
@@ -78,6 +82,10 @@ class Comparison(Value):
         Cases and backends that some runs lack.
     judged : bool
         False where there are too few runs or backends for a verdict.
+    revisions : list of str
+        The old and the new revision, where one run measured both; see `bench.results.revisions`.
+    lost : list of str
+        Cases and backends that only the old revision has times of.
     """
 
     schema_: Literal["pyfnn-comparison/1"] = COMPARISON
@@ -88,9 +96,13 @@ class Comparison(Value):
     only: list[str] = []
     judged: bool
     entries: list[Entry] = []
+    revisions: list[str] = []
+    lost: list[str] = []
 
 
-class _Key(NamedTuple):
+class EntryKey(NamedTuple):
+    """The place of a backend in a table: its case, its name, and the reference of its ratio."""
+
     case: str
     backend: str
     reference: str
@@ -119,6 +131,15 @@ def unlike(named: Mapping[str, Results]) -> list[str]:
     return found
 
 
+def require_alike(named: Mapping[str, Results], *, force: bool = False) -> list[str]:
+    """Return the differences between runs, as `unlike` does; raise `UnlikeRuns` where there are any, unless forced."""
+    differences = unlike(named)
+    if differences and not force:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UnlikeRuns(f"these runs cannot be compared: {differences[0]}{more}; --force compares them nevertheless")
+    return differences
+
+
 def compare_runs(
     old: Mapping[str, Results], new: Mapping[str, Results], margin: float, *, force: bool = False
 ) -> Comparison:
@@ -139,11 +160,8 @@ def compare_runs(
         The runs differ in the machine, the method or the work, or have no backend in common.
     """
     every = {**old, **new}
-    differences = unlike(every)
-    if differences and not force:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        raise UnlikeRuns(f"these runs cannot be compared: {differences[0]}{more}; --force compares them nevertheless")
-    tables = {name: dict(_logs(results)) for name, results in every.items()}
+    differences = require_alike(every, force=force)
+    tables = {name: dict(launch_log_ratios(results)) for name, results in every.items()}
     common = [key for key in next(iter(tables.values())) if all(key in table for table in tables.values())]
     if not common:
         raise UnlikeRuns("these runs have no backend in common that has a ratio in each of them")
@@ -172,7 +190,9 @@ def compare_runs(
     )
 
 
-def _side(tables: Mapping[str, Mapping[_Key, list[float]]], names: Iterable[str], keys: list[_Key]) -> list[Runs]:
+def _side(
+    tables: Mapping[str, Mapping[EntryKey, list[float]]], names: Iterable[str], keys: list[EntryKey]
+) -> list[Runs]:
     """Return the log ratios by entry, run and launch."""
     own = [tables[name] for name in names]
     return [[table[key] for table in own] for key in keys]
@@ -182,7 +202,7 @@ def _cases(results: Results) -> dict[str, Case]:
     return {case.title: case for case in results.cases}
 
 
-def _logs(results: Results) -> Iterator[tuple[_Key, list[float]]]:
+def launch_log_ratios(results: Results) -> Iterator[tuple[EntryKey, list[float]]]:
     """Yield the log ratios of launches to the reference, of each backend of each case that has at least two."""
     for title, case in _cases(results).items():
         firsts = {b.name: on_clock(b.samples, case.clock) for b in case.backends if _counts(b)}
@@ -190,7 +210,7 @@ def _logs(results: Results) -> Iterator[tuple[_Key, list[float]]]:
         for name, samples in firsts.items() if base else ():
             logs = log_ratios(base or (), samples)
             if len(logs) > 1:
-                yield _Key(title, name, str(case.reference)), logs
+                yield EntryKey(title, name, str(case.reference)), logs
 
 
 def _counts(backend: BackendResult) -> bool:
@@ -201,7 +221,7 @@ def _ratios(runs: Runs) -> list[float]:
     return [math.exp(fmean(launches)) for launches in runs]
 
 
-def _only(tables: Mapping[str, Mapping[_Key, Any]], common: Iterable[_Key]) -> Iterator[str]:
+def _only(tables: Mapping[str, Mapping[EntryKey, Any]], common: Iterable[EntryKey]) -> Iterator[str]:
     """Yield what is in some runs only, with a run that has it and one that lacks it."""
     shared = set(common)
     for key in dict.fromkeys(key for table in tables.values() for key in table if key not in shared):

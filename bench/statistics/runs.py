@@ -6,16 +6,17 @@ the changes of all backends, most of which are taken to be the same.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Final, Literal
 
 import numpy as np
 
-from bench.statistics.intervals import CONFIDENCE, Estimate, quantile, t_interval
+from bench.statistics.intervals import CONFIDENCE, WIDENED, Estimate, Timed, launch_logs, quantile, t_interval
 from bench.statistics.moderation import Floats, chi2_quantile
-from bench.statistics.verdicts import MARGIN, judge
+from bench.statistics.verdicts import MARGIN, judge, ratios_of
 
 LEAST_RUNS: Final = 3  # of a side, for an interval over runs
 LEAST_ENTRIES: Final = 4  # of a table, to estimate from it how much two runs differ
@@ -85,6 +86,55 @@ def changes(old: Sequence[Runs], new: Sequence[Runs], margin: float = MARGIN) ->
     by_run = min(len(old[0]), len(new[0])) >= LEAST_RUNS
     variances, degrees = _over_runs(old, new) if by_run else _over_launches(old, new, centres)
     errors = np.sqrt(variances)
+    return _judged(centres, errors, degrees, margin, judgeable=judgeable)
+
+
+def interleaved_changes(
+    tables: Sequence[tuple[Mapping[str, Sequence[Timed]], Sequence[tuple[str, str]], bool]], margin: float = MARGIN
+) -> list[list[Change | None]]:
+    """Judge the changes between arms that took turns in one run, so that in at most 5 % of runs any is called falsely.
+
+    Parameters
+    ----------
+    tables : sequence of (arms, pairs, chosen)
+        By case: the samples by name of the arm; the pairs of names to judge, the old one first; True where the samples
+        chose the number of launches. All arms of a case give the variance of each pair its prior.
+    margin : float
+        A change shown to be within 1 ± this share is called the same.
+
+    Returns
+    -------
+    list of list of Change or None
+        By case and pair; None for a case with fewer than two launches in which every arm has a sample.
+    """
+    parts = [_moments(*table) for table in tables]
+    judgeable = [part for part in parts if part is not None]
+    if not judgeable:
+        return [[None] * len(pairs) for _, pairs, _ in tables]
+    centres, errors, degrees = (np.concatenate(rows) for rows in zip(*judgeable, strict=True))
+    found = iter(_judged(centres, errors, degrees, margin))
+    return [
+        [None if part is None else next(found) for _ in pairs]
+        for part, (_, pairs, _) in zip(parts, tables, strict=True)
+    ]
+
+
+def _moments(
+    arms: Mapping[str, Sequence[Timed]], pairs: Sequence[tuple[str, str]], chosen: bool
+) -> tuple[Floats, Floats, Floats] | None:
+    """Return the centre, the standard error and the degrees of freedom of the log ratio of each pair."""
+    logs = launch_logs(arms.values())
+    if not pairs or len(logs) < 2:
+        return None
+    ratios = ratios_of(np.array(logs))
+    places = {pair: at for at, pair in enumerate(combinations(arms, 2))}
+    at = np.array([places[pair] for pair in pairs])
+    errors = ratios.errors[at] * (WIDENED if chosen else 1.0)
+    return ratios.centres[at], errors, ratios.degrees[at]
+
+
+def _judged(centres: Floats, errors: Floats, degrees: Floats, margin: float, *, judgeable: bool = True) -> list[Change]:
+    """Return the changes with their own 95 % intervals, and with verdicts that hold over all of them."""
     judged = judge(centres, errors, degrees, margin)
     found = []
     for at, centre in enumerate(centres.tolist()):

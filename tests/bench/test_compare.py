@@ -1,6 +1,7 @@
 """Claims about the command `bench.compare`: it compares like with like, in one line each, and refuses the rest."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from support.sample_results import sample_results
 
 from bench import compare
 from bench.results.schema import Results
-from bench.results.store import save_results
+from bench.results.store import load_results, save_results
 
 SLOW = "cpp"
 
@@ -128,3 +129,32 @@ def test_bad_input_is_one_line(folders: dict[str, Path], tmp_path: Path, capsys:
         with pytest.raises(SystemExit) as ended:
             run(a, folders["b"], f"--fail-over={share}")
         assert ended.value.code == 2
+
+
+def test_results_of_the_first_version_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Path(__file__).parent / "results" / "schema1"
+    shutil.copytree(kept, tmp_path / "again")
+    assert run(kept, tmp_path / "again") == 0
+    assert "wine-shallow · train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('"steps": ', '"steps": 1', "cases.0.backends.0."),
+        ('"workload": "digits"', '"wrokload": "digits"', "cases.1."),
+        ('"cases": [', '"cases": [[', "is cut short or altered: "),
+    ],
+)
+def test_an_edited_file_is_refused_with_its_name_and_the_place(
+    old: str, new: str, place: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_results(load_results(folders["a"]), tmp_path)
+    text = (tmp_path / "results.json").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "results.json").write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert run(folders["b"], tmp_path) == compare.CANNOT_COMPARE
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'results.json'}" in err
+    assert place in err
+    assert err.count("\n") == 1

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from support.broken_library import BROKEN, library
 from support.drivers import Driver, gone
+from support.json_schema import faults
 from support.places import TESTS
 from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
@@ -161,6 +162,10 @@ def test_results_summary_and_figures_are_there_and_hold_no_nan(spoilt: Ran) -> N
 
 def test_the_journal_alone_gives_the_same_results(spoilt: Ran) -> None:
     assert build_results(read_journal(spoilt.folder / "journal.jsonl")) == spoilt.results
+
+
+def test_the_published_schema_accepts_the_results(spoilt: Ran) -> None:
+    assert faults(spoilt.folder / "results.json") == []
 
 
 def test_how_it_was_measured_is_in_the_results(spoilt: Ran) -> None:

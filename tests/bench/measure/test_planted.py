@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.json_schema import faults
 from support.reports import summary_of
 from support.runs import TINY, enter_folder
 from support.sample_results import sample_results
@@ -61,6 +62,7 @@ def test_a_run_measures_the_copy_in_every_round_and_keeps_it_out_of_the_tables(
     assert (case.sensitivity.than, case.sensitivity.backend) == ("numpy", "numpy-spun-3")
     assert case.pairs == []
     assert build_results(read_journal(out / "journal.jsonl")) == results
+    assert faults(out / "results.json") == []
     summary = (out / "summary.md").read_text(encoding="utf-8")
     assert "Sensitivity here: " in summary
     assert "numpy-spun-3" not in summary

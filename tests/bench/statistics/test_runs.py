@@ -1,12 +1,14 @@
 """Claims about several runs: an interval over runs needs three, and changes are false in at most 5 % of tables."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 
+from bench.results.schema import Sample
 from bench.statistics.intervals import t_interval
-from bench.statistics.runs import LEAST_ENTRIES, Runs, can_judge, changes, over_runs
+from bench.statistics.runs import LEAST_ENTRIES, Change, Runs, can_judge, changes, interleaved_changes, over_runs
 
 TABLES = 300
 
@@ -79,3 +81,41 @@ def test_an_interval_of_a_change_holds_it() -> None:
         first = changes(*table(rng, 10, 3, 0.01, moved=1.2))[0].change
         held += first.low <= 1.2 <= first.high
     assert held >= 183  # 95 % of 200, less two standard errors
+
+
+# Revisions in one run ------------------------------------------------------------------------------------------------
+
+
+def interleaved(rng: np.random.Generator, moved: float, noise: float = 0.015) -> list[list[Change | None]]:
+    """Judge three backends at two revisions on two workloads; the first is `moved` times as fast on the first."""
+    tables = []
+    for case in range(2):
+        arms: dict[str, list[Sample]] = {}
+        for backend, revision in product("abc", ("old", "new")):
+            speed = moved if (case, backend, revision) == (0, "a", "new") else 1.0
+            logs = (noise * rng.normal(size=8)).tolist()
+            arms[f"{backend}@{revision}"] = [sample(launch, math.exp(log) / speed) for launch, log in enumerate(logs)]
+        tables.append((arms, [(f"{backend}@old", f"{backend}@new") for backend in "abc"], False))
+    return interleaved_changes(tables)
+
+
+def sample(launch: int, seconds: float) -> Sample:
+    return Sample(launch=launch, round=0, seconds=seconds, steps=1, cpu_seconds=seconds, wall_seconds=seconds)
+
+
+def test_equal_revisions_in_one_run_have_a_false_change_in_at_most_one_run_of_twenty() -> None:
+    rng = np.random.default_rng(8)
+    found = [[change for case in interleaved(rng, 1.0) for change in case if change] for _ in range(TABLES)]
+    wrong = sum(any(change.verdict in ("faster", "slower") for change in changes) for changes in found)
+    assert wrong <= 0.05 * TABLES + 2 * math.sqrt(0.05 * 0.95 * TABLES)
+
+
+def test_a_slowdown_of_5_percent_is_found_in_at_least_nine_runs_of_ten() -> None:
+    rng = np.random.default_rng(9)
+    verdicts = [found.verdict for _ in range(60) if (found := interleaved(rng, 1 / 1.05)[0][0])]
+    assert verdicts.count("slower") >= 54
+
+
+def test_revisions_with_a_single_launch_in_common_have_no_verdict() -> None:
+    arms = {"a@old": [sample(0, 1.0)], "a@new": [sample(0, 1.0), sample(1, 1.0)]}
+    assert interleaved_changes([(arms, [("a@old", "a@new")], False)]) == [[None]]
