@@ -10,7 +10,7 @@ try:
     from pyfnn.estimators.grid import SearchResult, search
     from pyfnn.estimators.regressor import FNNRegressor
 except ImportError as error:
-    if not str(error.name).startswith("sklearn"):
+    if str(error.name).partition(".")[0] not in ("sklearn", "scipy"):
         raise
     raise ImportError(f"pyfnn.estimators needs scikit-learn 1.6 or newer ({error}): {extra.ESTIMATORS}") from error
 

@@ -8,7 +8,7 @@ ALIASES = {"logistic": "sigmoid"}  # scikit-learn's names of activations that ha
 
 
 class Fitted:
-    """What a fitted estimator shows of its network and its training; `NetworkEstimator` documents each attribute."""
+    """Attributes that show the network and the training; `NetworkEstimator` documents each."""
 
     network_: Network
     theta_: Array
