@@ -69,7 +69,8 @@ def export(path: str | Path, network: Network, theta: Array) -> None:
     except ImportError:
         raise PyfnnError(f"onnx is not installed: {extra.ONNX}") from None
     check_array("theta", theta, (network.n_parameters,), network.dtype)
-    nodes, constants, real = [], {}, np.dtype(network.dtype).type
+    nodes, real = [], np.dtype(network.dtype).type
+    constants: dict[str, Array] = {}
     names = [(f.key, f.parameter) for f in network.elementwise_activations]
     names += [(str(network.output_activation), 0.0)] * network.fused
     below = "X"

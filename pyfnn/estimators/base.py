@@ -5,7 +5,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -245,7 +245,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         """
         going_on = bool(self.warm_start) and self.__sklearn_is_fitted__()
         if not going_on:
-            vars(self).pop("theta_", None)  # a call that fails leaves an estimator that is not fitted
+            self.__dict__.pop("theta_", None)  # a call that fails leaves an estimator that is not fitted
         rows, validation = self._read(X, y, fresh=not going_on), None
         seed = self._seed()
         if self.early_stopping:
@@ -319,8 +319,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return min(int(self.batch_size), rows)
 
     def _network(self, inputs: int, outputs: int, rows_of_a_step: int) -> Network:
-        hidden, names = self.hidden_layer_sizes, self.activation
-        widths = [hidden] if isinstance(hidden, Integral) else list(hidden)
+        names, sizes = self.activation, self.hidden_layer_sizes
+        widths = list(sizes) if isinstance(sizes, Iterable) else [sizes]
         activation = ALIASES.get(names, names) if isinstance(names, str) else tuple(ALIASES.get(n, n) for n in names)
         try:
             return Network(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from pyfnn.estimators.plan import Plan
 from pyfnn.estimators.together import shape, train_together
 from pyfnn.training import FitDiverged
 from pyfnn.training.data import Rows
-from pyfnn.validation import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +103,7 @@ def search(
         As `fit`.
     """
     combinations = list(ParameterGrid(param_grid) if isinstance(param_grid, (Mapping, Sequence)) else param_grid)
-    numbers = list(range(int(seeds)) if isinstance(seeds, Integral) else seeds)
+    numbers = list(seeds if isinstance(seeds, Iterable) else range(seeds))
     if not combinations or not numbers or any("random_state" in combination for combination in combinations):
         raise ValueError("search needs at least one combination and one seed; random_state belongs in seeds")
     estimators = [clone(estimator).set_params(**each, random_state=s) for each in combinations for s in numbers]
@@ -196,7 +194,7 @@ def _table(combinations: list[Mapping[str, Any]], seeds: int, trials: list[_Tria
         "together": np.array([trial.together for trial in trials[::seeds]]),
     }
     for name in sorted({name for each in combinations for name in each}):
-        column: Array = np.ma.masked_all(len(combinations), object)
+        column: Any = np.ma.array(np.empty(len(combinations), object), mask=True)
         for at, each in enumerate(combinations):
             if name in each:
                 column[at] = each[name]

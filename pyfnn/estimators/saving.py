@@ -64,8 +64,10 @@ def read(kind: type[Estimator], path: Path) -> Estimator:
 
 
 def _restored(kind: type[Estimator], header: dict[str, Any], arrays: dict[str, Array]) -> Estimator:
-    parameters = header["parameters"].items()
-    estimator = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in parameters})
+    parameters: dict[str, Any] = header["parameters"]
+    for name, value in parameters.items():
+        parameters[name] = tuple(value) if isinstance(value, list) else value
+    estimator = kind(**parameters)
     estimator._validate_params()
     network, course, theta = Network(**header["network"]), Course(**header["course"]), arrays["theta"]
     check_array("theta", theta, (network.n_parameters,), network.dtype)

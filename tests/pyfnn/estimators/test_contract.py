@@ -20,7 +20,7 @@ BACKENDS = ["numpy", "c", "cpp", "cpp-blas", "cpp-tuned", "numba", "jax", "torch
 KINDS = [FNNRegressor, FNNClassifier]
 
 
-@parametrize_with_checks([kind(dtype=dtype) for kind in KINDS for dtype in DTYPES])
+@parametrize_with_checks([kind(dtype=dtype) for kind in KINDS for dtype in DTYPES])  # type: ignore[untyped-decorator]
 def test_scikit_learns_checks_pass_for_cpp_tuned(estimator: Any, check: Any) -> None:
     check(estimator)
 

@@ -29,7 +29,9 @@ Y = X[:, 0] * X[:, 1]
 
 
 def fitted(**changes: Any) -> FNNRegressor:
-    return FNNRegressor((8,), random_state=0, **{"max_iter": 5, **changes}).fit(X, Y)
+    estimator = FNNRegressor((8,), random_state=0, **{"max_iter": 5, **changes})
+    estimator.fit(X, Y)
+    return estimator
 
 
 def in_a_fork(work: Callable[[], None]) -> int:

@@ -15,11 +15,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(100, 4))
 Y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
-PLAIN = {"solver": "sgd", "momentum": 0.0, "hidden_layer_sizes": (8,), "batch_size": 10, "max_iter": 12}
-GRID = {"alpha": [0.0, 0.1], "learning_rate_init": [0.01, 0.1], "learning_rate": ["constant", "invscaling"]}
+PLAIN: Any = {"solver": "sgd", "momentum": 0.0, "hidden_layer_sizes": (8,), "batch_size": 10, "max_iter": 12}
+GRID: Any = {
+    "alpha": [0.0, 0.1],
+    "learning_rate_init": [0.01, 0.1],
+    "learning_rate": ["constant", "invscaling"],
+}
 
 
-def trained_alone(estimator: NetworkEstimator, y: Any, seed: int, params: dict[str, Any]) -> NetworkEstimator:
+def trained_alone(estimator: NetworkEstimator, y: Any, seed: int, params: dict[str, Any]) -> Any:
     """Return the estimator that `search` trains from this seed, and set its score on the validation rows aside."""
     strata = y if isinstance(estimator, FNNClassifier) and len(np.unique(y)) == 2 else None
     x_train, x_held, y_train, y_held = train_test_split(X, y, test_size=0.2, random_state=0, stratify=strata)
@@ -55,10 +59,10 @@ def test_networks_trained_together_end_where_each_would_alone(kind: type[Any], y
 def test_with_early_stopping_the_validation_rows_decide_when_to_stop() -> None:
     held = X[:30], Y[:30]
     estimator = FNNRegressor(**PLAIN, early_stopping=True, n_iter_no_change=3)
-    grid = {"learning_rate_init": [0.02, 0.3, 0.5]}
+    grid: dict[str, Any] = {"learning_rate_init": [0.02, 0.3, 0.5]}
     together = search(estimator, grid, X[30:], Y[30:], validation=held, refit=False)
     best = together.best_estimator_
-    assert best.best_validation_score_ == together.best_score_ == max(best.validation_scores_)
+    assert best.best_validation_score_ == together.best_score_ == max(best.validation_scores_ or [])
     assert best.score(*held) == pytest.approx(together.best_score_)
     alone = search(estimator, {**grid, "momentum": [1e-12]}, X[30:], Y[30:], validation=held)
     assert (together.cv_results_["together"] == 3).all()
@@ -69,7 +73,10 @@ def test_with_early_stopping_the_validation_rows_decide_when_to_stop() -> None:
 
 
 def test_other_shapes_and_solvers_are_trained_one_by_one() -> None:
-    grid = [{"solver": ["adam", "lbfgs"]}, {"solver": ["sgd"], "momentum": [0.0], "hidden_layer_sizes": [(3,), (5,)]}]
+    grid: Any = [
+        {"solver": ["adam", "lbfgs"]},
+        {"solver": ["sgd"], "momentum": [0.0], "hidden_layer_sizes": [(3,), (5,)]},
+    ]
     found = search(FNNRegressor(max_iter=20, random_state=4), grid, X, Y, seeds=2)
     table = found.cv_results_
     assert table["together"].tolist() == [1, 1, 2, 2]
@@ -115,7 +122,8 @@ def test_combinations_may_come_from_a_sampler() -> None:
 def test_dtypes_may_be_in_the_grid_and_names_of_features_stay() -> None:
     found = search(FNNRegressor(**PLAIN), {"dtype": ["float32", "float64"]}, X, Y, refit=False)
     assert found.cv_results_["together"].tolist() == [1, 1]
-    np.testing.assert_allclose(*found.cv_results_["mean_test_score"], rtol=1e-3)
+    single, double = found.cv_results_["mean_test_score"]
+    assert single == pytest.approx(double, rel=1e-3)
     assert found.best_estimator_.n_features_in_ == 4
 
 
