@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bench import arguments as run_arguments
 from bench import revisions, run
+from bench.interruption import INTERRUPTED
 from bench.report.changes import changes_markdown, changes_tables, runs_tables
 from bench.report.render import rich_table
 from bench.results.changes import Comparison, compare_runs, slower_by
@@ -31,7 +32,7 @@ _PRECISION: Final = "0.01"  # of the ratios in a run of two revisions, where its
 _EXITS: Final = (
     f"Exit status: 0; {SLOWER} where --fail-over finds a backend that is slower, or that only the old revision has "
     f"times of; {CANNOT_COMPARE} where the runs cannot be read or compared, or a revision cannot be built or timed; "
-    f"{run.INTERRUPTED} after Ctrl-C."
+    f"{INTERRUPTED} after Ctrl-C."
 )
 
 
@@ -137,7 +138,7 @@ def _measured(arguments: argparse.Namespace, options: Sequence[str], console: Co
     out = given.out or Path("results") / start
     words = ["--precision", _PRECISION, *options, "--backends", ",".join(arms), "--reference", arms[0]]
     status = run.main([*words, "--out", str(out), *(word for path in manifests for word in ("--backend", str(path)))])
-    if status == run.INTERRUPTED:
+    if status == INTERRUPTED:
         raise _Ended
     if status:
         raise PyfnnError("the revisions were not measured, for the reason above")
@@ -177,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench.compare: {' '.join(str(error).split())}", file=sys.stderr)
         return CANNOT_COMPARE
     except (_Ended, KeyboardInterrupt):
-        return run.INTERRUPTED
+        return INTERRUPTED
     if arguments.fail_over is None:
         return 0
     slower = slower_by(comparison, arguments.fail_over)

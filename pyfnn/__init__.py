@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-_MODULES = {"activations", "datasets", "losses", "optimizers", "oracle", "parity", "training"}
+_MODULES = {"activations", "datasets", "estimators", "losses", "optimizers", "oracle", "parity", "training"}
 
 
 def __getattr__(name: str) -> Any:

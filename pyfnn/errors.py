@@ -1,4 +1,7 @@
-"""Exceptions of pyfnn. Each message names the field, the value and the rule, or the remedy."""
+"""Exceptions of pyfnn. Each message names the field, the value and the rule, or the remedy.
+
+All can be pickled, so that they come back whole from the worker of a process pool.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -32,6 +35,9 @@ class UnknownName(PyfnnError, LookupError):
         super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(names)}")
         self.kind, self.name, self.known = kind, name, names
 
+    def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:
+        return type(self), (self.kind, self.name, self.known)
+
 
 class BackendUnavailable(PyfnnError, RuntimeError):
     """A backend that cannot run here.
@@ -47,6 +53,9 @@ class BackendUnavailable(PyfnnError, RuntimeError):
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason} ({remedy})" if remedy else reason)
         self.reason, self.remedy = reason, remedy
+
+    def __reduce__(self) -> tuple[type["BackendUnavailable"], tuple[str, str]]:
+        return type(self), (self.reason, self.remedy)
 
 
 class BuildFailed(BackendUnavailable):

@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 
 REMEDY = "pip install 'pyfnn[bench]'"
+ESTIMATORS = "pip install 'pyfnn[estimators]'"
+ONNX = "pip install 'pyfnn[onnx]'"
 PACKAGES = (
     "cffi", "cpuinfo", "matplotlib", "platformdirs", "pooch", "psutil", "pydantic", "rich", "scipy", "sklearn",
     "threadpoolctl",

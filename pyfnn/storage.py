@@ -19,6 +19,9 @@ from pyfnn.validation import Array, check_array
 
 _HEADER = "header"  # the header's entry in the archive: JSON in UTF-8, as uint8
 _FORMAT = "pyfnn-network/1"
+_DAMAGE = (  # what NumPy, zipfile and json raise for files that are cut short, changed, or something else
+    ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def save(path: str | Path, network: Network, theta: Array) -> None:
@@ -109,7 +112,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
             arrays = dict(archive)
         header = json.loads(arrays.pop(_HEADER).tobytes())
         found = header["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InvalidInput(f"{path} is not a file of {kind}: {error}") from None
     if found != kind:
         raise InvalidInput(f"{path} is a file of {found}, not of {kind}")

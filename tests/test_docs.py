@@ -4,6 +4,7 @@ The tests of the code itself prove what the documents say about results.
 """
 
 import ast
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -159,3 +160,12 @@ def test_python_in_a_document_runs_from_top_to_bottom_and_prints_what_the_docume
         exec(compile(code, name, "exec"), names)
         printed = capsys.readouterr().out
         assert not shown or re.sub(r"[\d.]+", "N", printed) == re.sub(r"[\d.]+", "N", shown)
+
+
+def test_the_api_page_is_what_the_docstrings_say() -> None:
+    spec = importlib.util.spec_from_file_location("api", ROOT / ".ci" / "api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    assert DOCUMENTS["docs/api.md"] == api.page(), "run `python .ci/api.py`"

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,13 @@ def generator(seed: int, number: int) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """x: (rows + validation_rows, m_0); y: (rows + validation_rows, m_L)."""
+    """x: (rows + validation_rows, m_0); y: (rows + validation_rows, m_L); shuffle: each epoch has a new order."""
 
     x: Array
     y: Array
     rows: int
     validation_rows: int
+    shuffle: bool = True
 
     @classmethod
     def make(cls, x: Array, y: Array, validation: Rows | float | None, seed: int) -> "Data":
@@ -60,8 +61,10 @@ class Data:
         order = np.concatenate([np.sort(order[taken:]), np.sort(order[:taken])])
         return cls(x[order], y[order], len(x) - taken, taken)
 
-    def orders(self, seed: int, epochs: Iterable[int]) -> Order:
+    def orders(self, seed: int, epochs: Collection[int]) -> Order:
         """Return the orders of some epochs (from 1), one after the other: (number of epochs · rows,)."""
+        if not self.shuffle:
+            return np.tile(np.arange(self.rows), len(epochs))
         return np.concatenate([generator(seed, epoch).permutation(self.rows) for epoch in epochs])
 
     def shuffled(self, order: Order) -> Rows:

@@ -32,6 +32,9 @@ class FitDiverged(Diverged):
         super().__init__(message)
         self.history, self.step, self.layer, self.cause = history, step, layer, cause
 
+    def __reduce__(self) -> tuple[type["FitDiverged"], tuple[str, History, int | None, int | None, str]]:
+        return type(self), (str(self), self.history, self.step, self.layer, self.cause)
+
 
 class Overflow(NamedTuple):
     """The first non-finite numbers of a step."""

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from pyfnn.model import Model
+from pyfnn.optimizers import State
 from pyfnn.validation import Array
 
 COLUMNS = np.dtype(
@@ -69,6 +70,8 @@ class History:
         Reason for the end. "converged" and "failed" come from `minimize` alone.
     message : str
         SciPy's words on the end of `minimize`.
+    state : dict of str to ndarray
+        The optimizer's state at the end of the last epoch, with which `fit` can continue.
     """
 
     table: Array
@@ -77,6 +80,7 @@ class History:
     last_theta: Array
     stopped: Stopped
     message: str = ""
+    state: State = field(default_factory=dict)
 
 
 @dataclass(eq=False)

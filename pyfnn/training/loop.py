@@ -5,13 +5,14 @@ Nothing here computes a network or names a backend.
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pyfnn.errors import Diverged, InvalidInput
 from pyfnn.model import Model
+from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, Optimizer, State
 from pyfnn.training.checkpoints import Checkpoints, Writer
 from pyfnn.training.data import Data, Rows, digest
@@ -33,6 +34,8 @@ def fit(
     learning_rate: float | Schedule,
     seed: int,
     optimizer: Optimizer | None = None,
+    state: State | None = None,
+    shuffle: bool = True,
     validation: Rows | float | None = None,
     patience: int | None = None,
     tolerance: float = 0.0,
@@ -41,14 +44,14 @@ def fit(
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
 ) -> History:
-    """Train a model from its initial θ, in epochs that each use all rows in a new random order.
+    """Train a model from its initial θ, in epochs that each use all rows, in a new random order.
 
     The model ends at the best θ, with the data loaded. λ of the L2 term is `network.l2`.
 
     Parameters
     ----------
     model : Model
-        Its data are replaced and its θ is reset first.
+        Its data are replaced, and its θ is reset first unless `state` is given.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L), of the network's dtype
     epochs : int
         Most epochs, those of an earlier run that is continued included.
@@ -61,6 +64,11 @@ def fit(
     optimizer : Optimizer, optional
         `SGD()` by default. It, `Momentum()` and `Adam()` run inside a model that has them (`Model.optimizers`); other
         optimizers, and these elsewhere, step here, by `Model.loss_and_gradient`.
+    state : dict of str to ndarray, optional
+        Continue an earlier training: keep the model's present θ, and start with this state of the optimizer, the
+        `state` of a `History`. An empty one starts the optimizer anew.
+    shuffle : bool
+        False: each epoch takes the rows in their order.
     validation : (x, y) or float, optional
         Rows whose loss is recorded, and which are not used in training; or the share of the rows of x and y to split
         off at random.
@@ -97,13 +105,15 @@ def fit(
     settings = _Settings(
         epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
     ).checked()
-    data = Data.make(x, y, validation, seed)
+    data = replace(Data.make(x, y, validation, seed), shuffle=shuffle)
     if not training_loss and not data.validation_rows:
         raise InvalidInput("training_loss = False: needs validation rows")
-    writer = Writer(checkpoints, settings.identity(model, data)) if checkpoints else None
-    model.reset()
+    if state is None:
+        model.reset()
+    theta = model.theta()
+    writer = Writer(checkpoints, settings.identity(model.network, theta, data)) if checkpoints else None
     found = writer.read() if writer else None
-    record, state = found or settings.beginning(model, data)
+    record, state = found or settings.beginning(theta, state, data)
     if found:
         settings.check_rates(record)
     training = _Training(model, data, settings, record, state, writer)
@@ -143,21 +153,27 @@ class _Settings:
             raise InvalidInput(f"tolerance = {self.tolerance!r}: must be 0 or more")
         return self
 
-    def identity(self, model: Model, data: Data) -> dict[str, Any]:
-        """Return what a checkpoint belongs to, as JSON gives it back."""
-        network = asdict(model.network)
+    def identity(self, network: Network, theta: Array, data: Data) -> dict[str, Any]:
+        """Return what a checkpoint belongs to, as JSON gives it back. theta: before the first step."""
+        described = asdict(network)
         return {
-            "network": {key: list(value) if isinstance(value, tuple) else value for key, value in network.items()},
+            "network": {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()},
             "seed": int(self.seed),
             "batch_size": int(self.batch_size),
             "optimizer": repr(self.optimizer),
-            "initial_theta": digest(model.initial_theta()),
+            "initial_theta": digest(theta),
+            "shuffle": data.shuffle,
             "data": data.digest(),
         }
 
-    def beginning(self, model: Model, data: Data) -> tuple[Record, State]:
-        theta = model.theta()
-        return Record(theta, theta, data.validation_rows > 0), self.optimizer.start(theta)
+    def beginning(self, theta: Array, state: State | None, data: Data) -> tuple[Record, State]:
+        started = self.optimizer.start(theta)
+        if state and {name: array.shape for name, array in state.items()} != {
+            name: array.shape for name, array in started.items()
+        }:
+            raise InvalidInput(f"state has {', '.join(state)}: it is not of {self.optimizer!r} on this network")
+        started |= {name: array.copy() for name, array in (state or {}).items()}
+        return Record(theta, theta, data.validation_rows > 0), started
 
     def check_rates(self, record: Record) -> None:
         """Require that the epochs of a checkpoint had the rates that the schedule gives."""
@@ -196,10 +212,11 @@ class _Training:
             epoch = self.record.epoch(self.model)
             answers = [callback(epoch) for callback in callbacks]
             stopped = "callback" if any(answer is True for answer in answers) else self._stopped()
+        state = self.epochs.state()
         if self.writer:
-            self.writer.write(self.record, self.epochs.state())
+            self.writer.write(self.record, state)
         self.model.set_theta(self.record.theta)
-        return self.record.history(stopped)
+        return replace(self.record.history(stopped), state=state)
 
     def _stopped(self) -> Stopped | None:
         patience = self.settings.patience

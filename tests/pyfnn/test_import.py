@@ -76,3 +76,12 @@ def test_the_harness_without_its_packages_names_the_extra(command: str, tmp_path
     done = run(command, tmp_path)
     assert done.returncode != 0
     assert done.stderr.rstrip().endswith("scipy, sklearn, threadpoolctl: pip install 'pyfnn[bench]'")
+
+
+def test_importing_pyfnn_imports_no_scikit_learn_and_the_estimators_name_the_extra(tmp_path: Path) -> None:
+    done = run("import pyfnn; pyfnn.training; pyfnn.estimators", tmp_path)
+    assert "ImportError: pyfnn.estimators needs scikit-learn 1.6 or newer (No module named" in done.stderr
+    assert done.stderr.rstrip().endswith("pip install 'pyfnn[estimators]'")
+    code = "import sys, pyfnn, pyfnn.training; print([name for name in sys.modules if 'sklearn' in name])"
+    plain = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert plain.stdout == "[]\n"

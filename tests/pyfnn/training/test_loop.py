@@ -296,3 +296,48 @@ def test_a_network_with_other_l2_trains_to_smaller_weights(moons: tuple[Rows, Ro
                 np.linalg.norm(fit(model, *moons[0], **quick(epochs=40, learning_rate=Constant(0.3))).last_theta)
             )
     assert norms[0] > norms[1] > norms[2]
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Momentum(), Adam()], ids=repr)
+def test_a_training_in_parts_ends_with_the_bits_of_the_whole(
+    model: Model, moons: tuple[Rows, Rows], optimizer: Any
+) -> None:
+    (x, y), _ = moons
+    settings = quick(learning_rate=0.01, optimizer=optimizer, shuffle=False)
+    whole = fit(model, x, y, **settings)
+    state: dict[str, Array] | None = None
+    for _ in range(4):
+        part = fit(model, x, y, **{**settings, "epochs": 1}, state=state)
+        model.set_theta(part.last_theta)
+        state = part.state
+    np.testing.assert_array_equal(part.last_theta, whole.last_theta)
+    assert part.state.keys() == whole.state.keys() == optimizer.start(whole.theta).keys()
+    for name, array in whole.state.items():
+        np.testing.assert_array_equal(part.state[name], array)
+
+
+def test_an_empty_state_continues_from_the_present_theta_with_a_new_optimizer(
+    model: Model, moons: tuple[Rows, Rows]
+) -> None:
+    (x, y), _ = moons
+    theta = fit(model, x, y, **quick()).theta
+    history = fit(model, x, y, **quick(optimizer=Adam(), learning_rate=1e-9), state={})
+    np.testing.assert_allclose(history.theta, theta, atol=1e-5)
+    assert history.state["steps"] == 4 * -(-len(x) // 32)
+
+
+def test_a_state_of_another_optimizer_or_network_is_refused(model: Model, moons: tuple[Rows, Rows]) -> None:
+    history = fit(model, *moons[0], **quick(optimizer=Adam()))
+    for wrong in (history.state, {"velocity": np.zeros(3)}):
+        with pytest.raises(InvalidInput, match="it is not of Momentum"):
+            fit(model, *moons[0], **quick(optimizer=Momentum()), state=wrong)
+
+
+def test_without_shuffling_the_rows_are_taken_in_their_order(model: Model, moons: tuple[Rows, Rows]) -> None:
+    (x, y), _ = moons
+    history = fit(model, x, y, **quick(), shuffle=False)
+    with make() as other:
+        for _ in range(4):
+            other.load(x, y, np.arange(len(x)))
+            other.train(0, len(x), 32, 0.1)
+        np.testing.assert_array_equal(other.theta(), history.last_theta)

@@ -1,0 +1,56 @@
+"""`FNNRegressor`: a feed-forward network for numbers, with the interface of scikit-learn's `MLPRegressor`."""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import validate_data
+
+from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
+from pyfnn.training.data import Rows
+from pyfnn.validation import Array
+
+
+class FNNRegressor(RegressorMixin, NetworkEstimator):
+    """Regression by a feed-forward network that minimizes half the squared error, summed over outputs.
+
+    The interface is that of scikit-learn's `MLPRegressor`, except that there are no sample weights, no sparse X, and
+    no ``loss="poisson"``. Parameters start as `pyfnn.initialize` draws them.
+    """
+
+    _loss = "half_squared_error"
+
+    def _read(self, X: Any, y: Any, *, fresh: bool) -> Rows:
+        x, y = validate_data(self, X, y, reset=fresh, dtype=self.dtype, order="C", multi_output=True, y_numeric=True)
+        y = y.toarray() if issparse(y) else y
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return x, np.ascontiguousarray(y.reshape(len(x), -1), self.dtype)
+
+    def _score_of(self, outputs: Array, targets: Array) -> float:
+        """Return R², the mean over outputs, as `sklearn.metrics.r2_score`."""
+        unexplained = ((outputs - targets) ** 2).sum(axis=0, dtype=np.float64)
+        spread = ((targets - targets.mean(axis=0, dtype=np.float64)) ** 2).sum(axis=0, dtype=np.float64)
+        constant = spread == 0
+        of_a_constant = np.where(unexplained == 0, 1.0, 0.0)
+        return float(np.where(constant, of_a_constant, 1 - unexplained / np.where(constant, 1, spread)).mean())
+
+    @trains_in_epochs
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self: Self, X: Any, y: Any) -> Self:
+        """Train one epoch on X and y, and continue from the last call. Only with the solvers "adam" and "sgd".
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+        """
+        self._train_part(X, y)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the predictions for X: (rows,), or (rows, outputs) where there are several."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs

@@ -1,0 +1,104 @@
+"""Export of a network to ONNX, by the package onnx, which is imported when it is called."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyfnn import extra
+from pyfnn.errors import PyfnnError, Unsupported
+from pyfnn.network import Network
+from pyfnn.validation import Array, check_array
+
+_OPSET, _IR = 18, 9  # of ONNX 1.14 (2023): other programs read them
+
+
+class _Operator(NamedTuple):
+    """An ONNX operator.
+
+    Attributes
+    ----------
+    name : str
+    parameter : str
+        Attribute that takes the activation's parameter, if there is one.
+    attributes : dict of str to float
+    inputs : tuple of float
+        Further inputs.
+    """
+
+    name: str
+    parameter: str = ""
+    attributes: dict[str, float] = {}  # noqa: RUF012
+    inputs: tuple[float, ...] = ()
+
+
+_OPERATORS = {
+    "identity": _Operator("Identity"),
+    "sigmoid": _Operator("Sigmoid"),
+    "tanh": _Operator("Tanh"),
+    "relu": _Operator("Relu"),
+    "leaky_relu": _Operator("LeakyRelu", "alpha"),
+    "elu": _Operator("Elu", "alpha"),
+    "softplus": _Operator("Softplus"),
+    "hard_sigmoid": _Operator("HardSigmoid", attributes={"alpha": 0.25, "beta": 0.5}),
+    "hard_tanh": _Operator("Clip", inputs=(-1.0, 1.0)),
+    "softmax": _Operator("Softmax", attributes={"axis": 1}),
+}
+
+
+def export(path: str | Path, network: Network, theta: Array) -> None:
+    """Write a network as an ONNX file: input X, (rows, m_0); output Y, (rows, m_L), as `Model.predict` returns it.
+
+    Parameters
+    ----------
+    path : str or Path
+    network : Network
+    theta : ndarray, shape (n_parameters,), of the network's dtype
+
+    Raises
+    ------
+    Unsupported
+        ONNX has no operator for an activation; the message names it.
+    InvalidInput
+        θ does not fit the network.
+    PyfnnError
+        The package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise PyfnnError(f"onnx is not installed: {extra.ONNX}") from None
+    check_array("theta", theta, (network.n_parameters,), network.dtype)
+    nodes, real = [], np.dtype(network.dtype).type
+    constants: dict[str, Array] = {}
+    names = [(f.key, f.parameter) for f in network.elementwise_activations]
+    names += [(str(network.output_activation), 0.0)] * network.fused
+    below = "X"
+    for layer, ((W, b), (key, parameter)) in enumerate(zip(network.layers(theta), names, strict=True), start=1):
+        if key not in _OPERATORS:
+            raise Unsupported(f"ONNX has no activation {key!r}")
+        operator = _OPERATORS[key]
+        Z, A = f"Z_{layer}", "Y" if layer == network.n_layers else f"A_{layer}"
+        constants |= {f"W_{layer}": W, f"b_{layer}": b}
+        further = {f"{operator.name}_{layer}_{at}": np.array(value, real) for at, value in enumerate(operator.inputs)}
+        constants |= further
+        attributes = operator.attributes | ({operator.parameter: parameter} if operator.parameter else {})
+        nodes.append(onnx.helper.make_node("Gemm", [below, f"W_{layer}", f"b_{layer}"], [Z]))
+        nodes.append(onnx.helper.make_node(operator.name, [Z, *further], [A], **attributes))
+        below = A
+    onnx.save(_checked(onnx, network, nodes, constants), str(path))
+
+
+def _checked(onnx: Any, network: Network, nodes: list[Any], constants: dict[str, Array]) -> Any:
+    """Return the ONNX model after the package's own check of it."""
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(network.dtype))
+    ends = [
+        onnx.helper.make_tensor_value_info(name, kind, ["rows", width])
+        for name, width in (("X", network.sizes[0]), ("Y", network.sizes[-1]))
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], tensors)
+    opsets = [onnx.helper.make_opsetid("", _OPSET)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="pyfnn")
+    onnx.checker.check_model(model, full_check=True)
+    return model

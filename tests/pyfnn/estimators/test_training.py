@@ -1,0 +1,244 @@
+"""Claims about how the estimators train: early stopping, warm starts, parts, rates, and what they refuse."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.estimators import FNNClassifier, FNNRegressor
+from pyfnn.estimators.base import NetworkEstimator
+from pyfnn.network import Network, initialize
+from pyfnn.training import Cosine, FitDiverged
+from pyfnn.validation import Array
+
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(90, 4))
+Y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
+CLASSES = np.array(["a", "b", "c"])[np.digitize(Y, (-0.5, 0.5))]
+
+
+def regressor(**changes: Any) -> FNNRegressor:
+    return FNNRegressor(**{"hidden_layer_sizes": (8,), "max_iter": 5, "batch_size": 16, "random_state": 2, **changes})
+
+
+@quiet
+def test_the_same_random_state_gives_the_same_bits_and_another_one_does_not() -> None:
+    first, again, other = (regressor(random_state=seed).fit(X, Y).theta_ for seed in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@quiet
+def test_parameters_start_as_initialize_draws_them_and_the_penalty_is_scikit_learns() -> None:
+    fitted = regressor(alpha=0.32, learning_rate_init=1e-12, solver="sgd", momentum=0.0).fit(X, Y)
+    network = Network((4, 8, 1), "relu", "half_squared_error", l2=0.32 / 16)
+    assert fitted.network_ == network
+    seed = np.random.RandomState(2).randint(2**31 - 1)
+    np.testing.assert_allclose(fitted.theta_, initialize(network, seed), atol=1e-6)
+    assert regressor(alpha=0.9, solver="lbfgs").fit(X, Y).network_.l2 == 0.9 / 90
+
+
+@quiet
+def test_coefs_and_intercepts_are_views_that_predictions_follow() -> None:
+    fitted = regressor().fit(X, Y)
+    assert [W.shape for W in fitted.coefs_] == [(4, 8), (8, 1)]
+    assert all(np.shares_memory(part, fitted.theta_) for part in (*fitted.coefs_, *fitted.intercepts_))
+    before = fitted.predict(X)
+    fitted.intercepts_[1][:] += 5
+    np.testing.assert_allclose(fitted.predict(X), before + 5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "cg"])
+def test_early_stopping_restores_the_parameters_with_the_best_score(solver: str) -> None:
+    noise = np.random.default_rng(5).normal(size=len(X))
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 500, "n_iter_no_change": 4, "tol": 0.0}
+    fitted = regressor(solver=solver, learning_rate_init=0.02, hidden_layer_sizes=(50,), **settings).fit(X, noise)
+    scores = fitted.validation_scores_
+    assert scores is not None
+    assert len(scores) == fitted.n_iter_ < 500
+    assert fitted.best_validation_score_ == max(scores)
+    assert scores.index(max(scores)) == len(scores) - 6  # stopped after more than n_iter_no_change epochs
+    rows, held = fitted._split(fitted._read(X, noise, fresh=True), 0.3, fitted._seed())
+    assert len(rows[0]) == 63
+    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == max(scores)
+    assert fitted.best_loss_ is None
+
+
+def test_without_early_stopping_the_training_loss_decides_and_the_last_parameters_stay() -> None:
+    fitted = regressor(max_iter=2000, tol=0.01, n_iter_no_change=3).fit(X, Y)
+    assert fitted.n_iter_ == len(fitted.loss_curve_) < 2000
+    best = np.minimum.accumulate([np.inf, *fitted.loss_curve_])
+    waits = fitted.loss_curve_ > best[:-1] - 0.01
+    assert waits[-4:].all()
+    assert not waits[-5]
+    assert fitted.loss_ == fitted.loss_curve_[-1]
+    assert fitted.best_loss_ == min(fitted.loss_curve_)
+    assert fitted.validation_scores_ is fitted.best_validation_score_ is None
+    with fitted._lend(fitted.network_, fitted.theta_) as model:
+        model.load(X.astype("f4"), Y[:, np.newaxis].astype("f4"), np.zeros(1, np.int64))
+        assert model.loss(0, len(X)) == fitted.loss_
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_training_that_reaches_max_iter_warns(solver: str) -> None:
+    with pytest.warns(ConvergenceWarning, match="max_iter = 5 iterations reached") as record:
+        regressor(solver=solver).fit(X, Y)
+    assert record[0].filename == __file__
+
+
+@quiet
+@pytest.mark.parametrize("make", [regressor, lambda **k: regressor(solver="sgd", **k)], ids=["adam", "sgd"])
+def test_parts_continue_with_the_optimizers_state_also_after_pickling(make: Callable[..., FNNRegressor]) -> None:
+    one, two = make(), make()
+    for _ in range(3):
+        one.partial_fit(X, Y)
+        two = pickle.loads(pickle.dumps(two.partial_fit(X, Y)))
+    np.testing.assert_array_equal(one.theta_, two.theta_)
+    assert one.n_iter_ == 1
+    assert len(one.loss_curve_) == 3
+    assert one.t_ == 270
+    forgetful = copy.deepcopy(one)
+    forgetful._state = {}
+    assert (forgetful.partial_fit(X, Y).theta_ != one.partial_fit(X, Y).theta_).any()
+
+
+@quiet
+def test_parts_keep_their_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = regressor().partial_fit(X, Y)
+    from pyfnn.estimators import models
+
+    monkeypatch.setattr(models, "backend", None)  # a further model cannot be made
+    fitted.partial_fit(X, Y).predict(X)
+
+
+@quiet
+def test_without_shuffling_an_epoch_of_parts_is_an_epoch_of_fit() -> None:
+    whole = regressor(shuffle=False, max_iter=3).fit(X, Y)
+    parts = regressor(shuffle=False)
+    for _ in range(3):
+        parts.partial_fit(X, Y)
+    np.testing.assert_array_equal(parts.theta_, whole.theta_)
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "cg"])
+def test_a_warm_start_continues_from_the_last_parameters(solver: str) -> None:
+    fitted = regressor(solver=solver, warm_start=True).fit(X, Y)
+    first, losses = fitted.theta_, len(fitted.loss_curve_)
+    fitted.fit(X, Y)
+    assert fitted.loss_ < fitted.loss_curve_[losses - 1]
+    assert fitted.n_iter_ == 5
+    assert fitted.set_params(learning_rate_init=1e-9, solver="sgd").fit(X, Y).theta_ == pytest.approx(first, abs=1)
+    with pytest.raises(ValueError, match="the training cannot continue"):
+        fitted.set_params(hidden_layer_sizes=(9,)).fit(X, Y)
+
+
+@quiet
+def test_rates_follow_a_schedule_of_pyfnn_over_all_parts() -> None:
+    seen: list[int] = []
+
+    def schedule(epoch: int) -> float:
+        seen.append(epoch)
+        return Cosine(0.01, 10)(epoch)
+
+    fitted = regressor(learning_rate=schedule).fit(X, Y)
+    fitted.partial_fit(X, Y)
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@quiet
+def test_verbose_prints_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = regressor(verbose=True, max_iter=2, early_stopping=True).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"Iteration 2, loss = {fitted.loss_:.8f}, validation score = {fitted.validation_scores_[1]:.6f}"
+    assert len(lines) == 2
+
+
+@quiet
+@pytest.mark.parametrize("activation", ["leaky_relu(0.05)", ("tanh", "elu")])
+def test_any_activation_of_the_backend_works(activation: Any) -> None:
+    fitted = regressor(activation=activation, hidden_layer_sizes=[6, 5], max_iter=300).fit(X, Y)
+    assert fitted.score(X, Y) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"backend": "cpp-tunde"}, ValueError, "unknown backend 'cpp-tunde'; did you mean 'cpp-tuned'"),
+        ({"backend": "cuda"}, BackendUnavailable, r"\(.*\)"),
+        ({"backend": "sklearn", "activation": "elu"}, Unsupported, "sklearn has no activation 'elu'"),
+        ({"activation": "gelu"}, ValueError, "activation = 'gelu': unknown activation 'gelu'"),
+        ({"activation": ["tanh", "tanh"]}, ValueError, "names 2 layers"),
+        ({"hidden_layer_sizes": (5, 0)}, ValueError, "every size must be at least 1"),
+        ({"momentum": 1.0}, ValueError, "'momentum' parameter of FNNRegressor must be"),
+        ({"solver": "newton"}, ValueError, "'solver' parameter of FNNRegressor must be"),
+        ({"dtype": "float16"}, ValueError, "'dtype' parameter of FNNRegressor must be"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, ValueError, "at least two rows"),
+        ({"solver": "sgd", "learning_rate_init": 1e30}, FitDiverged, "non-finite"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if changes.get("backend") == "cuda":
+        from pyfnn.estimators.models import backend
+
+        try:
+            backend("cuda")
+            pytest.skip("there is a CUDA device")
+        except BackendUnavailable:
+            pass
+    fitted = regressor(**changes)
+    with pytest.raises(error, match=message):
+        fitted.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        fitted.predict(X)
+
+
+def test_parts_are_refused_with_early_stopping_and_with_solvers_of_all_rows() -> None:
+    with pytest.raises(ValueError, match="does not support early_stopping"):
+        regressor(early_stopping=True).partial_fit(X, Y)
+    assert not hasattr(regressor(solver="cg"), "partial_fit")
+
+
+@quiet
+def test_a_batch_of_more_rows_than_there_are_warns_and_takes_all() -> None:
+    with pytest.warns(UserWarning, match="batch_size = 1000: there are only 90 rows") as record:
+        fitted = regressor(batch_size=1000, alpha=9.0).fit(X, Y)
+    assert fitted.network_.l2 == 0.1
+    assert {warning.filename for warning in record} == {__file__}
+
+
+def first_parts() -> tuple[Array, Array]:
+    return X[:30], CLASSES[:30]
+
+
+@quiet
+def test_a_classifier_in_parts_knows_all_labels_from_the_first_call() -> None:
+    classifier = FNNClassifier((8,), learning_rate_init=0.02, random_state=0)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        classifier.partial_fit(*first_parts())
+    only = CLASSES == "a"
+    classifier.partial_fit(X[only], CLASSES[only], classes=["c", "a", "b"])
+    assert classifier.classes_.tolist() == ["a", "b", "c"]
+    for _ in range(200):
+        classifier.partial_fit(X, CLASSES)
+    assert classifier.score(X, CLASSES) > 0.7
+    with pytest.raises(ValueError, match="labels that are not in classes_"):
+        classifier.partial_fit(X[:2], np.array(["a", "d"]))
+    with pytest.raises(ValueError, match="in the first call"):
+        classifier.partial_fit(*first_parts(), classes=["a", "b"])
+
+
+def test_both_estimators_document_each_of_their_parameters() -> None:
+    for kind in (FNNRegressor, FNNClassifier):
+        documented = {line.split(" :")[0].strip() for line in str(kind.__doc__).splitlines() if " : " in line}
+        names = {name.strip() for entry in documented for name in entry.split(",")}
+        assert set(kind().get_params()) - {"nesterovs_momentum", "learning_rate_init"} <= names
+    assert str(NetworkEstimator.__doc__).count("Parameters\n") == 1
