@@ -21,7 +21,7 @@ from pyfnn.errors import BackendUnavailable, NoRoom, ProtocolError, WorkerDied, 
 from pyfnn.process import protocol
 from pyfnn.process.protocol import error_from, whole_field
 from pyfnn.process.tree import Tree
-from pyfnn.scratch import Scratch
+from pyfnn.scratch import Scratch, in_memory
 from pyfnn.validation import Array
 
 DEFAULT_TIMEOUT = 120.0  # seconds
@@ -98,7 +98,7 @@ class Worker:
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: object = None
         try:
-            self._folder = Scratch()
+            self._folder = Scratch(in_memory())
         except OSError as error:
             raise NoRoom(f"no WORKDIR can be made: {error.strerror or error}") from None
         self.workdir = self._folder.path

@@ -78,3 +78,22 @@ def test_a_folder_that_is_being_made_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / f"{os.getpid()}-new").mkdir()
     scratch.remove_dead(tmp_path)
     assert (tmp_path / f"{os.getpid()}-new").is_dir()
+
+
+def test_files_that_are_read_soon_are_in_memory_unless_tmpdir_is_set_or_room_is_scarce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path)
+    monkeypatch.setattr(scratch, "_ROOM", 1)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    place = scratch.in_memory()
+    assert place is not None
+    assert place.parent == tmp_path
+    monkeypatch.setattr(scratch, "_ROOM", 1 << 60)
+    assert scratch.in_memory() is None
+    monkeypatch.setattr(scratch, "_ROOM", 1)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert scratch.in_memory() is None
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "absent")
+    assert scratch.in_memory() is None

@@ -1,5 +1,6 @@
 """Losses and gradients by automatic differentiation (autograd), and random networks to compare them on. No claims."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -11,7 +12,7 @@ from pyfnn.activations import TABLE
 from pyfnn.losses import TABLE as LOSSES
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, scale
 from pyfnn.validation import Array
 from support.requirements import require
 from support.strategies import targets
@@ -134,17 +135,35 @@ def _example(network: Network, rng: np.random.Generator) -> Example:
 
 
 def error(create: Callable[[Network, Array], Model], example: Example) -> float:
-    """Return the largest relative error of the loss and of the gradient's tensors, each by its norm."""
-    rows = len(example.x)
-    with create(example.network, example.theta) as model:
+    """Return the largest error of the loss and of the gradient's tensors T, relative to ‖M‖ of docs/rounding.md.
+
+    M is the size of the terms that are added up in T. ‖T‖ itself may be smaller by any factor, as where y is near t.
+    """
+    rows, network = len(example.x), example.network
+    with create(network, example.theta) as model:
         model.load(example.x, example.y, np.arange(rows))
         loss, gradient = model.loss_and_gradient(0, rows)
-    found = [abs(loss - example.loss) / example.loss]
-    computed, right = example.network.tensors(gradient), example.network.tensors(example.gradient)
-    found += [_relative(computed[name].astype(np.float64) - right[name], right[name]) for name in right]
+    sizes = scale(network, example.theta, example.x, example.y)
+    k, k_gradient = _reductions(network, rows)
+    found = [abs(loss - example.loss) / (sizes.loss / k)]
+    M = network.tensors(sizes.gradient / k_gradient)
+    for name, difference in network.tensors(gradient - example.gradient).items():
+        norm = float(np.linalg.norm(difference))
+        found.append(norm and norm / float(np.linalg.norm(M[name])))
     return max(found)
 
 
-def _relative(difference: Array, right: Array) -> float:
-    norm = float(np.linalg.norm(difference))
-    return norm / float(np.linalg.norm(right)) if norm else 0.0
+def _reductions(network: Network, rows: int) -> tuple[float, Array]:
+    """Return k of docs/rounding.md, by which `scale` multiplies M: of the loss, and of the gradient, laid out as θ."""
+    k = sum(math.sqrt(m) + 1 for m in network.sizes[:-1])
+    if network.loss == "softmax_cross_entropy":
+        k += math.sqrt(network.sizes[-1])
+    of_loss = k + math.sqrt(rows * network.sizes[-1])
+    of_gradient = np.zeros(network.n_parameters)
+    tensors = network.tensors(of_gradient)
+    for layer in reversed(range(1, network.n_layers + 1)):
+        for letter in "WbS":
+            if (name := f"{letter}_{layer}") in tensors:
+                tensors[name][:] = k + math.sqrt(rows)
+        k += math.sqrt(len(tensors[f"b_{layer}"]))
+    return of_loss, of_gradient

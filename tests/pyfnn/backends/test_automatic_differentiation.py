@@ -24,7 +24,7 @@ from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
 ROWS = registry.rows()
-LIMITS = {"float32": 1e-5, "float64": 1e-12}  # relative errors
+LIMITS = {"float32": 1e-5, "float64": 1e-12}  # of `automatic.error`
 NETWORKS = 200  # of each activation, loss and dtype, in the soak
 FEW = 4  # the same outside it
 QUICK = ["numpy", "c", "cpp", "cpp-blas", "cpp-tuned"]
@@ -63,7 +63,7 @@ def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
 
 
 def errors(create: Create, activation: str, loss: str, dtype: str, networks: int) -> list[float]:
-    """Return the relative error on each of so many networks, without those that the backend cannot express."""
+    """Return the error on each of so many networks, without those that the backend cannot express."""
     found: list[float] = []
     for example in islice(examples(activation, loss, dtype), 10 * networks):
         with suppress(Unsupported):
