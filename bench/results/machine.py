@@ -1,4 +1,4 @@
-"""What a run's results hold of the machine: its ceilings, and the state of host and device around the samples."""
+"""The part of a run's results that is of the machine: its ceilings, and the state of host and device around samples."""
 
 from pydantic import Field
 
