@@ -24,12 +24,28 @@ class _Operator(NamedTuple):
     attributes : dict of str to float
     inputs : tuple of float
         Further inputs.
+    slopes : bool
+        The layer's slopes are a further input.
+    pieces : bool
+        The operator takes Z as (rows, m_l, k) and reduces its last axis, a further input.
     """
 
     name: str
     parameter: str = ""
     attributes: dict[str, float] = {}  # noqa: RUF012
     inputs: tuple[float, ...] = ()
+    slopes: bool = False
+    pieces: bool = False
+
+    def further(self, network: Network, theta: Array, layer: int) -> dict[str, Array]:
+        """Return the inputs beside Z, by their names in the graph."""
+        real = np.dtype(network.dtype).type
+        found = {f"{self.name}_{layer}_{at}": np.array(value, real) for at, value in enumerate(self.inputs)}
+        if self.slopes:
+            found[f"S_{layer}"] = network.tensors(theta)[f"S_{layer}"]
+        if self.pieces:
+            found[f"axis_{layer}"] = np.array([2], np.int64)
+        return found
 
 
 _OPERATORS = {
@@ -42,6 +58,8 @@ _OPERATORS = {
     "softplus": _Operator("Softplus"),
     "hard_sigmoid": _Operator("HardSigmoid", attributes={"alpha": 0.25, "beta": 0.5}),
     "hard_tanh": _Operator("Clip", inputs=(-1.0, 1.0)),
+    "prelu": _Operator("PRelu", slopes=True),
+    "maxout": _Operator("ReduceMax", attributes={"keepdims": 0}, pieces=True),
     "softmax": _Operator("Softmax", attributes={"axis": 1}),
 }
 
@@ -69,23 +87,25 @@ def export(path: str | Path, network: Network, theta: Array) -> None:
     except ImportError:
         raise PyfnnError(f"onnx is not installed: {extra.ONNX}") from None
     check_array("theta", theta, (network.n_parameters,), network.dtype)
-    nodes, real = [], np.dtype(network.dtype).type
-    constants: dict[str, Array] = {}
+    nodes: list[Any] = []
+    constants = {name: tensor for name, tensor in network.tensors(theta).items() if name[0] != "S"}
     names = [(f.key, f.parameter) for f in network.elementwise_activations]
     names += [(str(network.output_activation), 0.0)] * network.fused
     below = "X"
-    for layer, ((W, b), (key, parameter)) in enumerate(zip(network.layers(theta), names, strict=True), start=1):
+    for layer, (key, parameter) in enumerate(names, start=1):
         if key not in _OPERATORS:
             raise Unsupported(f"ONNX has no activation {key!r}")
         operator = _OPERATORS[key]
         Z, A = f"Z_{layer}", "Y" if layer == network.n_layers else f"A_{layer}"
-        constants |= {f"W_{layer}": W, f"b_{layer}": b}
-        further = {f"{operator.name}_{layer}_{at}": np.array(value, real) for at, value in enumerate(operator.inputs)}
-        constants |= further
-        attributes = operator.attributes | ({operator.parameter: parameter} if operator.parameter else {})
+        further = operator.further(network, theta, layer)
         nodes.append(onnx.helper.make_node("Gemm", [below, f"W_{layer}", f"b_{layer}"], [Z]))
+        if operator.pieces:
+            shape = {f"shape_{layer}": np.array([0, network.sizes[layer], int(parameter)], np.int64)}  # 0: the rows
+            nodes.append(onnx.helper.make_node("Reshape", [Z, *shape], [f"pieces_{layer}"]))
+            constants, Z = constants | shape, f"pieces_{layer}"
+        attributes = operator.attributes | ({operator.parameter: parameter} if operator.parameter else {})
         nodes.append(onnx.helper.make_node(operator.name, [Z, *further], [A], **attributes))
-        below = A
+        constants, below = constants | further, A
     onnx.save(_checked(onnx, network, nodes, constants), str(path))
 
 

@@ -31,7 +31,7 @@ def here(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(revisions, "install", copy_package)
     enter_folder(tmp_path, monkeypatch)
     monkeypatch.setattr("bench.measure.case._A_A_PAIRS", 0)
-    monkeypatch.setattr("bench.report.write", lambda *_: [])
+    monkeypatch.setattr("bench.report.write", lambda *_, **__: [])
     shutil.copytree(origin, tmp_path / "repository")
     monkeypatch.chdir(tmp_path / "repository")
     return tmp_path / "repository"

@@ -198,7 +198,7 @@ def test_the_clock_of_pytorch_starts_and_stops_with_an_idle_device(monkeypatch: 
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: seen.append("idle"))
-    monkeypatch.setattr("pyfnn.model.time", SimpleNamespace(perf_counter=clock, process_time=lambda: 0.0))
+    monkeypatch.setattr("pyfnn.loadable.time", SimpleNamespace(perf_counter=clock, process_time=lambda: 0.0))
     row = replace(registry.find("torch-cuda"), device="cpu")
     model: Any = registry.load(row).create(NETWORK, initialize(NETWORK, 0))
     model._device = SimpleNamespace(type="cuda")
