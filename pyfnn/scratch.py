@@ -65,7 +65,7 @@ class Scratch:
 def in_memory() -> Path | None:
     """Return the user's place in memory, for files that are read soon; None where `TMPDIR` is set or room is scarce.
 
-    A worker's answer that goes through a file of 10 KB takes 0.3 ms there and 2 ms on a disk (ext4, AMD EPYC).
+    A worker's answer through a file of 10 KB takes 0.3 ms there, and 2 ms on a disk (ext4, AMD EPYC, busy machine).
     """
     with suppress(OSError):
         if not os.environ.get("TMPDIR") and shutil.disk_usage(_MEMORY).free >= _ROOM and os.access(_MEMORY, os.W_OK):
