@@ -15,7 +15,8 @@ from statistics import fmean, quantiles
 from typing import Annotated, ClassVar, Protocol
 
 from pydantic import ConfigDict, Field
-from scipy.special import stdtrit
+
+from bench.statistics import special
 
 CONFIDENCE = 0.95
 MIN_LAUNCHES = 5
@@ -75,7 +76,7 @@ class Estimate:
 @lru_cache
 def quantile(degrees: float, confidence: float) -> float:
     """Return the two-sided quantile of Student's t distribution."""
-    return float(stdtrit(degrees, (1 + confidence) / 2))
+    return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 
 def log_spread(logs: Sequence[float]) -> float:
