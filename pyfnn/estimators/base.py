@@ -109,8 +109,9 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         All parameters as one vector.
     network_ : Network
     loss_curve_ : list of float
-        Mean loss of the training rows at the end of each epoch, L2 term included. (scikit-learn's is the mean over the
-        epoch's steps.)
+        Mean loss of the training rows in each epoch, L2 term included: the running loss, as scikit-learn's, which is
+        the mean over the epoch's steps. Where the backend has none (see `Model.offers_running_loss`), it is the loss at
+        the end of the epoch.
     loss_, best_loss_ : float
         The last and the lowest of these; `best_loss_` is None with `early_stopping`.
     validation_scores_ : list of float or None
@@ -264,7 +265,9 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         going_on = self.__sklearn_is_fitted__()
         rows = self._read(X, y, fresh=not going_on, **options)
         plan = self._plan(rows, None, self._seed(), going_on=going_on)
-        plan.epochs, plan.state = 1, self._state if going_on else {}
+        plan.epochs = 1
+        if going_on:
+            plan.state = self._state
         plan.seed = call_seed(plan.seed, len(plan.course.losses))
         self._train(plan)
 
@@ -303,11 +306,11 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         network = self._network(x.shape[1], targets.shape[1], batch_size)
         if not going_on:
             theta, course = initialize(network, seed), Course(float(self.learning_rate_init))
-        elif replace(network, l2=0.0) == replace(self.network_, l2=0.0):
+        elif network == self.network_ or replace(network, l2=0.0) == replace(self.network_, l2=0.0):
             theta, course = self.theta_, self._course
         else:
             raise ValueError(f"the training cannot continue: the network was {self.network_}, and is now {network}")
-        return Plan(self, network, theta, None, rows, validation, int(self.max_iter), batch_size, seed, course)
+        return Plan(self, network, theta, {}, rows, validation, int(self.max_iter), batch_size, seed, course)
 
     def _batch_size(self, rows: int) -> int:
         if self.solver in METHODS:
@@ -335,7 +338,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return self._models.lend(self.backend, network, theta, int(self.threads), fresh=fresh)
 
     def _train(self, plan: Plan) -> None:
-        with self._lend(plan.network, plan.theta, fresh=plan.state is None) as model:
+        with self._lend(plan.network, plan.theta, fresh=not plan.by_epochs) as model:
             plan.run(model)
         self._finish(plan)
 
