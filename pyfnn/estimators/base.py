@@ -19,10 +19,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from pyfnn.errors import UnknownName
-from pyfnn.estimators import saving
+from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
 from pyfnn.estimators.plan import METHODS, Course, Plan, call_seed
@@ -220,6 +220,10 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         if cls.__doc__ and heading not in cls.__doc__:
             cls.__doc__ += f"\n{heading}{rest}"
 
+    def _validate_params(self) -> None:
+        if not checks.parameters_hold(self):
+            super()._validate_params()
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self: Self, X: Any, y: Any) -> Self:
         """Train on X and y.
@@ -350,7 +354,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs: (rows, m_L)."""
         check_is_fitted(self)
-        return self._outputs_of(validate_data(self, X, reset=False, dtype=self.network_.dtype, order="C"))
+        return self._outputs_of(checks.inputs(self, X))
 
     def _outputs_of(self, x: Array) -> Array:
         with self._lend(self.network_, self.theta_) as model:
