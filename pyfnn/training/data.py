@@ -94,13 +94,9 @@ class Data:
         x[: self.rows], y[: self.rows] = self.x[order], self.y[order]
         return x, y
 
-    def losses(self, model: Model, running: float | None = None) -> tuple[float, float]:
-        """Return the loss of the training rows, and of the validation rows; NaN where there are none.
-
-        running : float, optional
-            Take this in place of the loss of the training rows.
-        """
-        loss = model.loss(0, self.rows) if running is None else running
+    def losses(self, model: Model, given: float | None = None) -> tuple[float, float]:
+        """Return the loss of the training rows, or `given` in its place; and of the validation rows, NaN without any."""
+        loss = model.loss(0, self.rows) if given is None else given
         return loss, model.loss(self.rows, self.validation_rows) if self.validation_rows else math.nan
 
     def digest(self) -> str:

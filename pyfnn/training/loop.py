@@ -245,7 +245,8 @@ class _Training:
 
     def _add(self, rate: float, steps: Steps) -> None:
         kind = self.settings.training_loss
-        losses = self.data.losses(self.model, {"running": steps.loss, False: np.nan, True: None}[kind])
+        given = steps.loss if kind == "running" else None if kind else np.nan
+        losses = self.data.losses(self.model, given)
         self.record.add(self.model.theta(), rate, losses, steps.seconds, self.settings.tolerance)
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:

@@ -93,7 +93,7 @@ def test_a_model_that_sums_no_losses_refuses_before_the_first_step(backend: Back
 
 
 def test_a_training_that_diverges_raises_as_without_it(backend: Backend) -> None:
-    with loaded(backend, replace(NETWORK, loss="squared_error", activation="relu")) as model:
+    with loaded(backend, Network((5, 37, 3), "relu", "squared_error")) as model:
         with pytest.raises(Diverged, match="after 10 steps at learning_rate = 1e"):
             model.train_with_loss(0, 80, 8, 1e30)
         with pytest.raises(InvalidInput, match="learning_rate = 0"):
