@@ -83,7 +83,7 @@ class Loadable(ABC):
 
     def _check_running_loss(self, batch_size: int) -> None:
         if not self.offers_running_loss(batch_size):
-            raise Unsupported(f"this {self.kind} sums no losses in steps on {batch_size} rows: train, then ask for them")
+            raise Unsupported(f"this {self.kind} sums no losses in steps on {batch_size} rows: use train and loss")
 
     @exclusive
     def close(self) -> None:

@@ -95,7 +95,7 @@ class Data:
         return x, y
 
     def losses(self, model: Model, given: float | None = None) -> tuple[float, float]:
-        """Return the loss of the training rows, or `given` in its place; and of the validation rows, NaN without any."""
+        """Return the loss of the training rows, or `given` in its place, and of the validation rows, or NaN."""
         loss = model.loss(0, self.rows) if given is None else given
         return loss, model.loss(self.rows, self.validation_rows) if self.validation_rows else math.nan
 

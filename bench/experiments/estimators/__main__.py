@@ -42,18 +42,18 @@ from pyfnn.errors import PyfnnError
 LAUNCHES, ROUNDS, TUNING_SEEDS = 12, 5, 2
 TITLE = "Time to equal validation error"
 NOTES = (
-    f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks standardized on "
-    "the training rows.",
+    f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are standardized "
+    "on the training rows.",
     f"Settings: scikit-learn has its default batch, {DEFAULT_BATCH}; “same settings” are its own, rate and batch. The "
     f"others have the rate of {', '.join(map(str, RATES))} and the batch of {', '.join(map(str, BATCHES))} with the "
-    f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error, as has scikit-learn its rate. They "
-    "were chosen with other seeds than those of the launches.",
+    f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error; so does scikit-learn its rate. "
+    "They were chosen with other seeds than those of the launches.",
     "Common error of a launch: the largest of the lowest validation errors that the five reach before "
     f"{PATIENCE} epochs bring no lower one. It is a mean squared error, of digits a cross-entropy.",
     "Time: from arrays to the trained network, with the number of epochs after which the validation error is first at "
     "most the common one; no validation while the clock runs. Each ended at the error that it had before.",
-    "Launch: a new process with a seed of its own, for split, initial weights and orders; in each, rounds of all five in "
-    "random order. Ratios are paired by launch. 95 % intervals by Student's t over launches.",
+    "Launch: a new process with a seed of its own, for split, initial weights and orders; in each, rounds of all five "
+    "in random order. Ratios are paired by launch. 95 % intervals by Student's t over launches.",
     "Test score: R², of digits the share of right labels, at the end of the timed training.",
 )
 
@@ -63,12 +63,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.experiments.estimators",
         description="Time pyfnn's estimators, scikit-learn's and PyTorch to equal validation error.",
     )
-    p.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
-    p.add_argument("--launches", type=int, default=LAUNCHES, metavar="N", help=f"seeds that are timed ({LAUNCHES})")
-    p.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"timed trainings of each a launch ({ROUNDS})")
-    p.add_argument(
-        "--tuning-seeds", type=int, default=TUNING_SEEDS, metavar="N", help=f"seeds that choose settings ({TUNING_SEEDS})"
+    words = ", ".join(DATASETS)
+    p.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS, metavar="NAME", help=words)
+    counts = (
+        ("launches", LAUNCHES, "seeds that are timed"),
+        ("rounds", ROUNDS, "timed trainings of each in a launch"),
+        ("tuning-seeds", TUNING_SEEDS, "seeds that choose settings"),
     )
+    for name, usual, words in counts:
+        p.add_argument(f"--{name}", type=int, default=usual, metavar="N", help=f"{words} ({usual})")
     p.add_argument("--out", type=Path, metavar="DIR", help="output folder (results/estimators-<timestamp>)")
     return p
 

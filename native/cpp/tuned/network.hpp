@@ -309,8 +309,8 @@ private:
     return loss(T, count);
   }
 
-  // Step through order[first .. first + count) in minibatches: by the selected optimizer, or by gradient descent. Return
-  // the running loss, if with_loss.
+  // Make the steps of order[first .. first + count) in minibatches, by the selected optimizer or by gradient descent.
+  // Return the running loss, if with_loss.
   template <bool optimized, bool with_loss>
   double steps(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
     const Real factor = optimized ? 1 : -static_cast<Real>(rate);
