@@ -42,8 +42,8 @@ from pyfnn.errors import PyfnnError
 LAUNCHES, ROUNDS, TUNING_SEEDS = 12, 5, 2
 TITLE = "Time to equal validation error"
 NOTES = (
-    f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are standardized "
-    "on the training rows.",
+    f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are "
+    "standardized on the training rows.",
     f"Settings: scikit-learn has its default batch, {DEFAULT_BATCH}; “same settings” are its own, rate and batch. The "
     f"others have the rate of {', '.join(map(str, RATES))} and the batch of {', '.join(map(str, BATCHES))} with the "
     f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error; so does scikit-learn its rate. "
