@@ -401,9 +401,7 @@ class Model(Loadable):
         del first, count, batch_size, learning_rate
         raise NotImplementedError
 
-    def _train_with_loss(
-        self, first: int, count: int, batch_size: int, learning_rate: float
-    ) -> tuple[float, float]:
+    def _train_with_loss(self, first: int, count: int, batch_size: int, learning_rate: float) -> tuple[float, float]:
         """Train by the optimizer that was selected last; return seconds and the running loss, where it is offered."""
         del first, count, batch_size, learning_rate
         raise NotImplementedError

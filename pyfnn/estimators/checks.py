@@ -29,9 +29,7 @@ def parameters_hold(estimator: "NetworkEstimator") -> bool:
     )
 
 
-def training_rows(
-    estimator: "NetworkEstimator", X: Any, y: Any, *, fresh: bool, **options: Any
-) -> tuple[Array, Any]:
+def training_rows(estimator: "NetworkEstimator", X: Any, y: Any, *, fresh: bool, **options: Any) -> tuple[Array, Any]:
     """Return X as an array of the estimator's dtype, and y, as `validate_data` does with these options.
 
     fresh: take over what describes X.

@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -158,7 +159,7 @@ class PyTorch(Arm):
         x, y = torch.from_numpy(problem.train.x), torch.from_numpy(problem.train.y)
         widths = (x.shape[1], *HIDDEN, problem.classes or 1)
         layers: list[nn.Module] = []
-        for m_in, m_out in zip(widths, widths[1:], strict=False):
+        for m_in, m_out in pairwise(widths):
             layers += [nn.Linear(m_in, m_out), nn.ReLU()]
         model = nn.Sequential(*layers[:-1])
         loss: nn.Module = nn.CrossEntropyLoss() if problem.classes else nn.MSELoss()

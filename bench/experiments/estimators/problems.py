@@ -46,10 +46,7 @@ class Problem:
     def make(cls, name: str, seed: int) -> "Problem":
         """Load a dataset, with the split of a seed: 70 % training, 15 % validation and 15 % test rows."""
         data = datasets.load(name, seed).standardized()
-        if data.classes:
-            y = data.y.argmax(axis=1)
-        else:
-            y = Standardizer.fit(data.y[data.train]).apply(data.y)[:, 0].copy()
+        y = data.y.argmax(axis=1) if data.classes else Standardizer.fit(data.y[data.train]).apply(data.y)[:, 0].copy()
         parts = (Rows(data.x[rows], y[rows]) for rows in (data.train, data.validation, data.test))
         return cls(name, len(data.classes), *parts)
 

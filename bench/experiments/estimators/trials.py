@@ -1,4 +1,4 @@
-"""What is run in each new process: the trainings that choose settings, and those of a launch that are timed."""
+"""The work of each new process: the trainings that choose settings, and those of a launch that are timed."""
 
 import gc
 import os

@@ -90,9 +90,9 @@ def test_all_arms_learn_the_digits(arm: str, digits: Problem) -> None:
 def test_errors_and_scores_are_those_of_their_names(digits: Problem) -> None:
     problem = regression()
     truth = problem.test.y.astype("f8")
-    assert problem.score(lambda x: problem.test.y) == 1
+    assert problem.score(lambda _: problem.test.y) == 1
     assert problem.score(lambda x: np.full(len(x), truth.mean())) == pytest.approx(0)
-    assert problem.error(lambda x: problem.validation.y + 2) == pytest.approx(4)
+    assert problem.error(lambda _: problem.validation.y + 2) == pytest.approx(4)
 
     def surely(labels: Array) -> Array:
         return np.eye(10)[labels]
@@ -113,6 +113,7 @@ class Scripted(Arm):
 
     def train(self, problem: Problem, setting: Setting, epochs: int, seed: int, watch: Watch | None = None) -> Predict:
         """Return predictions with the error of the last epoch."""
+        del setting, seed
         for at in range(min(epochs, len(self.errors))):
             self.epochs = at + 1
             error = self.errors[at]
@@ -240,9 +241,7 @@ def test_a_run_writes_table_figure_and_every_fit(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("wrong", [["--launches", "1"], ["--rounds", "0"], ["--tuning-seeds", "0"]])
-def test_a_count_out_of_range_is_refused(
-    wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_count_out_of_range_is_refused(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([*wrong, "--out", str(tmp_path / "none")]) == 2
     assert wrong[0] in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
