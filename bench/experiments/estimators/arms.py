@@ -67,7 +67,7 @@ class ScikitLearnStyle(Arm):
         """Make an estimator, and fit it without a rule to stop."""
         kinds = self.watched if watch else self.kinds
         estimator = kinds[problem.classes > 0](
-            HIDDEN,
+            hidden_layer_sizes=HIDDEN,
             batch_size=min(setting.batch, len(problem.train.x)),
             learning_rate_init=setting.rate,
             max_iter=epochs,
