@@ -39,7 +39,7 @@ from bench.experiments.new_process import in_new_process, threads_of_new_process
 from bench.machine.description import describe_machine
 from pyfnn.errors import PyfnnError
 
-LAUNCHES, ROUNDS, TUNING_SEEDS = 12, 5, 2
+LAUNCHES, ROUNDS, TUNING_SEEDS = 20, 5, 3
 TITLE = "Time to equal validation error"
 NOTES = (
     f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are "
