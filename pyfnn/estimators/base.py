@@ -309,7 +309,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         batch_size = self._batch_size(len(x))
         network = self._network(x.shape[1], targets.shape[1], batch_size)
         if not going_on:
-            theta, course = initialize(network, seed), Course(float(self.learning_rate_init))
+            theta = initialize(network, seed, "glorot")
+            course = Course(float(self.learning_rate_init))
         elif network == self.network_ or replace(network, l2=0.0) == replace(self.network_, l2=0.0):
             theta, course = self.theta_, self._course
         else:

@@ -19,7 +19,8 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
 
     Up to two classes share one sigmoid output, more have a softmax output each; with several columns of 0 and 1 as y,
     each label has a sigmoid output of its own. The interface is that of scikit-learn's `MLPClassifier`, except that
-    there are no sample weights and no sparse X. Parameters start as `pyfnn.initialize` draws them.
+    there are no sample weights and no sparse X. Parameters start as `pyfnn.initialize` draws them by the scheme
+    ``glorot``.
     """
 
     _labels: Labels

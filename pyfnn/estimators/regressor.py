@@ -17,7 +17,7 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
     """Regression by a feed-forward network that minimizes half the squared error, summed over outputs.
 
     The interface is that of scikit-learn's `MLPRegressor`, except that there are no sample weights, no sparse X, and
-    no ``loss="poisson"``. Parameters start as `pyfnn.initialize` draws them.
+    no ``loss="poisson"``. Parameters start as `pyfnn.initialize` draws them by the scheme ``glorot``.
     """
 
     _loss = "half_squared_error"

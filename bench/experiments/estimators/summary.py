@@ -111,7 +111,7 @@ def draw(found: Sequence[Line], footnotes: Sequence[str]) -> Figure:
     for axes, dataset in zip(panels, datasets, strict=True):
         _draw_panel(axes, dataset, [line for line in found if line.dataset == dataset])
         log_axis(axes, "x", bounds)
-    panels[-1].set_xlabel("ms of training to the common validation error; 95 % intervals over launches")
+    panels[-1].set_xlabel("ms of training to the common error, 95 %")
     figure.supxlabel("\n".join(footnotes), fontsize=6, color=MUTED, x=0.02, ha="left")
     return figure
 
