@@ -294,6 +294,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return None
 
     def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
         return int(check_random_state(self.random_state).randint(SEEDS))
 
     def _split(self, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

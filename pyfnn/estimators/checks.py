@@ -23,10 +23,14 @@ def _constraints(kind: type["NetworkEstimator"]) -> tuple[tuple[str, tuple[Any, 
 
 def parameters_hold(estimator: "NetworkEstimator") -> bool:
     """Return True where each parameter satisfies one of its constraints."""
-    return all(
-        any(rule.is_satisfied_by(getattr(estimator, name)) for rule in rules)
-        for name, rules in _constraints(type(estimator))
-    )
+    for name, rules in _constraints(type(estimator)):
+        value = getattr(estimator, name)
+        for rule in rules:
+            if rule.is_satisfied_by(value):
+                break
+        else:
+            return False
+    return True
 
 
 def training_rows(estimator: "NetworkEstimator", X: Any, y: Any, *, fresh: bool, **options: Any) -> tuple[Array, Any]:
