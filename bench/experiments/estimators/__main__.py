@@ -46,7 +46,7 @@ NOTES = (
     "standardized on the training rows.",
     f"Settings: scikit-learn has its default batch, {DEFAULT_BATCH}; “same settings” are its own, rate and batch. The "
     f"others have the rate of {', '.join(map(str, RATES))} and the batch of {', '.join(map(str, BATCHES))} with the "
-    f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error; so does scikit-learn its rate. "
+    f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error; so has scikit-learn its rate. "
     "They were chosen with other seeds than those of the launches.",
     "Common error of a launch: the largest of the lowest validation errors that the five reach before "
     f"{PATIENCE} epochs bring no lower one. It is a mean squared error, of digits a cross-entropy.",
