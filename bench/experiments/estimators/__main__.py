@@ -20,7 +20,7 @@ from rich.console import Console
 from bench.experiments.command import run_command
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
-from bench.experiments.estimators.arms import BATCHES, DEFAULT_BATCH, RATES
+from bench.experiments.estimators.arms import BATCHES, DEFAULT_BATCH, DEFAULT_RATE, RATES
 from bench.experiments.estimators.problems import DATASETS, HIDDEN
 from bench.experiments.estimators.summary import HEADER, draw, lines, row
 from bench.experiments.estimators.trials import (
@@ -44,16 +44,17 @@ TITLE = "Time to equal validation error"
 NOTES = (
     f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are "
     "standardized on the training rows.",
-    f"Settings: scikit-learn has its default batch, {DEFAULT_BATCH}; “same settings” are its own, rate and batch. The "
-    f"others have the rate of {', '.join(map(str, RATES))} and the batch of {', '.join(map(str, BATCHES))} with the "
-    f"least time to within {SLACK - 1:.0%} of scikit-learn's lowest validation error; so has scikit-learn its rate. "
-    "They were chosen with other seeds than those of the launches.",
-    "Common error of a launch: the largest of the lowest validation errors that the five reach before "
+    f"Settings: untuned, the rate is {DEFAULT_RATE} and the batch {DEFAULT_BATCH}, the defaults of scikit-learn and "
+    f"pyfnn. “scikit-learn” has this batch and a chosen rate; “pyfnn, same settings” has those of it. The others have "
+    f"the rate of {', '.join(map(str, RATES))} and the batch of {', '.join(map(str, BATCHES))} with the least time to "
+    f"within {SLACK - 1:.0%} of scikit-learn's lowest validation error. They were chosen with other seeds than those "
+    "of the launches.",
+    "Common error of a launch: the largest of the lowest validation errors that all reach before "
     f"{PATIENCE} epochs bring no lower one. It is a mean squared error, of digits a cross-entropy.",
     "Time: from arrays to the trained network, with the number of epochs after which the validation error is first at "
     "most the common one; no validation while the clock runs. Each ended at the error that it had before.",
-    "Launch: a new process with a seed of its own, for split, initial weights and orders; in each, rounds of all five "
-    "in random order. Ratios are paired by launch. 95 % intervals by Student's t over launches.",
+    "Launch: a new process with a seed of its own, for split, initial weights and orders; in each, rounds of all in "
+    "random order. Ratios are paired by launch. 95 % intervals by Student's t over launches.",
     "Test score: R², of digits the share of right labels, at the end of the timed training.",
 )
 

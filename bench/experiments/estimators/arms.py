@@ -19,8 +19,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from bench.experiments.estimators.problems import HIDDEN, Predict, Problem
 from pyfnn.estimators import FNNClassifier, FNNRegressor
 
-DEFAULT_BATCH = 200  # rows of a step, scikit-learn's
-RATES, BATCHES = (0.001, 0.003, 0.01, 0.03), (10, 25, 50, 100, DEFAULT_BATCH)
+DEFAULT_RATE, DEFAULT_BATCH = 0.001, 200  # scikit-learn's, and pyfnn's
+RATES, BATCHES = (DEFAULT_RATE, 0.003, 0.01, 0.03), (10, 25, 50, 100, DEFAULT_BATCH)
 VARIANTS = ("fused", "foreach", "for-loop")  # of PyTorch's Adam
 
 Watch = Callable[[Predict], bool]

@@ -7,14 +7,13 @@ from statistics import fmean, median
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.experiments.estimators.trials import DEFAULT, ENTRANTS, PYFNN, SAME, SKLEARN, TORCH, Settings, TimedFit
+from bench.experiments.estimators.trials import DEFAULT, ENTRANTS, PARTNERS, PYFNN, Settings, TimedFit
 from bench.format import number, with_interval
-from bench.report.drawing import BLUE, GREEN, LINE, MUTED, ROW, SKY, VERMILION, WIDTH, log_axis
+from bench.report.drawing import BLUE, GREEN, LINE, MUTED, ROW, VERMILION, WIDTH, log_axis
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 
-SHOWN = (PYFNN, SAME, SKLEARN, DEFAULT, TORCH)  # from the top
-COLOURS = {PYFNN: VERMILION, SAME: VERMILION, SKLEARN: SKY, DEFAULT: BLUE, TORCH: GREEN}
+COLOURS = {"pyfnn": VERMILION, "scikit-learn": BLUE, "PyTorch": GREEN}
 HEADER = (
     "dataset",
     "trained by",
@@ -40,7 +39,7 @@ class Line:
     slower : Estimate or None
         Its time over that of pyfnn, paired by launch; None of pyfnn itself.
     slower_at_same : Estimate or None
-        Its time over that of pyfnn with scikit-learn's settings.
+        Its time over that of its partner, pyfnn with the same settings; None where there is none.
     score : float
         Mean score of the test rows.
     gain : Estimate or None
@@ -62,7 +61,7 @@ def lines(fits: Sequence[TimedFit]) -> list[Line]:
     groups: dict[str, dict[str, list[TimedFit]]] = {}
     for fit in fits:
         groups.setdefault(fit.dataset, {}).setdefault(fit.entrant, []).append(fit)
-    return [_line(groups[dataset], dataset, entrant) for dataset in groups for entrant in SHOWN]
+    return [_line(groups[dataset], dataset, entrant) for dataset in groups for entrant in ENTRANTS]
 
 
 def _line(group: Mapping[str, list[TimedFit]], dataset: str, entrant: str) -> Line:
@@ -77,7 +76,7 @@ def _line(group: Mapping[str, list[TimedFit]], dataset: str, entrant: str) -> Li
         median({fit.launch: fit.epochs for fit in own}.values()),
         seconds,
         None if entrant == PYFNN else intervals.ratio(own, group[PYFNN]),
-        None if entrant in (PYFNN, SAME) else intervals.ratio(own, group[SAME]),
+        intervals.ratio(own, group[PARTNERS[entrant]]) if entrant in PARTNERS else None,
         fmean(scores[entrant].values()),
         None if entrant == DEFAULT else intervals.mean_interval(gains),
     )
@@ -118,7 +117,7 @@ def draw(found: Sequence[Line], footnotes: Sequence[str]) -> Figure:
 
 def _draw_panel(axes: Axes, dataset: str, found: Sequence[Line]) -> None:
     for at, line in enumerate(found):
-        colour, e = COLOURS[line.entrant], line.seconds
+        colour, e = COLOURS[ENTRANTS[line.entrant]], line.seconds
         axes.plot([e.low * 1e3, e.high * 1e3], [at, at], color=colour, linewidth=1.2)
         axes.plot([e.median * 1e3], [at], "o", color=colour, markersize=3.8)
         if line.slower:

@@ -10,7 +10,7 @@ from itertools import product
 from math import isclose, log
 from statistics import fmean
 
-from bench.experiments.estimators.arms import ARMS, BATCHES, DEFAULT_BATCH, RATES, VARIANTS, Setting
+from bench.experiments.estimators.arms import ARMS, BATCHES, DEFAULT_BATCH, DEFAULT_RATE, RATES, VARIANTS, Setting
 from bench.experiments.estimators.problems import Predict, Problem
 from bench.machine.cpus import choose_cpus
 from pyfnn.errors import PyfnnError
@@ -20,15 +20,21 @@ MOST_EPOCHS = 400
 SLACK = 1.02  # factor on the error that a setting must reach to be chosen
 FIRST_TUNING_SEED = 1000  # launches have the seeds from 0
 
-DEFAULT, SAME, PYFNN, TORCH, SKLEARN = (
-    "scikit-learn",
-    "pyfnn, same settings",
-    "pyfnn",
-    "PyTorch",
-    "scikit-learn, own batch",
-)
-ENTRANTS = {DEFAULT: "scikit-learn", SKLEARN: "scikit-learn", SAME: "pyfnn", PYFNN: "pyfnn", TORCH: "PyTorch"}
+PYFNN, SKLEARN, TORCH = "pyfnn", "scikit-learn, own batch", "PyTorch"  # rate and batch are chosen
+DEFAULT, SAME = "scikit-learn", "pyfnn, same settings"  # the rate of scikit-learn is chosen
+UNTUNED, UNTUNED_PYFNN = "scikit-learn, untuned", "pyfnn, untuned"  # nothing is chosen
+ENTRANTS = {
+    PYFNN: "pyfnn",
+    SAME: "pyfnn",
+    UNTUNED_PYFNN: "pyfnn",
+    SKLEARN: "scikit-learn",
+    DEFAULT: "scikit-learn",
+    UNTUNED: "scikit-learn",
+    TORCH: "PyTorch",
+}
 """The arm of each entrant in the comparison."""
+PARTNERS = {DEFAULT: SAME, UNTUNED: UNTUNED_PYFNN}
+"""The entrant of pyfnn that has the same settings as one of scikit-learn."""
 
 Settings = Mapping[str, Setting]  # by entrant
 
@@ -162,7 +168,8 @@ def choose(tried: Sequence[Tried]) -> Settings:
         targets[each.seed] = min(targets.get(each.seed, float("inf")), SLACK * each.curve.best)
     free = {entrant: _fastest(tried, ENTRANTS[entrant], targets) for entrant in (SKLEARN, PYFNN, TORCH)}
     default = _fastest(defaults, DEFAULT, targets)
-    return {**free, DEFAULT: default, SAME: default}
+    untuned = Setting(DEFAULT_RATE, DEFAULT_BATCH)
+    return {**free, DEFAULT: default, SAME: default, UNTUNED: untuned, UNTUNED_PYFNN: untuned}
 
 
 def _fastest(tried: Sequence[Tried], arm: str, targets: Mapping[int, float]) -> Setting:

@@ -23,6 +23,8 @@ from bench.experiments.estimators.trials import (
     SKLEARN,
     SLACK,
     TORCH,
+    UNTUNED,
+    UNTUNED_PYFNN,
     Curve,
     TimedFit,
     Tried,
@@ -157,6 +159,7 @@ def test_each_gets_the_setting_that_is_fastest_to_the_error_of_the_default_batch
     chosen = choose([*default, *others])
     assert chosen[DEFAULT] == chosen[SAME] == chosen[SKLEARN] == Setting(0.2, DEFAULT_BATCH)
     assert chosen[PYFNN] == Setting(0.1, 25)
+    assert chosen[UNTUNED] == chosen[UNTUNED_PYFNN] == Setting(0.001, 200)
     assert chosen[TORCH] == Setting(0.1, 25)
     again = [replace(each, seed=1) for each in [*default, tried("pyfnn", 0.2, 25, [1.0], 0.6)]]
     assert choose([*default, *others, *again])[PYFNN] == Setting(0.2, 25)  # reaches it from both seeds
@@ -189,8 +192,9 @@ def made_fits() -> list[TimedFit]:
 
 def test_ratios_are_paired_by_launch_and_scores_compared_with_scikit_learns() -> None:
     found = {line.entrant: line for line in lines(made_fits())}
-    assert list(found) == [PYFNN, SAME, SKLEARN, DEFAULT, TORCH]
-    assert found[PYFNN].slower is found[PYFNN].slower_at_same is found[DEFAULT].gain is None
+    assert list(found) == list(ENTRANTS)
+    assert found[PYFNN].slower is found[PYFNN].slower_at_same is found[TORCH].slower_at_same is None
+    assert found[DEFAULT].gain is None
     ratio = found[TORCH].slower
     assert ratio is not None
     assert (ratio.low, ratio.median, ratio.high) == pytest.approx((10, 10, 10))
