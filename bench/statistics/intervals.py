@@ -102,6 +102,15 @@ def t_interval(logs: Sequence[float], confidence: float = CONFIDENCE, widened: f
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
 
 
+def mean_interval(values: Sequence[float]) -> Estimate | None:
+    """Return the mean of values of any sign with Student's t interval; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    centre = fmean(values)
+    margin = quantile(len(values) - 1, CONFIDENCE) * log_spread(values) / math.sqrt(len(values))
+    return Estimate(centre, centre - margin, centre + margin)
+
+
 def _log_step_times(samples: Iterable[Timed]) -> dict[tuple[int, int], float]:
     """Return the log of each sample's step time by (launch, round)."""
     return {(s.launch, s.round): math.log(s.seconds / s.steps) for s in samples}

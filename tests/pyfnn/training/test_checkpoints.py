@@ -141,10 +141,10 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     spoilt[whole.index(history.theta.tobytes())] ^= 1
     for content in (b"", b"no archive", whole[: len(whole) // 2], bytes(spoilt)):
         (tmp_path / "c.npz").write_bytes(content)
-        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/1"):
+        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/2"):
             checkpointed(tmp_path)
     pyfnn.save(tmp_path / "c.npz", NETWORK, initialize(NETWORK, 1))
-    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/1"):
+    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/2"):
         checkpointed(tmp_path)
 
 
