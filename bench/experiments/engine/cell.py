@@ -62,7 +62,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The sha256 of the experiment's name and of the parameters. `Origin.key` adds the code to it."""
+        """Return the sha256 of the experiment's name and of the parameters. `Origin.key` adds the code to it."""
         return digest([self.experiment, self.parameters])
 
 

@@ -11,7 +11,7 @@ from bench.report.figures import save
 
 
 def figure_style() -> AbstractContextManager[None]:
-    """Return the context in which a figure is drawn: `with figure_style(): figure = Figure(...)`."""
+    """Return the context in which a figure is drawn, with the fonts, sizes and lines of the reports."""
     context: AbstractContextManager[None] = style.context(["default", STYLE])
     return context
 
