@@ -49,7 +49,7 @@ def anchors() -> Any:
 
 def test_every_link_to_a_line_leads_to_the_line_it_names() -> None:
     assert anchors().updated(PAGE) == TEXT, "run `python .ci/anchors.py`"
-    assert len(anchors().LINK.findall(TEXT)) >= 2 * len(CHECKS)
+    assert len(anchors().LINK.findall(TEXT)) > 70
 
 
 def test_a_link_whose_code_has_moved_or_gone_is_found(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_link_whose_code_has_moved_or_gone_is_found(tmp_path: Path) -> None:
 def test_the_formulas_keep_to_what_github_and_the_site_both_render() -> None:
     """Markdown takes a backslash before punctuation, and an underscore after punctuation, before TeX sees them."""
     formulas = re.findall(r"\$([^$]+)\$", TEXT)
-    assert len(formulas) >= 2 * len(CHECKS)
+    assert len(formulas) > 70
     for text in formulas:
         assert not re.search(r"\\[^a-zA-Z]|[)\]}]_|[*<>|`\n]", text), text
         assert text == text.strip(), text

@@ -1,15 +1,15 @@
-"""A small network, its parts by their letters, and derivatives by the complex step, for checks of formulas. No claims."""
+"""A small network by its letters, and derivatives by the complex step, for checks of formulas. No claims."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
+from support.requirements import require
 
 from pyfnn import oracle
 from pyfnn.network import Network
 from pyfnn.validation import Array
-from support.requirements import require
 
 try:
     import sympy

@@ -6,8 +6,32 @@ from typing import Any
 import numpy as np
 
 from formulas.network import (
-    GRADIENT, LAYERS, NETWORK, THETA, A, B, F, L, T, W, X, Z,
-    b, delta, entries, equal, gradient_of, identities, jacobian, onwards, risk, sigma, slope, softmax, symbols, sympy,
+    GRADIENT,
+    LAYERS,
+    NETWORK,
+    THETA,
+    A,
+    B,
+    F,
+    L,
+    T,
+    W,
+    X,
+    Z,
+    b,
+    delta,
+    entries,
+    equal,
+    gradient_of,
+    identities,
+    jacobian,
+    onwards,
+    risk,
+    sigma,
+    slope,
+    softmax,
+    symbols,
+    sympy,
 )  # fmt: skip
 from formulas.registry import formula
 from pyfnn import losses, oracle
@@ -147,9 +171,7 @@ def check_activation(name: str, derivative: Array) -> None:
     equal(derivative, parse(name).derivative(POINTS))
 
 
-@formula(
-    r"\sigma(x) = \frac{1}{1 + e^{-x}}", r"\sigma'(x) = \sigma(x) (1 - \sigma(x)) = \sigma(x) \sigma(-x)"
-)
+@formula(r"\sigma(x) = \frac{1}{1 + e^{-x}}", r"\sigma'(x) = \sigma(x) (1 - \sigma(x)) = \sigma(x) \sigma(-x)")
 def sigmoid_slope() -> None:
     x = symbols("x")
     s = 1 / (1 + sympy.exp(-x))
@@ -168,9 +190,7 @@ def tanh_is_a_sigmoid() -> None:
     check_activation("tanh", 1 - np.tanh(POINTS) ** 2)
 
 
-@formula(
-    r"\mathrm{relu}(x) = \max(x, 0)", r"\mathrm{relu}'(x) = 1 \quad (x \gt 0), \qquad 0 \quad (x \le 0)"
-)
+@formula(r"\mathrm{relu}(x) = \max(x, 0)", r"\mathrm{relu}'(x) = 1 \quad (x \gt 0), \qquad 0 \quad (x \le 0)")
 def relu_slope() -> None:
     equal(parse("relu")(POINTS), np.maximum(POINTS, 0))
     check_activation("relu", np.array([1.0 if x > 0 else 0.0 for x in POINTS]))
@@ -211,8 +231,9 @@ def delta_of_fused_outputs() -> None:
 def back_through_the_weights() -> None:
     for k in LAYERS[1:]:
         own = gradient_of(lambda a, k=k: ((onwards(k, a @ W(k) + b(k)) - T) ** 2).sum() / 2 / B, A(k - 1))
-        equal(own, delta(k) @ W(k).T)
-        equal(own, entries(own.shape, lambda n, i, d=delta(k), w=W(k): sum(d[n] * w[i])))
+        d, w = delta(k), W(k)
+        equal(own, d @ w.T)
+        equal(own, entries(own.shape, lambda n, i, d=d, w=w: sum(d[n] * w[i])))
 
 
 @formula(
@@ -236,9 +257,7 @@ def gradient_of_the_weights() -> None:
         equal(own.W, entries(w.shape, lambda i, j, a=a, d=d, w=w: sum(a[:, i] * d[:, j]) + NETWORK.l2 * w[i, j]))
 
 
-@formula(
-    r"db_l = \mathbf{1}^T \delta_l", r"\frac{\partial R}{\partial b_j^{(l)}} = \sum_n \delta_{nj}^{(l)}"
-)
+@formula(r"db_l = \mathbf{1}^T \delta_l", r"\frac{\partial R}{\partial b_j^{(l)}} = \sum_n \delta_{nj}^{(l)}")
 def gradient_of_the_biases() -> None:
     by_definition = NETWORK.layers(gradient_of(risk, THETA))
     for k, own in zip(LAYERS, NETWORK.layers(GRADIENT), strict=True):
@@ -252,7 +271,9 @@ def gradient_of_the_biases() -> None:
 )
 def accumulation_over_rows() -> None:
     of_rows = [oracle.loss_and_gradient(NETWORK, THETA, X[[n]], T[[n]])[1] for n in range(B)]
-    equal(GRADIENT, sum(of_rows) / B, sum(gradient_of(lambda theta, n=n: risk(theta, [n]), THETA) for n in range(B)) / B)
+    equal(
+        GRADIENT, sum(of_rows) / B, sum(gradient_of(lambda theta, n=n: risk(theta, [n]), THETA) for n in range(B)) / B
+    )
 
 
 @formula(
@@ -298,7 +319,7 @@ def learned_slopes() -> None:
 
 @formula(
     r"a_{nj} = \max_k z_{njk}",
-    r"\frac{\partial a_{nj}}{\partial z_{njk}} = 1 \quad \text{for the first largest piece}, \qquad 0 \quad \text{else}",
+    r"\frac{\partial a_{nj}}{\partial z_{njk}} = 1 \quad \text{for the first largest}, \qquad 0 \quad \text{else}",
 )
 def largest_piece() -> None:
     network, theta, run, G = with_hidden("maxout(3)")

@@ -93,9 +93,10 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
     axes = figure.subplots()
     for name, marker in zip(dict.fromkeys(timing.method for timing in timings), cycle(MARKERS)):
         own = [timing for timing in timings if timing.method == name]
-        line = "--" if name == DERIVATION else "-"
         place = [timing.parameters for timing in own], [timing.least for timing in own]
-        axes.plot(*place, marker=marker, markersize=4, linewidth=1.2, linestyle=line, color=COLOURS[name], label=labels[name])
+        line = "--" if name == DERIVATION else "-"
+        style = {"marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": line, "color": COLOURS[name]}
+        axes.plot(*place, label=labels[name], **style)
     _slopes(axes, timings)
     log_axis(axes, "x", [timing.parameters for timing in timings])
     log_axis(axes, "y", [timing.least for timing in timings])
@@ -105,12 +106,12 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
 
 
 def _slopes(axes: Axes, timings: Sequence[Timing]) -> None:
-    """Draw faint lines of slope 1 and 2 through the slowest method's first point."""
-    start = max((timing for timing in timings), key=lambda timing: -timing.parameters)
-    n = np.array([start.parameters, max(timing.parameters for timing in timings)], float)
+    """Draw faint lines of slope 1 and 2 from the fastest gradient of the smallest network on."""
+    first = min(timings, key=lambda timing: (timing.parameters, timing.least))
     top = max(timing.least for timing in timings)
     for power, name in ((1, "∝ n"), (2, "∝ n²")):
-        line = start.least * (n / n[0]) ** power
-        end = n[0] * (min(top, line[1]) / start.least) ** (1 / power)
-        axes.plot([n[0], end], [start.least, start.least * (end / n[0]) ** power], color=MUTED, linewidth=0.7, linestyle=":")
-        axes.text(end, start.least * (end / n[0]) ** power, f" {name}", color=MUTED, va="center")
+        longest = max(timing.parameters for timing in timings) / first.parameters
+        end = min(longest, (top / first.least) ** (1 / power))
+        x, y = (first.parameters, end * first.parameters), (first.least, first.least * end**power)
+        axes.plot(x, y, color=MUTED, linewidth=0.7, linestyle=":")
+        axes.text(x[1], y[1], f" {name}", color=MUTED, va="center")

@@ -18,9 +18,7 @@ from pyfnn.network import DTYPES
 NAME = "differentiation"
 
 
-def write(
-    finished: Sequence[Finished], timings: Sequence[Timing], methods: Mapping[str, Method], folder: Path
-) -> None:
+def write(finished: Sequence[Finished], timings: Sequence[Timing], methods: Mapping[str, Method], folder: Path) -> None:
     """Write every table and figure."""
     results = results_of(finished)
     labels = {name: method.label for name, method in methods.items()}
@@ -70,7 +68,9 @@ def _remark(values: Values) -> str:
 
 def _write_times(timings: Sequence[Timing], labels: Mapping[str, str], folder: Path) -> None:
     rows = [(labels[t.method], t.parameters, 1e6 * t.least, 1e6 * t.median, t.repeats) for t in timings]
-    notes = ["Illustrative: least and median over the repeats in one process, without intervals; compiling is left out."]
+    notes = [
+        "Illustrative: least and median over the repeats in one process, without intervals; compiling is left out."
+    ]
     for name in dict.fromkeys(t.method for t in timings):
         exponent = growth([t for t in timings if t.method == name])
         if exponent is not None:

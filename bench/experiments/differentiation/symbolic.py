@@ -24,9 +24,7 @@ class Gradient:
         import sympy
 
         sizes = network.n_parameters, rows * network.sizes[0], rows * network.sizes[-1]
-        theta, x, y = (
-            np.array(sympy.symbols(f"{name}:{size}", real=True), object) for name, size in zip("θxy", sizes, strict=True)
-        )
+        theta, x, y = (_symbols(name, size) for name, size in zip("θxy", sizes, strict=True))
         risk = _risk(network, theta, x.reshape(rows, -1), y.reshape(rows, -1))
         self._entries = [sympy.diff(risk, parameter) for parameter in theta]
         self._evaluate = sympy.lambdify([[*theta], [*x], [*y]], self._entries, modules=modules, cse=True)
@@ -42,6 +40,12 @@ class Gradient:
         parts, entries = sympy.cse(self._entries)
         once = [*(part for _, part in parts), *entries]
         return _operations(self._entries), _operations(once)
+
+
+def _symbols(name: str, size: int) -> Array:
+    import sympy
+
+    return np.array(sympy.symbols(f"{name}:{size}", real=True), object)
 
 
 def derive_anew(network: Network, rows: int) -> Gradient:

@@ -83,8 +83,8 @@ PATHOLOGIES = {
     ),
     "exploding": Pathology(
         title="Exploding gradients: the article's network with relu, wine",
-        lesson="Weights from U(0,1) have a mean of 1/2, so each layer multiplies by half its width; inputs in their own "
-        "units add a factor of their size.",
+        lesson="Weights from U(0,1) have a mean of 1/2, so each layer multiplies by half its width. "
+        "Inputs in their own units multiply by their size.",
         hidden=(50, 30, 20, 10, 5),
         loss="squared_error",
         batch=1,

@@ -27,7 +27,6 @@ from bench.experiments.worked_example.formulas import (
     primed,
     with_numbers,
 )
-from bench.report.render import ReportTable, rich_table
 from bench.terminal import console
 from pyfnn import oracle
 from pyfnn.errors import PyfnnError
@@ -89,9 +88,7 @@ def compute(parameters: Parameters) -> Values:
             if not abs(value - check) <= LIMIT:
                 raise PyfnnError(f"{formula.quantity} = {value!r}: the {by} gives {check!r}")
             shown = {"formula": as_printed(formula.text), "numbers": with_numbers(formula.text, known)}
-            lines.append(
-                {"part": part, "quantity": formula.defined, **shown, "value": value, "check": check, "by": by}
-            )
+            lines.append({"part": part, "quantity": formula.defined, **shown, "value": value, "check": check, "by": by})
             known[formula.quantity] = value
     after = {**known, **{name: known[primed(name)] for name in PARAMETERS}}
     return {"lines": lines, "before": known["R"], "after": oracle_values(head, after)["R"], "known": known}
@@ -117,16 +114,15 @@ def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> No
         rows = [[_shown(line[key]) for key in COLUMNS] for line in values["lines"]]
         stem, title = f"{EXPERIMENT.name}-{name}", f"A 2-2-2 network: {HEADS[name].title}"
         write_table(folder, stem, list(COLUMNS.values()), rows, title=title, notes=notes)
-        _print(title, rows, notes[:1])
+        console().print("\n".join([title, "", *map(_printed, values["lines"]), "", notes[0], ""]), soft_wrap=True)
         with figure_style():
             save_figure(draw(title, values["known"]), folder, stem)
 
 
-def _print(title: str, rows: Sequence[Sequence[str]], notes: tuple[str, ...]) -> None:
-    """Print the quantities, formulas, numbers and values."""
-    shown = slice(1, 5)
-    sections = (("", tuple(tuple(row[shown]) for row in rows)),)
-    console().print(rich_table(ReportTable(title, tuple(COLUMNS.values())[shown], sections, notes)))
+def _printed(line: Mapping[str, Any]) -> str:
+    """Return a quantity with its formula, and below it the numbers and the value."""
+    quantity = line["quantity"].split(" ")[0]
+    return f"{line['quantity']} = {line['formula']}\n{'':{len(quantity)}} = {line['numbers']} = {_shown(line['value'])}"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Claims about the experiment on differentiation: the order of each error, the reference, absent packages, the files."""
+"""Claims about the experiment on differentiation: orders of errors, the reference, absent packages, files."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,14 @@ from bench.experiments import differentiation
 from bench.experiments.differentiation import EXPERIMENT, cost, packages
 from bench.experiments.differentiation.cost import Timing, growth, measure
 from bench.experiments.differentiation.methods import (
-    Problem, central_difference, complex_step, error, exact, forward_difference, make_problem, methods,
+    Problem,
+    central_difference,
+    complex_step,
+    error,
+    exact,
+    forward_difference,
+    make_problem,
+    methods,
 )  # fmt: skip
 from bench.experiments.differentiation.symbolic import Gradient
 from bench.experiments.engine.cell import Finished, Settings
@@ -60,7 +67,7 @@ def test_the_reference_in_longdouble_agrees_with_40_digits_of_the_symbolic_gradi
         digits = Gradient(own.network, len(own.x), "mpmath")(*arrays)
         reference = [mpmath.mpf(str(number)) for number in exact(own)]
         worst = max(abs(a - b) / abs(a) for a, b in zip(digits, reference, strict=True))
-    assert worst < 100 * np.finfo(np.longdouble).eps
+    assert float(worst) < 100 * np.finfo(np.longdouble).eps
 
 
 def test_a_package_that_is_absent_has_a_row_that_says_how_to_get_it(
