@@ -40,7 +40,9 @@ def cells(settings: Settings) -> list[Cell]:
 
 def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
     del settings
-    write_table(folder, "thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished])
+    write_table(
+        folder, "thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished]
+    )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers as a user starts them, one host each: a network namespace, or without them an address."""
+"""A Dask scheduler and workers as a user starts them, each on a host: a network namespace, or else an address."""
 
 import contextlib
 import importlib.util
