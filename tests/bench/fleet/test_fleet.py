@@ -69,7 +69,7 @@ def test_a_killed_worker_costs_its_host_a_retry_and_each_host_measures_alone(ord
     with hosts(2) as places, dask_cluster(tmp_path, places) as cluster:
         fleet = Gathering(cluster.address, order, out)
         fleet.start()
-        assert until(lambda: "another fleet measures here; waiting" in fleet.printed and bool(begun(tmp_path)), 60)
+        assert until(lambda: "another fleet measures here; waiting" in fleet.printed and bool(begun(tmp_path)), 30)
         ((run, worker),) = begun(tmp_path)  # both hosts are this machine: the other one waits
         os.kill(worker, signal.SIGKILL)
         assert until(lambda: not alive(run), 5)
@@ -93,7 +93,7 @@ def test_a_host_that_goes_away_or_fails_does_so_alone(order: Order, tmp_path: Pa
     with hosts(2) as places, dask_cluster(tmp_path, places) as cluster:
         fleet = Gathering(cluster.address, failing, tmp_path / "out", patience=2.0)
         fleet.start()
-        assert until(lambda: bool(begun(tmp_path)), 60)
+        assert until(lambda: bool(begun(tmp_path)), 30)
         ((_, worker),) = begun(tmp_path)
         gone = next(address for address, nanny in cluster.nannies.items() if nanny.pid == parent_of(worker))
         cluster.nannies[gone].kill()
