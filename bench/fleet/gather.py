@@ -1,4 +1,4 @@
-"""The part of the fleet that sends a suite to the hosts of a cluster, and writes what comes back: OUT/HOST, fleet.jsonl.
+"""The part of the fleet that sends a suite to the hosts of a cluster, and writes what comes back.
 
 A host has one worker with one thread, so that nothing else of the cluster computes there while it measures.
 """
@@ -31,7 +31,7 @@ _TICK = 1.0  # seconds
 
 @dataclass(frozen=True)
 class HostEnd:
-    """The end of a host's run. `exit_status` is that of `bench.run`, None where it did not end; `reason` then says why."""
+    """The end of a host's run; `exit_status` is that of `bench.run`, or None where it did not end, for `reason`."""
 
     host: str
     hostname: str = ""

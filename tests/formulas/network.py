@@ -1,7 +1,7 @@
 """A small network by its letters, and derivatives by the complex step, for checks of formulas. No claims."""
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from pyfnn.network import Network
 from pyfnn.validation import Array
 
 try:
-    import sympy
+    import sympy as sympy
 except ImportError:
     sympy = None
 
@@ -77,9 +77,19 @@ def risk(theta: Any, rows: Sequence[int] = range(B), l2: float = NETWORK.l2) -> 
     return ((Y - T[[*rows]]) ** 2).sum() / 2 / len(rows) + l2 / 2 * sum((layer.W**2).sum() for layer in layers)
 
 
+def risk_from(layer: int, z: Any) -> Any:
+    """Return R, without the penalty, as a function of Z_l."""
+    return ((onwards(layer, z) - T) ** 2).sum() / 2 / B
+
+
+def next_pre_activations(layer: int, z: Any) -> Any:
+    """Return Z_l as a function of Z_{l-1}."""
+    return F[layer - 2](z) @ W(layer) + b(layer)
+
+
 def delta(layer: int) -> Array:
     """Return δ_l by its definition, ∂R/∂Z_l."""
-    return gradient_of(lambda z: ((onwards(layer, z) - T) ** 2).sum() / 2 / B, Z(layer))
+    return gradient_of(partial(risk_from, layer), Z(layer))
 
 
 def gradient_of(function: Callable[[Any], Any], at: Array) -> Array:

@@ -1,5 +1,6 @@
 """The formulas of other texts, and those of the article beside what its code computes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from formulas.network import (
     equal,
     gradient_of,
     jacobian,
-    onwards,
     risk,
+    risk_from,
     sigma,
     slope,
     softmax,
@@ -51,7 +52,7 @@ def penalty(theta: Array) -> Any:
 )
 def thresholds() -> None:
     for k in LAYERS:
-        by_threshold = gradient_of(lambda c, k=k: ((onwards(k, A(k - 1) @ W(k) - c) - T) ** 2).sum() / 2 / B, -b(k))
+        by_threshold = gradient_of(partial(lambda k, c: risk_from(k, A(k - 1) @ W(k) - c), k), -b(k))
         equal(by_threshold, -NETWORK.layers(GRADIENT)[k - 1].b)
 
 

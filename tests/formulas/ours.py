@@ -1,6 +1,7 @@
 """The formulas of the oracle: forward pass, losses, activations, backward pass."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,16 @@ from formulas.network import (
     gradient_of,
     identities,
     jacobian,
+    next_pre_activations,
     onwards,
     risk,
+    risk_from,
     sigma,
     slope,
     softmax,
     symbols,
     sympy,
-)  # fmt: skip
+)
 from formulas.registry import formula
 from pyfnn import losses, oracle
 from pyfnn.activations import parse
@@ -230,7 +233,7 @@ def delta_of_fused_outputs() -> None:
 )
 def back_through_the_weights() -> None:
     for k in LAYERS[1:]:
-        own = gradient_of(lambda a, k=k: ((onwards(k, a @ W(k) + b(k)) - T) ** 2).sum() / 2 / B, A(k - 1))
+        own = gradient_of(partial(lambda k, a: risk_from(k, a @ W(k) + b(k)), k), A(k - 1))
         d, w = delta(k), W(k)
         equal(own, d @ w.T)
         equal(own, entries(own.shape, lambda n, i, d=d, w=w: sum(d[n] * w[i])))
@@ -284,7 +287,7 @@ def product_of_jacobians() -> None:
     for n in range(B):
         found = delta(L)[n]
         for k in reversed(LAYERS[1:]):
-            J = jacobian(lambda z, k=k: F[k - 2](z) @ W(k) + b(k), Z(k - 1)[n])
+            J = jacobian(partial(next_pre_activations, k), Z(k - 1)[n])
             equal(J, W(k).T * slope(F[k - 2], Z(k - 1)[n]))
             found = found @ J
             equal(delta(k - 1)[n], found)

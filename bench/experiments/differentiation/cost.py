@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ def measure(methods: Mapping[str, Method], widest: int) -> list[Timing]:
                 derivations = list(_timings(DERIVATION, tried, _derive))
                 found += derivations
                 tried = tried[: len(derivations)]
-            found += _timings(name, tried, lambda problem, method=method: _evaluate(method, problem))
+            found += _timings(name, tried, partial(_evaluate, method))
     return found
 
 

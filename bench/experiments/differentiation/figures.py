@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -95,7 +96,13 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
         own = [timing for timing in timings if timing.method == name]
         place = [timing.parameters for timing in own], [timing.least for timing in own]
         line = "--" if name == DERIVATION else "-"
-        style = {"marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": line, "color": COLOURS[name]}
+        style: dict[str, Any] = {
+            "marker": marker,
+            "markersize": 4,
+            "linewidth": 1.2,
+            "linestyle": line,
+            "color": COLOURS[name],
+        }
         axes.plot(*place, label=labels[name], **style)
     _slopes(axes, timings)
     log_axis(axes, "x", [timing.parameters for timing in timings])

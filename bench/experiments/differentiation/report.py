@@ -44,7 +44,7 @@ def _write_errors(
     remarks = {one.cell.parameters["method"]: _remark(one.values) for one in finished}
     rows = []
     for name, method in methods.items():
-        row = [method.label, method.work]
+        row: list[str | None] = [method.label, method.work]
         for dtype in reversed(DTYPES):
             result = by_key.get((name, dtype))
             row.append(f"{result.medians[result.best]:.1e}" if result else None)

@@ -16,11 +16,12 @@ from bench.report.drawing import BLACK, MUTED, TYPE, VERMILION, WIDE, log_axis
 
 ROW = 1.55  # inches
 BEFORE = 0.5  # place of step 0 on the log axis
+HIGHEST = 1e15  # a curve that rises above leaves its panel, so that the others can be seen
 LABELS = {
     "gradient_norm": "gradient norm",
     "activation_rms": "activations, r.m.s.",
-    "saturated": "saturated outputs, share",
-    "dead": "dead units, share",
+    "saturated": "share of saturated outputs\n(of relu: inactive)",
+    "dead": "share of dead units",
     "loss": "loss, training rows",
 }
 SHARES = ("saturated", "dead")
@@ -56,7 +57,7 @@ def _row(row: Sequence[Axes], arms: Sequence[Sequence[Values]], quantity: str, c
         for layer, curve in enumerate(curves(seeds, quantity)):
             colour = BLACK if quantity == "loss" else colours(layer)
             axes.plot(places, curve, color=colour, linewidth=1.1, marker=".", markersize=2.5)
-            seen += [value for value in curve if np.isfinite(value) and value > 0]
+            seen += [value for value in curve if 0 < value < HIGHEST]
     for axes in row:
         if quantity in SHARES:
             axes.set_ylim(-0.03, 1.03)

@@ -10,7 +10,7 @@ from bench.report.drawing import BLUE, MUTED, VERMILION, WIDE
 
 HEIGHT = 5.0  # inches, of both panels
 COLUMNS, ROWS = (0.4, 2.95, 5.5), {1: 1.75, 2: 0.55}  # places of the layers and of the units, in inches
-BELOW, BESIDE = 0.45, 0.6  # inches from the middle of a unit to its bias, and from an output to what follows
+BELOW, BESIDE = 0.5, 0.6  # inches from the middle of a unit to its bias, and from an output to what follows
 ALONG = 0.37  # place of an edge's label, as a share of the edge: there the labels of crossing edges are apart
 
 
@@ -22,7 +22,7 @@ def draw(title: str, known: Mapping[str, float]) -> Figure:
     _panel(forward, f"Forward: R = {known['R']:.6f}", BLUE)
     _panel(backward, "Backward: δ_l = ∂R/∂Z_l, and the derivatives by the parameters", VERMILION)
     _edges(forward, known, "", 2, BLUE)
-    _edges(backward, known, "d", 5, VERMILION)
+    _edges(backward, known, "d", 6, VERMILION)
     last = "S" if "S[1]" in known else "Y"
     for j in UNITS:
         for axes in (forward, backward):
@@ -38,7 +38,7 @@ def draw(title: str, known: Mapping[str, float]) -> Figure:
 
 
 def _panel(axes: Axes, title: str, colour: str) -> None:
-    axes.set(xlim=(0, WIDE), ylim=(0, 2.15), aspect="equal")
+    axes.set(xlim=(0, WIDE), ylim=(-0.1, 2.1), aspect="equal")
     axes.set_axis_off()
     axes.set_title(title, loc="left", fontsize=8, color=colour)
 
@@ -55,7 +55,7 @@ def _edges(axes: Axes, known: Mapping[str, float], prefix: str, digits: int, col
                 _label(axes, place, f"{weight} {_signed(known[weight], digits)}", colour)
         for j in UNITS:
             bias = f"{prefix}b_{layer}[{j}]"
-            _label(axes, (right, ROWS[j] - BELOW), f"{bias} {_signed(known[bias], digits)}", colour)
+            _label(axes, (right, ROWS[j] - BELOW), f"{bias}\n{_signed(known[bias], digits)}", colour)
 
 
 def _signed(value: float, digits: int) -> str:
