@@ -103,7 +103,7 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
             "linestyle": line,
             "color": COLOURS[name],
         }
-        axes.plot(*place, label=labels[name], **style)
+        axes.plot(*place, label=labels[name], linestyle="--" if name == DERIVATION else "-", **style)
     _slopes(axes, timings)
     log_axis(axes, "x", [timing.parameters for timing in timings])
     log_axis(axes, "y", [timing.least for timing in timings])

@@ -83,8 +83,8 @@ PATHOLOGIES = {
     ),
     "exploding": Pathology(
         title="Exploding gradients: the article's network with relu, wine",
-        lesson="Weights from U(0,1) have a mean of 1/2, so each layer multiplies by half its width, and inputs in their "
-        "own units by their size. The first step then kills every relu unit: what is left is a constant.",
+        lesson="Weights from U(0,1) have a mean of 1/2, so each layer multiplies by half its width, and inputs in "
+        "their own units by their size. The first step then kills every relu unit: what is left is a constant.",
         hidden=(50, 30, 20, 10, 5),
         loss="squared_error",
         batch=1,
