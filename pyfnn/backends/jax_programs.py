@@ -60,7 +60,7 @@ class Programs(NamedTuple):
 @lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
 def programs(network: Network, *, many: bool = False) -> Programs:
     """Return the functions of a network, or of many networks of its shape. λ of many is an argument, not a constant."""
-    last, risk = _functions(network)
+    last, risk = functions(network)
 
     def outputs(theta: Theta, X: Any) -> Any:
         Y = last(theta, X)
@@ -84,7 +84,7 @@ def programs(network: Network, *, many: bool = False) -> Programs:
     )
 
 
-def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return two functions of a network: its last layer (theta, X), and its mean loss (theta, X, T, λ), l2 included.
 
     The last layer is Y, or Z_L where the loss fuses its output activation. Without the argument, λ is the network's.

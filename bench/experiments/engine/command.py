@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.experiments.engine.cell import Experiment, Settings
+from bench.experiments.engine.run import run
+from bench.interruption import Interruptions, status_of
+from bench.terminal import console as terminal
+from pyfnn.errors import PyfnnError
 
 OUT = Path("results", "experiments")
 
@@ -58,6 +62,24 @@ def _at_least_1(text: str) -> int:
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
-    """Run an experiment; return its exit status."""
+    """Run an experiment.
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 where cells failed, or the results cannot be written; 2 for wrong arguments, a folder of
+        another run, or a cluster that cannot be used; after a signal, 128 and its number.
+    """
     settings = settings_of(parser(experiment).parse_args(argv))
-    raise NotImplementedError(f"{experiment.name}: {settings}")  # replaced by the engine in the next commits
+    errors = terminal("stderr")
+    try:
+        with Interruptions() as signals:
+            return run(experiment, settings, terminal(), signals)
+    except PyfnnError as error:
+        errors.print(f"{experiment.name}: {error}", soft_wrap=True)
+        return 2
+    except OSError as error:
+        errors.print(f"{experiment.name}: {error}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt as error:
+        return status_of(error)
