@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -167,13 +167,13 @@ def _ended(client: Any, futures: Mapping[Any, str], patience: float) -> Iterator
     left, seen = dict(futures), dict.fromkeys(futures.values(), time.monotonic())
     while left:
         try:
-            ended = distributed.wait(list(left), timeout=_TICK, return_when="FIRST_COMPLETED").done
+            with suppress(distributed.TimeoutError):
+                distributed.wait(list(left), timeout=_TICK, return_when="FIRST_COMPLETED")
             present = {host_of(address) for address in client.nthreads()}
-        except distributed.TimeoutError:
-            continue
         except (distributed.CancelledError, OSError):
             raise ClusterError("the scheduler has ended") from None
-        yield from ((left.pop(future), future) for future in ended)
+        for future in [future for future in left if future.done()]:
+            yield left.pop(future), future
         now = time.monotonic()
         seen.update(dict.fromkeys(present, now))
         for future, host in list(left.items()):

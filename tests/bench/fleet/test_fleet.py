@@ -31,7 +31,7 @@ class Gathering(threading.Thread):
     """A fleet in a thread of its own; `ends` are those of the hosts, `printed` what it has printed."""
 
     def __init__(self, address: str, order: Order, out: Path, patience: float = 60.0) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._arguments = address, order, out, patience
         self._stream, self.ends = StringIO(), dict[str, HostEnd]()
 
