@@ -100,7 +100,7 @@ def _probed(results: Results, when: When) -> dict[str, float]:
         for p in probed.peaks:
             name = f"multiply-adds, {p.dtype}, {_where(p.device, p.threads)}"
             found[name] = max(p.gflops, found.get(name, 0.0))
-        for b in probed.bandwidths:
+        for b in (b for b in probed.bandwidths if not b.cache):  # probes of caches are too short to show a drift
             found[f"memory, {b.traffic}, {_where(b.device, b.threads)}"] = b.gigabytes_per_second
     return found
 
