@@ -149,8 +149,12 @@ public:
     for (std::size_t done = 0; done < count; done += batch_size) {
       const std::size_t B = std::min(batch_size, count - done);
       const Matrix<Real> X = gather_and_forward(first + done, B, loss_function_.derivative);
-      backward(X, B, Epilogue::gradient, l2_);
-      optimizer_.step(layers_, rate, pool_);
+      if (B == 1 && !feature_major_.takes(B)) {
+        optimizer_.backward_and_step(layers_, X.data, l2_, rate, pool_);
+      } else {
+        backward(X, B, Epilogue::gradient, l2_);
+        optimizer_.step(layers_, rate, pool_);
+      }
     }
   }
 
