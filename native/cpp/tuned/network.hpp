@@ -321,9 +321,16 @@ private:
       const Matrix<Real> X = gather_and_forward<with_loss>(first + done, B, factor * loss_function_.derivative);
       if constexpr (with_loss)
         sum += static_cast<double>(B) * loss({T_.data(), data_->y_stride}, B);
-      backward(X, B, optimized ? Epilogue::gradient : Epilogue::update, factor * l2_);
-      if constexpr (optimized)
-        optimizer_.step(layers_, rate, pool_);
+      if constexpr (optimized) {
+        if (B == 1 && !feature_major_.takes(B)) {
+          optimizer_.backward_and_step(layers_, X.data, l2_, rate, pool_);
+        } else {
+          backward(X, B, Epilogue::gradient, l2_);
+          optimizer_.step(layers_, rate, pool_);
+        }
+      } else {
+        backward(X, B, Epilogue::update, factor * l2_);
+      }
     }
     return sum / static_cast<double>(count);
   }
