@@ -1,7 +1,8 @@
 """The article's wine experiment: as published, with its gradient corrected, and done right, beside baselines."""
 
 from bench.experiments.engine.cell import Experiment
-from bench.experiments.wine.cells import NAME, arguments, cells, compute
+from bench.experiments.wine.cells import NAME, arguments, cells
+from bench.experiments.wine.compute import compute
 from bench.experiments.wine.report import report
 
 EXPERIMENT = Experiment(

@@ -1,15 +1,13 @@
-"""The cells of the wine experiment, and what each computes. Five kinds; each trains on one split of one wine."""
+"""The cells of the wine experiment: five kinds, each on one split of one wine. `compute` has what they compute."""
 
 import argparse
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from bench.experiments.engine.cell import Cell, Parameters, Settings, Values
-from bench.experiments.wine import agreement, data
-from bench.experiments.wine.baselines import baselines
+from bench.experiments.engine.cell import Cell, Settings
+from bench.experiments.wine import agreement
+from bench.experiments.wine.data import SOURCES
 from bench.experiments.wine.published import (
     EPOCHS,
     L2,
@@ -22,9 +20,7 @@ from bench.experiments.wine.published import (
     WINES,
     Setting,
 )
-from bench.experiments.wine.treatments import as_published, corrected, done_right, network
 from pyfnn.network import DTYPES
-from pyfnn.registry import load_backend
 
 NAME = "wine"
 AGREEING_SEEDS = 10  # at most, for the comparison of backends; the oracle follows the first three
@@ -79,7 +75,7 @@ def _parameters(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _split(wine: str, duplicates: bool, seed: int) -> dict[str, Any]:
-    return {"wine": wine, "duplicates": duplicates, "data": data.SOURCES[wine].sha256, "seed": seed}
+    return {"wine": wine, "duplicates": duplicates, "data": SOURCES[wine].sha256, "seed": seed}
 
 
 def _of_setting(settings: Settings, split: dict[str, Any], setting: Setting) -> Iterator[dict[str, Any]]:
@@ -119,24 +115,3 @@ def _as_published(settings: Settings, trained: dict[str, Any], rate: float, norm
 def _right(settings: Settings, trained: dict[str, Any], rate: float, l2: tuple[float, ...]) -> dict[str, Any]:
     own = {"backend": settings.backend, "dtype": settings.dtype, "epochs": MOST_EPOCHS, "patience": PATIENCE}
     return {**trained, **own, "kind": "right", "rate": rate, "l2": l2}
-
-
-def compute(parameters: Parameters) -> Values:
-    """Return the values of a cell; see the function of its kind in `treatments`, `baselines` and `agreement`."""
-    p = dict(parameters)
-    split = data.prepare(p["wine"], p["duplicates"], p["seed"])
-    if p["kind"] == "baselines":
-        return baselines(split.standardized(), p["seed"])
-    l2 = 0.0 if p["kind"] == "right" else p["l2"]  # else one λ for each member
-    net = network(tuple(p["hidden"]), p["activation"], l2, p.get("dtype", "float64"))
-    trained = (p["seed"], p["rate"])
-    if p["kind"] == "published":
-        return as_published(net, split, *trained, p["epochs"], p["normalize"], p["implementation"])
-    if p["kind"] == "corrected":
-        return corrected(load_backend(p["backend"]), net, split, *trained, p["epochs"])
-    if p["kind"] == "right":
-        grid = np.array(p["l2"], np.float64)
-        backend = load_backend(p["backend"])
-        return done_right(backend, net, split.standardized(), *trained, grid, p["epochs"], p["patience"])
-    backends = {name: load_backend(name) for name in p["backends"]}
-    return agreement.trajectories(backends, net, split.standardized(), *trained, p["epochs"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.experiments.wine import article
+from bench.experiments.wine.article import TRAIN, forward
 from bench.experiments.wine.data import Split
 from pyfnn.backend import Backend
 from pyfnn.errors import Diverged
@@ -68,9 +68,9 @@ def as_published(
     """
     theta = initialize(net, seed, "uniform01")
     order = epoch_orders(len(split.x_train), seed, range(1, epochs + 1))
-    train = article.TRAIN[implementation]
+    train = TRAIN[implementation]
     steps = train(net, theta, split.x_train, split.y_train, order, rate, normalize)
-    outputs = article.forward(net, theta, split.x_test, normalize)[0][-1]
+    outputs = forward(net, theta, split.x_test, normalize)[0][-1]
     if steps < len(order) or not np.isfinite(theta).all():
         outputs = np.full_like(outputs, np.nan)
     return {"test": mean_squared_error(outputs, split.y_test), "spread": spread(outputs, split.y_test), "steps": steps}

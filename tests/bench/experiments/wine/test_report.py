@@ -13,7 +13,8 @@ from support.wine_rows import require_wine
 
 from bench.experiments.engine.cell import Cell, Finished, Settings, finite
 from bench.experiments.wine import EXPERIMENT, cost
-from bench.experiments.wine.cells import cells, compute
+from bench.experiments.wine.cells import cells
+from bench.experiments.wine.compute import compute
 from bench.experiments.wine.published import SETTINGS
 
 OPTIONS = {"epochs": 2, "batch_normalization": True, "dtype": "float64"}
