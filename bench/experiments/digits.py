@@ -132,7 +132,7 @@ def _table(accuracies: dict[tuple[str, str], list[Values]], seconds: Seconds, fo
         rows.append([way, trainer, mean_of(shares).text, *own])
     header = ["training", "trainer", "accuracy, %", "epochs", "seconds", "scikit-learn's time over this one's"]
     notes = [
-        f"{settings.seeds} splits, 1527 training and 270 test rows, ± half of the 95 % interval by Student's t.",
+        f"{settings.seeds} splits, 1526 training and 271 test rows, ± half of the 95 % interval by Student's t.",
         f"seconds: of a training, wall time, one thread, median of {settings.repeats} in turns, after all cells.",
     ]
     title = f"Digits: 64-{'-'.join(map(str, HIDDEN))}-10 relu, Adam, by scikit-learn and by {settings.backend}"

@@ -52,7 +52,7 @@ LOOKS = {  # marker and colour of each treatment
 }
 BASELINE_LOOKS = {"constant": (":", MUTED), "least_squares": ("-", MUTED), "sklearn": ("--", GREEN)}
 ERRORS = (0.32, 1.12)  # of the axis; the article's errors and those of a constant lie within it
-_ROW, _TOP, _BOTTOM = 0.40, 0.75, 0.75  # inches
+_ROW, _TOP, _BOTTOM = 0.40, 0.5, 0.65  # inches
 
 
 def draw(finished: Sequence[Finished], folder: Path) -> None:
@@ -62,7 +62,8 @@ def draw(finished: Sequence[Finished], folder: Path) -> None:
         save_figure(errors_by_setting(groups, found), folder, "wine_settings")
         save_figure(spreads_by_setting(groups), folder, "wine_spread")
         save_figure(errors_by_rate(groups), folder, "wine_rates")
-        save_figure(selected(found), folder, "wine_selected")
+        if found:
+            save_figure(selected(found), folder, "wine_selected")
 
 
 def errors_by_setting(groups: Groups, found: dict[tuple[str, bool], Contest]) -> Figure:
@@ -91,9 +92,7 @@ def spreads_by_setting(groups: Groups) -> Figure:
     """Draw the spread of each setting's outputs over that of the labels, for each treatment."""
     figure, panels = _by_setting("Wine: does the network look at the wine? Spread of its outputs on the test rows")
     for wine, axes in zip(WINES, panels, strict=True):
-        axes.set(
-            xlim=(-0.03, 1.0), title=f"{wine} wine", xlabel="standard deviation of outputs / of labels; 0: a constant"
-        )
+        axes.set(xlim=(-0.03, 1.0), title=f"{wine} wine", xlabel="spread of outputs / of labels; 0: a constant")
         axes.axvline(0, color=MUTED, linewidth=0.6, zorder=0)
         for row, _ in enumerate(SETTINGS):
             _treatments(axes, groups, wine, row, "spread")
@@ -165,9 +164,9 @@ def _cross(axes: Axes, error: float, row: int) -> None:
 
 def errors_by_rate(groups: Groups) -> Figure:
     """Draw the test errors of the sweep's networks against the learning rate; the claimed range is shaded."""
-    figure = Figure(figsize=(WIDE, 3.6))
+    figure = Figure(figsize=(WIDE, 3.4))
     figure.text(0.01, 0.955, "Wine: test error by learning rate, one row a step", weight="bold")
-    panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"left": 0.07, "right": 0.99, "bottom": 0.32, "top": 0.87})
+    panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"left": 0.07, "right": 0.99, "bottom": 0.27, "top": 0.87})
     for wine, axes in zip(WINES, panels, strict=True):
         log_axis(axes, "x", RATES)
         axes.set_xticks(RATES, [str(rate) for rate in RATES])
@@ -215,11 +214,12 @@ def _rate_line(axes: Axes, means: Sequence[Mean], colour: str, style: str) -> No
 
 def selected(found: dict[tuple[str, bool], Contest]) -> Figure:
     """Draw the test errors of the selected networks minus those of least squares, split by split, and their mean."""
-    figure = Figure(figsize=(WIDE, 0.55 * len(found) + 1.0))
+    figure = Figure(figsize=(WIDE, 0.55 * len(found) + 0.9))
     height = figure.get_figheight()
     title = "Wine: network selected by validation, test error minus that of least squares on the same split"
     figure.text(0.01, 1 - 0.2 / height, title, weight="bold")
-    axes = figure.add_axes((0.23, 0.5 / height, 0.75, 0.55 * len(found) / height))
+    axes = figure.add_axes((0.23, 0.55 / height, 0.75, 0.55 * len(found) / height))
+    axes.margins(x=0.1)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     names = []
     for row, ((wine, duplicates), contest) in enumerate(found.items()):
@@ -239,7 +239,7 @@ def selected(found: dict[tuple[str, bool], Contest]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set(
         ylim=(len(names) - 0.5, -0.5),
-        xlabel="difference of mean squared errors; below 0 the network is better "
+        xlabel="difference of mean squared errors; below 0 the network is better\n"
         "(bars: splits; diamond: mean with its 95 % interval)",
     )
     return figure

@@ -50,4 +50,4 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5)  # of the sweep
 SWEPT = (((10,), "tanh"), ((10,), "relu"), (_FIVE, "sigmoid"), (_FIVE, "tanh"))  # networks of the sweep
 L2_GRID = (0.0, 0.001, 0.01, 0.03, L2)  # from which validation chooses
 EPOCHS = 10  # of the article's training: it does not print its own number
-MOST_EPOCHS, PATIENCE = 60, 8  # of early stopping
+MOST_EPOCHS, PATIENCE = 50, 6  # of early stopping

@@ -46,7 +46,7 @@ def _settings_table(groups: dict[Group, list[Found]], folder: Path, settings: Se
         for setting in SETTINGS:
             key = Group("settings", wine, duplicates, network_name(setting._asdict()), setting.rate, "")
             found = [mean_of(each.test for each in groups.get(key._replace(treatment=t), ())).text for t in treatments]
-            rows.append([wine, setting.name, format(setting.published(wine), ".3f"), *found])
+            rows.append([wine, setting.name, format(setting.published(wine), ".3f").replace("nan", "NaN"), *found])
     notes = [
         _INTERVAL.format(seeds=settings.seeds),
         f"As published and gradient corrected: {settings.epochs} epochs; the article does not print its number.",

@@ -129,7 +129,7 @@ def contests(finished: Sequence[Finished]) -> dict[tuple[str, bool], Contest]:
     selected = select(finished)
     errors = {split_of(p): each.values for each in finished if (p := each.cell.parameters)["kind"] == "baselines"}
     found: dict[tuple[str, bool], Contest] = {}
-    for wine, duplicates in dict.fromkeys(split[:2] for split in errors):
+    for wine, duplicates in sorted({split[:2] for split in errors}, key=lambda kind: (kind[0], not kind[1])):
         splits = [split for split in errors if split[:2] == (wine, duplicates) and split in selected]
         tests = [float(selected[split].test or math.nan) for split in splits]
         differences = [test - errors[split]["least_squares"] for test, split in zip(tests, splits, strict=True)]

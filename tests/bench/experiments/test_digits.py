@@ -22,7 +22,7 @@ def test_both_trainers_have_the_same_network_and_the_same_rule(way: str) -> None
 
 def test_the_test_rows_are_15_percent_and_take_no_part_in_standardization() -> None:
     x, labels, x_test, labels_test = split(1)
-    assert (len(x), len(labels), len(x_test), len(labels_test)) == (1527, 1527, 270, 270)
+    assert (len(x), len(labels), len(x_test), len(labels_test)) == (1526, 1526, 271, 271)
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     assert abs(x_test.mean(axis=0)).max() > 0.01
 

@@ -68,7 +68,7 @@ def test_a_cell_of_each_kind_computes_values_that_json_can_hold(tmp_path: Path) 
             first.setdefault(cell.parameters["kind"], cell)
     assert set(first) == {"published", "corrected", "right"}
     for cell in first.values():
-        p = {**cell.parameters, "epochs": 1, "activation": "tanh"}
+        p = {**cell.parameters, "epochs": 1, "activation": "tanh", "rate": 0.01}
         values = finite(compute(p))
         assert json.loads(json.dumps(values, allow_nan=False)) == values
         assert np.all(np.array(values["test"]) < 2)
@@ -93,7 +93,7 @@ def test_the_report_shows_every_setting_with_the_articles_number_and_draws_its_f
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == [setting.name for setting in SETTINGS] * 2
     assert rows[0]["the article"] == "0.790"
-    assert rows[17]["the article"] == "nan"
+    assert rows[17]["the article"] == "NaN"
     assert "NaN in 1 of 2" in rows[1]["done right, λ chosen"]
     tables = {"wine", "wine_without_duplicates", "wine_values", "wine_selected", "wine_choices", "wine_rates"}
     tables |= {"wine_agreement", "wine_cost"}
