@@ -29,7 +29,7 @@ def show(view: RunView, console: Console) -> None:
     if not view.cases:
         console.print(Text("No case was measured."))
     for case in view.cases:
-        for line in case_lines(case):
+        for line in case_lines(case, plain=not console.encoding.lower().startswith("utf")):
             console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         for sentence in case_sentences(case):
             console.print(Text(f"  {sentence.text}", style="dim"), width=WIDTH)
@@ -45,8 +45,11 @@ def show(view: RunView, console: Console) -> None:
             console.print(Text(f"  {line}"))
 
 
-def case_lines(view: CaseView) -> Iterator[Text]:
-    """Yield the lines of a case, each of at most `WIDTH` columns: title, heads, a bar for each backend."""
+def case_lines(view: CaseView, *, plain: bool = False) -> Iterator[Text]:
+    """Yield the lines of a case, each of at most `WIDTH` columns: title, heads, a bar for each backend.
+
+    `plain` is for a terminal that has no block characters.
+    """
     case = view.case
     yield Text(_fit(f"{case.title} · {rows_text(case)}", WIDTH), style="bold")
     steps = [centre_of(backend.step) for backend in view.backends if backend.step]
@@ -58,15 +61,16 @@ def case_lines(view: CaseView) -> Iterator[Text]:
     for division, group in view.groups:
         if len(view.groups) > 1 or division != "plain":
             yield Text(_fit(f"  {division}", WIDTH), style="italic cyan")
-        yield from (_line(backend, view, start if steps else 1.0, max(steps, default=1.0)) for backend in group)
+        for backend in group:
+            yield _line(backend, view, start if steps else 1.0, max(steps, default=1.0), plain)
 
 
-def _line(backend: BackendView, view: CaseView, start: float, longest: float) -> Text:
+def _line(backend: BackendView, view: CaseView, start: float, longest: float, plain: bool) -> Text:
     name = _fit(backend.label, NAME)
     if backend.step is None:
         return Text.assemble(f"  {name} ", (_fit(backend.status, WIDTH - NAME - 4), "red"))
     time = number(centre_of(backend.step) / view.unit.seconds)
-    bar = _bar(math.log(centre_of(backend.step) / start) / math.log(longest / start))
+    bar = _bar(math.log(centre_of(backend.step) / start) / math.log(longest / start), plain)
     verdict = backend.result.verdict if backend.ratio else backend.verdict
     ratio = with_margin(backend.ratio) if backend.ratio else ""
     return Text.assemble(
@@ -77,8 +81,10 @@ def _line(backend: BackendView, view: CaseView, start: float, longest: float) ->
     )
 
 
-def _bar(share: float) -> str:
-    """Return a bar of this share of `BAR` columns, to an eighth of a column."""
+def _bar(share: float, plain: bool) -> str:
+    """Return a bar of this share of `BAR` columns, to an eighth of a column; if `plain`, of ASCII."""
+    if plain:
+        return ("=" * max(1, round(BAR * min(share, 1.0)))).ljust(BAR)
     eighths = max(1, round(8 * BAR * min(share, 1.0)))
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(BAR)

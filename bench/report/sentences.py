@@ -11,7 +11,7 @@ from typing import Literal
 from bench.format import number, threads_text, unit_of, with_interval
 from bench.report.notes import proof_note
 from bench.report.run_view import RunView
-from bench.report.views import BackendView, CaseView, about_launches, ratios_of
+from bench.report.views import BackendView, CaseView, NotTimed, about_launches, ratios_of
 from bench.results.derive import PROVISIONAL, a_a_missed
 from bench.results.schema import Case, Estimate, Pair, Verdict
 
@@ -265,18 +265,22 @@ def _like(case: Case, story: Case) -> bool:
 
 
 def findings(view: RunView) -> tuple[Sentence, ...]:
-    """Return what the first screen says besides `lead`: the story case in figures, then what was rejected or absent."""
-    story = story_case(view)
-    own = case_sentences(story)[1:] if story else ()
-    return (*own, *rejected(view), *absent(view))
+    """Return what was rejected, because its results are wrong, and what is absent."""
+    return (*rejected(view), *absent(view))
 
 
 def rejected(view: RunView) -> Iterator[Sentence]:
-    """Yield a sentence for each backend whose results are wrong, with the reason."""
+    """Yield a sentence for each backend whose results are wrong, with its first reason."""
+    found: dict[str, list[NotTimed]] = {}
     for one in view.not_timed:
         if one.status == "parity failed":
-            reason = one.reason.splitlines()[0] if one.reason else "no reason was recorded"
-            yield Sentence(f"Rejected, because its results are wrong: {one.instance} ({reason}).", "attention")
+            found.setdefault(one.instance, []).append(one)
+    for instance, ones in found.items():
+        count = sum(len(one.cases) for one in ones)
+        reason = next((line for one in ones for line in one.reason.splitlines()), "no reason was recorded")
+        cases = f"{count} case{'s' * (count != 1)}"
+        yield Sentence(f"Rejected in {cases}, because its results are wrong: {instance} ({reason}).", "attention")
+
 
 
 def absent(view: RunView) -> Iterator[Sentence]:

@@ -1,7 +1,7 @@
 """What the page shows, as values for its template: runs by host, cases, charts, evidence, machine. Writes no markup."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -324,8 +324,3 @@ def _nanoseconds(cost: SignedEstimate) -> str:
     if cost.low <= 0:
         return f"below {number(cost.high / 1e-9, 2)}" if cost.high > 0 else "none shown"
     return f"{number(cost.median / 1e-9)} [{number(cost.low / 1e-9)}, {number(cost.high / 1e-9)}]"
-
-
-def texts_of(sentences: Iterable[Sentence]) -> list[str]:
-    """Return the texts of sentences."""
-    return [sentence.text for sentence in sentences]

@@ -283,3 +283,27 @@ def test_a_page_of_the_full_suite_shows_one_case_and_200_rows_until_asked(browse
         found.page.click("#more-rows")
         assert found.page.locator("#work tbody tr[data-row]").count() == 76 * 20
         assert found.errors == []
+
+
+@pytest.mark.soak
+def test_a_page_of_the_full_suite_opens_within_two_seconds_and_scrolls_smoothly(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, page_file(tmp_path, full_suite())) as found:
+        loaded = found.page.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd")
+        frames: list[float] = found.page.evaluate(SCROLLED)
+    print(f"open after {loaded:.0f} ms; longest of {len(frames)} frames while scrolling: {max(frames):.0f} ms")
+    assert loaded < 2000
+    assert sorted(frames)[len(frames) * 95 // 100] < 50
+
+
+SCROLLED = """() => new Promise((done) => {
+  const frames = [];
+  let before = performance.now();
+  const step = (now) => {
+    frames.push(now - before);
+    before = now;
+    scrollBy(0, 200);
+    if (frames.length < 120) requestAnimationFrame(step);
+    else done(frames);
+  };
+  requestAnimationFrame(step);
+})"""
