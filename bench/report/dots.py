@@ -13,7 +13,6 @@ from bench.format import bounds_of, centre_of, interval_of, number
 from bench.report.drawing import (
     AXIS,
     BARS,
-    BLACK,
     EDGE,
     FAINT,
     GAP,
@@ -36,6 +35,7 @@ from bench.report.drawing import (
     wrapped,
 )
 from bench.report.overview import relative
+from bench.report.style import BLACK
 from bench.report.views import BackendView, CaseView, in_division_order
 from bench.results.schema import Estimate
 

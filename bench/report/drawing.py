@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from bench.report.views import BackendView
 
 WIDTH, WIDE = 3.5, 7.2  # inches: one column and both columns of a journal
@@ -23,15 +24,6 @@ PAGE = 9.0  # inches: a taller figure continues in another file
 DPI = 300
 TYPE = 7.0  # points
 ROW, LINE, GAP, AXIS, EDGE = 0.15, 0.125, 0.5, 0.38, 0.06  # inches; GAP, between divisions, in lines of a dot plot
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
 DIVISION_STYLE = {"plain": ("o", BLUE), "tuned": ("s", VERMILION), "framework": ("D", GREEN)}
 OTHER_STYLE = ("^", PURPLE)
 LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from bench.format import bounds_of, centre_of, interval_of, number, threads_text
 from bench.report.drawing import (
     AXIS,
-    BLACK,
     EDGE,
     FAINT,
     GAP,
@@ -35,6 +34,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
+from bench.report.style import BLACK
 from bench.report.views import BackendView, CaseView, division_place, in_division_order
 from bench.results.schema import Estimate
 

@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from bench.format import number, threads_text
 from bench.report.drawing import (
     AXIS,
-    BLACK,
     EDGE,
     FAINT,
     LEGEND,
@@ -25,6 +24,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
+from bench.report.style import BLACK
 from bench.report.views import CaseView, Roof, in_division_order
 
 SHAPES: Mapping[str, tuple[str, ...]] = {"plain": ("o", "^", "v", "<"), "tuned": ("s", "P"), "framework": ("D", "X")}

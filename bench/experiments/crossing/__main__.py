@@ -42,7 +42,8 @@ from bench.experiments.crossing.drivers import (
 )
 from bench.format import number, with_interval
 from bench.machine.description import describe_machine
-from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
+from bench.report.drawing import DPI, LEGEND, LINE, MUTED, ROW, STYLE, WIDTH, log_axis
+from bench.report.style import BLUE, VERMILION
 from bench.report.render import ReportTable, rich_table
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
