@@ -16,14 +16,17 @@ from pyfnn.errors import PyfnnError
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.report",
-        description="Write one page, report.html, from one run or several, of one machine or several. The page needs no "
-        "network. Rows of several machines are grouped by host, and no ratio is between runs.",
+        description="Write one page, report.html, from one run or several, of one machine or several. The page needs "
+        "no network. Rows of several machines are grouped by host, and no ratio is between runs.",
         epilog="Exit status: 0; 2 where results cannot be read or the page cannot be written; 130 after Ctrl-C.",
     )
     p.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="folder with results.json or journal.jsonl; crossing.json, "
-        "if there, is shown too"
-    )  # fmt: skip
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="folder with results.json or journal.jsonl; crossing.json, if there, is shown too",
+    )
     p.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in the first DIR)")
     return p
 

@@ -1,4 +1,4 @@
-"""What a run shows, in sentences made from its results: each is true of the data, or says that they are undecided.
+"""Sentences on what a run shows, made from its results: each is true of the data, or says that they are undecided.
 
 Verdicts and ratios are those of the results; nothing is computed here. Tables and figures are elsewhere.
 """
@@ -104,7 +104,7 @@ def leading(view: CaseView) -> tuple[str, list[BackendView]]:
 
 def fastest_of(timed: Sequence[BackendView]) -> list[BackendView]:
     """Return the timed backends of a division that none of it is shown to beat; all where nothing was compared."""
-    return [backend for backend in timed if backend.result.fastest is not False]
+    return [backend for backend in timed if backend.result.fastest is not False] or list(timed[:1])
 
 
 def fastest(view: CaseView) -> Sentence | None:
@@ -130,7 +130,9 @@ def fastest(view: CaseView) -> Sentence | None:
     if _all_same(view, level):
         text = f"{names} are the fastest {kind}s on {where}, and the same within ±{100 * view.case.margin:.3g} %."
         return Sentence(text, "shown")
-    text = f"Undecided which {kind} is the fastest on {where}: {names}. None of them is shown to be slower than another."
+    text = (
+        f"Undecided which {kind} is the fastest on {where}: {names}. None of them is shown to be slower than another."
+    )
     return Sentence(text, "undecided")
 
 
@@ -212,7 +214,7 @@ def others(view: CaseView) -> Iterator[Sentence]:
         clause = _verdict(view, best, fastest_of(timed)[0])
         if clause:
             kind = _kind_of(view, best, fastest_of(timed)[0])
-            yield Sentence(f"Of the division {name}, which is ranked apart: {clause} of {division}.", kind)
+            yield Sentence(f"{_capital(name)}, ranked apart: {clause}.", kind)
 
 
 def undecided(view: CaseView) -> Sentence | None:
@@ -247,13 +249,14 @@ def story_case(view: RunView) -> CaseView | None:
 
 
 def lead(view: RunView) -> tuple[Sentence, ...]:
-    """Return the answer of a run: the fastest language of each workload, in cases that are like the first one."""
+    """Return the answer of a run: the fastest language of each workload, in cases like the first one, and its gain."""
     story = story_case(view)
     if story is None:
         text = "No backend was timed." if view.cases else "No case was measured."
         return (Sentence(text, "attention"),)
     like = [case for case in view.cases if _like(case.case, story.case)]
     found = [sentence for case in like[:WORKLOADS] if (sentence := fastest(case))]
+    found[1:1] = [sentence for sentence in (gain(story), *others(story)) if sentence]
     more = len(view.cases) - len(like[:WORKLOADS])
     rest = f"The table of cases has {more} other{'s' * (more != 1)}."
     return (*found, *([Sentence(rest, "note")] if more > 0 else []))
@@ -280,7 +283,6 @@ def rejected(view: RunView) -> Iterator[Sentence]:
         reason = next((line for one in ones for line in one.reason.splitlines()), "no reason was recorded")
         cases = f"{count} case{'s' * (count != 1)}"
         yield Sentence(f"Rejected in {cases}, because its results are wrong: {instance} ({reason}).", "attention")
-
 
 
 def absent(view: RunView) -> Iterator[Sentence]:

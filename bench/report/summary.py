@@ -18,10 +18,10 @@ from bench.report.tables import (
     ceilings_table,
     costs_table,
     device_table,
-    rates_table,
     host_table,
     pair_tables,
     processes_table,
+    rates_table,
     sweep_tables,
     where,
 )
@@ -70,7 +70,9 @@ def _head(view: RunView, files: Sequence[Path]) -> str:
         outcome += ": **no backend was timed**; see the reasons under Not timed"
     times = [f"Begun {results.created}", *(f"continued {part.begun}" for part in results.resumptions), finished]
     mark = f"**{escape(parts_note(results))}**\n\n" if results.differences else ""
-    page = next((f" [{path.name}]({path.name}) has figures, comparisons and all rows." for path in files if _is_page(path)), "")
+    page = next(
+        (f" [{path.name}]({path.name}) has figures, comparisons and all rows." for path in files if _is_page(path)), ""
+    )
     answer = _bullets([*lead(view), *findings(view)]) if count else ""
     return f"# pyfnn results\n\n{', '.join(times)}. {outcome}.{page}\n\n{mark}{answer}"
 

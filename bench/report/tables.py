@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
-
 from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
 from bench.report.render import ReportTable
 from bench.report.sweeps import SweepView, crossings, leads, pairs_examined

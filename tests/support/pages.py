@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.reports import ALL_BACKENDS, STATUS_OF
-from support.sample_results import sample_results
-
 from bench.report.page import Source, write_page
 from bench.report.run_view import run_view
 from bench.results.schema import Results
+from support.reports import ALL_BACKENDS, STATUS_OF
+from support.sample_results import sample_results
 
 FIXED = {"schema", "status", "verdict", "when", "clock", "along"}  # texts of which the schema has a list
 HOSTILE = (
-    "\"'><img src=x onerror=\"pwned=1\"></script><script>pwned=1</script></style></title><!-- {{ 7*7 }} ]]> javascript:pwned=1 "
-    "\\u003cscript>pwned=1 \u2028 \u202e onload=pwned=1"
+    '"\'><img src=x onerror="pwned=1"></script><script>pwned=1</script></style></title><!-- {{ 7*7 }} ]]> '
+    "javascript:pwned=1 \\u003cscript>pwned=1 \u2028 \u202e onload=pwned=1"
 )
 
 
@@ -26,7 +25,9 @@ def hostile(results: Results) -> Results:
 def _spoilt(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         free = key in ("host", "settings", "build", "packages", "parity", "memory")
-        return {f"{name}{HOSTILE}" if free and name not in PARITY else name: _spoilt(v, name) for name, v in value.items()}
+        return {
+            f"{name}{HOSTILE}" if free and name not in PARITY else name: _spoilt(v, name) for name, v in value.items()
+        }
     if isinstance(value, list):
         return [_spoilt(one, key) for one in value]
     return f"{value}{HOSTILE}" if isinstance(value, str) and key not in FIXED else value
@@ -45,9 +46,7 @@ def proven(results: Results) -> Results:
         return {"passed": status == "ok", "checks": 133, "worst": worst, "failures": failures} if known else {}
 
     cases = [
-        case.model_copy(
-            update={"backends": [b.model_copy(update={"parity": parity(b.status)}) for b in case.backends]}
-        )
+        case.model_copy(update={"backends": [b.model_copy(update={"parity": parity(b.status)}) for b in case.backends]})
         for case in results.cases
     ]
     return results.model_copy(update={"cases": cases})

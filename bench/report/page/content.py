@@ -1,4 +1,4 @@
-"""What the page shows, as values for its template: runs by host, cases, charts, evidence, machine. Writes no markup."""
+"""The values that the page's template shows: runs by host, cases, charts, evidence, machine. Writes no markup."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import Any
 
 from bench.format import number, threads_text, with_interval
 from bench.report.facts import flat
+from bench.report.notes import work_note
 from bench.report.page.data import page_data
 from bench.report.page.figures import Chart, Looks, StepPlot, curves, effort, roofline, step_plot, sweep_chart
 from bench.report.render import ReportTable
 from bench.report.run_view import RunView
-from bench.report.notes import work_note
 from bench.report.sentences import (
     Sentence,
     case_sentences,
@@ -127,8 +127,10 @@ class RunSection:
 
     @property
     def title(self) -> str:
-        """Where and when: the CPU, and the start of the run."""
-        return f"{self.results.host.get('cpu_model') or 'CPU not recorded'}, {self.results.created[:16].replace('T', ' ')}"
+        """CPU, and start of the run."""
+        return (
+            f"{self.results.host.get('cpu_model') or 'CPU not recorded'}, {self.results.created[:16].replace('T', ' ')}"
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -316,7 +318,9 @@ def _crossing(costs: CrossingCosts) -> ReportTable:
         cells = map(_nanoseconds, (line.binding, line.contract, line.public, line.step))
         sections.setdefault(line.workload, []).append((route, passing, *cells))
     notes = (f"Measured on {costs.host.get('cpu_model') or 'an unrecorded CPU'}, over fresh processes.",)
-    return ReportTable("Cost of a call", columns, tuple((name, tuple(lines)) for name, lines in sections.items()), notes)
+    return ReportTable(
+        "Cost of a call", columns, tuple((name, tuple(lines)) for name, lines in sections.items()), notes
+    )
 
 
 def _nanoseconds(cost: SignedEstimate) -> str:

@@ -1,4 +1,4 @@
-"""What the page's script reads: the rows, pairs and samples of all runs, as one JSON value. Computes no statistic.
+"""The data that the page's script reads: rows, pairs and samples of all runs, as one JSON value. Computes no statistic.
 
 Numbers have six digits. Samples are in thousandths of their row's median block, which a strip cannot show finer.
 """
@@ -145,7 +145,7 @@ def _row(
 
 
 def _parity(parity: dict[str, Any], texts: Texts) -> list[Any] | None:
-    """Return passed, comparisons, number of the text of the nearest to its bound, error, bound; None without a proof."""
+    """Return passed, comparisons, number of the text on the nearest to its bound, error, bound; None without proof."""
     worst = parity.get("worst")
     if not parity or not isinstance(worst, dict):
         return None

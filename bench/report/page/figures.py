@@ -4,7 +4,7 @@ All of them are charts of two log axes, but the plot of step times, which is a t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.format import Unit, centre_of, interval_of, number, threads_text, unit_of, with_interval
 from bench.report.page.geometry import LINE, LogAxis, beside, lanes, log_axis, polyline
@@ -149,7 +149,8 @@ class Chart:
     under: tuple[Under, ...] = ()
     beside: tuple[Beside, ...] = ()
     rule: float | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    legend: tuple[tuple[str, int], ...] = ()
     height: float = HEIGHT
 
     @property
@@ -159,7 +160,7 @@ class Chart:
 
 
 def standing_out(view: CaseView) -> set[str]:
-    """Return the names of the backends that a chart colours: the fastest of each division, the reference, the slowest."""
+    """Return the backends that a chart colours, by name: the fastest of each division, the reference, the slowest."""
     _, timed = leading(view)
     best = [group_best for _, group in view.groups if (group_best := next((b for b in group if b.step), None))]
     return {backend.name for backend in (*best, *timed[-1:], *fastest_of(timed)[:1])} | {view.case.reference or ""}
@@ -191,7 +192,9 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
     ends = [(b, line[-1]) for (b, _), line in zip(drawn, lines, strict=True) if b.name in strong or len(drawn) <= 5]
     under = lanes([x.at(end[0]) for _, end in ends])
     epochs = drawn[0][1].epochs[-1]
-    took = [f"{backend.label} {number(line[-1][0])} {unit.name}" for (backend, _), line in zip(drawn, lines, strict=True)]
+    took = [
+        f"{backend.label} {number(line[-1][0])} {unit.name}" for (backend, _), line in zip(drawn, lines, strict=True)
+    ]
     absent = [named(backend) for backend in view.backends if backend.step and not curve_of(backend)]
     return Chart(
         name,
@@ -208,12 +211,15 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
             for line, (backend, end) in zip(under, ends, strict=True)
         ),
         rule=y.at(start) if start > 0 else None,
-        notes=(f"{epochs:g} epochs take: {'; '.join(took)}.", *((f"No curve: {', '.join(absent)}.",) if absent else ())),
+        notes=(
+            f"{epochs:g} epochs take: {'; '.join(took)}.",
+            *((f"No curve: {', '.join(absent)}.",) if absent else ()),
+        ),
     )
 
 
 def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks: Looks) -> Chart | None:
-    """Return the chart of speed against arithmetic intensity under the machine's roofs; None where either is unknown."""
+    """Return the chart of speed against arithmetic intensity and the machine's roofs; None where either is unknown."""
     points = [
         (view, view.intensity, backend, backend.result.gflops)
         for view in panels
@@ -254,6 +260,7 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
             for line, intensity in zip(under, ordered, strict=True)
         ),
         notes=tuple(f"{_roof_text(roof)}." for roof in roofs),
+        legend=tuple(dict.fromkeys((named(backend), looks.of(backend.name)) for _, _, backend, _ in points)),
     )  # fmt: skip
 
 
@@ -333,10 +340,14 @@ def sweep_chart(name: str, sweep: SweepView, looks: Looks) -> Chart | None:
             Line(looks.of(key), labels.get(key, key), polyline(points, x, y)) for key, points in scaled.items()
         ),
         marks=tuple(
-            Mark(looks.of(key), f"{labels.get(key, key)}, {value:g}: {number(step)} {unit.name}", x.at(value), y.at(step))
+            Mark(
+                looks.of(key), f"{labels.get(key, key)}, {value:g}: {number(step)} {unit.name}", x.at(value), y.at(step)
+            )
             for key, points in scaled.items()
             for value, step in points
         ),
-        beside=_beside([mark.name for mark in ends], ends, beside([height * (1 - mark.y / 100) for mark in ends], height)),
+        beside=_beside(
+            [mark.name for mark in ends], ends, beside([height * (1 - mark.y / 100) for mark in ends], height)
+        ),
         height=height,
     )

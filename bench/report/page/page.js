@@ -164,7 +164,7 @@
         for (const node of document.querySelectorAll("[data-b], .ci")) {
           node.classList.toggle("on", on && (node.dataset.b === String(look) || node.classList.contains(`b${look}`)));
         }
-      } }, label);
+      } }, draw("svg", { class: `swatch b${look}`, "aria-hidden": "true" }, draw("use", { href: `#m${look}`, x: 7, y: 7 })), ` ${label}`);
       $("chips").append(chip);
     }
   }
@@ -184,16 +184,17 @@
   const centre = (estimate) => (estimate ? estimate[0] : null);
   const COLUMNS = [
     { name: "backend", of: (row) => row.label },
-    { name: "language", of: (row) => row.language },
-    { name: "division", of: (row) => row.division },
     { name: "workload", of: (row) => row.at.workload },
-    { name: "operation", of: (row) => row.at.operation },
-    { name: "rows a step", of: (row) => row.at.batch, num: true },
     { name: "dtype", of: (row) => row.at.dtype },
-    { name: "threads", of: (row) => row.at.threads, num: true },
     { name: "step time [95 %]", of: (row) => centre(row.step), show: (row) => (row.step ? time(row.step) : row.words), num: true },
     { name: "ratio [95 %]", of: (row) => centre(row.ratio), show: (row) => (row.ratio ? withInterval(row.ratio) : ""), num: true },
-    { name: "verdict", of: (row) => (row.step ? row.verdict : row.words), show: (row) => row.verdict },
+    { name: "verdict", of: (row) => (row.step ? row.verdict : row.words), show: (row) => row.verdict.split(":")[0] },
+    { name: "operation", of: (row) => row.at.operation },
+    { name: "rows a step", of: (row) => row.at.batch, num: true },
+    { name: "threads", of: (row) => row.at.threads, num: true },
+    { name: "division", of: (row) => row.division },
+    { name: "language", of: (row) => row.language },
+    { name: "status", of: (row) => row.words },
     { name: "GFLOP/s", of: (row) => row.gflops, show: (row) => (row.gflops === null ? "" : fixed(row.gflops)), num: true },
     { name: "of peak", of: (row) => row.share, show: (row) => (row.share === null ? "" : `${fixed(100 * row.share, 2)} %`), num: true },
     { name: "lines", of: (row) => row.lines, show: (row) => row.lines ?? "", num: true },
@@ -244,13 +245,13 @@
         $("work").querySelectorAll("thead button")[i].focus();
       } }, name));
     });
-    return make("thead", {}, make("tr", {}, make("th", { scope: "col", className: "tools" }, "mark"), ...cells, make("th", { scope: "col" }, "samples")));
+    return make("thead", {}, make("tr", {}, make("th", { scope: "col", className: "tools" }, "mark"), make("th", { scope: "col" }, "samples"), ...cells));
   }
   function lineOf(row) {
     const box = make("input", { type: "checkbox", checked: state.picked.includes(row), "aria-label": `mark ${row.label}, ${row.at.title}`, onchange: () => mark(row, box.checked) });
     const cells = COLUMNS.map(({ of, show, num }, i) => make(i ? "td" : "th", { className: num ? "num" : "", ...(i ? {} : { scope: "row" }) }, String((show ?? of)(row) ?? "")));
     const open = make("button", { type: "button", "aria-expanded": String(state.open.has(row)), "aria-label": `open ${row.label}, ${row.at.title}`, onclick: () => toggle(row, line, open) }, row.samples ? strip(row) : "open");
-    const line = make("tr", { className: state.picked.includes(row) ? "picked" : "" }, make("td", { className: "tools" }, box), ...cells, make("td", { className: "strip" }, open));
+    const line = make("tr", { className: state.picked.includes(row) ? "picked" : "" }, make("td", { className: "tools" }, box), make("td", { className: "strip" }, open), ...cells);
     line.dataset.row = row.number;
     return line;
   }

@@ -38,7 +38,7 @@ def test_what_is_more_than_a_screen_of_a_case_is_folded() -> None:
     text = summary_of(sample_results(ALL_BACKENDS, ["wine-deep", "wine-batch"]))
     assert text.count("<details>") == text.count("</details>") == 4  # two cases, how to read, machine
     open_text = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
-    first, second = re.split(r"^## wine-", open_text, flags=re.MULTILINE)[1:]
+    first, _ = re.split(r"^## wine-", open_text, flags=re.MULTILINE)[1:]
     assert len(first.splitlines()) <= 45
     assert "| verdict |" in first
     assert "GFLOP/s" not in first

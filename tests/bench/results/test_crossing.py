@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.sample_results import sample_results
 
 from bench.report.page.content import page_of
 from bench.report.page.write import Source, html
 from bench.report.run_view import run_view
 from bench.results.crossing import CROSSING, load_crossing
 from bench.results.schema import ResultsError
-from support.sample_results import sample_results
 
 
 def estimate(median: float) -> dict[str, float]:
@@ -50,6 +50,13 @@ def test_the_page_shows_the_costs_in_nanoseconds_and_only_a_bound_where_the_inte
     (run,) = page_of([source]).runs
     assert run.crossing is not None
     first, second = (lines[0] for _, lines in run.crossing.sections)
-    assert first == ("pybind11 (cpp)", "nothing", "300 [150, 450]", "4000 [2000, 6000]", "4300 [2150, 6450]", "200 [100, 300]")
+    assert first == (
+        "pybind11 (cpp)",
+        "nothing",
+        "300 [150, 450]",
+        "4000 [2000, 6000]",
+        "4300 [2150, 6450]",
+        "200 [100, 300]",
+    )
     assert second[2] == "below 30"
     assert "300 [150, 450]" in html([source])

@@ -163,8 +163,10 @@ def test_the_downloads_hold_the_results(shown: Opened, run: Results, tmp_path: P
     for line in found:
         row = expected[line["workload"], line["dtype"], line["backend"]]
         assert line["status"] == row.status
-        assert line["step_seconds"] == "" if row.step_seconds is None else (
-            float(line["step_seconds"]) == pytest.approx(row.step_seconds, rel=1e-5)
+        assert (
+            line["step_seconds"] == ""
+            if row.step_seconds is None
+            else (float(line["step_seconds"]) == pytest.approx(row.step_seconds, rel=1e-5))
         )
     with shown.page.expect_download() as waiting:
         shown.page.click("#json")
@@ -226,7 +228,8 @@ def test_no_texts_of_a_figure_overlap(browser: Any, file: Path) -> None:
 
 
 OVERLAPS = """() => [...document.querySelectorAll("figure, .steps thead")].flatMap((figure) => {
-  const boxes = [...figure.querySelectorAll("svg text, .ticks span")].map((node) => [node.textContent, node.getBoundingClientRect()])
+  const boxes = [...figure.querySelectorAll("svg text, .ticks span")]
+    .map((node) => [node.textContent, node.getBoundingClientRect()])
     .filter(([, box]) => box.width > 0);
   return boxes.flatMap(([text, a], i) => boxes.slice(i + 1)
     .filter(([, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3)

@@ -35,7 +35,8 @@ def test_several_runs_are_one_page_which_names_their_folders(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(["nowhere"], "No such file"), (["a", "a"], "a run is named twice"), (["a", "a/../a"], "twice")]
+    ("words", "message"),
+    [(["nowhere"], "No such file"), (["a", "a"], "a run is named twice"), (["a", "a/../a"], "twice")],
 )
 def test_what_cannot_be_read_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
