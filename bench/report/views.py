@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
-from bench.report.notes import case_notes, off_cpu_shares, parts_note
+from bench.report.notes import case_caveats, case_notes, off_cpu_shares, parts_note
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
@@ -74,6 +74,8 @@ class CaseView:
         Unit of the step times.
     notes : tuple of str
         Notes under the table of the case.
+    caveats : tuple of str
+        Those of them that limit what the numbers show.
     off_cpu : mapping of str to float
         See `bench.report.notes.off_cpu_shares`.
     """
@@ -82,6 +84,7 @@ class CaseView:
     groups: tuple[tuple[str, tuple[BackendView, ...]], ...]
     unit: Unit
     notes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
     off_cpu: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -190,7 +193,8 @@ def case_view(case: Case, requested: str) -> CaseView:
     groups = tuple((name, tuple(group)) for name, group in groupby(backends, key=lambda backend: backend.division))
     unit = unit_of(centre_of(backend.step) for backend in backends if backend.step)
     timed = [(backend.label, backend.result) for backend in backends if backend.step]
-    return CaseView(case, groups, unit, case_notes(case, timed, requested), off_cpu_shares(timed))
+    notes, caveats = case_notes(case, timed, requested), case_caveats(case, timed, requested)
+    return CaseView(case, groups, unit, notes, caveats, off_cpu_shares(timed))
 
 
 def ratios_of(case: Case) -> dict[tuple[str, str], tuple[Estimate, Verdict]]:
