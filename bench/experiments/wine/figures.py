@@ -26,21 +26,8 @@ from bench.experiments.wine.summary import (
     grouped,
     network_name,
 )
-from bench.report.drawing import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    LEGEND,
-    LINE_COLOURS,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDE,
-    log_axis,
-)
+from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
+from bench.report.style import BLACK, BLUE, GREEN, LINE_COLOURS, ORANGE, PURPLE, SKY, VERMILION
 
 Groups = dict[Group, list[Found]]
 LOOKS = {  # marker and colour of each treatment
