@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.experiments.averages import Mean, mean_of
+from bench.experiments.averages import mean_of
 from bench.experiments.engine.cell import Finished, Settings
 from bench.experiments.engine.tables import write_table
 from bench.experiments.wine import cost, figures
@@ -90,29 +90,31 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
     for (wine, duplicates), contest in contests(finished).items():
         baselines = [contest.baselines[name].text for name in BASELINES]
         won = sum(difference < 0 for difference in contest.differences)
-        own = [contest.choice, contest.selected.text, _signed(contest.difference), f"{won}/{len(contest.differences)}"]
-        rows.append([wine, _ROWS[duplicates], *baselines, *own, _signed(contest.of_each_split)])
-    selected = ("selected", "its test error", "− least squares", "lower in", "selected split by split, − least squares")
-    header = ["wine", "rows", *BASELINES.values(), *selected]
+        difference = f"{contest.difference.mean:+.3f} ± {contest.difference.half:.3f}"
+        rows.append(
+            [
+                wine,
+                _ROWS[duplicates],
+                *baselines,
+                contest.selected.text,
+                difference,
+                f"{won}/{len(contest.differences)}",
+            ]
+        )
+    header = ["wine", "rows", *BASELINES.values(), "done right, selected", "selected − least squares", "lower in"]
     notes = [
         _INTERVAL.format(seeds=settings.seeds),
-        "Selected: of all settings and λ, that with the lowest mean validation error over the splits, as in a grid "
-        "search by cross-validation. A row may be validated in one split and tested in another.",
-        "Selected split by split: by the validation rows of that split alone.",
+        "Selected: of all settings and λ, the network with the lowest error on the validation rows of its split.",
         "The difference is paired: both on the same split.",
     ]
     write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
-
-
-def _signed(mean: Mean) -> str:
-    return f"{mean.mean:+.3f} ± {mean.half:.3f}"
 
 
 def _choices_table(finished: Sequence[Finished], folder: Path) -> None:
     counts = Counter((split[0], split[1], each.setting, each.l2) for split, each in select(finished).items())
     rows = [[wine, _ROWS[duplicates], *own, count] for (wine, duplicates, *own), count in sorted(counts.items())]
     header = ["wine", "rows", "setting", "λ", "splits"]
-    write_table(folder, "wine_choices", header, rows, title="Wine: what the validation rows of single splits chose")
+    write_table(folder, "wine_choices", header, rows, title="Wine: what validation chose, by the number of splits")
 
 
 def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings) -> None:
