@@ -143,7 +143,7 @@ def _treatments(axes: Axes, groups: Groups, wine: str, row: int, what: str) -> N
 def _mean(axes: Axes, mean: Mean, y: float, marker: str, colour: str) -> None:
     """Draw a mean with its interval; beyond the axis, or without a finite value, words at the right edge."""
     limit = axes.get_xlim()[1]
-    lost = mean.count - mean.finite
+    lost = mean.given - mean.finite
     if mean.finite and mean.mean <= limit:
         face = colour if not lost else "white"
         half = mean.half if mean.finite > 1 else 0.0
@@ -208,7 +208,7 @@ def _rate_line(axes: Axes, means: Sequence[Mean], colour: str, style: str) -> No
     x, y = [rate for rate, _ in drawn], [mean.mean for _, mean in drawn]
     axes.errorbar(x, y, yerr=[mean.half if mean.finite > 1 else 0 for _, mean in drawn], color=colour, linestyle=style)
     for rate, mean in drawn:
-        face = colour if mean.finite == mean.count else "white"
+        face = colour if mean.finite == mean.given else "white"
         axes.plot(rate, mean.mean, marker="o", markersize=3.5, color=colour, markerfacecolor=face)
 
 

@@ -9,6 +9,7 @@ from bench.experiments.engine.cell import Finished, Settings
 from bench.experiments.engine.tables import write_table
 from bench.experiments.wine import cost, figures
 from bench.experiments.wine.baselines import NAMES as BASELINES
+from bench.experiments.wine.cells import SWEEP_SEEDS
 from bench.experiments.wine.published import RATES, SETTINGS, SWEPT, WINES
 from bench.experiments.wine.summary import (
     RIGHT_CHOSEN,
@@ -75,7 +76,7 @@ def _values_table(groups: dict[Group, list[Found]], folder: Path) -> None:
     for key, found in sorted(groups.items()):
         test, spread = mean_of(each.test for each in found), mean_of(each.spread for each in found)
         own = (key.table, key.wine, _ROWS[key.duplicates], key.network, str(key.rate), key.treatment)
-        rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.count, spread.mean])
+        rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.given, spread.mean])
     notes = ["spread: standard deviation of the outputs on the test rows over that of the labels; 0 is a constant."]
     write_table(folder, "wine_values", header, rows, title="Wine: all means", notes=notes)
 
@@ -128,7 +129,8 @@ def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Setti
                     found = (mean_of(each.test for each in groups.get(key, ())).text for key in keys)
                     shown = "done right, λ = 0" if treatment == RIGHT_CHOSEN else treatment
                     rows.append([wine, name, shown, *found])
-    notes = [_INTERVAL.format(seeds=settings.seeds), "The article claims that rates from 0.01 to 0.2 suit."]
+    seeds = min(settings.seeds, SWEEP_SEEDS)
+    notes = [_INTERVAL.format(seeds=seeds), "The article claims that rates from 0.01 to 0.2 suit."]
     header = ["wine", "network", "treatment", *map(str, RATES)]
     title = "Wine: mean squared error of the test rows, by learning rate"
     write_table(folder, "wine_rates", header, rows, title=title, notes=notes)

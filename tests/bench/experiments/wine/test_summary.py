@@ -76,7 +76,7 @@ def test_each_treatment_is_a_group_of_its_own() -> None:
 
 def test_the_interval_is_students_and_leaves_out_what_is_not_finite() -> None:
     mean = mean_of([1.0, 2.0, 3.0, None, math.nan])
-    assert (mean.mean, mean.finite, mean.count) == (2.0, 3, 5)
+    assert (mean.mean, mean.finite, mean.given) == (2.0, 3, 5)
     assert mean.half == pytest.approx(4.303 * 1 / math.sqrt(3), rel=1e-3)  # t of 2 degrees of freedom; s = 1
     assert mean.text == "2.000 ± 2.484 (NaN in 2 of 5)"
 
