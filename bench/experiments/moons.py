@@ -223,7 +223,7 @@ def curves(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
     figure.text(0.01, 0.945, "Moons: loss against evaluations of the gradient on all points", weight="bold")
     places = {"left": 0.08, "right": 0.99, "bottom": 0.25, "top": 0.82, "wspace": 0.18}
     panels = figure.subplots(1, 2, gridspec_kw=places)
-    handles = []
+    handles: list[Any] = []
     for axes, width in zip(panels, (SOURCES_WIDTH, max(WIDTHS)), strict=True):
         handles = []
         for (method, label), colour in zip(METHODS.items(), (LINE_COLOURS[0], ORANGE, VERMILION), strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,7 +51,11 @@ LOOKS = {  # marker and colour of each treatment
     RIGHT: ("D", SKY),
     RIGHT_CHOSEN: ("D", BLUE),
 }
-BASELINE_LOOKS = {"constant": (":", MUTED), "least_squares": ("-", MUTED), "sklearn": ("--", GREEN)}
+BASELINE_LOOKS: dict[str, tuple[Any, str]] = {
+    "constant": (":", MUTED),
+    "least_squares": ("-", MUTED),
+    "sklearn": ("--", GREEN),
+}
 ERRORS = (0.32, 1.12)  # of the axis; the article's errors and those of a constant lie within it
 _ROW, _TOP, _BOTTOM = 0.40, 0.5, 0.65  # inches
 
@@ -162,6 +167,9 @@ def _cross(axes: Axes, error: float, row: int) -> None:
         axes.text(axes.get_xlim()[1], row - 0.42, "the article: NaN", color=BLACK, fontsize=5, ha="right", va="center")
 
 
+_RATE_STYLES: tuple[tuple[Any, str], ...] = (("-", "done right, λ = 0"), (":", "as published"))
+
+
 def errors_by_rate(groups: Groups) -> Figure:
     """Draw the test errors of the sweep's networks against the learning rate; the claimed range is shaded."""
     figure = Figure(figsize=(WIDE, 3.4))
@@ -182,10 +190,7 @@ def errors_by_rate(groups: Groups) -> Figure:
         Line2D([], [], color=colour, label=network_name({"hidden": hidden, "activation": activation}))
         for colour, (hidden, activation) in zip(LINE_COLOURS, SWEPT, strict=False)
     ]
-    handles += [
-        Line2D([], [], color=MUTED, linestyle=style, label=label)
-        for style, label in (("-", "done right, λ = 0"), (":", "as published"))
-    ]
+    handles += [Line2D([], [], color=MUTED, linestyle=style, label=label) for style, label in _RATE_STYLES]
     handles += [Line2D([], [], color=FAINT, linewidth=6, label="rates that the article recommends")]
     handles += [
         Line2D(
