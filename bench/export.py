@@ -28,7 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.export",
         description="Write the results of a run in the formats of other tools: csv and parquet have its samples and "
-        "its statistics, pyperf.json its samples. schema prints the JSON Schema of every results.json, experiment-schema that of experiments.",
+        "its statistics, pyperf.json its samples. schema prints the JSON Schema of every results.json, "
+        "experiment-schema that of an experiment's.",
         epilog="Exit status: 0; 2 where the results cannot be read, or a package of the extra export is missing.",
     )
     p.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="folder with results.json or journal.jsonl")

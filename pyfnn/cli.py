@@ -29,6 +29,7 @@ COMMANDS = {
     "check": Command("bench.check", "check that a backend keeps the contract, claim by claim"),
     "doctor": Command("bench.doctor", "show what disturbs measurements on this machine, and the remedies"),
     "ceilings": Command("bench.ceilings", "measure the peak of multiply-adds and the memory bandwidth"),
+    "report": Command("bench.report", "write one page from one run or several"),
     "plot": Command("bench.plot", "redraw the report of a finished run"),
     "compare": Command("bench.compare", "compare runs of one machine, or two revisions in one run"),
     "history": Command("bench.history", "show backends over many runs, and when they changed"),

@@ -20,7 +20,11 @@ from pyfnn.errors import InvalidInput, PyfnnError
 
 HOST_FAILED: Final = 1  # exit statuses
 USAGE_ERROR: Final = 2
-_REFUSED = {"out": None, "resume": None, "list": False}  # options of bench.run that the fleet decides, and their defaults
+_REFUSED = {
+    "out": None,
+    "resume": None,
+    "list": False,
+}  # options of bench.run that the fleet decides, and their defaults
 
 
 def _parser() -> argparse.ArgumentParser:

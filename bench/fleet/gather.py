@@ -1,4 +1,4 @@
-"""The part of the fleet that sends a suite to the hosts of a cluster, and writes what comes back: OUT/HOST, fleet.jsonl.
+"""The part of the fleet that sends a suite to the hosts of a cluster, and writes what comes back.
 
 A host has one worker with one thread, so that nothing else of the cluster computes there while it measures.
 """
@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,7 +31,7 @@ _TICK = 1.0  # seconds
 
 @dataclass(frozen=True)
 class HostEnd:
-    """The end of a host's run. `exit_status` is that of `bench.run`, None where it did not end; `reason` then says why."""
+    """The end of a host's run; `exit_status` is that of `bench.run`, or None where it did not end, for `reason`."""
 
     host: str
     hostname: str = ""
@@ -167,13 +167,13 @@ def _ended(client: Any, futures: Mapping[Any, str], patience: float) -> Iterator
     left, seen = dict(futures), dict.fromkeys(futures.values(), time.monotonic())
     while left:
         try:
-            ended = distributed.wait(list(left), timeout=_TICK, return_when="FIRST_COMPLETED").done
+            with suppress(distributed.TimeoutError):
+                distributed.wait(list(left), timeout=_TICK, return_when="FIRST_COMPLETED")
             present = {host_of(address) for address in client.nthreads()}
-        except distributed.TimeoutError:
-            continue
         except (distributed.CancelledError, OSError):
             raise ClusterError("the scheduler has ended") from None
-        yield from ((left.pop(future), future) for future in ended)
+        for future in [future for future in left if future.done()]:
+            yield left.pop(future), future
         now = time.monotonic()
         seen.update(dict.fromkeys(present, now))
         for future, host in list(left.items()):

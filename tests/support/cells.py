@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Settings
-from bench.experiments.engine.tables import write_table
 
 
 def compute(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,8 +38,12 @@ def cells(settings: Settings) -> list[Cell]:
 
 
 def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+    from bench.experiments.engine.tables import write_table  # imports much that workers do not need
+
     del settings
-    write_table(folder, "thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished])
+    write_table(
+        folder, "thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished]
+    )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers as a user starts them, one host each: a network namespace, or without them an address."""
+"""A Dask scheduler and workers as a user starts them, each on a host: a network namespace, or else an address."""
 
 import contextlib
 import importlib.util
@@ -39,12 +39,12 @@ def require_dask() -> None:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, hosts: list[Host]) -> Iterator[DaskCluster]:
-    """Start a scheduler here and a worker of one thread on each host; end them all."""
+def dask_cluster(folder: Path, hosts: list[Host], **variables: str) -> Iterator[DaskCluster]:
+    """Start a scheduler here and a worker of one thread on each host, with these variables set; end them all."""
     with socket.socket() as free:
         free.bind(("0.0.0.0", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore", **variables}
     with contextlib.ExitStack() as stack, (folder / "dask.log").open("wb") as log:
 
         def start(*words: str) -> "subprocess.Popen[bytes]":

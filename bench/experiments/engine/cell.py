@@ -112,9 +112,9 @@ class Experiment:
     cells : callable
         Returns every cell for some settings, each once, in a fixed order.
     compute : callable
-        Computes the values of a cell from its parameters. A function of a module, which workers import by name; pure
-        and deterministic. NaN, infinities and NumPy's numbers in its values become what `finite` makes of them. An
-        exception is recorded as the cell's failure.
+        Computes the values of a cell from its parameters. A function of a module, which every worker imports by name,
+        with all that the module imports; pure and deterministic. NaN, infinities and NumPy's numbers in its values
+        become what `finite` makes of them. An exception is recorded as the cell's failure.
     report : callable
         Writes tables and figures into a folder, from the finished cells in their fixed order. Cells that failed are
         not among them.

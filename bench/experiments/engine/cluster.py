@@ -59,7 +59,7 @@ def connect(address: str) -> Any:
     """
     distributed = dask()
     try:
-        client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+        client = distributed.Client(address, timeout=_PATIENCE)
     except (OSError, ValueError) as error:
         raise ClusterError(f"--scheduler {address}: no answer ({error}); start one: dask scheduler") from None
     try:
@@ -173,7 +173,7 @@ class Cluster:
                         n_workers=self._local,
                         threads_per_worker=1,
                         processes=True,
-                        dashboard_address=None,
+                        dashboard_address=":0",
                         silence_logs=logging.ERROR,
                     )
                 )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,7 +24,8 @@ Compute = Callable[[Parameters], Values]
 Origin = Mapping[str, str]
 
 _ENGINE = "bench.experiments.engine"  # carries cells, and adds nothing to their values
-_LIBRARY = "pyfnn"
+_OWN = {"pyfnn", "bench"}  # whose version is pyfnn's
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name of a package is not that of its distribution
 _GENERATED = "_build_info.py"  # names the compilers of a host
 _NATIVE = {
     *(".c", ".h", ".inc", ".cpp", ".hpp", ".cu", ".cuh", ".toml"),
@@ -81,12 +82,10 @@ def origin_of(name: str) -> Origin:
         What is imported by name at run time does not count, except in pyfnn, where everything does.
     """
     own, packages = _closure(name.partition(":")[0])
-    installed = packages_distributions()
-    used = {distribution for package in packages for distribution in installed.get(package, [])}
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
-        _LIBRARY: __version__,
-        **{distribution: version(distribution) for distribution in sorted(used) if distribution != _LIBRARY},
+        "pyfnn": __version__,
+        **{package: _version(package) for package in sorted(packages | {"numpy"})},
         "code of pyfnn": _digest(_sources()),
         "compiled parts of pyfnn": _built(),
         f"code of {name.partition(':')[0]}": _digest(sorted(own)),
@@ -104,7 +103,7 @@ def _closure(module: str) -> tuple[set[Path], set[str]]:
             continue
         seen.add(name)
         if top != own:
-            packages.add(top)
+            packages |= {top} - _OWN
         elif path := _file_of(name):
             files.add(path)
             waiting += _imported(path, own)
@@ -129,6 +128,13 @@ def _imported(path: Path, package: str) -> Iterator[str]:
             yield node.module
             if node.module.partition(".")[0] == package:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(_DISTRIBUTIONS.get(package, package))
+    except PackageNotFoundError:
+        return "absent"
 
 
 def _sources() -> list[Path]:

@@ -46,7 +46,7 @@ class Pool:
         return f"{self.workers} process{'es' * (self.workers != 1)} on this machine"
 
     def run(self, deal: Deal) -> Iterator[list[Outcome]]:
-        """Compute all cells of a deal; yield their outcomes as they come, each time after new batches are handed out."""
+        """Compute all cells of a deal; yield their outcomes as they come, after new batches were handed out."""
         found = list[Outcome]()
         while True:
             for process in self._processes:

@@ -82,7 +82,9 @@ def _engine(settings: Settings, name: str, origin: Origin) -> Pool | Cluster:
     return Cluster(name, origin, settings.workers, settings.scheduler)
 
 
-def _compute(cells: Sequence[Keyed], left: Sequence[int], store: Store, engine: Pool | Cluster, console: Console) -> None:
+def _compute(
+    cells: Sequence[Keyed], left: Sequence[int], store: Store, engine: Pool | Cluster, console: Console
+) -> None:
     """Compute the cells with these numbers, and store each as it ends."""
     deal = Deal((Task(number, cells[number].cell.parameters) for number in left), engine.tries)
     with engine, CellProgress(console, len(left)) as display:
@@ -95,7 +97,9 @@ def _compute(cells: Sequence[Keyed], left: Sequence[int], store: Store, engine: 
             computing += sum(outcome.seconds for outcome in outcomes)
         seconds = time.perf_counter() - began
     busy = computing / (seconds * max(1, engine.workers))
-    console.print(f"{len(left)} cells in {duration_text(seconds)}; workers computed for {busy:.0%} of it", soft_wrap=True)
+    console.print(
+        f"{len(left)} cells in {duration_text(seconds)}; workers computed for {busy:.0%} of it", soft_wrap=True
+    )
     about = {"finished": now(), "engine": engine.description, "seconds": seconds, "computing": busy}
     save_timing(store, about, cells)
 

@@ -108,7 +108,8 @@ class Store(Lines):
         """
         for line in lines:
             self._note(line)
-        self.append(line.model_dump() for line in lines)
+        if lines:
+            self.append(line.model_dump() for line in lines)
 
     def line(self, key: str) -> CellLine:
         """Return the end of a cell."""

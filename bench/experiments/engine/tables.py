@@ -48,4 +48,7 @@ def write_table(
 def _shown(value: object) -> str:
     if value is None:
         return ABSENT
-    return number(value, DIGITS) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    plain = value == 0 or 1e-5 <= abs(value) < 1e7
+    return number(value, DIGITS) if plain else f"{value:.{DIGITS - 1}e}"

@@ -27,7 +27,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_experiments_are_found_by_what_their_modules_define(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_experiments_are_found_by_what_their_modules_define() -> None:
     assert command.experiments() == {
         "cliffs": ("Cliffs.", False),
         "moons": ("Two moons.", True),

@@ -7,29 +7,31 @@ import threading
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import misbehaving
 import pytest
 from rich.console import Console
-from support.dask_cluster import dask_cluster, ends, hosts, require_dask
+from support.dask_cluster import DaskCluster, Host, dask_cluster, ends, hosts, require_dask
 from support.processes import alive, until
 
 from bench.experiments.engine.cluster import connect
+from bench.experiments.engine.origin import origin_of
 from bench.fleet import __main__ as command
-from bench.fleet.gather import HOSTS, FleetFolder, HostEnd, gather, hosts_of
-from bench.fleet.host import CONSOLE, Measured, Order
+from bench.fleet.gather import HOSTS, MEASURES, FleetFolder, HostEnd, gather, hosts_of
+from bench.fleet.host import CONSOLE, Measured, Order, measure
 from bench.results.files import FolderTaken
 from bench.results.store import load_results
 from pyfnn.errors import InvalidInput
 
-require_dask_here = pytest.fixture(require_dask, autouse=True)
+require_dask_here = pytest.fixture(require_dask, autouse=True, scope="module")
 
 
 class Gathering(threading.Thread):
     """A fleet in a thread of its own; `ends` are those of the hosts, `printed` what it has printed."""
 
     def __init__(self, address: str, order: Order, out: Path, patience: float = 60.0) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._arguments = address, order, out, patience
         self._stream, self.ends = StringIO(), dict[str, HostEnd]()
 
@@ -44,64 +46,103 @@ class Gathering(threading.Thread):
             self.ends = {end.host: end for end in found}
 
 
+class Places(NamedTuple):
+    """A cluster of two hosts, and the files through which its runs and the tests speak: see `support.fleet_run`."""
+
+    cluster: DaskCluster
+    hosts: list[Host]
+    witness: Path
+    hold: Path
+
+    def begun(self) -> list[tuple[int, int]]:
+        """Return the process ids of the runs so far and of the workers that started them."""
+        pairs = [line.split() for line in self.witness.read_text().splitlines()] if self.witness.exists() else []
+        return [(int(own), int(parent)) for own, parent in pairs]
+
+    def first(self) -> tuple[int, int]:
+        """Return the process ids of the first run, once it is there, and of its worker."""
+        assert until(lambda: bool(self.begun()), 30)
+        return self.begun()[0]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    folder = tmp_path_factory.mktemp("cluster")
+    witness, hold = folder / "witness", folder / "hold"
+    with hosts(2) as made, dask_cluster(folder, made, WITNESS=str(witness), HOLD=str(hold)) as running:
+        yield Places(running, made, witness, hold)
+
+
 @pytest.fixture
-def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
-    """An order of a short run, which waits while `hold` exists."""
-    monkeypatch.setenv("WITNESS", str(tmp_path / "witness"))
-    monkeypatch.setenv("HOLD", str(tmp_path / "hold"))
-    (tmp_path / "hold").touch()
+def places(cluster: Places) -> Iterator[Places]:
+    """The cluster; runs wait until `hold` is removed."""
+    cluster.witness.unlink(missing_ok=True)
+    cluster.hold.touch()
+    yield cluster
+    cluster.hold.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    """An order of a short run."""
     suite = misbehaving.suite(tmp_path / "tiny.toml").read_text(encoding="utf-8")
     manifest = misbehaving.manifest(tmp_path / "backend.toml", {"steady": misbehaving.STEADY})
     options = ("--backend", str(manifest), "--backends", "steady", "--reference", "steady")
-    yield Order(options, suite, "topic", "tests.support.fleet_run")
-    (tmp_path / "hold").unlink(missing_ok=True)
+    return Order(options, suite, "topic", "tests.support.fleet_run")
 
 
-def begun(tmp_path: Path) -> list[tuple[int, int]]:
-    """Return the process ids of the runs so far and of the workers that started them."""
-    path = tmp_path / "witness"
-    pairs = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return [(int(own), int(parent)) for own, parent in pairs]
-
-
-def test_a_killed_worker_costs_its_host_a_retry_and_each_host_measures_alone(order: Order, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_host_a_retry_and_each_host_measures_alone(
+    places: Places, order: Order, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    with hosts(2) as places, dask_cluster(tmp_path, places) as cluster:
-        fleet = Gathering(cluster.address, order, out)
-        fleet.start()
-        assert until(lambda: "another fleet measures here; waiting" in fleet.printed and bool(begun(tmp_path)), 60)
-        ((run, worker),) = begun(tmp_path)  # both hosts are this machine: the other one waits
-        os.kill(worker, signal.SIGKILL)
-        assert until(lambda: not alive(run), 5)
-        (tmp_path / "hold").unlink()
-        fleet.join(120)
-    assert set(fleet.ends) == {place.address for place in places}
+    fleet = Gathering(places.cluster.address, order, out)
+    fleet.start()
+    run, worker = places.first()
+    assert until(lambda: "another fleet measures here; waiting" in fleet.printed)  # both hosts are this machine
+    assert len(places.begun()) == 1
+    os.kill(worker, signal.SIGKILL)
+    assert until(lambda: not alive(run))
+    places.hold.unlink()
+    fleet.join(120)
+    assert set(fleet.ends) == {host.address for host in places.hosts}
     assert {end.exit_status for end in fleet.ends.values()} == {0}, fleet.printed
     assert sorted(end.tries for end in fleet.ends.values()) == [1, 2]
-    assert len(begun(tmp_path)) == 3
+    assert len(places.begun()) == 3
     assert [json.loads(line)["host"] for line in (out / HOSTS).read_text().splitlines()] == list(fleet.ends)
-    for place in places:
-        folder = out / place.address
+    for host in places.hosts:
+        folder = out / host.address
         assert load_results(folder).cases[0].backends[0].status == "ok"
         assert (folder / "journal.jsonl").exists()
         assert (folder / "summary.md").exists()
         assert "written to" in (folder / CONSOLE).read_text()
 
 
-def test_a_host_that_goes_away_or_fails_does_so_alone(order: Order, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "its client has gone"])
+def test_a_run_that_nothing_waits_for_any_more_ends(how: str, places: Places, order: Order) -> None:
+    with connect(places.cluster.address) as client:
+        host = places.hosts[0].address
+        future = client.submit(measure, order, host, MEASURES, origin_of(MEASURES), workers=[host], pure=False)
+        run, worker = places.first()
+        if how == "cancelled":
+            client.cancel([future])
+            assert until(lambda: not alive(run))
+    assert until(lambda: not alive(run))
+    assert alive(worker)
+
+
+def test_a_host_that_goes_away_or_fails_does_so_alone(places: Places, order: Order, tmp_path: Path) -> None:
+    """Comes last: the cluster has one host less from here on."""
     failing = Order((*order.options, "fails"), order.suite, order.topic, order.module)
-    with hosts(2) as places, dask_cluster(tmp_path, places) as cluster:
-        fleet = Gathering(cluster.address, failing, tmp_path / "out", patience=2.0)
-        fleet.start()
-        assert until(lambda: bool(begun(tmp_path)), 60)
-        ((_, worker),) = begun(tmp_path)
-        gone = next(address for address, nanny in cluster.nannies.items() if nanny.pid == parent_of(worker))
-        cluster.nannies[gone].kill()
-        os.kill(worker, signal.SIGKILL)
-        assert ends(cluster.nannies[gone])
-        (tmp_path / "hold").unlink()
-        fleet.join(120)
-    left = next(place.address for place in places if place.address != gone)
+    fleet = Gathering(places.cluster.address, failing, tmp_path / "out", patience=2.0)
+    fleet.start()
+    _, worker = places.first()
+    gone = next(address for address, nanny in places.cluster.nannies.items() if nanny.pid == parent_of(worker))
+    places.cluster.nannies[gone].kill()
+    os.kill(worker, signal.SIGKILL)
+    assert ends(places.cluster.nannies[gone])
+    places.hold.unlink()
+    fleet.join(120)
+    left = next(host.address for host in places.hosts if host.address != gone)
     assert fleet.ends[gone].reason == "it has had no worker for 2 s"
     assert fleet.ends[left].exit_status == 3
     assert "it fails" in (tmp_path / "out" / left / CONSOLE).read_text()

@@ -1,4 +1,4 @@
-"""Claims about Dask clusters: the same file as the pool's whatever dies, and no work for a worker with other code."""
+"""Claims about Dask clusters: the same file as the pool's though workers die, and no work for one with other code."""
 
 import random
 import sys

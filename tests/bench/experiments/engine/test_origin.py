@@ -20,7 +20,7 @@ SOURCES = {
     "used.py": "import numpy\nvalue = 1\n",
     "lazy.py": "value = 1\n",
     "other.py": "value = 1\n",
-    "cells.py": "from madeup import used\n\ndef compute(parameters):\n    from madeup.lazy import value\n    return {}\n",
+    "cells.py": "from madeup import used\ndef compute(parameters):\n    from madeup.lazy import value\n    return {}\n",
 }
 
 
@@ -57,7 +57,8 @@ def test_a_changed_source_changes_the_key_of_a_cell_where_its_values_come_from_i
     assert bool(differences(before, after)) == counts
 
 
-def test_versions_of_the_packages_that_are_used_are_part_of_it(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("package")
+def test_versions_of_the_packages_that_are_used_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fresh()
     assert before["pyfnn"] == __version__
     assert before["numpy"] == numpy.__version__
@@ -68,8 +69,9 @@ def test_versions_of_the_packages_that_are_used_are_part_of_it(package: Path, mo
     assert key_of(Cell("one", {}), 1, before) != key_of(Cell("one", {}), 1, after)
 
 
+@pytest.mark.usefixtures("package")
 def test_a_change_of_the_librarys_code_in_any_language_changes_it(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fresh()
     assert fresh() == before

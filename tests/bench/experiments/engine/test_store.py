@@ -64,9 +64,7 @@ def test_a_cell_is_never_counted_twice(tmp_path: Path) -> None:
         (lambda text: text.replace("0.1", "NaN"), "line 2: NaN is not JSON"),
     ],
 )
-def test_an_altered_line_is_refused_with_its_place(
-    change: Callable[[str], str], reason: str, tmp_path: Path
-) -> None:
+def test_an_altered_line_is_refused_with_its_place(change: Callable[[str], str], reason: str, tmp_path: Path) -> None:
     path = filled(tmp_path, line(0), line(1))
     path.write_text(change(path.read_text()))
     with pytest.raises(ResultsError, match=reason):

@@ -1,4 +1,4 @@
-"""Claims about runs of experiments on the pool: nothing is computed twice, nothing is lost, one file whatever happens."""
+"""Claims about runs of experiments on the pool: nothing is computed twice or lost, and there is one file."""
 
 import json
 import os
