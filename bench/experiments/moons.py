@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, digest
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
-from bench.report.drawing import BLUE, LEGEND, LINE_COLOURS, ORANGE, VERMILION, WIDE, log_axis
+from bench.report.drawing import LEGEND, WIDE, log_axis
+from bench.report.style import BLUE, ORANGE, VERMILION
 from pyfnn import oracle
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
@@ -226,7 +227,7 @@ def curves(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
     handles: list[Any] = []
     for axes, width in zip(panels, (SOURCES_WIDTH, max(WIDTHS)), strict=True):
         handles = []
-        for (method, label), colour in zip(METHODS.items(), (LINE_COLOURS[0], ORANGE, VERMILION), strict=True):
+        for (method, label), colour in zip(METHODS.items(), (BLUE, ORANGE, VERMILION), strict=True):
             for at, values in enumerate(by_run.get((method, width), ())):
                 (line,) = axes.plot(
                     values["evaluations"][1:], values["losses"][1:], color=colour, linewidth=0.9, alpha=0.8

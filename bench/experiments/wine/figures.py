@@ -27,21 +27,8 @@ from bench.experiments.wine.summary import (
     grouped,
     network_name,
 )
-from bench.report.drawing import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    LEGEND,
-    LINE_COLOURS,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDE,
-    log_axis,
-)
+from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
+from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 Groups = dict[Group, list[Found]]
 LOOKS = {  # marker and colour of each treatment
@@ -57,6 +44,7 @@ BASELINE_LOOKS: dict[str, tuple[Any, str]] = {
     "sklearn": ("--", GREEN),
 }
 ERRORS = (0.32, 1.12)  # of the axis; the article's errors and those of a constant lie within it
+_NETWORK_COLOURS = (BLUE, ORANGE, GREEN, VERMILION)
 _ROW, _TOP, _BOTTOM = 0.40, 0.5, 0.65  # inches
 
 
@@ -180,7 +168,7 @@ def errors_by_rate(groups: Groups) -> Figure:
         axes.set_xticks(RATES, [str(rate) for rate in RATES])
         axes.set(title=f"{wine} wine", xlabel="learning rate", ylim=ERRORS)
         axes.axvspan(*CLAIMED_RATES, color=FAINT, alpha=0.6, linewidth=0)
-        for colour, (hidden, activation) in zip(LINE_COLOURS, SWEPT, strict=False):
+        for colour, (hidden, activation) in zip(_NETWORK_COLOURS, SWEPT, strict=False):
             name = network_name({"hidden": hidden, "activation": activation})
             for treatment, style in ((RIGHT_CHOSEN, "-"), (PUBLISHED, ":")):
                 keys = [Group("rates", wine, True, name, rate, treatment) for rate in RATES]
@@ -188,7 +176,7 @@ def errors_by_rate(groups: Groups) -> Figure:
     panels[0].set_ylabel("mean squared error of the test rows")
     handles = [
         Line2D([], [], color=colour, label=network_name({"hidden": hidden, "activation": activation}))
-        for colour, (hidden, activation) in zip(LINE_COLOURS, SWEPT, strict=False)
+        for colour, (hidden, activation) in zip(_NETWORK_COLOURS, SWEPT, strict=False)
     ]
     handles += [Line2D([], [], color=MUTED, linestyle=style, label=label) for style, label in _RATE_STYLES]
     handles += [Line2D([], [], color=FAINT, linewidth=6, label="rates that the article recommends")]
