@@ -30,7 +30,10 @@ from pyfnn.validation import Array
 NAME = "digits"
 SKLEARN = "scikit-learn"
 HIDDEN = (100,)
-WAYS = {"200 epochs": {}, "early stopping": {"early_stopping": True}}  # at most 200 epochs, both by default
+WAYS: dict[str, dict[str, Any]] = {
+    "200 epochs": {},
+    "early stopping": {"early_stopping": True},
+}  # at most 200 epochs, both by default
 REPEATS = 5  # of the timing, each from another seed, in turns
 
 
