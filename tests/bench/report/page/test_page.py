@@ -13,11 +13,12 @@ from support.reports import ALL_BACKENDS, edited
 from support.sample_results import FAILURES, sample_results, swept_results
 
 from bench.format import with_interval
+from bench.report.page import Source
 from bench.report.page.content import page_of
 from bench.report.page.data import COLUMNS
 from bench.report.page.figures import Looks, curves, effort, standing_out
 from bench.report.page.geometry import lanes, log_axis
-from bench.report.page.write import Source, html
+from bench.report.page.write import html
 from bench.report.run_view import run_view
 from bench.report.style import backend_style
 from bench.report.views import case_views
