@@ -45,7 +45,8 @@ from bench.results.events import (
     RunEvent,
     WarningEvent,
 )
-from bench.results.journal import JOURNAL, CannotWrite, Journal, now, numbered, read_journal
+from bench.results.files import CannotWrite
+from bench.results.journal import JOURNAL, Journal, now, numbered, read_journal
 from bench.results.schema import SCHEMA, Ceilings, Results
 from bench.results.store import save_results
 from bench.suites.load import cases_of

@@ -244,12 +244,16 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
             key = (f"multiply-adds, {p.dtype}, {p.level}", _on(p.device, p.threads), "GFLOP/s")
             peaks.setdefault(key, {})[probed.when] = number(p.gflops)
         for b in probed.bandwidths:
-            key = (f"memory, {b.traffic} over {b.bytes / 2**20:.0f} MiB", _on(b.device, b.threads), "GB/s")
+            key = (f"{b.cache or 'memory'}, {b.traffic} over {_size(b.bytes)}", _on(b.device, b.threads), "GB/s")
             traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
     lines = {**peaks, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
     return ReportTable("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 def _available(state: HostState) -> float | None:

@@ -32,8 +32,8 @@ from bench.experiments.coverage.tally import (
 )
 from bench.experiments.coverage.whole_tables import headline, power_table
 from bench.report.drawing import DPI, EDGE, FAINT, LEGEND, LINE, SHADE, STYLE, WIDE
-from bench.report.style import BLACK, BLUE, GREEN, VERMILION
 from bench.report.render import ReportTable, markdown
+from bench.report.style import BLACK, BLUE, GREEN, VERMILION
 from pyfnn.errors import PyfnnError
 
 
