@@ -20,7 +20,6 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)  # in this order where lines are no backends
 ON_DARK = MappingProxyType({BLACK: "#FFFFFF"})  # the other colours have a contrast above 3 on a dark ground too
 
 
