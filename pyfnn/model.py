@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
+from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported, shown
 from pyfnn.loadable import Loadable, exclusive
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, State, check_offered
@@ -175,7 +175,7 @@ class Model(Loadable):
         first, count = self._check_range(first, count, self._n_order, "entries of order")
         batch_size = check_count("batch_size", batch_size)
         check_rate("learning_rate", learning_rate)
-        train = self._training_by(optimizer or DESCENT)
+        train = self._training_by(DESCENT if optimizer is None else optimizer)
         seconds = self._timed(lambda: train(first, count, batch_size, float(learning_rate)))
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
@@ -251,8 +251,8 @@ class Model(Loadable):
         InvalidInput
             An argument breaks its rule.
         """
-        if operation not in OPERATIONS:
-            raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
+        if not isinstance(operation, str) or operation not in OPERATIONS:
+            raise InvalidInput(f"operation = {shown(operation)}: must be one of {', '.join(OPERATIONS)}")
         first, count = self._check_range(first, count, self._n_rows, "rows")
         repeats = check_count("repeats", repeats)
         entries = count * self.network.sizes[-1] if operation == "forward" else self.network.n_parameters
