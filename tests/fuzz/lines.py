@@ -148,6 +148,6 @@ class Draws:
 _SPELLINGS = (
     b"relu", b"sigmoid", b"softmax", b"leaky_relu(0.1)", b"leaky_relu(", b"leaky_relu()", b"leaky_relu(1e999)",
     b"elu(-1)", b"elu(nan)", b"elu)", b"(", b"()", b"tanh(1)", b"prelu(0.1)", b"maxout(3)", b"maxout(0)",
-    b"maxout(1e9)", b"gelu", b"float64", b"float16", b"softmax_cross_entropy", b"sigmoid_cross_entropy", b"half_squared_error",
-    b"hinge", b"constructor", b"__proto__", b"__init__", b"members",
+    b"maxout(1e9)", b"gelu", b"float64", b"float16", b"softmax_cross_entropy", b"sigmoid_cross_entropy",
+    b"half_squared_error", b"hinge", b"constructor", b"__proto__", b"__init__", b"members",
 )  # fmt: skip

@@ -3,10 +3,9 @@
 import copy
 import math
 import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -61,7 +60,7 @@ def _arrays() -> Iterator[Any]:
     for array in (X, Y, ORDER, THETA):
         yield from (array[::2], array[:1], array[:0], array.T.copy(), array.astype("f8"), array.astype(">f4"))
         yield from (array.astype(object), array.astype("U3"), array.astype(complex), array.astype(bool))
-        yield from (np.ma.masked_less(array, 0), np.asmatrix(array), array.tolist(), memoryview(array))
+        yield from (np.ma.masked_less(array, 0), np.asmatrix(array), array.tolist(), memoryview(array.tobytes()))
         yield np.full_like(array, -1)
         if array.dtype.kind == "f":
             yield from (np.full_like(array, math.nan), np.full_like(array, np.finfo(array.dtype).max))
@@ -74,11 +73,11 @@ def _arrays() -> Iterator[Any]:
         np.array(None),
         np.zeros((2, 0)),
         np.zeros((1, 1, 1)),
-        np.rec.array([(1, 2.0)]),
+        np.zeros(2, [("a", "i4")]),
     )
 
 
-_NUMBERS = (
+_NUMBERS: tuple[Any, ...] = (
     *(0, 1, 2, 3, 9, 10, -1, 255, 256, 2**31, 2**32, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400),
     *(
         10**5000,
@@ -99,7 +98,7 @@ _NUMBERS = (
     *(np.uint8(250), np.int8(-128), np.uint64(2**64 - 1), np.int64(2**62), np.float16(2), np.float32(0.1)),
     *(np.longdouble("1e4000"), np.bool_(True), np.datetime64("2025-01-01"), np.timedelta64(1, "s"), np.str_("tanh")),
 )
-_OTHERS = (
+_OTHERS: tuple[Any, ...] = (
     *(
         None,
         True,
@@ -237,9 +236,7 @@ def test_a_network_is_refused_or_sound(arguments: list[Any]) -> None:
     if attempt(lambda: made.append(Network(*arguments))):
         (network,) = made
         assert pickle.loads(pickle.dumps(network)) == copy.deepcopy(network) == network
-        assert hash(network) == hash(
-            Network(network.sizes, network.activation, *arguments[2:3], network.l2, *arguments[4:])
-        )
+        assert hash(network) == hash(replace(network, sizes=list(network.sizes)))
         assert all(type(size) is int for size in network.sizes)
         assert type(network.dtype) is type(network.loss) is type(network.output_activation) is str
         if network.n_parameters < 10**5:
@@ -263,39 +260,10 @@ def test_a_backend_is_loaded_by_its_name_alone(name: Any) -> None:
 @given(st.lists(ANY, min_size=1, max_size=3))
 def test_an_optimizer_is_refused_or_has_settings_in_range(arguments: list[Any]) -> None:
     made: list[Adam | Momentum] = []
-    for kind in (Adam, Momentum):
-        if len(arguments) == 1 or kind is Adam:
-            attempt(lambda kind=kind: made.append(kind(*arguments)))
+    attempt(lambda: made.append(Adam(*arguments)))
+    attempt(lambda: made.append(Momentum(arguments[0])))
     for one in made:
         assert all(0 <= value < math.inf for value in one.settings)
-
-
-OUT_OF_THREADS = """
-import resource, sys
-import numpy as np
-from pyfnn import Network, PyfnnError, initialize, load_backend
-network = Network((3, 4, 2), "tanh", "squared_error")
-backend = load_backend("cpp-tuned")
-size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + (128 << 20), resource.RLIM_INFINITY))
-for create, theta in ((backend.create, initialize(network, 0)), (backend.create_many, initialize(network, 0)[None])):
-    try:
-        create(network, theta, threads=512)
-    except PyfnnError as error:
-        print(error)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory, and /proc, are Linux's")
-def test_threads_that_the_system_does_not_start_are_an_error_of_pyfnn() -> None:
-    try:
-        backend("cpp-tuned")
-    except BackendUnavailable as error:
-        require("cpp-tuned", False, str(error))
-    done = subprocess.run([sys.executable, "-c", OUT_OF_THREADS], capture_output=True, text=True, check=False)
-    assert done.stdout.count("threads = 512: the system starts no more: Resource temporarily unavailable") == 2, (
-        done.stderr
-    )
 
 
 def test_data_that_are_not_aligned_are_refused_by_name(made: Model) -> None:

@@ -261,7 +261,7 @@ def test_an_error_that_nothing_expects_is_one_line_that_asks_for_a_report(
 
 def test_the_line_for_an_unexpected_error_names_command_files_and_place() -> None:
     try:
-        {}["a key"]
+        raise KeyError("a key")
     except KeyError as error:
         line = unexpected.report("bench.plot", ["results/x"], error)
     assert line.startswith("bench.plot: results/x: a fault of pyfnn; please report it")
