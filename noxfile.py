@@ -97,10 +97,18 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site in `site/`; a warning, a dead link or a page outside the navigation is an error."""
+    if not isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
+        session.install("latex2mathml>=3.77", "mkdocs-material>=9.5")
+    session.run("mkdocs", "build", "--strict", "--quiet", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
-    """Build a wheel for other machines: compiled for a stated CPU level, not for this one."""
+    """Build a wheel for other machines: compiled for every level, one of which is chosen at run time, or for one."""
     session.install("build")
-    level = session.posargs[0] if session.posargs else "x86-64-v3"
+    level = session.posargs[0] if session.posargs else "levels"
     defines = {"PYFNN_MARCH": level, "PYFNN_CUDA_ARCHITECTURES": "75-real;80-real;86-real;89-real;90"}
     settings = [f"--config-setting=cmake.define.{name}={value}" for name, value in defines.items()]
     session.run("python", "-m", "build", "--wheel", *settings)

@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.run",
         description="Check that backends compute the same training step, then time them against each other.",
-        epilog="Separate the items of a LIST by commas. The run writes results.json, summary.md and figures to --out.",
+        epilog="Separate the items of a LIST by commas. The run writes report.html, summary.md, "
+        "results.json and figures to --out.",
     )
     p.add_argument("--list", action="store_true", help="show suites, workloads and backends, then exit")
     _add_cases(p.add_argument_group("what is measured"))

@@ -5,11 +5,11 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import unexpected
 from bench.results.exports import write_csv, write_parquet, write_pyperf
-from bench.results.json_schema import json_schema
+from bench.results.json_schema import experiment_json_schema, json_schema
 from bench.results.schema import Results
 from bench.results.store import load_results
 from bench.terminal import console as terminal
@@ -20,18 +20,22 @@ FORMATS: Final[dict[str, Callable[[Results, Path], list[Path]]]] = {
     "parquet": write_parquet,
     "pyperf": write_pyperf,
 }
-SCHEMA: Final = "schema"
+SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "schema": json_schema,
+    "experiment-schema": experiment_json_schema,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench.export",
         description="Write the results of a run in the formats of other tools: csv and parquet have its samples and "
-        "its statistics, pyperf.json its samples. schema prints the JSON Schema of every results.json.",
+        "its statistics, pyperf.json its samples. schema prints the JSON Schema of every results.json, "
+        "experiment-schema that of an experiment's.",
         epilog="Exit status: 0; 2 where the results cannot be read, or a package of the extra export is missing.",
     )
     p.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="folder with results.json or journal.jsonl")
-    p.add_argument("--to", required=True, choices=[*FORMATS, SCHEMA], help="the format")
+    p.add_argument("--to", required=True, choices=[*FORMATS, *SCHEMAS], help="the format")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: the run's)")
     return p
 
@@ -40,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments, console, errors = _parser().parse_args(argv), terminal(), terminal("stderr")
     try:
-        if arguments.to == SCHEMA:
-            print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+        if arguments.to in SCHEMAS:
+            print(json.dumps(SCHEMAS[arguments.to](), indent=1, ensure_ascii=False))
             return 0
         if arguments.folder is None:
             raise PyfnnError(f"--to {arguments.to} needs the folder of a run")

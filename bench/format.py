@@ -85,6 +85,11 @@ def with_interval(value: "Estimate | float", scale: float = 1.0) -> str:
     return f"{centre:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def centre_text(value: "Estimate | float", scale: float = 1.0) -> str:
+    """Format a value over `scale` with the digits that `with_interval` gives it, without the interval: ``49.8``."""
+    return with_interval(value, scale).partition(" ")[0]
+
+
 def with_margin(estimate: "Estimate") -> str:
     """Format an estimate with a factor in percent: ``12.3 ±1.4 %`` has the interval 12.3 ÷ 1.014 to 12.3 × 1.014."""
     return f"{number(estimate.median)} ±{number(100 * (math.sqrt(estimate.high / estimate.low) - 1), 2)} %"

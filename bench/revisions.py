@@ -27,7 +27,8 @@ from pyfnn.programs import run_command
 
 _LINES_SHOWN: Final = 20  # of a failed command's output
 _PATIENCE: Final = 3600.0  # seconds for a command: pip compiles
-_BUILD_REQUIREMENTS: Final = ("scikit_build_core", "pybind11", "cmake")  # in Python, where pip need not fetch them
+# Modules that need not be fetched where this Python has them.
+_BUILD_REQUIREMENTS: Final = ("scikit_build_core", "setuptools_scm", "pybind11", "cmake")
 _MANIFEST: Final = "revision.toml"  # beside each manifest of the environment that has one
 
 

@@ -33,7 +33,7 @@ from bench.measure.planted import planted_arm
 from bench.measure.settings import Settings
 from bench.measure.sources import origins
 from bench.progress import ProgressDisplay
-from bench.report import tables
+from bench.report import bars
 from bench.report.views import device_warnings
 from bench.results.build import build_results
 from bench.results.events import (
@@ -45,7 +45,8 @@ from bench.results.events import (
     RunEvent,
     WarningEvent,
 )
-from bench.results.journal import JOURNAL, CannotWrite, Journal, now, numbered, read_journal
+from bench.results.files import CannotWrite
+from bench.results.journal import JOURNAL, Journal, now, numbered, read_journal
 from bench.results.schema import SCHEMA, Ceilings, Results
 from bench.results.store import save_results
 from bench.suites.load import cases_of
@@ -368,7 +369,7 @@ def _write_report(folder: Path, console: Console, signals: Interruptions, status
     save_results(results, folder)
     view = report.run_view(results)
     try:
-        tables.show(view, console)
+        bars.show(view, console)
         for warning in device_warnings(results):
             console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
         signals.resume()
@@ -381,7 +382,7 @@ def _write_report(folder: Path, console: Console, signals: Interruptions, status
     if status:
         goes_on = "" if results.finished else f"--resume {folder} continues this run; "
         console.print(f"{goes_on}python -m bench.plot {folder} draws what there is", style="yellow", soft_wrap=True)
-    console.print(f"written to {folder}", soft_wrap=True)
+    console.print(f"written to {folder}; open {folder / report.PAGE}", soft_wrap=True)
     return any(backend.status == "ok" for case in results.cases for backend in case.backends), status
 
 

@@ -12,16 +12,18 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 
 # Some compilers for ARM spell -march=native as -mcpu=native. CMake caches one answer per level.
-foreach(spelling -march -mcpu)
-  string(MAKE_C_IDENTIFIER "PYFNN_HAS${spelling}=${PYFNN_MARCH}" taken)
-  check_c_compiler_flag("${spelling}=${PYFNN_MARCH}" ${taken})
-  if(${taken})
-    set(PYFNN_TUNING "${spelling}=${PYFNN_MARCH}")
-    break()
+if(NOT PYFNN_MARCH STREQUAL "levels")
+  foreach(spelling -march -mcpu)
+    string(MAKE_C_IDENTIFIER "PYFNN_HAS${spelling}=${PYFNN_MARCH}" taken)
+    check_c_compiler_flag("${spelling}=${PYFNN_MARCH}" ${taken})
+    if(${taken})
+      set(PYFNN_TUNING "${spelling}=${PYFNN_MARCH}")
+      break()
+    endif()
+  endforeach()
+  if(NOT PYFNN_TUNING)
+    message(FATAL_ERROR "PYFNN_MARCH=${PYFNN_MARCH}: the C compiler takes it neither as -march nor as -mcpu")
   endif()
-endforeach()
-if(NOT PYFNN_TUNING)
-  message(FATAL_ERROR "PYFNN_MARCH=${PYFNN_MARCH}: the C compiler takes it neither as -march nor as -mcpu")
 endif()
 
 # The instruction sets behind PYFNN_MARCH, from the compiler's own macros: "native" differs from CPU to CPU, and GCC may
@@ -62,6 +64,17 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(PYFNN_TUNING_aarch64 "-march=armv8-a")
 endif()
 
+# The variants of the plain parts: one of the same name for PYFNN_MARCH or, if that is "levels", one for each level.
+set(PYFNN_VARIANTS here)
+if(PYFNN_MARCH STREQUAL "levels")
+  if(NOT PYFNN_LEVELS)
+    message(FATAL_ERROR "PYFNN_MARCH=levels: there are none for ${CMAKE_SYSTEM_PROCESSOR}; name a -march value")
+  endif()
+  set(PYFNN_VARIANTS ${PYFNN_LEVELS})
+  set(PYFNN_TUNING_DESCRIPTION "for each of ${PYFNN_LEVELS}, chosen at run time")
+  string(REPLACE ";" ", " PYFNN_TUNING_DESCRIPTION "${PYFNN_TUNING_DESCRIPTION}")
+endif()
+
 # No fast-math: the plain division computes as the source is written. -ffp-contract=fast only fuses a*b+c into one
 # operation, which drops a rounding; both languages' standards allow it, but -std=c11 would switch it off.
 set(PYFNN_COMMON "-O3 -ffp-contract=fast")
@@ -100,6 +113,17 @@ foreach(language C CXX)
     set(PYFNN_${language}_FLAGS_${level} "${flags} ${PYFNN_TUNING_${level}}")
   endforeach()
 endforeach()
+
+# pyfnn_variant(<variant>): set `suffix`, the end of the names of a variant's targets, and `level`, their arguments of
+# pyfnn_target.
+macro(pyfnn_variant variant)
+  set(suffix "")
+  set(level "")
+  if(NOT ${variant} STREQUAL "here")
+    set(suffix _${variant})
+    set(level LEVEL ${variant})
+  endif()
+endmacro()
 
 # pyfnn_target(<target> [LEVEL <level>] <source>...): set the flags and warnings of a native target, and record its
 # sources in the build info. It is compiled for LEVEL if given, otherwise for PYFNN_MARCH.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyfnn.registry import load_backend
     from pyfnn.storage import load, save
 
-__version__ = "0.1.0"
+__version__: str  # of the build, see __getattr__
 
 _HOME = {
     "Backend": "backend",
@@ -63,8 +63,18 @@ _MODULES = {"activations", "datasets", "estimators", "losses", "optimizers", "or
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in _MODULES:
         return importlib.import_module(f"pyfnn.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'pyfnn' has no attribute {name!r}")
     return getattr(importlib.import_module(f"pyfnn.{_HOME[name]}"), name)
+
+
+def _version() -> str:
+    """Return the version that the build recorded; "not built" in a source tree without a build."""
+    try:
+        return str(importlib.import_module("pyfnn._build_info").VERSION)
+    except ImportError:
+        return "not built"

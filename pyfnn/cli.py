@@ -15,7 +15,6 @@ from typing import NamedTuple
 import pyfnn
 
 HOME = Path(__file__).resolve().parents[1]  # the folder that holds both packages
-EXPERIMENTS = "bench.experiments"
 
 
 class Command(NamedTuple):
@@ -30,11 +29,13 @@ COMMANDS = {
     "check": Command("bench.check", "check that a backend keeps the contract, claim by claim"),
     "doctor": Command("bench.doctor", "show what disturbs measurements on this machine, and the remedies"),
     "ceilings": Command("bench.ceilings", "measure the peak of multiply-adds and the memory bandwidth"),
+    "report": Command("bench.report", "write one page from one run or several"),
     "plot": Command("bench.plot", "redraw the report of a finished run"),
     "compare": Command("bench.compare", "compare runs of one machine, or two revisions in one run"),
     "history": Command("bench.history", "show backends over many runs, and when they changed"),
     "export": Command("bench.export", "write a run as CSV, Parquet or pyperf's JSON"),
-    "experiments": Command(EXPERIMENTS, "run an experiment; without a name, list them"),
+    "experiments": Command("bench.experiments", "run an experiment; without a name, list them"),
+    "fleet": Command("bench.fleet", "run one timing suite on every host of a Dask cluster"),
 }
 
 
@@ -52,14 +53,6 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.help, add_help=False, prefix_chars="\0")
     return p
-
-
-def experiments() -> list[str]:
-    """Return the names of the experiments: modules and packages that can be run."""
-    folder = HOME.joinpath(*EXPERIMENTS.split("."))
-    packages = {path.parent.name for path in folder.glob("*/__main__.py")}
-    modules = {path.stem for path in folder.glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")}
-    return sorted(packages | modules)
 
 
 def start(module: str, arguments: Sequence[str]) -> int:
@@ -85,17 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit status: that of the subcommand; 2 for an unknown one."""
     given = list(sys.argv[1:] if argv is None else argv)
     parser().parse_args(given[:1])
-    name, rest = given[0], given[1:]
-    if name != "experiments":
-        return start(COMMANDS[name].module, rest)
-    known = experiments()
-    if not rest or rest[0] in ("-h", "--help"):
-        print("usage: pyfnn experiments NAME ...\n\n" + "\n".join(known))
-        return 0
-    if rest[0] not in known:
-        print(f"pyfnn: {pyfnn.UnknownName('experiment', rest[0], known)}", file=sys.stderr)
-        return 2
-    return start(f"{EXPERIMENTS}.{rest[0]}", rest[1:])
+    return start(COMMANDS[given[0]].module, given[1:])
 
 
 if __name__ == "__main__":

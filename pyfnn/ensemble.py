@@ -128,6 +128,27 @@ class Ensemble(Loadable):
             raise Diverged(f"theta is not finite after {-(-count // batch_size)} steps of member {named}{more}")
         return seconds
 
+    @exclusive
+    def train_with_loss(
+        self, first: int, count: int, batch_size: int, learning_rates: float | NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Train as `train` does, to the same θ, and return the running loss of each member, (K,), too.
+
+        It is that of `Model.train_with_loss`. A member whose θ is no longer finite raises no error: `thetas` shows it.
+
+        Raises
+        ------
+        InvalidInput
+            An argument breaks its rule; nothing was trained.
+        Unsupported
+            The implementation sums no losses: see `offers_running_loss`.
+        """
+        first, count = self._check_range(first, count, self._n_order, "entries of each order")
+        batch_size = check_count("batch_size", batch_size)
+        rates = self._rates(learning_rates)
+        self._check_running_loss(batch_size)
+        return self._timed(lambda: self._train_with_loss(first, count, batch_size, rates))
+
     def _rates(self, learning_rates: float | NDArray[np.float64]) -> NDArray[np.float64]:
         if isinstance(learning_rates, np.ndarray):
             check_each("learning_rates", learning_rates, self.members, "not positive", "must be above 0")
@@ -152,6 +173,13 @@ class Ensemble(Loadable):
 
     @abstractmethod
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float: ...
+
+    def _train_with_loss(
+        self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Train, and return seconds and the running losses, where they are offered."""
+        del first, count, batch_size, learning_rates
+        raise NotImplementedError
 
     @abstractmethod
     def _thetas(self) -> Array: ...

@@ -53,3 +53,26 @@ def chosen() -> str:
             f"{VARIABLE}={level}: this build and this CPU have {', '.join(found)}", f"unset {VARIABLE}"
         )
     return level
+
+
+def variant(target: str) -> str:
+    """Return the name of a compiled part in this build: `target`, or in a build for all levels ``<target>_<level>``.
+
+    Parameters
+    ----------
+    target : str
+        Name of an extension module or library, as in CMake.
+
+    Raises
+    ------
+    BackendUnavailable
+        As `chosen`, where the build is for all levels.
+    """
+    levelled = compiled.build_info().LEVEL == "levels" and target not in compiled.build_info().SOURCES
+    return f"{target}_{chosen()}" if levelled else target
+
+
+def flags() -> str:
+    """Return the C++ flags of the plain parts, in a build for all levels those of the level to use."""
+    info = compiled.build_info()
+    return str(info.LEVELS[chosen()] if info.LEVEL == "levels" else info.CXX_FLAGS)

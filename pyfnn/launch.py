@@ -72,10 +72,10 @@ def main() -> None:
     """Set up this process, then replace it by the command or supervise the command."""
     parent, report, cpus, threads, *words = sys.argv[1:]
     if report:
-        _die_with(int(parent), signal.SIGTERM)  # caught, so that the supervisor can end the descendants
+        die_with(int(parent), signal.SIGTERM)  # caught, so that the supervisor can end the descendants
         _start_supervised(int(report))
     else:
-        _die_with(int(parent), signal.SIGKILL)
+        die_with(int(parent), signal.SIGKILL)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
     environment = {**os.environ, **(dict.fromkeys(THREAD_VARIABLES, threads) if threads else {})}
@@ -89,7 +89,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _die_with(parent: int, number: signal.Signals) -> None:
+def die_with(parent: int, number: signal.Signals) -> None:
     """Ask the kernel for a signal when the parent ends; SIGKILL ends even a stopped process. Linux only.
 
     On other systems, a worker ends at the end of its input.
@@ -111,7 +111,7 @@ def _start_supervised(report: int) -> None:
         os.close(report)
         os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
-        _die_with(supervisor, signal.SIGKILL)
+        die_with(supervisor, signal.SIGKILL)
         return
     os.write(report, b"%d\n" % child)
     os.close(report)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from pyfnn import losses
-from pyfnn.errors import InvalidInput, PyfnnError, shown
+from pyfnn.errors import InvalidInput, PyfnnError, Unsupported, shown
 from pyfnn.network import Network
 from pyfnn.validation import MOST_THREADS, check_array, check_count, is_whole
 
@@ -79,6 +79,21 @@ class Loadable(ABC):
         self._in_use = threading.RLock()  # held by the thread that is inside of a method
         self._maker = os.getpid()
         _alive.add(self)
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of the loaded x and y, without their padding."""
+        first, *_, last = self.network.sizes
+        return self._n_rows * (first + last) * np.dtype(self.network.dtype).itemsize
+
+    def offers_running_loss(self, batch_size: int) -> bool:
+        """Return True where `train_with_loss` takes minibatches of this size."""
+        del batch_size
+        return False
+
+    def _check_running_loss(self, batch_size: int) -> None:
+        if not self.offers_running_loss(batch_size):
+            raise Unsupported(f"this {self.kind} sums no losses in steps on {batch_size} rows: use train and loss")
 
     @exclusive
     def close(self) -> None:

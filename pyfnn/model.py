@@ -172,15 +172,54 @@ class Model(Loadable):
         Unsupported
             The implementation lacks the optimizer; the message names both.
         """
-        first, count = self._check_range(first, count, self._n_order, "entries of order")
-        batch_size = check_count("batch_size", batch_size)
-        check_rate("learning_rate", learning_rate)
+        first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
         train = self._training_by(DESCENT if optimizer is None else optimizer)
-        seconds = self._timed(lambda: train(first, count, batch_size, float(learning_rate)))
+        seconds = self._timed(lambda: train(first, count, batch_size, rate))
+        self._check_finite(count, batch_size, rate)
+        return seconds
+
+    @exclusive
+    def train_with_loss(
+        self, first: int, count: int, batch_size: int, learning_rate: float, optimizer: Named | None = None
+    ) -> tuple[float, float]:
+        """Train as `train` does, to the same θ, and return the running loss, which takes no further pass.
+
+        Parameters
+        ----------
+        first, count, batch_size, learning_rate, optimizer
+            As for `train`.
+
+        Returns
+        -------
+        seconds : float
+        loss : float
+            Mean over the rows of the mean loss of their step's rows, l2 term included, at θ before that step.
+
+        Raises
+        ------
+        Diverged, InvalidInput
+            As `train`.
+        Unsupported
+            The implementation lacks the optimizer, or sums no losses: see `offers_running_loss`.
+        """
+        first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
+        self._check_running_loss(batch_size)
+        self._training_by(DESCENT if optimizer is None else optimizer)
+        seconds, loss = self._timed(lambda: self._train_with_loss(first, count, batch_size, rate))
+        self._check_finite(count, batch_size, rate)
+        return seconds, loss
+
+    def _check_steps(
+        self, first: int, count: int, batch_size: int, learning_rate: float
+    ) -> tuple[int, int, int, float]:
+        first, count = self._check_range(first, count, self._n_order, "entries of order")
+        check_rate("learning_rate", learning_rate)
+        return first, count, check_count("batch_size", batch_size), float(learning_rate)
+
+    def _check_finite(self, count: int, batch_size: int, learning_rate: float) -> None:
         if not np.isfinite(self._theta()).all():
             steps = -(-count // batch_size)
             raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
-        return seconds
 
     def _training_by(self, optimizer: Named) -> Callable[[int, int, int, float], float]:
         """Return the hook that trains by an optimizer, at the state that it is to continue from."""
@@ -359,6 +398,11 @@ class Model(Loadable):
 
     def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         """Train by the optimizer that was selected last. Models of backends with more optimizers than SGD have this."""
+        del first, count, batch_size, learning_rate
+        raise NotImplementedError
+
+    def _train_with_loss(self, first: int, count: int, batch_size: int, learning_rate: float) -> tuple[float, float]:
+        """Train by the optimizer that was selected last; return seconds and the running loss, where it is offered."""
         del first, count, batch_size, learning_rate
         raise NotImplementedError
 

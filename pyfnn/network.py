@@ -19,7 +19,7 @@ from pyfnn.errors import InvalidInput, UnknownName, shown
 from pyfnn.validation import MOST, is_whole
 
 DTYPES = ("float32", "float64")
-INITIALIZATION_SCHEMES = ("fan_in", "uniform01")
+INITIALIZATION_SCHEMES = ("fan_in", "uniform01", "glorot")
 
 
 class Layer(NamedTuple):
@@ -260,10 +260,12 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     network : Network
     seed : int
         Seed of NumPy's PCG64 generator, at least 0.
-    scheme : {"fan_in", "uniform01"}
+    scheme : {"fan_in", "uniform01", "glorot"}
         ``fan_in``: W_l ~ N(0, 2/m_{l-1}) before an activation of the relu family, ``maxout`` included (He et al. 2015,
         eq. 10), else W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0; the slopes of
-        ``prelu(a)`` a. ``uniform01``: all parameters U(0, 1), as in the article on which pyfnn is based.
+        ``prelu(a)`` a. ``uniform01``: all parameters U(0, 1), as in the article on which pyfnn is based. ``glorot``:
+        W_l and b_l ~ U(±√(6/(m_{l-1}+m_l))), or U(±√(2/(m_{l-1}+m_l))) where the hidden layers are of ``sigmoid``; the
+        slopes of ``prelu(a)`` a. It is the start of scikit-learn's `MLPRegressor`.
 
     Returns
     -------
@@ -286,13 +288,16 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
         theta[:] = rng.random(theta.size)
         return theta.astype(network.dtype)
     he = [f.row.he_initialization for f in network.elementwise_activations] + [False] * network.fused
-    for is_he, (W, _) in zip(he, network.layers(theta), strict=True):
+    sigmoids = {f.key for f in network.hidden_activations} == {"sigmoid"}
+    for is_he, (W, b) in zip(he, network.layers(theta), strict=True):
         fan_in, fan_out = W.shape
-        if is_he:
+        bound = math.sqrt((2 if sigmoids and scheme == "glorot" else 6) / (fan_in + fan_out))
+        if is_he and scheme == "fan_in":
             W[:] = rng.normal(0.0, math.sqrt(2 / fan_in), W.shape)
         else:
-            bound = math.sqrt(6 / (fan_in + fan_out))
             W[:] = rng.uniform(-bound, bound, W.shape)
+        if scheme == "glorot":
+            b[:] = rng.uniform(-bound, bound, b.shape)
     for f, slopes in zip(network.elementwise_activations, network.slopes(theta), strict=False):
         slopes[:] = f.parameter
     return theta.astype(network.dtype)

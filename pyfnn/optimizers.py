@@ -8,7 +8,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
@@ -188,7 +188,7 @@ class Adam(Named):
     @property
     def settings(self) -> tuple[float, ...]:
         """β₁, β₂ and ε."""
-        return tuple(map(float, astuple(self)))
+        return float(self.beta_1), float(self.beta_2), float(self.epsilon)
 
     def update(self, theta: Array, gradient: Array, rate: float, state: State) -> None:
         """Update the moments, then θ; overwrite the gradient."""

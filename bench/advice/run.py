@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from scipy.special import bdtrc
-
 from bench.advice.advice import Advice, advice_from, several_openmp, some_of, stolen_time
 from bench.format import number, threads_text
 from bench.measure.block import least_block
 from bench.measure.settings import Settings
 from bench.results.derive import a_a_missed
 from bench.results.schema import BackendResult, Case, Results, TimingSummary
+from bench.statistics import special
 from bench.statistics.intervals import CONFIDENCE, MIN_LAUNCHES
 from bench.terms import When
 
@@ -68,7 +67,7 @@ def _a_a(facts: RunFacts) -> Advice | None:
     """Warn where more intervals of a backend against itself miss 1 than chance explains."""
     counts = [a_a_missed(case) for case in facts.results.cases]
     missed, count = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
-    if bdtrc(missed - 1, count, 1 - CONFIDENCE) >= CHANCE:
+    if special.bdtrc(missed - 1, count, 1 - CONFIDENCE) >= CHANCE:
         return None
     return Advice(
         "A/A",
@@ -101,7 +100,7 @@ def _probed(results: Results, when: When) -> dict[str, float]:
         for p in probed.peaks:
             name = f"multiply-adds, {p.dtype}, {_where(p.device, p.threads)}"
             found[name] = max(p.gflops, found.get(name, 0.0))
-        for b in probed.bandwidths:
+        for b in (b for b in probed.bandwidths if not b.cache):  # probes of caches are too short to show a drift
             found[f"memory, {b.traffic}, {_where(b.device, b.threads)}"] = b.gigabytes_per_second
     return found
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bench.format import threads_text
 from bench.machine import child, description
 from bench.machine.cpus import choose_cpus
-from bench.machine.sweep_size import sweep_size
+from bench.machine.sweep_size import cache_sizes, sweep_size
 from bench.results.schema import Ceilings
 from bench.terms import When
 
@@ -50,7 +50,8 @@ def measure_ceilings(
     answers: dict[str, dict[str, Any]] = {}
     request = {"dtypes": list(dtypes), "seconds": seconds}
     for threads in counts:
-        asked = {**request, "size": sweep_bytes(), "threads": threads}
+        caches = cache_sizes(description.caches(), threads)
+        asked = {**request, "size": sweep_bytes(), "caches": caches, "threads": threads}
         answers[threads_text(threads)] = _probe(asked, threads)
     for device in devices:
         answers[device] = _probe({**request, "device": device}, 1)

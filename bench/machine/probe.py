@@ -15,9 +15,12 @@ from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
 
 TRAFFICS = ("read", "copy", "triad")
+CACHE_SECONDS = 0.02  # duration of each probe of a cache: a burst takes 2 ms
 
 
-def answer(dtypes: list[str], threads: int, seconds: float, size: int) -> dict[str, Any]:
+def answer(
+    dtypes: list[str], threads: int, seconds: float, size: int, caches: dict[str, int] | None = None
+) -> dict[str, Any]:
     """Measure the peaks of every level and dtype, and the bandwidths by the best level.
 
     Parameters
@@ -28,6 +31,8 @@ def answer(dtypes: list[str], threads: int, seconds: float, size: int) -> dict[s
         Duration of each probe.
     size : int
         Bytes of memory to sweep, in all.
+    caches : dict of str to int, optional
+        Bytes to sweep in each cache, in all.
 
     Returns
     -------
@@ -39,6 +44,7 @@ def answer(dtypes: list[str], threads: int, seconds: float, size: int) -> dict[s
     except BackendUnavailable as error:
         return {"absent": str(error)}
     best = list(modules.values())[-1]
+    sweeps = [("", size, seconds), *((cache, held, CACHE_SECONDS) for cache, held in (caches or {}).items())]
     return {
         "peaks": [
             {"level": level, "dtype": dtype, "threads": threads, "gflops": module.peak(dtype, threads, seconds) / 1e9}
@@ -49,9 +55,11 @@ def answer(dtypes: list[str], threads: int, seconds: float, size: int) -> dict[s
             {
                 "traffic": traffic,
                 "threads": threads,
-                "bytes": size,
-                "gigabytes_per_second": best.bandwidth(traffic, threads, size, seconds) / 1e9,
+                "bytes": swept,
+                "gigabytes_per_second": best.bandwidth(traffic, threads, swept, duration) / 1e9,
+                "cache": cache,
             }
+            for cache, swept, duration in sweeps
             for traffic in TRAFFICS
         ],
     }

@@ -17,7 +17,7 @@ from bench.measure import gate
 from bench.measure.arm import Arm
 from bench.measure.block import least_block
 from bench.measure.calibration import Calibrator, seconds_of_blocks, warm_up
-from bench.measure.curve import affordable_epochs, draw_curve
+from bench.measure.curve import affordable_rows, draw_curve
 from bench.measure.errors import Implausible, TooSlow, reason_of, status_of
 from bench.measure.networks import networks_of
 from bench.measure.planted import planted_arm
@@ -409,18 +409,19 @@ class CaseRun:
         self._listener.progress(text, self._spent() / (self._spent() + left), left)
 
     def _draw_curves(self, sessions: dict[str, Session]) -> None:
-        """Draw the training curve of every backend over the same epochs."""
+        """Draw the training curve of every backend over the same rows."""
         firsts = self._firsts()
         workload = self._key.workload
         if self._beyond_budget():
             return
         step_seconds = [arm.step_seconds for arm in firsts]
-        epochs = affordable_epochs(workload, self._problem, step_seconds, self._budget, self._networks.curve_epochs)
-        if epochs < 1:
+        most = self._networks.curve_epochs
+        after = affordable_rows(workload, self._problem.n_order, step_seconds, self._budget, most)
+        if not after:
             return
         for arm in firsts:
             with self._blame(arm, sessions):
-                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, self._problem, epochs))
+                self._record.curve(arm, draw_curve(sessions[arm.instance], workload, self._problem, after))
 
 
 def _close(sessions: Iterable[Session]) -> None:

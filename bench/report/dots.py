@@ -6,20 +6,14 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from bench.format import bounds_of, centre_of, interval_of, number
+from bench.format import bounds_of, centre_of, centre_text, interval_of, number
 from bench.report.drawing import (
     AXIS,
     BARS,
-    BLACK,
     EDGE,
     FAINT,
-    GAP,
-    LEGEND,
     LINE,
-    MUTED,
     PAGE,
     ROW,
     SAME,
@@ -27,16 +21,15 @@ from bench.report.drawing import (
     SINGLE_LAUNCH,
     WIDTH,
     WORD,
-    division_handle,
     log_axis,
-    marker_of,
     put_footnotes,
-    shortened,
     width_of,
     wrapped,
 )
 from bench.report.overview import relative
-from bench.report.views import BackendView, CaseView, in_division_order
+from bench.report.row_labels import Rows, label_rows, left_of, rows_of
+from bench.report.style import BLACK, backend_style
+from bench.report.views import BackendView, CaseView
 from bench.results.schema import Estimate
 
 
@@ -84,28 +77,29 @@ def dots(kind: DotPlot, panels: Sequence[CaseView], footnotes: Sequence[str]) ->
     A backend without a value has its status in place of the dot.
     """
     backends = [backend for panel in panels for backend in panel.backends]
-    left = max((width_of(shortened(backend.label)) for backend in backends), default=0.0) + 2 * EDGE
+    rows = [rows_of(panel.groups) for panel in panels]
+    left = left_of(rows)
     values = [_value_text(kind, backend, panel) for panel in panels for backend in panel.backends]
     right = max(map(width_of, values), default=0.0) + 2 * EDGE
     foot = wrapped([_bars_note(kind, backends), *footnotes])
-    height = 1.5 * LINE + sum(map(_height, panels)) + LINE * len(foot) + EDGE
+    height = sum(map(_height, panels)) + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
-    figure.legend(handles=_legend(kind, panels), loc="upper left", ncols=5, **LEGEND)
-    top = height - 1.5 * LINE
-    for panel in panels:
-        spanned = ROW * _span(panel)
+    top = height
+    for panel, own in zip(panels, rows, strict=True):
+        spanned = ROW * own.span
         figure.text(EDGE / WIDTH, (top - 1.4 * LINE) / height, panel.case.title, weight="bold", va="baseline")
         bottom = top - 1.8 * LINE - spanned
         box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, spanned / height)
-        _dot_panel(figure.add_axes(box), kind, panel)
+        axes = figure.add_axes(box)
+        _dot_panel(axes, kind, panel, own)
+        label_rows(axes, own, left)
         top -= _height(panel)
     put_footnotes(figure, foot)
     return figure
 
 
-def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView) -> None:
+def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView, rows: Rows) -> None:
     scale = panel.unit.seconds if kind.unit == "seconds" else 1.0
-    at = _places(panel)
     across = axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
     drawn = [quantity for backend in panel.backends if (quantity := kind.quantity(backend))]
     bounds = [b / scale for q in drawn for b in bounds_of(q)]
@@ -118,7 +112,8 @@ def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView) -> None:
         bounds.append(100)
         axes.axvline(100, color=BLACK, linewidth=0.4, zorder=1)
     log_axis(axes, "x", bounds)
-    for backend, y in zip(panel.backends, at, strict=True):
+    for backend in panel.backends:
+        y = rows.places[backend.name]
         quantity = kind.quantity(backend)
         if quantity:
             _dot(axes, backend, quantity, y, scale)
@@ -127,24 +122,21 @@ def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView) -> None:
             axes.text(0.5, y, word, transform=across, ha="center", **WORD)
         text = _value_text(kind, backend, panel)
         axes.text(1 + EDGE / 2, y, text, transform=across, va="center_baseline")
-    axes.set_ylim(_span(panel) - 0.5, -0.5)
-    axes.set_yticks(at, [shortened(backend.label) for backend in panel.backends])
-    axes.tick_params(axis="y", length=0)
-    for label, backend in zip(axes.get_yticklabels(), panel.backends, strict=True):
-        label.set_color(BLACK if backend.step else MUTED)
     axes.set_xlabel(_axis_label(kind, panel) if drawn else "No backend was timed", labelpad=1)
 
 
 def _dot(axes: Axes, backend: BackendView, quantity: Estimate | float, y: float, scale: float) -> None:
-    marker, colour = marker_of(backend)
+    style = backend_style(backend.name)
     axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
     value = centre_of(quantity) / scale
     interval = interval_of(quantity)
     if interval:
         low, high = (bound / scale for bound in interval)
-        axes.plot([low, high], [y, y], color=colour, linewidth=1.1, marker="|", markersize=4, zorder=2)
-    face = colour if interval else "white"
-    axes.plot([value], [y], marker=marker, markersize=3.8, markerfacecolor=face, markeredgecolor=colour, zorder=3)
+        axes.plot([low, high], [y, y], color=style.colour, linewidth=1.1, marker="|", markersize=4, zorder=2)
+    face = style.colour if interval or backend.verdict == "reference" else "white"
+    axes.plot(
+        [value], [y], marker=style.marker, markersize=3.8, markerfacecolor=face, markeredgecolor=style.colour, zorder=3
+    )
 
 
 def _value_text(kind: DotPlot, backend: BackendView, panel: CaseView) -> str:
@@ -152,11 +144,11 @@ def _value_text(kind: DotPlot, backend: BackendView, panel: CaseView) -> str:
     if quantity is None:
         return ""
     if kind.relative:
-        return f"{number(centre_of(quantity))}×" if backend.ratio else backend.verdict
+        return f"{centre_text(quantity)}×" if backend.ratio else backend.verdict
     if kind.unit == "percent":
         return f"{number(centre_of(quantity), 2)} %"
     rate = f", {backend.rate}/s" if backend.rate else ""
-    return f"{number(centre_of(quantity) / panel.unit.seconds)} {panel.unit.name}{rate}"
+    return f"{centre_text(quantity, panel.unit.seconds)} {panel.unit.name}{rate}"
 
 
 def _axis_label(kind: DotPlot, panel: CaseView) -> str:
@@ -182,14 +174,6 @@ def _on(device: str) -> str:
     return "" if device == "cpu" else f" ({device})"
 
 
-def _legend(kind: DotPlot, panels: Sequence[CaseView]) -> list[Line2D | Patch]:
-    divisions = {division for panel in panels for division, _ in panel.groups}
-    handles: list[Line2D | Patch] = [division_handle(division) for division in in_division_order(divisions)]
-    if kind.relative:
-        handles.append(Patch(facecolor=SHADE, label="the same"))
-    return handles
-
-
 def paginate(panels: Sequence[CaseView]) -> Iterator[list[CaseView]]:
     """Yield the panels in groups that fit on a page."""
     page: list[CaseView] = []
@@ -201,17 +185,8 @@ def paginate(panels: Sequence[CaseView]) -> Iterator[list[CaseView]]:
     yield page
 
 
-def _places(panel: CaseView) -> list[float]:
-    """Return the y of each backend in lines, with a gap between divisions."""
-    return [i + GAP * g for i, g in enumerate(g for g, (_, group) in enumerate(panel.groups) for _ in group)]
-
-
-def _span(panel: CaseView) -> float:
-    return max(1.0, len(panel.backends) + GAP * (len(panel.groups) - 1))
-
-
 def _height(panel: CaseView) -> float:
-    return ROW * _span(panel) + 1.8 * LINE + AXIS
+    return ROW * rows_of(panel.groups).span + 1.8 * LINE + AXIS
 
 
 def _bars_note(kind: DotPlot, backends: Sequence[BackendView]) -> str:

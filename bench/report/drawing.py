@@ -1,7 +1,7 @@
-"""Shared parts of all figures: sizes, type, colours, markers, log axes, spacing of labels. Draws no figure.
+"""Shared parts of all figures: sizes, type, log axes, spacing of labels. Draws no figure.
 
-Positions are in inches and follow from the lines of text, so that type never gets smaller than 7 pt. Divisions differ
-in marker and colour (Okabe and Ito 2008, "Color universal design").
+Positions are in inches and follow from the lines of text, so that type never gets smaller than 7 pt. The looks of
+backends are those of `bench.report.style`.
 """
 
 import math
@@ -12,30 +12,16 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from bench.report.views import BackendView
+from bench.report.views import BackendView, in_division_order
 
 WIDTH, WIDE = 3.5, 7.2  # inches: one column and both columns of a journal
 PAGE = 9.0  # inches: a taller figure continues in another file
 DPI = 300
 TYPE = 7.0  # points
-ROW, LINE, GAP, AXIS, EDGE = 0.15, 0.125, 0.5, 0.38, 0.06  # inches; GAP, between divisions, in lines of a dot plot
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-DIVISION_STYLE = {"plain": ("o", BLUE), "tuned": ("s", VERMILION), "framework": ("D", GREEN)}
-OTHER_STYLE = ("^", PURPLE)
-LINE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK)
-LINE_STYLES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
+ROW, LINE, AXIS, EDGE = 0.15, 0.125, 0.38, 0.06  # inches
 FAINT, SHADE, MUTED = "#DDDDDD", "#BDBDBD", "#555555"
 SAME, ROOF = "same", "roof"  # ids of their groups in an SVG file
 SINGLE_LAUNCH = "Hollow: a single launch, no interval."
@@ -112,17 +98,6 @@ def spread(ideal: Sequence[float], distance: float, length: float) -> list[float
     return [start + i * distance for i, start in enumerate(starts)]
 
 
-def marker_of(backend: BackendView) -> tuple[str, str]:
-    """Return the marker and the colour of the backend's division."""
-    return DIVISION_STYLE.get(backend.division, OTHER_STYLE)
-
-
-def division_handle(division: str, colour: str | None = None) -> Line2D:
-    """Return the legend entry of a division."""
-    marker, own = DIVISION_STYLE.get(division, OTHER_STYLE)
-    return Line2D([], [], color=colour or own, marker=marker, markersize=3.8, linestyle="none", label=division)
-
-
 def width_of(text: str) -> float:
     """Return the width in inches of a line of text at the figures' type size."""
     if not text:
@@ -140,12 +115,19 @@ def wrapped(footnotes: Iterable[str], width: float = WIDTH) -> list[str]:
     return [line for note in footnotes for line in textwrap.wrap(note, round(64 * width / WIDTH))]
 
 
-def put_head(figure: Figure, title: str, divisions: Sequence[Line2D]) -> None:
-    """Write the title at the upper left of a figure, and below it the legend of the divisions."""
+def divisions_note(backends: Iterable[BackendView]) -> str:
+    """Return which backends are of each division but the plain one, for figures without an order of divisions."""
+    labels: dict[str, dict[str, None]] = {}
+    for backend in backends:
+        labels.setdefault(backend.division, {})[backend.label] = None
+    named = [f"{division}: {', '.join(labels[division])}" for division in in_division_order(set(labels) - {"plain"})]
+    return f"{'; '.join(named)}{'; all others: plain' if 'plain' in labels else ''}." if named else "All are plain."
+
+
+def put_title(figure: Figure, title: str) -> None:
+    """Write the title at the upper left of a figure."""
     width, height = figure.get_figwidth(), figure.get_figheight()
     figure.text(EDGE / width, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
-    place = (0, 1 - 1.4 * LINE / height)
-    figure.legend(handles=divisions, loc="upper left", bbox_to_anchor=place, ncols=5, **LEGEND)
 
 
 def put_footnotes(figure: Figure, lines: Sequence[str]) -> None:

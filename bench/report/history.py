@@ -15,8 +15,6 @@ from bench.report.drawing import (
     AXIS,
     EDGE,
     LINE,
-    LINE_COLOURS,
-    LINE_STYLES,
     MUTED,
     PAGE,
     WIDE,
@@ -28,6 +26,7 @@ from bench.report.drawing import (
     wrapped,
 )
 from bench.report.render import ReportTable
+from bench.report.style import BackendStyle, backend_style
 from bench.results.history import Change, History, Series
 
 CHANGE: Final = "change"  # id of the marks' groups in an SVG file
@@ -152,26 +151,26 @@ def _panel(axes: Axes, history: History, series: Sequence[Series], inches: tuple
     axes.xaxis.set_major_formatter(FixedFormatter([_day(history, run) for run in shown]))
     axes.set_ylabel("Ratio")
     ends = []
-    for at, one in enumerate(series):
-        colour, dashes = LINE_COLOURS[at % len(LINE_COLOURS)], LINE_STYLES[at // len(LINE_COLOURS) % len(LINE_STYLES)]
-        _draw(axes, one, colour, dashes)
-        ends.append((one, colour))
+    for one in series:
+        style = backend_style(one.backend)
+        _draw(axes, one, style)
+        ends.append((one, style.colour))
     _names(axes, ends, inches)
 
 
-def _draw(axes: Axes, series: Series, colour: str, dashes: str) -> None:
+def _draw(axes: Axes, series: Series, style: BackendStyle) -> None:
     """Draw the points of a backend, the level between changes, and a ring at the first run after each change."""
     places = [point.run for point in series.points]
     ratios = [point.ratio for point in series.points]
-    axes.plot(places, ratios, color=colour, marker="o", markersize=2.2, linestyle="none", zorder=3)
+    axes.plot(places, ratios, color=style.colour, marker=style.marker, markersize=2.4, linestyle="none", zorder=3)
     for level in series.levels:
         ends = level.first - 0.4, level.last + 0.4
-        axes.plot(ends, [level.ratio, level.ratio], color=colour, linestyle=dashes, linewidth=1.0, zorder=2)
+        axes.plot(ends, [level.ratio, level.ratio], color=style.colour, linewidth=1.0, zorder=2)
     by_run = dict(zip(places, ratios, strict=True))
     for change in series.changes:
         axes.plot(
             [change.run], [by_run[change.run]], marker="o", markersize=6.5, markerfacecolor="none",
-            markeredgecolor=colour, markeredgewidth=0.9, zorder=4, gid=CHANGE,
+            markeredgecolor=style.colour, markeredgewidth=0.9, zorder=4, gid=CHANGE,
         )  # fmt: skip
 
 

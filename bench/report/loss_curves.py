@@ -1,4 +1,4 @@
-"""The figure of loss against training time."""
+"""The figure of loss against training time: curves above, and below them the names, each at its curve's end."""
 
 from collections.abc import Sequence
 
@@ -10,91 +10,110 @@ from bench.report.drawing import (
     AXIS,
     EDGE,
     LINE,
-    LINE_COLOURS,
-    LINE_STYLES,
     MUTED,
+    SHADE,
     WIDTH,
-    division_handle,
     log_axis,
-    marker_of,
     put_footnotes,
-    put_head,
+    put_title,
     shortened,
-    spread,
     width_of,
     wrapped,
 )
-from bench.report.views import BackendView, CaseView, in_division_order
+from bench.report.style import BLACK, backend_style
+from bench.report.views import BackendView, CaseView
 from bench.results.schema import Curve
+
+END = "end"  # id of the marks' groups in an SVG file
+_PLOT, _LEFT = 1.8, 0.5  # inches: height of the curves; room for the y axis
+_NAME = 0.05  # inches from a mark's line to its name
+
+Drawn = Sequence[tuple[BackendView, Curve]]
 
 
 def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
-    """Draw the loss at the ends of epochs against wall time: one line per backend, named above its first epoch.
+    """Draw the loss against wall time, both on log axes where that helps: one line per backend.
 
-    A log axis cannot show the start, at 0 seconds: the dotted line is the loss there.
+    Below each curve's end hangs its name, the fastest backend lowest, so that no name lies on another or on a curve.
+    Coloured: the reference, the fastest backend of each division and the slowest one. A log axis cannot show the start,
+    at 0 seconds: the dotted line is the loss there.
     """
     drawn = sorted(
         ((backend, curve) for backend in view.backends if (curve := curve_of(backend))),
-        key=lambda pair: pair[1].seconds[1],
+        key=lambda pair: pair[1].seconds[-1],
     )
     absent = [f"{backend.label} ({_without_curve(backend)})" for backend in view.backends if not curve_of(backend)]
-    foot = wrapped([*([f"No curve: {', '.join(absent)}."] if absent else []), *footnotes])
-    names = max(width_of(shortened(backend.label)) for backend, _ in drawn) + EDGE
-    plot, left, right = 2.0, 0.55, 0.12
-    height = 3.2 * LINE + names + 0.1 + plot + AXIS + LINE * len(foot) + EDGE
+    notes = [
+        f"Names: where {drawn[0][1].epochs[-1]:g} epochs end. Coloured: {', '.join(_chosen(view, drawn))}.",
+        "Dotted: the loss at the start.",
+        *([f"No curve: {', '.join(absent)}."] if absent else []),
+    ]
+    foot = wrapped([*notes, *footnotes])
+    right = width_of(shortened(drawn[-1][0].label)) + _NAME + 2 * EDGE
+    names = LINE * (len(drawn) + 0.5)
+    height = 1.8 * LINE + _PLOT + names + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
-    divisions = {backend.division for backend, _ in drawn}
-    put_head(figure, view.case.title, [division_handle(division, MUTED) for division in in_division_order(divisions)])
+    put_title(figure, view.case.title)
     bottom = AXIS + LINE * len(foot) + EDGE
-    axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
-    _curve_panel(axes, drawn, WIDTH - left - right)
+    box = (_LEFT / WIDTH, (bottom + names) / height, (WIDTH - _LEFT - right) / WIDTH, _PLOT / height)
+    axes = figure.add_axes(box)
+    _curve_panel(axes, drawn, _chosen(view, drawn), names)
     put_footnotes(figure, foot)
     return figure
 
 
-def _curve_panel(axes: Axes, drawn: Sequence[tuple[BackendView, Curve]], inches: float) -> None:
-    unit = unit_of(second for _, curve in drawn for second in curve.seconds[1:])
-    lines = [([second / unit.seconds for second in curve.seconds[1:]], curve.losses[1:]) for _, curve in drawn]
+def _chosen(view: CaseView, drawn: Drawn) -> list[str]:
+    """Return the names to colour: the reference, the fastest of each division and the slowest, fastest first."""
+    fastest = {backend.division: backend.name for backend, _ in reversed(drawn)}
+    chosen = {view.case.reference, *fastest.values(), drawn[-1][0].name}
+    return [backend.name for backend, _ in drawn if backend.name in chosen]
+
+
+def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) -> None:
+    unit = unit_of(curve.seconds[-1] for _, curve in drawn)
     losses = [loss for _, curve in drawn for loss in curve.losses]
-    log_axis(axes, "x", [x for xs, _ in lines for x in xs])
-    if min(losses) > 0 and max(losses) / min(losses) > 5:
+    log_axis(axes, "x", [second / unit.seconds for _, curve in drawn for second in curve.seconds[1:]])
+    if min(losses) > 0 and max(losses) / min(losses) > 3:
         log_axis(axes, "y", losses)
     else:
         margin = 0.05 * (max(losses) - min(losses) or 1.0)
         axes.set_ylim(min(losses) - margin, max(losses) + margin)
-    for i, ((backend, _), (x, y)) in enumerate(zip(drawn, lines, strict=True)):
-        axes.plot(
-            x,
-            y,
-            color=LINE_COLOURS[i % len(LINE_COLOURS)],
-            linestyle=LINE_STYLES[i // len(LINE_COLOURS) % len(LINE_STYLES)],
-            linewidth=1.0,
-            marker=marker_of(backend)[0],
-            markersize=2.8,
-            markevery=max(1, len(x) // 5),
-            label=backend.label,
-        )
     axes.axhline(drawn[0][1].losses[0], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
+    axes.spines["bottom"].set_visible(False)
+    for at, (backend, curve) in enumerate(reversed(drawn)):  # the slowest has the uppermost name
+        _draw(axes, backend, curve, unit.seconds, at, coloured=backend.name in chosen)
+    axes.tick_params(axis="x", pad=72 * names, length=0)
+    axes.grid(axis="x", color=SHADE, linewidth=0.3, zorder=0)
     axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
-    axes.set_ylabel("Training loss (dotted: at the start)")
-    _names_above(axes, [shortened(backend.label) for backend, _ in drawn], [(x[0], y[0]) for x, y in lines], inches)
+    axes.set_ylabel("Training loss")
 
 
-def _names_above(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], inches: float) -> None:
-    """Write a name above the axes for each point and join them by a thin line; names do not overlap."""
+def _draw(axes: Axes, backend: BackendView, curve: Curve, unit: float, at: int, *, coloured: bool) -> None:
+    """Draw a curve, a mark at its end, and below it the name, `at` lines below the panel."""
+    style = backend_style(backend.name)
+    colour = style.colour if coloured else SHADE
+    seconds = [second / unit for second in curve.seconds[1:]]
+    axes.plot(
+        seconds, curve.losses[1:], color=colour, linewidth=1.3 if coloured else 0.7, zorder=3 if coloured else 2,
+        label=backend.label,
+    )  # fmt: skip
+    axes.plot(
+        seconds[-1:], curve.losses[-1:], marker=style.marker, markersize=3.4, color=style.colour, zorder=4, gid=END,
+        linestyle="none",
+    )  # fmt: skip
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = [to_fraction.transform(point) for point in points]
-    distance = min(LINE, inches / len(points))
-    places = spread([inches * x for x, _ in ends], distance, inches)
-    for i, (name, (x, y), inch) in enumerate(zip(names, ends, places, strict=True)):
-        place = inch / inches
-        leader = axes.plot([x, place, place], [y, 1.0, 1.03], transform=axes.transAxes, clip_on=False, zorder=1)
-        leader[0].set(color=LINE_COLOURS[i % len(LINE_COLOURS)], linewidth=0.5)
-        axes.text(place, 1.04, name, transform=axes.transAxes, rotation=90, ha="center", va="bottom")
+    x, y = to_fraction.transform((seconds[-1], curve.losses[-1]))
+    low = -LINE * (at + 0.9) / _PLOT
+    leader = axes.plot([x, x], [y, low], transform=axes.transAxes, color=colour, linewidth=0.5, zorder=1)
+    leader[0].set_clip_on(False)
+    axes.annotate(
+        shortened(backend.label), (x, low), xycoords="axes fraction", xytext=(72 * _NAME, 0),
+        textcoords="offset points", va="center_baseline", color=BLACK if coloured else MUTED, annotation_clip=False,
+    )  # fmt: skip
 
 
 def curve_of(backend: BackendView) -> Curve | None:
-    """Return the loss curve of a backend that is ok, if it has an epoch."""
+    """Return the loss curve of a backend that is ok, if it goes beyond the start."""
     curve = backend.result.curve
     return curve if backend.status == "ok" and curve and len(curve.seconds) > 1 else None
 

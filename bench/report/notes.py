@@ -25,7 +25,7 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         Reference that the settings name.
     """
     notes = (
-        _proof_note(timed),
+        proof_note(timed),
         _reference_note(case, requested),
         _fastest_note(case),
         _a_a_note(case),
@@ -40,6 +40,19 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
         _members_note(case),
         f"Data: {case.data.rstrip('.')}." if case.data else "",
         f"Stopped: {case.stopped.rstrip('.')}." if case.stopped else "",
+    )
+    return tuple(note for note in notes if note)
+
+
+def case_caveats(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
+    """Return those notes of a case that limit what its numbers show. Parameters as for `case_notes`."""
+    notes = (
+        _reference_note(case, requested),
+        _idle_note(timed),
+        _off_cpu_note(timed),
+        _unsteady_note(timed),
+        _warming_note(case, timed),
+        _few_launches_note(timed),
     )
     return tuple(note for note in notes if note)
 
@@ -60,7 +73,7 @@ def _members_note(case: Case) -> str:
     )
 
 
-def _proof_note(timed: Timed) -> str:
+def proof_note(timed: Timed) -> str:
     """Name the number of comparisons that each process passed, and the one that came nearest to its bound."""
     proofs = [(label, result.parity) for label, result in timed if result.parity.get("passed")]
     if not proofs:
@@ -216,3 +229,9 @@ def _launches_note(timed: Timed) -> str:
         return "One launch: there is no interval and so no ratio."
     few = f" With fewer than {PROVISIONAL} launches they are wide and provisional." if fewest < PROVISIONAL else ""
     return f"Intervals: 95 %, over {count} launches.{few}"
+
+
+def _few_launches_note(timed: Timed) -> str:
+    """Return the note on launches where they are too few for a final interval; else ""."""
+    few = any(r.timing_summary and r.timing_summary.launches < PROVISIONAL for _, r in timed)
+    return _launches_note(timed) if few or not timed else ""

@@ -12,35 +12,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.format import bounds_of, centre_of, interval_of, number, threads_text
+from bench.format import bounds_of, centre_of, centre_text, interval_of, threads_text
 from bench.report.drawing import (
     AXIS,
-    BLACK,
     EDGE,
     FAINT,
-    GAP,
     LINE,
     ROW,
     SHADE,
     WIDE,
     WIDTH,
     WORD,
-    division_handle,
+    divisions_note,
     log_axis,
-    marker_of,
     put_footnotes,
-    put_head,
-    shortened,
+    put_title,
     spread,
     width_of,
     wrapped,
 )
-from bench.report.views import BackendView, CaseView, division_place, in_division_order
+from bench.report.row_labels import Rows, label_rows, left_of, rows_of
+from bench.report.style import BLACK, backend_style
+from bench.report.views import BackendView, CaseView, division_place
 from bench.results.schema import Estimate
 
 PANELS = 4  # workloads side by side
 _APART = 0.2  # lines between the dtypes of a backend
-_VALUE = "0.000×"  # widest text to the right of a panel
 
 Column = Sequence[CaseView]  # the cases of one workload, one per dtype
 
@@ -70,31 +67,27 @@ def overview(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
         Cases of one operation and thread count.
     footnotes : sequence of str
     """
-    columns = _columns(cases)
-    groups = _groups(cases)
-    names = [name for _, some in groups for name in some]
+    columns, rows = _columns(cases), rows_of(_groups(cases))
     dtypes = list(dict.fromkeys(view.case.dtype for view in cases))
-    labels = {backend.name: shortened(backend.label) for view in reversed(cases) for backend in view.backends}
     width = WIDE if len(columns) > 1 else WIDTH
     notes = [_dtypes_note(dtypes), _missing_note(cases, dtypes[1:]), _reference_note(cases), *footnotes]
     foot = wrapped(filter(None, notes), width)
-    spanned = ROW * (len(names) + GAP * (len(groups) - 1))
-    height = 4.4 * LINE + spanned + AXIS + LINE * len(foot) + EDGE
-    left, value = max(width_of(label) for label in labels.values()) + 2 * EDGE, width_of(_VALUE) + 2 * EDGE
-    panel = (width - left - len(columns) * value) / len(columns)
+    spanned = ROW * rows.span
+    height = 3.2 * LINE + spanned + AXIS + LINE * len(foot) + EDGE
+    left = left_of([rows])
+    values = [max(map(width_of, _values(column, dtypes[0]).values()), default=0.0) + 3 * EDGE for column in columns]
+    panel = (width - left - sum(values)) / len(columns)
     figure = Figure(figsize=(width, height))
     case = cases[0].case
-    title = f"{case.operation} · {threads_text(case.threads)}"
-    put_head(figure, title, [division_handle(division) for division, _ in groups])
+    put_title(figure, f"{case.operation} · {threads_text(case.threads)}")
     bottom = AXIS + LINE * len(foot) + EDGE
-    bounds, places = _bounds(cases), _places(groups)
+    bounds = _bounds(cases)
     for at, column in enumerate(columns):
-        x = left + at * (panel + value)
+        x = left + at * panel + sum(values[:at])
         axes = figure.add_axes((x / width, bottom / height, panel / width, spanned / height))
-        _overview_panel(axes, column, groups, dtypes, bounds)
+        _overview_panel(axes, column, rows, dtypes, bounds)
+        label_rows(axes, rows, None if at else left)
         axes.set_title(column[0].case.workload, fontsize="medium", weight="bold", pad=3)
-        axes.set_yticks([places[name] for name in names], [labels[name] for name in names] if at == 0 else [])
-        axes.tick_params(axis="y", length=0)
     put_footnotes(figure, foot)
     return figure
 
@@ -123,6 +116,7 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
         f"Speed: {mean} {workloads}.",
         "Lines of code: of the network only, without blank lines, comments, protocol and bindings. The code inside a "
         "framework does not count.",
+        divisions_note(backend for backend, _, _ in drawn),
         *([f"No ratio in some case: {', '.join(without)}."] if without else []),
         _reference_note(cases),
     ]
@@ -132,11 +126,10 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
         0.5,
         max(width_of(backend.label) for backend, _, _ in drawn) + 0.3,
     )
-    height = 3.2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
+    height = 2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     title = f"Speed against effort · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
-    divisions = in_division_order({backend.division for backend, _, _ in drawn})
-    put_head(figure, title, [division_handle(division) for division in divisions])
+    put_title(figure, title)
     box = (left / WIDTH, (AXIS + LINE * len(foot) + EDGE) / height, (WIDTH - left - right) / WIDTH, plot / height)
     _effort_panel(figure.add_axes(box), drawn, plot, f"Speed relative to {_references(cases)} (×)")
     put_footnotes(figure, foot)
@@ -149,17 +142,17 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
 def _overview_panel(
     axes: Axes,
     column: Column,
-    groups: Sequence[tuple[str, Sequence[str]]],
+    rows: Rows,
     dtypes: Sequence[str],
     bounds: Sequence[float],
 ) -> None:
-    places, across = _places(groups), axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
+    values, across = _values(column, dtypes[0]), axes.get_yaxis_transform()  # x in fractions of the axes, y in lines
     log_axis(axes, "x", bounds)
     margins = [view.margin for view in column if view.margin is not None]
     if margins:
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
-    for name, y in places.items():
+    for name, y in rows.places.items():
         axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
         own = [
             (dtypes.index(view.case.dtype), backend)
@@ -171,27 +164,27 @@ def _overview_panel(
         for at, backend, ratio in drawn:
             _mark(axes, backend, ratio, y + _APART * (at - (len(dtypes) - 1) / 2), filled=at == 0)
         first = next((backend for at, backend in own if at == 0), None)
-        if drawn and drawn[0][0] == 0:
-            value = f"{number(centre_of(drawn[0][2]))}×"
+        if name in values:
             axes.annotate(
-                value, (1, y), xycoords=across, xytext=(72 * EDGE, 0), textcoords="offset points", va="center_baseline"
-            )
+                values[name], (1, y), xycoords=across, xytext=(72 * EDGE, 0), textcoords="offset points",
+                va="center_baseline",
+            )  # fmt: skip
         else:  # the mark of the first dtype is missing; marks of other dtypes may stand beside the word
             word = first.status if first else "not in this case"
             axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)
-    axes.set_ylim(max(places.values()) + 0.5, -0.5)
     axes.set_xlabel(f"Speed relative to {_references(column)} (×)", labelpad=1)
 
 
 def _mark(axes: Axes, backend: BackendView, ratio: Estimate | float, y: float, *, filled: bool) -> None:
-    marker, colour = marker_of(backend)
+    style = backend_style(backend.name)
     interval = interval_of(ratio)
     if interval:
-        axes.plot(interval, [y, y], color=colour, linewidth=0.9, zorder=2)
-    face = colour if filled else "white"
+        axes.plot(interval, [y, y], color=style.colour, linewidth=0.9, zorder=2)
+    face = style.colour if filled else "white"
     axes.plot(
-        [centre_of(ratio)], [y], marker=marker, markersize=3, markerfacecolor=face, markeredgecolor=colour, zorder=3
-    )
+        [centre_of(ratio)], [y], marker=style.marker, markersize=3.2, markerfacecolor=face,
+        markeredgecolor=style.colour, zorder=3,
+    )  # fmt: skip
 
 
 def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]], plot: float, label: str) -> None:
@@ -201,10 +194,10 @@ def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]],
     ends = [to_fraction.transform((x, y)) for _, x, y in drawn]
     places = spread([plot * y for _, y in ends], LINE, plot)
     for (backend, x, y), (across, up), inch in zip(drawn, ends, places, strict=True):
-        marker, colour = marker_of(backend)
-        axes.plot([x], [y], marker=marker, markersize=3.8, color=colour, linestyle="none", zorder=3)
+        style = backend_style(backend.name)
+        axes.plot([x], [y], marker=style.marker, markersize=3.8, color=style.colour, linestyle="none", zorder=3)
         leader = Line2D([across, 1.0, 1.04], [up, inch / plot, inch / plot], transform=axes.transAxes, zorder=1)
-        leader.set(color=colour, linewidth=0.4, alpha=0.6, clip_on=False)
+        leader.set(color=style.colour, linewidth=0.4, alpha=0.6, clip_on=False)
         axes.add_line(leader)
         axes.text(1.05, inch / plot, backend.label, transform=axes.transAxes, va="center_baseline")
     axes.set_xlabel("Lines of code", labelpad=1)
@@ -219,23 +212,27 @@ def _columns(cases: Sequence[CaseView]) -> list[list[CaseView]]:
     return [[view for view in cases if view.case.workload == name] for name in names]
 
 
-def _groups(cases: Sequence[CaseView]) -> list[tuple[str, list[str]]]:
+def _groups(cases: Sequence[CaseView]) -> list[tuple[str, list[BackendView]]]:
     """Return the backends by division, sorted by the geometric mean of their ratios; those without a ratio last."""
-    division = {backend.name: backend.division for view in cases for backend in view.backends}
-    logs: dict[str, list[float]] = {name: [] for name in division}
+    found: dict[str, BackendView] = {}
+    for backend in (backend for view in cases for backend in view.backends):
+        found.setdefault(backend.name, backend)
+    logs: dict[str, list[float]] = {name: [] for name in found}
     for backend in (backend for view in cases for backend in view.backends):
         ratio = relative(backend)
         if ratio:
             logs[backend.name].append(math.log(centre_of(ratio)))
     means = {name: fmean(values) if values else -math.inf for name, values in logs.items()}
-    by_speed = sorted(sorted(division, key=lambda name: -means[name]), key=lambda name: division_place(division[name]))
-    return [(own, list(some)) for own, some in groupby(by_speed, key=lambda name: division[name])]
+    by_speed = sorted(found.values(), key=lambda backend: (division_place(backend.division), -means[backend.name]))
+    return [(division, list(some)) for division, some in groupby(by_speed, key=lambda backend: backend.division)]
 
 
-def _places(groups: Sequence[tuple[str, Sequence[str]]]) -> dict[str, float]:
-    """Return the y of each backend in lines, with a gap between divisions."""
-    pairs = [(name, group) for group, (_, some) in enumerate(groups) for name in some]
-    return {name: at + GAP * group for at, (name, group) in enumerate(pairs)}
+def _values(column: Column, dtype: str) -> dict[str, str]:
+    """Return the ratios of a column's cases of this dtype as text, by backend."""
+    ratios = {
+        backend.name: relative(backend) for view in column if view.case.dtype == dtype for backend in view.backends
+    }
+    return {name: f"{centre_text(ratio)}×" for name, ratio in ratios.items() if ratio}
 
 
 def _bounds(cases: Iterable[CaseView]) -> list[float]:

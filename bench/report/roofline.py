@@ -1,6 +1,7 @@
 """The roofline figure: speed against arithmetic intensity."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,49 +10,48 @@ from matplotlib.lines import Line2D
 from bench.format import number, threads_text
 from bench.report.drawing import (
     AXIS,
-    BLACK,
     EDGE,
     FAINT,
     LEGEND,
     LINE,
-    LINE_COLOURS,
-    LINE_STYLES,
     MUTED,
     ROOF,
     WIDTH,
+    divisions_note,
     log_axis,
     put_footnotes,
+    put_title,
     shortened,
     width_of,
     wrapped,
 )
-from bench.report.views import CaseView, Roof, in_division_order
+from bench.report.style import BLACK, backend_style
+from bench.report.views import MEMORY, BackendView, CaseView, Roof
 
-SHAPES: Mapping[str, tuple[str, ...]] = {"plain": ("o", "^", "v", "<"), "tuned": ("s", "P"), "framework": ("D", "X")}
-OTHER_SHAPES = ("*", "p")
+# Line styles of memory and caches; another cache has that of L1.
+LINES: Mapping[str, Literal["-", "--", "-.", ":"]] = {MEMORY: "-", "L3": "--", "L2": "-.", "L1": ":"}
 
 
 def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Sequence[str]) -> Figure:
-    """Draw speed against arithmetic intensity under the roof of each device: its bandwidth line, then its peak.
+    """Draw speed against arithmetic intensity, under the bandwidth of each cache and of memory, and under the peak.
 
-    There is one point per backend and workload. The shape gives the division, shape and colour together the backend,
-    and the x position the workload, whose name stands at the foot. A point may lie above the bandwidth line, because
-    data that stays in a cache from step to step does not come from memory.
+    There is one point per backend and workload. Its x position gives the workload, whose name stands at the foot. Data
+    that stays in a cache or in registers from step to step does not come from memory, so a point may lie above memory's
+    line: then that data came from a level whose line lies above it or, above all lines, from registers.
     """
     drawn = [view for view in panels if view.intensity and any(backend.result.gflops for backend in view.backends)]
-    lines = (
-        f"{roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s" for roof in roofs
-    )
+    backends = {backend.name: backend for view in drawn for backend in view.backends if backend.result.gflops}
+    peaks = "; ".join(f"{roof.device}: {number(roof.gflops)} GFLOP/s" for roof in roofs)
     foot = wrapped(
         [
-            f"Roof of {'; '.join(lines)}. Hollow marks: not on the CPU.",
-            "Bytes: the least a step can move (θ read and written, its rows read). Points above a bandwidth line: data "
-            "stays in a cache from step to step.",
+            f"Horizontal: the peak ({peaks}). Hollow marks: not on the CPU.",
+            "Bytes: the least a step can move (θ read and written, its rows read). A point above the line of memory: "
+            "its data stays in a cache or in registers from step to step.",
+            divisions_note(backends.values()),
             *footnotes,
         ]
     )
-    looks = _looks(drawn)
-    handles = _roofline_legend(looks, roofs)
+    handles = _legend(list(backends.values()), roofs)
     widest = max(width_of(shortened(str(handle.get_label()))) for handle in handles)
     columns = max(1, min(len(handles), int(WIDTH / (widest + 0.35))))
     legend = LINE * 1.25 * -(-len(handles) // columns)
@@ -60,67 +60,74 @@ def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Seque
     figure = Figure(figsize=(WIDTH, height))
     case = panels[0].case
     title = f"Roofline · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
-    figure.text(EDGE / WIDTH, (height - 1.2 * LINE) / height, title, weight="bold", va="baseline")
+    put_title(figure, title)
     place = (0, 1 - 1.4 * LINE / height)
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=columns, labelspacing=0.25, **LEGEND)
     bottom = AXIS + LINE * len(foot) + EDGE
     axes = figure.add_axes((left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, plot / height))
-    _roofline_panel(axes, drawn, roofs, looks)
+    _roofline_panel(axes, drawn, roofs)
     put_footnotes(figure, foot)
     return figure
 
 
-def _looks(panels: Sequence[CaseView]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return marker and colour of each backend with a point, by division and label; unique up to 28 per division."""
-    present = dict.fromkeys(
-        (backend.division, backend.label) for view in panels for backend in view.backends if backend.result.gflops
-    )
-    looks: dict[tuple[str, str], tuple[str, str]] = {}
-    for division in in_division_order({division for division, _ in present}):
-        labels = [label for of, label in present if of == division]
-        shapes = SHAPES.get(division, OTHER_SHAPES)
-        for i, label in enumerate(labels):
-            shape = shapes[i // len(LINE_COLOURS) % len(shapes)]
-            looks[division, label] = shape, LINE_COLOURS[len(looks) % len(LINE_COLOURS)]
-    return looks
-
-
-def _roofline_legend(looks: Mapping[tuple[str, str], tuple[str, str]], roofs: Sequence[Roof]) -> list[Line2D]:
+def _legend(backends: Sequence[BackendView], roofs: Sequence[Roof]) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=3.8, linestyle="none", label=shortened(label))
-        for (_, label), (marker, colour) in looks.items()
+        Line2D(
+            [], [], color=style.colour, marker=style.marker, markersize=3.8, linestyle="none", label=shortened(label)
+        )
+        for label, style in ((backend.label, backend_style(backend.name)) for backend in backends)
     ]
-    lines = zip(roofs, LINE_STYLES, strict=False)
     return handles + [
-        Line2D([], [], color=BLACK, linestyle=line, linewidth=0.9, label=f"roof: {roof.device}") for roof, line in lines
+        Line2D(
+            [],
+            [],
+            color=_colour(roof),
+            linestyle=LINES.get(level, ":"),
+            linewidth=0.9,
+            label=_line_name(roof, level, speed),
+        )
+        for roof in roofs
+        for level, speed in roof.bandwidths.items()
     ]
 
 
-def _roofline_panel(
-    axes: Axes, panels: Sequence[CaseView], roofs: Sequence[Roof], looks: Mapping[tuple[str, str], tuple[str, str]]
-) -> None:
+def _line_name(roof: Roof, level: str, speed: float) -> str:
+    device = "" if roof.device == "cpu" else f"{roof.device} "
+    return f"{device}{level} {number(speed)} GB/s"
+
+
+def _colour(roof: Roof) -> str:
+    return BLACK if roof.device == "cpu" else MUTED
+
+
+def _roofline_panel(axes: Axes, panels: Sequence[CaseView], roofs: Sequence[Roof]) -> None:
     points = [
         (view.intensity, backend.result.gflops, backend)
         for view in panels
         for backend in view.backends
         if view.intensity and backend.result.gflops
     ]
-    across = [intensity for intensity, _, _ in points]
-    low, high = min([*across, *(roof.ridge for roof in roofs)]) / 2, max([*across, *(roof.ridge for roof in roofs)]) * 2
-    for roof, line in zip(roofs, LINE_STYLES, strict=False):
-        corners = [low, roof.ridge, high]
-        height = [roof.at(intensity) for intensity in corners]
-        axes.plot(corners, height, color=BLACK, linestyle=line, linewidth=0.9, zorder=1, label=roof.device, gid=ROOF)
+    ridges = [roof.gflops / bandwidth for roof in roofs for bandwidth in roof.bandwidths.values()]
+    across = [*(intensity for intensity, _, _ in points), *ridges]
+    low, high = min(across) / 2, max(across) * 2
+    for roof in roofs:
+        for level, speed in roof.bandwidths.items():
+            corners = [low, roof.gflops / speed, high]
+            heights = [roof.at(intensity, level) for intensity in corners]
+            axes.plot(
+                corners, heights, color=_colour(roof), linestyle=LINES.get(level, ":"), linewidth=0.9, zorder=1,
+                label=_line_name(roof, level, speed), gid=ROOF,
+            )  # fmt: skip
     for intensity, speed, backend in points:
-        marker, colour = looks[backend.division, backend.label]
-        face = colour if backend.result.device == "cpu" else "white"
+        style = backend_style(backend.name)
+        face = style.colour if backend.result.device == "cpu" else "white"
         axes.plot(
-            [intensity], [speed], marker=marker, markersize=3.8, markerfacecolor=face,
-            markeredgecolor=colour, linestyle="none", zorder=3, label=backend.label,
+            [intensity], [speed], marker=style.marker, markersize=3.8, markerfacecolor=face,
+            markeredgecolor=style.colour, linestyle="none", zorder=3, label=backend.label,
         )  # fmt: skip
-    heights = [speed for _, speed, _ in points]
     log_axis(axes, "x", [low, high])
-    log_axis(axes, "y", [*heights, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
+    speeds = [speed for _, speed, _ in points]
+    log_axis(axes, "y", [*speeds, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
     at_foot = axes.get_xaxis_transform()  # x in data units, y in fractions of the axes
     for intensity, names in _workloads_by_intensity(panels).items():
         axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)

@@ -14,12 +14,8 @@ from bench.format import Unit, bounds_of, centre_of, interval_of, unit_of
 from bench.report.drawing import (
     AXIS,
     BARS,
-    DIVISION_STYLE,
     EDGE,
     LINE,
-    LINE_COLOURS,
-    LINE_STYLES,
-    OTHER_STYLE,
     SHADE,
     SINGLE_LAUNCH,
     WIDTH,
@@ -30,6 +26,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
+from bench.report.style import BackendStyle, backend_style
 from bench.report.sweeps import SweepView
 from bench.results.schema import Estimate
 
@@ -47,13 +44,11 @@ _LEADER = 0.16  # inches from a panel to its names
 
 @dataclass(frozen=True)
 class CostLine:
-    """The costs of a backend by value on the axis, and the looks of their line."""
+    """The costs of a backend by value on the axis, and its look."""
 
     name: str
     label: str
-    marker: str
-    colour: str
-    dashes: str
+    style: BackendStyle
     costs: dict[int, Estimate | float]
 
 
@@ -86,22 +81,12 @@ def scaling(sweep: SweepView, footnotes: Sequence[str]) -> Figure | None:
 
 
 def cost_lines(sweep: SweepView) -> dict[str, list[CostLine]]:
-    """Return the lines of the timed backends by division. Looks depend only on the names of the sweep's backends."""
+    """Return the lines of the timed backends by division."""
     found = {}
     for division, names in sweep.divisions.items():
-        marker = DIVISION_STYLE.get(division, OTHER_STYLE)[0]
         costs = {name: _costs(sweep, name) for name in sorted(names)}
         found[division] = [
-            CostLine(
-                name,
-                sweep.labels[name],
-                marker,
-                LINE_COLOURS[at % len(LINE_COLOURS)],
-                LINE_STYLES[at // len(LINE_COLOURS) % len(LINE_STYLES)],
-                own,
-            )
-            for at, (name, own) in enumerate(costs.items())
-            if own
+            CostLine(name, sweep.labels[name], backend_style(name), own) for name, own in costs.items() if own
         ]
     return found
 
@@ -166,15 +151,17 @@ def _panel(
 def _draw(axes: Axes, line: CostLine, values: Sequence[int], unit: Unit) -> None:
     """Draw the line of a backend, broken where it has no time, with its intervals and marks."""
     costs = [centre_of(line.costs[value]) / unit.seconds if value in line.costs else math.nan for value in values]
-    axes.plot(values, costs, color=line.colour, linestyle=line.dashes, linewidth=0.9, zorder=2, label=line.label)
+    axes.plot(values, costs, color=line.style.colour, linewidth=0.9, zorder=2, label=line.label)
     for value, cost in line.costs.items():
         interval = interval_of(cost)
         if interval:
             ends = [bound / unit.seconds for bound in interval]
-            axes.plot([value, value], ends, color=line.colour, linewidth=0.9, marker="_", markersize=3.5, zorder=2)
+            axes.plot(
+                [value, value], ends, color=line.style.colour, linewidth=0.9, marker="_", markersize=3.5, zorder=2
+            )
         axes.plot(
-            [value], [centre_of(cost) / unit.seconds], marker=line.marker, markersize=2.6, markeredgewidth=0.7,
-            markerfacecolor=line.colour if interval else "white", markeredgecolor=line.colour, zorder=3,
+            [value], [centre_of(cost) / unit.seconds], marker=line.style.marker, markersize=2.8, markeredgewidth=0.7,
+            markerfacecolor=line.style.colour if interval else "white", markeredgecolor=line.style.colour, zorder=3,
         )  # fmt: skip
 
 
@@ -207,7 +194,7 @@ def _names_beside(axes: Axes, found: Sequence[CostLine], last: int, unit: Unit, 
     for line, inch in zip(rising, places, strict=True):
         x, y = ends[line.name]
         leader = Line2D([x, 1.0, 1 + _LEADER / wide], [y, y, inch / high], transform=axes.transAxes, zorder=1)
-        leader.set(color=line.colour, linewidth=0.5, linestyle="-" if last in line.costs else ":", clip_on=False)
+        leader.set(color=line.style.colour, linewidth=0.5, linestyle="-" if last in line.costs else ":", clip_on=False)
         axes.add_line(leader)
         at = 1 + (_LEADER + EDGE / 2) / wide
         axes.text(at, inch / high, shortened(line.label), transform=axes.transAxes, va="center_baseline")

@@ -1,13 +1,15 @@
-"""summary.md: the run as one page of text with its tables and links to its figures. Computes nothing."""
+"""summary.md: the run in Markdown: its answer, one screen a case, and everything else folded. Computes nothing."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.report.facts import flat
 from bench.report.notes import parts_note, work_note
 from bench.report.render import ReportTable, escape, markdown
 from bench.report.run_view import RunView
+from bench.report.sentences import Sentence, case_sentences, findings, lead, trust
 from bench.report.tables import (
     PAIRS,
     READING,
@@ -19,42 +21,44 @@ from bench.report.tables import (
     host_table,
     pair_tables,
     processes_table,
+    rates_table,
     sweep_tables,
     where,
 )
-from bench.report.views import device_warnings
+from bench.report.views import CaseView, device_warnings
 from bench.results.schema import Results
 
 REASON_LINES = 20  # of a compiler's output; results.json has all of it
 
 
-def text(view: RunView, figures: Sequence[Path]) -> str:
+def text(view: RunView, files: Sequence[Path]) -> str:
     """Return the whole summary in Markdown.
 
     Parameters
     ----------
     view : RunView
-    figures : sequence of Path
-        Files beside the summary. It shows the PNG files and links the SVG file of each.
+    files : sequence of Path
+        Files beside the summary. It links the page, shows the PNG files, and links the SVG file of each.
     """
     results = view.results
-    parts = [_head(view), *_warnings(results), *_sweeps(view), *_cases(view), *_not_timed(view)]
-    parts += _figures(figures)
-    if results.cases:
-        parts += ["## Backends", markdown(backends_table(results))]
-    parts += [
-        "## Machine",
-        *_ceilings(results),
-        *_host(results),
-        *_device(results),
-        _facts(results.host),
-        "## Settings",
-        _facts({**results.settings, **({"command": shlex.join(results.command)} if results.command else {})}),
-    ]
+    parts = [_head(view, files), *_warnings(results), *_sweeps(view), *_cases(view), *_not_timed(view)]
+    parts += [*_why(view), *_figures(files), *_folded("Machine, backends, settings", _machine(results))]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _head(view: RunView) -> str:
+def _folded(title: str, parts: Sequence[str]) -> Iterator[str]:
+    """Yield parts that a reader opens; GitHub reads Markdown inside, where blank lines surround it."""
+    if parts:
+        yield f"<details><summary>{escape(title)}</summary>"
+        yield from parts
+        yield "</details>"
+
+
+def _bullets(sentences: Sequence[Sentence]) -> str:
+    return "\n".join(f"- {escape(one.text)}" for one in sentences)
+
+
+def _head(view: RunView, files: Sequence[Path]) -> str:
     results = view.results
     finished = f"finished {results.finished}" if results.finished else "**not finished**: some results may be missing"
     timed = sum(backend.step is not None for case in view.cases for backend in case.backends)
@@ -64,15 +68,21 @@ def _head(view: RunView) -> str:
         outcome = "No case was measured"
     elif not timed:
         outcome += ": **no backend was timed**; see the reasons under Not timed"
-    sentences = [*READING, *([PAIRS] if any(pair_tables(case) for case in view.cases) else [])]
-    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1))
     times = [f"Begun {results.created}", *(f"continued {part.begun}" for part in results.resumptions), finished]
     mark = f"**{escape(parts_note(results))}**\n\n" if results.differences else ""
-    return f"# pyfnn results\n\n{', '.join(times)}. {outcome}.\n\n{mark}## How to read this\n\n{reading}"
+    page = next(
+        (f" [{path.name}]({path.name}) has figures, comparisons and all rows." for path in files if _is_page(path)), ""
+    )
+    answer = _bullets([*lead(view), *findings(view)]) if count else ""
+    return f"# pyfnn results\n\n{', '.join(times)}. {outcome}.{page}\n\n{mark}{answer}"
+
+
+def _is_page(path: Path) -> bool:
+    return path.suffix == ".html"
 
 
 def _warnings(results: Results) -> Iterator[str]:
-    """Yield the warnings of the run; they stand before the first number."""
+    """Yield the warnings of the run; they stand before the first number of a table."""
     if results.warnings:
         yield "## Warnings"
         yield "\n".join(
@@ -93,11 +103,17 @@ def _cases(view: RunView) -> Iterator[str]:
         yield f"## {escape(case.case.title)}"
         if work_note(case.case):
             yield escape(work_note(case.case))
-        yield markdown(case_table(case, wide=True))
-        for table in (costs_table(case), processes_table(case), *pair_tables(case)):
-            if table:
-                yield f"{table.title}:"
-                yield markdown(table)
+        yield markdown(case_table(case))
+        yield _bullets(case_sentences(case))
+        yield from _folded("Rates, checks, costs, processes, pairs", list(_behind(case)))
+
+
+def _behind(case: CaseView) -> Iterator[str]:
+    yield markdown(rates_table(case))
+    for table in (costs_table(case), processes_table(case), *pair_tables(case)):
+        if table:
+            yield f"{table.title}:"
+            yield markdown(table)
 
 
 def _not_timed(view: RunView) -> Iterator[str]:
@@ -106,7 +122,7 @@ def _not_timed(view: RunView) -> Iterator[str]:
     for backend in view.not_timed:
         first, *more = backend.reason.splitlines() or ["no reason was recorded"]
         place = escape(where(backend, view.results))
-        parts = [f"- **{backend.instance}**: {backend.status} {place}: {escape(first)}"]
+        parts = [f"- **{escape(backend.instance)}**: {backend.status} {place}: {escape(first)}"]
         if more:
             cut = len(more) - REASON_LINES
             shown = [*more[:REASON_LINES], *([f"({cut} more lines in results.json)"] if cut > 0 else [])]
@@ -116,12 +132,33 @@ def _not_timed(view: RunView) -> Iterator[str]:
         yield "".join(parts)
 
 
-def _figures(figures: Sequence[Path]) -> Iterator[str]:
-    shown = [path for path in figures if path.suffix == ".png"]
-    if shown:
-        yield "## Figures"
-    for path in shown:
-        yield f"![{path.stem}]({path.name})\n\n[{path.stem} as SVG]({path.with_suffix('.svg').name})"
+def _why(view: RunView) -> Iterator[str]:
+    if trust(view):
+        yield "## Why believe it"
+        yield _bullets(trust(view))
+    sentences = [*READING, *([PAIRS] if any(pair_tables(case) for case in view.cases) else [])]
+    reading = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(sentences, 1))
+    yield from _folded("How to read this", [reading])
+
+
+def _figures(files: Sequence[Path]) -> Iterator[str]:
+    shown = [path for path in files if path.suffix == ".png"]
+    images = [f"![{path.stem}]({path.name})\n\n[{path.stem} as SVG]({path.with_suffix('.svg').name})" for path in shown]
+    yield from _folded(f"{len(shown)} figure{'s' * (len(shown) != 1)}", images)
+
+
+def _machine(results: Results) -> list[str]:
+    backends = ["## Backends", markdown(backends_table(results))] if results.cases else []
+    return [
+        *backends,
+        "## Machine",
+        *_ceilings(results),
+        *_host(results),
+        *_device(results),
+        _facts(results.host),
+        "## Settings",
+        _facts({**results.settings, **({"command": shlex.join(results.command)} if results.command else {})}),
+    ]
 
 
 def _ceilings(results: Results) -> Iterator[str]:
@@ -151,14 +188,5 @@ def _device(results: Results) -> Iterator[str]:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    lines = tuple(_flat(facts))
+    lines = tuple(flat(facts))
     return markdown(ReportTable("", ("", ""), (("", lines),))) if lines else "Nothing was recorded."
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{prefix}{key}", shown

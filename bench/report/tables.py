@@ -1,15 +1,10 @@
-"""The tables of a run, for the terminal and as Markdown. Show what `views` decides; compute nothing."""
+"""The tables of a run, for the summary and the page. Show what `views` decides; compute nothing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
-from rich.console import Console
-from rich.text import Text
-
 from bench.format import centre_of, number, threads_text, unit_of, with_interval, with_margin
-from bench.report.notes import parts_note
-from bench.report.render import ReportTable, rich_table
-from bench.report.run_view import RunView
+from bench.report.render import ReportTable
 from bench.report.sweeps import SweepView, crossings, leads, pairs_examined
 from bench.report.views import BackendView, CaseView, NotTimed, PairMatrix, pair_matrices
 from bench.results.schema import BackendResult, Ceilings, Estimate, HostState, Pool, Results, Verdict
@@ -56,49 +51,58 @@ OFF_CPU = (
 )
 
 
-def case_table(view: CaseView, *, wide: bool = False) -> ReportTable:
-    """Return the step times, ratios and verdicts of one case, one section per division.
-
-    Parameters
-    ----------
-    view : CaseView
-    wide : bool
-        True to add the column of off-CPU shares, where there are any; a terminal of 80 columns has no room for it.
-    """
+def case_table(view: CaseView) -> ReportTable:
+    """Return the step times, ratios and verdicts of one case, one section per division."""
     many = view.case.members > 1
-    shares = any(backend.result.ceiling_share is not None for backend in view.backends)
     columns = (
         "backend",
         f"{'network-step' if many else 'step'} time, {view.unit.name} [95 %]",
-        *((f"by the device's clock, {view.unit.name}",) if view.by_device else ()),
         *(("network-steps/s",) if many else ()),
         f"ratio to {view.case.reference} [95 %]" if view.case.reference else "ratio",
         "verdict",
+    )
+
+    def cells(backend: BackendView) -> tuple[str, ...]:
+        if backend.step is None:
+            return (backend.label, backend.status, *[""] * (len(columns) - 2))
+        return (
+            backend.label,
+            with_interval(backend.step, view.unit.seconds),
+            *((backend.rate,) if many else ()),
+            with_interval(backend.ratio) if backend.ratio else "",
+            backend.verdict,
+        )
+
+    sections = tuple((division, tuple(cells(one) for one in group)) for division, group in view.groups)
+    return ReportTable(view.case.title, columns, sections)
+
+
+def rates_table(view: CaseView) -> ReportTable:
+    """Return rates, shares and threads of the timed backends of a case, with all its notes."""
+    shares = any(backend.result.ceiling_share is not None for backend in view.backends)
+    columns = (
+        "backend",
+        *((f"by the device's clock, {view.unit.name} [95 %]",) if view.by_device else ()),
         "GFLOP/s",
         *(("of peak",) if shares else ()),
-        *(("off-CPU",) if wide and view.off_cpu else ()),
+        *(("off-CPU",) if view.off_cpu else ()),
         "threads",
     )
-    sections = tuple((division, tuple(_cells(one, view, columns) for one in group)) for division, group in view.groups)
-    return ReportTable(view.case.title, columns, sections, (*view.notes, *((OFF_CPU,) if "off-CPU" in columns else ())))
 
+    def cells(backend: BackendView) -> tuple[str, ...]:
+        b, on_device = backend.result, backend.on_device
+        return (
+            backend.label,
+            *((with_interval(on_device, view.unit.seconds) if on_device else "",) if view.by_device else ()),
+            "" if b.gflops is None else number(b.gflops),
+            *((_percent(b.ceiling_share),) if shares else ()),
+            *((_percent(view.off_cpu.get(backend.label)),) if view.off_cpu else ()),
+            "not read" if b.threads_seen is None else str(b.threads_seen),
+        )
 
-def _cells(backend: BackendView, view: CaseView, columns: tuple[str, ...]) -> tuple[str, ...]:
-    if backend.step is None:
-        return (backend.label, backend.status, *[""] * (len(columns) - 2))
-    b, scale = backend.result, view.unit.seconds
-    return (
-        backend.label,
-        with_interval(backend.step, scale),
-        *((with_interval(backend.on_device, scale) if backend.on_device else "",) if view.by_device else ()),
-        *((backend.rate,) if backend.rate else ()),
-        with_interval(backend.ratio) if backend.ratio else "",
-        backend.verdict,
-        "" if b.gflops is None else number(b.gflops),
-        *((_percent(b.ceiling_share),) if "of peak" in columns else ()),
-        *((_percent(view.off_cpu.get(backend.label)),) if "off-CPU" in columns else ()),
-        "not read" if b.threads_seen is None else str(b.threads_seen),
-    )
+    lines = tuple(cells(backend) for backend in view.backends if backend.step)
+    notes = (*view.notes, *((OFF_CPU,) if view.off_cpu else ()))
+    return ReportTable("Rates, threads, checks", columns, (("", lines),), notes)
 
 
 def _percent(share: float | None) -> str:
@@ -240,12 +244,16 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
             key = (f"multiply-adds, {p.dtype}, {p.level}", _on(p.device, p.threads), "GFLOP/s")
             peaks.setdefault(key, {})[probed.when] = number(p.gflops)
         for b in probed.bandwidths:
-            key = (f"memory, {b.traffic} over {b.bytes / 2**20:.0f} MiB", _on(b.device, b.threads), "GB/s")
+            key = (f"{b.cache or 'memory'}, {b.traffic} over {_size(b.bytes)}", _on(b.device, b.threads), "GB/s")
             traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
     lines = {**peaks, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
     return ReportTable("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 def _available(state: HostState) -> float | None:
@@ -310,23 +318,3 @@ def where(backend: NotTimed, results: Results) -> str:
     if len(backend.cases) == len(results.cases):
         return "in every case" if len(results.cases) > 1 else f"in {backend.cases[0]}"
     return f"in {', '.join(backend.cases)}"
-
-
-def show(view: RunView, console: Console) -> None:
-    """Print every case, every sweep, and the backends that were not timed with reason and remedy."""
-    if mark := parts_note(view.results):
-        console.print(Text(mark, style="yellow"))
-    if not view.cases:
-        console.print(Text("No case was measured."))
-    for case in view.cases:
-        console.print(rich_table(case_table(case)))
-    for sweep in view.sweeps:
-        for table in sweep_tables(sweep):
-            console.print(rich_table(table))
-    for backend in view.not_timed:
-        place = where(backend, view.results)
-        console.print(Text.assemble((backend.instance, "bold"), f": {backend.status} {place}"))
-        for line in [*backend.reason.splitlines()[:3], *([f"remedy: {backend.remedy}"] if backend.remedy else [])]:
-            console.print(Text(f"  {line}"))
-    if view.cases:
-        console.print(Text("\n".join(["", *READING]), style="dim"))

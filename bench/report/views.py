@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
-from bench.report.notes import case_notes, off_cpu_shares, parts_note
+from bench.report.notes import case_caveats, case_notes, off_cpu_shares, parts_note
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
 DIVISIONS = ("plain", "tuned", "framework")
+MEMORY = "memory"  # the level below all caches
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class CaseView:
         Unit of the step times.
     notes : tuple of str
         Notes under the table of the case.
+    caveats : tuple of str
+        Those of them that limit what the numbers show.
     off_cpu : mapping of str to float
         See `bench.report.notes.off_cpu_shares`.
     """
@@ -81,6 +84,7 @@ class CaseView:
     groups: tuple[tuple[str, tuple[BackendView, ...]], ...]
     unit: Unit
     notes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
     off_cpu: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -130,20 +134,30 @@ class PairMatrix:
 
 @dataclass(frozen=True)
 class Roof:
-    """Peak rate and memory bandwidth of a device, by its best probes."""
+    """Peak rate of a device, its memory bandwidth and that of each cache by name, by its best probes."""
 
     device: str
     gflops: float
     gigabytes_per_second: float
+    caches: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def bandwidths(self) -> dict[str, float]:
+        """Bandwidths of memory and caches in GB/s, by level."""
+        return {MEMORY: self.gigabytes_per_second, **self.caches}
 
     @property
     def ridge(self) -> float:
-        """Arithmetic intensity at which the bandwidth line meets the peak, in FLOP per byte."""
+        """Arithmetic intensity at which the line of memory meets the peak, in FLOP per byte."""
         return self.gflops / self.gigabytes_per_second
 
-    def at(self, intensity: float) -> float:
-        """Return the roof at an intensity in GFLOP/s (Williams, Waterman and Patterson 2009, "Roofline")."""
-        return min(self.gflops, intensity * self.gigabytes_per_second)
+    def at(self, intensity: float, level: str = MEMORY) -> float:
+        """Return the roof at an intensity, of data from this level, in GFLOP/s.
+
+        Source: Williams, Waterman and Patterson 2009, "Roofline"; with caches, Ilic, Pratas and Sousa 2014,
+        "Cache-aware roofline model".
+        """
+        return min(self.gflops, intensity * self.bandwidths[level])
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,8 @@ def case_view(case: Case, requested: str) -> CaseView:
     groups = tuple((name, tuple(group)) for name, group in groupby(backends, key=lambda backend: backend.division))
     unit = unit_of(centre_of(backend.step) for backend in backends if backend.step)
     timed = [(backend.label, backend.result) for backend in backends if backend.step]
-    return CaseView(case, groups, unit, case_notes(case, timed, requested), off_cpu_shares(timed))
+    notes, caveats = case_notes(case, timed, requested), case_caveats(case, timed, requested)
+    return CaseView(case, groups, unit, notes, caveats, off_cpu_shares(timed))
 
 
 def ratios_of(case: Case) -> dict[tuple[str, str], tuple[Estimate, Verdict]]:
@@ -206,15 +221,21 @@ def pair_matrices(view: CaseView) -> tuple[PairMatrix, ...]:
 def roofs_of(results: Results, dtype: str, threads: int) -> tuple[Roof, ...]:
     """Return the roof of each device whose peak and bandwidth were both probed; the CPU's with `threads` threads."""
     peaks: dict[str, float] = {}
-    speeds: dict[str, float] = {}
+    speeds: dict[str, dict[str, float]] = {}  # by device and level
     for probed in results.ceilings:
         for p in probed.peaks:
             if p.dtype == dtype and (p.device != "cpu" or p.threads == threads):
                 peaks[p.device] = max(p.gflops, peaks.get(p.device, 0.0))
         for b in probed.bandwidths:
             if b.device != "cpu" or b.threads == threads:
-                speeds[b.device] = max(b.gigabytes_per_second, speeds.get(b.device, 0.0))
-    return tuple(Roof(device, peak, speeds[device]) for device, peak in peaks.items() if device in speeds)
+                levels = speeds.setdefault(b.device, {})
+                level = b.cache or MEMORY
+                levels[level] = max(b.gigabytes_per_second, levels.get(level, 0.0))
+    return tuple(
+        Roof(device, peak, speeds[device][MEMORY], {level: v for level, v in speeds[device].items() if level != MEMORY})
+        for device, peak in peaks.items()
+        if MEMORY in speeds.get(device, {})
+    )
 
 
 def device_warnings(results: Results) -> tuple[str, ...]:

@@ -1,41 +1,27 @@
 """The journal of a run, journal.jsonl: one event a line, on disk before the call that wrote it returns.
 
-Results are built from the journal, so that a killed run loses at most the launch that it was measuring. Its exclusive
-creation and a lock on it claim a folder for a run.
+Results are built from the journal, so that a killed run loses at most the launch that it was measuring. It claims the
+folder for a run.
 """
 
 import json
-import os
-import sys
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bench.results.events import Event, parse_event
+from bench.results.files import FolderTaken, Lines
 from bench.results.order import Order
 from bench.results.schema import ResultsError
 from pyfnn.errors import InvalidInput
 from pyfnn.regular import read_regular
 
-if sys.platform != "win32":
-    import fcntl
-
 JOURNAL, RESULTS = "journal.jsonl", "results.json"
-_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
 
 
-class CannotWrite(OSError):
-    """Results that the disk does not take."""
-
-
-class FolderTaken(InvalidInput):
-    """A folder that belongs to another run."""
-
-
-class Journal:
+class Journal(Lines):
     """Appends events to journal.jsonl in a folder, which is created if it is absent. A context manager.
 
     The folder belongs to this run: no other process can open the journal meanwhile, and no other run later. Where no
@@ -57,23 +43,15 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, again: bool = False) -> None:
-        self.folder = folder
-        self._path = folder / JOURNAL
-        if again and not self._path.exists():
+        if again and not (folder / JOURNAL).exists():
             raise InvalidInput(f"{folder}: holds no {JOURNAL} that could be continued")
-        try:
-            self._created = _create(folder)
-            self._file = _open_claimed(self._path, again)
-        except OSError as error:
-            raise CannotWrite(error.errno, error.strerror, str(folder)) from None
-        try:
-            if not again and (os.fstat(self._file).st_size or (folder / RESULTS).exists()):
-                remedy = f"name another folder, or continue it with --resume {folder}"
-                raise FolderTaken(f"--out {folder}: holds the results of a run already; {remedy}")
-            os.ftruncate(self._file, _whole_bytes(self._path))
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(folder / JOURNAL, again=again)
+
+    def check(self, again: bool, begun: bool) -> None:
+        """Raise `FolderTaken` where the folder of a new run holds one already."""
+        if not again and (begun or (self.folder / RESULTS).exists()):
+            remedy = f"name another folder, or continue it with --resume {self.folder}"
+            raise FolderTaken(f"--out {self.folder}: holds the results of a run already; {remedy}")
 
     def write(self, event: Event) -> None:
         """Append one event and sync it to the disk.
@@ -85,36 +63,10 @@ class Journal:
         ValueError
             The event holds a NaN or an infinity, which JSON lacks.
         """
-        line = (json.dumps(event.line(), allow_nan=False) + "\n").encode()
-        end = os.fstat(self._file).st_size
-        try:
-            while line:
-                line = line[os.write(self._file, line) :]
-            os.fsync(self._file)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._file, end)
-            raise CannotWrite(error.errno, error.strerror) from None
-
-    def close(self) -> None:
-        """Release the folder; remove what was created where no event was written. A second call does nothing."""
-        if self._file < 0:
-            return
-        if os.fstat(self._file).st_size == 0:
-            with suppress(OSError):
-                self._path.unlink()
-                for folder in self._created:
-                    folder.rmdir()
-        os.close(self._file)
-        self._file = -1
+        self.append([event.line()])
 
     def __enter__(self) -> "Journal":
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def numbered(parent: Path, name: str) -> Journal:
@@ -123,53 +75,6 @@ def numbered(parent: Path, name: str) -> Journal:
         with suppress(FolderTaken):
             return Journal(parent / (name if number == 1 else f"{name}-{number}"))
     raise AssertionError  # count does not end
-
-
-def _create(folder: Path) -> list[Path]:
-    """Create a folder with its parents; return those that did not exist, the innermost first."""
-    absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return absent
-
-
-def _open_claimed(path: Path, again: bool) -> int:
-    """Open a journal that no other process has open, and return its descriptor; raise `FolderTaken` where one has.
-
-    A file that a killed run has left is unlocked. Where a file system has no locks, only creation claims it.
-    """
-    while True:
-        try:
-            file, created = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), True
-        except FileExistsError:
-            try:
-                file, created = os.open(path, _FLAGS), False
-            except FileNotFoundError:  # its owner removed it between the two calls
-                continue
-        locked = _lock(file)
-        if locked is False or (locked is None and not (created or again)):
-            os.close(file)
-            raise FolderTaken(f"{path.parent}: another run is writing to it; name another folder")
-        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-            return file
-        os.close(file)
-
-
-def _lock(file: int) -> bool | None:
-    """Lock a file until it is closed. False: another process has locked it; None: there are no locks here."""
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def _whole_bytes(path: Path) -> int:
-    """Return the length of the file without a last line that was cut short."""
-    return read_regular(path).rfind(b"\n") + 1
 
 
 def now() -> str:

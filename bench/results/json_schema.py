@@ -1,14 +1,17 @@
-"""The JSON Schema of results.json, made from the models. `schema.json` beside this file is its published copy.
+"""The JSON Schemas of a run's and of an experiment's results.json, made from the models, and their published copies.
 
-`python -m bench.export --to schema > bench/results/schema.json` writes that copy again.
+`python -m bench.export --to schema > bench/results/schema.json` writes the first copy again, and
+`python -m bench.export --to experiment-schema > bench/results/experiment-schema.json` the second.
 """
 
 from pathlib import Path
 from typing import Any, Final
 
+from bench.results.experiment import EXPERIMENT_SCHEMA, ExperimentResults
 from bench.results.schema import SCHEMA, STATISTICS, Results
 
 PUBLISHED: Final = Path(__file__).with_name("schema.json")
+PUBLISHED_EXPERIMENT: Final = Path(__file__).with_name("experiment-schema.json")
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"  # the one that pydantic writes
 _VERDICT_OF_STATISTICS_1: Final = "no difference shown"
 
@@ -16,12 +19,18 @@ _VERDICT_OF_STATISTICS_1: Final = "no difference shown"
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema that every results.json ever written conforms to, with any version of `statistics`."""
     schema = Results.model_json_schema()
-    about = {
-        "$schema": _DIALECT,
-        "$id": f"urn:{SCHEMA.replace('/', ':')}",
-        "title": f"Results of a pyfnn run, {SCHEMA}, statistics 1 to {STATISTICS}",
-    }
     _add_statistics_1(schema["$defs"])
+    return _titled(schema, SCHEMA, f"Results of a pyfnn run, {SCHEMA}, statistics 1 to {STATISTICS}")
+
+
+def experiment_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an experiment's results.json."""
+    schema = ExperimentResults.model_json_schema()
+    return _titled(schema, EXPERIMENT_SCHEMA, f"Results of a pyfnn experiment, {EXPERIMENT_SCHEMA}")
+
+
+def _titled(schema: dict[str, Any], name: str, title: str) -> dict[str, Any]:
+    about = {"$schema": _DIALECT, "$id": f"urn:{name.replace('/', ':')}", "title": title}
     return {**about, **{key: value for key, value in schema.items() if key not in about}}
 
 

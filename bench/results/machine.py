@@ -14,13 +14,17 @@ class Peak(Value):
 
 
 class Bandwidth(Value):
-    """Memory traffic of all threads together over arrays of `bytes` bytes in total, counted as STREAM counts it."""
+    """Memory traffic of all threads together over arrays of `bytes` bytes in total, counted as STREAM counts it.
+
+    `cache` is the cache that holds the arrays, for example L1; empty where they are in memory.
+    """
 
     device: str = "cpu"
     traffic: str
     threads: int
     bytes: int
     gigabytes_per_second: Rate
+    cache: str = ""
 
 
 class Ceilings(Value):

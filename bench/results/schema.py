@@ -81,14 +81,18 @@ class Launch(Value):
 
 
 class Curve(Value):
-    """Loss against training time at the ends of epochs; entry 0 is the starting θ, at 0 seconds."""
+    """Loss against training time from the starting θ, at 0 seconds, on.
 
-    epochs: list[Index]
+    `epochs` ascends: parts of an epoch within the first one, then whole numbers. Files of earlier versions have whole
+    numbers only.
+    """
+
+    epochs: list[Cost]
     seconds: list[Seconds]
     losses: list[float]
 
     @model_validator(mode="after")
-    def _one_entry_an_epoch(self) -> "Curve":
+    def _one_entry_each(self) -> "Curve":
         if not len(self.epochs) == len(self.seconds) == len(self.losses):
             raise ValueError("epochs, seconds and losses must have one entry each")
         if any(seconds <= 0 for seconds in self.seconds[1:]):

@@ -1,9 +1,7 @@
 """Writes and reads results.json, and checks the statistics in a file against its own samples."""
 
 import math
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ from pydantic import ValidationError
 
 from bench.results.build import build_results
 from bench.results.derive import COST_FIELDS, STATISTIC_FIELDS, with_all_statistics
-from bench.results.journal import JOURNAL, NOT_JSON, RESULTS, CannotWrite, parse_json, read_journal
+from bench.results.files import replace
+from bench.results.journal import JOURNAL, NOT_JSON, RESULTS, parse_json, read_journal
 from bench.results.schema import (
     SCHEMA,
     STATISTICS,
@@ -37,18 +36,7 @@ def save_results(results: Results, folder: Path) -> Path:
         The disk is full or cannot be written.
     """
     path = folder / RESULTS
-    partial = path.with_suffix(".json.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(results.model_dump_json(by_alias=True, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CannotWrite(error.errno, error.strerror, str(path)) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    replace(path, results.model_dump_json(by_alias=True, indent=1) + "\n")
     return path
 
 

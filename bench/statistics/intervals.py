@@ -15,7 +15,8 @@ from statistics import fmean, quantiles
 from typing import Annotated, ClassVar, Protocol
 
 from pydantic import ConfigDict, Field
-from scipy.special import stdtrit
+
+from bench.statistics import special
 
 CONFIDENCE = 0.95
 MIN_LAUNCHES = 5
@@ -75,7 +76,7 @@ class Estimate:
 @lru_cache
 def quantile(degrees: float, confidence: float) -> float:
     """Return the two-sided quantile of Student's t distribution."""
-    return float(stdtrit(degrees, (1 + confidence) / 2))
+    return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 
 def log_spread(logs: Sequence[float]) -> float:
@@ -99,6 +100,15 @@ def t_interval(logs: Sequence[float], confidence: float = CONFIDENCE, widened: f
     centre = fmean(logs)
     margin = widened * quantile(len(logs) - 1, confidence) * log_spread(logs) / math.sqrt(len(logs))
     return Estimate(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin))
+
+
+def mean_interval(values: Sequence[float]) -> Estimate | None:
+    """Return the mean of values of any sign with Student's t interval; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    centre = fmean(values)
+    margin = quantile(len(values) - 1, CONFIDENCE) * log_spread(values) / math.sqrt(len(values))
+    return Estimate(centre, centre - margin, centre + margin)
 
 
 def _log_step_times(samples: Iterable[Timed]) -> dict[tuple[int, int], float]:

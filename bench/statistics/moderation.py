@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import fdtri, gammaincinv, polygamma
+
+from bench.statistics import special
 
 MOST_PRIOR_DEGREES = 50.0  # more would change a quantile of t by less than 2 %
 LEAST_ARMS = 3  # a prior needs variances to compare: with two arms there is a single pair
@@ -37,7 +38,7 @@ class Prior(NamedTuple):
 
 def chi2_quantile(probability: float, degrees: int) -> float:
     """Return the quantile of chi squared. `scipy.stats` has it too, but takes 0.5 s to import."""
-    return float(2 * gammaincinv(degrees / 2, probability))
+    return float(2 * special.gammaincinv(degrees / 2, probability))
 
 
 def trigamma_inverse(values: ArrayLike) -> Floats:
@@ -45,8 +46,8 @@ def trigamma_inverse(values: ArrayLike) -> Floats:
     target = np.asarray(values, np.float64)
     x = 0.5 + 1 / target
     for _ in range(_NEWTON_STEPS):
-        trigamma = polygamma(1, x)
-        x = x + trigamma * (1 - trigamma / target) / polygamma(2, x)
+        trigamma = special.polygamma(1, x)
+        x = x + trigamma * (1 - trigamma / target) / special.polygamma(2, x)
     return np.asarray(x, np.float64)
 
 
@@ -96,7 +97,7 @@ def fit_prior(pairs: Floats, arms: Floats, degrees: int) -> Prior:
     least = np.maximum(_LEAST_SHARE * np.median(arms, axis=-1, keepdims=True), np.finfo(np.float64).tiny)
     spread = np.log(np.maximum(arms, least)).var(axis=-1, ddof=1)
     spread *= (count - 1) / chi2_quantile(1 - _CONFIDENT, count - 1)
-    excess = np.maximum(spread - polygamma(1, degrees / 2), polygamma(1, MOST_PRIOR_DEGREES / 2))
+    excess = np.maximum(spread - special.polygamma(1, degrees / 2), special.polygamma(1, MOST_PRIOR_DEGREES / 2))
     prior_degrees = np.where(middle > 0, 2 * trigamma_inverse(excess), 0.0)
     return Prior(middle * degrees / chi2_quantile(0.5, degrees), prior_degrees)
 
@@ -120,7 +121,7 @@ def moderate(variances: Floats, degrees: ArrayLike, prior: Prior) -> tuple[Float
     shared = np.broadcast_to(prior.degrees[..., None], variances.shape)
     usual = np.broadcast_to(prior.variance[..., None], variances.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        beyond = variances > usual * fdtri(own, shared, _ORDINARY)
+        beyond = variances > usual * special.fdtri(own, shared, _ORDINARY)
         shared = np.where(beyond & (own > 0), 0.0, shared)
         together = (shared * usual + own * np.where(own > 0, variances, 0.0)) / (shared + own)
     return together, shared + own

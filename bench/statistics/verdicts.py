@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
+from bench.statistics import special
 from bench.statistics.intervals import CONFIDENCE, WIDENED, Estimate, Timed, launch_logs, log_ratios, quantile
 from bench.statistics.moderation import Floats, Prior, arm_variances, fit_prior, moderate
 
@@ -102,8 +102,8 @@ def judge(centres: Floats, errors: Floats, degrees: Floats, margin: float = MARG
     margin : float
     """
     away = np.abs(centres)
-    different = holm(2 * stdtr(degrees, -_over(away, errors)), LEVEL)
-    same = holm(stdtr(degrees, -_over(math.log1p(margin) - away, errors)), LEVEL)
+    different = holm(2 * special.stdtr(degrees, -_over(away, errors)), LEVEL)
+    same = holm(special.stdtr(degrees, -_over(math.log1p(margin) - away, errors)), LEVEL)
     return Judged(different, same & ~different)
 
 
@@ -150,7 +150,7 @@ def launches_to_decide(
 def _quantiles(launches: int, prior_degrees: float, undecided: int) -> tuple[Floats, Floats, Floats]:
     """Return numbers of launches n above `launches`, and for each the t quantiles of the two tests."""
     n = np.arange(launches + 1.0, MOST_ASKED + 1)
-    apart, alike = (-stdtrit(prior_degrees + n - 1, LEVEL / (sides * undecided)) for sides in (2, 1))
+    apart, alike = (-special.stdtrit(prior_degrees + n - 1, LEVEL / (sides * undecided)) for sides in (2, 1))
     return n, apart, alike
 
 

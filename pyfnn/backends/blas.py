@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyfnn import compiled, isa
+from pyfnn import isa
 from pyfnn.backend import Backend
-from pyfnn.backends.cpp import CppModel, describe
+from pyfnn.backends.cpp import CppModel, describe, extension
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -68,19 +68,17 @@ class Blas(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        compiled.folder("_blas")
-        from pyfnn.backends import _blas
-
+        module = extension("_blas")
         path = find_library()
         try:
-            library = _blas.OpenBlas(path)
+            library = module.OpenBlas(path)
         except RuntimeError as error:
             remedy = f"name another in {VARIABLE}, or none" if os.environ.get(VARIABLE) else ""
             raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}", remedy) from None
-        flags = f"{compiled.build_info().CXX_FLAGS}; {library.config()}; {_kernels(library)}"
+        flags = f"{isa.flags()}; {library.config()}; {_kernels(library)}"
         super().__init__(describe(row, flags))
         self._library = library
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _blas.Mlp32, "float64": _blas.Mlp64}
+        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": module.Mlp32, "float64": module.Mlp64}
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return BlasModel(network, theta, threads, self._library, self._classes[network.dtype])

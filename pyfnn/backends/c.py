@@ -14,7 +14,7 @@ import cffi
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn import compiled
+from pyfnn import compiled, isa
 from pyfnn.backend import Backend, Description
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError, Unsupported
@@ -59,7 +59,7 @@ class Library(Backend):
     target: ClassVar[str] = "fnn_c"  # name of the compiled library in CMake
 
     def __init__(self, row: Row) -> None:
-        self.path = row.folder / row.library if row.library else compiled.folder(self.target) / f"lib{self.target}.so"
+        self.path = row.folder / row.library if row.library else _compiled(self.target)
         self._lib = _open(self.path)
         self._description = _describe(self._lib, self.path)
         if hasattr(self._lib, "fnn_unavailable") and (words := _text(self._lib.fnn_unavailable())):
@@ -82,6 +82,11 @@ class Library(Backend):
         if not self._description.many:
             return super()._create_many(network, thetas, l2, threads)
         return LibraryEnsemble(self._lib, network, thetas, l2, threads)
+
+
+def _compiled(target: str) -> Path:
+    name = isa.variant(target)
+    return compiled.folder(name) / f"lib{name}.so"
 
 
 class _Handle:

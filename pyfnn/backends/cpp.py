@@ -1,14 +1,15 @@
-"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp`. No mathematics here.
+"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp` or, by level, `_cpp_<level>`.
 
-The description and the model serve the other C++ backends too.
+No mathematics here. The description and the model serve the other C++ backends too.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyfnn import compiled
+from pyfnn import compiled, isa
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 # Of the C++ tables.
 ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh", "prelu", "maxout")
+
+
+def extension(target: str) -> Any:
+    """Import an extension module of this package, in a build for all levels that of the level to use.
+
+    Raises
+    ------
+    BackendUnavailable
+        It is absent, or its sources have changed since it was compiled.
+    """
+    name = isa.variant(target)
+    compiled.folder(name)
+    return importlib.import_module(f"pyfnn.backends.{name}")
 
 
 def describe(row: Row, flags: str, *, many: bool = False) -> Description:
@@ -72,11 +86,9 @@ class Plain(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        compiled.folder("_cpp")
-        from pyfnn.backends import _cpp
-
-        super().__init__(describe(row, compiled.build_info().CXX_FLAGS))
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": _cpp.Mlp32, "float64": _cpp.Mlp64}
+        module = extension("_cpp")
+        super().__init__(describe(row, isa.flags()))
+        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": module.Mlp32, "float64": module.Mlp64}
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return CppModel(network, theta, threads, self._classes[network.dtype])

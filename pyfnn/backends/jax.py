@@ -79,7 +79,8 @@ class JaxModel(_OnDevice, Model):
         self._current = self._layers(theta)
 
     def _layers(self, theta: Array) -> Theta:
-        return [(self._put(W), self._put(b)) for W, b in self.network.layers(theta)]
+        layers: Theta = jax.tree.map(self._put, _layers(self.network, theta))
+        return layers
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         super()._load(x, y, order)
@@ -128,7 +129,7 @@ class JaxModel(_OnDevice, Model):
 
 
 class JaxEnsemble(_OnDevice, Ensemble):
-    """Many networks in JAX, in one compiled function: W: (K, m_in, m_out), b: (K, m_out)."""
+    """Many networks in JAX, in one compiled function: W: (K, m_in, m_out), b and slopes: (K, m_out)."""
 
     def __init__(
         self,
@@ -155,15 +156,18 @@ class JaxEnsemble(_OnDevice, Ensemble):
         return np.concatenate([tensor.reshape(self.members, -1) for tensor in tensors], axis=1)
 
     def _reset(self) -> None:
-        members = [self.network.layers(theta) for theta in self._start]
-        self._current = [
-            (self._put(np.stack([layer.W for layer in layers])), self._put(np.stack([layer.b for layer in layers])))
-            for layers in zip(*members, strict=True)
-        ]
+        members = [_layers(self.network, theta) for theta in self._start]
+        self._current = jax.tree.map(lambda *tensors: self._put(np.stack(tensors)), *members)
 
     def _close(self) -> None:
         self._current = []
         self._data = None
+
+
+def _layers(network: Network, theta: Array) -> list[tuple[Array, ...]]:
+    """Return the tensors of each layer: (W, b), or (W, b, slopes) where it learns slopes."""
+    layers = zip(network.layers(theta), network.slopes(theta), strict=True)
+    return [(W, b, slopes) if slopes.size else (W, b) for (W, b), slopes in layers]
 
 
 def _flat(theta: Theta) -> Array:

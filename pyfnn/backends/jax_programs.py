@@ -14,20 +14,35 @@ from jax import lax
 from pyfnn.model import Operation
 from pyfnn.network import Network
 
-Theta = list[tuple[jax.Array, jax.Array]]  # (W_l, b_l) per layer; of many networks, K of each
+Theta = list[tuple[jax.Array, ...]]  # (W_l, b_l) per layer, or (W_l, b_l, slopes); of many networks, K of each
 Carry = tuple[jax.Array, Any]  # checksum so far, and all results of the last pass, so that XLA removes no computation
 
-ACTIVATIONS: dict[str, Callable[[Any, float], Any]] = {
+
+def _leaky_relu(Z: Any, slope: Any) -> Any:
+    """Return Z where Z > 0, else slope ⊙ Z. `jax.nn.leaky_relu` has the derivative 1 at 0."""
+    return jnp.where(Z > 0, Z, slope * Z)
+
+
+def _maxout(Z: Any, pieces: int) -> Any:
+    """Return each unit's largest piece. The derivative of `max` would be divided among equal ones."""
+    by_unit = Z.reshape(*Z.shape[:-1], -1, pieces)
+    first_largest = jax.nn.one_hot(by_unit.argmax(axis=-1), pieces, dtype=bool)
+    return jnp.where(first_largest, by_unit, 0).sum(axis=-1)
+
+
+ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {  # (Z, parameter or a layer's slopes) -> A
     "identity": lambda Z, _: Z,
     "sigmoid": lambda Z, _: jax.nn.sigmoid(Z),
     "tanh": lambda Z, _: jnp.tanh(Z),
     "relu": lambda Z, _: jax.nn.relu(Z),
-    "leaky_relu": lambda Z, slope: jnp.where(Z > 0, Z, slope * Z),  # jax.nn.leaky_relu has the derivative 1 at 0
+    "leaky_relu": _leaky_relu,
     "elu": jax.nn.elu,
     "softplus": lambda Z, _: jax.nn.softplus(Z),
     # jax.nn.hard_sigmoid has other bounds, and jax.nn.hard_tanh the derivative 1 at -1 and 1.
     "hard_sigmoid": lambda Z, _: jnp.where(jnp.abs(Z) < 2, Z / 4, jnp.sign(Z) / 2) + 0.5,
     "hard_tanh": lambda Z, _: jnp.where(jnp.abs(Z) < 1, Z, jnp.sign(Z)),
+    "prelu": _leaky_relu,
+    "maxout": _maxout,
 }
 
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (Y, T), or (Z_L, T) where fused -> loss, summed over rows
@@ -60,7 +75,7 @@ class Programs(NamedTuple):
 @lru_cache(maxsize=16)  # a process loads the networks of the battery and of the workload repeatedly
 def programs(network: Network, *, many: bool = False) -> Programs:
     """Return the functions of a network, or of many networks of its shape. λ of many is an argument, not a constant."""
-    last, risk = _functions(network)
+    last, risk = functions(network)
 
     def outputs(theta: Theta, X: Any) -> Any:
         Y = last(theta, X)
@@ -84,7 +99,7 @@ def programs(network: Network, *, many: bool = False) -> Programs:
     )
 
 
-def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return two functions of a network: its last layer (theta, X), and its mean loss (theta, X, T, λ), l2 included.
 
     The last layer is Y, or Z_L where the loss fuses its output activation. Without the argument, λ is the network's.
@@ -95,14 +110,14 @@ def _functions(network: Network) -> tuple[Callable[..., Any], Callable[..., Any]
 
     def last(theta: Theta, X: Any) -> Any:
         A = X
-        for (W, b), (f_l, parameter) in zip(theta, f, strict=True):
-            A = f_l(A @ W + b, parameter)
+        for (W, b, *slopes), (f_l, parameter) in zip(theta, f, strict=True):
+            A = f_l(A @ W + b, *(slopes or [parameter]))
         return A
 
     def risk(theta: Theta, X: Any, T: Any, l2: Any = network.l2) -> Any:
         R = loss(last(theta, X), T) / len(X)
         absent = isinstance(l2, float) and l2 == 0
-        return R if absent else R + l2 / 2 * sum((W * W).sum() for W, _ in theta)
+        return R if absent else R + l2 / 2 * sum((W * W).sum() for W, *_ in theta)
 
     return last, risk
 

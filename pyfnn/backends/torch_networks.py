@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from pyfnn.activations import parse
 from pyfnn.model import Operation
 from pyfnn.network import Network
 from pyfnn.validation import Array
@@ -21,7 +22,13 @@ Factor = Any  # float of one network; tensor (K, 1, 1) of many
 
 _SOFTPLUS_THRESHOLD = 36.0  # above it softplus(Z) = Z even in float64, since exp(-36) is below its unit roundoff
 
-ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+
+def _maxout(Z: torch.Tensor, pieces: int) -> torch.Tensor:
+    """Return each unit's largest piece. Of equal ones, `max` along an axis gives the derivative to the first."""
+    return Z.unflatten(-1, (-1, pieces)).max(dim=-1).values
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {  # (Z, parameter or a layer's slopes) -> A
     "identity": lambda Z, _: Z,
     "sigmoid": lambda Z, _: torch.sigmoid(Z),
     "tanh": lambda Z, _: torch.tanh(Z),
@@ -31,6 +38,8 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "softplus": lambda Z, _: functional.softplus(Z, threshold=_SOFTPLUS_THRESHOLD),
     "hard_sigmoid": lambda Z, _: functional.hardtanh(Z / 2) / 2 + 0.5,  # functional.hardsigmoid has other bounds
     "hard_tanh": lambda Z, _: functional.hardtanh(Z),
+    "prelu": lambda Z, slopes: torch.where(Z > 0, Z, slopes * Z),  # functional.prelu has slopes of one network only
+    "maxout": _maxout,
 }
 
 LOSSES: dict[str, tuple[Callable[..., torch.Tensor], float]] = {  # (Y or Z_L, T) -> c L summed over rows; c
@@ -46,7 +55,7 @@ _FUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class OneNetwork:
-    """One network on one device. W: (m_in, m_out), b: (m_out,), X: (B, m_0), T: (B, m_L), rows: (B,).
+    """One network on one device. W: (m_in, m_out), b and slopes: (m_out,), X: (B, m_0), T: (B, m_L), rows: (B,).
 
     On the CPU, `nn.Sequential` of `nn.Linear` was slower in small networks and no faster in large ones, with an update
     by hand as well as with `torch.optim.SGD` with `foreach`, with `fused` or with neither.
@@ -62,18 +71,25 @@ class OneNetwork:
 
     def __init__(self, network: Network, theta: Array, l2: Any, device: torch.device) -> None:
         self.network, self.device = network, device
-        self._f = [(ACTIVATIONS[a.key], a.parameter) for a in network.elementwise_activations]
-        self._f += [(ACTIVATIONS["identity"], 0.0)] * network.fused
         self._loss, self._c = LOSSES[network.loss]
         self._start = theta.copy()
         self.parameters = [torch.tensor(array, device=device, requires_grad=True) for array in self._tensors(theta)]
-        self._layers = list(zip(self.parameters[::2], self.parameters[1::2], strict=True))
-        self._weights = self.parameters[::2]
+        self._layers = self._with_functions(self.parameters)
+        self._weights = [W for W, *_ in self._layers]
         self._scales: dict[int, torch.Tensor] = {}
         self._l2 = self._factor(l2) if np.any(l2) else None
 
     def _tensors(self, theta: Array) -> list[Array]:
-        return [array for layer in self.network.layers(theta) for array in layer]
+        return list(self.network.tensors(theta).values())
+
+    def _with_functions(self, tensors: Tensors) -> list[tuple[torch.Tensor, torch.Tensor, Callable[..., Any], Any]]:
+        """Return W, b, the activation, and its parameter or slopes, of each layer."""
+        layers, rest = [], iter(tensors)
+        for f in (*self.network.elementwise_activations, *[parse("identity")] * self.network.fused):
+            W, b = next(rest), next(rest)
+            parameter = next(rest) if f.row.slope_derivative else f.parameter
+            layers.append((W, b, ACTIVATIONS[f.key], parameter))
+        return layers
 
     def _factor(self, value: Any) -> Factor:
         return float(value)
@@ -124,7 +140,7 @@ class OneNetwork:
     def _last(self, X: torch.Tensor) -> torch.Tensor:
         """Return Y, or Z_L where the loss fuses its output activation."""
         A = X
-        for (W, b), (f, parameter) in zip(self._layers, self._f, strict=True):
+        for W, b, f, parameter in self._layers:
             A = f(self._affine(b, A, W), parameter)
         return A
 
@@ -186,7 +202,7 @@ class OneNetwork:
 
 
 class ManyNetworks(OneNetwork):
-    """K networks of one shape, whose products are batched. W: (K, m_in, m_out), b: (K, 1, m_out), rows: (K, B).
+    """K networks of one shape, whose products are batched. W: (K, m_in, m_out), b, slopes: (K, 1, m_out), rows: (K, B).
 
     The gradient of the sum of all losses is that of each member, since no member's loss depends on another's θ.
     On the CPU, `torch.func.vmap` of `torch.func.grad` took 1.4 to 2.5 times as long, `torch._foreach_addcmul_` as long.

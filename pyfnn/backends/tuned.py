@@ -83,6 +83,14 @@ class TunedModel(WithOptimizers):
         seconds: float = self._mlp.train(first, count, batch_size, learning_rate)
         return seconds
 
+    def offers_running_loss(self, batch_size: int) -> bool:
+        """Return True but for steps on one sample, which have a kernel of their own."""
+        return batch_size > 1
+
+    def _train_with_loss(self, first: int, count: int, batch_size: int, learning_rate: float) -> tuple[float, float]:
+        seconds, loss = self._mlp.train_with_loss(first, count, batch_size, learning_rate, self._optimizer is not None)
+        return seconds, loss
+
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: Order) -> tuple[float, float]:
         seconds, checksum = self._mlp.time(operation, first, count, repeats, probes)
         return seconds, checksum
@@ -118,6 +126,16 @@ class TunedEnsemble(Ensemble):
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         seconds: float = self._networks.train(first, count, batch_size, learning_rates)
         return seconds
+
+    def offers_running_loss(self, batch_size: int) -> bool:
+        """Return True but for steps on one sample, which have a kernel of their own."""
+        return batch_size > 1
+
+    def _train_with_loss(
+        self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        seconds, losses = self._networks.train_with_loss(first, count, batch_size, learning_rates)
+        return seconds, losses
 
     def _thetas(self) -> Array:
         thetas: Array = self._networks.thetas()

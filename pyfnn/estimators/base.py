@@ -19,10 +19,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from pyfnn.errors import UnknownName
-from pyfnn.estimators import saving
+from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
 from pyfnn.estimators.plan import METHODS, Course, Plan, call_seed
@@ -109,8 +109,9 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         All parameters as one vector.
     network_ : Network
     loss_curve_ : list of float
-        Mean loss of the training rows at the end of each epoch, L2 term included. (scikit-learn's is the mean over the
-        epoch's steps.)
+        Mean loss of the training rows in each epoch, L2 term included: the running loss, as scikit-learn's, which is
+        the mean over the epoch's steps. Where the backend has none (see `Model.offers_running_loss`), it is the loss at
+        the end of the epoch.
     loss_, best_loss_ : float
         The last and the lowest of these; `best_loss_` is None with `early_stopping`.
     validation_scores_ : list of float or None
@@ -219,6 +220,10 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         if cls.__doc__ and heading not in cls.__doc__:
             cls.__doc__ += f"\n{heading}{rest}"
 
+    def _validate_params(self) -> None:
+        if not checks.parameters_hold(self):
+            super()._validate_params()
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self: Self, X: Any, y: Any) -> Self:
         """Train on X and y.
@@ -264,7 +269,9 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         going_on = self.__sklearn_is_fitted__()
         rows = self._read(X, y, fresh=not going_on, **options)
         plan = self._plan(rows, None, self._seed(), going_on=going_on)
-        plan.epochs, plan.state = 1, self._state if going_on else {}
+        plan.epochs = 1
+        if going_on:
+            plan.state = self._state
         plan.seed = call_seed(plan.seed, len(plan.course.losses))
         self._train(plan)
 
@@ -287,6 +294,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return None
 
     def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
         return int(check_random_state(self.random_state).randint(SEEDS))
 
     def _split(self, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
@@ -302,12 +311,13 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         batch_size = self._batch_size(len(x))
         network = self._network(x.shape[1], targets.shape[1], batch_size)
         if not going_on:
-            theta, course = initialize(network, seed), Course(float(self.learning_rate_init))
-        elif replace(network, l2=0.0) == replace(self.network_, l2=0.0):
+            theta = initialize(network, seed, "glorot")
+            course = Course(float(self.learning_rate_init))
+        elif network == self.network_ or replace(network, l2=0.0) == replace(self.network_, l2=0.0):
             theta, course = self.theta_, self._course
         else:
             raise ValueError(f"the training cannot continue: the network was {self.network_}, and is now {network}")
-        return Plan(self, network, theta, None, rows, validation, int(self.max_iter), batch_size, seed, course)
+        return Plan(self, network, theta, {}, rows, validation, int(self.max_iter), batch_size, seed, course)
 
     def _batch_size(self, rows: int) -> int:
         if self.solver in METHODS:
@@ -335,7 +345,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return self._models.lend(self.backend, network, theta, int(self.threads), fresh=fresh)
 
     def _train(self, plan: Plan) -> None:
-        with self._lend(plan.network, plan.theta, fresh=plan.state is None) as model:
+        with self._lend(plan.network, plan.theta, fresh=not plan.by_epochs) as model:
             plan.run(model)
         self._finish(plan)
 
@@ -347,7 +357,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs: (rows, m_L)."""
         check_is_fitted(self)
-        return self._outputs_of(validate_data(self, X, reset=False, dtype=self.network_.dtype, order="C"))
+        return self._outputs_of(checks.inputs(self, X))
 
     def _outputs_of(self, x: Array) -> Array:
         with self._lend(self.network_, self.theta_) as model:

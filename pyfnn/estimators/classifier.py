@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
+from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
 from pyfnn.estimators.labels import Labels
 from pyfnn.training.data import Rows
@@ -19,7 +19,8 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
 
     Up to two classes share one sigmoid output, more have a softmax output each; with several columns of 0 and 1 as y,
     each label has a sigmoid output of its own. The interface is that of scikit-learn's `MLPClassifier`, except that
-    there are no sample weights and no sparse X. Parameters start as `pyfnn.initialize` draws them.
+    there are no sample weights and no sparse X. Parameters start as `pyfnn.initialize` draws them by the scheme
+    ``glorot``.
     """
 
     _labels: Labels
@@ -34,7 +35,7 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
         return self._labels.classes
 
     def _read(self, X: Any, y: Any, *, fresh: bool, classes: Any = None) -> Rows:
-        x, y = validate_data(self, X, y, reset=fresh, dtype=self.dtype, order="C", multi_output=True)
+        x, y = checks.training_rows(self, X, y, fresh=fresh)
         y = y.toarray() if issparse(y) else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)

@@ -17,6 +17,7 @@ from pyfnn.registry import load_backend
 from pyfnn.validation import Array
 
 FIRST_ROW = np.zeros(1, np.int64)  # an order for models that do not train by one
+_KEPT = 1 << 20  # bytes of data that a model keeps between calls, at most
 
 
 @cache
@@ -71,8 +72,9 @@ class Models:
             model.set_theta(theta)
         try:
             yield model
-            x = np.zeros((1, network.sizes[0]), network.dtype)
-            model.load(x, placeholder_targets(network, 1), FIRST_ROW)  # releases the copy of the data
+            if model.data_bytes > _KEPT:
+                x = np.zeros((1, network.sizes[0]), network.dtype)
+                model.load(x, placeholder_targets(network, 1), FIRST_ROW)  # releases the copy of the data
         except BaseException:
             model.close()
             raise

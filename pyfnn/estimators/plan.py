@@ -7,13 +7,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.optimizers import State
 from pyfnn.training import SGD, Adam, Epoch, History, Momentum, Optimizer, fit, minimize
 from pyfnn.training.data import Rows
+from pyfnn.training.epochs import offers_running_loss
 from pyfnn.training.schedules import Schedule
 from pyfnn.validation import Array
 
@@ -74,8 +73,8 @@ class Plan:
     network : Network
     theta : ndarray, shape (n_parameters,)
         θ before the first step; afterwards the result.
-    state : dict of str to ndarray or None
-        The optimizer's state of an earlier call to continue with.
+    state : dict of str to ndarray
+        The optimizer's state of an earlier call to continue with; empty for a new one.
     rows : (x, y), shapes (rows, m_0) and (rows, m_L)
         Training rows.
     validation : (x, y) or None
@@ -88,7 +87,7 @@ class Plan:
     settings: "NetworkEstimator"
     network: Network
     theta: Array
-    state: State | None
+    state: State
     rows: Rows
     validation: Rows | None
     epochs: int
@@ -125,7 +124,7 @@ class Plan:
         return lambda _: self.course.rate
 
     def run(self, model: Model) -> None:
-        """Train; set `theta`, `state` and `stopped`. model: at `theta`, which is its initial one unless `state` is set.
+        """Train; set `theta`, `state` and `stopped`. model: at `theta`, its initial one for a solver of all rows.
 
         Raises
         ------
@@ -150,6 +149,7 @@ class Plan:
             state=self.state,
             shuffle=self.settings.shuffle,
             validation=self.validation,
+            training_loss="running" if offers_running_loss(model, self.optimizer, self.batch_size) else True,
             callbacks=[self._after],
         )
 
@@ -218,4 +218,4 @@ class Plan:
 
 def call_seed(seed: int, call: int) -> int:
     """Return the seed of the epoch that the given call of `partial_fit` trains, so that each has its own order."""
-    return int(np.random.SeedSequence((seed, call)).generate_state(1)[0])
+    return seed + call

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
+from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
 from pyfnn.training.data import Rows
 from pyfnn.validation import Array
@@ -17,13 +17,13 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
     """Regression by a feed-forward network that minimizes half the squared error, summed over outputs.
 
     The interface is that of scikit-learn's `MLPRegressor`, except that there are no sample weights, no sparse X, and
-    no ``loss="poisson"``. Parameters start as `pyfnn.initialize` draws them.
+    no ``loss="poisson"``. Parameters start as `pyfnn.initialize` draws them by the scheme ``glorot``.
     """
 
     _loss = "half_squared_error"
 
     def _read(self, X: Any, y: Any, *, fresh: bool) -> Rows:
-        x, y = validate_data(self, X, y, reset=fresh, dtype=self.dtype, order="C", multi_output=True, y_numeric=True)
+        x, y = checks.training_rows(self, X, y, fresh=fresh, y_numeric=True)
         y = y.toarray() if issparse(y) else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)

@@ -5,6 +5,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import Diverged
@@ -57,7 +58,7 @@ class _Member:
     theta: Array
     schedule: Schedule
 
-    def ends(self, theta: Array, data: Data, judge: Model) -> bool:
+    def ends(self, theta: Array, running_loss: float | None, data: Data, judge: Model) -> bool:
         """Record an epoch that ended at θ; return True where the training is over. judge: of this network, loaded."""
         plan, self.theta = self.plan, theta
         if not np.isfinite(theta).all():
@@ -65,7 +66,8 @@ class _Member:
             return True
         judge.set_theta(theta)
         outputs = judge.forward(data.rows, data.validation_rows) if plan.validation else None
-        if plan.after(judge.loss(0, data.rows), outputs, theta):
+        loss = judge.loss(0, data.rows) if running_loss is None else running_loss
+        if plan.after(loss, outputs, theta):
             plan.stopped = "callback"
         elif plan.n_iter == plan.epochs:
             plan.stopped = "epochs"
@@ -85,12 +87,27 @@ def _train_until_half_are_done(
             loaded = range(epoch, epoch + max(1, _ENTRIES // (data.rows * len(members))))
             ensemble.load(data.x, data.y, np.stack([_orders(member.plan, data, loaded) for member in members]))
         rates = np.array([member.schedule(epoch) for member in members])
-        with suppress(Diverged):  # the members' θ show which
-            ensemble.train(loaded.index(epoch) * data.rows, data.rows, members[0].plan.batch_size, rates)
+        losses = _train_epoch(ensemble, loaded.index(epoch) * data.rows, data.rows, members[0].plan.batch_size, rates)
         thetas = ensemble.thetas()
-        left = [(at, member) for at, member in left if not member.ends(thetas[at], data, judges[member.plan.network])]
+        left = [
+            (at, member)
+            for at, member in left
+            if not member.ends(thetas[at], losses[at], data, judges[member.plan.network])
+        ]
         epoch += 1
     return [member for _, member in left]
+
+
+def _train_epoch(
+    ensemble: Ensemble, first: int, count: int, batch_size: int, rates: NDArray[np.float64]
+) -> Sequence[float | None]:
+    """Train, and return the running loss of each member, or None where the ensemble has none."""
+    if ensemble.offers_running_loss(batch_size):
+        losses: list[float] = ensemble.train_with_loss(first, count, batch_size, rates)[1].tolist()
+        return losses
+    with suppress(Diverged):  # the members' θ show which
+        ensemble.train(first, count, batch_size, rates)
+    return [None] * ensemble.members
 
 
 def _orders(plan: Plan, data: Data, epochs: range) -> Order:

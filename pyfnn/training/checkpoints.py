@@ -12,7 +12,7 @@ from pyfnn.optimizers import State
 from pyfnn.training.history import COLUMNS, Record
 from pyfnn.validation import Array, check_count, check_rate
 
-_FORMAT = "pyfnn-checkpoint/1"
+_FORMAT = "pyfnn-checkpoint/2"
 _STATE = "optimizer_"  # before the names of the optimizer's arrays
 
 

@@ -1,8 +1,9 @@
 """The two ways to run an epoch: inside the model, or step by step here with an optimizer."""
 
+import math
 import time
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from pyfnn.optimizers import Named, Optimizer, State
 from pyfnn.training.data import Data
 from pyfnn.validation import Array, Order, check_rate
 
-_ENTRIES = 1 << 20  # entries of the orders of the epochs that are loaded at once: 8 MiB
+_ENTRIES = 1 << 16, 1 << 20  # entries of the orders that are loaded at once, at most: for small data, and for any
+_FEWEST = 8  # epochs whose orders are loaded at once, where they are not too long: of the first ones
 
 
 class EpochDiverged(NamedTuple):
@@ -21,6 +23,23 @@ class EpochDiverged(NamedTuple):
     step: int  # from 1, over all epochs
     theta: Array  # before the step: (n_parameters,)
     rows: Order  # of the step: numbers of training rows
+
+
+class Steps(NamedTuple):
+    """The steps of an epoch: their seconds, and the running loss (see `Model.train_with_loss`) or NaN."""
+
+    seconds: float
+    loss: float
+
+
+def runs_inside(model: Model, optimizer: Optimizer) -> bool:
+    """Return True where the model itself makes the steps of this optimizer."""
+    return isinstance(optimizer, Named) and optimizer.name in model.optimizers
+
+
+def offers_running_loss(model: Model, optimizer: Optimizer, batch_size: int) -> bool:
+    """Return True where the steps on so many rows compute the running loss."""
+    return not runs_inside(model, optimizer) or model.offers_running_loss(batch_size)
 
 
 class Epochs(ABC):
@@ -34,8 +53,8 @@ class Epochs(ABC):
         """Load the data in the order of an epoch."""
 
     @abstractmethod
-    def run(self, epoch: int, rate: float) -> float:
-        """Train an epoch and return its seconds; raise `Diverged` where θ becomes non-finite."""
+    def run(self, epoch: int, rate: float) -> Steps:
+        """Train an epoch; raise `Diverged` where θ becomes non-finite."""
 
     @abstractmethod
     def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
@@ -57,7 +76,9 @@ class Epochs(ABC):
 
 
 class InModel(Epochs):
-    """Epochs by `Model.train`. The orders of as many epochs as fit into 8 MiB are loaded at once.
+    """Epochs by `Model.train`. The orders of several epochs are loaded at once: 8, and then as many as were trained.
+
+    They have no more entries than x has numbers, or 2**16 if that is more, and no more than 2**20: 8 MiB.
 
     Parameters
     ----------
@@ -67,29 +88,42 @@ class InModel(Epochs):
         One that the model has.
     state : dict of str to ndarray
         The state that it continues from.
+    running_loss : bool
+        Return the running losses, which the model offers.
     """
 
     def __init__(
-        self, model: Model, data: Data, batch_size: int, seed: int, epochs: int, optimizer: Named, state: State
+        self,
+        *common: Any,
+        epochs: int,
+        optimizer: Named,
+        state: State,
+        running_loss: bool,
     ) -> None:
-        super().__init__(model, data, batch_size, seed)
-        self._last, self._loaded = epochs, range(0)
+        super().__init__(*common)
+        self._last, self._loaded, self._running_loss = epochs, range(0), running_loss
         # Loading an inexact θ rounds it, which must not depend on where a training was interrupted.
-        self._at_once = max(1, _ENTRIES // data.rows) if model.holds_exact_theta else 1
+        least, most = _ENTRIES
+        entries = min(max(least, self.data.x.size), most)
+        self._most_at_once = max(1, entries // self.data.rows) if self.model.holds_exact_theta else 1
         self._optimizer, self._before = optimizer, state
-        model.set_optimizer_state(optimizer, state)
+        self.model.set_optimizer_state(optimizer, state)
 
     def load(self, epoch: int) -> None:
         """Load the data and the orders of this epoch and the next ones."""
-        self._loaded = range(epoch, max(epoch, min(epoch + self._at_once - 1, self._last)) + 1)
+        epochs = min(max(_FEWEST, epoch - 1), self._most_at_once)
+        self._loaded = range(epoch, max(epoch, min(epoch + epochs - 1, self._last)) + 1)
         self.model.load(self.data.x, self.data.y, self.data.orders(self.seed, self._loaded))
 
-    def run(self, epoch: int, rate: float) -> float:
+    def run(self, epoch: int, rate: float) -> Steps:
         """Train an epoch by one call."""
         if epoch not in self._loaded:
             self.load(epoch)
         self._before = self.model.optimizer_state()
-        return self.model.train(self._first(epoch), self.data.rows, self.batch_size, rate, self._optimizer)
+        work = (self._first(epoch), self.data.rows, self.batch_size, rate, self._optimizer)
+        if self._running_loss:
+            return Steps(*self.model.train_with_loss(*work))
+        return Steps(self.model.train(*work), math.nan)
 
     def _first(self, epoch: int) -> int:
         return self._loaded.index(epoch) * self.data.rows
@@ -131,22 +165,23 @@ class Stepwise(Epochs):
         """Load the rows in the order of an epoch."""
         self.model.load(*self.data.shuffled(self.data.orders(self.seed, [epoch])), np.zeros(1, np.int64))
 
-    def run(self, epoch: int, rate: float) -> float:
+    def run(self, epoch: int, rate: float) -> Steps:
         """Make the steps of an epoch."""
         check_rate("learning_rate", rate)
         self.load(epoch)
-        theta = self.model.theta()
+        theta, sum_of_losses = self.model.theta(), 0.0
         start = time.perf_counter()
         with np.errstate(all="ignore"):
             for at, count in self._batches():
                 before = theta.copy()
-                gradient = self.model.loss_and_gradient(at, count)[1]
+                loss, gradient = self.model.loss_and_gradient(at, count)
+                sum_of_losses += count * loss
                 self._optimizer.update(theta, gradient, rate, self._state)
                 if not np.isfinite(theta).all():
                     self._diverged = self._found(epoch, at, count, before)
                     raise Diverged(f"theta is not finite after step {self._diverged.step}")
                 self.model.set_theta(theta)
-        return time.perf_counter() - start
+        return Steps(time.perf_counter() - start, sum_of_losses / self.data.rows)
 
     def state(self) -> State:
         """Return the state, not a copy."""

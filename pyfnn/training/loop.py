@@ -6,22 +6,24 @@ Nothing here computes a network or names a backend.
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from pyfnn.errors import Diverged, InvalidInput
+from pyfnn.errors import Diverged, InvalidInput, Unsupported
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, Optimizer, State
 from pyfnn.training.checkpoints import Checkpoints, Writer
 from pyfnn.training.data import Data, Rows, digest
 from pyfnn.training.divergence import FitDiverged, find_overflow, likely_cause
-from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Stepwise
+from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Steps, Stepwise, offers_running_loss, runs_inside
 from pyfnn.training.history import Callback, History, Record, Stopped
 from pyfnn.training.progress import progress_bar
 from pyfnn.training.schedules import Constant, Schedule
 from pyfnn.validation import Array, check_count
+
+TrainingLoss: TypeAlias = bool | Literal["running"]
 
 
 def fit(
@@ -39,7 +41,7 @@ def fit(
     validation: Rows | float | None = None,
     patience: int | None = None,
     tolerance: float = 0.0,
-    training_loss: bool = True,
+    training_loss: TrainingLoss = True,
     callbacks: Iterable[Callback] = (),
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
@@ -77,9 +79,11 @@ def fit(
         are no validation rows) by more than `tolerance`.
     tolerance : float
         See `patience`.
-    training_loss : bool
-        False leaves out the loss over the training rows, which takes a forward pass over all of them an epoch: NaN
-        stands in the history. It needs validation rows.
+    training_loss : bool or "running"
+        True: record the loss of the training rows at the end of each epoch, which takes a forward pass over all of
+        them. "running": record the running loss instead, which costs next to nothing: the mean over the rows of the
+        loss of their step's rows, at θ before that step. There is none from before the first step. False: record none;
+        this needs validation rows. NaN stands in the history for a loss that is not there.
     callbacks : iterable of callable
         Each is called with an `Epoch` after every epoch, in turn; the training stops if one of them returns True.
     progress : bool
@@ -100,7 +104,7 @@ def fit(
     FitDiverged
         θ became non-finite. The exception has the history so far, the step, the layer and the likely cause.
     Unsupported
-        The model cannot take another θ.
+        The model cannot take another θ, or has no running loss: see `Model.offers_running_loss`.
     """
     settings = _Settings(
         epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
@@ -116,7 +120,7 @@ def fit(
     record, state = found or settings.beginning(theta, state, data)
     if found:
         settings.check_rates(record)
-    training = _Training(model, data, settings, record, state, writer)
+    training = _Training(model, data, settings, record, state, writer, theta)
     with _bar(progress, epochs, len(record.rows) - 1) as bars:
         return training.run([*callbacks, *bars])
 
@@ -140,7 +144,7 @@ class _Settings:
     optimizer: Optimizer
     patience: int | None
     tolerance: float
-    training_loss: bool
+    training_loss: TrainingLoss
 
     def checked(self) -> "_Settings":
         check_count("epochs", self.epochs)
@@ -151,6 +155,8 @@ class _Settings:
             raise InvalidInput(f"seed = {self.seed!r}: must be a whole number, 0 or more")
         if not self.tolerance >= 0:
             raise InvalidInput(f"tolerance = {self.tolerance!r}: must be 0 or more")
+        if self.training_loss not in (True, False, "running"):
+            raise InvalidInput(f'training_loss = {self.training_loss!r}: must be True, False or "running"')
         return self
 
     def identity(self, network: Network, theta: Array, data: Data) -> dict[str, Any]:
@@ -185,25 +191,30 @@ class _Settings:
 
 
 class _Training:
-    """A training in progress."""
+    """A training in progress. initial: θ before its first step."""
 
     def __init__(
-        self, model: Model, data: Data, settings: _Settings, record: Record, state: State, writer: Writer | None
+        self,
+        model: Model,
+        data: Data,
+        settings: _Settings,
+        record: Record,
+        state: State,
+        writer: Writer | None,
+        initial: Array,
     ) -> None:
         self.model, self.data, self.settings, self.writer = model, data, settings, writer
-        self.record = record
+        self.record, self.initial = record, initial
         model.set_theta(record.last_theta)  # a model that cannot is refused before the first step
-        self.epochs: Epochs
-        optimizer, rows = settings.optimizer, (data, settings.batch_size, settings.seed)
-        if isinstance(optimizer, Named) and optimizer.name in model.optimizers:
-            self.epochs = InModel(model, *rows, settings.epochs, optimizer, state)
-        else:
-            self.epochs = Stepwise(model, *rows, optimizer, state)
+        optimizer, running = settings.optimizer, settings.training_loss == "running"
+        if running and not offers_running_loss(model, optimizer, settings.batch_size):
+            raise Unsupported(f'training_loss = "running": {model.implementation} has none in these steps')
+        self.epochs = _epochs(model, data, settings, state)
 
     def run(self, callbacks: list[Callback]) -> History:
         self.epochs.load(min(max(len(self.record.rows), 1), self.settings.epochs))
         if not self.record.rows:
-            self._add(np.nan, 0.0)
+            self._add(np.nan, Steps(0.0, np.nan))
         stopped = self._stopped()
         while stopped is None:
             self._run_epoch(len(self.record.rows))
@@ -227,29 +238,40 @@ class _Training:
     def _run_epoch(self, epoch: int) -> None:
         rate = float(self.settings.schedule(epoch - 1))
         try:
-            seconds = self.epochs.run(epoch, rate)
+            steps = self.epochs.run(epoch, rate)
         except Diverged:
             raise self._diverged(epoch, rate) from None
-        self._add(rate, seconds)
+        self._add(rate, steps)
 
-    def _add(self, rate: float, seconds: float) -> None:
-        losses = self.data.losses(self.model, training=self.settings.training_loss)
-        self.record.add(self.model.theta(), rate, losses, seconds, self.settings.tolerance)
+    def _add(self, rate: float, steps: Steps) -> None:
+        kind = self.settings.training_loss
+        given = steps.loss if kind == "running" else None if kind else np.nan
+        losses = self.data.losses(self.model, given)
+        self.record.add(self.model.theta(), rate, losses, steps.seconds, self.settings.tolerance)
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:
         """Replay the epoch, explain the step that diverged, and leave the model at the best θ."""
         found = self.epochs.replay(epoch, rate, self.record.last_theta)
         self.model.set_theta(self.record.theta)
-        return _explanation(self.model, self.data, found, epoch, rate, self.record.history("diverged"))
+        return _explanation(self, found, epoch, rate, self.record.history("diverged"))
+
+
+def _epochs(model: Model, data: Data, settings: _Settings, state: State) -> Epochs:
+    optimizer, rows = settings.optimizer, (data, settings.batch_size, settings.seed)
+    if not (isinstance(optimizer, Named) and runs_inside(model, optimizer)):
+        return Stepwise(model, *rows, optimizer, state)
+    running = settings.training_loss == "running"
+    return InModel(model, *rows, epochs=settings.epochs, optimizer=optimizer, state=state, running_loss=running)
 
 
 def _explanation(
-    model: Model, data: Data, found: EpochDiverged | None, epoch: int, rate: float, history: History
+    training: _Training, found: EpochDiverged | None, epoch: int, rate: float, history: History
 ) -> FitDiverged:
-    network, x, y = model.network, data.x[: data.rows], data.y[: data.rows]
+    network, data = training.model.network, training.data
+    x, y = data.x[: data.rows], data.y[: data.rows]
     theta = found.theta if found else history.last_theta
     overflow = find_overflow(network, theta, x[found.rows], y[found.rows], rate) if found else None
-    cause = likely_cause(model.initial_theta(), theta, x, y, rate)
+    cause = likely_cause(training.initial, theta, x, y, rate)
     where = f"at step {found.step}" if found else "in a step that a replay did not repeat"
     layer = f"; first the {overflow.numbers} of layer {overflow.layer} overflowed" if overflow else ""
     message = f"theta turned non-finite {where}, in epoch {epoch}, at learning_rate = {rate}{layer}. Likely: {cause}"

@@ -154,7 +154,7 @@ def test_a_failed_parity_check_leaves_its_evidence(spoilt: Ran) -> None:
 
 def test_results_summary_and_figures_are_there_and_hold_no_nan(spoilt: Ran) -> None:
     names = {path.name for path in spoilt.folder.iterdir()}
-    assert {"journal.jsonl", "results.json", "summary.md"} <= names
+    assert {"journal.jsonl", "results.json", "report.html", "summary.md"} <= names
     figures = [path for path in spoilt.folder.iterdir() if path.suffix in (".png", ".svg")]
     assert len(figures) >= 2
     assert all(path.stat().st_size > 1000 for path in figures)
@@ -214,7 +214,7 @@ def test_a_sweep_is_measured_reported_and_drawn(
     assert twelve == 12 * one
     names = {path.name for path in (folder / "out").iterdir()}
     drawn = {f"sweep_batch_mine_train_float32_1t{suffix}" for suffix in (".png", ".svg")}
-    assert names == {"journal.jsonl", "results.json", "summary.md", *drawn}
+    assert names == {"journal.jsonl", "results.json", "report.html", "summary.md", *drawn}
     summary = (folder / "out" / "summary.md").read_text(encoding="utf-8")
     for text in (capsys.readouterr().out, summary):
         assert "Fastest: mine along batch · train · float32 · 1 thread" in text

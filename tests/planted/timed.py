@@ -301,6 +301,14 @@ class HalfEpochs(TimedModel):
         super()._steps(first, half if count == len(self._x) else count, batch_size, learning_rate)
 
 
+class HalfFirstCalls(TimedModel):
+    """Train on half of the rows in the longer calls with which a curve goes through its first epoch."""
+
+    def _steps(self, first: int, count: int, batch_size: int, learning_rate: float) -> None:
+        half = count // 2 // batch_size * batch_size if first == count >= 64 * batch_size else count
+        super()._steps(first, half, batch_size, learning_rate)
+
+
 class RosyLosses(TimedModel):
     """Report a loss over all rows that is a tenth too small, once training has begun."""
 
@@ -346,7 +354,7 @@ KINDS: dict[str, type[TimedModel]] = {
     for cls in (
         ShortRead, ShortOrder, ByteRows, HalfInputs, FreezesFirstLayer, HalvesRate, SkipsEasySteps, Late, InAThread,
         HastyClock, CpuClock, SkipsEverySecondStep, SkipsLongCalls, SkipsLayers, SkipsByPlaceLater, LostUpdatesLater,
-        HalfEpochs, RosyLosses, Caches, LastTargetZero,
+        HalfEpochs, HalfFirstCalls, RosyLosses, Caches, LastTargetZero,
     )
 }  # fmt: skip
 

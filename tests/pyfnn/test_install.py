@@ -28,8 +28,11 @@ from pyfnn import registry
 
 ROOT = Path(__file__).parents[2]
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
-LEVEL = "x86-64-v3" if ON_X86 else "native"
+LEVEL, FLAG = (
+    ("v3", "-march=x86-64-v3") if ON_X86 else ("aarch64", "-march=armv8-a")
+)  # the one that is compiled, see below
 HIDES = "is installed, but this folder hides it"
+FOR_OTHERS = ("--config-settings=cmake.define.PYFNN_MARCH=levels", "--config-settings=cmake.define.PYFNN_CUDA=OFF")
 
 # A compiler with -O0 as the last option. It refuses two of the three levels, as older compilers do, and compiles each
 # object of the project once per -march: both builds have the same sources.
@@ -185,13 +188,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a wheel for other machines, without CUDA."""
     source = copy_of_the_project(tmp_path_factory.mktemp("source"))
     folder = tmp_path_factory.mktemp("wheel")
-    options = (
-        "--config-settings",
-        f"cmake.define.PYFNN_MARCH={LEVEL}",
-        "--config-settings",
-        "cmake.define.PYFNN_CUDA=OFF",
-    )
-    run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "-w", folder, *options, cwd=folder)
+    run(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "-w", folder, *FOR_OTHERS, cwd=folder)
     (found,) = folder.glob("*.whl")
     return found
 
@@ -231,7 +228,7 @@ def test_a_wheel_contains_packages_native_sources_and_compiled_parts_and_nothing
     made = held - expected
     assert expected <= held
     assert {"pyfnn/py.typed", "pyfnn/backends/_cpp.pyi", "bench/suites/workloads.toml"} <= held
-    assert {"pyfnn/_build_info.py", "pyfnn/libfnn_c.so"} <= made
+    assert {"pyfnn/_build_info.py", f"pyfnn/libfnn_c_{LEVEL}.so"} <= made
     assert all(name.endswith(".so") for name in made - {"pyfnn/_build_info.py"})
 
 
@@ -281,23 +278,29 @@ def test_the_command_pyfnn_bench_equals_bench_run(from_wheel: Path, tmp_path: Pa
     assert by_name == run(from_wheel, "-m", "bench.run", "--help", cwd=tmp_path).stdout
 
 
-def test_a_wheel_records_its_cpu_level(from_wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_for_other_machines_has_every_part_for_each_level_and_records_the_one_in_use(
+    from_wheel: Path, tmp_path: Path
+) -> None:
     found = probe(from_wheel, tmp_path)
-    assert found["build"]["LEVEL"] == LEVEL
+    assert found["build"]["LEVEL"] == "levels"
     assert found["build"]["CUDA"] == "off"
-    for flags in (
-        found["build"]["C_FLAGS"],
-        found["build"]["CXX_FLAGS"],
-        found["backends"]["cpp"]["flags"],
-        found["backends"]["c"]["flags"],
-    ):
-        assert re.search(rf"-m(arch|cpu)={LEVEL}(\s|$)", flags)
+    assert list(found["build"]["LEVELS"]) == [LEVEL]
+    for name in ("cpp", "c"):
+        assert FLAG in found["backends"][name]["flags"].split()
+    assert f"for each of {LEVEL}, chosen at run time" in found["build"]["CXX_FLAGS"]
+    baseline = {"_cpu", "pyfnn_scatter"}
+    assert all(target.endswith(f"_{LEVEL}") for target in found["build"]["SOURCES"].keys() - baseline)
+
+
+def test_a_build_without_git_has_a_version_and_reports_it(from_wheel: Path, tmp_path: Path) -> None:
+    code = "import importlib.metadata, pyfnn; print(pyfnn.__version__, importlib.metadata.version('pyfnn'))"
+    assert run(from_wheel, "-c", code, cwd=tmp_path).stdout.split() == ["0.0", "0.0"]
 
 
 def test_a_native_part_records_every_source_that_it_includes(from_wheel: Path, tmp_path: Path) -> None:
     build = probe(from_wheel, tmp_path)["build"]
     native = Path(build["file"]).parent / "native"
-    assert {"_cpp", "fnn_c"} <= build["SOURCES"].keys()
+    assert {f"_cpp_{LEVEL}", f"fnn_c_{LEVEL}"} <= build["SOURCES"].keys()
     for target, recorded in build["SOURCES"].items():
         for name in recorded:
             included = re.findall(r'^\s*#\s*include\s+"([^"]+)"', (native / name).read_text(), flags=re.MULTILINE)
@@ -394,6 +397,6 @@ def test_an_invalid_build_option_is_an_error_with_a_clear_message(
 def test_a_source_distribution_builds_the_same_wheel(checkout: Path, wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--sdist", checkout, "-o", tmp_path, cwd=tmp_path)
     (archive,) = tmp_path.glob("*.tar.gz")
-    run(sys.executable, "-m", "pip", "wheel", archive, "--no-deps", "-w", tmp_path, cwd=tmp_path)
+    run(sys.executable, "-m", "pip", "wheel", archive, "--no-deps", "-w", tmp_path, *FOR_OTHERS, cwd=tmp_path)
     (built,) = tmp_path.glob("*.whl")
     assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())

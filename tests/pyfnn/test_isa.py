@@ -94,3 +94,25 @@ def test_a_build_that_lacks_a_target_is_rejected_with_the_remedy(monkeypatch: py
     with pytest.raises(BackendUnavailable, match="_cpu was not built") as caught:
         isa.levels()
     assert caught.value.remedy == compiled.REINSTALL
+
+
+def build(monkeypatch: pytest.MonkeyPatch, level: str, *sources: str) -> None:
+    """Stand in for a build with these parts on a CPU that runs v2 and v3."""
+    levels = {"v2": "-march=x86-64-v2", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
+    info = SimpleNamespace(LEVEL=level, LEVELS=levels, CXX_FLAGS="-march=native", SOURCES=dict.fromkeys(sources))
+    monkeypatch.setattr(compiled, "build_info", lambda: info)
+    monkeypatch.setattr(isa, "levels", lambda: ("v2", "v3"))
+
+
+def test_a_build_for_all_levels_uses_the_parts_of_the_chosen_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    build(monkeypatch, "levels", "_cpp_v2", "_cpp_v3", "_cpp_v4", "fnn_cuda")
+    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v3", "-march=x86-64-v3")
+    monkeypatch.setenv(isa.VARIABLE, "v2")
+    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v2", "-march=x86-64-v2")
+    assert isa.variant("fnn_cuda") == "fnn_cuda"
+
+
+def test_a_build_for_one_cpu_has_one_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    build(monkeypatch, "native", "_cpp")
+    monkeypatch.setenv(isa.VARIABLE, "v2")
+    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp", "-march=native")

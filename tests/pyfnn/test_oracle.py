@@ -1,5 +1,7 @@
 """Claims about the oracle: its gradient is the derivative of its loss, and training repeats its step."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -44,6 +46,14 @@ def test_the_gradient_is_right_for_every_activation_under_every_loss(name: str, 
     above, below = (oracle.loss_and_gradient(network, wide + s * H * v, x, T)[0] for s in (1, -1))
     along = oracle.loss_and_gradient(network, wide, x, T)[1] @ v
     assert abs((above - below) / (2 * H) - along) < 1e-9 * max(1.0, float(abs(along)))
+
+
+def test_a_product_warns_of_an_overflow_but_not_of_invalid_values() -> None:
+    network = Network((2, 1), (), "squared_error")
+    for weight, number in ((np.inf, 0), (1e30, 1e30)):
+        theta, x = np.array([weight, 0, 0], np.float32), np.full((1, 2), number, np.float32)
+        with nullcontext() if number == 0 else pytest.warns(RuntimeWarning, match="overflow encountered in matmul"):
+            assert not np.isfinite(oracle.forward(network, theta, x).A[-1])
 
 
 @given(case=cases(), dtype=st.sampled_from([np.float32, np.float64, np.longdouble]))

@@ -23,7 +23,7 @@ try:
 except ImportError:
     autograd = None
 
-NETWORKS = 20  # for each activation, loss and dtype; θ and data are drawn again: a framework compiles a network once
+BLOCK, DRAWS = 4, 10  # networks in turn, and draws of θ and data for each: a framework compiles a network once
 
 
 def functions(anp: Any) -> dict[str, Any]:
@@ -84,7 +84,13 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
 
 @dataclass(frozen=True)
 class Example:
-    """A random network, its parameters and data, all rows clear of kinks, and its loss and gradient by autograd."""
+    """A random network, its parameters and data, all rows clear of kinks, and its loss and gradient by autograd.
+
+    Attributes
+    ----------
+    loss_size, sizes : float; ndarray, laid out as θ
+        M of docs/rounding.md: the size of the terms that are added up in the loss, and in each entry of the gradient.
+    """
 
     network: Network
     theta: Array
@@ -92,6 +98,8 @@ class Example:
     y: Array
     loss: float
     gradient: Array
+    loss_size: float
+    sizes: Array
 
 
 def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
@@ -103,10 +111,11 @@ def examples(activation: str, loss: str, dtype: str) -> Iterator[Example]:
         Key of the oracle's table. A parameter is drawn for each network, below 0 for about every third.
     loss, dtype : str
     """
-    networks = [_network(activation, loss, dtype, seed) for seed in range(NETWORKS)]
-    for draw in count():
-        for seed, network in enumerate(networks):
-            yield _example(network, np.random.default_rng([draw, seed]))
+    for first in count(0, BLOCK):
+        networks = {seed: _network(activation, loss, dtype, seed) for seed in range(first, first + BLOCK)}
+        for draw in range(DRAWS):
+            for seed, network in networks.items():
+                yield _example(network, 1 + seed % 5, np.random.default_rng([draw, seed]))
 
 
 def _network(activation: str, loss: str, dtype: str, seed: int) -> Network:
@@ -119,34 +128,34 @@ def _network(activation: str, loss: str, dtype: str, seed: int) -> Network:
     return Network(sizes, written, loss, float(rng.choice([0, 0.01])), output, dtype)
 
 
-def _example(network: Network, rng: np.random.Generator) -> Example:
-    """Draw θ, with biases other than 0, and one to five rows; draw again where too few rows are clear of kinks."""
+def _example(network: Network, rows: int, rng: np.random.Generator) -> Example:
+    """Draw θ, with biases other than 0, and so many rows; draw again where too few rows are clear of kinks."""
     while True:
         theta = initialize(network, int(rng.integers(2**32)))
         theta += rng.normal(0, 0.2, theta.shape).astype(network.dtype)
         x = rng.normal(size=(20, network.sizes[0])).astype(network.dtype)
-        x = x[clear_of_kinks(network, theta, x, C * UNIT_ROUNDOFF[network.dtype])][: rng.integers(1, 6)]
-        if len(x):
+        x = x[clear_of_kinks(network, theta, x, C * UNIT_ROUNDOFF[network.dtype])][:rows]
+        if len(x) == rows:
             break
-    y = targets(network, len(x), rng)
+    y = targets(network, rows, rng)
     if network.loss == "softmax_cross_entropy" and rng.random() < 0.5:
         y = (y == y.max(axis=1, keepdims=True)).astype(network.dtype)  # classes, as scikit-learn needs them
-    return Example(network, theta, x, y, *loss_and_gradient(network, theta, x, y))
+    bounds, (k, k_gradient) = scale(network, theta, x, y), _reductions(network, rows)
+    sizes = bounds.loss / k, bounds.gradient / k_gradient
+    return Example(network, theta, x, y, *loss_and_gradient(network, theta, x, y), *sizes)
 
 
 def error(create: Callable[[Network, Array], Model], example: Example) -> float:
-    """Return the largest error of the loss and of the gradient's tensors T, relative to ‖M‖ of docs/rounding.md.
+    """Return the largest error of the loss and of the gradient's tensors T, relative to ‖M‖ of `Example.sizes`.
 
-    M is the size of the terms that are added up in T. ‖T‖ itself may be smaller by any factor, as where y is near t.
+    ‖T‖ itself may be smaller by any factor, as where y is near t.
     """
     rows, network = len(example.x), example.network
     with create(network, example.theta) as model:
         model.load(example.x, example.y, np.arange(rows))
         loss, gradient = model.loss_and_gradient(0, rows)
-    sizes = scale(network, example.theta, example.x, example.y)
-    k, k_gradient = _reductions(network, rows)
-    found = [abs(loss - example.loss) / (sizes.loss / k)]
-    M = network.tensors(sizes.gradient / k_gradient)
+    found = [abs(loss - example.loss) / example.loss_size]
+    M = network.tensors(example.sizes)
     for name, difference in network.tensors(gradient - example.gradient).items():
         norm = float(np.linalg.norm(difference))
         found.append(norm and norm / float(np.linalg.norm(M[name])))

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from rich.console import Console
 
-from bench.report import figures, render, summary, tables
+from bench.report import bars, figures, render, summary
 from bench.report.drawing import STYLE
 from bench.report.render import ReportTable
 from bench.report.run_view import run_view
@@ -69,7 +69,7 @@ def printed(what: Results | ReportTable) -> str:
     text = io.StringIO()
     console = Console(file=text, width=200)
     if isinstance(what, Results):
-        tables.show(run_view(what), console)
+        bars.show(run_view(what), console)
     else:
         console.print(render.rich_table(what))
     return text.getvalue()

@@ -226,7 +226,7 @@ def _backend(
 
 
 def _curve(step: float) -> dict[str, Any]:
-    epochs = list(range(31))
+    epochs = [0.0, *(2**k / 1119 for k in range(11)), *map(float, range(1, 31))]
     losses = [0.02 + 0.8 * math.exp(-epoch / 4) + 0.2 * math.exp(-epoch / 25) for epoch in epochs]
     return {"epochs": epochs, "seconds": [1119 * step * epoch for epoch in epochs], "losses": losses}
 

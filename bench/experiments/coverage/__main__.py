@@ -31,8 +31,9 @@ from bench.experiments.coverage.tally import (
     examine,
 )
 from bench.experiments.coverage.whole_tables import headline, power_table
-from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, GREEN, LEGEND, LINE, SHADE, STYLE, VERMILION, WIDE
+from bench.report.drawing import DPI, EDGE, FAINT, LEGEND, LINE, SHADE, STYLE, WIDE
 from bench.report.render import ReportTable, markdown
+from bench.report.style import BLACK, BLUE, GREEN, VERMILION
 from pyfnn.errors import PyfnnError
 
 

@@ -6,17 +6,13 @@ crossing.json and a figure, in nanoseconds a crossing. `bench.run` compares the 
 
 import argparse
 import json
-import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,15 +36,17 @@ from bench.experiments.crossing.drivers import (
     cpus,
     drivers,
 )
+from bench.experiments.new_process import in_new_process
 from bench.format import number, with_interval
 from bench.machine.description import describe_machine
-from bench.report.drawing import BLUE, DPI, LEGEND, LINE, MUTED, ROW, STYLE, VERMILION, WIDTH, log_axis
+from bench.report.drawing import DPI, LEGEND, LINE, MUTED, ROW, STYLE, WIDTH, log_axis
 from bench.report.render import ReportTable, rich_table
+from bench.report.style import BLUE, VERMILION
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 from bench.suites import load
 from pyfnn import registry
-from pyfnn.errors import BackendUnavailable, PyfnnError, WorkerDied
+from pyfnn.errors import BackendUnavailable, PyfnnError
 from pyfnn.process.program import command_of
 from pyfnn.worker import scattered_heap
 
@@ -132,37 +130,19 @@ def measure(plan: CrossingPlan, launches: int, seconds: float, most: int) -> Ite
     """Run every launch in a new process, after one process that finds the block lengths that fit into `seconds`."""
     end = time.perf_counter() + seconds
     fitting = block_lengths(
-        _in_new_process(call_costs, plan), max(0.0, end - time.perf_counter()) / launches / plan.rounds, most
+        in_new_process(call_costs, plan), max(0.0, end - time.perf_counter()) / launches / plan.rounds, most
     )
     for i in range(launches):
         share = max(0.0, end - time.perf_counter()) / (launches - i)
-        yield from _in_new_process(run_launch, replace(plan, steps=fitting, seconds=share), i)
-
-
-def _in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new Python process; return its result."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, *arguments).result()
-        except BrokenProcessPool as error:
-            raise WorkerDied(f"the measuring process ended: {error}") from None
+        yield from in_new_process(run_launch, replace(plan, steps=fitting, seconds=share), i)
 
 
 def interval(values: Sequence[float]) -> Estimate:
-    """Return Student's t interval of the mean of values of any sign.
-
-    `bench.statistics.intervals` expects logs; the values are scaled to at most 1 to keep their exponentials finite.
-
-    Raises
-    ------
-    PyfnnError
-        Fewer than two values.
-    """
-    scale = max(map(abs, values)) or 1.0
-    found = intervals.t_interval([value / scale for value in values])
+    """Return `bench.statistics.intervals.mean_interval`, and raise `PyfnnError` for fewer than two values."""
+    found = intervals.mean_interval(values)
     if found is None:
         raise PyfnnError("an interval needs two launches")
-    return Estimate(*(scale * math.log(bound) for bound in (found.median, found.low, found.high)))
+    return found
 
 
 def _over_launches(values: Iterable[tuple[int, float]]) -> Estimate:

@@ -43,8 +43,9 @@ from bench.format import with_interval
 from bench.machine.cpus import choose_cpus
 from bench.machine.description import describe_machine
 from bench.measure.settings import Settings
-from bench.report.drawing import BLACK, BLUE, DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, VERMILION, WIDE
+from bench.report.drawing import DPI, EDGE, FAINT, LINE, MUTED, SHADE, STYLE, WIDE
 from bench.report.render import ReportTable, rich_table
+from bench.report.style import BLACK, BLUE, VERMILION
 from bench.statistics import intervals
 from bench.statistics.stopping import MOST_LAUNCHES
 from bench.statistics.verdicts import MARGIN

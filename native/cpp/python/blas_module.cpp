@@ -2,7 +2,7 @@
 #include "../blas.hpp"
 #include "binding.hpp"
 
-PYBIND11_MODULE(_blas, module) {
+PYBIND11_MODULE(PYFNN_MODULE, module) {
   module.doc() = "mlp.hpp with its products computed by CBLAS.";
   using Library = std::shared_ptr<fnn::OpenBlas>;
   py::class_<fnn::OpenBlas, Library>(module, "OpenBlas")

@@ -76,6 +76,15 @@ template <class Real> struct Model {
     mlp.train_with(first, count, batch_size, rate);
     return tuned::seconds_since(start);
   }
+  // Return the seconds and the running loss.
+  std::pair<double, double> train_with_loss(std::size_t first, std::size_t count, std::size_t batch_size, double rate,
+                                            bool optimized) {
+    const ReleaseGil release;
+    mlp.prepare(count, batch_size);
+    const auto start = tuned::Clock::now();
+    const double loss = mlp.train_with_loss(first, count, batch_size, rate, optimized);
+    return {tuned::seconds_since(start), loss};
+  }
   // state: (vectors, n_parameters)
   void set_optimizer(const std::string &name, const std::vector<double> &settings, std::int64_t steps,
                      const Array<Real> &state) {
@@ -127,6 +136,18 @@ template <class Real> struct Ensemble {
     const ReleaseGil release;
     return networks.train(first, count, batch_size, each);
   }
+  // Return the seconds, and the running loss of each member: (members).
+  py::tuple train_with_loss(std::size_t first, std::size_t count, std::size_t batch_size, const Array<double> &rates) {
+    Array<double> losses(networks.size());
+    const double *each = rates.data();
+    double *data = losses.mutable_data();
+    double seconds;
+    {
+      const ReleaseGil release;
+      seconds = networks.train_with_loss(first, count, batch_size, each, data);
+    }
+    return py::make_tuple(seconds, losses);
+  }
   Array<Real> thetas() const {
     Array<Real> flat({networks.size(), networks.n_parameters()});
     networks.thetas(flat.mutable_data());
@@ -147,6 +168,8 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
       .def("train", &M::train, py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"))
       .def("train_with", &M::train_with, py::arg("first"), py::arg("count"), py::arg("batch_size"),
            py::arg("learning_rate"))
+      .def("train_with_loss", &M::train_with_loss, py::arg("first"), py::arg("count"), py::arg("batch_size"),
+           py::arg("learning_rate"), py::arg("optimized"))
       .def("set_optimizer", &M::set_optimizer, py::arg("name"), py::arg("settings"), py::arg("steps"),
            py::arg("state").noconvert())
       .def("optimizer_state", &M::optimizer_state)
@@ -167,6 +190,8 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
            py::arg("thetas").noconvert(), py::arg("threads"))
       .def("load", &E::load, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("orders").noconvert())
       .def("train", &E::train, py::arg("first"), py::arg("count"), py::arg("batch_size"),
+           py::arg("learning_rates").noconvert())
+      .def("train_with_loss", &E::train_with_loss, py::arg("first"), py::arg("count"), py::arg("batch_size"),
            py::arg("learning_rates").noconvert())
       .def("thetas", &E::thetas)
       .def("reset", [](E &ensemble) { ensemble.networks.reset(); })

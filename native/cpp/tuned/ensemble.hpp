@@ -37,19 +37,17 @@ public:
 
   // Train every member over its order[first .. first + count), and return seconds.   rates: (members)
   double train(std::size_t first, std::size_t count, std::size_t batch_size, const double *rates) {
-    for (Mlp<Real> &member : members_)
-      member.prepare(count, batch_size);
-    std::atomic<std::size_t> next{0};
-    const auto work = [&](std::size_t) {
-      for (std::size_t k; (k = next.fetch_add(1)) < size();)
-        members_[k].train(first, count, batch_size, static_cast<Real>(rates[k]));
-    };
-    const auto start = Clock::now();
-    if (pool_)
-      pool_->run(work);
-    else
-      work(0);
-    return seconds_since(start);
+    return for_each_member(count, batch_size, [=](Mlp<Real> &member, std::size_t k) {
+      member.train(first, count, batch_size, static_cast<Real>(rates[k]));
+    });
+  }
+
+  // Train as train does, with the running loss of each member, in losses.   rates, losses: (members)
+  double train_with_loss(std::size_t first, std::size_t count, std::size_t batch_size, const double *rates,
+                         double *losses) {
+    return for_each_member(count, batch_size, [=](Mlp<Real> &member, std::size_t k) {
+      losses[k] = member.train_with_loss(first, count, batch_size, rates[k], false);
+    });
   }
 
   // flat: (members, n_parameters)
@@ -65,6 +63,23 @@ public:
   }
 
 private:
+  // Call train(member, number) for every member, and return seconds.
+  template <class Train> double for_each_member(std::size_t count, std::size_t batch_size, const Train &train) {
+    for (Mlp<Real> &member : members_)
+      member.prepare(count, batch_size);
+    std::atomic<std::size_t> next{0};
+    const auto work = [&](std::size_t) {
+      for (std::size_t k; (k = next.fetch_add(1)) < size();)
+        train(members_[k], k);
+    };
+    const auto start = Clock::now();
+    if (pool_)
+      pool_->run(work);
+    else
+      work(0);
+    return seconds_since(start);
+  }
+
   Pool *pool_;
   std::vector<Mlp<Real>> members_;
 };

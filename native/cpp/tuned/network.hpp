@@ -122,12 +122,7 @@ public:
   void train(std::size_t first, std::size_t count, std::size_t batch_size, Real rate) {
     if (batch_size == 1)
       return l2_ == 0 ? train_single<false>(first, count, rate) : train_single<true>(first, count, rate);
-    single_sample_.invalidate_transposes();
-    for (std::size_t done = 0; done < count; done += batch_size) {
-      const std::size_t B = std::min(batch_size, count - done);
-      const Matrix<Real> X = gather_and_forward(first + done, B, -rate * loss_function_.derivative);
-      backward(X, B, Epilogue::update, -rate * l2_);
-    }
+    steps<false, false>(first, count, batch_size, rate);
   }
 
   // Select an optimizer for train_with: see ../optimizer.hpp.   state: (vectors, n_parameters)
@@ -147,13 +142,14 @@ public:
 
   // Train as train does, by the selected optimizer.
   void train_with(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
-    single_sample_.invalidate_transposes();
-    for (std::size_t done = 0; done < count; done += batch_size) {
-      const std::size_t B = std::min(batch_size, count - done);
-      const Matrix<Real> X = gather_and_forward(first + done, B, loss_function_.derivative);
-      backward(X, B, Epilogue::gradient, l2_);
-      optimizer_.step(layers_, rate, pool_);
-    }
+    steps<true, false>(first, count, batch_size, rate);
+  }
+
+  // Train as train_with does, or train, and return the running loss: the mean over the rows of R of their step's rows,
+  // at the theta before that step.
+  double train_with_loss(std::size_t first, std::size_t count, std::size_t batch_size, double rate, bool optimized) {
+    return optimized ? steps<true, true>(first, count, batch_size, rate)
+                     : steps<false, true>(first, count, batch_size, rate);
   }
 
   // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
@@ -299,11 +295,10 @@ private:
     return norm;
   }
 
-  // Compute A of every layer for rows [first, first + count), and keep Z of the last, which the loss may need, in Z_.
+  // Compute A of every layer for rows [first, first + count), and keep Z of the last, in Z_.
   void forward_keeping_Z(std::size_t first, std::size_t count) {
     forward(data_->inputs_from(first), count);
-    const Layer<Real> &last = layers_.back();
-    std::copy_n(last.A.data(), count * last.stride, Z_.data());
+    keep_output_Z(count);
     activate_outputs(count);
   }
 
@@ -316,14 +311,48 @@ private:
     return loss(T, count);
   }
 
+  // Make the steps of order[first .. first + count) in minibatches, by the selected optimizer or by gradient descent.
+  // Return the running loss, if with_loss.
+  template <bool optimized, bool with_loss>
+  double steps(std::size_t first, std::size_t count, std::size_t batch_size, double rate) {
+    const Real factor = optimized ? 1 : -static_cast<Real>(rate);
+    double sum = 0;
+    single_sample_.invalidate_transposes();
+    for (std::size_t done = 0; done < count; done += batch_size) {
+      const std::size_t B = std::min(batch_size, count - done);
+      const Matrix<Real> X = gather_and_forward<with_loss>(first + done, B, factor * loss_function_.derivative);
+      if constexpr (with_loss)
+        sum += static_cast<double>(B) * loss({T_.data(), data_->y_stride}, B);
+      if constexpr (optimized) {
+        if (B == 1 && !feature_major_.takes(B)) {
+          optimizer_.backward_and_step(layers_, X.data, l2_, rate, pool_);
+        } else {
+          backward(X, B, Epilogue::gradient, l2_);
+          optimizer_.step(layers_, rate, pool_);
+        }
+      } else {
+        backward(X, B, Epilogue::update, factor * l2_);
+      }
+    }
+    return sum / static_cast<double>(count);
+  }
+
   // Compute A of every layer and delta_L, with this factor in it, for the rows order[first .. first + B); return X.
-  Matrix<Real> gather_and_forward(std::size_t first, std::size_t B, Real factor) {
+  template <bool keep_Z> Matrix<Real> gather_and_forward(std::size_t first, std::size_t B, Real factor) {
     gather(first, B);
     const Matrix<Real> X{X_.data(), data_->x_stride}, T{T_.data(), data_->y_stride};
     forward(X, B);
+    if constexpr (keep_Z)
+      keep_output_Z(B);
     activate_outputs(B);
     output_delta(T, B, factor / static_cast<Real>(B));
     return X;
+  }
+
+  // Copy Z of the last layer, which the loss may need, to Z_.
+  void keep_output_Z(std::size_t B) {
+    const Layer<Real> &last = layers_.back();
+    std::copy_n(last.A.data(), B * last.stride, Z_.data());
   }
 
   // Copy the rows order[first .. first + B) to X_ and T_.

@@ -83,7 +83,7 @@ template <class Real> struct Problem {
 // The results of a model at one batch size.
 template <class Real> struct Results {
   std::vector<Real> outputs, gradient, theta, by_adam; // theta and by_adam: after training
-  double loss;
+  double loss, running_loss;                           // the latter: of the first minibatch
 
   Results(std::size_t n_outputs, std::size_t n_parameters)
       : outputs(n_outputs), gradient(n_parameters), theta(n_parameters), by_adam(n_parameters) {}
@@ -113,6 +113,9 @@ template <class Real> Results<Real> results(const Problem<Real> &problem, Mlp<Re
   mlp.set_optimizer("adam", adam_settings, mlp.optimizer().steps(), state.data());
   mlp.train_with(1 + batch, n_samples(batch) - batch, batch, 0.01);
   mlp.theta(result.by_adam.data());
+  mlp.reset();
+  mlp.set_optimizer("adam", adam_settings, 0, std::vector<Real>(state.size()).data());
+  result.running_loss = mlp.train_with_loss(1, batch, batch, 0.01, true);
   return result;
 }
 
@@ -128,6 +131,16 @@ template <class Real> Results<Real> expected(const Problem<Real> &problem, std::
   mlp.set_optimizer("adam", adam_settings, 0, zeros.data());
   mlp.train_with(1, n_samples(batch), batch, 0.01);
   reference.by_adam.assign(mlp.theta().begin(), mlp.theta().end());
+  std::vector<Real> x, y; // of the first minibatch
+  for (std::size_t n = 1; n <= batch; ++n) {
+    const auto row = static_cast<std::size_t>(problem.order[n]), m_0 = problem.c.sizes.front(),
+               m_L = problem.c.sizes.back();
+    x.insert(x.end(), problem.x.begin() + row * m_0, problem.x.begin() + (row + 1) * m_0);
+    y.insert(y.end(), problem.y.begin() + row * m_L, problem.y.begin() + (row + 1) * m_L);
+  }
+  mlp.reset();
+  mlp.load(x.data(), y.data(), batch, problem.order.data(), 1);
+  reference.running_loss = mlp.loss(0, batch);
   return reference;
 }
 
@@ -189,13 +202,16 @@ template <class Real> bool networks_agree(const Case &c, std::size_t largest) {
     good &= check<Real>(near(first.outputs, reference.outputs), c, batch, 1, "the outputs agree with mlp.hpp");
     good &= check<Real>(std::abs(first.loss - reference.loss) <= 1e-4 * reference.loss, c, batch, 1,
                         "the loss agrees with mlp.hpp");
+    good &= check<Real>(std::abs(first.running_loss - reference.running_loss) <= 1e-4 * reference.running_loss, c,
+                        batch, 1, "the running loss of a step agrees with the loss of mlp.hpp");
     good &= check<Real>(near(first.gradient, reference.gradient), c, batch, 1, "the gradient agrees with mlp.hpp");
     good &= check<Real>(near(first.theta, reference.theta), c, batch, 1, "theta agrees with mlp.hpp after training");
     good &= check<Real>(near(first.by_adam, reference.by_adam), c, batch, 1, "theta agrees with mlp.hpp after Adam");
     for (std::size_t threads = 2; threads <= 3; ++threads) {
       const Results<Real> other = results(problem, models[threads - 1], batch);
       good &= check<Real>(same(other.outputs, first.outputs) && same(other.gradient, first.gradient) &&
-                              same(other.theta, first.theta) && same(other.by_adam, first.by_adam),
+                              same(other.theta, first.theta) && same(other.by_adam, first.by_adam) &&
+                              other.running_loss == first.running_loss,
                           c, batch, threads, "the number of threads does not change the bits");
     }
     for (Mlp<Real> &mlp : models)
@@ -231,6 +247,9 @@ template <class Real> bool ensembles_agree(const Case &c) {
       many.reset();
       many.train(0, steps, batch, rates.data());
       many.thetas(ends.data());
+      std::vector<double> losses(members);
+      many.reset();
+      many.train_with_loss(0, steps, batch, rates.data(), losses.data());
       for (std::size_t k = 0; k < members; ++k) {
         Mlp<Real> mlp(c.sizes, c.functions, c.loss, l2[k], thetas.data() + k * n_parameters, nullptr);
         mlp.load(problem.data(), orders.data() + k * n_order, n_order);
@@ -240,6 +259,9 @@ template <class Real> bool ensembles_agree(const Case &c) {
         const std::vector<Real> end(ends.begin() + k * n_parameters, ends.begin() + (k + 1) * n_parameters);
         good &= check<Real>(same(end, alone), c, batch, threads,
                             "a member ends with the same bits as a network trained alone");
+        mlp.reset();
+        good &= check<Real>(losses[k] == mlp.train_with_loss(0, steps, batch, rates[k], false), c, batch, threads,
+                            "a member has the running loss of a network trained alone");
       }
     }
   return good;

@@ -126,7 +126,7 @@ struct Caches {
 };
 
 // Return the cache sizes of this CPU, or those of a small one if the system does not report them.
-inline Caches caches() {
+inline Caches read_caches() {
   long l1 = 0, l2 = 0;
 #if defined(_SC_LEVEL1_DCACHE_SIZE)
   l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
@@ -137,6 +137,12 @@ inline Caches caches() {
   sysctlbyname("hw.l2cachesize", &l2, &size, nullptr, 0);
 #endif
   return {l1 > 0 ? static_cast<std::size_t>(l1) : 32 * 1024, l2 > 0 ? static_cast<std::size_t>(l2) : 256 * 1024};
+}
+
+// Return the same, read once.
+inline const Caches &caches() {
+  static const Caches found = read_caches();
+  return found;
 }
 
 } // namespace fnn::tuned

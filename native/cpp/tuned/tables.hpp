@@ -225,11 +225,14 @@ template <class Real> double half_squared_error(const Real *z, const Real *y, co
 
 // sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
+  constexpr std::size_t V = lanes<Real>;
   const Real largest = *std::max_element(z, z + m);
-  Real exponentials = 0;
-  for (std::size_t j = 0; j < m; ++j)
-    exponentials += std::exp(z[j] - largest);
-  const Real log_sum = std::log(exponentials);
+  Vector<Real> exponentials{};
+  for (std::size_t j = 0; j < m; j += V) {
+    const Vector<Real> e = exp<Real>(load(z + j) - largest);
+    exponentials += j + V > m ? first_lanes<Real>(e, m - j) : e;
+  }
+  const Real log_sum = std::log(sum<Real>(exponentials));
   double loss = 0;
   for (std::size_t j = 0; j < m; ++j)
     loss += t[j] * (log_sum - (z[j] - largest));

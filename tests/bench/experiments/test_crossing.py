@@ -22,7 +22,6 @@ from bench.experiments.crossing.__main__ import (
     _LEAST,
     TimedPair,
     _caption,
-    _in_new_process,
     available_transports,
     block_lengths,
     crossing_costs,
@@ -42,6 +41,7 @@ from bench.experiments.crossing.drivers import (
     Transport,
     drivers,
 )
+from bench.experiments.new_process import in_new_process
 from bench.statistics.intervals import Estimate
 from bench.suites import load
 from bench.suites.problem import make_problem
@@ -248,7 +248,7 @@ def test_ctrl_c_loses_only_the_unfinished_launch(
             raise KeyboardInterrupt
         return [TimedPair(route, number, 0, 20, 20e-6, 40e-6) for route in routes]
 
-    monkeypatch.setattr(crossing, "_in_new_process", in_this_process)
+    monkeypatch.setattr(crossing, "in_new_process", in_this_process)
     brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
     assert main([*brief, "--out", str(tmp_path)]) == 130
     if finished == 1:  # no interval
@@ -296,4 +296,4 @@ def test_invalid_arguments_are_refused_by_name(option: str, capsys: pytest.Captu
 
 def test_an_error_in_the_measuring_process_is_raised_here() -> None:
     with pytest.raises(PyfnnError, match="two launches"):
-        _in_new_process(partial(interval, [1.0]))
+        in_new_process(partial(interval, [1.0]))

@@ -51,7 +51,7 @@ from bench.experiments.proof.trials import (
 )
 from bench.measure.case import CaseRun
 from bench.measure.settings import Settings
-from bench.report.drawing import BLUE, VERMILION
+from bench.report.style import BLUE, VERMILION
 from bench.results import journal
 from bench.results.schema import SCHEMA, Case
 from pyfnn.manifest import Row

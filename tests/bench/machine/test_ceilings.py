@@ -13,8 +13,9 @@ from support.requirements import require
 from support.sample_results import events, results_of, sample_results
 
 from bench.ceilings import main as command
-from bench.machine import ceilings, probe
+from bench.machine import ceilings, description, probe
 from bench.machine.cpus import choose_cpus
+from bench.machine.sweep_size import cache_sizes
 from bench.report import tables
 from bench.results.schema import BackendResult, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
@@ -39,7 +40,8 @@ def gflops(probed: Ceilings) -> dict[tuple[str, str], float]:
 
 def test_every_level_of_the_cpu_is_probed_in_every_dtype(probed: Ceilings) -> None:
     assert list(gflops(probed)) == [(level, dtype) for level in isa.levels() for dtype in ("float32", "float64")]
-    assert [b.traffic for b in probed.bandwidths] == list(probe.TRAFFICS)
+    caches = ["", *(f"L{level}" for level in description.caches())]
+    assert [(b.cache, b.traffic) for b in probed.bandwidths] == [(c, t) for c in caches for t in probe.TRAFFICS]
     assert all(0 < b.bytes <= 2**30 for b in probed.bandwidths)
 
 
@@ -57,6 +59,20 @@ def test_the_peak_is_limited_by_throughput_not_by_latency_or_memory(probed: Ceil
     assert max(gflops(probed).values()) > 4
     fastest = max(b.gigabytes_per_second for b in probed.bandwidths)
     assert max(gflops(probed).values()) > fastest / 8, "more operations than numbers come from memory"
+
+
+def test_the_first_cache_is_faster_than_memory(probed: Ceilings) -> None:
+    require("caches", bool(description.caches()), "the system reports no caches")
+    speeds = {b.cache: b.gigabytes_per_second for b in probed.bandwidths if b.traffic == "read"}
+    assert speeds["L1"] > 1.5 * speeds[""]  # on an idle machine 5 to 20 times as fast
+
+
+def test_the_arrays_of_a_cache_do_not_fit_the_one_above_it_and_leave_room_in_it() -> None:
+    caches = {"1": 2**15, "2": 2**20, "3": 2**25}
+    assert cache_sizes(caches, 1) == {"L1": 2**14, "L2": int(2**17.5), "L3": int(2**22.5)}
+    assert cache_sizes(caches, 4) == {"L1": 2**16, "L2": int(2**19.5), "L3": int(2**23.5)}
+    assert list(cache_sizes(caches, 32)) == ["L1", "L2"]  # the third level holds no more than the second ones together
+    assert cache_sizes({}, 1) == {}
 
 
 @pytest.mark.usefixtures("probed")

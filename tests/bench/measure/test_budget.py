@@ -9,8 +9,10 @@ from support.cases import SHORT, Listener, Measure
 
 from bench.measure.arm import Calibration
 from bench.measure.calibration import Calibrator
+from bench.measure.curve import CURVE_SHARE, affordable_rows
 from bench.measure.session import Session
 from bench.measure.settings import Settings
+from bench.suites.load import load_suite
 
 STEADY = misbehaving.STEADY
 
@@ -129,3 +131,21 @@ def test_a_backend_that_is_too_slow_by_its_proof_alone_has_one_more_process_whic
     if status == "too_slow":
         assert len(sessions) == 2
         assert "more than the 30 s" in case.backends[0].reason
+
+
+def rows_of_a_curve(epochs: float) -> list[int]:
+    """Return the rows of a curve for which there is time to train both backends for so many epochs."""
+    _, workloads = load_suite("seed")
+    workload = next(iter(workloads.values())).model_copy(update={"rows": 1000, "batch": 4})
+    budget = epochs * 250 * (1e-5 + 2e-5) / CURVE_SHARE
+    return affordable_rows(workload, 10**6, [1e-5, 2e-5], budget, most=40)
+
+
+def test_a_curve_has_losses_from_the_first_step_on_and_as_many_epochs_as_its_time_allows() -> None:
+    within = [4, 8, 16, 32, 64, 128, 256, 512]
+    assert rows_of_a_curve(1000) == [*within, *(1000 * n for n in range(1, 41))]
+    assert rows_of_a_curve(10.1) == [*within, *(1000 * n for n in range(1, 5))]
+    assert rows_of_a_curve(3.1) == [4, 32, 256, 1000]
+    assert rows_of_a_curve(2.1) == [4, 1000]
+    assert rows_of_a_curve(1.6) == [1000]
+    assert rows_of_a_curve(1.4) == []

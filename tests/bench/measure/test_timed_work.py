@@ -42,7 +42,8 @@ learning_rate = 0.02
 STEPS = 1000  # 60 ms or more
 SHORT_ORDER = 1 << 15  # entries
 FORMS = {"float32": "program", "float64": "class"}  # each dtype has one: the gate does the same to both
-OF_CURVES = {"HalfEpochs", "RosyLosses"}
+OF_CURVES = {"HalfEpochs", "HalfFirstCalls", "RosyLosses"}
+CURVE = (*(4 * 2**k for k in range(8)), *(1000 * n for n in range(1, 7)))  # rows after which the loss is taken
 OF_PASSES = {"FewerRowsInLongCalls": "forward", "NoGradientInLongCalls": "gradient"}  # the operation that is wrong
 ODD_PASSES = [  # kind and operation, in one dtype
     ("float64", "LastRowMissingInLongCalls", "forward"),
@@ -189,14 +190,17 @@ def test_a_curve_of_less_work_or_of_other_losses_fails_parity(
     with opened(tmp_path, case, kind, form) as rosy:
         prove_all(rosy, case)
         with pytest.raises(ParityFailed):
-            draw_curve(rosy, key.workload, problem, 6)
+            draw_curve(rosy, key.workload, problem, CURVE)
 
 
 def test_a_correct_curve_is_accepted(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
     key, problem = case
     with opened(tmp_path, case, "Correct") as correct:
         correct.load_workload()
-        assert draw_curve(correct, key.workload, problem, 6).epochs == list(range(7))
+        drawn = draw_curve(correct, key.workload, problem, CURVE)
+    assert drawn.epochs == [0, *(rows / 1000 for rows in CURVE)]
+    assert drawn.seconds == sorted(drawn.seconds)
+    assert drawn.losses[-1] < drawn.losses[8] < drawn.losses[0]
 
 
 def of_operation(case: tuple[CaseKey, Problem], operation: CaseOperation) -> tuple[CaseKey, Problem]:

@@ -1,15 +1,30 @@
 """Claims about what the figures draw: the values, intervals and names of the results, and nothing else."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from support.reports import ALL_BACKENDS, EFFORT, OVERVIEW, QUICK, data, drawn, edited, only_case, panel, texts
+from support.reports import (
+    ALL_BACKENDS,
+    EFFORT,
+    OVERVIEW,
+    QUICK,
+    data,
+    drawn,
+    edited,
+    only_case,
+    panel,
+    summary_of,
+    texts,
+)
 from support.sample_results import SYNTHETIC, WORKLOADS, sample_results
 
 from bench.report import overview
-from bench.report.drawing import DIVISION_STYLE, OTHER_STYLE, SAME
+from bench.report.drawing import SAME, SHADE
+from bench.report.loss_curves import END
+from bench.report.style import backend_style
 from bench.report.views import case_views
 
 
@@ -73,13 +88,24 @@ def test_a_curve_is_drawn_over_its_own_seconds_and_named() -> None:
             assert backend.name in [text.get_text() for text in axes.texts]
 
 
-def test_no_two_curves_look_alike() -> None:
+def test_every_curve_ends_in_the_mark_of_its_backend_and_a_few_are_coloured() -> None:
     results = sample_results(ALL_BACKENDS)
     axes = panel(results, "curve_wine-deep_float32_1t")
-    labels = {backend.label for backend in only_case(results).backends}
-    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines if line.get_label() in labels]
-    assert len(looks) == len(ALL_BACKENDS)
-    assert len(set(looks)) == len(looks)
+    names = {backend.label: backend.name for backend in only_case(results).backends}
+    styles = {name: backend_style(name) for name in names.values()}
+    marks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_gid() == END}
+    assert marks == {(style.colour, style.marker) for style in styles.values()}
+    assert len(marks) == len(ALL_BACKENDS)
+    curves = {names[str(line.get_label())]: line.get_color() for line in axes.lines if line.get_label() in names}
+    coloured = {name for name, colour in curves.items() if colour == styles[name].colour}
+    assert coloured == {"numpy", "cpp", "cpp-tuned", "numba", "octave"}  # reference, fastest of each division, slowest
+    assert {colour for name, colour in curves.items() if name not in coloured} == {SHADE}
+
+
+def test_a_curve_begins_at_its_first_step() -> None:
+    results = sample_results(QUICK)
+    low, high = panel(results, "curve_wine-deep_float32_1t").get_xlim()
+    assert low < 1e3 * 0.4e-6 < 1e3 * 1119 * 30 * 210e-6 < high
 
 
 def test_the_overview_has_a_panel_per_workload_and_a_mark_per_dtype_at_the_ratio() -> None:
@@ -87,7 +113,7 @@ def test_the_overview_has_a_panel_per_workload_and_a_mark_per_dtype_at_the_ratio
     figure = drawn(results)[OVERVIEW]
     assert [axes.get_title() for axes in figure.axes] == ["wine-deep", "digits"]
     for axes, workload in zip(figure.axes, ("wine-deep", "digits"), strict=True):
-        marks = [data(line)[0][0] for line in axes.lines if line.get_marker() in ("o", "s", "D")]
+        marks = [data(line)[0][0] for line in axes.lines if line.get_marker() != "None"]
         ratios = [b.ratio.median for c in results.cases if c.workload == workload for b in c.backends
                   if b.ratio and b.instance == b.name]  # fmt: skip
         assert sorted(marks) == pytest.approx(sorted([*ratios, 1.0, 1.0]))
@@ -140,9 +166,7 @@ def test_effort_is_lines_of_code_against_the_geometric_mean_of_the_ratios() -> N
     results = sample_results(QUICK, ("wine-deep", "digits"))
     cases = case_views(results)
     figure = drawn(results)[EFFORT]
-    points = {
-        data(line)[0][0]: data(line)[1][0] for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")
-    }
+    points = {data(line)[0][0]: data(line)[1][0] for line in figure.axes[0].lines if line.get_marker() != "None"}
     for name in QUICK:
         ratios = [b.ratio.median for c in results.cases for b in c.backends if b.instance == name and b.ratio] or [1.0]
         expected = float(np.exp(np.mean(np.log(ratios))))
@@ -173,10 +197,22 @@ def test_without_a_ratio_there_is_neither_overview_nor_effort() -> None:
     assert EFFORT not in figures
 
 
-def test_divisions_differ_in_marker_as_well_as_colour() -> None:
-    markers, colours = zip(*[*DIVISION_STYLE.values(), OTHER_STYLE], strict=True)
-    assert len(set(markers)) == len(markers)
-    assert len(set(colours)) == len(colours)
+def test_numbers_have_the_digits_of_the_tables() -> None:
+    results = sample_results(QUICK, ("wine-deep", "digits"), noise=0.05)
+    figures, text = drawn(results), summary_of(results)
+    for stem in (OVERVIEW, "step_time_train_float32_1t", "ratio_train_float32_1t"):
+        shown = [t.get_text() for t in texts(figures[stem]) if re.fullmatch(r"[\d.]+(×| [mµn]?s)", t.get_text())]
+        assert len(shown) >= 2 * (len(QUICK) - 1)
+        for value in shown:
+            digits = re.split(r"[× ]", value)[0]
+            assert f" {digits} [" in text or value == "1.00×", (stem, value)
+
+
+def test_rows_have_headings_of_divisions_and_marks_of_languages() -> None:
+    axes = panel(sample_results((*QUICK, "go")), "step_time_train_float32_1t")
+    shown = [text.get_text() for text in axes.texts]
+    assert {"plain", "tuned", "framework"} <= set(shown)
+    assert sorted(text for text in shown if text in ("Py", "C++", "C", "Go")) == ["C++", "C++", "Py", "Py"]
 
 
 def test_a_footnote_names_machine_version_and_data() -> None:

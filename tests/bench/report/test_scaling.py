@@ -14,6 +14,7 @@ from bench import format, report
 from bench.report import tables
 from bench.report.run_view import run_view
 from bench.report.scaling import IDEAL, cost_lines
+from bench.report.style import backend_style
 from bench.report.sweeps import Crossing, SweepView, crossings, leads, sweeps_of
 from bench.report.views import case_views
 from bench.results.derive import with_verdicts
@@ -219,12 +220,9 @@ def test_the_ideal_is_the_time_at_one_thread_shared_evenly() -> None:
     assert not any(one.get_gid() == IDEAL for axes in other.axes for one in axes.lines)
 
 
-def test_looks_depend_on_names_and_not_on_missing_times() -> None:
-    every = {c.name: (c.colour, c.dashes) for c in cost_lines(sweep_of(swept_results(COSTS, VALUES)))["plain"]}
-    late = swept_results(COSTS, VALUES, absent=[("c", value) for value in VALUES])
-    some = {c.name: (c.colour, c.dashes) for c in cost_lines(sweep_of(late))["plain"]}
-    assert some == {name: look for name, look in every.items() if name != "c"}
-    assert len(set(every.values())) == len(every)
+def test_a_backend_looks_as_in_every_other_figure() -> None:
+    for lines in cost_lines(sweep_of(swept_results(COSTS, VALUES))).values():
+        assert all(line.style == backend_style(line.name) for line in lines)
 
 
 def test_a_single_point_is_drawn_like_any_case() -> None:

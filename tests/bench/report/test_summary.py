@@ -1,6 +1,7 @@
 """Claims about the tables and the summary of a run: complete, equal in both renderings, linked to its figures."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from support.reports import ALL_BACKENDS, QUICK, STATUS_OF, edited, only_case, p
 from support.sample_results import FAILURES, sample_results
 
 from bench import report
-from bench.report import render, tables
+from bench.format import centre_of, number
+from bench.report import bars, render, tables
 from bench.report.render import ReportTable
 from bench.report.run_view import run_view
 from bench.report.tables import processes_table
@@ -19,13 +21,27 @@ from bench.results.schema import BackendResult, Case, Pool, Results
 from bench.terms import WorkloadFacts
 
 
-def test_terminal_and_markdown_show_the_same_cells() -> None:
+def test_the_summary_shows_every_cell_of_a_case_and_the_terminal_every_time() -> None:
     results = sample_results(ALL_BACKENDS, failures=STATUS_OF)
     shown, written = printed(results), summary_of(results)
-    for _, section in tables.case_table(only_case(results)).sections:
+    case = only_case(results)
+    for _, section in tables.case_table(case).sections:
         for cell in (cell for line in section for cell in line):
-            assert cell in shown
             assert cell in written
+    for backend in case.backends:
+        assert backend.label in shown
+        if backend.step:
+            assert f" {number(centre_of(backend.step) / case.unit.seconds)} " in shown
+
+
+def test_what_is_more_than_a_screen_of_a_case_is_folded() -> None:
+    text = summary_of(sample_results(ALL_BACKENDS, ["wine-deep", "wine-batch"]))
+    assert text.count("<details>") == text.count("</details>") == 4  # two cases, how to read, machine
+    open_text = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    first, _ = re.split(r"^## wine-", open_text, flags=re.MULTILINE)[1:]
+    assert len(first.splitlines()) <= 45
+    assert "| verdict |" in first
+    assert "GFLOP/s" not in first
 
 
 def off_cpu(results: Results, share: float) -> Results:
@@ -44,12 +60,11 @@ def off_cpu(results: Results, share: float) -> Results:
 def test_the_summary_has_a_column_of_off_cpu_shares_where_one_is_above_two_percent() -> None:
     results = sample_results(("numpy", "cpp", "jax-scan"), failures={"jax-scan": "crashed"})
     (view,) = run_view(off_cpu(results, 0.37)).cases
-    table = tables.case_table(view, wide=True)
+    table = tables.rates_table(view)
     at = table.columns.index("off-CPU")
     assert {line[0]: line[at] for _, lines in table.sections for line in lines} == {
         "numpy": "0.10 %",
         "cpp": "37 %",
-        "jax-scan": "",
     }
     assert tables.OFF_CPU in table.notes
     text = summary_of(off_cpu(results, 0.37))
@@ -101,7 +116,7 @@ def test_the_views_of_a_run_are_built_once_for_all_outputs(tmp_path: Path, monke
     monkeypatch.setattr("bench.report.views.case_view", counted)
     results = sample_results(QUICK, ["wine-deep", "digits"])
     view = report.run_view(results)
-    tables.show(view, Console(file=io.StringIO()))
+    bars.show(view, Console(file=io.StringIO()))
     report.write(view, tmp_path)
     assert built == [case.title for case in results.cases]
 
@@ -115,7 +130,7 @@ def test_reasons_that_look_like_markup_are_shown_literally() -> None:
     widths = {
         line.replace(r"\|", "").count("|") for line in summary_of(results).splitlines() if line.startswith("| cpp")
     }
-    assert widths == {8, 6}  # the case's table and the backends'; no cell was split
+    assert widths == {5, 6}  # the case's table and the backends'; no cell was split
 
 
 def test_the_terminal_shows_failures_and_remedies() -> None:
@@ -165,19 +180,20 @@ def test_the_summary_links_figures_that_exist(tmp_path: Path) -> None:
     report.write(report.run_view(sample_results(QUICK, ["wine-deep", "digits"])), tmp_path)
     text = (tmp_path / "summary.md").read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert len(links) == 14  # overview, effort, step time, ratio, share and two curves, each as PNG and SVG
+    assert len(links) == 15  # the page; overview, effort, step time, ratio, share and two curves, each as PNG and SVG
     assert all((tmp_path / link).stat().st_size > 0 for link in links)
 
 
 def test_the_summary_says_that_a_run_has_no_case(tmp_path: Path) -> None:
-    (only_file,) = report.write(report.run_view(sample_results(workloads=())), tmp_path)
+    only_file, _ = report.write(report.run_view(sample_results(workloads=())), tmp_path)
     assert "No case was measured." in only_file.read_text(encoding="utf-8")
 
 
 def test_the_summary_says_that_no_backend_was_timed(tmp_path: Path) -> None:
     written = report.write(report.run_view(sample_results(QUICK, failures=dict.fromkeys(QUICK, "crashed"))), tmp_path)
     assert "**no backend was timed**" in written[0].read_text(encoding="utf-8")
-    assert [path.name for path in written[1:]] == ["step_time_train_float32_1t.png", "step_time_train_float32_1t.svg"]
+    names = [path.name for path in written[1:]]
+    assert names == ["report.html", "step_time_train_float32_1t.png", "step_time_train_float32_1t.svg"]
 
 
 def test_the_summary_says_that_a_run_did_not_finish() -> None:

@@ -127,7 +127,7 @@ def test_the_roofline_has_a_roof_for_each_device_and_a_point_for_each_backend() 
     drawn = dict(figures.figures(run_view(outcome)))
     (axes,) = drawn["roofline_train_float32_1t"].axes
     roofs = [line for line in axes.lines if line.get_gid() == ROOF]
-    assert [line.get_label() for line in roofs] == ["cpu", "cuda"]
+    assert [line.get_label() for line in roofs] == ["memory 12.5 GB/s", "cuda memory 4000 GB/s"]
     x, y = (np.asarray(values) for values in roofs[1].get_data())
     assert y.max() == 9e4
     assert x[1] == pytest.approx(9e4 / 4000)
@@ -149,10 +149,25 @@ def test_every_point_of_the_roofline_is_in_the_legend_with_its_own_look() -> Non
     points = {str(line.get_label()): line for line in axes.lines if line.get_marker() not in ("None", "")}
     (legend,) = figure.legends
     named = {text.get_text() for text in legend.get_texts()}
-    assert (
-        set(points) == named - {"roof: cpu", "roof: cuda"} == {b.name for b in results_with_device().cases[0].backends}
-    )
+    lines = {"memory 12.5 GB/s", "cuda memory 4000 GB/s"}
+    assert set(points) == named - lines == {b.name for b in results_with_device().cases[0].backends}
     assert len({(line.get_marker(), line.get_markeredgecolor()) for line in points.values()}) == len(points) >= 2
+
+
+def test_the_roofline_has_a_line_for_each_cache_that_was_probed_and_all_meet_the_peak() -> None:
+    ceilings = ceilings_line(None)
+    (memory,) = ceilings["bandwidths"]
+    speeds = {"L1": 400.0, "L2": 100.0}
+    ceilings["bandwidths"] += [{**memory, "cache": cache, "gigabytes_per_second": gb} for cache, gb in speeds.items()]
+    drawn = dict(figures.figures(run_view(results_with_device(ceilings))))
+    (axes,) = drawn["roofline_train_float32_1t"].axes
+    roofs = {str(line.get_label()): line for line in axes.lines if line.get_gid() == ROOF}
+    assert list(roofs) == ["memory 12.5 GB/s", "L1 400 GB/s", "L2 100 GB/s"]
+    assert len({line.get_linestyle() for line in roofs.values()}) == 3
+    for line, bandwidth in zip(roofs.values(), (12.5, 400.0, 100.0), strict=True):
+        x, y = (np.asarray(values) for values in line.get_data())
+        assert y.tolist() == pytest.approx([min(250.0, bandwidth * intensity) for intensity in x])
+        assert 250 / bandwidth in x
 
 
 def test_the_intensity_is_operations_over_the_bytes_of_theta_and_rows() -> None:

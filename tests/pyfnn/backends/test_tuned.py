@@ -23,6 +23,7 @@ from pyfnn.backend import CORE_LOSSES, Backend
 from pyfnn.errors import Diverged, Unsupported
 from pyfnn.model import Model
 from pyfnn.network import DTYPES, Network, initialize
+from pyfnn.optimizers import Adam
 from pyfnn.parity.battery import Trial
 from pyfnn.validation import Array
 
@@ -176,6 +177,19 @@ def test_any_number_of_threads_gives_the_same_bits(
     one = everything(1)
     assert everything(2) == one
     assert everything(3) == one
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [("tanh", "relu"), ("maxout", "prelu")])
+def test_a_step_of_adam_on_one_sample_has_the_same_bits_with_any_number_of_threads(
+    backend: Backend, hidden: tuple[str, ...], dtype: str
+) -> None:
+    network, ends = Network(SHARED[0], hidden, "half_squared_error", l2=0.01, dtype=dtype), set()
+    for threads in (1, 2, 3):
+        with loaded(backend, network, 6, threads) as model:
+            model.train(0, 6, 1, 0.01, Adam())
+            ends.add((_bits(model.theta()), *map(_bits, model.optimizer_state().values())))
+    assert len(ends) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

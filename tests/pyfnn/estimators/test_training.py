@@ -39,8 +39,8 @@ def test_parameters_start_as_initialize_draws_them_and_the_penalty_is_scikit_lea
     fitted = regressor(alpha=0.32, learning_rate_init=1e-12, solver="sgd", momentum=0.0).fit(X, Y)
     network = Network((4, 8, 1), "relu", "half_squared_error", l2=0.32 / 16)
     assert fitted.network_ == network
-    seed = np.random.RandomState(2).randint(2**31 - 1)
-    np.testing.assert_allclose(fitted.theta_, initialize(network, seed), atol=1e-6)
+    seed = 2  # the random state
+    np.testing.assert_allclose(fitted.theta_, initialize(network, seed, "glorot"), atol=1e-6)
     assert regressor(alpha=0.9, solver="lbfgs").fit(X, Y).network_.l2 == 0.9 / 90
 
 
@@ -80,6 +80,12 @@ def test_without_early_stopping_the_training_loss_decides_and_the_last_parameter
     assert fitted.loss_ == fitted.loss_curve_[-1]
     assert fitted.best_loss_ == min(fitted.loss_curve_)
     assert fitted.validation_scores_ is fitted.best_validation_score_ is None
+
+
+@quiet
+@pytest.mark.parametrize("changes", [{"backend": "numpy"}, {"batch_size": 1}], ids=str)
+def test_where_steps_sum_no_losses_the_loss_is_that_of_all_rows_after_the_epoch(changes: dict[str, Any]) -> None:
+    fitted = regressor(**changes, solver="sgd", momentum=0.0).fit(X, Y)
     with fitted._lend(fitted.network_, fitted.theta_) as model:
         model.load(X.astype("f4"), Y[:, np.newaxis].astype("f4"), np.zeros(1, np.int64))
         assert model.loss(0, len(X)) == fitted.loss_
@@ -109,12 +115,26 @@ def test_parts_continue_with_the_optimizers_state_also_after_pickling(make: Call
 
 
 @quiet
-def test_parts_keep_their_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = regressor().partial_fit(X, Y)
+def test_an_estimator_keeps_its_model_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted, once = regressor().partial_fit(X, Y), regressor().fit(X, Y)
     from pyfnn.estimators import models
 
     monkeypatch.setattr(models, "backend", None)  # a further model cannot be made
     fitted.partial_fit(X, Y).predict(X)
+    np.testing.assert_array_equal(fitted.fit(X, Y).theta_, once.theta_)
+
+
+@quiet
+def test_a_model_keeps_small_data_and_lets_go_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyfnn.estimators import models
+
+    fitted = regressor().fit(X, Y)
+    ((_, model),) = fitted._models._kept
+    assert model.data_bytes == X.size * 4 + Y.size * 4
+    monkeypatch.setattr(models, "_KEPT", model.data_bytes - 1)
+    fitted.predict(X)
+    assert fitted._models._kept[0][1] is model
+    assert model.data_bytes == 5 * 4
 
 
 @quiet

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pyfnn.network import initialize
 from pyfnn.training import Adam, Checkpoints, Constant, History, Step, fit
 from pyfnn.validation import Array
 
+KILLS = 20  # of trainings by one backend and optimizer, in the soak
 SUPPORT = Path(__file__).parents[2]
 
 
@@ -59,16 +61,22 @@ def test_a_fit_killed_at_random_moments_continues_with_the_same_bits(
         pyfnn.load_backend(backend)
     except pyfnn.BackendUnavailable as error:
         require(backend, False, str(error))
-    pause, kills = 0.1, 0
+    pause, kills, trainings = 0.1, 0, 0
     whole = trained(backend, optimizer)
-    while not (tmp_path / "end.npz").exists():
-        running = start(backend, optimizer, tmp_path, pause=pause)
-        if kills < 5:
-            time.sleep(0.5 + random.random() * pause * EPOCHS / 2)
-            running.kill()
-        kills += running.wait() == -signal.SIGKILL
-    assert kills >= 2
-    check_end(tmp_path, whole)
+    while kills < KILLS:
+        trainings += 1
+        folder = tmp_path / str(trainings)
+        folder.mkdir()
+        for attempt in count():
+            running = start(backend, optimizer, folder, pause=pause)
+            if attempt < 5:
+                time.sleep(0.5 + random.random() * pause * EPOCHS / 2)
+                running.kill()
+            if running.wait() == 0:
+                break
+            assert running.returncode == -signal.SIGKILL
+            kills += 1
+        check_end(folder, whole)
 
 
 def checkpointed(folder: Path, **changes: Any) -> History:
@@ -141,10 +149,10 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     spoilt[whole.index(history.theta.tobytes())] ^= 1
     for content in (b"", b"no archive", whole[: len(whole) // 2], bytes(spoilt)):
         (tmp_path / "c.npz").write_bytes(content)
-        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/1"):
+        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/2"):
             checkpointed(tmp_path)
     pyfnn.save(tmp_path / "c.npz", NETWORK, initialize(NETWORK, 1))
-    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/1"):
+    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/2"):
         checkpointed(tmp_path)
 
 

@@ -1,0 +1,251 @@
+"""Two half moons: python -m bench.experiments moons. Decision boundaries and loss curves of three optimizers.
+
+The text that this follows trains 3 tanh units and a softmax on 200 points by 20 000 full-batch steps, with sums over
+the points: rate 0.01, λ 0.01. Of means, as pyfnn has them, the same steps have rate 2.0 and λ 0.00005.
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, digest
+from bench.experiments.engine.figures import figure_style, save_figure
+from bench.experiments.engine.tables import write_table
+from bench.report.drawing import BLUE, LEGEND, LINE_COLOURS, ORANGE, VERMILION, WIDE
+from pyfnn import oracle
+from pyfnn.model import Model
+from pyfnn.network import Network, initialize
+from pyfnn.registry import load_backend
+from pyfnn.training import minimize
+from pyfnn.validation import Array
+
+NAME = "moons"
+POINTS, NOISE, DATA_SEED = 200, 0.20, 0
+TEST_POINTS, TEST_SEED = 2000, 1
+RATE, L2 = 2.0, 5e-5
+STEPS, ITERATIONS = 20_000, 1000
+WIDTHS = (1, 2, 3, 4, 5, 20, 50)  # of the hidden layer; the source has 3
+SOURCES_WIDTH = 3
+METHODS = {"GD": "gradient descent", "CG": "conjugate gradient", "L-BFGS-B": "L-BFGS"}
+_OPTIONS = {"CG": {"gtol": 0.0}, "L-BFGS-B": {"gtol": 0.0, "ftol": 0.0}}  # no end before a step lowers the loss no more
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's own options."""
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of gradient descent (default: {STEPS})")
+    parser.add_argument(
+        "--iterations", type=int, default=ITERATIONS, metavar="N", help=f"of the other two (default: {ITERATIONS})"
+    )
+
+
+def network(width: int) -> Network:
+    """Return the network with one hidden layer of this width."""
+    return Network((2, width, 2), "tanh", "softmax_cross_entropy", L2, dtype="float64")
+
+
+@lru_cache
+def points(count: int, seed: int) -> tuple[Array, Array]:
+    """Return x, (count, 2), and y, (count, 2), one-hot."""
+    from sklearn.datasets import make_moons
+
+    x, labels = make_moons(count, noise=NOISE, random_state=seed)
+    return x, np.eye(2)[labels]
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Return a cell for each width, method and initial θ; the longest first."""
+    data = digest([array.tolist() for array in (*points(POINTS, DATA_SEED), *points(TEST_POINTS, TEST_SEED))])
+    return [
+        Cell(
+            NAME,
+            {
+                "width": width,
+                "method": method,
+                "most": settings.steps if method == "GD" else settings.iterations,
+                "seed": seed,
+                "backend": settings.backend,
+                "data": data,
+            },
+        )
+        for method in METHODS
+        for width in reversed(WIDTHS)
+        for seed in range(settings.seeds)
+    ]
+
+
+def compute(parameters: Parameters) -> Values:
+    """Train a network; return its losses after so many evaluations of the gradient, its accuracies and its θ.
+
+    Returns
+    -------
+    dict
+        ``evaluations`` and ``losses``: lists, the first for θ before the first step, with 0 evaluations. ``accuracy``
+        of the 200 points and ``test_accuracy`` of 2000 others; ``theta``.
+    """
+    p = dict(parameters)
+    net = network(p["width"])
+    train = descend if p["method"] == "GD" else search(p["method"])
+    with load_backend(p["backend"]).create(net, initialize(net, p["seed"])) as model:
+        evaluations, losses = train(model, *points(POINTS, DATA_SEED), p["most"])
+        return {
+            "evaluations": evaluations,
+            "losses": losses,
+            "accuracy": _accuracy(model, *points(POINTS, DATA_SEED)),
+            "test_accuracy": _accuracy(model, *points(TEST_POINTS, TEST_SEED)),
+            "theta": model.theta(),
+        }
+
+
+Curve = tuple[list[int], list[float]]
+
+
+def descend(model: Model, x: Array, y: Array, steps: int) -> Curve:
+    """Train by full-batch gradient descent; return the loss after 0 steps, 1, and some more, up to `steps`."""
+    marks = np.unique([0, *np.geomspace(1, steps, 60).round().astype(int)]).tolist()
+    model.load(x, y, np.tile(np.arange(len(x)), max(b - a for a, b in itertools.pairwise(marks))))
+    losses = [model.loss(0, len(x))]
+    for before, mark in itertools.pairwise(marks):
+        model.train(0, (mark - before) * len(x), len(x), RATE)
+        losses.append(model.loss(0, len(x)))
+    return marks, losses
+
+
+def search(method: str) -> Callable[[Model, Array, Array, int], Curve]:
+    """Return the training by a method of SciPy, which ends at the lowest loss."""
+
+    def train(model: Model, x: Array, y: Array, iterations: int) -> Curve:
+        evaluations = Evaluations(model)
+        history = minimize(
+            model, x, y, iterations=iterations, method=method, callbacks=[evaluations.mark], options=_OPTIONS[method]
+        )
+        return [0, *evaluations.marks], history.table["loss"].tolist()
+
+    return train
+
+
+class Evaluations:
+    """A count of a model's evaluations of the gradient, marked at the end of each iteration."""
+
+    def __init__(self, model: Model) -> None:
+        self.count = 0
+        self.marks: list[int] = []
+        evaluate = model.loss_and_gradient
+
+        def counted(first: int, count: int) -> tuple[float, Array]:
+            self.count += 1
+            return evaluate(first, count)
+
+        model.loss_and_gradient = counted  # type: ignore[method-assign]
+
+    def mark(self, _: Any) -> None:
+        """Note the count: a callback of `minimize`."""
+        self.marks.append(self.count)
+
+
+def _accuracy(model: Model, x: Array, y: Array) -> float:
+    return float((model.predict(x).argmax(axis=1) == y.argmax(axis=1)).mean())
+
+
+def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+    """Write the table and the figures."""
+    by_run: dict[tuple[str, int], list[Values]] = {}
+    for each in finished:
+        p = each.cell.parameters
+        by_run.setdefault((p["method"], p["width"]), []).append(each.values)
+    _table(by_run, folder, settings)
+    with figure_style():
+        save_figure(boundaries(by_run), folder, "moons_boundaries")
+        save_figure(curves(by_run), folder, "moons_losses")
+
+
+def _table(by_run: dict[tuple[str, int], list[Values]], folder: Path, settings: Settings) -> None:
+    rows = []
+    for (method, width), runs in sorted(by_run.items(), key=lambda item: (item[0][1], list(METHODS).index(item[0][0]))):
+        losses = np.array([values["losses"][-1] for values in runs])
+        evaluations = np.median([values["evaluations"][-1] for values in runs])
+        accuracy, test = (100 * np.array([values[key] for values in runs]) for key in ("accuracy", "test_accuracy"))
+        shares = (f"{each.mean():.1f} ({each.min():.1f} to {each.max():.1f})" for each in (accuracy, test))
+        own = (float(np.median(losses)), float(losses.min()), float(losses.max()))
+        rows.append([width, METHODS[method], f"{evaluations:.0f}", *own, *shares])
+    header = ["hidden units", "method", "gradients", "loss", "lowest", "highest", "accuracy, %", "on 2000 others, %"]
+    notes = [
+        f"{settings.seeds} initial θ each. gradients: evaluations on all {POINTS} points; they and loss: medians.",
+        f"Gradient descent: rate {RATE}, λ {L2}, {settings.steps} steps. The other two end after {settings.iterations} "
+        "iterations, or where a line search finds no lower loss.",
+        "Accuracies: mean, and from the lowest to the highest.",
+    ]
+    write_table(folder, "moons", header, rows, title=f"Moons: {POINTS} points, noise {NOISE}", notes=notes)
+
+
+def boundaries(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
+    """Draw the decision boundaries of each method, a row, and each width, a column, from the first initial θ."""
+    figure = Figure(figsize=(WIDE, 3.75))
+    figure.text(0.01, 0.955, f"Moons: decision boundaries, 1 to {max(WIDTHS)} tanh units", weight="bold")
+    places = {"left": 0.04, "right": 0.995, "bottom": 0.02, "top": 0.86, "wspace": 0.06, "hspace": 0.06}
+    grid = figure.subplots(len(METHODS), len(WIDTHS), gridspec_kw=places, squeeze=False)
+    for row, method in zip(grid, METHODS, strict=True):
+        row[0].set_ylabel(METHODS[method])
+        for axes, width in zip(row, WIDTHS, strict=True):
+            axes.set(xticks=[], yticks=[])
+            if row is grid[0]:
+                axes.set_title(f"{width} unit{'s' * (width > 1)}", fontsize=7)
+            if (method, width) in by_run:
+                _boundary(axes, width, by_run[method, width][0])
+    return figure
+
+
+def _boundary(axes: Axes, width: int, values: Values) -> None:
+    x, y = points(POINTS, DATA_SEED)
+    low, high = x.min(axis=0) - 0.4, x.max(axis=0) + 0.4
+    across, up = np.meshgrid(np.linspace(low[0], high[0], 200), np.linspace(low[1], high[1], 200))
+    probabilities = oracle.forward(
+        network(width), np.array(values["theta"]), np.column_stack([across.ravel(), up.ravel()])
+    ).A[-1]
+    share = probabilities[:, 1].reshape(across.shape)
+    axes.contourf(across, up, share, levels=np.linspace(0, 1, 11), cmap="RdBu", alpha=0.55)
+    axes.contour(across, up, share, levels=[0.5], colors="black", linewidths=0.8)
+    for label, colour in ((0, VERMILION), (1, BLUE)):
+        those = y[:, label] == 1
+        axes.plot(*x[those].T, ".", color=colour, markersize=2)
+    axes.text(0.97, 0.03, f"{100 * values['test_accuracy']:.1f} %", transform=axes.transAxes, ha="right", va="bottom")
+
+
+def curves(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
+    """Draw the losses against evaluations of the gradient: every initial θ, for the source's width and the largest."""
+    figure = Figure(figsize=(WIDE, 3.0))
+    figure.text(0.01, 0.945, "Moons: loss against evaluations of the gradient on all points", weight="bold")
+    places = {"left": 0.08, "right": 0.99, "bottom": 0.25, "top": 0.82, "wspace": 0.18}
+    panels = figure.subplots(1, 2, gridspec_kw=places)
+    handles = []
+    for axes, width in zip(panels, (SOURCES_WIDTH, max(WIDTHS)), strict=True):
+        handles = []
+        for (method, label), colour in zip(METHODS.items(), (LINE_COLOURS[0], ORANGE, VERMILION), strict=True):
+            for at, values in enumerate(by_run.get((method, width), ())):
+                (line,) = axes.plot(
+                    values["evaluations"][1:], values["losses"][1:], color=colour, linewidth=0.9, alpha=0.8
+                )
+                handles += [line] if at == 0 else []
+                line.set_label(label)
+        axes.set(title=f"{width} tanh units", xscale="log", yscale="log", xlabel="evaluations of the gradient")
+    panels[0].set_ylabel("loss, λ term included")
+    figure.legend(handles=handles, loc="lower center", ncols=3, **LEGEND)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    summary="decision boundaries of 1 to 50 tanh units on half moons: gradient descent, conjugate gradient, L-BFGS",
+    version=1,
+    cells=cells,
+    compute=compute,
+    report=report,
+    arguments=arguments,
+    seeds=5,
+)

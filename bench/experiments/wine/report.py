@@ -1,0 +1,164 @@
+"""The report of the wine experiment: its tables as Markdown and CSV, and its figures."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.experiments.averages import Mean, mean_of
+from bench.experiments.engine.cell import Finished, Settings
+from bench.experiments.engine.tables import write_table
+from bench.experiments.wine import cost, figures
+from bench.experiments.wine.baselines import NAMES as BASELINES
+from bench.experiments.wine.published import RATES, SETTINGS, SWEPT, WINES
+from bench.experiments.wine.summary import (
+    RIGHT_CHOSEN,
+    TREATMENTS,
+    Found,
+    Group,
+    contests,
+    grouped,
+    network_name,
+    select,
+)
+
+_INTERVAL = "Mean over {seeds} random splits, each with its own initial θ, ± half of the 95 % interval by Student's t."
+_ROWS = {True: "all rows", False: "without exact duplicates"}
+
+
+def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+    """Write the tables and figures into a folder; measure what NumPy would have taken."""
+    groups = grouped(finished)
+    for duplicates in (True, False):
+        _settings_table(groups, folder, settings, duplicates)
+    _values_table(groups, folder)
+    _contest_table(finished, folder, settings)
+    _choices_table(finished, folder)
+    _rates_table(groups, folder, settings)
+    _agreement_table(finished, folder)
+    cost.report(finished, folder, settings)
+    figures.draw(finished, folder)
+
+
+def _settings_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings, duplicates: bool) -> None:
+    treatments = [each for each in TREATMENTS if any(key.treatment == each for key in groups)]
+    rows = []
+    for wine in WINES:
+        for setting in SETTINGS:
+            key = Group("settings", wine, duplicates, network_name(setting._asdict()), setting.rate, "")
+            found = [mean_of(each.test for each in groups.get(key._replace(treatment=t), ())).text for t in treatments]
+            rows.append([wine, setting.name, format(setting.published(wine), ".3f").replace("nan", "NaN"), *found])
+    notes = [
+        _INTERVAL.format(seeds=settings.seeds),
+        f"As published and gradient corrected: {settings.epochs} epochs; the article does not print its number.",
+        "NaN: training left the finite numbers.",
+    ]
+    title = f"Wine: mean squared error of the test rows, {_ROWS[duplicates]}"
+    stem = "wine" if duplicates else "wine_without_duplicates"
+    write_table(folder, stem, ["wine", "setting", "the article", *treatments], rows, title=title, notes=notes)
+
+
+def _values_table(groups: dict[Group, list[Found]], folder: Path) -> None:
+    header = [
+        "table",
+        "wine",
+        "rows",
+        "network",
+        "rate",
+        "treatment",
+        "test",
+        "half interval",
+        "finite",
+        "seeds",
+        "spread",
+    ]
+    rows = []
+    for key, found in sorted(groups.items()):
+        test, spread = mean_of(each.test for each in found), mean_of(each.spread for each in found)
+        own = (key.table, key.wine, _ROWS[key.duplicates], key.network, str(key.rate), key.treatment)
+        rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.count, spread.mean])
+    notes = ["spread: standard deviation of the outputs on the test rows over that of the labels; 0 is a constant."]
+    write_table(folder, "wine_values", header, rows, title="Wine: all means", notes=notes)
+
+
+def _plain(value: float) -> float | str:
+    """Return a value that a table writes without powers of ten; beyond 100 000 the text with them."""
+    return value if abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _contest_table(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+    rows = []
+    for (wine, duplicates), contest in contests(finished).items():
+        baselines = [contest.baselines[name].text for name in BASELINES]
+        won = sum(difference < 0 for difference in contest.differences)
+        own = [contest.choice, contest.selected.text, _signed(contest.difference), f"{won}/{len(contest.differences)}"]
+        rows.append([wine, _ROWS[duplicates], *baselines, *own, _signed(contest.of_each_split)])
+    selected = ("selected", "its test error", "− least squares", "lower in", "selected split by split, − least squares")
+    header = ["wine", "rows", *BASELINES.values(), *selected]
+    notes = [
+        _INTERVAL.format(seeds=settings.seeds),
+        "Selected: of all settings and λ, that with the lowest mean validation error over the splits, as in a grid "
+        "search by cross-validation. A row may be validated in one split and tested in another.",
+        "Selected split by split: by the validation rows of that split alone.",
+        "The difference is paired: both on the same split.",
+    ]
+    write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
+
+
+def _signed(mean: Mean) -> str:
+    return f"{mean.mean:+.3f} ± {mean.half:.3f}"
+
+
+def _choices_table(finished: Sequence[Finished], folder: Path) -> None:
+    counts = Counter((split[0], split[1], each.setting, each.l2) for split, each in select(finished).items())
+    rows = [[wine, _ROWS[duplicates], *own, count] for (wine, duplicates, *own), count in sorted(counts.items())]
+    header = ["wine", "rows", "setting", "λ", "splits"]
+    write_table(folder, "wine_choices", header, rows, title="Wine: what the validation rows of single splits chose")
+
+
+def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings) -> None:
+    rows = []
+    for wine in WINES:
+        for hidden, activation in SWEPT:
+            name = network_name({"hidden": hidden, "activation": activation})
+            for treatment in TREATMENTS:
+                keys = [Group("rates", wine, True, name, rate, treatment) for rate in RATES]
+                if any(key in groups for key in keys):
+                    found = (mean_of(each.test for each in groups.get(key, ())).text for key in keys)
+                    shown = "done right, λ = 0" if treatment == RIGHT_CHOSEN else treatment
+                    rows.append([wine, name, shown, *found])
+    notes = [_INTERVAL.format(seeds=settings.seeds), "The article claims that rates from 0.01 to 0.2 suit."]
+    header = ["wine", "network", "treatment", *map(str, RATES)]
+    title = "Wine: mean squared error of the test rows, by learning rate"
+    write_table(folder, "wine_rates", header, rows, title=title, notes=notes)
+
+
+def _agreement_table(finished: Sequence[Finished], folder: Path) -> None:
+    followed = [each.values for each in finished if each.cell.parameters["kind"] == "trajectories"]
+    ends: dict[str, dict[int, float | None]] = {}
+    for each in finished:
+        p = each.cell.parameters
+        if p["table"] == "agreement" and p["kind"] == "right":
+            ends.setdefault(p["backend"], {})[p["seed"]] = each.values["test"][0]
+    rows = []
+    for backend, tests in sorted(ends.items()):
+        differences = _differences(tests, ends.get("numpy", {}))
+        followers = [values[backend] for values in followed if backend in values]
+        worst = [_worst(one[what] for one in followers) for what in ("distance", "allowed", "of_bound")]
+        rows.append([backend, *worst, mean_of(tests.values()).text, differences])
+    header = ["backend", "distance from the oracle", "allowed", "of the bound", "test error", "− numpy's"]
+    notes = [
+        "distance: the largest ‖θ − oracle's θ‖ / ‖oracle's θ‖ at the ends of the first epochs, in float64.",
+        "of the bound: the largest difference of a tensor over what rounding may cause; above 1 would be an error.",
+        "test error: after early stopping; the difference from numpy's is paired.",
+    ]
+    write_table(folder, "wine_agreement", header, rows, title="Wine: agreement of backends", notes=notes)
+
+
+def _differences(tests: dict[int, float | None], reference: dict[int, float | None]) -> str:
+    pairs = [(tests[seed], reference[seed]) for seed in tests if seed in reference]
+    mean = mean_of(ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None)
+    return f"{mean.mean:.1e} ± {mean.half:.1e}"
+
+
+def _worst(lists: Iterable[list[float]]) -> str:
+    return format(max((value for each in lists for value in each), default=float("nan")), ".1e")
