@@ -1,7 +1,7 @@
 """Lines and files for fuzzing the worker protocol, drawn from a seed: valid ones, almost valid ones and noise.
 
-No line is blank, begins with NUL, which Octave's `input` takes for a blank one, quits, or asks for minutes of work. Line ends other than a newline stand at the end
-of a line only: the readers of several languages end a line at any of them.
+No line is blank, begins with NUL (Octave's `input` takes it for a blank one), quits, or asks for minutes of work. Line
+ends other than a newline stand at the end of a line only: the readers of several languages end a line at any of them.
 """
 
 import random
