@@ -1,7 +1,7 @@
 """Lines and files for fuzzing the worker protocol, drawn from a seed: valid ones, almost valid ones and noise.
 
-No line is blank, begins with NUL (Octave's `input` takes it for a blank one), quits, or asks for minutes of work. Line
-ends other than a newline stand at the end of a line only: the readers of several languages end a line at any of them.
+No line is blank, quits, or asks a correct worker for minutes of work. Line ends other than a newline stand at the end
+of a line only: the readers of several languages end a line at any of them.
 """
 
 import random
@@ -80,7 +80,7 @@ class Draws:
         return files
 
     def _line(self) -> bytes:
-        line = self._random.choice(self._kinds)().replace(b"quit", b"quip").lstrip(b"\0")
+        line = self._random.choice(self._kinds)().replace(b"quit", b"quip")
         line = (_DIGITS if _EXOTIC_GAP.search(line) else _REPEATS).sub(rb"\1", line) if b"time" in line else line
         if not re.search(rb"[a-z]", line):
             line += b"x"
