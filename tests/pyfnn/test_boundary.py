@@ -236,7 +236,7 @@ def test_a_network_is_refused_or_sound(arguments: list[Any]) -> None:
     if attempt(lambda: made.append(Network(*arguments))):
         (network,) = made
         assert pickle.loads(pickle.dumps(network)) == copy.deepcopy(network) == network
-        assert hash(network) == hash(replace(network, sizes=list(network.sizes)))
+        assert hash(network) == hash(replace(network, sizes=(*network.sizes,)))
         assert all(type(size) is int for size in network.sizes)
         assert type(network.dtype) is type(network.loss) is type(network.output_activation) is str
         if network.n_parameters < 10**5:
