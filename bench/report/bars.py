@@ -29,8 +29,8 @@ def show(view: RunView, console: Console) -> None:
     if not view.cases:
         console.print(Text("No case was measured."))
     for case in view.cases:
-        for line in case_lines(case, plain=not console.encoding.lower().startswith("utf")):
-            console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        for bar in case_lines(case, plain=not console.encoding.lower().startswith("utf")):
+            console.print(bar, no_wrap=True, overflow="ellipsis", crop=True)
         for sentence in case_sentences(case):
             console.print(Text(f"  {sentence.text}", style="dim"), width=WIDTH)
         console.print()

@@ -79,8 +79,9 @@ def compared(one: str, other: str, ratio: Estimate, verdict: Verdict, margin: fl
     return f"it is undecided whether {one} is faster than {other} ({times(ratio)} as fast)"
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _opening(clause: str) -> str:
+    """Return a clause as the start of a sentence; names keep their case."""
+    return f"It{clause[2:]}" if clause.startswith("it ") else clause
 
 
 # One case ----------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def gain(view: CaseView) -> Sentence | None:
         return None
     best = fastest_of(timed)[0]
     clause = None if best is reference else _verdict(view, best, reference)
-    return Sentence(f"{_capital(clause)}, the reference.", _kind_of(view, best, reference)) if clause else None
+    return Sentence(f"{_opening(clause)}, the reference.", _kind_of(view, best, reference)) if clause else None
 
 
 def slowest(view: CaseView) -> Sentence | None:
@@ -214,7 +215,7 @@ def others(view: CaseView) -> Iterator[Sentence]:
         clause = _verdict(view, best, fastest_of(timed)[0])
         if clause:
             kind = _kind_of(view, best, fastest_of(timed)[0])
-            yield Sentence(f"{_capital(name)}, ranked apart: {clause}.", kind)
+            yield Sentence(f"{name.capitalize()}, ranked apart: {clause}.", kind)
 
 
 def undecided(view: CaseView) -> Sentence | None:

@@ -44,7 +44,7 @@ def opened(browser: Any, path: Path, **options: Any) -> Iterator[Opened]:
     found = Opened(context.new_page())
     found.page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
     found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-    found.page.on("dialog", lambda dialog: (found.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    found.page.on("dialog", lambda dialog: found.errors.append(f"dialog {dialog.message}"))
     found.page.on("request", lambda request: found.requests.append(request.url))
     found.page.goto(path.resolve().as_uri())
     yield found

@@ -1,6 +1,7 @@
 """Results for tests of the page: hostile in every text, with every status, and as large as the full suite."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def usual() -> Results:
     return proven(sample_results(backends, ["wine-deep", "wine-batch"], failures, dtypes=["float32", "float64"]))
 
 
+@cache
 def full_suite(cases: int = 76, backends: int = 20) -> Results:
     """Return the results of a run of this size; its cases differ in their names alone."""
     results = proven(sample_results(ALL_BACKENDS, rounds=15))

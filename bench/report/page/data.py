@@ -51,8 +51,8 @@ def page_data(views: Sequence[RunView], hosts: Sequence[int], looks: Looks) -> d
     rows: list[list[Any]] = []
     for run, view in enumerate(views):
         for case in view.cases:
-            places = {backend.name: len(rows) + at for at, backend in enumerate(case.backends)}
-            cases.append(_case(run, case, places))
+            places = {backend.name: at for at, backend in enumerate(case.backends)}
+            cases.append({"first": len(rows), **_case(run, case, places)})
             rows += [_row(len(cases) - 1, case, b, looks, texts, with_samples) for b in case.backends]
     return {
         "columns": COLUMNS,
@@ -101,9 +101,15 @@ def _launches(view: CaseView) -> list[int]:
 
 
 def _pairs(case: Case, places: dict[str, int]) -> list[list[Any]]:
-    """Return each pair as row, other row, ratio, low, high, number of the verdict, more launches."""
+    """Return each pair as two places in the case's rows, ratio, factor of its interval, number of its verdict.
+
+    The interval is from ratio ÷ factor to ratio × factor. Undecided pairs also have their further launches.
+    """
     return [
-        [places[p.backend], places[p.than], *_estimate(p.ratio, 5), VERDICTS.index(p.verdict), p.more_launches]
+        [
+            *(places[p.backend], places[p.than], _short(p.ratio.median), _short(p.ratio.high / p.ratio.median)),
+            *(VERDICTS.index(p.verdict), *([p.more_launches] if p.verdict == "undecided" else [])),
+        ]
         for p in case.pairs or ()
         if p.verdict and p.backend in places and p.than in places
     ]
@@ -123,7 +129,7 @@ def _row(
         texts.number(b.language),
         texts.number(b.division),
         texts.number(b.device),
-        backend.status,
+        b.status,
         _estimate(step) if isinstance(step, Estimate) else [_short(step)] if step else None,
         _estimate(ratio) if ratio else None,
         backend.verdict,

@@ -31,13 +31,17 @@
     const row = { number, at: data.cases[values[at.case]] };
     for (const [name, i] of Object.entries(at)) row[name] = values[i];
     for (const name of ["label", "named", "language", "division", "device", "reason", "remedy", "build"]) row[name] = text(row[name]);
-    row.words = row.status.replaceAll("_", " ");
+    row.words = row.status === "ok" && !row.step ? "no sample" : row.status.replaceAll("_", " ");
     return row;
   });
   const rowsOf = data.cases.map(() => []);
   for (const row of rows) rowsOf[row.case].push(row);
   const pairs = new Map();
-  for (const one of data.cases) for (const [a, b, ...rest] of one.pairs) pairs.set(`${a} ${b}`, rest);
+  for (const { first, pairs: own } of data.cases) {
+    for (const [a, b, ratio, factor, verdict, more = null] of own) {
+      pairs.set(`${first + a} ${first + b}`, { ratio: [ratio, ratio / factor, ratio * factor], verdict: data.verdicts[verdict], more });
+    }
+  }
 
   // Numbers, as `bench.format` writes them.
   function fixed(value, significant = 3) {
@@ -65,10 +69,8 @@
   const OPPOSITE = { faster: "slower", slower: "faster" };
   function pairOf(one, other) {
     const forward = pairs.get(`${one.number} ${other.number}`), backward = pairs.get(`${other.number} ${one.number}`);
-    if (forward) return { ratio: forward.slice(0, 3), verdict: data.verdicts[forward[3]], more: forward[4] };
-    if (!backward) return null;
-    const verdict = data.verdicts[backward[3]];
-    return { ratio: inverse(backward.slice(0, 3)), verdict: OPPOSITE[verdict] ?? verdict, more: backward[4] };
+    if (forward || !backward) return forward ?? null;
+    return { ...backward, ratio: inverse(backward.ratio), verdict: OPPOSITE[backward.verdict] ?? backward.verdict };
   }
   function launches(one) {
     const [least, most] = one.launches;

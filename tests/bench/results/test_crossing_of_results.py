@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from support.sample_results import sample_results
 
+from bench.report.page import Source
 from bench.report.page.content import page_of
-from bench.report.page.write import Source, html
+from bench.report.page.write import html
 from bench.report.run_view import run_view
 from bench.results.crossing import CROSSING, load_crossing
 from bench.results.schema import ResultsError
