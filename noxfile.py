@@ -101,7 +101,7 @@ def docs(session: nox.Session) -> None:
     """Build the site in `site/`; a warning, a dead link or a page outside the navigation is an error."""
     if not isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
         session.install("latex2mathml>=3.77", "mkdocs-material>=9.5")
-    session.run("mkdocs", "build", "--strict", "--quiet", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 _FENCED = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)$)", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
+_LINK = re.compile(r'(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)(\s+"[^"]*")?\)')
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
 
@@ -59,16 +59,16 @@ def with_links(markdown: str, folder: str, repository: str) -> str:
     """
 
     def link(match: re.Match[str]) -> str:
-        picture, text, target = match.groups()
+        picture, text, target, title = match.groups(default="")
         if re.match(r"[a-z]+:|#", target):
             return match[0]
         path, hash_sign, anchor = target.partition("#")
         text = _LINK.sub(link, text)
         place = site_place(folder, path)
         if place is not None:
-            return f"{picture}[{text}]({place}{hash_sign}{anchor})"
+            return f"{picture}[{text}]({place}{hash_sign}{anchor}{title})"
         found = _inside(folder, path)
-        return f"[{text}]({repository}/blob/main/{found}{hash_sign}{anchor})" if repository else text
+        return f"[{text}]({repository}/blob/main/{found}{hash_sign}{anchor}{title})" if repository else text
 
     parts = _FENCED.split(markdown)
     return "".join(part if at % 2 else _LINK.sub(link, part) for at, part in enumerate(parts))

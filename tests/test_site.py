@@ -53,6 +53,8 @@ def test_every_page_is_in_the_navigation_once(site: ModuleType) -> None:
         ("docs", "[m](method.md)", "[m](method.md)"),
         ("docs", "[i](../README.md#run-it)", "[i](index.md#run-it)"),
         ("docs", "[n](../native/cpp/mlp.hpp)", "[n](https://example.org/blob/main/native/cpp/mlp.hpp)"),
+        ("docs", '[m](method.md#a "t(x)")', '[m](method.md#a "t(x)")'),
+        ("docs", '[n](../a.py#L3 "t(x)[1]")', '[n](https://example.org/blob/main/a.py#L3 "t(x)[1]")'),
         ("docs/gallery", "[i](../../README.md)", "[i](../index.md)"),
         ("docs/gallery", "[m](../method.md)", "[m](../method.md)"),
         ("docs", "[e](https://julialang.org) [a](#here)", "[e](https://julialang.org) [a](#here)"),
