@@ -47,7 +47,10 @@ def anchors(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_relative_link_leads_to_a_file_and_every_anchor_to_a_heading(name: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", DOCUMENTS[name])):
+    text = re.sub(
+        r'\]\([^)\s]+ "[^"]*"\)', "]", FENCED.sub("", DOCUMENTS[name])
+    )  # tests/test_backpropagation.py has these
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")

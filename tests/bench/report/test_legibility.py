@@ -113,7 +113,7 @@ def files(results: Results, folder: Path) -> dict[str, bytes]:
 def test_a_second_draw_is_identical(tmp_path: Path) -> None:
     results = sample_results(QUICK)
     first, second = files(results, tmp_path / "one"), files(results, tmp_path / "two")
-    assert {Path(name).suffix for name in first} == {".md", ".png", ".svg"}
+    assert {Path(name).suffix for name in first} == {".html", ".md", ".png", ".svg"}
     assert first == second
 
 
