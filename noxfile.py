@@ -41,6 +41,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz fnn.h with libFuzzer, and every worker program with lines and files (CONTRIBUTING.md has the counts)."""
+    session.install("-e", ".[test]")
+    session.env["PYFNN_REQUIRE"] = "clang"
+    session.run("pytest", "-m", "soak", "-s", "--timeout=3600", "tests/fuzz", *session.posargs)
+
+
+@nox.session
 def sanitize(session: nox.Session) -> None:
     """Test the native code under ASan and UBSan, then under TSan: at odd sizes, with threads, on its error paths."""
     session.install("cmake", "ninja", "pybind11")

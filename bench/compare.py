@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from bench import arguments as run_arguments
-from bench import revisions, run
+from bench import revisions, run, unexpected
 from bench.interruption import INTERRUPTED
 from bench.report.changes import changes_markdown, changes_tables, runs_tables
 from bench.report.render import rich_table
@@ -23,6 +23,7 @@ from bench.results.revisions import compare_revisions
 from bench.results.schema import Results
 from bench.results.store import load_results
 from bench.statistics.verdicts import MARGIN
+from bench.terminal import console as terminal
 from pyfnn.errors import PyfnnError
 from pyfnn.manifest import at_revision, read_manifest, split_revision
 
@@ -150,7 +151,7 @@ def _measured(arguments: argparse.Namespace, options: Sequence[str], console: Co
 def _built(repository: Path, revision: revisions.Revision, names: Sequence[str], console: Console) -> list[Path]:
     """Return the manifests of a revision, built first where it was not."""
     if not revisions.is_built(revision):
-        console.print(f"building {revision.label}: this takes some minutes, once", highlight=False)
+        console.print(f"building {revision.label}: this takes some minutes, once", soft_wrap=True)
     return revisions.write_manifests(revision, revisions.build(repository, revision), names)
 
 
@@ -168,14 +169,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     own = words.index("--") if "--" in words else len(words)
-    arguments, options, console = _parser().parse_args(words[:own]), words[own + 1 :], Console()
+    arguments, options = _parser().parse_args(words[:own]), words[own + 1 :]
+    console, errors = terminal(), terminal("stderr")
     try:
         if options and not arguments.against:
             raise PyfnnError("options after -- are those of bench.run, and need --against")
         comparison = _measured(arguments, options, console) if arguments.against else _compared(arguments)
         _show(comparison, arguments, console)
     except (PyfnnError, OSError) as error:
-        print(f"bench.compare: {' '.join(str(error).split())}", file=sys.stderr)
+        errors.print(f"bench.compare: {' '.join(str(error).split())}", soft_wrap=True)
+        return CANNOT_COMPARE
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("bench.compare", words, error), soft_wrap=True)
         return CANNOT_COMPARE
     except (_Ended, KeyboardInterrupt):
         return INTERRUPTED
@@ -183,9 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     slower = slower_by(comparison, arguments.fail_over)
     for entry in slower:
-        print(f"slower: {entry.backend} on {entry.case}")
+        console.print(f"slower: {entry.backend} on {entry.case}", soft_wrap=True)
     for lost in comparison.lost:
-        print(f"lost: {lost}")
+        console.print(f"lost: {lost}", soft_wrap=True)
     return SLOWER if slower or comparison.lost else 0
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import unexpected
 from bench.advice.advice import Advice
 from bench.advice.machine import advice_on_machine, read_machine
 from bench.machine import availability
@@ -66,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PyfnnError as error:
         print(f"pyfnn: {error}", file=sys.stderr)
         return 2
-    show(rows, terminal())
+    try:
+        show(rows, terminal())
+    except Exception as error:  # noqa: BLE001
+        print(unexpected.report("pyfnn", given.backend, error), file=sys.stderr)
+        return 1
     return 0
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import unexpected
 from bench.results.exports import write_csv, write_parquet, write_pyperf
 from bench.results.json_schema import experiment_json_schema, json_schema
 from bench.results.schema import Results
 from bench.results.store import load_results
+from bench.terminal import console as terminal
 from pyfnn.errors import PyfnnError
 
 FORMATS: Final[dict[str, Callable[[Results, Path], list[Path]]]] = {
@@ -40,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments, console, errors = _parser().parse_args(argv), terminal(), terminal("stderr")
     try:
         if arguments.to in SCHEMAS:
             print(json.dumps(SCHEMAS[arguments.to](), indent=1, ensure_ascii=False))
@@ -50,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         results, out = load_results(arguments.folder), arguments.out or arguments.folder
         out.mkdir(parents=True, exist_ok=True)
         for path in FORMATS[arguments.to](results, out):
-            print(path)
+            console.print(str(path), soft_wrap=True)
     except (PyfnnError, OSError) as error:
-        print(f"bench.export: {' '.join(str(error).split())}", file=sys.stderr)
+        errors.print(f"bench.export: {' '.join(str(error).split())}", soft_wrap=True)
+        return 2
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("bench.export", [arguments.folder], error), soft_wrap=True)
         return 2
     return 0
 

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
+from bench import unexpected
 from bench.report.changes import changes_markdown
 from bench.report.figures import save
 from bench.report.history import history_figures, history_rows, history_tables
 from bench.report.render import rich_table
 from bench.results.history import History, histories
 from bench.results.store import load_results
+from bench.terminal import console as terminal
 from pyfnn.errors import PyfnnError
 
 
@@ -62,14 +63,17 @@ def _write(history: History, stem: str, folder: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments, console = _parser().parse_args(argv), Console()
+    arguments, console, errors = _parser().parse_args(argv), terminal(), terminal("stderr")
     try:
         for number, history in enumerate(_histories(arguments.runs, force=arguments.force), 1):
             console.print(*map(rich_table, history_tables(history)))
             for path in _write(history, _stem(number), arguments.out) if arguments.out else ():
-                print(path)
+                console.print(str(path), soft_wrap=True)
     except (PyfnnError, OSError) as error:
-        print(f"bench.history: {' '.join(str(error).split())}", file=sys.stderr)
+        errors.print(f"bench.history: {' '.join(str(error).split())}", soft_wrap=True)
+        return 2
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("bench.history", arguments.runs, error), soft_wrap=True)
         return 2
     return 0
 

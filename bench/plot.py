@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import report
+from bench import report, unexpected
 from bench.interruption import INTERRUPTED
 from bench.results.schema import ResultsError
 from bench.results.store import load_results
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(str(path), soft_wrap=True)
     except (ResultsError, OSError) as error:
         terminal("stderr").print(f"bench.plot: {' '.join(str(error).split())}", soft_wrap=True)
+        return 2
+    except Exception as error:  # noqa: BLE001
+        terminal("stderr").print(unexpected.report("bench.plot", [given.folder], error), soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

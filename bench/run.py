@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import continuation, report
+from bench import continuation, report, unexpected
 from bench.advice.advice import Advice
 from bench.advice.machine import advice_on_machine, read_machine, try_frameworks
 from bench.advice.run import RunFacts, advice_on_run
@@ -415,6 +415,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         errors.print(f"pyfnn: {error}", soft_wrap=True)
+        return 1
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("pyfnn", sys.argv[1:] if argv is None else argv, error), soft_wrap=True)
         return 1
     except KeyboardInterrupt as error:
         return status_of(error)

@@ -1,6 +1,6 @@
 """Words that suites, results and reports share: operations, dtypes, statuses, sweep axes."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,18 @@ Status = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
+# Numbers of files, bounded so that sums, products and quotients of several are finite numbers.
+MOST: Final = 2**53  # a float64 holds it
+MOST_SIZES: Final = 10_000  # of a network
+Index = Annotated[int, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Seconds = Annotated[float, Field(ge=-1e9, le=1e9)]
+Cost = Annotated[float, Field(ge=0, le=1e9)]  # seconds
+Block = Annotated[float, Field(ge=1e-15, le=1e9)]  # seconds of timed work
+Rate = Annotated[float, Field(ge=1e-15, le=1e15)]  # in billions a second
+Work = Annotated[float, Field(ge=0, le=1e30)]  # operations or bytes
+
+
 class Value(BaseModel):
     """An immutable value that a file can hold: unknown fields, NaN and infinities are errors."""
 
@@ -56,16 +68,16 @@ class WorkloadFacts(Value):
     """
 
     name: str
-    sizes: tuple[int, ...]
+    sizes: Annotated[tuple[int, ...], Field(max_length=MOST_SIZES)]
     activation: str | tuple[str, ...]
     loss: str
     l2: float = 0.0
     output_activation: str | None = None
-    rows: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)]
+    rows: Count
+    batch: Count
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0)] = 0
-    members: Annotated[int, Field(ge=1)] = 1
+    members: Count = 1
     data: str = "teacher"
     note: str = ""
 
@@ -74,7 +86,7 @@ class SweepPoint(Value):
     """The place of a case in a sweep: `workload`, varied along one axis to `value`."""
 
     along: SweepAxis
-    value: int = Field(ge=1)
+    value: Count
     workload: str
 
 

@@ -8,13 +8,13 @@ import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.ensemble import Ensemble, OneByOne
-from pyfnn.errors import Unsupported
+from pyfnn.errors import InvalidInput, Unsupported, shown
 from pyfnn.model import OPERATIONS, Model
 from pyfnn.network import Network
 from pyfnn.validation import Array
@@ -207,8 +207,13 @@ class Backend(ABC):
         return OneByOne(self._create, network, thetas, l2, threads)
 
 
-def check_support(description: Description, network: Network) -> None:
-    """Raise `Unsupported` where the implementation lacks an activation or the loss of a network; name it."""
+def check_support(description: Description, network: Any) -> None:
+    """Raise `Unsupported` where the implementation lacks an activation or the loss of a network; name it.
+
+    Raise `InvalidInput` where it is no network.
+    """
+    if not isinstance(network, Network):
+        raise InvalidInput(f"network = {shown(network)}: must be a pyfnn.Network")
     for activation in network.elementwise_activations:
         if activation.key not in description.activations:
             raise Unsupported(f"{description.name} has no activation {activation.key!r}")

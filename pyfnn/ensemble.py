@@ -222,6 +222,7 @@ class OneByOne(Ensemble):
         self.threads = max(model.threads for model in self._models)
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
+        self._n_rows = self._n_order = 0  # where a member has no memory for its copy, the others have other data
         for model, order in zip(self._models, orders, strict=True):
             model.load(x, y, order)
 

@@ -7,6 +7,15 @@ import difflib
 from collections.abc import Iterable
 
 
+def shown(value: object) -> str:
+    """Return the text of a value for a message: its `repr`, cut to 200 characters, or its type where it has none."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (for instance of an integer of more than 4300 digits)
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 class PyfnnError(Exception):
     """Base class of all exceptions that pyfnn raises on purpose."""
 
@@ -30,9 +39,9 @@ class UnknownName(PyfnnError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(shown(name).strip("'"), names, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
-        super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(names)}")
+        super().__init__(f"unknown {kind} {shown(name)}{hint} known: {', '.join(names)}")
         self.kind, self.name, self.known = kind, name, names
 
     def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:

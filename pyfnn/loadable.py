@@ -1,8 +1,11 @@
 """Common part of models and ensembles: data that can be loaded repeatedly, clocks, and closing. Computes nothing."""
 
+import ctypes
 import functools
+import os
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
@@ -11,9 +14,9 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from pyfnn import losses
-from pyfnn.errors import InvalidInput, PyfnnError, Unsupported
+from pyfnn.errors import InvalidInput, PyfnnError, Unsupported, shown
 from pyfnn.network import Network
-from pyfnn.validation import check_array, check_count, is_whole
+from pyfnn.validation import MOST_THREADS, check_array, check_count, is_whole
 
 Self = TypeVar("Self", bound="Loadable")
 Result = TypeVar("Result")
@@ -22,13 +25,20 @@ Clocks = tuple[float, float]  # CPU time of the process and wall clock, in secon
 
 
 def exclusive(method: Method) -> Method:
-    """Make a method of a `Loadable` raise an error while another thread is inside of one.
+    """Make a method of a `Loadable` raise an error while another thread is inside of one, and in a forked child.
 
-    Implementations release the GIL: without this, `close` or `load` would free memory under a call that uses it.
+    Implementations release the GIL: without this, `close` or `load` would free memory under a call that uses it. A
+    forked child has neither the threads of its parent's model nor, safely, its device or its process.
     """
 
     @functools.wraps(method)
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self._maker != os.getpid():
+            if method.__name__ == "close":
+                return None
+            raise PyfnnError(
+                f"{method.__name__}: this {self.kind} is of the process that forked this one; make another"
+            )
         if not self._in_use.acquire(blocking=False):
             raise PyfnnError(f"{method.__name__}: another thread uses this {self.kind}; one thread at a time may")
         try:
@@ -59,16 +69,16 @@ class Loadable(ABC):
     kind: ClassVar[str]
 
     def __init__(self, network: Network, threads: int) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise InvalidInput(f"threads = {threads!r}: must be a whole number, at least 1")
         self.network = network
-        self.threads = threads
+        self.threads = check_count("threads", threads, MOST_THREADS)
         self.device_seconds: float | None = None
         self.cpu_seconds: float | None = None
         self._n_rows = 0
         self._n_order = 0
         self._closed = False
         self._in_use = threading.RLock()  # held by the thread that is inside of a method
+        self._maker = os.getpid()
+        _alive.add(self)
 
     @property
     def data_bytes(self) -> int:
@@ -87,7 +97,7 @@ class Loadable(ABC):
 
     @exclusive
     def close(self) -> None:
-        """Release all resources. A second call does nothing."""
+        """Release all resources. A second call does nothing, nor does one in a forked child."""
         if not self._closed:
             self._closed = True
             self._close()
@@ -148,8 +158,21 @@ class Loadable(ABC):
             raise PyfnnError(f"this {self.kind} has no data yet: call load first")
         rows = check_count("count", count)
         if not is_whole(first) or not 0 <= int(first) <= length - rows:
-            raise InvalidInput(f"first = {first!r}, count = {count!r}: must lie within the {length} {entries}")
+            raise InvalidInput(f"first = {shown(first)}, count = {rows}: must lie within the {length} {entries}")
         return int(first), rows
 
     @abstractmethod
     def _close(self) -> None: ...
+
+
+_alive: weakref.WeakSet[Loadable] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """Never free what this process inherited: destructors in native code would wait for threads that are not here."""
+    for inherited in list(_alive):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -3,6 +3,7 @@
 docs/add-a-language.md explains each key.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pyfnn.errors import InvalidInput
+from pyfnn.regular import read_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -104,6 +106,10 @@ def _checked_sources(patterns: Any) -> tuple[str, ...]:
     for pattern in patterns:
         if not pattern or Path(pattern).is_absolute():
             raise InvalidInput(f"sources: {pattern!r} must be a path or a pattern relative to the manifest's folder")
+        try:
+            next(iter(Path(os.devnull).glob(pattern)), None)
+        except (ValueError, IndexError, NotImplementedError) as error:
+            raise InvalidInput(f"sources: {pattern!r} is no pattern: {error}") from None
     return tuple(patterns)
 
 
@@ -144,9 +150,9 @@ def read_manifest(path: Path) -> list[Row]:
         The file cannot be read or breaks a rule; the message names the file, the place in it and the rule.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_regular(path).decode())
         return _rows(document, path.resolve())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InvalidInput) as error:
+    except (OSError, ValueError, RecursionError) as error:  # InvalidInput is a ValueError
         raise InvalidInput(f"{path}: {error}") from None
 
 

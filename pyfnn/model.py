@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported
+from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported, shown
 from pyfnn.loadable import Loadable, exclusive
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, State, check_offered
@@ -173,7 +173,7 @@ class Model(Loadable):
             The implementation lacks the optimizer; the message names both.
         """
         first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
-        train = self._training_by(optimizer or DESCENT)
+        train = self._training_by(DESCENT if optimizer is None else optimizer)
         seconds = self._timed(lambda: train(first, count, batch_size, rate))
         self._check_finite(count, batch_size, rate)
         return seconds
@@ -204,7 +204,7 @@ class Model(Loadable):
         """
         first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
         self._check_running_loss(batch_size)
-        self._training_by(optimizer or DESCENT)
+        self._training_by(DESCENT if optimizer is None else optimizer)
         seconds, loss = self._timed(lambda: self._train_with_loss(first, count, batch_size, rate))
         self._check_finite(count, batch_size, rate)
         return seconds, loss
@@ -290,8 +290,8 @@ class Model(Loadable):
         InvalidInput
             An argument breaks its rule.
         """
-        if operation not in OPERATIONS:
-            raise InvalidInput(f"operation = {operation!r}: must be one of {', '.join(OPERATIONS)}")
+        if not isinstance(operation, str) or operation not in OPERATIONS:
+            raise InvalidInput(f"operation = {shown(operation)}: must be one of {', '.join(OPERATIONS)}")
         first, count = self._check_range(first, count, self._n_rows, "rows")
         repeats = check_count("repeats", repeats)
         entries = count * self.network.sizes[-1] if operation == "forward" else self.network.n_parameters

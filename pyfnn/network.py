@@ -4,7 +4,8 @@ Nothing here computes a network: the oracle and the backends do.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from pyfnn import activations, losses
 from pyfnn.activations import Activation
-from pyfnn.errors import InvalidInput, UnknownName
+from pyfnn.errors import InvalidInput, UnknownName, shown
+from pyfnn.validation import MOST, is_whole
 
 DTYPES = ("float32", "float64")
 INITIALIZATION_SCHEMES = ("fan_in", "uniform01", "glorot")
@@ -74,13 +76,16 @@ class Network:
         put("sizes", _checked_sizes(self.sizes))
         if not isinstance(self.loss, str) or self.loss not in losses.TABLE:
             raise UnknownName("loss", self.loss, losses.TABLE)
-        if self.dtype not in DTYPES:
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
-        if isinstance(self.l2, bool) or not isinstance(self.l2, (int, float)) or not 0 <= self.l2 < math.inf:
-            raise InvalidInput(f"l2 = {self.l2!r}: must be a finite number, 0 or more")
+        number = isinstance(self.l2, (int, float)) and not isinstance(self.l2, bool)
+        if not number or not 0 <= self.l2 <= sys.float_info.max:
+            raise InvalidInput(f"l2 = {shown(self.l2)}: must be a finite number, 0 or more")
         put("l2", float(self.l2))
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
+        if self.n_parameters > MOST:
+            raise InvalidInput(f"sizes = {shown(self.sizes)}: more than 2**53 parameters")
 
     def __reduce__(self) -> tuple[type["Network"], tuple[Any, ...]]:
         """Pickle the fields alone: the cached properties hold functions, and are computed again."""
@@ -89,11 +94,12 @@ class Network:
     def _checked_activation(self) -> str | tuple[str, ...]:
         if isinstance(self.activation, str):
             return activations.parse(self.activation).name
-        if not isinstance(self.activation, Iterable):
+        given = _items(self.activation)
+        if given is None:
             raise InvalidInput(
-                f"activation = {self.activation!r}: must be a name, or a sequence with one name per hidden layer"
+                f"activation = {shown(self.activation)}: must be a name, or a sequence with one name per hidden layer"
             )
-        names = tuple(activations.parse(name).name for name in self.activation)
+        names = tuple(activations.parse(name).name for name in given)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:
             raise InvalidInput(f"activation names {len(names)} layers: the network has {hidden} hidden layers")
@@ -102,13 +108,15 @@ class Network:
     def _checked_output(self) -> str:
         fused = losses.TABLE[self.loss].fuses
         if fused is None:
-            output = activations.parse(self.output_activation or "identity")
+            output = activations.parse("identity" if self.output_activation is None else self.output_activation)
             if output.row.hidden_only:
-                raise InvalidInput(f"output_activation = {self.output_activation!r}: {output.key} is for hidden layers")
+                raise InvalidInput(
+                    f"output_activation = {shown(self.output_activation)}: {output.key} is for hidden layers"
+                )
             return output.name
-        if self.output_activation not in (None, fused):
+        if self.output_activation is not None and str(self.output_activation) != fused:
             raise InvalidInput(
-                f"output_activation = {self.output_activation!r}: {self.loss} fuses {fused}; leave it unset"
+                f"output_activation = {shown(self.output_activation)}: {self.loss} fuses {fused}; leave it unset"
             )
         return fused
 
@@ -221,18 +229,27 @@ class Network:
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    try:
-        plain = tuple(int(size) for size in sizes)
-        exact = all(int_ == given and not isinstance(given, bool) for int_, given in zip(plain, sizes, strict=True))
-    except (TypeError, ValueError, OverflowError):
-        exact = False
-    if not exact:
-        raise InvalidInput(f"sizes = {sizes!r}: must be a sequence of whole numbers")
+    given = _items(sizes)
+    if given is None or not all(map(_is_exact, given)):
+        raise InvalidInput(f"sizes = {shown(sizes)}: must be a sequence of whole numbers")
+    plain = tuple(map(int, given))
     if len(plain) < 2:
-        raise InvalidInput(f"sizes = {plain}: a network has at least two sizes, its inputs and its outputs")
+        raise InvalidInput(f"sizes = {shown(plain)}: a network has at least two sizes, its inputs and its outputs")
     if min(plain) < 1:
-        raise InvalidInput(f"sizes = {plain}: every size must be at least 1")
+        raise InvalidInput(f"sizes = {shown(plain)}: every size must be at least 1")
     return plain
+
+
+def _items(values: Any) -> tuple[Any, ...] | None:
+    """Return the items of an iterable; None for anything else."""
+    try:
+        return tuple(values)
+    except TypeError:
+        return None
+
+
+def _is_exact(size: Any) -> bool:
+    return is_whole(size) or (isinstance(size, (float, np.floating)) and float(size).is_integer())
 
 
 def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[Any]:
@@ -261,10 +278,10 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     InvalidInput
         The seed is not a whole number, or is negative.
     """
-    if scheme not in INITIALIZATION_SCHEMES:
+    if not isinstance(scheme, str) or scheme not in INITIALIZATION_SCHEMES:
         raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InvalidInput(f"seed = {seed!r}: must be a whole number, 0 or more")
+    if not is_whole(seed) or seed < 0:
+        raise InvalidInput(f"seed = {shown(seed)}: must be a whole number, 0 or more")
     rng = np.random.Generator(np.random.PCG64(seed))
     theta = np.zeros(network.n_parameters)
     if scheme == "uniform01":

@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
-from pyfnn.errors import InvalidInput, UnknownName, Unsupported
+from pyfnn.errors import InvalidInput, UnknownName, Unsupported, shown
 from pyfnn.validation import Array, check_array, check_rate
 
 State = dict[str, Array]
@@ -90,7 +90,7 @@ class Named(ABC):
             Naming the array and the rule.
         """
         names = [*self.vectors, *["steps"] * self.counts]
-        if not isinstance(state, dict) or sorted(state) != sorted(names):
+        if not isinstance(state, dict) or set(state) != set(names):
             raise InvalidInput(f"state: must be a dict with the arrays {', '.join(names) or 'none'}")
         for name in self.vectors:
             check_array(f"state[{name!r}]", state[name], (n_parameters,), dtype)
@@ -208,9 +208,9 @@ class Adam(Named):
         theta -= step
 
 
-def _check_share(field: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise InvalidInput(f"{field} = {value!r}: must lie in [0, 1)")
+def _check_share(field: str, value: Any) -> None:
+    if not isinstance(value, (int, float, np.floating)) or not 0 <= value < 1:
+        raise InvalidInput(f"{field} = {shown(value)}: must lie in [0, 1)")
 
 
 TABLE: dict[str, Callable[..., Named]] = {
@@ -246,7 +246,9 @@ def parse(text: str) -> Named:
     return TABLE[name](*settings)
 
 
-def check_offered(implementation: str, offered: Sequence[str], optimizer: Named) -> None:
+def check_offered(implementation: str, offered: Sequence[str], optimizer: Any) -> None:
     """Raise `Unsupported` where an implementation lacks an optimizer; name both."""
+    if not isinstance(optimizer, Named):
+        raise InvalidInput(f"optimizer = {shown(optimizer)}: must be SGD(), Momentum(...) or Adam(...)")
     if optimizer.name not in offered:
         raise Unsupported(f"{implementation} has no optimizer {optimizer.name!r}: it has {', '.join(offered)}")

@@ -3,6 +3,7 @@
 Runs none of them: `pyfnn.process.program` does, through the worker protocol.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -24,11 +25,14 @@ from pyfnn import launch
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.manifest import Row
 from pyfnn.scratch import Scratch
+from pyfnn.texts import cleaned
 
 _LINES_SHOWN = 20  # of a compiler's messages
 _PROBE_PATIENCE = 60.0  # seconds
 _BUILD_PATIENCE = 900.0  # seconds
 _ENDING_PATIENCE = 5.0  # seconds
+_MOST_SECONDS = 1e9  # of a build; more in a record are an error in it
+_LEAST_ROOM = 4096  # bytes; a disk with fewer is full
 _RECORD = ".pyfnn-build.json"  # in the folder of a built program: duration of its build
 
 
@@ -129,7 +133,7 @@ def _answer(probe: str, _path: str) -> str:
     except OSError as error:
         raise _ProbeFailed(f"{probe!r} cannot be run: {error.strerror or error}") from None
     if done.returncode != 0:
-        raise _ProbeFailed(f"{probe!r} failed: {(done.stderr or done.stdout).strip()[:300]}")
+        raise _ProbeFailed(f"{probe!r} failed: {cleaned((done.stderr or done.stdout).strip())[:300]}")
     return (done.stdout or done.stderr).strip()
 
 
@@ -193,9 +197,10 @@ def _build_into(target: Path, row: Row, again: bool) -> None:
 
 def _recorded_seconds(target: Path) -> float | None:
     try:
-        return float(json.loads((target / _RECORD).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):  # a lost or altered record does not make the program unusable
-        return None
+        seconds = float(json.loads((target / _RECORD).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # a lost or altered record does not make the program unusable
+    return seconds if 0 <= seconds <= _MOST_SECONDS else None
 
 
 def _compile(row: Row, scratch: Path) -> None:
@@ -205,7 +210,10 @@ def _compile(row: Row, scratch: Path) -> None:
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{line!r} was not done in {_BUILD_PATIENCE:.0f} s", row.remedy) from None
     if done.returncode != 0:
-        words = (done.stderr + done.stdout).strip().splitlines()[:_LINES_SHOWN]
+        text = done.stderr + done.stdout
+        if os.strerror(errno.ENOSPC) in text or shutil.disk_usage(scratch).free < _LEAST_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the machine's fault, not the program's
+        words = cleaned(text.strip()).splitlines()[:_LINES_SHOWN]
         raise BuildFailed(f"{line!r} failed:\n" + "\n".join(words), row.remedy)
 
 

@@ -45,7 +45,7 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
 def find(name: str, manifests: Iterable[Path] = ()) -> Row:
     """Return the row of that name; raise `UnknownName`, with the nearest match, where there is none."""
     table = rows(manifests)
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise UnknownName("backend", name, table)
     return table[name]
 
@@ -64,12 +64,17 @@ def load(row: Row) -> Backend:
         module, name = row.host.split(":")
     try:
         host = getattr(importlib.import_module(module), name)
-        backend: Backend = host(row)
+        backend = host(row)
     except BackendUnavailable as error:
         raise type(error)(error.reason, error.remedy or row.remedy) from error
     except (ImportError, AttributeError) as error:
         remedy = extra.REMEDY if extra.lacks(error) and row.division != "framework" else row.remedy
         raise BackendUnavailable(f"{row.name} cannot be imported: {error}", remedy) from error
+    except TypeError as error:
+        reason = f"{row.name}: host = {row.host!r} cannot be called with a row: {error}"
+        raise BackendUnavailable(reason, row.remedy) from error
+    if not isinstance(backend, Backend):
+        raise BackendUnavailable(f"{row.name}: host = {row.host!r} is no subclass of pyfnn.Backend", row.remedy)
     return backend
 
 

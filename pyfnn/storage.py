@@ -15,6 +15,7 @@ import numpy as np
 
 from pyfnn.errors import InvalidInput
 from pyfnn.network import Network
+from pyfnn.regular import open_regular
 from pyfnn.validation import Array, check_array
 
 _HEADER = "header"  # the header's entry in the archive: JSON in UTF-8, as uint8
@@ -108,7 +109,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
         The file cannot be read.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         header = json.loads(arrays.pop(_HEADER).tobytes())
         found = header["format"]

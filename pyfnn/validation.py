@@ -3,13 +3,13 @@
 Each raises `InvalidInput`, whose message names the field, the value and the rule.
 """
 
-import math
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn.errors import InvalidInput
+from pyfnn.errors import InvalidInput, shown
 
 Array = NDArray[Any]
 Order = NDArray[np.int64]
@@ -20,26 +20,31 @@ MOST = 2**53
 
 
 def is_whole(value: Any) -> bool:
-    """Return True for a whole number of Python or NumPy, but for True and False."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    """Return True for a whole number of Python or NumPy, but for True and False, and for NumPy's times."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
-def check_count(field: str, value: Any) -> int:
-    """Require a whole number from 1 to `MOST`, and return it as Python's, which never wraps."""
-    if not is_whole(value) or not 1 <= int(value) <= MOST:
-        raise InvalidInput(f"{field} = {value!r}: must be a whole number, at least 1 and at most 2**53")
+MOST_THREADS = 4096
+"""Largest number of threads of a model. No machine has more CPUs, and each thread takes memory."""
+
+
+def check_count(field: str, value: Any, most: int = MOST) -> int:
+    """Require a whole number from 1 to `most`, and return it as Python's, which never wraps."""
+    if not is_whole(value) or not 1 <= int(value) <= most:
+        limit = "2**53" if most == MOST else most
+        raise InvalidInput(f"{field} = {shown(value)}: must be a whole number, at least 1 and at most {limit}")
     return int(value)
 
 
 def check_rate(field: str, value: Any) -> None:
     """Require a finite number above 0."""
     number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise InvalidInput(f"{field} = {value!r}: must be finite and above 0")
+    if not number or not 0 < value <= sys.float_info.max:
+        raise InvalidInput(f"{field} = {shown(value)}: must be finite and above 0")
 
 
 def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
-    """Require a C-contiguous array of that shape and dtype with finite values. -1 in `shape` fits no array.
+    """Require a C-contiguous, aligned array of that shape and dtype with finite values. -1 in `shape` fits no array.
 
     The message writes "rows" in place of -1.
     """
@@ -51,6 +56,8 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
         raise InvalidInput(f"{field} is {got}: expected {needed}")
     if not array.flags.c_contiguous:
         raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
+    if not array.flags.aligned:
+        raise InvalidInput(f"{field} is not aligned in memory: pass {field}.copy()")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidInput(f"{_entry(field, array, ~np.isfinite(array))}: every value must be finite")
 

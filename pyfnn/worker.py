@@ -241,7 +241,12 @@ def _private_stdout() -> IO[str]:
     """Return the process's stdout for the protocol alone; file descriptor 1 becomes stderr, for native code too."""
     private = os.dup(1)
     os.dup2(2, 1)
-    return os.fdopen(private, "w", encoding="utf-8")
+    return os.fdopen(private, "w", encoding="utf-8", errors="backslashreplace")
+
+
+def _commands() -> IO[str]:
+    """Return stdin as lines that end at newlines alone; bytes that are not UTF-8 become escapes, and no error."""
+    return os.fdopen(0, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -253,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     replies = _private_stdout()
     held = scattered_heap()
-    serve(_answerer(arguments.name, arguments.backend, arguments.workdir), sys.stdin, replies)
+    serve(_answerer(arguments.name, arguments.backend, arguments.workdir), _commands(), replies)
     del held
     gc.freeze()  # or else the interpreter collects all that was imported, several times: 70 ms of every process
     return 0

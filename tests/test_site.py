@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.requirements import require
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,7 +69,7 @@ def test_a_link_that_leaves_the_site_keeps_its_text_where_no_repository_is_named
 
 
 def test_formulas_become_mathml(site: ModuleType) -> None:
-    pytest.importorskip("latex2mathml")
+    require("latex2mathml", importlib.util.find_spec("latex2mathml") is not None, "pip install latex2mathml")
     html = site.on_page_content('<p><span class="arithmatex">\\(a &lt; b^2\\)</span></p>')
     assert html.startswith("<p><math")
     assert "<mo>&#x0003C;</mo>" in html

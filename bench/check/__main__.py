@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Column, Table
 
+from bench import unexpected
 from bench.check.commands import COMMANDS
 from bench.check.completeness import COMPLETENESS
 from bench.check.determinism import DETERMINISM
@@ -184,6 +185,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except OSError as error:
         errors.print(f"pyfnn: {error}", markup=False, highlight=False, soft_wrap=True)
+        return FAILURES
+    except Exception as error:  # noqa: BLE001
+        line = unexpected.report("pyfnn", sys.argv[1:] if argv is None else argv, error)
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
         return FAILURES
     except KeyboardInterrupt:
         return INTERRUPTED

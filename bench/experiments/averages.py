@@ -17,16 +17,16 @@ class Mean(NamedTuple):
     mean: float
     half: float
     finite: int
-    count: int
+    given: int
 
     @property
     def text(self) -> str:
         """The mean with its half-width; NaN where there is no finite value, with the count where there are some."""
         if self.finite == 0:
-            return "NaN" if self.count else ""
+            return "NaN" if self.given else ""
         digits = ".3g" if abs(self.mean) >= _HUGE else ".3f"
         text = format(self.mean, digits) + (f" ± {format(self.half, digits)}" if self.finite > 1 else "")
-        return text if self.finite == self.count else f"{text} (NaN in {self.count - self.finite} of {self.count})"
+        return text if self.finite == self.given else f"{text} (NaN in {self.given - self.finite} of {self.given})"
 
     @property
     def excludes_zero(self) -> bool:
@@ -36,9 +36,9 @@ class Mean(NamedTuple):
 
 def mean_of(values: Iterable[float | None]) -> Mean:
     """Return mean and interval of values of which some may be NaN, or None, as JSON has it."""
-    given = [math.nan if value is None else float(value) for value in values]
-    finite = np.array([value for value in given if math.isfinite(value)])
+    numbers = [math.nan if value is None else float(value) for value in values]
+    finite = np.array([value for value in numbers if math.isfinite(value)])
     n = len(finite)
     mean = float(finite.mean()) if n else math.nan
     half = quantile(n - 1, CONFIDENCE) * float(finite.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return Mean(mean, half, n, len(given))
+    return Mean(mean, half, n, len(numbers))

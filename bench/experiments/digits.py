@@ -21,7 +21,8 @@ from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
 from bench.format import with_interval
-from bench.report.drawing import BLUE, GREEN, WIDE, log_axis
+from bench.report.drawing import WIDE, log_axis
+from bench.report.style import BLUE, GREEN
 from bench.statistics.intervals import t_interval
 from pyfnn.datasets import load
 from pyfnn.validation import Array
@@ -29,7 +30,10 @@ from pyfnn.validation import Array
 NAME = "digits"
 SKLEARN = "scikit-learn"
 HIDDEN = (100,)
-WAYS = {"200 epochs": {}, "early stopping": {"early_stopping": True}}  # at most 200 epochs, both by default
+WAYS: dict[str, dict[str, Any]] = {
+    "200 epochs": {},
+    "early stopping": {"early_stopping": True},
+}  # at most 200 epochs, both by default
 REPEATS = 5  # of the timing, each from another seed, in turns
 
 

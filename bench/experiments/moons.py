@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, digest
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
-from bench.report.drawing import BLUE, LEGEND, LINE_COLOURS, ORANGE, VERMILION, WIDE
+from bench.report.drawing import LEGEND, WIDE, log_axis
+from bench.report.style import BLUE, ORANGE, VERMILION
 from pyfnn import oracle
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
@@ -190,12 +191,12 @@ def boundaries(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
     figure.text(0.01, 0.955, f"Moons: decision boundaries, 1 to {max(WIDTHS)} tanh units", weight="bold")
     places = {"left": 0.04, "right": 0.995, "bottom": 0.02, "top": 0.86, "wspace": 0.06, "hspace": 0.06}
     grid = figure.subplots(len(METHODS), len(WIDTHS), gridspec_kw=places, squeeze=False)
+    for axes, width in zip(grid[0], WIDTHS, strict=True):
+        axes.set_title(f"{width} unit{'s' * (width > 1)}", fontsize=7)
     for row, method in zip(grid, METHODS, strict=True):
         row[0].set_ylabel(METHODS[method])
         for axes, width in zip(row, WIDTHS, strict=True):
             axes.set(xticks=[], yticks=[])
-            if row is grid[0]:
-                axes.set_title(f"{width} unit{'s' * (width > 1)}", fontsize=7)
             if (method, width) in by_run:
                 _boundary(axes, width, by_run[method, width][0])
     return figure
@@ -223,17 +224,20 @@ def curves(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
     figure.text(0.01, 0.945, "Moons: loss against evaluations of the gradient on all points", weight="bold")
     places = {"left": 0.08, "right": 0.99, "bottom": 0.25, "top": 0.82, "wspace": 0.18}
     panels = figure.subplots(1, 2, gridspec_kw=places)
-    handles = []
+    handles: list[Any] = []
     for axes, width in zip(panels, (SOURCES_WIDTH, max(WIDTHS)), strict=True):
         handles = []
-        for (method, label), colour in zip(METHODS.items(), (LINE_COLOURS[0], ORANGE, VERMILION), strict=True):
+        for (method, label), colour in zip(METHODS.items(), (BLUE, ORANGE, VERMILION), strict=True):
             for at, values in enumerate(by_run.get((method, width), ())):
                 (line,) = axes.plot(
                     values["evaluations"][1:], values["losses"][1:], color=colour, linewidth=0.9, alpha=0.8
                 )
                 handles += [line] if at == 0 else []
                 line.set_label(label)
-        axes.set(title=f"{width} tanh units", xscale="log", yscale="log", xlabel="evaluations of the gradient")
+        drawn = [values for method in METHODS for values in by_run.get((method, width), ())]
+        log_axis(axes, "x", [evaluations for values in drawn for evaluations in values["evaluations"][1:]])
+        log_axis(axes, "y", [loss for values in drawn for loss in values["losses"][1:]])
+        axes.set(title=f"{width} tanh units", xlabel="evaluations of the gradient")
     panels[0].set_ylabel("loss, λ term included")
     figure.legend(handles=handles, loc="lower center", ncols=3, **LEGEND)
     return figure

@@ -49,15 +49,16 @@ def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
         *([f"No curve: {', '.join(absent)}."] if absent else []),
     ]
     foot = wrapped([*notes, *footnotes])
-    right = width_of(shortened(drawn[-1][0].label)) + _NAME + 2 * EDGE
     names = LINE * (len(drawn) + 0.5)
     height = 1.8 * LINE + _PLOT + names + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     put_title(figure, view.case.title)
     bottom = AXIS + LINE * len(foot) + EDGE
-    box = (_LEFT / WIDTH, (bottom + names) / height, (WIDTH - _LEFT - right) / WIDTH, _PLOT / height)
-    axes = figure.add_axes(box)
-    _curve_panel(axes, drawn, _chosen(view, drawn), names)
+    axes = figure.add_axes((_LEFT / WIDTH, (bottom + names) / height, 0.5, _PLOT / height))
+    ends = _curve_panel(axes, drawn, _chosen(view, drawn), names)
+    room = WIDTH - _LEFT - 2 * EDGE
+    wide = min(room, *((room - _NAME - width_of(shortened(label))) / x for label, x in ends.items()))
+    axes.set_position((_LEFT / WIDTH, (bottom + names) / height, wide / WIDTH, _PLOT / height))
     put_footnotes(figure, foot)
     return figure
 
@@ -69,7 +70,8 @@ def _chosen(view: CaseView, drawn: Drawn) -> list[str]:
     return [backend.name for backend, _ in drawn if backend.name in chosen]
 
 
-def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) -> None:
+def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) -> dict[str, float]:
+    """Draw the curves; return where each ends, in fractions of the width, by label."""
     unit = unit_of(curve.seconds[-1] for _, curve in drawn)
     losses = [loss for _, curve in drawn for loss in curve.losses]
     log_axis(axes, "x", [second / unit.seconds for _, curve in drawn for second in curve.seconds[1:]])
@@ -80,16 +82,19 @@ def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) 
         axes.set_ylim(min(losses) - margin, max(losses) + margin)
     axes.axhline(drawn[0][1].losses[0], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
     axes.spines["bottom"].set_visible(False)
-    for at, (backend, curve) in enumerate(reversed(drawn)):  # the slowest has the uppermost name
-        _draw(axes, backend, curve, unit.seconds, at, coloured=backend.name in chosen)
+    ends = {
+        backend.label: _draw(axes, backend, curve, unit.seconds, at, coloured=backend.name in chosen)
+        for at, (backend, curve) in enumerate(reversed(drawn))  # the slowest has the uppermost name
+    }
     axes.tick_params(axis="x", pad=72 * names, length=0)
     axes.grid(axis="x", color=SHADE, linewidth=0.3, zorder=0)
     axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
     axes.set_ylabel("Training loss")
+    return ends
 
 
-def _draw(axes: Axes, backend: BackendView, curve: Curve, unit: float, at: int, *, coloured: bool) -> None:
-    """Draw a curve, a mark at its end, and below it the name, `at` lines below the panel."""
+def _draw(axes: Axes, backend: BackendView, curve: Curve, unit: float, at: int, *, coloured: bool) -> float:
+    """Draw a curve, a mark at its end, and below it the name, `at` lines below the panel; return the end's place."""
     style = backend_style(backend.name)
     colour = style.colour if coloured else SHADE
     seconds = [second / unit for second in curve.seconds[1:]]
@@ -110,6 +115,7 @@ def _draw(axes: Axes, backend: BackendView, curve: Curve, unit: float, at: int, 
         shortened(backend.label), (x, low), xycoords="axes fraction", xytext=(72 * _NAME, 0),
         textcoords="offset points", va="center_baseline", color=BLACK if coloured else MUTED, annotation_clip=False,
     )  # fmt: skip
+    return float(x)
 
 
 def curve_of(backend: BackendView) -> Curve | None:

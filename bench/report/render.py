@@ -31,8 +31,9 @@ def markdown(table: ReportTable) -> str:
 
 def escape(text: str) -> str:
     """Return `text` on one line with Markdown's markup escaped; a command in it can still be copied."""
-    for character in "|<*":
-        text = text.replace(character, "\\" + character)
+    for markup in ("|", "<", "*"):
+        text = text.replace(markup, f"\\{markup}")
+    text = text.replace("](", "]\\(")  # neither links nor images
     return " ".join(text.split())
 
 

@@ -26,7 +26,7 @@ from bench.results.schema import (
     Warned,
     first_error,
 )
-from bench.terms import Value
+from bench.terms import Rate, Value
 
 
 class EventBase(Value):
@@ -102,7 +102,7 @@ class CaseEvent(CaseHead, CaseEventBase):
     """The start of a case."""
 
     event: Literal["case"] = "case"
-    ceiling_gflops: float | None = None  # in journals from before probes had an event
+    ceiling_gflops: Rate | None = None  # in journals from before probes had an event
 
 
 class ResumeEvent(Resumption, EventBase):

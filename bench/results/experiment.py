@@ -3,13 +3,13 @@
 Times and hosts are in timing.json beside it, which has no schema.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, JsonValue
 
 from bench.terms import Value
 
-EXPERIMENT_SCHEMA = "pyfnn-experiment/1"
+EXPERIMENT_SCHEMA: Final = "pyfnn-experiment/1"
 
 
 class CellResult(Value):

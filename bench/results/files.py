@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from pyfnn.errors import InvalidInput
+from pyfnn.regular import read_regular
 
 if sys.platform != "win32":
     import fcntl
@@ -169,4 +170,4 @@ def _lock(file: int) -> bool | None:
 
 def _whole_bytes(path: Path) -> int:
     """Return the length of the file without a last line that was cut short."""
-    return path.read_bytes().rfind(b"\n") + 1
+    return read_regular(path).rfind(b"\n") + 1

@@ -16,6 +16,7 @@ from bench.results.files import FolderTaken, Lines
 from bench.results.order import Order
 from bench.results.schema import ResultsError
 from pyfnn.errors import InvalidInput
+from pyfnn.regular import read_regular
 
 JOURNAL, RESULTS = "journal.jsonl", "results.json"
 
@@ -91,7 +92,7 @@ def read_journal(path: Path) -> list[Event]:
     ResultsError
         Naming the line that holds no event or one that cannot follow those before it, and why.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_regular(path).decode(errors="replace")
     lines = text.split("\n")
     events, order = list[Event](), Order()
     for number, line in enumerate(lines, 1):
@@ -118,9 +119,12 @@ NOT_JSON = (ValueError, RecursionError)  # raised by `parse_json`
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON strictly: NaN and infinities, which Python's parser accepts, are errors."""
+    """Parse JSON strictly: NaN, infinities and halves of surrogate pairs, which Python's parser accepts, are errors."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    data = json.loads(text, parse_constant=refuse)
+    if "\\ud" in text.lower():
+        json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair raises UnicodeEncodeError
+    return data

@@ -1,8 +1,6 @@
 """The part of a run's results that is of the machine: its ceilings, and the state of host and device around samples."""
 
-from pydantic import Field
-
-from bench.terms import Value, When
+from bench.terms import Rate, Value, When
 
 
 class Peak(Value):
@@ -12,7 +10,7 @@ class Peak(Value):
     level: str
     dtype: str
     threads: int
-    gflops: float = Field(gt=0)
+    gflops: Rate
 
 
 class Bandwidth(Value):
@@ -25,7 +23,7 @@ class Bandwidth(Value):
     traffic: str
     threads: int
     bytes: int
-    gigabytes_per_second: float = Field(gt=0)
+    gigabytes_per_second: Rate
     cache: str = ""
 
 

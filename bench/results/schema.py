@@ -5,7 +5,7 @@ The same models give the journal's events their fields (see `bench.results.event
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from bench.results.machine import Bandwidth as Bandwidth  # these five re-exported, for all that reads results
 from bench.results.machine import Ceilings as Ceilings
@@ -17,7 +17,22 @@ from bench.statistics.intervals import Estimate as Estimate  # re-exported: a fi
 from bench.statistics.verdicts import MARGIN
 from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
 from bench.statistics.verdicts import Verdict as Verdict  # likewise
-from bench.terms import Clock, Status, SweepPoint, Value, When, WorkloadFacts, case_title
+from bench.terms import (
+    Block,
+    Clock,
+    Cost,
+    Count,
+    Index,
+    Rate,
+    Seconds,
+    Status,
+    SweepPoint,
+    Value,
+    When,
+    Work,
+    WorkloadFacts,
+    case_title,
+)
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
@@ -40,28 +55,28 @@ class ResultsError(PyfnnError):
 class Sample(Value):
     """One timed block."""
 
-    launch: int
-    round: int
-    seconds: float = Field(gt=0)  # by the worker's wall clock
-    steps: int = Field(gt=0)
-    cpu_seconds: float  # of the worker process and its descendants, from the command to the reply
-    work_cpu_seconds: float | None = Field(default=None, gt=0)  # of the steps alone, where the case counts CPU time
-    wall_seconds: float  # by the driver's clock
-    involuntary_switches: int | None = None
-    device_seconds: float | None = Field(default=None, gt=0)  # by the device's clock, where the device has one
-    retries: int = 0  # turns rejected before this one because clocks or CPU time did not fit
-    proven_steps: int | None = None  # compared with the oracle after the block; None where none were to be
+    launch: Index
+    round: Index
+    seconds: Block  # by the worker's wall clock
+    steps: Count
+    cpu_seconds: Seconds  # of the worker process and its descendants, from the command to the reply
+    work_cpu_seconds: Block | None = None  # of the steps alone, where the case counts CPU time
+    wall_seconds: Seconds  # by the driver's clock
+    involuntary_switches: Index | None = None
+    device_seconds: Block | None = None  # by the device's clock, where the device has one
+    retries: Index = 0  # turns rejected before this one because clocks or CPU time did not fit
+    proven_steps: Index | None = None  # compared with the oracle after the block; None where none were to be
     outlier: bool = False  # beyond Tukey's fences among its backend's samples; a label only, every sample counts
 
 
 class Launch(Value):
     """Costs of one fresh process before its first timed block."""
 
-    launch: int
-    startup_seconds: float = Field(ge=0)  # from the start of the process to its first reply
-    first_step_seconds: float = Field(ge=0)  # from the start of the process to the end of its first step, data included
-    warmup_seconds: float = Field(ge=0)  # of untimed blocks, until the steady state
-    warmup_blocks: int = Field(ge=0)
+    launch: Index
+    startup_seconds: Cost  # from the start of the process to its first reply
+    first_step_seconds: Cost  # from the start of the process to the end of its first step, data included
+    warmup_seconds: Cost  # of untimed blocks, until the steady state
+    warmup_blocks: Index
     settled: bool  # True where the blocks reached a steady state
 
 
@@ -72,8 +87,8 @@ class Curve(Value):
     numbers only.
     """
 
-    epochs: list[float]
-    seconds: list[float]
+    epochs: list[Cost]
+    seconds: list[Seconds]
     losses: list[float]
 
     @model_validator(mode="after")
@@ -170,12 +185,12 @@ class BackendReport(Value):
     threads_seen: int | None = None
     cpus: list[int] | None = None
     pools: list[Pool] | None = None
-    peak_rss_bytes: int | None = None
-    build_seconds: float | None = None
-    startup_seconds: float | None = None
-    first_step_seconds: float | None = None
-    warmup_seconds: float | None = None
-    source_lines: int | None = None
+    peak_rss_bytes: Index | None = None
+    build_seconds: Seconds | None = None
+    startup_seconds: Seconds | None = None
+    first_step_seconds: Seconds | None = None
+    warmup_seconds: Seconds | None = None
+    source_lines: Index | None = None
     sources: dict[str, str] = {}
     copy_of: str | None = None
     slowdown: float | None = None
@@ -262,12 +277,12 @@ class CaseHead(Value):
     workload: str
     operation: str
     dtype: str
-    threads: int
-    batch: int
+    threads: Count
+    batch: Count
     learning_rate: float
-    flops_per_step: float
-    bytes_per_step: float | None = Field(default=None, gt=0)
-    members: int = Field(default=1, ge=1)
+    flops_per_step: Work
+    bytes_per_step: Work | None = Field(default=None, gt=0)
+    members: Count = 1
     sweep: SweepPoint | None = None
     data: str = ""
     definition: WorkloadFacts | None = None
@@ -324,8 +339,8 @@ class Case(CaseHead):
         the verdict is `slower`.
     """
 
-    ceiling_gflops: float | None = None
-    device_ceilings: dict[str, float] = {}
+    ceiling_gflops: Rate | None = None
+    device_ceilings: dict[str, Rate] = {}
     margin: float = Field(default=MARGIN, gt=0)
     reference: str | None = None
     stopped: str = ""
@@ -380,6 +395,14 @@ class RunHead(Value):
     packages: dict[str, str] = {}
     workloads: dict[str, WorkloadFacts] = {}
     origins: dict[str, str] = {}
+
+    @field_validator("settings")
+    @classmethod
+    def _margin_above_0(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        margin = settings.get("margin", MARGIN)
+        if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 1e-9 <= margin <= 1e3:
+            raise ValueError("margin must be a number above 0")
+        return settings
 
 
 class Results(RunHead):

@@ -22,6 +22,7 @@ from bench.results.schema import (
     TimingSummary,
     first_error,
 )
+from pyfnn.regular import read_regular
 
 Statistic = Estimate | TimingSummary | float | str | None
 
@@ -54,7 +55,7 @@ def load_results(folder: Path) -> Results:
     if not path.exists() and journal.exists():
         return _from_journal(journal)
     try:
-        data = parse_json(path.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(path).decode())
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from None
     except NOT_JSON as error:  # UnicodeDecodeError is a ValueError

@@ -9,10 +9,11 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.machine.cpus import all_threads, thread_counts
-from bench.suites.suite import CaseKey, Suite, Sweep, Workload
-from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
+from bench.suites.suite import MOST_LAYERS, CaseKey, Suite, Sweep, Workload
+from pyfnn.errors import InvalidInput, PyfnnError, UnknownName, shown
 from pyfnn.network import DTYPES
 from pyfnn.optimizers import DESCENT, parse
+from pyfnn.regular import read_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +31,7 @@ class _File(BaseModel):
 
 def _read(path: Path) -> _File:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_regular(path).decode())
         for name, table in tables.get("workload", {}).items():
             table.setdefault("name", name)
         return _File.model_validate(tables)
@@ -41,9 +42,9 @@ def _read(path: Path) -> _File:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+        value = "" if isinstance(first["input"], dict) else f" = {shown(first['input'])}"
         raise InvalidInput(f"{path}: {place}{value}: {first['msg']}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: {error}") from None
 
 
@@ -124,6 +125,8 @@ def _varied(base: Workload, sweep: Sweep, value: int) -> Workload:
         raise InvalidInput(f"sweep.workload = {base.name!r}: must have a hidden layer to vary in {sweep.along}")
     if sweep.along == "width":
         return base.model_copy(update={"name": name, "sizes": (first, *[value] * len(hidden), last)})
+    if value > MOST_LAYERS:
+        raise InvalidInput(f"sweep.values: {value}: a network has at most {MOST_LAYERS} hidden layers")
     if not isinstance(base.activation, str):
         raise InvalidInput(
             f"sweep.workload = {base.name!r}: must have one activation for all hidden layers, not a list"

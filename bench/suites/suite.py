@@ -6,12 +6,14 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.terms import CASE_OPERATIONS, CaseOperation, Dtype, SweepAxis, SweepPoint, WorkloadFacts
+from bench.terms import CASE_OPERATIONS, CaseOperation, Count, Dtype, SweepAxis, SweepPoint, WorkloadFacts
 from pyfnn.manifest import Division
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, SGD, Momentum, Named
 
 ADAM_RATE = 0.001  # scikit-learn's default, on every workload
+MOST_POINTS = 1000  # of a sweep
+MOST_LAYERS = 1000  # hidden layers of a network
 
 
 class Workload(WorkloadFacts):
@@ -50,7 +52,7 @@ class Sweep(BaseModel):
 
     along: SweepAxis
     workload: str
-    values: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] | None = None
+    values: Annotated[tuple[Count, ...], Field(min_length=2, max_length=MOST_POINTS)] | None = None
 
     @field_validator("values")
     @classmethod

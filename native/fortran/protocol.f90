@@ -97,22 +97,20 @@ contains
   pure function encoded(text)
     character(*), intent(in) :: text
     character(:), allocatable :: encoded
-    integer :: i
-    encoded = ''
+    integer :: i, at
+    allocate (character(3 * len(text)) :: encoded)
+    at = 0
     do i = 1, len(text)
       select case (text(i:i))
-      case ('%')
-        encoded = encoded // '%25'
-      case (achar(9))
-        encoded = encoded // '%09'
-      case (achar(10))
-        encoded = encoded // '%0A'
-      case (achar(13))
-        encoded = encoded // '%0D'
+      case ('%', achar(9), achar(10), achar(13))
+        write (encoded(at + 1 : at + 3), '("%", z2.2)') iachar(text(i:i))
+        at = at + 3
       case default
-        encoded = encoded // text(i:i)
+        at = at + 1
+        encoded(at:at) = text(i:i)
       end select
     end do
+    encoded = encoded(:at)
   end function encoded
 
   subroutine answer(fields, problem)

@@ -81,7 +81,7 @@ function readSetup() {
     throw bad("activations", `must be ${sizes.length - 2} names, one a hidden layer`);
   const l2 = number(word("l2"));
   if (!(l2 >= 0 && l2 < Infinity)) throw bad("l2", "must be finite, at least 0");
-  const Real = { float32: Float32Array, float64: Float64Array }[word("dtype")];
+  const Real = new Map([["float32", Float32Array], ["float64", Float64Array]]).get(word("dtype"));
   if (Real === undefined) throw new Refusal(`no dtype '${word("dtype")}'`, "unsupported");
   positive("threads", word("threads")); // checked, then ignored: the network uses one thread
   const [rows, order] = ["rows", "order"].map((key) => positive(key, word(key)));

@@ -22,7 +22,10 @@ unsupported(message) = throw(Refusal("unsupported", message))
 error_fields(error::Refusal) = ("message" => error.message, "kind" => error.kind)
 error_fields(error) = ("message" => sprint(showerror, error),)
 
-# --- Files in WORKDIR. -----------------------------------------------------------------------------------------------
+# --- Words, and files in WORKDIR. -----------------------------------------------------------------------------------
+
+# Split at white space. `split` alone raises an error for bytes that are not UTF-8.
+words_in(line) = split(map(c -> isvalid(c) ? c : '?', line))
 
 function existing(name)
     path = joinpath(WORKDIR, name)
@@ -45,7 +48,7 @@ write_array(name, array) = write(joinpath(WORKDIR, name), htol.(array))
 function read_setup()
     lines = Dict{String, Vector{String}}()
     for line in eachline(existing("network.txt"))
-        words = split(line)
+        words = words_in(line)
         isempty(words) || (lines[words[1]] = words[2:end])
     end
     lines
@@ -305,7 +308,7 @@ end
 
 function serve(worker)
     for line in eachline(stdin)
-        words = split(line)
+        words = words_in(line)
         isempty(words) && continue
         try
             reply("ok", answer(worker, words[1], words[2:end]))

@@ -417,7 +417,21 @@ for block = 1, 128 do
   scattered[block] = ffi.new("char[?]", math.random(16384))
 end
 
-for line in io.lines() do
+-- Return the next line; nil at the end of input. io.lines ends at a NUL, and takes the next line for the rest of this.
+local function next_line()
+  local line = {}
+  while true do
+    local character = io.read(1)
+    if not character and #line == 0 then
+      return nil
+    elseif not character or character == "\n" then
+      return table.concat(line)
+    end
+    line[#line + 1] = character
+  end
+end
+
+for line in next_line do
   local words = words_of(line)
   if #words > 0 then
     local done, result = pcall(answer, words)

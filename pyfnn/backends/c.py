@@ -22,6 +22,7 @@ from pyfnn.manifest import Row, native_folder
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
 from pyfnn.optimizers import Named, State
+from pyfnn.texts import cleaned
 from pyfnn.validation import Array, Order
 
 # FNN_DEVICE and values outside enum fnn_status become plain PyfnnErrors.
@@ -263,7 +264,7 @@ def _data(array: Array) -> Any:
 
 
 def _text(words: Any) -> str:
-    return "" if words == _ffi().NULL else _ffi().string(words).decode("utf-8", "replace")
+    return "" if words == _ffi().NULL else cleaned(_ffi().string(words).decode("utf-8", "replace"))
 
 
 def _header() -> Path:

@@ -1,6 +1,7 @@
 """The tuned C++ backend: native/cpp/tuned, through the extension module `_tuned_<level>`. No mathematics here."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pyfnn import compiled, isa
 from pyfnn.backend import Backend
 from pyfnn.backends.cpp import WithOptimizers, describe, network_arguments
 from pyfnn.ensemble import Ensemble
+from pyfnn.errors import PyfnnError
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -45,13 +47,21 @@ class Tuned(Backend):
         return TunedEnsemble(network, thetas, l2, threads, self._module)
 
 
+def _made(make: Callable[..., Any], threads: int, *arguments: Any) -> Any:
+    """Make a network or an ensemble of the module; raise `PyfnnError` where the system starts no more threads."""
+    try:
+        return make(*arguments, threads)
+    except RuntimeError as error:
+        raise PyfnnError(f"threads = {threads}: the system starts no more: {error}") from None
+
+
 class TunedModel(WithOptimizers):
     """A network inside the extension module."""
 
     def __init__(self, network: Network, theta: Array, threads: int, module: Any) -> None:
         super().__init__(network, theta, threads)
         make = module.Mlp32 if network.dtype == "float32" else module.Mlp64
-        self._mlp = make(*network_arguments(network), network.l2, theta, threads)
+        self._mlp = _made(make, threads, *network_arguments(network), network.l2, theta)
         self.threads = self._mlp.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
@@ -107,7 +117,7 @@ class TunedEnsemble(Ensemble):
     ) -> None:
         super().__init__(network, thetas, l2, threads)
         make = module.Ensemble32 if network.dtype == "float32" else module.Ensemble64
-        self._networks = make(*network_arguments(network), self.l2, thetas, threads)
+        self._networks = _made(make, threads, *network_arguments(network), self.l2, thetas)
         self.threads = self._networks.threads
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pyfnn.datasets.dataset import Table
 from pyfnn.errors import DatasetError
+from pyfnn.regular import read_regular
 
 CITATION = (
     "P. Cortez, A. Cerdeira, F. Almeida, T. Matos, J. Reis, Modeling wine preferences by data mining from "
@@ -96,7 +97,7 @@ def _download(source: Source) -> Path:
 def _checked(path: Path, source: Source) -> bytes:
     again = f"to get it again, delete it and load once more, or fetch {source.url}"
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}; {again}") from error
     found = hashlib.sha256(content).hexdigest()

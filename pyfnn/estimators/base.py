@@ -294,7 +294,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         return None
 
     def _seed(self) -> int:
-        if isinstance(self.random_state, Integral):
+        if isinstance(self.random_state, (int, np.integer)):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(SEEDS))
 

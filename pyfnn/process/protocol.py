@@ -7,7 +7,6 @@ docs/add-a-language.md is the full specification.
 import errno
 import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ from pyfnn.errors import (
     WorkerError,
 )
 from pyfnn.network import Network
+from pyfnn.regular import open_regular
+from pyfnn.texts import cleaned
 
 VERSION: Final = 1
 
@@ -112,12 +113,12 @@ def parse_reply(line: str) -> tuple[str, dict[str, str]]:
 
 def error_from(fields: Mapping[str, str]) -> PyfnnError:
     """Return the exception that the fields of an error reply describe; its type comes from their ``kind``."""
-    message = fields.get("message", "an error without a message")
-    kind = fields.get("kind")
+    message = cleaned(fields.get("message", "an error without a message"))
+    remedy, kind = cleaned(fields.get("remedy", "")), fields.get("kind")
     if kind == "unavailable":
-        return BackendUnavailable(message, fields.get("remedy", ""))
+        return BackendUnavailable(message, remedy)
     if kind == "build_failed":
-        return BuildFailed(message, fields.get("remedy", ""))
+        return BuildFailed(message, remedy)
     kinds: dict[str | None, type[PyfnnError]] = {
         "diverged": Diverged,
         "unsupported": Unsupported,
@@ -194,7 +195,7 @@ def parse_description(fields: Mapping[str, str]) -> Description:
         raise ProtocolError(f"deterministic={fields['deterministic']}: must be yes or no")
     if fields.get("many", "no") not in ("yes", "no"):
         raise ProtocolError(f"many={fields['many']}: must be yes or no")
-    return Description.from_fields(fields)
+    return Description.from_fields({key: cleaned(value) for key, value in fields.items()})
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Read an array of the given shape and dtype; `ProtocolError` where the file has another size or is no file."""
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     try:
-        data, size = _read_regular(path, expected)
+        data, size = _read_exactly(path, expected)
     except OSError as error:
         raise ProtocolError(f"{path.name}: {error.strerror}") from None
     if len(data) != expected:
@@ -299,14 +300,8 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     return little.astype(dtype, copy=True).reshape(shape)
 
 
-def _read_regular(path: Path, expected: int) -> tuple[bytes, int]:
-    """Return the bytes of a file of `expected` bytes, nothing of a file of another size, and its size.
-
-    A pipe in place of the file would make the driver wait for ever, and an endless file would exhaust its memory.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ProtocolError(f"{path.name} is not a regular file")
-        return (file.read(expected) if status.st_size == expected else b""), status.st_size
+def _read_exactly(path: Path, expected: int) -> tuple[bytes, int]:
+    """Return the bytes of a file of `expected` bytes, nothing of a file of another size, and its size."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        return (file.read(expected) if size == expected else b""), size

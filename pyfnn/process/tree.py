@@ -148,6 +148,27 @@ class Tree:
                 time.sleep(0 if spent < _SOON else _STOP_CHECK)  # a sleep takes 1 ms, most processes stop in 50 µs
 
 
+def end_marked(mark: str) -> None:
+    """Kill every process that has `mark`, NAME=value, in its environment, at most 1 s long. Linux only.
+
+    After the end of a supervisor that was killed, its descendants are children of the system's first process.
+    """
+    begin = time.monotonic()
+    while time.monotonic() - begin < _STOPPING and (found := _marked(mark.encode())):
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, Signals.SIGKILL)
+
+
+def _marked(mark: bytes) -> list[int]:
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 (see `read_proc`)
+        with suppress(OSError):  # it ended, or belongs to another user
+            if mark in read_proc(f"/proc/{name}/environ").split(b"\0"):
+                found.append(int(name))
+    return found
+
+
 def read_proc(path: str) -> bytes:
     """Return the content of a file of proc(5). A turn reads dozens: this takes 10 µs, a third of pathlib's time.
 

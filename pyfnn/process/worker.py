@@ -20,8 +20,9 @@ from pyfnn import compiled, launch
 from pyfnn.errors import BackendUnavailable, NoRoom, ProtocolError, WorkerDied, WorkerError, WorkerTimeout
 from pyfnn.process import protocol
 from pyfnn.process.protocol import error_from, whole_field
-from pyfnn.process.tree import Tree
+from pyfnn.process.tree import Tree, end_marked
 from pyfnn.scratch import Scratch, in_memory
+from pyfnn.texts import cleaned
 from pyfnn.validation import Array
 
 DEFAULT_TIMEOUT = 120.0  # seconds
@@ -29,6 +30,8 @@ _STDERR_KEPT = 64 * 1024  # bytes, from the end
 _LONGEST_REPLY = 1024 * 1024  # bytes
 _PATIENCE = 2.0  # seconds from `quit` until the process is killed
 _LEAST_ROOM = 4096  # bytes; a disk with fewer is full
+_MARK = "PYFNN_WORKDIR"  # in the environment of a worker and its descendants
+_LAST_WORDS = 2000  # characters of stderr in a message, at most
 
 
 def _environment() -> dict[str, str]:
@@ -107,7 +110,7 @@ class Worker:
         self._unanswered: str | None = None  # the command whose reply has not arrived
         start = time.perf_counter()
         try:
-            self.tree = self._start(command, cpus, threads, environment)
+            self.tree = self._start(command, cpus, threads, {**environment, _MARK: str(self.workdir)})
         except OSError as error:
             self._folder.close()
             raise WorkerError(f"{command[0]} cannot be started: {error}") from None
@@ -290,7 +293,7 @@ class Worker:
                 self._drain(0)
 
     def _last_words(self) -> str:
-        lines = self.stderr.strip().splitlines()
+        lines = cleaned(self.stderr.strip()[-_LAST_WORDS:]).splitlines()
         return f"; its last words: {' | '.join(lines[-3:])}" if lines else ""
 
     def signal_tree(self, number: signal.Signals) -> None:
@@ -327,11 +330,13 @@ class Worker:
     def _end_tree(self) -> None:
         """Kill what is left of the descendants, since they would disturb the next measurement.
 
-        A supervisor that has ended has left none.
+        A supervisor that has ended has left none, unless it was killed.
         """
         if launch.SUPERVISES:
             for number in (signal.SIGTERM, signal.SIGCONT):
                 self._process.send_signal(number)  # nothing where it has ended
+            if (self._process.returncode or 0) < 0:
+                end_marked(f"{_MARK}={self.workdir}")
             return
         self.signal_tree(signal.SIGKILL)
         with suppress(ProcessLookupError):

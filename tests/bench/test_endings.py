@@ -1,9 +1,13 @@
 """Claims about the end of a run that something goes wrong with: signals, full disks, dead terminals, taken folders."""
 
 import errno
+import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +18,8 @@ from support.runs import TINY, enter_folder, hurry
 from bench import run
 from bench.interruption import Interrupted, Interruptions
 from bench.measure.case import CaseRun
+from bench.report import summary
+from bench.report.run_view import RunView
 from bench.results.build import build_results
 from bench.results.events import Event
 from bench.results.journal import JOURNAL, Journal, read_journal
@@ -69,7 +75,7 @@ def test_a_signal_ends_a_run_with_its_results_and_leaves_no_process_and_no_folde
     assert (folder / "out" / "summary.md").exists()
     assert bool(drawn) is (number == signal.SIGINT)
     assert not workers()
-    assert not [path for _, home in scratch._homes.values() for path in home.iterdir() if path.is_dir()]
+    assert not [path for path in scratch_folders() if path.is_dir()]
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
 
 
@@ -207,6 +213,16 @@ def test_a_folder_that_cannot_be_made_is_one_line(folder: Path, capsys: pytest.C
     assert "pyfnn: cannot write results: [Errno 20] Not a directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["/proc/out", "/sys/out"])
+def test_a_place_that_takes_no_folder_is_one_line(place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    del folder
+    assert run.main([*TINY, "--backends", "steady", "--out", place]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("pyfnn: cannot write results: [Errno ")
+    assert err.count("\n") == 1
+    assert place in err
+
+
 def test_a_disk_that_fills_while_figures_are_drawn_keeps_the_results(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,3 +243,63 @@ def test_an_error_of_the_system_that_is_not_of_the_results_is_not_called_one(
     assert run.main(OPTIONS) == 1
     assert capsys.readouterr().err == "pyfnn: [Errno 2] No such file or directory: '/proc/stat'\n"
     assert list(folder.iterdir()) == []
+
+
+def test_signals_while_figures_are_drawn_and_while_the_summary_is_written_keep_everything_but_the_figures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = summary.text
+
+    def text(view: RunView, drawn: Sequence[Path]) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return written(view, drawn)
+
+    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr("bench.report.figures.draw", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(summary, "text", text)
+    assert run.main(OPTIONS) == 130
+    assert load_results(folder / "out").finished
+    assert (folder / "out" / "summary.md").exists()
+
+
+INTERRUPTED_IMPORT = """
+import builtins, signal, sys
+before = builtins.__import__
+def interrupted(name, *words, **named):
+    if name == "bench.progress":
+        signal.raise_signal(signal.SIGINT)
+    return before(name, *words, **named)
+builtins.__import__ = interrupted
+sys.argv[0] = "-m"
+import bench.run
+"""
+
+
+def test_ctrl_c_while_modules_are_imported_ends_the_command_in_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == "interrupted\n"
+
+
+# A clock that jumps ---------------------------------------------------------------------------------------------------
+
+
+def test_a_wall_clock_that_jumps_changes_no_duration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, jumps = time.time, itertools.cycle([0.0, 3600.0, -86400.0, 1e8, -3e8])
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    start = time.monotonic()
+    assert run.main([*TINY, "--backends", "steady", "--reference", "steady"]) == 0
+    passed = time.monotonic() - start
+    (out,) = (folder / "results").iterdir()
+    case = load_results(out).cases[0]
+    assert case.measured_seconds is not None
+    assert 0 < case.measured_seconds < passed
+    samples = case.backends[0].samples
+    assert len(samples) > 1
+    assert all(0 < sample.seconds <= sample.wall_seconds < passed for sample in samples)
+    assert [path for path in scratch_folders() if path.is_dir()] == []
+
+
+def scratch_folders() -> list[Path]:
+    """Return what is in the folders of temporary files of this process."""
+    return [path for _, home in scratch._homes.values() for path in home.iterdir()]

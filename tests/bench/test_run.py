@@ -53,7 +53,7 @@ FORESEEN = {  # name: (behaviour, status, words of the reason)
     "stopped": ("stopped train 3", "timed_out", "no reply to 'train"),
     "starving": ("starves train 3", "crashed", "MemoryError"),
     "flooding": ("floods init 1", "ok", ""),
-    "piping": ("pipes theta 3", "protocol_error", "theta_out.bin is not a regular file"),
+    "piping": ("pipes theta 3", "protocol_error", "theta_out.bin: not a regular file"),
 }
 
 

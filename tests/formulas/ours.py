@@ -274,9 +274,8 @@ def gradient_of_the_biases() -> None:
 )
 def accumulation_over_rows() -> None:
     of_rows = [oracle.loss_and_gradient(NETWORK, THETA, X[[n]], T[[n]])[1] for n in range(B)]
-    equal(
-        GRADIENT, sum(of_rows) / B, sum(gradient_of(lambda theta, n=n: risk(theta, [n]), THETA) for n in range(B)) / B
-    )
+    of_risks = [gradient_of(partial(risk, rows=[n]), THETA) for n in range(B)]
+    equal(GRADIENT, np.mean(of_rows, axis=0), np.mean(of_risks, axis=0))
 
 
 @formula(

@@ -241,3 +241,23 @@ def test_a_missing_program_makes_the_backend_unavailable_with_the_remedy(tmp_pat
     with pytest.raises(BackendUnavailable, match="no-such-program is not on PATH") as caught:
         command_of(row)
     assert caught.value.remedy == "write it"
+
+
+@pytest.mark.parametrize("line", ["echo 'cc: No space left on device' >&2; exit 1", "echo 'cc: error 7' >&2; exit 1"])
+def test_a_full_cache_is_the_machines_fault(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, _ = counted(tmp_path, build=line)
+    if "space" not in line:
+        monkeypatch.setattr(programs, "_LEAST_ROOM", 1 << 62)
+    with pytest.raises(
+        BackendUnavailable, match=r"takes no build: No space left on device \(make room there"
+    ) as caught:
+        programs.build(row)
+    assert not isinstance(caught.value, BuildFailed)
+    assert list(programs.cache_folder().iterdir()) == []
+
+
+def test_an_altered_record_of_a_build_does_not_matter(tmp_path: Path) -> None:
+    row, _ = counted(tmp_path)
+    for seconds in ("1e300", "-1", "NaN", "Infinity", '"x"', "null", "[" * 10_000):
+        (programs.build(row).folder / ".pyfnn-build.json").write_text(f'{{"seconds": {seconds}}}')
+        assert programs.build(row).seconds is None

@@ -8,7 +8,7 @@ from support.manifests import ROW, manifest, only_row
 
 from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, InvalidInput, UnknownName
-from pyfnn.manifest import read_manifest
+from pyfnn.manifest import Row, read_manifest
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,31 @@ def test_folders_that_match_a_source_pattern_are_ignored(tmp_path: Path) -> None
     (tmp_path / "src" / "folder").mkdir(parents=True)
     (tmp_path / "src" / "a.c").touch()
     assert row.source_files() == [tmp_path / "src" / "a.c"]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("pyfnn.backends.numpy:np", r"mine: host = 'pyfnn\.backends\.numpy:np' cannot be called with a row"),
+        ("pathlib:Path", r"mine: host = 'pathlib:Path' cannot be called with a row"),
+        ("builtins:repr", r"mine: host = 'builtins:repr' is no subclass of pyfnn\.Backend"),
+    ],
+)
+def test_a_host_that_is_no_backend_is_unavailable(host: str, words: str, tmp_path: Path) -> None:
+    row = {**ROW, "host": host, "remedy": "do this"}
+    del row["run"]
+    with pytest.raises(BackendUnavailable, match=words) as caught:
+        registry.load_backend("mine", [manifest(tmp_path, row)])
+    assert caught.value.remedy == "do this"
+
+
+def test_a_source_that_is_no_pattern_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match=r"sources: '.' is no pattern"):
+        Row(name="mine", language="C", division="plain", run="x", sources=(".",))
+
+
+def test_a_manifest_of_great_depth_or_with_a_number_of_great_length_is_rejected(tmp_path: Path) -> None:
+    for text in (f"x = {'[' * 100_000}", f"x = {'9' * 5000}", "x = 1979-13-45"):
+        (tmp_path / "backend.toml").write_text(text)
+        with pytest.raises(InvalidInput, match=r"backend\.toml: "):
+            read_manifest(tmp_path / "backend.toml")

@@ -10,7 +10,7 @@ import misbehaving
 import psutil
 
 # Three short launches, no probes of peak rates, no figures: a run that ends by itself within seconds.
-_SHORT = """
+SHORT_RUN = """
 import sys
 from functools import partial
 from bench import run
@@ -44,7 +44,7 @@ class Driver:
         precision = "1000" if short else "1e-9"
         of_new = ["--suite", str(suite), "--backend", str(manifest), "--backends", "steady,second"]
         of_new += ["--reference", "steady", "--precision", precision, "--out", str(self.out)]
-        command = ["-c", _SHORT] if short else ["-m", "bench.run"]
+        command = ["-c", SHORT_RUN] if short else ["-m", "bench.run"]
         self.process = subprocess.Popen(
             [sys.executable, *command, *(options or of_new)],
             cwd=folder,

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 def main() -> int:
@@ -20,10 +21,16 @@ def main() -> int:
         print("it fails")
         return 3
     from bench import run
+    from bench.measure.settings import Settings
     from bench.report import figures
 
-    short = {"min_launches": 1, "launches": 1, "rounds": 2, "block_seconds": 0.004, "burst_seconds": 0.001}
-    run.Settings = partial(run.Settings, **short)  # type: ignore[misc,assignment]
-    run._probe = lambda *_: None  # type: ignore[assignment]
+    short: dict[str, Any] = {
+        "min_launches": 1,
+        "launches": 1,
+        "rounds": 2,
+        "block_seconds": 0.004,
+        "burst_seconds": 0.001,
+    }
+    vars(run).update(Settings=partial(Settings, **short), _probe=lambda *_: None)
     figures.draw = lambda *_: []
     return run.main()

@@ -10,20 +10,8 @@ from matplotlib.figure import Figure
 
 from bench.experiments.differentiation.cost import DERIVATION, Timing
 from bench.experiments.differentiation.results import Result
-from bench.report.drawing import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    LEGEND,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDE,
-    log_axis,
-)
+from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
+from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from pyfnn.network import DTYPES
 
 COLOURS = {

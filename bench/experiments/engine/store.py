@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from bench.experiments.engine.cell import Cell, Experiment, Settings, finite
 from bench.experiments.engine.origin import Origin
 from bench.experiments.engine.work import Outcome
-from bench.results.experiment import CellResult, ExperimentResults
+from bench.results.experiment import EXPERIMENT_SCHEMA, CellResult, ExperimentResults
 from bench.results.files import FolderTaken, Lines, replace
 from bench.results.journal import JOURNAL, NOT_JSON, RESULTS, now, parse_json
 from bench.results.schema import ResultsError, first_error
@@ -123,6 +123,7 @@ def save(store: Store, experiment: Experiment, settings: Settings, origin: Origi
     """Write results.json, which no engine, date or time changes, and return its path."""
     chosen = {"backend": settings.backend, "seeds": settings.seeds, **settings.options}
     results = ExperimentResults(
+        schema=EXPERIMENT_SCHEMA,
         experiment=experiment.name,
         version=experiment.version,
         origin=dict(origin),

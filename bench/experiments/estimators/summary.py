@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from bench.experiments.estimators.trials import DEFAULT, ENTRANTS, PARTNERS, PYFNN, Settings, TimedFit
 from bench.format import number, with_interval
-from bench.report.drawing import BLUE, GREEN, LINE, MUTED, ROW, VERMILION, WIDTH, log_axis
+from bench.report.drawing import LINE, MUTED, ROW, WIDTH, log_axis
+from bench.report.style import BLUE, GREEN, VERMILION
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
 

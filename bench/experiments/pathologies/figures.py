@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from bench.experiments.engine.cell import Values
 from bench.experiments.pathologies.arms import Pathology
-from bench.report.drawing import BLACK, MUTED, TYPE, VERMILION, WIDE, log_axis
+from bench.report.drawing import MUTED, TYPE, WIDE, log_axis
+from bench.report.style import BLACK, VERMILION
 
 ROW = 1.55  # inches
 BEFORE = 0.5  # place of step 0 on the log axis

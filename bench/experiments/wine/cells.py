@@ -56,8 +56,9 @@ def _cost(cell: Cell) -> float:
     """Return a rough relative cost: rows and weights, for each network of the cell."""
     p = cell.parameters
     sizes = (11, *p.get("hidden", (100,)), 1)
-    weights = sum(a * b for a, b in itertools.pairwise(sizes))
-    return (3 if p["wine"] == "white" else 1) * (weights + 200) * (len(p["l2"]) if p["kind"] == "right" else 1)
+    weights: int = sum(a * b for a, b in itertools.pairwise(sizes))
+    networks = len(p["l2"]) if p["kind"] == "right" else 1
+    return float((3 if p["wine"] == "white" else 1) * (weights + 200) * networks)
 
 
 def _parameters(settings: Settings) -> Iterator[dict[str, Any]]:

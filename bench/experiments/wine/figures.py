@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,21 +27,8 @@ from bench.experiments.wine.summary import (
     grouped,
     network_name,
 )
-from bench.report.drawing import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    LEGEND,
-    LINE_COLOURS,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDE,
-    log_axis,
-)
+from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
+from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 Groups = dict[Group, list[Found]]
 LOOKS = {  # marker and colour of each treatment
@@ -50,8 +38,13 @@ LOOKS = {  # marker and colour of each treatment
     RIGHT: ("D", SKY),
     RIGHT_CHOSEN: ("D", BLUE),
 }
-BASELINE_LOOKS = {"constant": (":", MUTED), "least_squares": ("-", MUTED), "sklearn": ("--", GREEN)}
+BASELINE_LOOKS: dict[str, tuple[Any, str]] = {
+    "constant": (":", MUTED),
+    "least_squares": ("-", MUTED),
+    "sklearn": ("--", GREEN),
+}
 ERRORS = (0.32, 1.12)  # of the axis; the article's errors and those of a constant lie within it
+_NETWORK_COLOURS = (BLUE, ORANGE, GREEN, VERMILION)
 _ROW, _TOP, _BOTTOM = 0.40, 0.5, 0.65  # inches
 
 
@@ -143,7 +136,7 @@ def _treatments(axes: Axes, groups: Groups, wine: str, row: int, what: str) -> N
 def _mean(axes: Axes, mean: Mean, y: float, marker: str, colour: str) -> None:
     """Draw a mean with its interval; beyond the axis, or without a finite value, words at the right edge."""
     limit = axes.get_xlim()[1]
-    lost = mean.count - mean.finite
+    lost = mean.given - mean.finite
     if mean.finite and mean.mean <= limit:
         face = colour if not lost else "white"
         half = mean.half if mean.finite > 1 else 0.0
@@ -162,6 +155,9 @@ def _cross(axes: Axes, error: float, row: int) -> None:
         axes.text(axes.get_xlim()[1], row - 0.42, "the article: NaN", color=BLACK, fontsize=5, ha="right", va="center")
 
 
+_RATE_STYLES: tuple[tuple[Any, str], ...] = (("-", "done right, λ = 0"), (":", "as published"))
+
+
 def errors_by_rate(groups: Groups) -> Figure:
     """Draw the test errors of the sweep's networks against the learning rate; the claimed range is shaded."""
     figure = Figure(figsize=(WIDE, 3.4))
@@ -172,7 +168,7 @@ def errors_by_rate(groups: Groups) -> Figure:
         axes.set_xticks(RATES, [str(rate) for rate in RATES])
         axes.set(title=f"{wine} wine", xlabel="learning rate", ylim=ERRORS)
         axes.axvspan(*CLAIMED_RATES, color=FAINT, alpha=0.6, linewidth=0)
-        for colour, (hidden, activation) in zip(LINE_COLOURS, SWEPT, strict=False):
+        for colour, (hidden, activation) in zip(_NETWORK_COLOURS, SWEPT, strict=False):
             name = network_name({"hidden": hidden, "activation": activation})
             for treatment, style in ((RIGHT_CHOSEN, "-"), (PUBLISHED, ":")):
                 keys = [Group("rates", wine, True, name, rate, treatment) for rate in RATES]
@@ -180,12 +176,9 @@ def errors_by_rate(groups: Groups) -> Figure:
     panels[0].set_ylabel("mean squared error of the test rows")
     handles = [
         Line2D([], [], color=colour, label=network_name({"hidden": hidden, "activation": activation}))
-        for colour, (hidden, activation) in zip(LINE_COLOURS, SWEPT, strict=False)
+        for colour, (hidden, activation) in zip(_NETWORK_COLOURS, SWEPT, strict=False)
     ]
-    handles += [
-        Line2D([], [], color=MUTED, linestyle=style, label=label)
-        for style, label in (("-", "done right, λ = 0"), (":", "as published"))
-    ]
+    handles += [Line2D([], [], color=MUTED, linestyle=style, label=label) for style, label in _RATE_STYLES]
     handles += [Line2D([], [], color=FAINT, linewidth=6, label="rates that the article recommends")]
     handles += [
         Line2D(
@@ -208,7 +201,7 @@ def _rate_line(axes: Axes, means: Sequence[Mean], colour: str, style: str) -> No
     x, y = [rate for rate, _ in drawn], [mean.mean for _, mean in drawn]
     axes.errorbar(x, y, yerr=[mean.half if mean.finite > 1 else 0 for _, mean in drawn], color=colour, linestyle=style)
     for rate, mean in drawn:
-        face = colour if mean.finite == mean.count else "white"
+        face = colour if mean.finite == mean.given else "white"
         axes.plot(rate, mean.mean, marker="o", markersize=3.5, color=colour, markerfacecolor=face)
 
 

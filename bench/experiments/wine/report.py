@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.experiments.averages import Mean, mean_of
+from bench.experiments.averages import mean_of
 from bench.experiments.engine.cell import Finished, Settings
 from bench.experiments.engine.tables import write_table
 from bench.experiments.wine import cost, figures
 from bench.experiments.wine.baselines import NAMES as BASELINES
+from bench.experiments.wine.cells import SWEEP_SEEDS
 from bench.experiments.wine.published import RATES, SETTINGS, SWEPT, WINES
 from bench.experiments.wine.summary import (
     RIGHT_CHOSEN,
@@ -75,7 +76,7 @@ def _values_table(groups: dict[Group, list[Found]], folder: Path) -> None:
     for key, found in sorted(groups.items()):
         test, spread = mean_of(each.test for each in found), mean_of(each.spread for each in found)
         own = (key.table, key.wine, _ROWS[key.duplicates], key.network, str(key.rate), key.treatment)
-        rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.count, spread.mean])
+        rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.given, spread.mean])
     notes = ["spread: standard deviation of the outputs on the test rows over that of the labels; 0 is a constant."]
     write_table(folder, "wine_values", header, rows, title="Wine: all means", notes=notes)
 
@@ -90,29 +91,31 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
     for (wine, duplicates), contest in contests(finished).items():
         baselines = [contest.baselines[name].text for name in BASELINES]
         won = sum(difference < 0 for difference in contest.differences)
-        own = [contest.choice, contest.selected.text, _signed(contest.difference), f"{won}/{len(contest.differences)}"]
-        rows.append([wine, _ROWS[duplicates], *baselines, *own, _signed(contest.of_each_split)])
-    selected = ("selected", "its test error", "− least squares", "lower in", "selected split by split, − least squares")
-    header = ["wine", "rows", *BASELINES.values(), *selected]
+        difference = f"{contest.difference.mean:+.3f} ± {contest.difference.half:.3f}"
+        rows.append(
+            [
+                wine,
+                _ROWS[duplicates],
+                *baselines,
+                contest.selected.text,
+                difference,
+                f"{won}/{len(contest.differences)}",
+            ]
+        )
+    header = ["wine", "rows", *BASELINES.values(), "done right, selected", "selected − least squares", "lower in"]
     notes = [
         _INTERVAL.format(seeds=settings.seeds),
-        "Selected: of all settings and λ, that with the lowest mean validation error over the splits, as in a grid "
-        "search by cross-validation. A row may be validated in one split and tested in another.",
-        "Selected split by split: by the validation rows of that split alone.",
+        "Selected: of all settings and λ, the network with the lowest error on the validation rows of its split.",
         "The difference is paired: both on the same split.",
     ]
     write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
-
-
-def _signed(mean: Mean) -> str:
-    return f"{mean.mean:+.3f} ± {mean.half:.3f}"
 
 
 def _choices_table(finished: Sequence[Finished], folder: Path) -> None:
     counts = Counter((split[0], split[1], each.setting, each.l2) for split, each in select(finished).items())
     rows = [[wine, _ROWS[duplicates], *own, count] for (wine, duplicates, *own), count in sorted(counts.items())]
     header = ["wine", "rows", "setting", "λ", "splits"]
-    write_table(folder, "wine_choices", header, rows, title="Wine: what the validation rows of single splits chose")
+    write_table(folder, "wine_choices", header, rows, title="Wine: what validation chose, by the number of splits")
 
 
 def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings) -> None:
@@ -126,7 +129,8 @@ def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Setti
                     found = (mean_of(each.test for each in groups.get(key, ())).text for key in keys)
                     shown = "done right, λ = 0" if treatment == RIGHT_CHOSEN else treatment
                     rows.append([wine, name, shown, *found])
-    notes = [_INTERVAL.format(seeds=settings.seeds), "The article claims that rates from 0.01 to 0.2 suit."]
+    seeds = min(settings.seeds, SWEEP_SEEDS)
+    notes = [_INTERVAL.format(seeds=seeds), "The article claims that rates from 0.01 to 0.2 suit."]
     header = ["wine", "network", "treatment", *map(str, RATES)]
     title = "Wine: mean squared error of the test rows, by learning rate"
     write_table(folder, "wine_rates", header, rows, title=title, notes=notes)

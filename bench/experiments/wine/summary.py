@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from bench.experiments.averages import Mean, mean_of
@@ -47,27 +46,6 @@ def select(finished: Iterable[Finished]) -> dict[Key, Candidate]:
         at = chosen([each.validation for each in those])
         if at is not None:
             found[split] = those[at]
-    return found
-
-
-def select_for_all(finished: Iterable[Finished]) -> dict[Key, Candidate]:
-    """Return for each split the setting and λ whose mean validation error over all splits of such rows is lowest.
-
-    One choice for a wine, as in a cross-validated grid search; only networks that are finite on every split take part.
-    """
-    offered = candidates(finished)
-    found: dict[Key, Candidate] = {}
-    for kind in dict.fromkeys(split[:2] for split in offered):
-        splits = [split for split in offered if split[:2] == kind]
-        errors: dict[tuple[str, float], list[float]] = {}
-        for split in splits:
-            for each in offered[split]:
-                if each.validation is not None:
-                    errors.setdefault(each[:2], []).append(each.validation)
-        means = {name: fmean(values) for name, values in errors.items() if len(values) == len(splits)}
-        if means:
-            best = min(means, key=means.__getitem__)
-            found |= {split: next(each for each in offered[split] if each[:2] == best) for split in splits}
     return found
 
 
@@ -138,12 +116,8 @@ class Contest(NamedTuple):
     """The selected networks against the baselines, on one kind of rows of a wine.
 
     selected, baselines: mean test errors; differences: selected minus least squares, split by split, and their mean.
-    choice: the setting and λ. of_each_split: the mean difference of the networks that each split's own validation rows
-    select.
     """
 
-    choice: str
-    of_each_split: Mean
     selected: Mean
     baselines: dict[str, Mean]
     differences: list[float]
@@ -152,19 +126,13 @@ class Contest(NamedTuple):
 
 def contests(finished: Sequence[Finished]) -> dict[tuple[str, bool], Contest]:
     """Return the contest of each wine, with and without duplicates."""
-    selected, of_each = select_for_all(finished), select(finished)
+    selected = select(finished)
     errors = {split_of(p): each.values for each in finished if (p := each.cell.parameters)["kind"] == "baselines"}
     found: dict[tuple[str, bool], Contest] = {}
     for wine, duplicates in sorted({split[:2] for split in errors}, key=lambda kind: (kind[0], not kind[1])):
         splits = [split for split in errors if split[:2] == (wine, duplicates) and split in selected]
-        if splits:
-            tests, others = ([float(those[s].test or math.nan) for s in splits] for those in (selected, of_each))
-            least_squares = [errors[split]["least_squares"] for split in splits]
-            differences, of_others = (
-                [test - theirs for test, theirs in zip(ours, least_squares, strict=True)] for ours in (tests, others)
-            )
-            baselines = {name: mean_of(errors[split][name] for split in splits) for name in BASELINES}
-            choice = f"{selected[splits[0]].setting}, λ = {selected[splits[0]].l2:g}"
-            means = mean_of(of_others), mean_of(tests), baselines, differences, mean_of(differences)
-            found[wine, duplicates] = Contest(choice, *means)
+        tests = [float(selected[split].test or math.nan) for split in splits]
+        differences = [test - errors[split]["least_squares"] for test, split in zip(tests, splits, strict=True)]
+        baselines = {name: mean_of(errors[split][name] for split in splits) for name in BASELINES}
+        found[wine, duplicates] = Contest(mean_of(tests), baselines, differences, mean_of(differences))
     return found

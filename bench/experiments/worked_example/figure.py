@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.experiments.worked_example.formulas import UNITS
-from bench.report.drawing import BLUE, MUTED, VERMILION, WIDE
+from bench.report.drawing import MUTED, WIDE
+from bench.report.style import BLUE, VERMILION
 
 HEIGHT = 5.0  # inches, of both panels
 COLUMNS, ROWS = (0.4, 2.95, 5.5), {1: 1.75, 2: 0.55}  # places of the layers and of the units, in inches

@@ -28,8 +28,11 @@ public:
 
   // orders: (members, n_order)
   void load(std::shared_ptr<const Data<Real>> data, const std::int64_t *orders, std::size_t n_order) {
+    std::vector<std::vector<std::int64_t>> copies; // of all, before any member changes
     for (std::size_t k = 0; k < size(); ++k)
-      members_[k].load(data, orders + k * n_order, n_order);
+      copies.emplace_back(orders + k * n_order, orders + (k + 1) * n_order);
+    for (std::size_t k = 0; k < size(); ++k)
+      members_[k].load(data, std::move(copies[k]));
   }
 
   // Train every member over its order[first .. first + count), and return seconds.   rates: (members)

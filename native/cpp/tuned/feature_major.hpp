@@ -33,11 +33,11 @@ public:
     const std::size_t stride = row_stride<Real>(B), inputs = layers.front().inputs;
     if (!narrow() || Xt_.size() >= stride * inputs)
       return;
-    Xt_ = Buffer<Real>(stride * inputs);
     for (Layer<Real> &layer : layers) {
       layer.At = Buffer<Real>(stride * layer.outputs);
       layer.delta_t = Buffer<Real>(stride * layer.outputs);
     }
+    Xt_ = Buffer<Real>(stride * inputs); // last: its size shows that there was memory for all
   }
 
   // Compute A of every layer except the last, in At, and Z of the last, in its A.   X: (B, m_0)

@@ -65,9 +65,11 @@ public:
   }
 
   void load(std::shared_ptr<const Data<Real>> data, const std::int64_t *order, std::size_t n_order) {
-    std::vector<std::int64_t> new_order(order, order + n_order);
+    load(std::move(data), std::vector<std::int64_t>(order, order + n_order));
+  }
+  void load(std::shared_ptr<const Data<Real>> data, std::vector<std::int64_t> order) noexcept {
     data_ = std::move(data);
-    order_ = std::move(new_order);
+    order_ = std::move(order);
   }
 
   // theta: as the constructor's
@@ -215,7 +217,7 @@ private:
 
   void reserve_gradient() {
     for (Layer<Real> &layer : layers_)
-      if (layer.dW.size() == 0) {
+      if (layer.db.size() == 0) { // the last one: there was memory for both
         layer.dW = Buffer<Real>(layer.W_size());
         layer.db = Buffer<Real>(layer.columns);
       }

@@ -122,7 +122,7 @@ class Scripted(Arm):
 
             def predict(x: Array, error: float = error) -> Array:
                 y = problem.validation.y if x is problem.validation.x else problem.test.y
-                return y + np.sqrt(error)
+                return np.add(y, np.sqrt(error))
 
             if watch and watch(predict):
                 break

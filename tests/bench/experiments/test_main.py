@@ -1,5 +1,6 @@
 """Claims about `python -m bench.experiments`: every experiment is listed with a line, and run by its name."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_an_experiment_of_cells_is_run_with_the_shared_options_also_under_a_name
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "experiments", lambda: {"two_words": command.Listed("Two words.", True)})
-    monkeypatch.setattr(command.importlib, "import_module", lambda name: {"bench.experiments.two_words": cells}[name])
+    monkeypatch.setattr(importlib, "import_module", lambda name: {"bench.experiments.two_words": cells}[name])
     with pytest.raises(SystemExit, match="0"):
         command.main(["two-words", "--help"])
     printed = capsys.readouterr().out

@@ -112,6 +112,13 @@ GOOD = 'along = "batch"\nworkload = "mine"\nvalues = [1, 4]'
         (GOOD.replace("[1, 4]", "[0, 4]"), "", TABLE, ("suite.sweep.values.0 = 0", "greater than or equal to 1")),
         (GOOD.replace("[1, 4]", "[1, 25]"), "", TABLE, ("suite.sweep.values: 25 is more than the 24 rows of mine",)),
         (GOOD.replace("values = [1, 4]", ""), "", TABLE, ("suite.sweep", "values: must be given along batch")),
+        (GOOD.replace("[1, 4]", f"{list(range(1, 1_002))}"), "", TABLE, ("suite.sweep.values", "at most 1000 items")),
+        (
+            GOOD.replace("batch", "depth").replace("4]", "1_000_000_000]"),
+            "",
+            TABLE,
+            ("suite.sweep.values: 1000000000", "at most 1000 hidden layers"),
+        ),
         (GOOD + "\nstep = 2", "", TABLE, ("suite.sweep.step = 2", "not permitted")),
         (GOOD.replace("mine", "mien"), "", TABLE, ("suite.sweep.workload", "unknown workload 'mien'", "'mine'")),
         (GOOD, 'workloads = ["mine"]', TABLE, ("suite.workloads = ['mine']", "a sweep has its own")),
@@ -201,6 +208,11 @@ def test_a_users_file_adds_its_workloads_to_the_built_in_ones(tmp_path: Path) ->
         (TABLE, ("no [suite] table",)),
         ("workload = 3\n" + SUITE, ("workload", "must be a table")),
         ("[suite\n", ("line 1",)),
+        (f"x = {'[' * 100_000}", ("recursion",)),
+        (f"x = {'9' * 5000}", ("digits",)),
+        (SUITE + TABLE.replace("rows = 24", f"rows = {10**300}"), ("workload.mine.rows", "9007199254740992")),
+        (SUITE + TABLE.replace("[4, 6, 2]", f"[4, {10**300}, 2]"), ("workload.mine", "more than 2**53 parameters")),
+        (SUITE + TABLE.replace("[4, 6, 2]", f"{[2] * 20_000}"), ("workload.mine.sizes", "at most 10000 items")),
     ],
 )
 def test_an_error_in_a_users_file_names_file_field_value_and_rule(

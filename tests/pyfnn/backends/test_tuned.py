@@ -357,10 +357,12 @@ from pyfnn.network import Network, initialize
 network = Network((3, 5, 2), "tanh", "squared_error")
 backend = pyfnn.load_backend("cpp-tuned")
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-try:
-    backend.create(network, initialize(network, 0), threads=10_000)
-except RuntimeError as error:
-    print("refused:", error)
+theta = initialize(network, 0)
+for create, given in ((backend.create, theta), (backend.create_many, theta[None])):
+    try:
+        create(network, given, threads=4096)
+    except pyfnn.PyfnnError as error:
+        print(error)
 """
 
 
@@ -369,4 +371,4 @@ except RuntimeError as error:
 def test_more_threads_than_the_system_allows_are_an_error_and_no_crash() -> None:
     run = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, timeout=20)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("refused:")
+    assert run.stdout == 2 * "threads = 4096: the system starts no more: Resource temporarily unavailable\n"

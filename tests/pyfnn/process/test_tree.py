@@ -13,6 +13,7 @@ import pytest
 from support.processes import alive, until
 from support.rogue import HELLO, ROGUE, rogue
 
+from pyfnn.errors import WorkerDied
 from pyfnn.process.tree import CpuTime, process_cpu_seconds
 from pyfnn.process.worker import Worker
 
@@ -108,6 +109,18 @@ def test_a_descendant_ends_when_the_worker_is_killed(behaviour: str) -> None:
         pid = int(worker.call("start")["pid"])
         os.kill(worker.pid, signal.SIGKILL)
         assert until(lambda: not alive(pid))
+
+
+@every_spinner
+def test_a_descendant_ends_when_the_supervisor_is_killed(behaviour: str) -> None:
+    with rogue(behaviour) as worker:
+        pid, its = int(worker.call("start")["pid"]), worker.pid
+        worker._process.kill()
+        assert until(lambda: not alive(its))
+        with pytest.raises(WorkerDied, match="signal SIGKILL"):
+            worker.call("start")
+        assert alive(pid)
+    assert until(lambda: not alive(pid), 2.0)
 
 
 @every_spinner

@@ -194,7 +194,7 @@ def test_a_pipe_or_an_endless_file_in_place_of_a_result_is_an_error() -> None:
             model.theta()
         worker.call("forward 0 1")
         worker.call("reset")
-        with pytest.raises(ProtocolError, match=r"theta_out\.bin is not a regular file"):
+        with pytest.raises(ProtocolError, match=r"theta_out\.bin: not a regular file"):
             model.theta()
 
 

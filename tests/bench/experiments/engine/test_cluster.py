@@ -3,7 +3,6 @@
 import random
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,7 @@ require_dask_here = pytest.fixture(require_dask, autouse=True)
 
 
 @pytest.fixture(autouse=True)
-def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WITNESS", str(tmp_path / "witness"))
     monkeypatch.setattr(pool, "all_threads", lambda: 2)
     return tmp_path / "witness"

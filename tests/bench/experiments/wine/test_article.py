@@ -30,7 +30,7 @@ def step(implementation: str, net: Network, theta: Array, x: Array, y: Array) ->
     """Return the gradient by which one step on the first row moves θ, without that of the L2 term."""
     after = theta.copy()
     assert article.TRAIN[implementation](net, after, x, y, ONE, RATE, False) == 1
-    gradient = (theta - after) / RATE
+    gradient: Array = (theta - after) / RATE
     for (dW, _), (W, _) in zip(net.layers(gradient), net.layers(theta), strict=True):
         dW -= net.l2 * W
     return gradient
@@ -77,7 +77,7 @@ def test_the_compiled_training_ends_where_numpys_ends(activation: str, normalize
     ends = [0.2 * initialize(net, 1, "uniform01") for _ in range(2)]
     for end, train in zip(ends, (article.train_in_numpy, article.train_in_c), strict=True):
         assert train(net, end, split.x_train, split.y_train, order, 1e-4, normalize) == len(order)
-    np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-9, atol=1e-11)
 
 
 def test_the_articles_normalization_puts_every_row_of_every_layer_but_the_output_between_0_and_1() -> None:

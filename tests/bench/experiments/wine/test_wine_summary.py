@@ -49,18 +49,6 @@ def test_the_test_errors_have_no_say_in_the_selection() -> None:
     assert chosen[0] == chosen[1]
 
 
-def test_one_choice_for_all_splits_has_the_lowest_mean_validation_error_and_is_finite_on_each() -> None:
-    cells = [
-        right(0, 0.01, [0.0, 0.1, 0.2], [0.5, 0.4, None], [0.1, 0.9, None]),
-        right(1, 0.01, [0.0, 0.1, 0.2], [0.5, 0.7, 0.1], [0.2, 0.8, 0.1]),
-    ]
-    assert [(each.l2, each.test) for each in summary.select_for_all(cells).values()] == [(0.0, 0.1), (0.0, 0.2)]
-    others = [
-        right(seed, 0.01, [0.0, 0.1, 0.2], each.values["validation"], [0, 0, 0]) for seed, each in enumerate(cells)
-    ]
-    assert {each.l2 for each in summary.select_for_all(others).values()} == {0.0}
-
-
 def test_the_rate_sweep_and_the_comparison_of_backends_are_no_candidates() -> None:
     cells = [right(0, 0.01, [0.1], [0.1], [0.1], table=table) for table in ("rates", "agreement")]
     assert summary.select(cells) == {}
@@ -88,7 +76,7 @@ def test_each_treatment_is_a_group_of_its_own() -> None:
 
 def test_the_interval_is_students_and_leaves_out_what_is_not_finite() -> None:
     mean = mean_of([1.0, 2.0, 3.0, None, math.nan])
-    assert (mean.mean, mean.finite, mean.count) == (2.0, 3, 5)
+    assert (mean.mean, mean.finite, mean.given) == (2.0, 3, 5)
     assert mean.half == pytest.approx(4.303 * 1 / math.sqrt(3), rel=1e-3)  # t of 2 degrees of freedom; s = 1
     assert mean.text == "2.000 ± 2.484 (NaN in 2 of 5)"
 

@@ -1,0 +1,22 @@
+"""Text of other programs, made safe for terminals, Markdown and files: no control characters, no great length."""
+
+import re
+import unicodedata
+from typing import Final
+
+MOST: Final = 4000  # characters
+_SEQUENCE = re.compile(
+    r"\x1b(\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])"
+)  # of a terminal (ECMA-48)
+_KEPT = "\n\t"
+
+
+def cleaned(text: str) -> str:
+    """Return text without sequences for terminals, with ? for other control characters, cut to `MOST` characters."""
+    shown = "".join(map(_character, _SEQUENCE.sub("", text[: 2 * MOST])))
+    return shown if len(text) <= 2 * MOST and len(shown) <= MOST else f"{shown[:MOST]}…"
+
+
+def _character(character: str) -> str:
+    is_plain = character in _KEPT or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return character if is_plain else "?"

@@ -1,0 +1,273 @@
+"""Claims about any argument at the public boundary: an error of pyfnn or a right result, and the model as it was."""
+
+import copy
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.requirements import require
+
+from pyfnn import load_backend
+from pyfnn.backend import Backend
+from pyfnn.errors import BackendUnavailable, Diverged, PyfnnError
+from pyfnn.model import Model
+from pyfnn.network import Network, initialize
+from pyfnn.optimizers import Adam, Momentum
+from pyfnn.validation import Array
+
+NETWORK = Network((3, 4, 2), "tanh", "squared_error", l2=0.01)
+ROWS = 9
+THETA = initialize(NETWORK, 1)
+X = np.linspace(-1, 1, ROWS * 3, dtype="f4").reshape(ROWS, 3)
+Y = np.linspace(0, 1, ROWS * 2, dtype="f4").reshape(ROWS, 2)
+ORDER = np.arange(ROWS - 1, -1, -1)
+STATE = Adam().start(THETA)
+IN_PROCESS = ("numpy", "c", "cpp", "cpp-tuned", "cpp-blas")
+
+# A valid call of each function: odd arguments take the place of one or two of these.
+CALLS: Mapping[str, tuple[Any, ...]] = {
+    "load": (X, Y, ORDER),
+    "forward": (0, 9),
+    "loss": (1, 3),
+    "loss_and_gradient": (0, 4),
+    "predict": (X,),
+    "train": (0, 9, 2, 0.01, None),
+    "time": ("forward", 0, 4, 2, np.array([0, 3])),
+    "set_theta": (THETA,),
+    "set_optimizer_state": (Adam(), STATE),
+}
+CHANGES_THETA = ("train", "set_theta")
+
+
+class Unprintable:
+    """A value whose text cannot be made."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+def _arrays() -> Iterator[Any]:
+    for array in (X, Y, ORDER, THETA):
+        yield from (array[::2], array[:1], array[:0], array.T.copy(), array.astype("f8"), array.astype(">f4"))
+        yield from (array.astype(object), array.astype("U3"), array.astype(complex), array.astype(bool))
+        yield from (np.ma.masked_less(array, 0), np.asmatrix(array), array.tolist(), memoryview(array.tobytes()))
+        yield np.full_like(array, -1)
+        if array.dtype.kind == "f":
+            yield from (np.full_like(array, math.nan), np.full_like(array, np.finfo(array.dtype).max))
+        raw = np.zeros(array.nbytes + 1, np.uint8)
+        yield np.frombuffer(raw.data, array.dtype, array.size, 1).reshape(array.shape)  # not aligned
+        yield np.broadcast_to(array[:1], array.shape)
+    yield from (
+        np.array(3),
+        np.array("x"),
+        np.array(None),
+        np.zeros((2, 0)),
+        np.zeros((1, 1, 1)),
+        np.zeros(2, [("a", "i4")]),
+    )
+
+
+_NUMBERS: tuple[Any, ...] = (
+    *(0, 1, 2, 3, 9, 10, -1, 255, 256, 2**31, 2**32, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400),
+    *(
+        10**5000,
+        0.0,
+        -0.0,
+        0.5,
+        1.0,
+        2.5,
+        1e-320,
+        1e308,
+        math.inf,
+        -math.inf,
+        math.nan,
+        1j,
+        Decimal("0.1"),
+        Fraction(1, 3),
+    ),
+    *(np.uint8(250), np.int8(-128), np.uint64(2**64 - 1), np.int64(2**62), np.float16(2), np.float32(0.1)),
+    *(np.longdouble("1e4000"), np.bool_(True), np.datetime64("2025-01-01"), np.timedelta64(1, "s"), np.str_("tanh")),
+)
+_OTHERS: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        False,
+        "",
+        "tanh",
+        "forward",
+        "identity",
+        "adam",
+        "numpy",
+        "float32",
+        "\x00",
+        "a" * 10_000,
+        b"",
+        b"tanh",
+    ),
+    *((), (3, 4, 2), [3, [4], 2], (3, "4", 2), (3, 4.0, 2), (3, 4.5, 2), (2**60, 2**60), (10**400, 1), (3, 0), (3, -1)),
+    *(
+        {},
+        {"m": 1},
+        {1: THETA, "v": THETA, "steps": 0},
+        set(),
+        range(3),
+        iter([3, 4, 2]),
+        object(),
+        Unprintable(),
+        int,
+        len,
+    ),
+    *(np.dtype("float32"), np.float32, Ellipsis, NotImplemented, NETWORK, STATE, Momentum(0.5), Adam()),
+)
+with warnings.catch_warnings():  # NumPy advises against its matrices
+    warnings.simplefilter("ignore")
+    ODD = [*_NUMBERS, *_OTHERS, *_arrays()]
+ANY = (
+    st.integers(0, len(ODD) - 1).map(ODD.__getitem__)
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+)
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+
+
+@cache
+def backend(name: str) -> Backend:
+    return load_backend(name)
+
+
+@pytest.fixture(params=IN_PROCESS)
+def made(request: pytest.FixtureRequest) -> Iterator[Model]:
+    try:
+        maker = backend(request.param)
+    except BackendUnavailable as error:
+        require(request.param, False, str(error))
+        raise
+    with maker.create(NETWORK, THETA) as model:
+        model.load(X, Y, ORDER)
+        yield model
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, valid: tuple[Any, ...]) -> list[Any]:
+    """Draw the arguments of a call with one or two of them replaced."""
+    arguments = list(valid)
+    for at in draw(st.sets(st.integers(0, len(valid) - 1), min_size=1, max_size=2)):
+        arguments[at] = draw(ANY)
+    return arguments
+
+
+def attempt(call: Callable[[], object]) -> bool:
+    """Make a call; return False where it raises an error of pyfnn, which must have a message."""
+    with np.errstate(all="ignore"):
+        try:
+            call()
+        except PyfnnError as error:
+            message = str(error)
+        else:
+            return True
+    assert 0 < len(message.strip()) < 2000
+    return False
+
+
+def outputs(model: Model) -> bytes:
+    return model.forward(0, ROWS).tobytes() + model.theta().tobytes()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_with_odd_arguments_is_right_or_refused_and_changes_nothing_else(name: str, made: Model) -> None:
+    @SETTINGS
+    @given(spoiled(CALLS[name]))
+    def check(arguments: list[Any]) -> None:
+        if name == "time":
+            assume(not (isinstance(arguments[3], (int, np.integer)) and arguments[3] > 1000))  # it takes long: no error
+        made.reset()
+        made.load(X, Y, ORDER)
+        before = outputs(made)
+        accepted = attempt(lambda: getattr(made, name)(*arguments))
+        if not accepted and name == "train":
+            made.reset()  # it may have diverged
+        if not accepted or name not in (*CHANGES_THETA, "load"):
+            assert outputs(made) == before
+
+    check()
+
+
+def test_a_training_that_diverges_says_so_and_a_reset_undoes_it(made: Model) -> None:
+    before = outputs(made)
+    with pytest.raises(Diverged), np.errstate(all="ignore"):
+        made.train(0, 9, 1, np.float64(1e308))
+    made.reset()
+    assert outputs(made) == before
+
+
+@SETTINGS
+@given(spoiled((NETWORK, THETA, 1)), st.sampled_from(IN_PROCESS))
+def test_a_model_is_made_of_right_arguments_alone(arguments: list[Any], name: str) -> None:
+    try:
+        maker = backend(name)
+    except BackendUnavailable:
+        assume(False)
+    assume(
+        not (isinstance(arguments[2], (int, np.integer)) and 8 < arguments[2] <= 4096)
+    )  # as many threads are started
+    made: list[Model] = []
+    if attempt(lambda: made.append(maker.create(*arguments))):
+        with made[0] as model:
+            assert model.theta().tobytes() == np.asarray(arguments[1]).tobytes()
+
+
+@settings(SETTINGS, max_examples=600)
+@given(spoiled(((3, 4, 2), "tanh", "squared_error", 0.01, "identity", "float32")))
+def test_a_network_is_refused_or_sound(arguments: list[Any]) -> None:
+    made: list[Network] = []
+    if attempt(lambda: made.append(Network(*arguments))):
+        (network,) = made
+        assert pickle.loads(pickle.dumps(network)) == copy.deepcopy(network) == network
+        assert hash(network) == hash(replace(network, sizes=(*network.sizes,)))
+        assert all(type(size) is int for size in network.sizes)
+        assert type(network.dtype) is type(network.loss) is type(network.output_activation) is str
+        if network.n_parameters < 10**5:
+            assert np.isfinite(initialize(network, 0)).all()
+
+
+@SETTINGS
+@given(spoiled((NETWORK, 3, "fan_in")))
+def test_parameters_are_drawn_from_a_whole_seed_alone(arguments: list[Any]) -> None:
+    assume(isinstance(arguments[0], Network))
+    attempt(lambda: initialize(*arguments))
+
+
+@SETTINGS
+@given(ANY)
+def test_a_backend_is_loaded_by_its_name_alone(name: Any) -> None:
+    attempt(lambda: load_backend(name))
+
+
+@SETTINGS
+@given(st.lists(ANY, min_size=1, max_size=3))
+def test_an_optimizer_is_refused_or_has_settings_in_range(arguments: list[Any]) -> None:
+    made: list[Adam | Momentum] = []
+    attempt(lambda: made.append(Adam(*arguments)))
+    attempt(lambda: made.append(Momentum(arguments[0])))
+    for one in made:
+        assert all(0 <= value < math.inf for value in one.settings)
+
+
+def test_data_that_are_not_aligned_are_refused_by_name(made: Model) -> None:
+    raw: Array = np.zeros(X.nbytes + 1, np.uint8)
+    shifted = np.frombuffer(raw.data, X.dtype, X.size, 1).reshape(X.shape)
+    with pytest.raises(PyfnnError, match=r"x is not aligned in memory: pass x\.copy\(\)"):
+        made.load(shifted, Y, ORDER)
