@@ -243,7 +243,7 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
     return Chart(
         name,
         f"Roofline: {case.operation}, {case.dtype}, {threads_text(case.threads)}",
-        "How much of the machine each backend uses. The lines are the most that the machine can do: multiply-adds on the "
+        "How much of the machine each backend uses. The lines are the machine's limits: multiply-adds on the "
         "level part, and on the slopes the bandwidths of memory and of each probed cache. Data that stays in a cache "
         "from step to step does not come from memory, so a mark may stand above the lowest slope. Both axes are "
         "logarithmic; hollow marks are not on the CPU.",
