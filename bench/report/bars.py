@@ -16,7 +16,7 @@ from bench.report.tables import sweep_tables, where
 from bench.report.views import BackendView, CaseView
 
 WIDTH = 80  # columns
-NAME, TIME, BAR, RATIO, VERDICT = 17, 8, 24, 15, 9  # columns; with four gaps and the indent, 79
+NAME, TIME, BAR, RATIO, VERDICT = 20, 8, 21, 15, 9  # columns; with four gaps and the indent, 79
 REASON_LINES = 3  # of a failure
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _STYLES = {"faster": "green", "slower": "red", "same": "cyan", "undecided": "yellow"}
@@ -60,7 +60,7 @@ def case_lines(view: CaseView, *, plain: bool = False) -> Iterator[Text]:
         yield Text("  " + " ".join(heads).rstrip(), style="dim")
     for division, group in view.groups:
         if len(view.groups) > 1 or division != "plain":
-            yield Text(_fit(f"  {division}", WIDTH), style="italic cyan")
+            yield Text(_fit(division, WIDTH), style="italic cyan")
         for backend in group:
             yield _line(backend, view, start if steps else 1.0, max(steps, default=1.0), plain)
 

@@ -243,11 +243,15 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
     return Chart(
         name,
         f"Roofline: {case.operation}, {case.dtype}, {threads_text(case.threads)}",
-        "How much of the machine each backend uses. The lines are what the machine can do at most: memory bandwidth on "
-        "the slope, multiply-adds on the level part. Data that stays in a cache from step to step does not come from "
-        "memory, so a mark may stand above a slope. Both axes are logarithmic; hollow marks are not on the CPU.",
+        "How much of the machine each backend uses. The lines are the machine's limits: multiply-adds on the "
+        "level part, and on the slopes the bandwidths of memory and of each probed cache. Data that stays in a cache "
+        "from step to step does not come from memory, so a mark may stand above the lowest slope. Both axes are "
+        "logarithmic; hollow marks are not on the CPU.",
         *(x, y, "arithmetic intensity, FLOP/byte (log scale)", "speed, GFLOP/s (log scale)"),
-        lines=tuple(Line(None, _roof_text(roof), _roof_points(roof, low, high, floor, x, y)) for roof in roofs),
+        lines=tuple(
+            Line(None, _roof_text(roof, level), _roof_points(roof, level, (low, high, floor), x, y))
+            for roof in roofs for level in roof.bandwidths
+        ),
         marks=tuple(
             Mark(
                 looks.of(backend.name), f"{named(backend)}, {view.case.workload}: {number(speed)} GFLOP/s",
@@ -259,19 +263,21 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
             Under(listed(list(workloads[intensity]), 3), x.at(intensity), 0.0, line)
             for line, intensity in zip(under, ordered, strict=True)
         ),
-        notes=tuple(f"{_roof_text(roof)}." for roof in roofs),
+        notes=tuple(f"{_roof_text(roof, level)}." for roof in roofs for level in roof.bandwidths),
         legend=tuple(dict.fromkeys((named(backend), looks.of(backend.name)) for _, _, backend, _ in points)),
     )  # fmt: skip
 
 
-def _roof_text(roof: Roof) -> str:
-    return f"Roof of {roof.device}: {number(roof.gflops)} GFLOP/s, {number(roof.gigabytes_per_second)} GB/s"
+def _roof_text(roof: Roof, level: str) -> str:
+    return f"Roof of {roof.device}, {level}: {number(roof.gflops)} GFLOP/s, {number(roof.bandwidths[level])} GB/s"
 
 
-def _roof_points(roof: Roof, low: float, high: float, floor: float, x: LogAxis, y: LogAxis) -> str:
-    start = max(low, floor / roof.gigabytes_per_second)
-    corners = [at for at in (start, roof.ridge, high) if at >= start]
-    return polyline([(at, roof.at(at)) for at in corners], x, y)
+def _roof_points(roof: Roof, level: str, ends: tuple[float, float, float], x: LogAxis, y: LogAxis) -> str:
+    """Return a level's roof; `ends` are the least and the greatest intensity and the least speed of the plot."""
+    low, high, floor = ends
+    start = max(low, floor / roof.bandwidths[level])
+    corners = [at for at in (start, roof.gflops / roof.bandwidths[level], high) if at >= start]
+    return polyline([(at, roof.at(at, level)) for at in corners], x, y)
 
 
 def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:

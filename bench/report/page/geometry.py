@@ -12,6 +12,7 @@ from bench.report.drawing import round_ticks, spread
 
 GRID = 1000  # units of the inner view box of lines; the browser stretches it to the plot
 LINE = 17.0  # pixels between lines of labels
+_SEEN = 6.0  # units: about 4 pixels of a plot on a laptop
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ def beside(places: Sequence[float], height: float) -> list[float]:
 
 
 def polyline(points: Iterable[tuple[float, float]], x: LogAxis, y: LogAxis) -> str:
-    """Return the points of an SVG polyline in the inner view box, which is `GRID` units wide and high."""
-    scale = GRID / 100
-    return " ".join(f"{x.at(a) * scale:.0f},{GRID - y.at(b) * scale:.0f}" for a, b in points)
+    """Return the points of an SVG polyline in the inner view box, which is `GRID` units wide and high.
+
+    Points nearer than `_SEEN` units to the one before are left out, except the last.
+    """
+    places = [(x.at(a) * GRID / 100, GRID - y.at(b) * GRID / 100) for a, b in points]
+    kept = places[:1]
+    for place in places[1:-1]:
+        if max(abs(place[0] - kept[-1][0]), abs(place[1] - kept[-1][1])) >= _SEEN:
+            kept.append(place)
+    return " ".join(f"{across:.0f},{down:.0f}" for across, down in [*kept, *places[1:][-1:]])

@@ -366,6 +366,15 @@
     return [names, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
   }
 
+  /** Give the tables of step times their roles, which a grid on a phone would take from them. */
+  function roles() {
+    const of = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", "thead th": "columnheader", "tbody th": "rowheader", td: "cell" };
+    for (const [selector, role] of Object.entries(of)) {
+      const all = selector === "table" ? "table.steps" : `table.steps ${selector}`;
+      for (const node of document.querySelectorAll(all)) node.setAttribute("role", role);
+    }
+  }
+
   // Theme, printing -----------------------------------------------------------------------------------------------------
   const THEMES = ["automatic", "light", "dark"];
   function theme(name) {
@@ -396,6 +405,7 @@
   $("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf($("theme").dataset.now) + 1) % 3]));
   $("theme").hidden = false;
   theme(kept());
+  roles();
   casePicker(compareForm());
   chips();
   filters();
