@@ -83,14 +83,7 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
     for name, marker in zip(dict.fromkeys(timing.method for timing in timings), cycle(MARKERS)):
         own = [timing for timing in timings if timing.method == name]
         place = [timing.parameters for timing in own], [timing.least for timing in own]
-        line = "--" if name == DERIVATION else "-"
-        style: dict[str, Any] = {
-            "marker": marker,
-            "markersize": 4,
-            "linewidth": 1.2,
-            "linestyle": line,
-            "color": COLOURS[name],
-        }
+        style: dict[str, Any] = {"marker": marker, "markersize": 4, "linewidth": 1.2, "color": COLOURS[name]}
         axes.plot(*place, label=labels[name], linestyle="--" if name == DERIVATION else "-", **style)
     _slopes(axes, timings)
     log_axis(axes, "x", [timing.parameters for timing in timings])

@@ -12,7 +12,7 @@ from bench.report.style import BLUE, VERMILION
 HEIGHT = 5.0  # inches, of both panels
 COLUMNS, ROWS = (0.4, 2.95, 5.5), {1: 1.75, 2: 0.55}  # places of the layers and of the units, in inches
 BELOW, BESIDE = 0.5, 0.6  # inches from the middle of a unit to its bias, and from an output to what follows
-ALONG = 0.37  # place of an edge's label, as a share of the edge: there the labels of crossing edges are apart
+ALONG = 0.34  # place of an edge's label, as a share of the edge: there the labels of crossing edges are apart
 
 
 def draw(title: str, known: Mapping[str, float]) -> Figure:
@@ -21,7 +21,7 @@ def draw(title: str, known: Mapping[str, float]) -> Figure:
     figure.suptitle(title, weight="bold", fontsize=9)
     forward, backward = figure.subplots(2, 1)
     _panel(forward, f"Forward: R = {known['R']:.6f}", BLUE)
-    _panel(backward, "Backward: δ_l = ∂R/∂Z_l, and the derivatives by the parameters", VERMILION)
+    _panel(backward, "Backward: δ = ∂R/∂Z, and the derivatives by the parameters", VERMILION)
     _edges(forward, known, "", 2, BLUE)
     _edges(backward, known, "d", 6, VERMILION)
     last = "S" if "S[1]" in known else "Y"
@@ -33,7 +33,7 @@ def draw(title: str, known: Mapping[str, float]) -> Figure:
         of_softmax = [f"Y[{j}] = {known[f'Y[{j}]']:.4f}"] if last == "S" else []
         _beside(forward, j, [*of_softmax, f"T[{j}] = {known[f'T[{j}]']:g}"])
         for layer in (1, 2):
-            _unit(backward, layer, j, [f"δ_{layer}[{j}]", _signed(known[f"δ_{layer}[{j}]"], 5)])
+            _unit(backward, layer, j, [_printed(f"δ_{layer}[{j}]"), _signed(known[f"δ_{layer}[{j}]"], 5)])
         _beside(backward, j, [f"∂R/∂Y[{j}] =", _signed(known[f"dY[{j}]"], 5)])
     return figure
 
@@ -53,10 +53,15 @@ def _edges(axes: Axes, known: Mapping[str, float], prefix: str, digits: int, col
                 axes.plot([left, right], [ROWS[i], ROWS[j]], color=MUTED, linewidth=0.8, zorder=1)
                 place = left + ALONG * (right - left), ROWS[i] + ALONG * (ROWS[j] - ROWS[i])
                 weight = f"{prefix}W_{layer}[{i},{j}]"
-                _label(axes, place, f"{weight} {_signed(known[weight], digits)}", colour)
+                _label(axes, place, f"{_printed(weight)} {_signed(known[weight], digits)}", colour)
         for j in UNITS:
             bias = f"{prefix}b_{layer}[{j}]"
-            _label(axes, (right, ROWS[j] - BELOW), f"{bias}\n{_signed(known[bias], digits)}", colour)
+            _label(axes, (right, ROWS[j] - BELOW), f"{_printed(bias)}\n{_signed(known[bias], digits)}", colour)
+
+
+def _printed(name: str) -> str:
+    """Return a name of the example with its layer as a subscript."""
+    return name.replace("_1", "₁").replace("_2", "₂")
 
 
 def _signed(value: float, digits: int) -> str:
@@ -70,7 +75,7 @@ def _label(axes: Axes, place: tuple[float, float], text: str, colour: str) -> No
 
 def _unit(axes: Axes, layer: int, j: int, lines: Sequence[str]) -> None:
     """Draw a unit as a circle, an input as a square, with its numbers inside."""
-    style = "circle,pad=0.3" if layer else "square,pad=0.5"
+    style = "circle,pad=0.38" if layer else "square,pad=0.5"
     shape = {"boxstyle": style, "facecolor": "white", "edgecolor": "k"}
     axes.text(COLUMNS[layer], ROWS[j], "\n".join(lines), ha="center", va="center", zorder=3, bbox=shape)
 

@@ -62,14 +62,16 @@ def test_a_training_that_overflows_ends_with_its_last_finite_checkpoint() -> Non
     assert computed("exploding", "standardized, fan-in", 1, 5)["overflow"] is None
 
 
-def test_a_large_rate_kills_relu_units_and_both_cures_keep_them_alive() -> None:
-    dead = {
-        arm.name: max(computed("dead-units", arm.name, 200)["dead"][-1][:-1]) for arm in PATHOLOGIES["dead-units"].arms
-    }
-    ill, smaller_rate, leaky = dead.values()
-    assert ill > 0.3
-    assert smaller_rate < 0.1
-    assert leaky == 0
+def test_a_large_rate_kills_relu_units_and_both_cures_keep_them_alive_and_train() -> None:
+    found = [computed("dead-units", arm.name, 800) for arm in PATHOLOGIES["dead-units"].arms]
+    ill, *cures, leaky = found
+    assert max(ill["dead"][-1][:-1]) > 0.3
+    assert ill["loss"][-1] > 0.3
+    for cure in cures:
+        assert cure["overflow"] is None
+        assert max(cure["dead"][-1][:-1]) < 0.1
+        assert cure["loss"][-1] < 0.01
+    assert all(share == 0 for dead in leaky["dead"] for share in dead[:-1])
 
 
 def test_other_rows_than_the_cells_are_refused() -> None:
@@ -78,7 +80,7 @@ def test_other_rows_than_the_cells_are_refused() -> None:
 
 
 def test_the_report_has_a_row_for_each_arm_and_a_figure_for_each_pathology(tmp_path: Path) -> None:
-    steps = {"vanishing": (1,), "exploding": (1, 5), "dead-units": (200,)}
+    steps = {"vanishing": (1,), "exploding": (1, 5), "dead-units": (800,)}
     finished = []
     for cell in EXPERIMENT.cells(SETTINGS):
         name, arm = cell.parameters["pathology"], cell.parameters["arm"]
