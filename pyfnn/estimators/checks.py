@@ -46,7 +46,7 @@ def training_rows(estimator: "NetworkEstimator", X: Any, y: Any, *, fresh: bool,
         return rows
     if fresh:
         estimator.n_features_in_ = x.shape[1]
-    return x, y
+    return x, np.ascontiguousarray(y)
 
 
 def inputs(estimator: "NetworkEstimator", X: Any) -> Array:

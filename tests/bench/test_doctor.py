@@ -28,9 +28,12 @@ HANGING = 'host = "doctored:Hanging"'
 CHATTY = 'host = "doctored:Chatty"'
 DOCTORED = """
 import os, subprocess, time
+import pyfnn
 def Dying(row): os._exit(7)
 def Hanging(row): subprocess.run(["sleep", "60"])
-def Chatty(row): print('{"name": "numpy", "here": "unavailable", "openmp": []}', flush=True)
+def Chatty(row):
+    print('{"name": "numpy", "here": "unavailable", "openmp": []}', flush=True)
+    return pyfnn.load_backend("numpy")
 """
 
 
@@ -59,7 +62,7 @@ def test_a_backend_that_is_absent_dies_or_hangs_affects_no_other_and_leaves_no_p
     assert (dying.here, "status 7" in dying.reason) == ("unavailable", True)
     assert (absent.here, absent.remedy) == ("unavailable", "write it")
     assert "no_such_module" in absent.reason
-    assert chatty.here == "available"  # output of a library is not an answer
+    assert (chatty.here, chatty.reason) == ("available", "")  # output of a library is not an answer
     assert not workers()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(manifest) in " ".join(p.info["cmdline"] or ())]
 
@@ -71,10 +74,10 @@ def test_no_backend_is_tried_where_none_is_named() -> None:
 
 def test_the_openmp_runtimes_of_a_backends_process_are_found(manifest: Path) -> None:
     (manifest.parent / "doctored.py").write_text(
-        "import sklearn.cluster\nclass Dying:\n    def __init__(self, row): ..."
+        "import pyfnn, sklearn.cluster\ndef Dying(row):\n    return pyfnn.load_backend('numpy')\n"
     )
     (found,) = try_all([registry.find("dying", [manifest])], 60.0)
-    assert found.here == "available"
+    assert (found.here, found.reason) == ("available", "")
     require("scikit-learn with OpenMP", bool(found.openmp), "PyPI's scikit-learn brings one")
     assert all("omp" in Path(file).name and Path(file).exists() for file in found.openmp)
     assert advice_on_machine(MachineFacts(openmp={"dying": (*found.openmp, "/b/libiomp5.so")}))

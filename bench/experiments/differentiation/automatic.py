@@ -1,5 +1,6 @@
 """The gradient of a network by automatic differentiation, with JAX. JAX is imported where it is used."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ def gradient(network: Network, x: Array, y: Array, mode: Mode) -> Callable[[Arra
 
     Forward mode takes a pass along each parameter, one after the other; reverse mode takes one pass back.
     """
+    os.environ.setdefault("PJRT_NPROC", "1")  # threads of JAX's pool, which it makes once in a process
     import jax
     import jax.numpy as jnp
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.experiments.differentiation.cost import DERIVATION, Timing
 from bench.experiments.differentiation.results import Result
+from bench.experiments.engine.figures import label_powers
 from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
 from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from pyfnn.network import DTYPES
@@ -51,6 +52,8 @@ def errors(results: Sequence[Result], labels: Mapping[str, str]) -> Figure:
         axes.set_xlabel("step h")
         log_axis(axes, "x", (SHOWN, 1.0))
         log_axis(axes, "y", (1e-17, 1e3))
+        for axis in (axes.xaxis, axes.yaxis):
+            label_powers(axis)
     panels[0].set_ylabel("error relative to longdouble")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, **LEGEND)
@@ -72,7 +75,7 @@ def _theory(axes: Axes, u: float) -> None:
     """Mark the steps that balance truncation and rounding: √u for a difference, ∛u for a central one."""
     for power, name, colour in ((1 / 2, "√u", VERMILION), (1 / 3, "∛u", ORANGE)):
         axes.axvline(u**power, color=colour, linewidth=0.7, linestyle=":")
-        axes.text(u**power, 1.5e2, f" {name}", color=colour, va="bottom", ha="left" if power < 0.4 else "right")
+        axes.text(u**power, 1.5e2, f" {name} ", color=colour, va="bottom", ha="left" if power < 0.4 else "right")
 
 
 def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
@@ -88,6 +91,8 @@ def costs(timings: Sequence[Timing], labels: Mapping[str, str]) -> Figure:
     _slopes(axes, timings)
     log_axis(axes, "x", [timing.parameters for timing in timings])
     log_axis(axes, "y", [timing.least for timing in timings])
+    for axis in (axes.xaxis, axes.yaxis):
+        label_powers(axis)
     axes.set(xlabel="parameters n", ylabel="seconds, least of the repeats (illustrative)")
     figure.legend(loc="outside lower center", ncols=2, **LEGEND)
     return figure

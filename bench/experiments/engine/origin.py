@@ -7,6 +7,7 @@ on other hosts must have the same.
 import ast
 import hashlib
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -62,7 +63,14 @@ def key_of(cell: Cell, version: int, origin: Origin) -> str:
 def differences(ours: Origin, theirs: Origin) -> list[str]:
     """Return what differs, for example ``numpy 2.3.5, here 2.3.4``; digests are shortened."""
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return [f"{name} {theirs.get(name, 'absent')[:12]}, here {ours.get(name, 'absent')[:12]}" for name in names]
+    return [f"{name} {_short(theirs.get(name))}, here {_short(ours.get(name))}" for name in names]
+
+
+def _short(value: str | None) -> str:
+    """Return a version, or the beginning of a digest."""
+    if value is None:
+        return "absent"
+    return value[:12] if re.fullmatch("[0-9a-f]{64}", value) else value
 
 
 @cache

@@ -162,8 +162,8 @@ def install_command() -> tuple[str, ...]:
 
 REQUIRED = (
     "numpy", "scipy", "cffi", "pydantic", "platformdirs", "pooch", "scikit-learn", "psutil", "py-cpuinfo",
-    "threadpoolctl", "matplotlib", "rich", "pygments", "scipy-openblas32", "scikit-build-core", "setuptools-scm",
-    "pybind11",
+    "threadpoolctl", "matplotlib", "rich", "pygments", "scipy-openblas32", "jinja2", "scikit-build-core",
+    "setuptools-scm", "pybind11",
 )  # fmt: skip
 """Python packages without which nothing runs; PyTorch, JAX and nvidia-ml-py come on top."""
 BUILDERS = ("cmake", "ninja")  # programs that the build needs, each also a package

@@ -84,7 +84,7 @@ PATHOLOGIES = {
     "exploding": Pathology(
         title="Exploding gradients: the article's network with relu, wine",
         lesson="Weights from U(0,1) have a mean of 1/2, so each layer multiplies by half its width, and inputs in "
-        "their own units by their size. The first steps then kill most relu units; what is left is close to a constant.",
+        "their own units by their size. The first steps then kill most relu units; the rest is close to a constant.",
         hidden=(50, 30, 20, 10, 5),
         loss="squared_error",
         batch=1,
@@ -100,7 +100,7 @@ PATHOLOGIES = {
     "dead-units": Pathology(
         title="Dead units: two hidden layers, digits",
         lesson="A step that is too long puts a relu unit below 0 for every row; there its gradient is 0, and it stays. "
-        "leaky_relu keeps its units, but long steps then make θ grow without bound. A bounded function trains with them.",
+        "leaky_relu keeps its units, but long steps make θ grow without bound. A bounded function trains with them.",
         hidden=(64, 32),
         loss="softmax_cross_entropy",
         batch=32,

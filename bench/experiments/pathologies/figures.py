@@ -11,6 +11,7 @@ from matplotlib.colors import BoundaryNorm, Colormap
 from matplotlib.figure import Figure
 
 from bench.experiments.engine.cell import Values
+from bench.experiments.engine.figures import label_powers
 from bench.experiments.pathologies.arms import Pathology
 from bench.report.drawing import MUTED, TYPE, WIDE, log_axis
 from bench.report.style import BLACK, VERMILION
@@ -64,6 +65,7 @@ def _row(row: Sequence[Axes], arms: Sequence[Sequence[Values]], quantity: str, c
             axes.set_ylim(-0.03, 1.03)
         else:
             log_axis(axes, "y", seen)
+            label_powers(axes.yaxis)
     row[0].set_ylabel(LABELS[quantity])
 
 

@@ -238,7 +238,7 @@ def test_a_run_writes_table_figure_and_every_fit(tmp_path: Path, monkeypatch: py
     assert {fit["entrant"] for fit in content["fits"]} == set(ENTRANTS)
     for fit in content["fits"]:
         assert fit["error"] <= fit["target"]
-    rows = list(csv.reader((tmp_path / "estimators.csv").open(encoding="utf-8")))
+    rows = list(csv.reader((tmp_path / "estimators.csv").read_text(encoding="utf-8").splitlines()))
     assert tuple(rows[0]) == HEADER
     assert len(rows) == 1 + len(ENTRANTS)
     for name in ("estimators.md", "estimators.png", "estimators.svg"):

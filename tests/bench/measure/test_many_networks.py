@@ -217,7 +217,7 @@ def test_a_report_shows_steps_a_second_for_many_networks_only() -> None:
             if hasattr(text, "get_text")
         ]
         assert ("network-steps/s" in table.columns) == (members > 1)
-        assert any("256 networks are trained at once" in note for note in table.notes) == (members > 1)
+        assert any("256 networks are trained at once" in note for note in shown.notes) == (members > 1)
         assert any(text.endswith("M/s") for text in drawn) == (members > 1)
         assert any(text.startswith("Network-step time") for text in drawn) == (members > 1)
         for backend in shown.backends:

@@ -36,7 +36,7 @@ def test_a_local_cluster_two_of_whose_workers_die_writes_the_same_file_as_the_po
     words = ["--seeds", "30", "--kinds", "3=kills once", "17=kills once", "20=raises"]
     assert run(tmp_path / "dask", "--workers", "2", *words) == 1
     deaths = begun(witness)
-    assert {deaths[3], deaths[17]} == {2}
+    assert min(deaths[3], deaths[17]) >= 2  # more where a cell was in a batch with the other one
     witness.unlink()
     assert run(tmp_path / "pool", *words) == 1
     dask, of_pool = ((tmp_path / name / "results.json").read_bytes() for name in ("dask", "pool"))

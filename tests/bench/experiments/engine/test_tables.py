@@ -15,7 +15,7 @@ def test_a_table_has_four_digits_for_readers_and_all_of_them_in_csv(tmp_path: Pa
     page, sheet = write_table(tmp_path, "wine", ["a", "b", "n", "c"], ROWS, title="Wine", notes=["20 seeds"])
     assert page.read_text(encoding="utf-8") == (
         "# Wine\n\n| a | b | n | c |\n| --- | --- | --- | --- |\n| relu\\|tanh | 0.1235 | 3 | – |\n"
-        "| sigmoid | 0.3333 | 20 | 0.0000002000 |\n\n- 20 seeds\n"
+        "| sigmoid | 0.3333 | 20 | 2.000e-07 |\n\n- 20 seeds\n"
     )
     with sheet.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
