@@ -74,7 +74,7 @@ def test_without_a_probe_of_the_device_there_is_no_share_of_the_peak_and_a_note_
 
 def test_the_table_shows_the_devices_time_beside_the_wall_time_where_there_is_one() -> None:
     (case, _) = views.case_views(results_with_device(share=0.99))
-    table = tables.case_table(case)
+    table = tables.rates_table(case)
     column = table.columns.index(f"by the device's clock, {case.unit.name} [95 %]")
     cells = {row[0]: row[column] for _, group in table.sections for row in group}
     assert cells["numpy"] == ""
@@ -87,7 +87,7 @@ def test_the_table_shows_the_devices_time_beside_the_wall_time_where_there_is_on
     assert on_device.median == pytest.approx(0.99 * step.median)
     assert cells["cpp-tuned"].startswith(format.number(on_device.median / case.unit.seconds)[:3])
     assert not any(
-        "device" in column for column in tables.case_table(views.case_views(results_with_device())[0]).columns
+        "device" in column for column in tables.rates_table(views.case_views(results_with_device())[0]).columns
     )
 
 
