@@ -127,9 +127,10 @@ static int64_t parameters(const fnn_network *network) {
 }
 
 static void create_call(fnn_model **model) {
-  static const char *const names[] = {"identity", "sigmoid", "tanh", "relu", "leaky_relu(0.3)", "elu(-0.5)", "softplus",
-                                      "hard_sigmoid", "hard_tanh", "prelu(0.1)", "maxout(3)", "softmax", "maxout(17)",
-                                      "maxout(2.5)", "elu(nan)", "elu(", "tanh(1)", "", "leaky_relu(1e999)"};
+  static const char *const names[] = {
+      "identity",     "sigmoid",   "tanh",       "relu",      "leaky_relu(0.3)",  "elu(-0.5)",  "softplus",
+      "hard_sigmoid", "hard_tanh", "prelu(0.1)", "maxout(3)", "softmax",          "maxout(17)", "maxout(2.5)",
+      "elu(nan)",     "elu(",      "tanh(1)",    "",          "leaky_relu(1e999)"};
   static const char *const losses[] = {"squared_error", "half_squared_error", "softmax_cross_entropy",
                                        "sigmoid_cross_entropy", "hinge"};
   int64_t sizes[6];
@@ -142,8 +143,9 @@ static void create_call(fnn_model **model) {
   const uint8_t loss = byte();
   if (layers > 0 && loss & 8) /* the output activation that the loss fuses */
     activations[layers - 1] = loss % 4 == 2 ? "softmax" : loss % 4 == 3 ? "sigmoid" : activations[layers - 1];
-  const fnn_network network = {byte() % 16 ? layers : -layers, sizes, activations, losses[loss % 8 % LENGTH(losses)],
-                               byte() % 4 ? 0.01 : real(), byte() % 3, (int8_t)byte()};
+  const fnn_network network = {
+      byte() % 16 ? layers : -layers, sizes,      activations,   losses[loss % 8 % LENGTH(losses)],
+      byte() % 4 ? 0.01 : real(),     byte() % 3, (int8_t)byte()};
   const int64_t n = layers > 0 ? parameters(&network) : -1, n_theta = n > 0 ? n : 1;
   double *theta = malloc(n_theta * sizeof(double));
   for (int64_t i = 0; i < n_theta; i++)
