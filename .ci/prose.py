@@ -23,6 +23,7 @@ OPENINGS = re.compile(
 )
 PROSE = {".md", ".toml", ".py", ".c", ".h", ".cpp", ".hpp", ".cu", ".cuh", ".cmake", ".txt", ".inc", ".f90"}
 PROSE |= {".go", ".java", ".jl", ".lua", ".m", ".mjs", ".nim", ".rs", ".pl", ".in"}
+PROSE |= {".cs", ".csproj", ".ml", ".R"}
 EXEMPT = {".ci/prose.py", "LICENSE", "tests/test_prose.py"}
 
 
