@@ -24,6 +24,12 @@
 #define FNN_FLAGS "unknown"
 #endif
 
+#ifdef FNN_TEXTBOOK /* as mlp.c is compiled */
+#define FNN_NAME "c-textbook"
+#else
+#define FNN_NAME "c"
+#endif
+
 struct fnn_model {
   char error[256];
   bool created;        /* fnn_create succeeded */
@@ -220,7 +226,7 @@ __attribute__((constructor)) static void write_about(void) {
   for (int row = 0; optimizer_name(row) != NULL; row++)
     add_name(optimizers, sizeof optimizers, optimizer_name(row));
   snprintf(about, sizeof about,
-           "name=c\n"
+           "name=%s\n"
            "language=C\n"
            "compiler=%s\n"
            "flags=%s\n"
@@ -230,7 +236,7 @@ __attribute__((constructor)) static void write_about(void) {
            "optimizers=%s\n"
            "arithmetic=native\n"
            "deterministic=yes\n",
-           FNN_COMPILER, FNN_FLAGS, activations, losses, optimizers);
+           FNN_NAME, FNN_COMPILER, FNN_FLAGS, activations, losses, optimizers);
 }
 
 const char *fnn_about(void) {

@@ -1,6 +1,6 @@
 /* mlp.c: the network in plain C11: mlp_kernel.h compiled for float and for double, and the layout of its arrays.
  *
- * No threads, no BLAS, no intrinsics, and no memory of its own: fnn.c allocates.
+ * With FNN_TEXTBOOK defined its products are those of textbook_kernel.h. No threads, no BLAS, no intrinsics, and no memory of its own: fnn.c allocates.
  */
 #include "mlp.h"
 #include "fnn.h"
@@ -14,6 +14,12 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 #define NO_LAYOUT NULL, NULL, false, 0 /* of its own: the last columns of most activations */
+
+#ifdef FNN_TEXTBOOK
+#define PRODUCT_KERNEL "textbook_kernel.h"
+#else
+#define PRODUCT_KERNEL "product_kernel.h"
+#endif
 
 #define REAL float
 #define NAME(x) x##_float

@@ -84,6 +84,12 @@ class Library(Backend):
         return LibraryEnsemble(self._lib, network, thetas, l2, threads)
 
 
+class Textbook(Library):
+    """The compiled library whose products are the triple loop of a textbook: the backend `c-textbook`."""
+
+    target = "fnn_c_textbook"
+
+
 def _compiled(target: str) -> Path:
     name = isa.variant(target)
     return compiled.folder(name) / f"lib{name}.so"
