@@ -1,6 +1,7 @@
 /* mlp.c: the network in plain C11: mlp_kernel.h compiled for float and for double, and the layout of its arrays.
  *
- * With FNN_TEXTBOOK defined its products are those of textbook_kernel.h. No threads, no BLAS, no intrinsics, and no memory of its own: fnn.c allocates.
+ * With FNN_TEXTBOOK defined its products are those of textbook_kernel.h. No threads, no BLAS, no intrinsics, and no
+ * memory of its own: fnn.c allocates.
  */
 #include "mlp.h"
 #include "fnn.h"

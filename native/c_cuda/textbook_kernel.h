@@ -4,7 +4,7 @@
  * mlp_kernel.h includes this file once for each dtype, for the backend c-textbook.
  */
 
-/* C += A B. A: (m, k), B: (k, n), C: (m, n); A[i][p] is A[i * row + p * column], which also describes a transposed A. */
+/* C += A B. A: (m, k), B: (k, n), C: (m, n). The strides `row` and `column` of A also describe a transposed A. */
 static void NAME(add_product)(int64_t m, int64_t k, int64_t n, const REAL *A, int64_t row, int64_t column,
                               const REAL *B, REAL *C) {
   for (int64_t i = 0; i < m; i++)
