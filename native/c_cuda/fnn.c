@@ -26,8 +26,15 @@
 
 #ifdef FNN_TEXTBOOK /* as mlp.c is compiled */
 #define FNN_NAME "c-textbook"
+#elif defined FNN_LIBMVEC
+#define FNN_NAME "c-libmvec"
+#define FNN_MORE_FLAGS ", with the vector functions of glibc's libmvec"
 #else
 #define FNN_NAME "c"
+#endif
+
+#ifndef FNN_MORE_FLAGS
+#define FNN_MORE_FLAGS ""
 #endif
 
 struct fnn_model {
@@ -229,14 +236,14 @@ __attribute__((constructor)) static void write_about(void) {
            "name=%s\n"
            "language=C\n"
            "compiler=%s\n"
-           "flags=%s\n"
+           "flags=%s%s\n"
            "clock=clock_gettime(CLOCK_MONOTONIC)\n"
            "activations=%s\n"
            "losses=%s\n"
            "optimizers=%s\n"
            "arithmetic=native\n"
            "deterministic=yes\n",
-           FNN_NAME, FNN_COMPILER, FNN_FLAGS, activations, losses, optimizers);
+           FNN_NAME, FNN_COMPILER, FNN_FLAGS, FNN_MORE_FLAGS, activations, losses, optimizers);
 }
 
 const char *fnn_about(void) {

@@ -14,6 +14,20 @@
 /* All functions of a table have the same arguments; few of them use all. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+#ifdef FNN_LIBMVEC
+/* GCC may call the vector versions of these functions, which are in glibc's libmvec, accurate to 4 units in the last
+ * place. glibc declares them in this way to Fortran always, and to C under fast-math alone. */
+#define VECTORIZED __attribute__((simd("notinbranch")))
+VECTORIZED float tanhf(float);
+VECTORIZED float expf(float);
+VECTORIZED float expm1f(float);
+VECTORIZED float log1pf(float);
+VECTORIZED double(tanh)(double);
+VECTORIZED double(exp)(double);
+VECTORIZED double(expm1)(double);
+VECTORIZED double(log1p)(double);
+#endif
+
 #define NO_LAYOUT NULL, NULL, false, 0 /* of its own: the last columns of most activations */
 
 #ifdef FNN_TEXTBOOK
