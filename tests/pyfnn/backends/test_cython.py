@@ -1,4 +1,4 @@
-"""Claims about the backends in Cython: they agree with the oracle, are built as their rows say, and keep Cython's checks.
+"""Claims about the backends in Cython: they agree with the oracle, are built as their rows say, and keep the checks.
 
 Each test needs Cython and a C compiler; the planted bugs are compiled without optimization.
 """
