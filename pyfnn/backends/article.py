@@ -58,7 +58,8 @@ class _Article:
     def pre_activation(self, x: Array, layer: int) -> Array:
         """Return z_l of a sample: a forward pass from the inputs to this layer."""
         W, b = self._layers[layer - 1]
-        return self.activation(x, layer - 1) @ W + b
+        z: Array = self.activation(x, layer - 1) @ W + b
+        return z
 
     def activation(self, x: Array, layer: int) -> Array:
         """Return a_l of a sample; a_0 = x."""
@@ -160,7 +161,7 @@ class ArticleModel(Model):
         return self._network.batch_loss(X, T) + float(self._network.gradient[probe])
 
     def _theta(self) -> Array:
-        return self._network.theta.copy()
+        return np.copy(self._network.theta)
 
     def _set_theta(self, theta: Array) -> None:
         self._network.theta[:] = theta
