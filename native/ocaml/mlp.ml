@@ -213,7 +213,7 @@ let propagate layer below batch =
   done;
   f.derivative batch inputs z a delta_below p
 
-(* dW = l2 W. *)
+(* dW = l2 W. Written out, as `descend` is: each turn of a loop also asks whether the collector waits. *)
 let decay l2 (w : vector) (dw : vector) =
   let n = Array.length dw in
   for q = 0 to (n / 4) - 1 do

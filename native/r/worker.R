@@ -390,7 +390,7 @@ run_command <- function(session, folder, request) {
   list(session = session, fields = fields)
 }
 
-# Return the next line, or NULL at the end of input. readLines would wait until it can fill its buffer.
+# Return the next line, or NULL at the end of input. readLines would end it at a NUL.
 next_line <- function(input) {
   bytes <- raw(256)
   n <- 0
