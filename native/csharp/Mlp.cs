@@ -72,8 +72,8 @@ sealed class Mlp : IModel {
     for (int j = 0; j < c.Length; j++) c[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j];
   }
 
-  // This loop and that of Scale are written out: each turn costs more than its sum, because Mono asks at each whether the
-  // collector waits.
+  // This loop and that of Scale are written out: each turn costs more than its sum, because Mono asks at each whether
+  // the collector waits.
   static void AddRow(float a, float[] b, float[] c) {
     int j = 0;
     for (; j + 4 <= c.Length; j += 4) {
