@@ -58,7 +58,8 @@ class _Article:
     def pre_activation(self, x: Array, layer: int) -> Array:
         """Return z_l of a sample: a forward pass from the inputs to this layer."""
         W, b = self._layers[layer - 1]
-        return self.activation(x, layer - 1) @ W + b
+        z: Array = self.activation(x, layer - 1) @ W + b
+        return z
 
     def activation(self, x: Array, layer: int) -> Array:
         """Return a_l of a sample; a_0 = x."""
@@ -124,6 +125,10 @@ class ArticleModel(Model):
         with self._running():
             return np.array([self._network.output(x) for x in self._x[first : first + count]])
 
+    def _forward_loss(self, first: int, count: int) -> float:
+        with self._running():
+            return self._network.batch_loss(self._x[first : first + count], self._y[first : first + count])
+
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         X, T = self._x[first : first + count], self._y[first : first + count]
         with self._running():
@@ -160,7 +165,7 @@ class ArticleModel(Model):
         return self._network.batch_loss(X, T) + float(self._network.gradient[probe])
 
     def _theta(self) -> Array:
-        return self._network.theta.copy()
+        return np.copy(self._network.theta)
 
     def _set_theta(self, theta: Array) -> None:
         self._network.theta[:] = theta
