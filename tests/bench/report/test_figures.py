@@ -75,6 +75,13 @@ def test_dots_and_whiskers_are_the_estimates() -> None:
             assert any(line == pytest.approx([1e6 * step.median]) for line in lines if len(line) == 1)
 
 
+@pytest.mark.parametrize(("noise", "caps"), [(0.001, {"none"}), (0.5, {"|"})])
+def test_an_interval_has_caps_only_where_it_is_wider_than_its_mark(noise: float, caps: set[str]) -> None:
+    axes = panel(sample_results(QUICK, noise=noise), "step_time_train_float32_1t")
+    ends = [line for line in axes.lines if line.get_color() in {backend_style(name).colour for name in QUICK}]
+    assert {line.get_marker() for line in ends if len(data(line)[0]) == 2 and line.get_linewidth() > 1} == caps
+
+
 def test_a_curve_is_drawn_over_its_own_seconds_and_named() -> None:
     results = sample_results(QUICK)
     axes = panel(results, "curve_wine-deep_float32_1t")
