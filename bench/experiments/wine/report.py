@@ -106,7 +106,8 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
     notes = [
         _INTERVAL.format(seeds=settings.seeds),
         "Selected: of all settings and λ, the network with the lowest error on the validation rows of its split.",
-        "The difference is paired: both on the same split.",
+        "The difference is paired: both on the same split. Its interval is wider by the rows that random splits share "
+        "(Nadeau and Bengio 2003); those of the errors are not.",
     ]
     write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
 

@@ -16,6 +16,7 @@ def chosen(validation: Sequence[float | None]) -> int | None:
     return min(finite, key=lambda at: float(validation[at] or 0.0)) if finite else None
 
 
+OVERLAP = 0.15 / 0.85  # test rows of a split over its other rows
 Key = tuple[str, bool, int]  # wine, with duplicates, seed: one split
 
 
@@ -115,7 +116,8 @@ def _found(p: Mapping[str, Any], values: Mapping[str, Any]) -> Iterable[tuple[st
 class Contest(NamedTuple):
     """The selected networks against the baselines, on one kind of rows of a wine.
 
-    selected, baselines: mean test errors; differences: selected minus least squares, split by split, and their mean.
+    selected, baselines: mean test errors; differences: selected minus least squares, split by split, and their mean,
+    whose interval allows for the rows that the splits share.
     """
 
     selected: Mean
@@ -134,5 +136,5 @@ def contests(finished: Sequence[Finished]) -> dict[tuple[str, bool], Contest]:
         tests = [float(selected[split].test or math.nan) for split in splits]
         differences = [test - errors[split]["least_squares"] for test, split in zip(tests, splits, strict=True)]
         baselines = {name: mean_of(errors[split][name] for split in splits) for name in BASELINES}
-        found[wine, duplicates] = Contest(mean_of(tests), baselines, differences, mean_of(differences))
+        found[wine, duplicates] = Contest(mean_of(tests), baselines, differences, mean_of(differences, OVERLAP))
     return found
