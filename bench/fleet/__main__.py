@@ -10,6 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
+from bench import unexpected
 from bench.arguments import chosen_rows, chosen_suite, parsed
 from bench.experiments.engine.cluster import connect
 from bench.fleet.gather import FleetFolder, gather
@@ -85,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except OSError as error:
         errors.print(f"fleet: {error}", soft_wrap=True)
+        return HOST_FAILED
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("bench.fleet", sys.argv[1:] if argv is None else argv, error), soft_wrap=True)
         return HOST_FAILED
     except KeyboardInterrupt as error:
         errors.print("fleet: interrupted; the folders of hosts that had ended are kept", soft_wrap=True)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import unexpected
 from bench.experiments.engine.cell import Experiment, Settings
 from bench.experiments.engine.run import run
 from bench.interruption import Interruptions, status_of
@@ -80,6 +81,9 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         errors.print(f"{experiment.name}: {error}", soft_wrap=True)
+        return 1
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report(experiment.name, [settings.out], error), soft_wrap=True)
         return 1
     except KeyboardInterrupt as error:
         return status_of(error)
