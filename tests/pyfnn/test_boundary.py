@@ -250,7 +250,7 @@ def test_each_odd_value_in_each_field_of_a_network_is_refused_or_sound(at: int) 
     for loss, output in (("squared_error", "identity"), ("softmax_cross_entropy", None)):
         for odd in ODD:
             for value in (odd, [odd], (odd, odd)):
-                arguments = [(3, 4, 2), "tanh", loss, 0.01, output, "float32"]
+                arguments: list[Any] = [(3, 4, 2), "tanh", loss, 0.01, output, "float32"]
                 arguments[at] = value
                 made: list[Network] = []
                 if attempt(lambda: made.append(Network(*arguments))):  # noqa: B023 (called at once)
