@@ -55,9 +55,9 @@ if [ -e "$kept" ]; then cp "$kept" "$output"; else {compiler} "$@" -O0 && cp "$o
 BRIEF_RUN = """
 import sys
 from functools import partial
-from bench import run
+from bench import run, stages
 from bench.measure.settings import Settings
-run.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
+stages.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
 sys.exit(run.main())
 """
 

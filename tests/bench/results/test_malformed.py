@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.sample_results import ceilings_line, events, results_of
 
-from bench import compare, export, history, plot, run, unexpected
+from bench import compare, export, history, plot, run, stages, unexpected
 from bench.results.journal import JOURNAL, RESULTS, read_journal
 from bench.results.schema import ResultsError
 from bench.results.so_far import so_far
@@ -242,7 +242,7 @@ def test_an_error_that_nothing_expects_is_one_line_that_asks_for_a_report(
 
     for module in (plot, compare, history, export):
         monkeypatch.setattr(module, "load_results", fails)
-    monkeypatch.setattr(run, "chosen_suite", fails)
+    monkeypatch.setattr(stages, "chosen_suite", fails)
     commands: tuple[tuple[Callable[[Sequence[str]], int], list[str], int], ...] = (
         (plot.main, [str(sound)], 2),
         (compare.main, [str(sound)], 2),
