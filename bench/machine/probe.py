@@ -40,7 +40,7 @@ def answer(
         ``peaks`` and ``bandwidths`` as in `bench.results.schema.Ceilings`, or ``absent`` with the reason.
     """
     try:
-        modules = {level: _module(level) for level in isa.levels()}
+        modules = {level: _module(level) for level in isa.levels_of("_probe")}
     except BackendUnavailable as error:
         return {"absent": str(error)}
     best = list(modules.values())[-1]

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -426,6 +427,14 @@ public:
   }
   const Buffer<Real> &theta() const {
     return theta_;
+  }
+
+  // Return true if every number of theta is finite. (The sum of whole numbers is one that compilers vectorize.)
+  bool is_finite() const {
+    int others = 0;
+    for (const Real number : theta_)
+      others |= !(std::abs(number) <= std::numeric_limits<Real>::max());
+    return others == 0;
   }
 
   // x: (rows, m_0)   y: (rows, m_L)   order: (n_order) row numbers

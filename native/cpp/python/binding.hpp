@@ -103,6 +103,7 @@ void bind(py::module_ &module, const char *name, Arg... further) {
       .def("optimizer_state", optimizer_state<Real, Products>)
       .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
+      .def("is_finite", &Model::is_finite)
       .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })
       .def(
           "set_theta", [](Model &mlp, const Array<Real> &theta) { mlp.set_theta(theta.data()); },

@@ -9,6 +9,7 @@
 #include "optimizer.hpp"
 #include "single_sample.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,16 @@ public:
   void theta(Real *flat) const {
     for (const Layer<Real> &layer : layers_)
       layer.flatten(layer.W, layer.b, layer.S, flat);
+  }
+
+  // Return true if every number of the parameters is finite. The matrices are read with their padding, which is finite
+  // where the parameters are; were it not, those alone would count.
+  bool is_finite() const {
+    if (std::all_of(layers_.begin(), layers_.end(), [](const Layer<Real> &layer) { return layer.is_finite(); }))
+      return true;
+    std::vector<Real> flat(n_parameters());
+    theta(flat.data());
+    return all_finite(flat.data(), flat.size());
   }
 
   void load(std::shared_ptr<const Data<Real>> data, const std::int64_t *order, std::size_t n_order) {

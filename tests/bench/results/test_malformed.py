@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.sample_results import ceilings_line, events, results_of
 
-from bench import compare, export, history, plot, run, unexpected
+from bench import compare, export, history, plot, run, stages, unexpected
 from bench.experiments.command import run_command
 from bench.experiments.digits import EXPERIMENT as DIGITS
 from bench.experiments.engine import command as engine
@@ -249,7 +249,7 @@ def test_an_error_that_nothing_expects_is_one_line_that_asks_for_a_report(
     for module in (plot, compare, history, export):
         monkeypatch.setattr(module, "load_results", fails)
     monkeypatch.setattr(report_page, "load_results", fails)
-    monkeypatch.setattr(run, "chosen_suite", fails)
+    monkeypatch.setattr(stages, "chosen_suite", fails)
     monkeypatch.setattr(fleet, "order_of", fails)
     monkeypatch.setattr(engine, "run", fails)
     commands: tuple[tuple[Callable[[Sequence[str]], int], list[str], int], ...] = (
