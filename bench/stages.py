@@ -78,8 +78,6 @@ def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, Pyf
     """
     failed: dict[str, PyfnnError] = {}
     for row in rows:
-        if row.host is not None:
-            continue
         try:
             if row.build is not None and (again or not programs.is_built(row)):
                 console.print(f"building {row.name}")

@@ -16,9 +16,10 @@ READING = (
     "The verdicts hold over the whole table: in at most one table of twenty are any two equal backends called faster "
     "or slower, and in at most one of twenty any two called the same that differ by the margin. An interval is for one "
     "ratio alone. Undecided means that neither is shown yet; the number of launches is an estimate.",
-    "Ranks hold only within a division. Plain compares languages, tuned compares what each language can reach, and "
-    "framework compares what users would choose instead. The ratio of a tuned or framework backend to a plain "
-    "reference shows the gain over plain code, not which language is faster.",
+    "Ranks hold only within a division. Textbook is the triple loop as a textbook has it, plain compares languages, "
+    "tuned compares what each language can reach, and framework compares what users would choose instead. The ratio of "
+    "a backend of another division to a plain reference shows the cost or the gain against plain code, not which "
+    "language is faster.",
 )
 
 COSTS = (
