@@ -57,7 +57,7 @@ KNOWN: Mapping[str, BackendStyle] = MappingProxyType(
     {
         **_looks("o", numpy=BLACK, cpp=BLUE, c=SKY, rust=VERMILION, go=GREEN, julia=PURPLE, fortran=ORANGE),
         **_looks("^", java=VERMILION, javascript=ORANGE, octave=PURPLE, lua=BLUE, nim=GREEN),
-        **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cuda=GREEN, cuda_blas=ORANGE),
+        **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cpp_mkl=PURPLE, cuda=GREEN, cuda_blas=ORANGE),
         **_looks("D", jax=PURPLE, jax_step=SKY, torch=VERMILION, sklearn=ORANGE, numba=GREEN),
         **_looks("X", jax_cuda=PURPLE, torch_cuda=VERMILION, torch_cuda_graph=ORANGE),
     }

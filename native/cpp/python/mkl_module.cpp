@@ -11,4 +11,6 @@ PYBIND11_MODULE(PYFNN_MODULE, module) {
       .def("branch", &fnn::Mkl::branch);
   fnn::bind<float, fnn::MklProducts<float>, Library>(module, "Mlp32", py::arg("library"));
   fnn::bind<double, fnn::MklProducts<double>, Library>(module, "Mlp64", py::arg("library"));
+  fnn::bind_bare_products<float, fnn::MklProducts<float>, Library>(module, "bare_products32");
+  fnn::bind_bare_products<double, fnn::MklProducts<double>, Library>(module, "bare_products64");
 }
