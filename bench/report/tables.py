@@ -249,7 +249,8 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
             traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
         for step in probed.products:
             sizes = "-".join(map(str, step.sizes))
-            what = f"products of {sizes}, {step.batch} rows, {step.dtype}, {step.library}"
+            rows = "1 row" if step.batch == 1 else f"{step.batch} rows"
+            what = f"products of {sizes}, {rows}, {step.dtype}, {step.library}"
             products.setdefault((what, _on("cpu", step.threads), "GFLOP/s"), {})[probed.when] = number(step.gflops)
     lines = {**peaks, **products, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
