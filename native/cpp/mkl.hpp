@@ -46,8 +46,8 @@ private:
   int (*branch_)(int) = nullptr;
 };
 
-// Replaces Loops in Mlp. MKL generates a kernel when a shape first occurs, in about a millisecond; where it has none for
-// a shape, which holds for large ones, its kernel calls gemm.
+// Replaces Loops in Mlp. MKL generates a kernel when a shape first occurs, in about a millisecond; where it has none
+// for a shape, which holds for large ones, its kernel calls gemm.
 template <class Real> class MklProducts {
 public:
   explicit MklProducts(std::shared_ptr<const Mkl> library) : library_(std::move(library)) {
@@ -106,8 +106,8 @@ private:
     if (Kernel *kernel = find(shape))
       kernel->run(kernel->of.get(), a, b, c);
     else
-      gemm_(row_major, shape.trans_a, shape.trans_b, shape.m, shape.n, shape.k, shape.alpha, a, shape.lda, b,
-            shape.ldb, shape.beta, c, shape.n);
+      gemm_(row_major, shape.trans_a, shape.trans_b, shape.m, shape.n, shape.k, shape.alpha, a, shape.lda, b, shape.ldb,
+            shape.beta, c, shape.n);
   }
 
   // Return the kernel of this shape, generated if need be; null if there is none. Steps repeat their products in one

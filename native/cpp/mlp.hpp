@@ -597,8 +597,7 @@ private:
   }
 
   // Make the steps of train; step: changes theta from delta_L and the rows of the minibatch. Returns seconds.
-  template <class Step>
-  double steps(std::size_t first, std::size_t count, std::size_t batch_size, const Step &step) {
+  template <class Step> double steps(std::size_t first, std::size_t count, std::size_t batch_size, const Step &step) {
     reserve(std::min(batch_size, count));
     const auto start = Clock::now();
     for (std::size_t done = 0; done < count; done += batch_size) {
