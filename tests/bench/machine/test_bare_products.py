@@ -48,7 +48,7 @@ def test_each_library_that_is_here_is_timed_on_the_steps_operations_below_the_pe
 
 
 def test_larger_products_run_at_a_higher_rate() -> None:
-    """What is timed is the products: a step of 16 numbers costs calls, one of 300 000 costs multiply-adds."""
+    """A step of 16 numbers costs calls, one of 300 000 costs multiply-adds."""
     libraries()
     small = bare_products.answer([{"sizes": [2, 2, 2], "batch": 2, "dtype": "float32"}], 1)
     large = bare_products.answer([{"sizes": [256, 256, 256], "batch": 64, "dtype": "float32"}], 1)
