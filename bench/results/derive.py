@@ -60,10 +60,7 @@ def best_products(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
         return {}
     own = (case.definition.sizes, case.batch, case.dtype, case.threads, case.flops_per_step)
     timed = [
-        p
-        for probed in ceilings
-        for p in probed.products
-        if (p.sizes, p.batch, p.dtype, p.threads, p.operations) == own
+        p for probed in ceilings for p in probed.products if (p.sizes, p.batch, p.dtype, p.threads, p.operations) == own
     ]
     best = max(timed, key=lambda p: p.gflops, default=None)
     return {"bare_gflops": best.gflops, "bare_library": best.library} if best else {}

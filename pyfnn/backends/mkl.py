@@ -70,8 +70,8 @@ def _files_of_wheel() -> list[metadata.PackagePath]:
 class Mkl(Backend):
     """The plain C++ network with its matrix products through MKL, on one thread.
 
-    MKL generates a kernel for each shape of product. It chooses its instructions by CPU; on CPUs that are not Intel's it
-    can choose older ones than the CPU has. The flags name them.
+    MKL generates a kernel for each shape of product. It chooses its instructions by CPU, and on CPUs that are not
+    Intel's it can choose older ones than the CPU has. The flags name them.
 
     Parameters
     ----------
