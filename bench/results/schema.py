@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from bench.results.machine import Bandwidth as Bandwidth  # these five re-exported, for all that reads results
+from bench.results.machine import BareProducts as BareProducts
 from bench.results.machine import Ceilings as Ceilings
 from bench.results.machine import DeviceState as DeviceState
 from bench.results.machine import HostState as HostState
@@ -320,6 +321,8 @@ class Case(CaseHead):
     ----------
     ceiling_gflops : float or None
         Best multiply-add probe of the case's dtype and thread count on the CPU.
+    bare_gflops, bare_library : float or None, str
+        Rate of the step's matrix products alone through the fastest BLAS library, and that library. None for operations other than training, which have other products, and where there was no library.
     device_ceilings : dict of str to float
         Best multiply-add probe of the case's dtype by device other than the CPU.
     reference : str or None
@@ -345,6 +348,8 @@ class Case(CaseHead):
     """
 
     ceiling_gflops: Rate | None = None
+    bare_gflops: Rate | None = None
+    bare_library: str = ""
     device_ceilings: dict[str, Rate] = {}
     margin: float = Field(default=MARGIN, gt=0)
     reference: str | None = None
