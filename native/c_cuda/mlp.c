@@ -14,6 +14,20 @@
 /* All functions of a table have the same arguments; few of them use all. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+#ifdef FNN_LIBMVEC
+/* GCC may call the vector versions of these functions, which are in glibc's libmvec, accurate to 4 units in the last
+ * place. glibc declares them in this way to Fortran always, and to C under fast-math alone. */
+#define VECTORIZED __attribute__((simd("notinbranch")))
+VECTORIZED float tanhf(float);
+VECTORIZED float expf(float);
+VECTORIZED float expm1f(float);
+VECTORIZED float log1pf(float);
+VECTORIZED double(tanh)(double);
+VECTORIZED double(exp)(double);
+VECTORIZED double(expm1)(double);
+VECTORIZED double(log1p)(double);
+#endif
+
 #define NO_LAYOUT NULL, NULL, false, 0 /* of its own: the last columns of most activations */
 
 #ifdef FNN_TEXTBOOK
@@ -38,9 +52,9 @@
 
 const arithmetic arithmetics[N_DTYPES] = {
     [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_of_rows_float, loss_and_gradient_float, train_float,
-                     train_with_float, timed_pass_float},
+                     train_with_float, timed_pass_float, is_finite_float},
     [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_of_rows_double, loss_and_gradient_double, train_double,
-                     train_with_double, timed_pass_double},
+                     train_with_double, timed_pass_double, is_finite_double},
 };
 
 /* --- The tables' rows: the same in both dtypes. ------------------------------------------------------------------- */
