@@ -116,14 +116,14 @@ def attempt(row: Row) -> Availability:
 
 
 def availability_of(row: Row) -> Here:
-    """Load a backend in this process and return its availability; a program that is not built is not loaded.
+    """Load a backend in this process and return its availability; what is not built yet is not loaded.
 
     Raises
     ------
     PyfnnError
         The backend is unavailable; the message has the reason.
     """
-    if row.host is None and not programs.is_built(row):
+    if not programs.is_built(row):
         return "available, built at first use"
     registry.load(row)
     return "available"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -87,6 +87,8 @@ class Suite(BaseModel):
     ----------
     optimizers : tuple of str
         Optimizers of training, each a case of its own: see `pyfnn.optimizers.parse`.
+    divisions : tuple of str
+        Divisions whose backends take part; by default all but textbook, whose loops are slow.
     programs : bool
         True to include the divisions' backends that are programs or must be built first.
     backends : tuple of str
@@ -103,7 +105,7 @@ class Suite(BaseModel):
     optimizers: Annotated[tuple[str, ...], Field(min_length=1)] = ("sgd",)
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1)] = ("float32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], Field(min_length=1)] = (1,)
-    divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = get_args(Division)
+    divisions: Annotated[tuple[Division, ...], Field(min_length=1)] = ("plain", "tuned", "framework")
     programs: bool = True
     backends: tuple[str, ...] = ()
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0

@@ -8,6 +8,8 @@ namespace fnn {
 
 // Takes the place of Loops in Mlp.
 template <class Real> struct TripleLoops {
+  static constexpr bool updates = false; // a product adds to the gradient, not to W
+
   // C += A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   static void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
     for (std::size_t i = 0; i < C.rows; ++i)

@@ -125,6 +125,10 @@ class ArticleModel(Model):
         with self._running():
             return np.array([self._network.output(x) for x in self._x[first : first + count]])
 
+    def _forward_loss(self, first: int, count: int) -> float:
+        with self._running():
+            return self._network.batch_loss(self._x[first : first + count], self._y[first : first + count])
+
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         X, T = self._x[first : first + count], self._y[first : first + count]
         with self._running():

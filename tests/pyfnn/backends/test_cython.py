@@ -5,6 +5,7 @@ Each test needs Cython and a C compiler; the planted bugs are compiled without o
 
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from support.requirements import require
 from support.strategies import targets
 from support.topics import UNTIMED, passes
 
+from bench.machine.availability import availability_of
 from pyfnn import parity, programs, registry
 from pyfnn.backend import Backend
 from pyfnn.backends.cython import CythonModel
@@ -141,6 +143,13 @@ def test_a_planted_bug_is_rejected(bug: str, tmp_path: Path, monkeypatch: pytest
     battery = parity.battery(network, initialize(network, 2), x, targets(network, 60, rng), 4)
     evidence = parity.examine(broken.create, battery)
     assert tensor in {failure.what for failure in evidence.failures}
+
+
+def test_to_list_it_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("cython", find_spec("Cython") is not None, "pip install cython")
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
+    assert availability_of(registry.find("cython")) == "available, built at first use"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_without_cython_it_is_unavailable_with_a_remedy() -> None:
