@@ -249,7 +249,12 @@ def chosen_rows(arguments: argparse.Namespace, suite: Suite) -> list[Row]:
 
 def _in_divisions(row: Row, suite: Suite) -> bool:
     """Return True where a suite includes a backend by its division. Backends of a device must be named."""
-    return row.division in suite.divisions and row.device == "cpu" and (suite.programs or row.host is not None)
+    return row.division in suite.divisions and row.device == "cpu" and (suite.programs or not _is_program(row))
+
+
+def _is_program(row: Row) -> bool:
+    """Return True for a program, and for a backend in Python that must be built first like one."""
+    return row.host is None or row.build is not None
 
 
 def print_left_out(console: Console, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
@@ -265,7 +270,7 @@ def print_left_out(console: Console, arguments: argparse.Namespace, rows: Sequen
 
 
 def _kind(row: Row) -> str:
-    if row.host is None:
+    if _is_program(row):
         return "programs"
     return row.division if row.device == "cpu" else f"on {row.device}"
 

@@ -25,7 +25,7 @@ from bench.continuation import Plan
 from bench.format import duration_text
 from bench.interruption import INTERRUPTED, Interruptions, status_of
 from bench.machine import description
-from bench.machine.ceilings import measure_ceilings
+from bench.machine.ceilings import StepShape, measure_ceilings
 from bench.machine.description import CpuTimes, CpuUse, describe_machine, installed_packages
 from bench.machine.sensors import DeviceSensor
 from bench.measure.case import CaseRun, least_seconds
@@ -61,9 +61,14 @@ NOTHING_TIMED = 1  # exit status; docs/running.md has all
 
 
 def ceilings_of_cases(when: When, keys: Sequence[CaseKey], devices: Iterable[str] = ()) -> Ceilings:
-    """Return the peak rates of the CPU, for the dtypes and thread counts of the cases, and of the devices."""
+    """Return the peak rates of the CPU, for the dtypes and thread counts of the cases, and of the devices.
+
+    Those of the products alone are for cases that train one network.
+    """
     dtypes, counts = dict.fromkeys(key.dtype for key in keys), dict.fromkeys(key.threads for key in keys)
-    return measure_ceilings(when, dtypes, counts, devices=devices)
+    trained = [key for key in keys if key.operation == "train" and key.workload.members == 1]
+    steps = [StepShape(key.workload.sizes, key.workload.batch, key.dtype) for key in trained]
+    return measure_ceilings(when, dtypes, counts, devices=devices, steps=steps)
 
 
 def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, PyfnnError]:
@@ -78,8 +83,6 @@ def prepare(rows: Sequence[Row], again: bool, console: Console) -> dict[str, Pyf
     """
     failed: dict[str, PyfnnError] = {}
     for row in rows:
-        if row.host is not None:
-            continue
         try:
             if row.build is not None and (again or not programs.is_built(row)):
                 console.print(f"building {row.name}")

@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Division = Literal["plain", "tuned", "framework"]
+Division = Literal["textbook", "plain", "tuned", "framework"]
 Device = Literal["cpu", "cuda"]
 PACKAGE = Path(__file__).parent
 _NAME = r"[a-z0-9][a-z0-9_.+-]*(@[0-9a-f]{7,40})?"  # of a backend at a revision: see `at_revision`

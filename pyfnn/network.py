@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyfnn import activations, losses
 from pyfnn.activations import Activation
 from pyfnn.errors import InvalidInput, UnknownName, shown
-from pyfnn.validation import MOST, is_whole
+from pyfnn.validation import MOST, check_seed, is_whole
 
 DTYPES = ("float32", "float64")
 INITIALIZATION_SCHEMES = ("fan_in", "uniform01", "glorot")
@@ -114,10 +114,9 @@ class Network:
                     f"output_activation = {shown(self.output_activation)}: {output.key} is for hidden layers"
                 )
             return output.name
-        if self.output_activation is not None and str(self.output_activation) != fused:
-            raise InvalidInput(
-                f"output_activation = {shown(self.output_activation)}: {self.loss} fuses {fused}; leave it unset"
-            )
+        given = self.output_activation
+        if given is not None and not (isinstance(given, str) and given == fused):
+            raise InvalidInput(f"output_activation = {shown(given)}: {self.loss} fuses {fused}; leave it unset")
         return fused
 
     @property
@@ -280,8 +279,7 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     """
     if not isinstance(scheme, str) or scheme not in INITIALIZATION_SCHEMES:
         raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
-    if not is_whole(seed) or seed < 0:
-        raise InvalidInput(f"seed = {shown(seed)}: must be a whole number, 0 or more")
+    check_seed("seed", seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     theta = np.zeros(network.n_parameters)
     if scheme == "uniform01":

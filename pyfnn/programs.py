@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -56,9 +57,9 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("pyfnn")) / "programs"
 
 
-def fill_in(text: str, folder: object, build: object) -> str:
-    """Replace {folder} and {build} in a line of a manifest; other braces stay."""
-    return text.replace("{folder}", str(folder)).replace("{build}", str(build))
+def fill_in(text: str, folder: object, build: object, python: str = sys.executable) -> str:
+    """Replace {folder}, {build} and {python}, the running interpreter, in a line of a manifest; other braces stay."""
+    return text.replace("{python}", python).replace("{folder}", str(folder)).replace("{build}", str(build))
 
 
 def _run_build(line: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -123,7 +124,7 @@ class _ProbeFailed(Exception):
 
 @cache  # the probe precedes every launch; a failure is not cached
 def _answer(probe: str, _path: str) -> str:
-    command = shlex.split(probe)
+    command = [word.replace("{python}", sys.executable) for word in shlex.split(probe)]
     if shutil.which(command[0]) is None:
         raise _ProbeFailed(f"{command[0]} is not on PATH")
     try:
@@ -204,7 +205,8 @@ def _recorded_seconds(target: Path) -> float | None:
 
 
 def _compile(row: Row, scratch: Path) -> None:
-    line = fill_in(str(row.build), shlex.quote(str(row.folder)), shlex.quote(str(scratch)))
+    folder, build, python = (shlex.quote(str(word)) for word in (row.folder, scratch, sys.executable))
+    line = fill_in(str(row.build), folder, build, python)
     try:
         done = _run_build(line, scratch)
     except subprocess.TimeoutExpired:

@@ -27,6 +27,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
+def is_number(value: Any) -> bool:
+    """Return True for a real number of Python or NumPy, infinity and NaN too, but not for True and False."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
+
+
 MOST_THREADS = 4096
 """Largest number of threads of a model. No machine has more CPUs, and each thread takes memory."""
 
@@ -39,11 +44,25 @@ def check_count(field: str, value: Any, most: int = MOST) -> int:
     return int(value)
 
 
-def check_rate(field: str, value: Any) -> None:
-    """Require a finite number above 0."""
-    number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
-    if not number or not 0 < value <= LARGEST:
+def check_seed(field: str, value: Any) -> int:
+    """Require a whole number, 0 or more, and return it as Python's."""
+    if not is_whole(value) or value < 0:
+        raise InvalidInput(f"{field} = {shown(value)}: must be a whole number, 0 or more")
+    return int(value)
+
+
+def check_rate(field: str, value: Any) -> float:
+    """Require a finite number above 0, and return it as Python's."""
+    if not is_number(value) or not 0 < value <= LARGEST:
         raise InvalidInput(f"{field} = {shown(value)}: must be finite and above 0")
+    return float(value)
+
+
+def check_not_negative(field: str, value: Any) -> float:
+    """Require a finite number, 0 or more, and return it as Python's."""
+    if not is_number(value) or not 0 <= value <= LARGEST:
+        raise InvalidInput(f"{field} = {shown(value)}: must be finite and 0 or more")
+    return float(value)
 
 
 def are_steps(first: Any, count: Any, length: int, batch_size: Any, rate: Any) -> bool:

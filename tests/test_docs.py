@@ -98,7 +98,7 @@ def test_the_readmes_marked_blocks_are_the_commands_a_user_is_promised(marker: s
     assert block == command
 
 
-@pytest.mark.parametrize("marker", ["install-tests", "tests"])
+@pytest.mark.parametrize("marker", ["languages-pip", "install-tests", "tests"])
 def test_ci_runs_the_readmes_own_commands(marker: str) -> None:
     assert f'eval "$(readme {marker})"' in CI
 

@@ -114,7 +114,7 @@ class Session:
         self.disturbed: Disturbed | None = None
         _check_memory(problem)
         command = command_of(row)
-        self.build_seconds = programs.build(row).seconds if row.host is None else None
+        self.build_seconds = programs.build(row).seconds
         self._launched = time.perf_counter()
         self.worker = Worker(command, cpus=self._cpus, threads=case.threads, timeout=timeout)
         self.networks = networks_of(problem)(self.worker, case, problem)

@@ -36,10 +36,10 @@ def _own_code() -> list[bytes]:
 
 
 def _parts(row: Row) -> list[bytes]:
-    """Return the row in the manifest, its sources, its library, and for a program the key of its build."""
+    """Return the row in the manifest, its sources, its library, and the key of its build."""
     parts = [f"{key}={value}" for key, value in vars(row).items() if key != "manifest"]
     parts += [f"{path}={digest}" for path, digest in hashes(row).items()]
-    if row.host is None and row.build is not None:
+    if row.build is not None:
         try:
             parts.append(programs.build_key(row))
         except BackendUnavailable as error:

@@ -95,8 +95,9 @@ def case_sentences(view: CaseView) -> tuple[Sentence, ...]:
 
 
 def leading(view: CaseView) -> tuple[str, list[BackendView]]:
-    """Return the first division with a step time, and its timed backends, fastest first."""
-    for division, group in view.groups:
+    """Return the leading division and its timed backends, fastest first: the first with a step time, textbook last."""
+    groups = sorted(view.groups, key=lambda group: group[0] == "textbook")  # stable
+    for division, group in groups:
         timed = [backend for backend in group if backend.step]
         if timed:
             return division, timed

@@ -14,7 +14,7 @@ from bench.report.notes import case_caveats, case_notes, off_cpu_shares, parts_n
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
-DIVISIONS = ("plain", "tuned", "framework")
+DIVISIONS = ("textbook", "plain", "tuned", "framework")
 MEMORY = "memory"  # the level below all caches
 
 
@@ -266,7 +266,7 @@ def not_timed(results: Results) -> tuple[NotTimed, ...]:
 
 
 def division_place(division: str) -> tuple[int, str]:
-    """Return the sort key of a division: plain, tuned, framework, then others by name."""
+    """Return the sort key of a division: textbook, plain, tuned, framework, then others by name."""
     return (DIVISIONS.index(division) if division in DIVISIONS else len(DIVISIONS)), division
 
 

@@ -88,7 +88,7 @@ class Suite(BaseModel):
     optimizers : tuple of str
         Optimizers of training, each a case of its own: see `pyfnn.optimizers.parse`.
     programs : bool
-        True to include the divisions' backends that are programs, which must be built first.
+        True to include the divisions' backends that are programs or must be built first.
     backends : tuple of str
         Names of backends that replace those of the divisions.
     budget : float

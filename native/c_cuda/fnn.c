@@ -22,6 +22,19 @@
 #define FNN_FLAGS "unknown"
 #endif
 
+#ifdef FNN_TEXTBOOK /* as mlp.c is compiled */
+#define FNN_NAME "c-textbook"
+#elif defined FNN_LIBMVEC
+#define FNN_NAME "c-libmvec"
+#define FNN_MORE_FLAGS ", with the vector functions of glibc's libmvec"
+#else
+#define FNN_NAME "c"
+#endif
+
+#ifndef FNN_MORE_FLAGS
+#define FNN_MORE_FLAGS ""
+#endif
+
 struct fnn_model {
   char error[256];
   bool created;        /* fnn_create succeeded */
@@ -215,17 +228,17 @@ __attribute__((constructor)) static void write_about(void) {
   for (int row = 0; optimizer_name(row) != NULL; row++)
     add_name(optimizers, sizeof optimizers, optimizer_name(row));
   snprintf(about, sizeof about,
-           "name=c\n"
+           "name=%s\n"
            "language=C\n"
            "compiler=%s\n"
-           "flags=%s\n"
+           "flags=%s%s\n"
            "clock=clock_gettime(CLOCK_MONOTONIC)\n"
            "activations=%s\n"
            "losses=%s\n"
            "optimizers=%s\n"
            "arithmetic=native\n"
            "deterministic=yes\n",
-           FNN_COMPILER, FNN_FLAGS, activations, losses, optimizers);
+           FNN_NAME, FNN_COMPILER, FNN_FLAGS, FNN_MORE_FLAGS, activations, losses, optimizers);
 }
 
 const char *fnn_about(void) {

@@ -1,6 +1,7 @@
 /* mlp.c: the network in plain C11: mlp_kernel.h compiled for float and for double, and the layout of its arrays.
  *
- * No threads, no BLAS, no intrinsics, and no memory of its own: fnn.c allocates.
+ * With FNN_TEXTBOOK defined its products are those of textbook_kernel.h. No threads, no BLAS, no intrinsics, and no
+ * memory of its own: fnn.c allocates.
  */
 #include "mlp.h"
 #include "fnn.h"
@@ -13,7 +14,27 @@
 /* All functions of a table have the same arguments; few of them use all. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+#ifdef FNN_LIBMVEC
+/* GCC may call the vector versions of these functions, which are in glibc's libmvec, accurate to 4 units in the last
+ * place. glibc declares them in this way to Fortran always, and to C under fast-math alone. */
+#define VECTORIZED __attribute__((simd("notinbranch")))
+VECTORIZED float tanhf(float);
+VECTORIZED float expf(float);
+VECTORIZED float expm1f(float);
+VECTORIZED float log1pf(float);
+VECTORIZED double(tanh)(double);
+VECTORIZED double(exp)(double);
+VECTORIZED double(expm1)(double);
+VECTORIZED double(log1p)(double);
+#endif
+
 #define NO_LAYOUT NULL, NULL, false, 0 /* of its own: the last columns of most activations */
+
+#ifdef FNN_TEXTBOOK
+#define PRODUCT_KERNEL "textbook_kernel.h"
+#else
+#define PRODUCT_KERNEL "product_kernel.h"
+#endif
 
 #define REAL float
 #define NAME(x) x##_float

@@ -1,12 +1,18 @@
 // sanitize_test.cpp: calls every method of mlp.hpp under sanitizers, at odd sizes, and compares its gradient with
 // central differences. It exits with 1 on a mismatch. The Python tests compare with the oracle; this program measures
-// no speed.
-#include "mlp.hpp"
+// no speed. With PRODUCTS defined as TripleLoops it does the same with the products of textbook.hpp.
+#include "textbook.hpp"
 
 #include <cstdio>
 #include <random>
 
+#ifndef PRODUCTS
+#define PRODUCTS Loops
+#endif
+
 namespace {
+
+template <class Real> using Mlp = fnn::Mlp<Real, fnn::PRODUCTS<Real>>;
 
 struct Case {
   std::vector<std::size_t> sizes;
@@ -54,8 +60,8 @@ template <class Real> struct Problem {
       order.push_back(static_cast<std::int64_t>(generator() % rows));
   }
 
-  fnn::Mlp<Real> model(const Case &c) const {
-    fnn::Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
+  Mlp<Real> model(const Case &c) const {
+    Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
     mlp.load(x.data(), y.data(), rows, order.data(), order.size());
     return mlp;
   }
@@ -72,7 +78,7 @@ bool check(bool holds, const Case &c, const char *claim) {
 }
 
 // Train by each optimizer in one call, and again in two, with the state set in between.
-template <class Real> bool every_optimizer_keeps_its_state(fnn::Mlp<Real> &mlp, std::size_t batch) {
+template <class Real> bool every_optimizer_keeps_its_state(Mlp<Real> &mlp, std::size_t batch) {
   const std::pair<const char *, std::vector<double>> optimizers[] = {
       {"momentum", {0.9}}, {"nesterov", {0.9}}, {"adam", {0.9, 0.99, 1e-3}}};
   const std::vector<Real> zeros(2 * mlp.theta().size());
@@ -99,7 +105,7 @@ template <class Real> bool every_optimizer_keeps_its_state(fnn::Mlp<Real> &mlp, 
 // must not change the results.
 template <class Real> bool every_method_works(const Case &c) {
   const Problem<Real> problem(c, 1), other_problem(c, 2);
-  fnn::Mlp<Real> mlp = problem.model(c), other = other_problem.model(c);
+  Mlp<Real> mlp = problem.model(c), other = other_problem.model(c);
   std::vector<Real> outputs(rows * mlp.n_outputs()), gradient(problem.theta.size()), again(gradient.size());
   bool good = true;
   for (const std::size_t count : {std::size_t{1}, std::size_t{4}, rows, std::size_t{3}}) {
@@ -152,7 +158,7 @@ bool gradient_agrees_with_central_differences(const Case &c) {
 template <class Real> bool extreme_logits_stay_finite(const Case &c) {
   const std::vector<Real> theta{1, 0, 0, 1, 0, 0}, x{1000, -1000, -1000, 1000}, y{0, 1, 0, 1};
   const std::vector<std::int64_t> order{0, 1};
-  fnn::Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
+  Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
   mlp.load(x.data(), y.data(), 2, order.data(), 2);
   std::vector<Real> outputs(4), gradient(6);
   mlp.outputs(0, 2, outputs.data());
@@ -164,7 +170,7 @@ template <class Real> bool extreme_logits_stay_finite(const Case &c) {
 bool unknown_names_are_refused() {
   const double theta[] = {0, 0};
   try {
-    fnn::Mlp<double>({1, 1}, {{"swish", 0}}, "squared_error", 0, theta);
+    Mlp<double>({1, 1}, {{"swish", 0}}, "squared_error", 0, theta);
   } catch (const std::invalid_argument &) {
     return true;
   }

@@ -44,6 +44,8 @@ func answerError(err error) string {
 
 // ---- Commands ----
 
+var name = "go" // the linker sets that of another row of backend.toml
+
 type worker struct {
 	folder string
 	model  model // nil until init
@@ -154,7 +156,7 @@ func (w *worker) hello(arguments) ([]field, error) {
 		names[1] = append(names[1], row.name)
 	}
 	return []field{
-		{"protocol", "1"}, {"name", "go"}, {"language", "Go"},
+		{"protocol", "1"}, {"name", name}, {"language", "Go"},
 		{"compiler", runtime.Compiler + " " + runtime.Version()}, {"flags", flags()},
 		{"activations", strings.Join(names[0], ",")}, {"losses", strings.Join(names[1], ",")},
 		{"arithmetic", "native"}, {"deterministic", "yes"}, {"clock", "time.Since (monotonic)"},

@@ -1,6 +1,6 @@
 ## worker.nim: the worker protocol for mlp.nim: commands, files, checks, replies and the clock; no mathematics.
 ## Run as: fnn WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
-## The program is compiled without Nim's run-time checks, so all input is validated here.
+## All input is validated here: nim-danger, one of the two builds of this source, has no run-time checks.
 
 import std/[math, monotimes, os, sequtils, strutils, tables, times]
 import mlp
@@ -132,11 +132,12 @@ func fields(pairs: varargs[(string, string)]): string =
 
 func digits(value: float64): string = value.formatFloat(ffScientific, 16)
 
+const name = when defined(danger): "nim-danger" else: "nim"
 const flags {.strdefine.} = "" # compiler flags, passed by the build line of backend.toml
 let gcc {.importc: "__VERSION__", nodecl.}: cstring
 
 proc hello: string =
-  fields({"protocol": "1", "name": "nim", "language": "Nim", "compiler": "Nim " & NimVersion & ", GCC " & $gcc,
+  fields({"protocol": "1", "name": name, "language": "Nim", "compiler": "Nim " & NimVersion & ", GCC " & $gcc,
           "flags": flags, "activations": activations[float64]().filterIt(it.derivative != nil).mapIt(it.name).join(","),
           "losses": losses[float64]().mapIt(it.name).join(","), "arithmetic": "native", "deterministic": "yes",
           "clock": "CLOCK_MONOTONIC"})

@@ -84,6 +84,23 @@ class Library(Backend):
         return LibraryEnsemble(self._lib, network, thetas, l2, threads)
 
 
+class Textbook(Library):
+    """The compiled library whose products are the triple loop of a textbook: the backend `c-textbook`."""
+
+    target = "fnn_c_textbook"
+
+
+class Libmvec(Library):
+    """The compiled library that calls the vector functions of glibc's libmvec: the backend `c-libmvec`."""
+
+    target = "fnn_c_libmvec"
+
+    def __init__(self, row: Row) -> None:
+        if isa.variant(self.target) not in compiled.build_info().SOURCES:
+            raise BackendUnavailable("pyfnn was compiled where there is no vector tanh for GCC to call", row.remedy)
+        super().__init__(row)
+
+
 def _compiled(target: str) -> Path:
     name = isa.variant(target)
     return compiled.folder(name) / f"lib{name}.so"

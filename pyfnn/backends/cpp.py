@@ -1,11 +1,11 @@
-"""The plain C++ backend: native/cpp/mlp.hpp, through the extension module `_cpp` or, by level, `_cpp_<level>`.
+"""The backends `cpp`, `cpp-textbook`: native/cpp/mlp.hpp, by the extension module `_cpp` or, by level, `_cpp_<level>`.
 
 No mathematics here. The description and the model serve the other C++ backends too.
 """
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -85,13 +85,23 @@ class Plain(Backend):
         The extension module is absent, or its sources have changed since it was compiled.
     """
 
+    prefix: ClassVar[str] = "Mlp"  # of the names of its classes in the module
+
     def __init__(self, row: Row) -> None:
         module = extension("_cpp")
         super().__init__(describe(row, isa.flags()))
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": module.Mlp32, "float64": module.Mlp64}
+        self._classes: dict[str, type[Mlp32 | Mlp64]] = {
+            f"float{bits}": getattr(module, f"{self.prefix}{bits}") for bits in (32, 64)
+        }
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
         return CppModel(network, theta, threads, self._classes[network.dtype])
+
+
+class Textbook(Plain):
+    """The backend `cpp-textbook`: the same network with the products of native/cpp/textbook.hpp."""
+
+    prefix = "Textbook"
 
 
 class WithOptimizers(Model):

@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from pyfnn.errors import UnknownName
+from pyfnn.errors import UnknownName, shown
 from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
@@ -337,7 +337,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
                 (inputs, *widths, outputs), activation, self._loss, float(self.alpha) / rows_of_a_step, dtype=self.dtype
             )
         except UnknownName as error:
-            raise ValueError(f"activation = {names!r}: {error}") from None
+            raise ValueError(f"activation = {shown(names)}: {error}") from None
 
     def _lend(self, network: Network, theta: Array, *, fresh: bool = False) -> AbstractContextManager[Model]:
         if "_models" not in vars(self):

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from pyfnn.errors import Diverged, InvalidInput, Unsupported
+from pyfnn.errors import Diverged, InvalidInput, Unsupported, shown
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, Optimizer, State
@@ -21,7 +21,7 @@ from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Steps, Stepwis
 from pyfnn.training.history import Callback, History, Record, Stopped
 from pyfnn.training.progress import progress_bar
 from pyfnn.training.schedules import Constant, Schedule
-from pyfnn.validation import Array, check_count
+from pyfnn.validation import Array, check_count, check_not_negative, check_seed
 
 TrainingLoss: TypeAlias = bool | Literal["running"]
 
@@ -107,8 +107,17 @@ def fit(
         The model cannot take another θ, or has no running loss: see `Model.offers_running_loss`.
     """
     settings = _Settings(
-        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
+        epochs,
+        batch_size,
+        _schedule(learning_rate),
+        seed,
+        DESCENT if optimizer is None else optimizer,
+        patience,
+        tolerance,
+        training_loss,
     ).checked()
+    if not isinstance(shuffle, bool):
+        raise InvalidInput(f"shuffle = {shown(shuffle)}: must be True or False")
     data = replace(Data.make(x, y, validation, seed), shuffle=shuffle)
     if not training_loss and not data.validation_rows:
         raise InvalidInput("training_loss = False: needs validation rows")
@@ -151,12 +160,14 @@ class _Settings:
         check_count("batch_size", self.batch_size)
         if self.patience is not None:
             check_count("patience", self.patience)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
-            raise InvalidInput(f"seed = {self.seed!r}: must be a whole number, 0 or more")
-        if not self.tolerance >= 0:
-            raise InvalidInput(f"tolerance = {self.tolerance!r}: must be 0 or more")
-        if self.training_loss not in (True, False, "running"):
-            raise InvalidInput(f'training_loss = {self.training_loss!r}: must be True, False or "running"')
+        check_seed("seed", self.seed)
+        check_not_negative("tolerance", self.tolerance)
+        if not callable(getattr(self.optimizer, "start", None)) or not callable(
+            getattr(self.optimizer, "update", None)
+        ):
+            raise InvalidInput(f"optimizer = {shown(self.optimizer)}: must be an optimizer, such as Adam()")
+        if not isinstance(self.training_loss, (bool, str)) or self.training_loss not in (True, False, "running"):
+            raise InvalidInput(f'training_loss = {shown(self.training_loss)}: must be True, False or "running"')
         return self
 
     def identity(self, network: Network, theta: Array, data: Data) -> dict[str, Any]:

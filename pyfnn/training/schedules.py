@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pyfnn.errors import InvalidInput
-from pyfnn.validation import check_count, check_rate
+from pyfnn.errors import InvalidInput, shown
+from pyfnn.validation import check_count, check_rate, is_number
 
 Schedule: TypeAlias = Callable[[int], float]
+_put = (
+    object.__setattr__
+)  # the classes are frozen; they keep Python's numbers, which do not wrap and have full precision
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Constant:
     rate: float
 
     def __post_init__(self) -> None:
-        check_rate("rate", self.rate)
+        _put(self, "rate", check_rate("rate", self.rate))
 
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""
@@ -35,13 +38,16 @@ class Step:
     factor: float = 0.5
 
     def __post_init__(self) -> None:
-        check_rate("rate", self.rate)
-        check_count("every", self.every)
-        check_rate("factor", self.factor)
+        _put(self, "rate", check_rate("rate", self.rate))
+        _put(self, "every", check_count("every", self.every))
+        _put(self, "factor", check_rate("factor", self.factor))
 
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""
-        return float(self.rate * self.factor ** (epoch // self.every))
+        try:
+            return self.rate * self.factor ** (epoch // self.every)
+        except OverflowError:
+            return math.inf
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,16 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        check_rate("rate", self.rate)
-        check_count("epochs", self.epochs)
-        if not 0 <= self.final <= self.rate:
-            raise InvalidInput(f"final = {self.final!r}: must lie in [0, rate]")
+        _put(self, "rate", check_rate("rate", self.rate))
+        _put(self, "epochs", check_count("epochs", self.epochs))
+        if not is_number(self.final) or not 0 <= self.final <= self.rate:
+            raise InvalidInput(f"final = {shown(self.final)}: must lie in [0, rate]")
+        _put(self, "final", float(self.final))
 
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""
         share = min(epoch / self.epochs, 1.0)
-        return self.final + (self.rate - self.final) * (1 + math.cos(math.pi * share)) / 2
+        return self.final + (self.rate - self.final) * ((1 + math.cos(math.pi * share)) / 2)
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class InverseTime:
     decay: float
 
     def __post_init__(self) -> None:
-        check_rate("rate", self.rate)
-        check_rate("decay", self.decay)
+        _put(self, "rate", check_rate("rate", self.rate))
+        _put(self, "decay", check_rate("decay", self.decay))
 
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""

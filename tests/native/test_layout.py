@@ -60,7 +60,8 @@ def test_the_data_of_a_program_lie_at_other_offsets_in_each_launch(name: str) ->
             model = ProcessModel(worker, NETWORK, initialize(NETWORK, 0))
             model.load(x, y, np.arange(300))
             model.train(0, 300, 1, 0.01)
-            seen.append(offsets(worker.pid, x[100:108].tobytes()))
+            boxed = x[100:101].tobytes()  # of a language whose arrays hold references to numbers
+            seen.append(offsets(worker.pid, x[100:108].tobytes()) or offsets(worker.pid, boxed))
         assert seen[-1]
         if len(seen) > 1 and not _common(name, seen):
             return
@@ -68,8 +69,8 @@ def test_the_data_of_a_program_lie_at_other_offsets_in_each_launch(name: str) ->
 
 
 def _common(name: str, seen: list[set[int]]) -> set[int]:
-    """Return the offsets that all launches have; of Go's, only if a launch has no other."""
+    """Return the offsets that all launches have; of Go's and PyPy's, only if a launch has no other."""
     common = set.intersection(*seen)
-    if name == "go" and all(found - common for found in seen):
+    if name in ("go", "pypy") and all(found - common for found in seen):
         return set()  # the buffer of the file, which is collected but not cleared, lies in one place
     return common

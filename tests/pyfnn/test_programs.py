@@ -184,6 +184,14 @@ def test_a_slower_concurrent_build_does_not_replace_the_first(tmp_path: Path) ->
     assert list(programs.cache_folder().iterdir()) == [folders[0]]
 
 
+def test_python_in_a_line_stands_for_the_running_interpreter(tmp_path: Path) -> None:
+    line = "import sys; print(sys.executable)"
+    row, _ = counted(tmp_path, probe=f"{{python}} -c '{line}'", build=f"{{python}} -c '{line}' > {{build}}/program")
+    assert programs.probe(row) == sys.executable
+    assert (programs.build(row).folder / "program").read_text() == f"{sys.executable}\n"
+    assert command_of(replace(row, run="{python} {build}/program"))[0] == sys.executable
+
+
 def test_compiler_messages_in_another_encoding_are_shown(tmp_path: Path) -> None:
     row, _ = counted(tmp_path, build="printf 'erreur: caract\\350re' >&2; exit 1")
     with pytest.raises(BuildFailed, match="erreur: caract"):

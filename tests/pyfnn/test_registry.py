@@ -33,7 +33,7 @@ def test_a_malformed_manifest_is_rejected_with_the_place_in_it(tmp_path: Path, t
     ("changes", "words"),
     [
         ({"colour": "blue"}, r"backend\.0\.colour: unknown key; known: name"),
-        ({"division": "fast"}, r"backend\.0\.division: 'fast' must be one of plain, tuned, framework"),
+        ({"division": "fast"}, r"backend\.0\.division: 'fast' must be one of textbook, plain, tuned, framework"),
         ({"name": "Mine Own"}, r"backend\.0\.name: 'Mine Own' must match"),
         ({"host": "mine:Plain"}, "either host .* or run"),
         ({"host": "mine"}, r"backend\.0\.host: 'mine' must match"),

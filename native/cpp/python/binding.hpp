@@ -2,6 +2,7 @@
 // computes, pyfnn/backend.py validates.
 #pragma once
 
+#include "../bare_products.hpp"
 #include "../mlp.hpp"
 
 #include <pybind11/numpy.h>
@@ -109,6 +110,16 @@ void bind(py::module_ &module, const char *name, Arg... further) {
           "set_theta", [](Model &mlp, const Array<Real> &theta) { mlp.set_theta(theta.data()); },
           py::arg("theta").noconvert())
       .def("reset", &Model::reset);
+}
+
+// Add the function `name` to the module: the seconds of the products of a step alone, through this library.
+template <class Real, class Products, class Library> void bind_bare_products(py::module_ &module, const char *name) {
+  module.def(
+      name,
+      [](const Library &library, const std::vector<std::size_t> &sizes, std::size_t batch, double seconds) {
+        return BareProducts<Real, Products>(Products(library), sizes, batch).fastest(seconds);
+      },
+      py::arg("library"), py::arg("sizes"), py::arg("batch"), py::arg("seconds"), py::call_guard<ReleaseGil>());
 }
 
 } // namespace fnn

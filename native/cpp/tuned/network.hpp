@@ -45,7 +45,7 @@ public:
       double l2, const Real *theta, Pool *pool)
       : layers_(make_layers(sizes, functions)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)),
         pool_(pool), start_(theta, theta + layers_.back().at + (layers_.back().inputs + 1) * layers_.back().outputs),
-        minibatch_(Blocking<Real>(caches()), pool), feature_major_(layers_, Blocking<Real>(caches()), pool) {
+        minibatch_(blocking(layers_), pool), feature_major_(layers_, blocking(layers_), pool) {
     reset();
   }
 
@@ -201,6 +201,13 @@ private:
       at += (made.inputs + 1) * made.outputs * made.pieces + (made.learns() ? made.outputs : 0);
     }
     return layers;
+  }
+
+  static Blocking<Real> blocking(const Layers<Real> &layers) {
+    std::size_t largest = 0;
+    for (const Layer<Real> &layer : layers)
+      largest = std::max(largest, layer.inputs * layer.outputs * sizeof(Real));
+    return {caches(), largest};
   }
 
   // Make room for steps on B rows.

@@ -15,6 +15,7 @@ from bench.report.sentences import (
     findings,
     gain,
     lead,
+    leading,
     listed,
     others,
     rejected,
@@ -135,6 +136,16 @@ def test_another_division_is_compared_with_the_fastest_plain_backend_and_called_
     ratio, _ = ratios_of(view.case)["cpp-tuned", "cpp"]
     assert found[0] == f"Tuned, ranked apart: cpp-tuned (C++) is {times(ratio)} as fast as cpp (C++)."
     assert "torch (Python) takes" in found[1]
+
+
+def test_a_textbook_backend_is_named_beside_the_fastest_plain_one_and_never_leads() -> None:
+    results = edited(sample_results(("numpy", "cpp", "c"), noise=0.001), {"c": {"division": "textbook"}})
+    view = only_case(results)
+    assert [division for division, _ in view.groups] == ["textbook", "plain"]
+    assert [backend.name for backend in leading(view)[1]] == ["cpp", "numpy"]
+    assert [sentence.text.split(":")[0] for sentence in others(view)] == ["Textbook, ranked apart"]
+    alone = edited(results, {name: {"division": "textbook"} for name in ("numpy", "cpp")})
+    assert leading(only_case(alone))[0] == "textbook"
 
 
 def test_undecided_pairs_are_counted_and_the_nearest_is_named_with_its_launches() -> None:
