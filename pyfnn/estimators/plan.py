@@ -13,7 +13,7 @@ from pyfnn.optimizers import State
 from pyfnn.training import SGD, Adam, Epoch, History, Momentum, Optimizer, fit, minimize
 from pyfnn.training.data import Rows
 from pyfnn.training.epochs import offers_running_loss
-from pyfnn.training.schedules import Schedule
+from pyfnn.training.schedules import Later, Schedule
 from pyfnn.validation import Array
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ class Plan:
         """Learning rate of each epoch of this training, 0 for the first. Schedules by name are for "sgd" alone."""
         p, before, rows, size = self.settings, self._before, self.course.rows, len(self.rows[0])
         if callable(p.learning_rate):
-            own: Schedule = p.learning_rate
-            return lambda epoch: own(before + epoch)
+            return Later(p.learning_rate, before)
         if p.solver == "sgd" and p.learning_rate == "invscaling":
             return lambda epoch: float(p.learning_rate_init / (rows + epoch * size + 1) ** p.power_t)
         return lambda _: self.course.rate

@@ -194,7 +194,7 @@ def test_a_warm_start_that_fails_leaves_parameters_scores_and_losses_as_they_wer
     np.testing.assert_array_equal(fitted.theta_, before)
     assert fitted._course == course
     fitted.set_params(learning_rate="constant", learning_rate_init=0.02, max_iter=50).fit(X, Y)
-    rows, held = fitted._split(fitted._read(X, Y, fresh=False), 0.3, fitted._seed())
+    _, held = fitted._split(fitted._read(X, Y, fresh=False), 0.3, fitted._seed())
     assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == fitted.best_validation_score_
 
 
@@ -255,7 +255,7 @@ def test_any_activation_of_the_backend_works(activation: Any) -> None:
         ({"backend": "cuda"}, BackendUnavailable, r"\(.*\)"),
         ({"backend": "sklearn", "activation": "elu"}, Unsupported, "sklearn has no activation 'elu'"),
         ({"activation": "gelu"}, ValueError, "activation = 'gelu': unknown activation 'gelu'"),
-        ({"activation": ["tanh", "tanh"]}, ValueError, "names 2 layers"),
+        ({"activation": ["tanh", "tanh"]}, ValueError, "one name per hidden layer, of which there are 1"),
         ({"hidden_layer_sizes": (5, 0)}, ValueError, "every size must be at least 1"),
         ({"momentum": 1.0}, ValueError, "'momentum' parameter of FNNRegressor must be"),
         ({"solver": "newton"}, ValueError, "'solver' parameter of FNNRegressor must be"),
