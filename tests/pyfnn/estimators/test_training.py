@@ -234,6 +234,15 @@ def test_rates_follow_a_schedule_of_pyfnn_over_all_parts() -> None:
 
 
 @quiet
+def test_a_cosine_that_is_too_short_for_the_epochs_of_all_calls_is_refused_before_them() -> None:
+    fitted = regressor(learning_rate=Cosine(0.01, 6)).fit(X, Y).partial_fit(X, Y)
+    for train in (fitted.partial_fit, fitted.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match=r"its rate is 0 after 6 epochs, and the training has"):
+            train(X, Y)
+    assert len(fitted.loss_curve_) == 6
+
+
+@quiet
 def test_verbose_prints_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     fitted = regressor(verbose=True, max_iter=2, early_stopping=True).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
