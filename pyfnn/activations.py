@@ -252,7 +252,7 @@ class Activation:
         return self.row.second_derivative(Z, self.parameter)
 
     def of_each_piece(self, G: Array) -> Array:
-        """Return a number of each unit, (B, m_l), once for each of its pieces: (B, k m_l)."""
+        """Repeat the number of each unit, G: (B, m_l), for each of its k pieces: (B, k m_l)."""
         return G if self.pieces == 1 else np.repeat(G, self.pieces, axis=1)
 
     def largest_piece(self, X: Array) -> Array:

@@ -33,7 +33,7 @@ def levels() -> tuple[str, ...]:
 
 
 def levels_of(part: str) -> tuple[str, ...]:
-    """Return the levels of this CPU for which a part was compiled, whatever those of other parts, the lowest first.
+    """Return the levels of this CPU for which a part was compiled, the lowest first; other parts may have others.
 
     Parameters
     ----------

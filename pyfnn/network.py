@@ -84,6 +84,11 @@ class Network:
         put("l2", float(self.l2))
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
+        for f in self.elementwise_activations:
+            with np.errstate(over="ignore"):
+                held = np.dtype(self.dtype).type(f.parameter)
+            if not np.isfinite(held):
+                raise InvalidInput(f"activation {f.name}: its parameter is beyond the largest {self.dtype}")
         if self.n_parameters > MOST:
             raise InvalidInput(f"sizes = {shown(self.sizes)}: more than 2**53 parameters")
 
@@ -102,7 +107,9 @@ class Network:
         names = tuple(activations.parse(name).name for name in given)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:
-            raise InvalidInput(f"activation names {len(names)} layers: the network has {hidden} hidden layers")
+            raise InvalidInput(
+                f"activation = {shown(names)}: needs one name per hidden layer, of which there are {hidden}"
+            )
         return names
 
     def _checked_output(self) -> str:

@@ -51,6 +51,13 @@ def check_seed(field: str, value: Any) -> int:
     return int(value)
 
 
+def check_flag(field: str, value: Any) -> bool:
+    """Require True or False, of Python or NumPy, and return it as Python's."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(f"{field} = {shown(value)}: must be True or False")
+    return bool(value)
+
+
 def check_rate(field: str, value: Any) -> float:
     """Require a finite number above 0, and return it as Python's."""
     if not is_number(value) or not 0 < value <= LARGEST:

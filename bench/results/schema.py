@@ -322,7 +322,8 @@ class Case(CaseHead):
     ceiling_gflops : float or None
         Best multiply-add probe of the case's dtype and thread count on the CPU.
     bare_gflops, bare_library : float or None, str
-        Rate of the step's matrix products alone through the fastest BLAS library, and that library. None for operations other than training, which have other products, and where there was no library.
+        Rate of the step's matrix products alone through the fastest BLAS library, and that library. None for operations
+        other than training, which have other products, and where there was no library.
     device_ceilings : dict of str to float
         Best multiply-add probe of the case's dtype by device other than the CPU.
     reference : str or None

@@ -1,5 +1,5 @@
-// Functions.cs: activations and losses of single rows, in float. Nothing here checks an argument or allocates. The build
-// generates DoubleFunctions.cs from this file with sed, because generic C# code has no arithmetic before .NET 7.
+// Functions.cs: activations and losses of single rows, in float. Nothing here checks an argument or allocates. The
+// build generates DoubleFunctions.cs from this file with sed, because generic C# code has no arithmetic before .NET 7.
 
 using System;
 
@@ -196,7 +196,7 @@ static class Functions {
   };
 
   // ---- log(1 + x) and exp(x) - 1 without cancellation, which .NET lacks: Higham 2002, "Accuracy and Stability of
-  // Numerical Algorithms", section 1.14.1. -----------------------------------------------------------------------------
+  // Numerical Algorithms", section 1.14.1. ---------------------------------------------------------------------------
 
   static double Log1p(double x) {
     double u = 1 + x;

@@ -72,6 +72,8 @@ sealed class Mlp : IModel {
     for (int j = 0; j < c.Length; j++) c[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j];
   }
 
+  // This loop and that of Scale are written out: each turn costs more than its sum, because Mono asks at each whether
+  // the collector waits.
   static void AddRow(float a, float[] b, float[] c) {
     int j = 0;
     for (; j + 4 <= c.Length; j += 4) {
@@ -101,6 +103,7 @@ sealed class Mlp : IModel {
     return sum + s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
   }
 
+  // c[i .. i + 4) = the products of a with four rows of B. The four sums do not wait for each other.
   static void FourDots(float[] a, float[][] B, int i, float[] c) {
     float[] b0 = B[i], b1 = B[i + 1], b2 = B[i + 2], b3 = B[i + 3];
     float s0 = 0, s1 = 0, s2 = 0, s3 = 0;

@@ -10,8 +10,8 @@ interface IModel {
 
   void Train(int first, int count, int batchSize, double rate);
 
-  // Name the entries of the outputs or of the gradient that timed passes add to their checksum. Each probe lies in range;
-  // Reserve comes first.
+  // Name the entries of the outputs or of the gradient that timed passes add to their checksum. Each probe lies in
+  // range; Reserve comes first.
   void SetProbes(bool forward, int[] probes);
 
   double TimedPass(bool forward, int first, int count, int probe);

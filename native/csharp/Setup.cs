@@ -54,7 +54,8 @@ sealed class Setup {
     if (loss == null) throw Refusal.Unsupported($"csharp has no loss '{Loss}'");
     for (int l = 0; l < Activations.Length; l++) {
       bool fused = loss.Fuses != null && l == Activations.Length - 1;
-      if (fused && Activations[l] != loss.Fuses) throw Bad("output_activation", Activations[l], $"{Loss} fuses {loss.Fuses}");
+      if (fused && Activations[l] != loss.Fuses)
+        throw Bad("output_activation", Activations[l], $"{Loss} fuses {loss.Fuses}");
       Functions.Activation f = Functions.Activation.Find(Activations[l]);
       if (f == null || (!fused && f.Derivative == null))
         throw Refusal.Unsupported($"csharp has no activation '{Activations[l]}' for layer {l + 1}");
@@ -101,7 +102,8 @@ sealed class Setup {
   public static byte[] ReadArray(string workdir, string name, long items, int width) {
     var file = new FileInfo(Path.Combine(workdir, name));
     if (!file.Exists) throw new Refusal($"{name} is missing");
-    if (items > int.MaxValue / width) throw Refusal.Unsupported($"{name}: {items} numbers do not fit in an array of C#");
+    if (items > int.MaxValue / width)
+      throw Refusal.Unsupported($"{name}: {items} numbers do not fit in an array of C#");
     if (file.Length != items * width) throw new Refusal($"{name} has {file.Length} bytes: must have {items * width}");
     byte[] bytes = File.ReadAllBytes(file.FullName);
     if (bytes.Length != items * width) throw new Refusal($"{name} changed while it was read");

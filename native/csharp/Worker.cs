@@ -1,5 +1,5 @@
-// Worker.cs: the worker protocol: commands from stdin, replies to stdout, the clock. Setup.cs reads the files, Mlp.cs has
-// the network. Run as: fnn WORKDIR.
+// Worker.cs: the worker protocol: commands from stdin, replies to stdout, the clock. Setup.cs reads the files, Mlp.cs
+// has the network. Run as: fnn WORKDIR.
 
 using System;
 using System.Collections.Generic;
@@ -50,7 +50,7 @@ sealed class Worker {
     return 0;
   }
 
-  // Return the next line, or null at the end of input. StreamReader would wait for the next line after a carriage return.
+  // Return the next line, or null at the end of input. After a carriage return, StreamReader would wait for the next.
   static string ReadLine(Stream input) {
     var bytes = new List<byte>();
     for (int next = input.ReadByte(); next != '\n'; next = input.ReadByte()) {

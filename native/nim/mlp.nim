@@ -144,44 +144,71 @@ func losses*[Real](): seq[Loss[Real]] =
 
 # ---- Products ----
 
-proc addRows[Real](m: static int; k, n: int; A: openArray[Real]; row, column, i: int; B {.noalias.}: openArray[Real];
-                   C {.noalias.}: var openArray[Real]) =
-  ## C += A B for the m rows of A and C from row i on. Each pass over C takes four rows of B, and each row of B serves
-  ## all m rows of C: less memory traffic a sum.
-  var p = 0
-  while p + 4 <= k:
-    var a {.noinit.}: array[m, array[4, Real]]
-    for r in 0 ..< m:
-      for q in 0 ..< 4: a[r][q] = A[(i + r) * row + (p + q) * column]
-    for j in 0 ..< n:
-      for r in 0 ..< m:
-        C[(i + r) * n + j] += a[r][0] * B[p * n + j] + a[r][1] * B[(p + 1) * n + j] +
-                              a[r][2] * B[(p + 2) * n + j] + a[r][3] * B[(p + 3) * n + j]
-    p += 4
-  while p < k:
-    for r in 0 ..< m:
-      let a = A[(i + r) * row + p * column]
-      for j in 0 ..< n: C[(i + r) * n + j] += a * B[p * n + j]
-    inc p
+template require(sameLengths: bool) =
+  ## Once it knows that the lengths are the same, the compiler drops the checks of bounds from the loop that follows.
+  if not sameLengths: raise newException(AssertionDefect, "rows of different lengths")
+
+proc addFourToFour[Real](a: array[4, array[4, Real]]; b0 {.noalias.}, b1 {.noalias.}, b2 {.noalias.},
+                         b3 {.noalias.}: openArray[Real]; c0 {.noalias.}, c1 {.noalias.}, c2 {.noalias.},
+                         c3 {.noalias.}: var openArray[Real]) {.inline.} =
+  ## Add four rows of B to four rows of C, each times its number in a: each row of B is loaded once for four of C.
+  let n = c0.len
+  require b0.len == n and b1.len == n and b2.len == n and b3.len == n and c1.len == n and c2.len == n and c3.len == n
+  for j in 0 ..< n:
+    c0[j] += a[0][0] * b0[j] + a[0][1] * b1[j] + a[0][2] * b2[j] + a[0][3] * b3[j]
+    c1[j] += a[1][0] * b0[j] + a[1][1] * b1[j] + a[1][2] * b2[j] + a[1][3] * b3[j]
+    c2[j] += a[2][0] * b0[j] + a[2][1] * b1[j] + a[2][2] * b2[j] + a[2][3] * b3[j]
+    c3[j] += a[3][0] * b0[j] + a[3][1] * b1[j] + a[3][2] * b2[j] + a[3][3] * b3[j]
+
+proc addFourToOne[Real](a: array[4, Real]; b0 {.noalias.}, b1 {.noalias.}, b2 {.noalias.},
+                        b3 {.noalias.}: openArray[Real]; c {.noalias.}: var openArray[Real]) {.inline.} =
+  let n = c.len
+  require b0.len == n and b1.len == n and b2.len == n and b3.len == n
+  for j in 0 ..< n: c[j] += a[0] * b0[j] + a[1] * b1[j] + a[2] * b2[j] + a[3] * b3[j]
+
+proc addOneToOne[Real](a: Real; b {.noalias.}: openArray[Real]; c {.noalias.}: var openArray[Real]) {.inline.} =
+  require b.len == c.len
+  for j in 0 ..< c.len: c[j] += a * b[j]
 
 proc addProduct[Real](m, k, n: int; A: openArray[Real]; row, column: int; B: openArray[Real];
                       C: var openArray[Real]) =
   ## C += A B.   A: (m, k)   B: (k, n)   C: (m, n)
   ## A[i][p] is A[i * row + p * column]: the strides let the same loops read A transposed.
+  template a(i, p: int): array[4, Real] =
+    [A[i * row + p * column], A[i * row + (p + 1) * column], A[i * row + (p + 2) * column],
+     A[i * row + (p + 3) * column]]
   var i = 0
   while i + 4 <= m:
-    addRows(4, k, n, A, row, column, i, B, C)
+    var p = 0
+    while p + 4 <= k:
+      addFourToFour([a(i, p), a(i + 1, p), a(i + 2, p), a(i + 3, p)], B.row(p, n), B.row(p + 1, n), B.row(p + 2, n),
+                    B.row(p + 3, n), C.row(i, n), C.row(i + 1, n), C.row(i + 2, n), C.row(i + 3, n))
+      p += 4
+    while p < k:
+      for r in i ..< i + 4: addOneToOne(A[r * row + p * column], B.row(p, n), C.row(r, n))
+      inc p
     i += 4
   while i < m:
-    addRows(1, k, n, A, row, column, i, B, C)
+    var p = 0
+    while p + 4 <= k:
+      addFourToOne(a(i, p), B.row(p, n), B.row(p + 1, n), B.row(p + 2, n), B.row(p + 3, n), C.row(i, n))
+      p += 4
+    while p < k:
+      addOneToOne(A[i * row + p * column], B.row(p, n), C.row(i, n))
+      inc p
     inc i
+
+func addProducts[Real](a, b: openArray[Real]; part: var array[8, Real]) {.inline.} =
+  require a.len == 8 and b.len == 8
+  for k in 0 ..< 8: part[k] += a[k] * b[k]
 
 func dot[Real](a, b: openArray[Real]): Real {.inline.} =
   ## Return sum_j a[j] b[j], in eight partial sums, so that an addition does not wait for the one before it.
+  require a.len == b.len
   var part: array[8, Real]
   var j = 0
   while j + 8 <= a.len:
-    for k in 0 ..< 8: part[k] += a[j + k] * b[j + k]
+    addProducts(a.toOpenArray(j, j + 7), b.toOpenArray(j, j + 7), part)
     j += 8
   while j < a.len:
     result += a[j] * b[j]
@@ -206,6 +233,7 @@ proc productWithTransposed[Real](delta, W: openArray[Real]; inputs, B: int; delt
 
 proc weightGradient[Real](A, delta, W: openArray[Real]; l2: Real; inputs, B: int; dW: var openArray[Real]) =
   ## dW = A^T delta + l2 W.   A: (B, inputs)   delta: (B, m)   W: (inputs, m)
+  require dW.len == W.len
   for k in 0 ..< W.len: dW[k] = l2 * W[k]
   addProduct(inputs, B, W.len div inputs, A, 1, inputs, delta, dW)
 
@@ -217,6 +245,7 @@ proc biasGradient[Real](delta: openArray[Real]; B: int; db: var openArray[Real])
     for j in 0 ..< m: db[j] += delta[n * m + j]
 
 proc descend[Real](theta: var openArray[Real]; gradient: openArray[Real]; rate: Real) =
+  require gradient.len == theta.len
   for k in 0 ..< theta.len: theta[k] -= rate * gradient[k]
 
 # ---- The network and its workspace ----

@@ -146,7 +146,7 @@ let activations =
     { name = "softmax"; value = softmax; derivative = identity_derivative; elementwise = false; parameter = None };
   ]
 
-(* ---- Losses: L of the row of m numbers that begins at `row`, from Z = Z_L, Y = A_L and the targets T. ------------- *)
+(* ---- Losses: L of the row of m numbers that begins at `row`, from Z = Z_L, Y = A_L and the targets T. ------------ *)
 
 let squared_error m row _ (y : vector) (t : vector) =
   let sum = ref 0. in

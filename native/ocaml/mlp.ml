@@ -175,7 +175,7 @@ let create sizes functions loss l2 start x_data y_data order =
   reset model;
   model
 
-(* ---- The step on B = batch rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). ----------------------- *)
+(* ---- The step on B = batch rows: X: (B, m_0), T: (B, m_L); Z, A, delta of layer l: (B, m_l). -------------------- *)
 
 (* Z_l = A_{l-1} W_l + b_l, A_l = f_l(Z_l) for l = 1 .. L. *)
 let forward model batch =
@@ -213,7 +213,7 @@ let propagate layer below batch =
   done;
   f.derivative batch inputs z a delta_below p
 
-(* dW = l2 W. *)
+(* dW = l2 W. Written out, as `descend` is: each turn of a loop also asks whether the collector waits. *)
 let decay l2 (w : vector) (dw : vector) =
   let n = Array.length dw in
   for q = 0 to (n / 4) - 1 do

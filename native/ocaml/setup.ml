@@ -10,7 +10,11 @@ let invalid format = refuse "invalid" format
 (* ---- Words and numbers. ------------------------------------------------------------------------------------------ *)
 
 let is_space c = c = ' ' || ('\t' <= c && c <= '\r')
-let words_of line = List.filter (( <> ) "") (String.split_on_char ' ' (String.map (fun c -> if is_space c then ' ' else c) line))
+
+let words_of line =
+  let spaced = String.map (fun c -> if is_space c then ' ' else c) line in
+  List.filter (( <> ) "") (String.split_on_char ' ' spaced)
+
 let is_digit c = '0' <= c && c <= '9'
 let is_sign c = c = '+' || c = '-'
 
@@ -126,7 +130,9 @@ let values lines key =
   | None -> invalid "network.txt has no line %s" key
 
 let value lines key =
-  match values lines key with [ word ] -> word | words -> invalid "network.txt: %s has %d values, not 1" key (List.length words)
+  match values lines key with
+  | [ word ] -> word
+  | words -> invalid "network.txt: %s has %d values, not 1" key (List.length words)
 
 let size key word =
   match whole word with

@@ -1,5 +1,5 @@
-(* worker.ml: the worker protocol: commands from stdin, replies to stdout, the clock. setup.ml reads the files, mlp.ml has
-   the network. Run as: fnn WORKDIR. *)
+(* worker.ml: the worker protocol: commands from stdin, replies to stdout, the clock. setup.ml reads the files, mlp.ml
+   has the network. Run as: fnn WORKDIR. *)
 
 open Setup
 

@@ -4,7 +4,7 @@
 # R's only type of real numbers is double, and so matrices are of doubles for every dtype. A step is a sequence of
 # matrix expressions, whose products call the BLAS that R was linked with; each expression allocates its result.
 
-# --- Activations: A = f(Z), and f'(Z) * delta.   Z, A, delta: (B, m)   p: the parameter, of those that have one ----------
+# --- Activations: A = f(Z), and f'(Z) * delta.   Z, A, delta: (B, m)   p: the parameter, of those that have one -------
 
 identity_value <- function(Z) Z
 
@@ -98,7 +98,7 @@ activations <- list(
   activation("softmax", softmax)
 )
 
-# --- Losses, summed over B samples.   Z = Z_L, Y = A_L, T (targets): (B, m_L) -------------------------------------------
+# --- Losses, summed over B samples.   Z = Z_L, Y = A_L, T (targets): (B, m_L) -----------------------------------------
 
 squared_error <- function(Z, Y, T) {
   D <- Y - T
@@ -125,7 +125,7 @@ losses <- list(
   list(name = "sigmoid_cross_entropy", fuses = "sigmoid", value = sigmoid_cross_entropy, derivative = 1)
 )
 
-# --- A step on B rows.   X: (B, m_0)   T: (B, m_L) ----------------------------------------------------------------------
+# --- A step on B rows.   X: (B, m_0)   T: (B, m_L) --------------------------------------------------------------------
 #
 # net: a list of lists with one entry a layer (W[[l]]: (m_{l-1}, m_l), b[[l]]: (m_l), and the functions f[[l]] and
 # derivative[[l]]), of l2, and of loss_function, a row of the table. Z[[l]], A[[l]]: (B, m_l).
@@ -197,7 +197,7 @@ loss <- function(net, Z, A, T) {
   net$loss_function$value(Z[[L]], A[[L]], T) / nrow(T) + net$l2 / 2 * squares
 }
 
-# --- Functions that the worker calls.   data: a list of x: (rows, m_0), y: (rows, m_L) and order, row numbers -----------
+# --- Functions that the worker calls.   data: a list of x: (rows, m_0), y: (rows, m_L) and order, row numbers ---------
 #
 # Rows and entries of order are counted from 1.
 
@@ -238,8 +238,8 @@ train <- function(net, data, first, count, batch_size, rate) {
   net
 }
 
-# Run one pass of the command `time` and return its term of the checksum. tensor: the number of a tensor of the gradient,
-# W_1, b_1, W_2, ..., which is 1 for the outputs; index: of the entry in it.
+# Run one pass of the command `time` and return its term of the checksum. tensor: the number of a tensor of the
+# gradient, W_1, b_1, W_2, ..., which is 1 for the outputs; index: of the entry in it.
 timed_pass <- function(net, data, operation, first, count, tensor, index) {
   if (operation == "forward") {
     return(outputs(net, data, first, count)[[index]])

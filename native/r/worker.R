@@ -141,7 +141,7 @@ l2_of <- function(word) {
   value
 }
 
-# --- The session: a list of net, data, start (the W and b of init), width and threads. ----------------------------------
+# --- The session: a list of net, data, start (the W and b of init), width and threads. --------------------------------
 
 make_session <- function(folder) {
   setup <- read_setup(folder)
@@ -239,7 +239,7 @@ blas_threads <- function() {
   parallel::detectCores()
 }
 
-# --- Files of numbers. --------------------------------------------------------------------------------------------------
+# --- Files of numbers. ------------------------------------------------------------------------------------------------
 
 # Return the path of a file that holds exactly n numbers of so many bytes.
 checked_path <- function(folder, name, n, width) {
@@ -269,7 +269,8 @@ read_entries <- function(folder, name, n, stop) {
   good <- !is.na(halves[2, ]) & halves[2, ] == 0 & !is.na(low) & low >= 0 & low < stop
   if (!all(good)) {
     bad <- which(!good)[[1]]
-    refuse("%s: entry %d, of the halves %d and %d: must lie in [0, %.0f)", name, bad - 1L, low[[bad]], halves[2, bad], stop)
+    text <- "%s: entry %d, of the halves %d and %d: must lie in [0, %.0f)"
+    refuse(text, name, bad - 1L, low[[bad]], halves[2, bad], stop)
   }
   low + 1
 }
@@ -282,7 +283,7 @@ write_numbers <- function(folder, name, values, width) {
   }
 }
 
-# --- Work. --------------------------------------------------------------------------------------------------------------
+# --- Work. ------------------------------------------------------------------------------------------------------------
 
 # Return the result of an expression and its time as a field. There is no cpu_seconds: R's has steps of 1 ms.
 timed <- function(expression) {
@@ -390,7 +391,7 @@ run_command <- function(session, folder, request) {
   list(session = session, fields = fields)
 }
 
-# Return the next line, or NULL at the end of input. readLines would wait until it can fill its buffer.
+# Return the next line, or NULL at the end of input. readLines would end it at a NUL.
 next_line <- function(input) {
   bytes <- raw(256)
   n <- 0

@@ -88,3 +88,29 @@ class InverseTime:
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""
         return self.rate / (1 + self.decay * epoch)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A schedule from a later epoch on, which is its epoch 0."""
+
+    schedule: Schedule
+    first: int
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate of an epoch."""
+        return self.schedule(self.first + epoch)
+
+
+def check_length(schedule: Schedule, epochs: int) -> None:
+    """Require that a `Cosine` that falls to 0 lasts for so many epochs; a step at the rate 0 is an error.
+
+    Raises
+    ------
+    InvalidInput
+        Naming the schedule and the epoch.
+    """
+    inner, first = (schedule.schedule, schedule.first) if isinstance(schedule, Later) else (schedule, 0)
+    if isinstance(inner, Cosine) and inner.final == 0 and first + epochs > inner.epochs:
+        after = f"its rate is 0 after {inner.epochs} epochs, and the training has {first + epochs}"
+        raise InvalidInput(f"learning_rate = {inner!r}: {after}. Give it as many, or a final above 0")

@@ -78,7 +78,9 @@ def timed(gflops: float, library: str = "MKL 1.0", **changes: Any) -> dict[str, 
 def run_with(*products: dict[str, Any]) -> Results:
     run, *rest = events(("numpy", "cpp"), ("wine-deep",), {})
     peaks = [{"level": "v4", "dtype": "float32", "threads": 1, "gflops": 200.0}]
-    return results_of([run, {"event": "ceilings", "when": "before", "peaks": peaks, "products": products}, *rest])
+    definition = DEEP.model_dump(mode="json")
+    cases = [{**event, "definition": definition} if event["event"] == "case" else event for event in rest]
+    return results_of([run, {"event": "ceilings", "when": "before", "peaks": peaks, "products": products}, *cases])
 
 
 def case_of(*products: dict[str, Any]) -> Case:

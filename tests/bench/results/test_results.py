@@ -15,8 +15,8 @@ from support.sample_results import events, results_of, sample_results, swept_res
 
 from bench.results.build import CUT_OFF, build_results
 from bench.results.derive import STATISTIC_FIELDS, a_a_missed
-from bench.results.events import Event, FinishEvent, RunEvent, SampleEvent, parse_event
-from bench.results.journal import JOURNAL, Journal, now, read_journal
+from bench.results.events import Event, FinishEvent, RunEvent, parse_event
+from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, STATISTICS, ResultsError
 from bench.results.store import load_results, save_results
 from bench.statistics import intervals
@@ -275,22 +275,6 @@ def test_results_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         save_results(sample_results(("numpy", "cpp")), tmp_path)
     assert load_results(tmp_path) == first
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_an_event_is_on_disk_when_it_is_written_and_a_sample_with_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
-    with Journal(tmp_path) as opened:
-        opened.write(RunEvent(schema=SCHEMA, created=""))
-        assert synced == [(tmp_path / JOURNAL).stat().st_size]
-        sample = {"launch": 0, "round": 0, "seconds": 1.0, "steps": 1, "cpu_seconds": 1.0, "wall_seconds": 1.0}
-        opened.write(SampleEvent(case=0, instance="numpy", **sample))
-        assert len(synced) == 1
-        assert (tmp_path / JOURNAL).stat().st_size > synced[0], "a kill of this process does not lose it"
-        opened.write(FinishEvent(finished=""))
-        assert synced[1:] == [(tmp_path / JOURNAL).stat().st_size]
 
 
 def test_neither_nan_nor_infinity_can_be_written(tmp_path: Path) -> None:
