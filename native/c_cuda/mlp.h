@@ -55,6 +55,7 @@ typedef struct arithmetic {
   void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   void (*train_with)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe);
+  bool (*is_finite)(const mlp *network);
 } arithmetic;
 
 enum { N_DTYPES = 2 };
