@@ -75,5 +75,7 @@ def _name(library: str, text: str) -> str:
 
 
 def _operations(shape: dict[str, Any]) -> int:
-    products = [n * m for n, m in zip(shape["sizes"], shape["sizes"][1:], strict=False)]
-    return 2 * int(shape["batch"]) * (3 * sum(products) - products[0])
+    sizes: list[int] = shape["sizes"]
+    batch: int = shape["batch"]
+    products = [n * m for n, m in zip(sizes, sizes[1:], strict=False)]
+    return 2 * batch * (3 * sum(products) - products[0])
