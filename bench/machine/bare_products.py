@@ -6,6 +6,7 @@ through the modules of `cpp-blas` and `cpp-mkl`.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from pyfnn.backends import blas, mkl
@@ -77,5 +78,5 @@ def _name(library: str, text: str) -> str:
 def _operations(shape: dict[str, Any]) -> int:
     sizes: list[int] = shape["sizes"]
     batch: int = shape["batch"]
-    products = [n * m for n, m in zip(sizes, sizes[1:], strict=False)]
+    products = [n * m for n, m in pairwise(sizes)]
     return 2 * batch * (3 * sum(products) - products[0])
