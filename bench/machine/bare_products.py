@@ -6,6 +6,7 @@ through the modules of `cpp-blas` and `cpp-mkl`.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from pyfnn.backends import blas, mkl
@@ -75,5 +76,7 @@ def _name(library: str, text: str) -> str:
 
 
 def _operations(shape: dict[str, Any]) -> int:
-    products = [n * m for n, m in zip(shape["sizes"], shape["sizes"][1:], strict=False)]
-    return 2 * int(shape["batch"]) * (3 * sum(products) - products[0])
+    sizes: list[int] = shape["sizes"]
+    batch: int = shape["batch"]
+    products = [n * m for n, m in pairwise(sizes)]
+    return 2 * batch * (3 * sum(products) - products[0])
