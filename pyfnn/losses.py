@@ -77,6 +77,10 @@ class Loss:
         """Return dL/dY; where an output function is fused, dL/dZ."""
         return self.factor * (Y - T)
 
+    def decided(self, Y: Array) -> Array:
+        """Return the most probable targets where Y are probabilities, else Y."""
+        return Y if self.most_probable is None else self.most_probable(Y)
+
     @property
     def output_function(self) -> OutputFunction | None:
         """The output activation that this loss fuses."""

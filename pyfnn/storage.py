@@ -85,17 +85,22 @@ def write(path: Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str,
         Without objects.
     """
     text = json.dumps({"format": kind, **header})
-    partial = path.with_name(f"{path.name}.tmp")
-    with partial.open("wb") as file:
+    unfinished = partial(path)
+    with unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, **{_HEADER: np.frombuffer(text.encode(), np.uint8)}, **arrays)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    unfinished.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def partial(path: Path) -> Path:
+    """Return the file that `write` writes first."""
+    return path.with_name(f"{path.name}.tmp")
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from pyfnn.errors import UnknownName, shown
+from pyfnn.errors import InvalidInput, UnknownName, shown
 from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
@@ -310,7 +310,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         """Split off a share of the rows at random; return the others, and these."""
         parts = train_test_split(*rows, test_size=float(share), random_state=seed, stratify=self._strata(rows[1]))
         if len(parts[1]) < 2:
-            raise ValueError(f"{share} of {len(rows[0])} rows for validation: at least two rows are needed")
+            raise InvalidInput(f"{share} of {len(rows[0])} rows for validation: at least two rows are needed")
         return (parts[0], parts[2]), (parts[1], parts[3])
 
     def _plan(self, rows: Rows, validation: Rows | None, seed: int, *, going_on: bool = False) -> Plan:

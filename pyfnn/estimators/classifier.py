@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import column_or_1d
 
+from pyfnn import losses
 from pyfnn.errors import shown
 from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
@@ -49,9 +50,8 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
 
     def _score_of(self, outputs: Array, targets: Array) -> float:
         """Return the accuracy; with several labels a row, the share of rows in which all are right."""
-        if self._loss == "softmax_cross_entropy":
-            return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
-        return float(((outputs > 0.5) == (targets > 0.5)).all(axis=1).mean())
+        decided = losses.TABLE[self._loss].decided
+        return float((decided(outputs) == decided(targets)).all(axis=1).mean())
 
     @trains_in_epochs
     @_fit_context(prefer_skip_nested_validation=True)

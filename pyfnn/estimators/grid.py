@@ -18,6 +18,8 @@ from pyfnn.training import FitDiverged
 from pyfnn.training.data import Rows
 from pyfnn.validation import check_count, check_flag, check_seed, is_number
 
+_LARGEST_SEED = 2**32 - 1  # scikit-learn's
+
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
@@ -106,7 +108,7 @@ def search(
     """
     if not isinstance(estimator, NetworkEstimator):
         raise InvalidInput(f"estimator = {shown(estimator)}: must be an FNNRegressor or an FNNClassifier")
-    combinations, numbers = _combinations(param_grid), _seeds(seeds)
+    combinations, numbers = _combinations(estimator, param_grid), _seeds(seeds)
     validation, refit = _checked_validation(validation), check_flag("refit", refit)
     estimators = [clone(estimator).set_params(**each, random_state=s) for each in combinations for s in numbers]
     trials = _trials(estimators, X, y, validation, random_state)
@@ -123,7 +125,7 @@ def search(
     return SearchResult(table, best, combinations[best], float(table["mean_test_score"][best]), chosen)
 
 
-def _combinations(param_grid: Any) -> list[Mapping[str, Any]]:
+def _combinations(estimator: NetworkEstimator, param_grid: Any) -> list[dict[str, Any]]:
     try:
         found = list(ParameterGrid(param_grid) if isinstance(param_grid, (Mapping, Sequence)) else param_grid)
     except (TypeError, ValueError) as error:
@@ -132,14 +134,20 @@ def _combinations(param_grid: Any) -> list[Mapping[str, Any]]:
         raise InvalidInput(f"param_grid = {shown(param_grid)}: must give at least one combination, each a dict")
     if any("random_state" in each for each in found):
         raise InvalidInput("param_grid has random_state: give its values as seeds")
-    return found
+    names = estimator.get_params(deep=False)
+    if unknown := [name for each in found for name in each if name not in names]:
+        raise InvalidInput(f"param_grid: {type(estimator).__name__} has no parameter {shown(unknown[0])}")
+    return [dict(each) for each in found]
 
 
 def _seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, Iterable):
-        listed = [check_seed("seeds", seed) for seed in seeds]
-        if not listed:
-            raise InvalidInput("seeds is empty: at least one seed is needed")
+        try:
+            listed = [check_seed("seeds", seed) for seed in seeds]
+        except TypeError as error:  # an array without dimensions
+            raise InvalidInput(f"seeds = {shown(seeds)}: {error}") from None
+        if not listed or max(listed) > _LARGEST_SEED:
+            raise InvalidInput(f"seeds = {shown(seeds)}: at least one is needed, each below 2**32")
         return listed
     return list(range(check_count("seeds", seeds)))
 
@@ -212,7 +220,7 @@ def _train_alone(trial: _Trial) -> None:
         trial.plan.stopped = "diverged"
 
 
-def _table(combinations: list[Mapping[str, Any]], seeds: int, trials: list[_Trial]) -> dict[str, Any]:
+def _table(combinations: list[dict[str, Any]], seeds: int, trials: list[_Trial]) -> dict[str, Any]:
     """Return `SearchResult.cv_results_`."""
     shape = (len(combinations), seeds)
     scores, seconds, epochs = (

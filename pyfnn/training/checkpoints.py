@@ -55,9 +55,14 @@ class Checkpoints:
     def check_place(self) -> None:
         """Require a folder that takes the file, before a training begins."""
         path, folder = Path(self.path), Path(self.path).parent
-        if not folder.is_dir():
+        try:
+            there, taken = folder.is_dir(), path.is_dir()
+            storage.partial(path).exists()
+        except OSError as error:  # a name that is too long
+            raise InvalidInput(f"checkpoints: {shown(str(path))} cannot be written: {error.strerror}") from None
+        if not there:
             raise InvalidInput(f"checkpoints: there is no folder {folder}. Make it first")
-        if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        if taken or not os.access(folder, os.W_OK | os.X_OK):
             raise InvalidInput(f"checkpoints: {path} cannot be written: it is a folder, or its folder is read-only")
 
 

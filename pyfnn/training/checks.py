@@ -1,6 +1,5 @@
 """Checks of arguments that `fit`, `minimize` and `diagnose` share. Each raises `InvalidInput`, naming the argument."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,10 @@ def check_rule_to_stop(patience: Any, tolerance: Any) -> None:
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
     """Return the callbacks as a list."""
-    listed = list(callbacks) if isinstance(callbacks, Iterable) else None
+    try:
+        listed = list(callbacks)
+    except TypeError:
+        listed = None
     if listed is None or not all(map(callable, listed)):
         raise InvalidInput(f"callbacks = {shown(callbacks)}: must be a sequence of functions of an Epoch")
     return listed
@@ -27,7 +29,7 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
 
 def check_rows(field: str, array: Any, width: int | None = None) -> None:
     """Require an array of finite floating-point numbers, (rows, width), with at least one row."""
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or len(array) == 0:
+    if type(array) not in (np.ndarray, np.memmap) or array.ndim != 2 or array.dtype.kind != "f" or len(array) == 0:
         raise InvalidInput(f"{field} must be a NumPy array of floating-point numbers, with at least one row")
     if width is not None and array.shape[1] != width:
         raise InvalidInput(f"{field} has {array.shape[1]} columns: the network needs {width}")

@@ -90,8 +90,9 @@ def _check_both(x: Any, y: Any, inputs: int | None = None, outputs: int | None =
 
 
 def _check_vector(field: str, vector: Any, network: Network) -> None:
-    if not isinstance(vector, np.ndarray) or vector.shape != (network.n_parameters,) or vector.dtype.kind != "f":
-        raise InvalidInput(f"{field} must be a NumPy array of {network.n_parameters} floating-point numbers")
+    plain = type(vector) in (np.ndarray, np.memmap) and vector.dtype.kind == "f"
+    if not plain or vector.shape != (network.n_parameters,) or not np.isfinite(vector).all():
+        raise InvalidInput(f"{field} must be a NumPy array of {network.n_parameters} finite floating-point numbers")
 
 
 def _flat(f: Activation, Z: Array) -> Array:
@@ -129,7 +130,8 @@ class Diagnostics:
 
     def __init__(self, x: Array, y: Array, epochs: Container[int]) -> None:
         _check_both(x, y)
-        if not isinstance(epochs, Container) or isinstance(epochs, (type, str, bytes)):
+        whole = not isinstance(epochs, np.ndarray) or (epochs.dtype.kind in "iu" and epochs.ndim > 0)
+        if not whole or not isinstance(epochs, Container) or isinstance(epochs, (type, str, bytes)):
             raise InvalidInput(f"epochs = {shown(epochs)}: must be a container of numbers, such as range(1, 100, 10)")
         self._x, self._y, self._epochs = x, y, epochs
         self.tables: dict[int, Array] = {}

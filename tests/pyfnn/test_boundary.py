@@ -3,18 +3,17 @@
 import copy
 import math
 import pickle
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from decimal import Decimal
-from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from support.odd_values import ANY, NETWORK, ODD, ORDER, ROWS, STATE, THETA, X, Y, attempt
 from support.requirements import require
 
 from pyfnn import load_backend
@@ -24,16 +23,9 @@ from pyfnn.errors import BackendUnavailable, Diverged, PyfnnError
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
 from pyfnn.optimizers import Adam, Momentum
-from pyfnn.training import Constant, Cosine, InverseTime, Step, fit
+from pyfnn.training import Checkpoints, Constant, Cosine, Diagnostics, InverseTime, Step, diagnose, fit, minimize
 from pyfnn.validation import Array, is_whole
 
-NETWORK = Network((3, 4, 2), "tanh", "squared_error", l2=0.01)
-ROWS = 9
-THETA = initialize(NETWORK, 1)
-X = np.linspace(-1, 1, ROWS * 3, dtype="f4").reshape(ROWS, 3)
-Y = np.linspace(0, 1, ROWS * 2, dtype="f4").reshape(ROWS, 2)
-ORDER = np.arange(ROWS - 1, -1, -1)
-STATE = Adam().start(THETA)
 IN_PROCESS = ("numpy", "c", "cpp", "cpp-tuned", "cpp-blas")
 
 # A valid call of each function: odd arguments take the place of one or two of these.
@@ -51,97 +43,6 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
 CHANGES_THETA = ("train", "set_theta")
 
 
-class Unprintable:
-    """A value whose text cannot be made."""
-
-    def __repr__(self) -> str:
-        raise ValueError("no text")
-
-
-def _arrays() -> Iterator[Any]:
-    for array in (X, Y, ORDER, THETA):
-        yield from (array[::2], array[:1], array[:0], array.T.copy(), array.astype("f8"), array.astype(">f4"))
-        yield from (array.astype(object), array.astype("U3"), array.astype(complex), array.astype(bool))
-        yield from (np.ma.masked_less(array, 0), np.asmatrix(array), array.tolist(), memoryview(array.tobytes()))
-        yield np.full_like(array, -1)
-        if array.dtype.kind == "f":
-            yield from (np.full_like(array, math.nan), np.full_like(array, np.finfo(array.dtype).max))
-        raw = np.zeros(array.nbytes + 1, np.uint8)
-        yield np.frombuffer(raw.data, array.dtype, array.size, 1).reshape(array.shape)  # not aligned
-        yield np.broadcast_to(array[:1], array.shape)
-    yield from (
-        np.array(3),
-        np.array("x"),
-        np.array(None),
-        np.zeros((2, 0)),
-        np.zeros((1, 1, 1)),
-        np.zeros(2, [("a", "i4")]),
-    )
-
-
-_NUMBERS: tuple[Any, ...] = (
-    *(0, 1, 2, 3, 9, 10, -1, 255, 256, 2**31, 2**32, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400),
-    *(
-        10**5000,
-        0.0,
-        -0.0,
-        0.5,
-        1.0,
-        2.5,
-        1e-320,
-        1e308,
-        math.inf,
-        -math.inf,
-        math.nan,
-        1j,
-        Decimal("0.1"),
-        Fraction(1, 3),
-    ),
-    *(np.uint8(250), np.int8(-128), np.uint64(2**64 - 1), np.int64(2**62), np.float16(2), np.float32(0.1)),
-    *(np.longdouble("1e4000"), np.bool_(True), np.datetime64("2025-01-01"), np.timedelta64(1, "s"), np.str_("tanh")),
-)
-_OTHERS: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        False,
-        "",
-        "tanh",
-        "forward",
-        "identity",
-        "adam",
-        "numpy",
-        "float32",
-        "\x00",
-        "a" * 10_000,
-        b"",
-        b"tanh",
-    ),
-    *((), (3, 4, 2), [3, [4], 2], (3, "4", 2), (3, 4.0, 2), (3, 4.5, 2), (2**60, 2**60), (10**400, 1), (3, 0), (3, -1)),
-    *(
-        {},
-        {"m": 1},
-        {1: THETA, "v": THETA, "steps": 0},
-        set(),
-        range(3),
-        iter([3, 4, 2]),
-        object(),
-        Unprintable(),
-        int,
-        len,
-    ),
-    *(np.dtype("float32"), np.float32, Ellipsis, NotImplemented, NETWORK, STATE, Momentum(0.5), Adam()),
-)
-with warnings.catch_warnings():  # NumPy advises against its matrices
-    warnings.simplefilter("ignore")
-    ODD = [*_NUMBERS, *_OTHERS, *_arrays()]
-ANY = (
-    st.integers(0, len(ODD) - 1).map(ODD.__getitem__)
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.binary(max_size=8)
-)
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
@@ -169,19 +70,6 @@ def spoiled(draw: st.DrawFn, valid: tuple[Any, ...]) -> list[Any]:
     for at in draw(st.sets(st.integers(0, len(valid) - 1), min_size=1, max_size=2)):
         arguments[at] = draw(ANY)
     return arguments
-
-
-def attempt(call: Callable[[], object]) -> bool:
-    """Make a call; return False where it raises an error of pyfnn, which must have a message."""
-    with np.errstate(all="ignore"):
-        try:
-            call()
-        except PyfnnError as error:
-            message = str(error)
-        else:
-            return True
-    assert 0 < len(message.strip()) < 2000
-    return False
 
 
 def outputs(model: Model) -> bytes:
@@ -271,7 +159,14 @@ FIT: dict[str, Any] = {
     "patience": 2,
     "tolerance": 0.0,
     "training_loss": True,
+    "state": {"velocity": np.zeros_like(THETA)},
+    "callbacks": (),
+    "progress": False,
+    "checkpoints": None,
 }
+MINIMIZE: dict[str, Any] = {"iterations": 2, "method": "CG", "options": {"gtol": 1e-3}}
+MINIMIZE |= {name: FIT[name] for name in ("x", "y", "seed", "validation", "patience", "tolerance")}
+MINIMIZE |= {name: FIT[name] for name in ("callbacks", "progress")}
 
 
 @pytest.mark.parametrize("name", FIT)
@@ -285,6 +180,55 @@ def test_each_odd_argument_of_a_training_is_right_or_refused(name: str) -> None:
             for value in (odd, (odd, odd)) if name == "validation" else (odd,):
                 model.reset()
                 attempt(lambda: fit(model, **FIT | {name: value}))  # noqa: B023 (called at once)
+
+
+@pytest.mark.parametrize("name", MINIMIZE)
+@pytest.mark.filterwarnings("ignore:Unknown solver options", "ignore:Method CG does not use")
+def test_each_odd_argument_of_a_minimization_is_right_or_refused(name: str) -> None:
+    with backend("numpy").create(NETWORK, THETA) as model:
+        for odd in ODD:
+            if name == "iterations" and is_whole(odd) and odd > 1000:
+                continue
+            for value in (odd, (odd, odd)) if name == "validation" else (odd,):
+                attempt(lambda: minimize(model, **MINIMIZE | {name: value}))  # noqa: B023 (called at once)
+
+
+@pytest.mark.parametrize("rate", ODD, ids=lambda odd: type(odd).__name__)
+def test_a_schedule_that_returns_an_odd_rate_is_right_or_refused(rate: Any) -> None:
+    with backend("numpy").create(NETWORK, THETA) as model:
+        attempt(lambda: fit(model, **FIT | {"learning_rate": lambda _: rate}))
+
+
+@pytest.mark.parametrize("name", ["network", "theta", "x", "y", "initial"])
+def test_each_odd_argument_of_a_diagnosis_is_right_or_refused(name: str) -> None:
+    valid: dict[str, Any] = {"network": NETWORK, "theta": THETA, "x": X, "y": Y, "initial": THETA}
+    for odd in ODD:
+        tables: list[Array] = []
+        if attempt(lambda: tables.append(diagnose(**valid | {name: odd}))):  # noqa: B023 (called at once)
+            assert tables[0].shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["x", "y", "epochs"])
+def test_each_odd_argument_of_diagnostics_is_right_or_refused(name: str) -> None:
+    valid: dict[str, Any] = {"x": X, "y": Y, "epochs": {1}}
+    with backend("numpy").create(NETWORK, THETA) as model:
+        for odd in ODD:
+            made: list[Any] = []
+            if attempt(lambda: made.append(Diagnostics(**valid | {name: odd}))):  # noqa: B023 (called at once)
+                attempt(lambda: fit(model, **FIT | {"callbacks": made}))  # noqa: B023 (called at once)
+
+
+@pytest.mark.parametrize("name", ["path", "every_epochs", "every_seconds"])
+def test_each_odd_setting_of_checkpoints_is_right_or_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with backend("numpy").create(NETWORK, THETA) as model:
+        for odd in ODD:
+            made: list[Checkpoints] = []
+            valid: dict[str, Any] = {"path": "c", "every_epochs": 1, "every_seconds": 1.0}
+            if attempt(lambda: made.append(Checkpoints(**valid | {name: odd}))):  # noqa: B023 (called at once)
+                attempt(lambda: fit(model, **FIT | {"checkpoints": made[0]}))  # noqa: B023 (called at once)
 
 
 @pytest.mark.parametrize("schedule", [Constant, Step, Cosine, InverseTime])
@@ -326,6 +270,7 @@ def test_an_optimizer_is_refused_or_has_settings_in_range(arguments: list[Any]) 
     made: list[Adam | Momentum] = []
     attempt(lambda: made.append(Adam(*arguments)))
     attempt(lambda: made.append(Momentum(arguments[0])))
+    attempt(lambda: made.append(Momentum(0.5, arguments[0])))
     for one in made:
         assert all(0 <= value < math.inf for value in one.settings)
 

@@ -8,10 +8,12 @@ from scipy.stats import uniform
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import ParameterSampler, train_test_split
+from support.odd_values import ODD, attempt
 
 from pyfnn.estimators import FNNClassifier, FNNRegressor, search
 from pyfnn.estimators.base import NetworkEstimator
 from pyfnn.training import Cosine
+from pyfnn.validation import is_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 RNG = np.random.default_rng(1)
@@ -129,6 +131,24 @@ def test_dtypes_may_be_in_the_grid_and_names_of_features_stay() -> None:
     assert found.best_estimator_.n_features_in_ == 4
 
 
+@pytest.mark.parametrize("name", ["estimator", "param_grid", "seeds", "validation", "refit"])
+def test_each_odd_argument_of_a_search_is_right_or_refused(name: str) -> None:
+    estimator = FNNRegressor(**PLAIN | {"max_iter": 1})
+    valid: dict[str, Any] = {
+        "estimator": estimator,
+        "param_grid": {"alpha": [0.1]},
+        "validation": 0.2,
+        "seeds": 1,
+        "refit": False,
+    }
+    for odd in ODD:
+        if name == "seeds" and is_whole(odd) and odd > 1000:
+            continue
+        if name == "validation" and isinstance(odd, tuple) and len(odd) == 2:
+            continue  # rows, of which scikit-learn judges
+        attempt(lambda: search(**valid | {name: odd}, X=X, y=Y))  # noqa: B023 (called at once)
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
@@ -156,7 +176,7 @@ def test_a_wrong_grid_is_refused(grid: Any, message: str) -> None:
         ({"seeds": 2.5}, "seeds = 2.5: must be a whole number"),
         ({"seeds": True}, "seeds = True: must be a whole number"),
         ({"seeds": 0}, "seeds = 0: must be a whole number"),
-        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": []}, r"seeds = \[\]: at least one is needed"),
         ({"seeds": [1.5]}, "seeds = 1.5"),
         ({"validation": None}, "validation = None: must be a share of the rows"),
         ({"validation": 0}, "validation = 0: must be a share of the rows"),

@@ -72,7 +72,7 @@ def test_chosen_epochs_of_a_fit_are_diagnosed(name: str) -> None:
     [
         ({"network": 5}, "network = 5"),
         ({"theta": [0.0]}, "theta must be"),
-        ({"theta": np.zeros(3)}, "theta must be a NumPy array of 32 floating-point numbers"),
+        ({"theta": np.zeros(3)}, "theta must be a NumPy array of 32 finite floating-point numbers"),
         ({"initial": np.zeros(3)}, "initial must be"),
         ({"x": [[1.0, 2.0, 3.0]]}, "x must be a NumPy array"),
         ({"x": np.ones((40, 2))}, "x has 2 columns: the network needs 3"),
@@ -97,7 +97,7 @@ def test_diagnostics_need_rows_and_numbers_of_epochs() -> None:
             Diagnostics(x, y, epochs)  # type: ignore[arg-type]
     for wrong in ((x[:0], y[:0]), (x.tolist(), y), (x, y[:3])):
         with pytest.raises(InvalidInput, match=r"^x "):
-            Diagnostics(*wrong, {1})
+            Diagnostics(wrong[0], wrong[1], {1})
 
 
 def test_the_default_leaky_relu_has_no_flat_units_and_elu_has_few() -> None:

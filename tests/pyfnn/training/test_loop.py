@@ -367,6 +367,7 @@ def test_a_state_of_another_optimizer_or_network_is_refused(model: Model, moons:
             fit(model, *moons[0], **quick(optimizer=Momentum()), state=wrong)
     with pytest.raises(InvalidInput, match=r"the arrays 'm, v, steps': Momentum\(.*\) needs velocity"):
         fit(model, *moons[0], **quick(optimizer=Momentum()), state=history.state)
+    odd: Any
     for name, odd in (("m", history.state["v"][:3]), ("v", [0.0]), ("steps", np.array([-1]))):
         with pytest.raises(InvalidInput, match=rf"^state\['{name}'\]"):
             fit(model, *moons[0], **quick(optimizer=Adam()), state=history.state | {name: odd})
