@@ -22,19 +22,6 @@
 #define FNN_FLAGS "unknown"
 #endif
 
-#ifdef FNN_TEXTBOOK /* as mlp.c is compiled */
-#define FNN_NAME "c-textbook"
-#elif defined FNN_LIBMVEC
-#define FNN_NAME "c-libmvec"
-#define FNN_MORE_FLAGS ", with the vector functions of glibc's libmvec"
-#else
-#define FNN_NAME "c"
-#endif
-
-#ifndef FNN_MORE_FLAGS
-#define FNN_MORE_FLAGS ""
-#endif
-
 struct fnn_model {
   char error[256];
   bool created;        /* fnn_create succeeded */
