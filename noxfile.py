@@ -1,5 +1,6 @@
 """Sessions for developers: lint, tests, sanitizers, soaks. `nox -l` lists them; CI runs the same ones."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import nox.virtualenv
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+EVERY_LEVEL = ("--config-settings", "cmake.define.PYFNN_LEVELS=all")  # an install of its own has this CPU's alone
 SUFFIXES = {".c", ".h", ".cpp", ".hpp", ".cu", ".cuh"}
 C_FOLDERS = ("native", "tests/cuda_on_cpu")
 C_FAMILY = sorted(str(path) for top in C_FOLDERS for path in Path(top).rglob("*") if path.suffix in SUFFIXES)
@@ -17,7 +19,7 @@ C_FAMILY = sorted(str(path) for top in C_FOLDERS for path in Path(top).rglob("*"
 def lint(session: nox.Session) -> None:
     """Check style, types, imports, formats and prose, after a build in which warnings are errors."""
     if not isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):  # CI has built so already
-        session.install("-e", ".[dev]", "--config-settings", "cmake.define.PYFNN_WERROR=ON")
+        session.install("-e", ".[dev]", *EVERY_LEVEL, "--config-settings", "cmake.define.PYFNN_WERROR=ON")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
@@ -28,15 +30,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole test suite."""
-    session.install("-e", ".[test]")
+    """Run the whole test suite, with cpp-tuned compiled for every level."""
+    session.install("-e", ".[test]", *EVERY_LEVEL)
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run what takes long: workloads over many steps, random networks, 100 kills, a wheel from the sdist."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test]", *EVERY_LEVEL)
     session.run("pytest", "-m", "soak", "--timeout=3600", *session.posargs)
 
 
@@ -62,7 +64,8 @@ def _sanitized(session: nox.Session, sanitizers: str, pybind11: str) -> str:
     """Build under these sanitizers; return the folder."""
     build = Path(session.create_tmp()) / sanitizers
     shutil.rmtree(build, ignore_errors=True)
-    options = (f"PYFNN_SANITIZE={sanitizers}", "PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", f"pybind11_DIR={pybind11}")
+    fixed = ("PYFNN_WERROR=ON", "PYFNN_CUDA=OFF", "PYFNN_LEVELS=all")
+    options = (f"PYFNN_SANITIZE={sanitizers}", *fixed, f"pybind11_DIR={pybind11}")
     session.run("cmake", "-S", ".", "-B", str(build), "-G", "Ninja", *(f"-D{option}" for option in options))
     session.run("cmake", "--build", str(build), "--target", "sanitize_tests")
     return str(build)
@@ -81,7 +84,7 @@ def valgrind(session: nox.Session) -> None:
 @nox.session
 def gpu_sanitize(session: nox.Session) -> None:
     """Run our own kernels on a CUDA device under each tool of compute-sanitizer."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test]", "--config-settings", "cmake.define.PYFNN_CUDA=ON")
     names = "not torch and not jax and not near and not agree and not ceilings"  # nor is there time to be kept
     ours = ("-m", "gpu", "-k", names, "--timeout=0", "tests/test_gpu.py")
     session.env["PYFNN_REQUIRE"] = "gpu"
@@ -109,6 +112,8 @@ def wheel(session: nox.Session) -> None:
     """Build a wheel for other machines: compiled for every level, one of which is chosen at run time, or for one."""
     session.install("build")
     level = session.posargs[0] if session.posargs else "levels"
-    defines = {"PYFNN_MARCH": level, "PYFNN_CUDA_ARCHITECTURES": "75-real;80-real;86-real;89-real;90"}
+    cuda = "ON" if os.environ.get("CUDACXX") or shutil.which("nvcc") else "OFF"  # the machine that builds needs no GPU
+    defines = {"PYFNN_MARCH": level, "PYFNN_CUDA": cuda}
+    defines["PYFNN_CUDA_ARCHITECTURES"] = "75-real;80-real;86-real;89-real;90"
     settings = [f"--config-setting=cmake.define.{name}={value}" for name, value in defines.items()]
     session.run("python", "-m", "build", "--wheel", *settings)

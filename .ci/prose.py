@@ -22,7 +22,7 @@ OPENINGS = re.compile(
     r"(Who|What|Whether|Whose|Which|By|Of|That|This|Those|These|Where|When|How|Why|As|If|So|To|For|From|In|On|At|It|Likewise)\b"
 )
 PROSE = {".md", ".toml", ".py", ".c", ".h", ".cpp", ".hpp", ".cu", ".cuh", ".cmake", ".txt", ".inc", ".f90"}
-PROSE |= {".d", ".go", ".java", ".jl", ".lua", ".m", ".mjs", ".nim", ".rs", ".zig", ".pl", ".in"}
+PROSE |= {".cs", ".d", ".go", ".java", ".jl", ".lua", ".m", ".mjs", ".ml", ".nim", ".R", ".rs", ".zig", ".pl", ".in"}
 EXEMPT = {".ci/prose.py", "LICENSE", "tests/test_prose.py"}
 
 

@@ -176,14 +176,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise PyfnnError("options after -- are those of bench.run, and need --against")
         comparison = _measured(arguments, options, console) if arguments.against else _compared(arguments)
         _show(comparison, arguments, console)
+    except (_Ended, KeyboardInterrupt):
+        return INTERRUPTED
     except (PyfnnError, OSError) as error:
         errors.print(f"bench.compare: {' '.join(str(error).split())}", soft_wrap=True)
         return CANNOT_COMPARE
     except Exception as error:  # noqa: BLE001
         errors.print(unexpected.report("bench.compare", words, error), soft_wrap=True)
         return CANNOT_COMPARE
-    except (_Ended, KeyboardInterrupt):
-        return INTERRUPTED
     if arguments.fail_over is None:
         return 0
     slower = slower_by(comparison, arguments.fail_over)

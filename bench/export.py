@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import unexpected
+from bench.interruption import INTERRUPTED
 from bench.results.exports import write_csv, write_parquet, write_pyperf
 from bench.results.json_schema import experiment_json_schema, json_schema
 from bench.results.schema import Results
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)
         for path in FORMATS[arguments.to](results, out):
             console.print(str(path), soft_wrap=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (PyfnnError, OSError) as error:
         errors.print(f"bench.export: {' '.join(str(error).split())}", soft_wrap=True)
         return 2

@@ -12,6 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bench import unexpected
+from bench.interruption import INTERRUPTED
 from bench.report.changes import changes_markdown
 from bench.report.figures import save
 from bench.report.history import history_figures, history_rows, history_tables
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(*map(rich_table, history_tables(history)))
             for path in _write(history, _stem(number), arguments.out) if arguments.out else ():
                 console.print(str(path), soft_wrap=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (PyfnnError, OSError) as error:
         errors.print(f"bench.history: {' '.join(str(error).split())}", soft_wrap=True)
         return 2

@@ -47,31 +47,58 @@ if(instructions)
   string(APPEND PYFNN_TUNING_DESCRIPTION " (${instructions})")
 endif()
 
-# Instruction-set levels. Some sources are compiled for each level, and pyfnn/isa.py chooses one at run time. Every CPU
-# of the architecture runs `baseline`. PYFNN_TUNING_<level> is the compiler flag.
-set(PYFNN_LEVELS "")
+# Instruction-set levels. Some sources are compiled for several, and pyfnn/isa.py chooses one at run time. Every CPU of
+# the architecture runs `baseline`. PYFNN_KNOWN_LEVELS: those that the compiler knows; PYFNN_TUNING_<level> is its flag.
+set(PYFNN_KNOWN_LEVELS "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(PYFNN_TUNING_baseline "-march=x86-64")
   foreach(level v2 v3 v4)
     check_c_compiler_flag("-march=x86-64-${level}" PYFNN_HAS_${level})
     if(PYFNN_HAS_${level})
-      list(APPEND PYFNN_LEVELS ${level})
+      list(APPEND PYFNN_KNOWN_LEVELS ${level})
       set(PYFNN_TUNING_${level} "-march=x86-64-${level}")
     endif()
   endforeach()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
-  set(PYFNN_LEVELS aarch64)
+  set(PYFNN_KNOWN_LEVELS aarch64)
   set(PYFNN_TUNING_aarch64 "-march=armv8-a")
+endif()
+
+# PYFNN_BUILT_LEVELS: those that PYFNN_LEVELS asks for. Each takes as long to compile as all other parts together, so a
+# build for this machine alone has its highest one.
+set(PYFNN_BUILT_LEVELS ${PYFNN_KNOWN_LEVELS})
+set(asked "${PYFNN_LEVELS}")
+if(NOT asked AND PYFNN_MARCH STREQUAL "native")
+  set(asked native)
+endif()
+if(asked STREQUAL "native" AND PYFNN_KNOWN_LEVELS)
+  try_run(
+    status compiled ${PROJECT_BINARY_DIR}/levels ${CMAKE_CURRENT_LIST_DIR}/levels.cpp
+    CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/native/cpp
+    RUN_OUTPUT_VARIABLE runs
+  )
+  if(NOT compiled OR NOT status EQUAL 0)
+    message(FATAL_ERROR "PYFNN_LEVELS=native: the levels of this CPU cannot be found; name one of ${PYFNN_KNOWN_LEVELS}, or all")
+  endif()
+  foreach(level ${PYFNN_KNOWN_LEVELS})
+    if(level IN_LIST runs)
+      set(PYFNN_BUILT_LEVELS ${level})
+    endif()
+  endforeach()
+elseif(asked IN_LIST PYFNN_KNOWN_LEVELS)
+  set(PYFNN_BUILT_LEVELS ${asked})
+elseif(asked AND NOT asked MATCHES "^(all|native)$")
+  message(FATAL_ERROR "PYFNN_LEVELS=${asked}: must be native, all, or one of ${PYFNN_KNOWN_LEVELS}")
 endif()
 
 # The variants of the plain parts: one of the same name for PYFNN_MARCH or, if that is "levels", one for each level.
 set(PYFNN_VARIANTS here)
 if(PYFNN_MARCH STREQUAL "levels")
-  if(NOT PYFNN_LEVELS)
+  if(NOT PYFNN_BUILT_LEVELS)
     message(FATAL_ERROR "PYFNN_MARCH=levels: there are none for ${CMAKE_SYSTEM_PROCESSOR}; name a -march value")
   endif()
-  set(PYFNN_VARIANTS ${PYFNN_LEVELS})
-  set(PYFNN_TUNING_DESCRIPTION "for each of ${PYFNN_LEVELS}, chosen at run time")
+  set(PYFNN_VARIANTS ${PYFNN_BUILT_LEVELS})
+  set(PYFNN_TUNING_DESCRIPTION "for each of ${PYFNN_BUILT_LEVELS}, chosen at run time")
   string(REPLACE ";" ", " PYFNN_TUNING_DESCRIPTION "${PYFNN_TUNING_DESCRIPTION}")
 endif()
 
@@ -109,7 +136,7 @@ foreach(language C CXX)
     message(FATAL_ERROR "${CMAKE_MATCH_0} is set for ${language} (CFLAGS or CXXFLAGS?): nothing here may be compiled so")
   endif()
   set(PYFNN_${language}_FLAGS "${flags} ${PYFNN_TUNING_DESCRIPTION}")
-  foreach(level ${PYFNN_LEVELS})
+  foreach(level ${PYFNN_BUILT_LEVELS})
     set(PYFNN_${language}_FLAGS_${level} "${flags} ${PYFNN_TUNING_${level}}")
   endforeach()
 endforeach()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfnn.errors import InvalidInput, UnknownName
+from pyfnn.errors import InvalidInput, UnknownName, shown
 
 Array = NDArray[Any]  # any float dtype, up to longdouble
 Parameter = Any  # float; number of pieces; or a layer's slopes, (m_l,)
@@ -252,7 +252,7 @@ class Activation:
         return self.row.second_derivative(Z, self.parameter)
 
     def of_each_piece(self, G: Array) -> Array:
-        """Return a number of each unit, (B, m_l), once for each of its pieces: (B, k m_l)."""
+        """Repeat the number of each unit, G: (B, m_l), for each of its k pieces: (B, k m_l)."""
         return G if self.pieces == 1 else np.repeat(G, self.pieces, axis=1)
 
     def largest_piece(self, X: Array) -> Array:
@@ -288,22 +288,22 @@ def parse(text: str) -> Activation:
     """
     match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
     if match is None or match["name"] not in TABLE:
-        raise UnknownName("activation", match["name"] if match else str(text), TABLE)
+        raise UnknownName("activation", match["name"] if match else text, TABLE)
     name, written = match["name"], match["parameter"]
     row = TABLE[name]
     if row.default is None:
         if written is not None:
-            raise InvalidInput(f"activation {text!r}: {name} takes no parameter")
+            raise InvalidInput(f"activation {shown(text)}: {name} takes no parameter")
         return Activation(name, row, 0.0)
     try:
         parameter = row.default if written is None else float(written)
     except ValueError:
         parameter = math.nan
     if not math.isfinite(parameter):
-        raise InvalidInput(f"activation {text!r}: the parameter must be a finite number")
+        raise InvalidInput(f"activation {shown(text)}: the parameter must be a finite number")
     if row.most_pieces > 1:
         if parameter != int(parameter) or not 2 <= parameter <= row.most_pieces:
             rule = f"the number of pieces must be a whole number from 2 to {row.most_pieces}"
-            raise InvalidInput(f"activation {text!r}: {rule}")
+            raise InvalidInput(f"activation {shown(text)}: {rule}")
         parameter = int(parameter)
     return Activation(f"{name}({parameter!r})", row, parameter)

@@ -48,7 +48,9 @@ class Ensemble(Loadable):
     device_seconds : float or None
         Duration of the last `train` on the device's own clock; None where there is no such clock.
     cpu_seconds : float or None
-        CPU time of the process that computes, all threads, in the last `train`; None where it does not report it.
+        CPU time of the process that computes, all threads, in the last `train`; None where it is not read.
+    reads_cpu_clock : bool
+        As that of a `Model`.
 
     Raises
     ------
@@ -120,7 +122,7 @@ class Ensemble(Loadable):
         first, count = self._check_range(first, count, self._n_order, "entries of each order")
         batch_size = check_count("batch_size", batch_size)
         rates = self._rates(learning_rates)
-        seconds = self._timed(lambda: self._train(first, count, batch_size, rates))
+        seconds = self._timed(self._train, first, count, batch_size, rates)
         lost = np.flatnonzero(~np.isfinite(self._thetas()).all(axis=1)).tolist()
         if lost:
             named = ", ".join(f"{k} (learning_rate = {rates[k]})" for k in lost[:_NAMED])
@@ -147,7 +149,7 @@ class Ensemble(Loadable):
         batch_size = check_count("batch_size", batch_size)
         rates = self._rates(learning_rates)
         self._check_running_loss(batch_size)
-        return self._timed(lambda: self._train_with_loss(first, count, batch_size, rates))
+        return self._timed(self._train_with_loss, first, count, batch_size, rates)
 
     def _rates(self, learning_rates: float | NDArray[np.float64]) -> NDArray[np.float64]:
         if isinstance(learning_rates, np.ndarray):

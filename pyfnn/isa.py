@@ -10,6 +10,7 @@ from pyfnn import compiled
 from pyfnn.errors import BackendUnavailable
 
 VARIABLE = "PYFNN_ISA"
+EVERY = "pip install -e . --config-settings cmake.define.PYFNN_LEVELS=all"
 
 
 def levels() -> tuple[str, ...]:
@@ -20,17 +21,43 @@ def levels() -> tuple[str, ...]:
     BackendUnavailable
         There are no compiled parts, or none of them is for this CPU.
     """
-    compiled.folder("_cpu")
-    from pyfnn import _cpu
-
-    built, runs = compiled.build_info().LEVELS, _cpu.levels()
+    runs, built = _of_cpu(), compiled.build_info().LEVELS
     found = tuple(level for level in built if level in runs)
     if not found:
         reason = (
             f"this CPU runs no level ({', '.join(runs) or 'none'}) that was compiled ({', '.join(built) or 'none'})"
         )
-        raise BackendUnavailable(reason, "pyfnn has levels for x86-64-v2 and up, and for aarch64")
+        remedy = f"compile every level: {EVERY}" if runs else "pyfnn has levels for x86-64-v2 and up, and for aarch64"
+        raise BackendUnavailable(reason, remedy)
     return found
+
+
+def levels_of(part: str) -> tuple[str, ...]:
+    """Return the levels of this CPU for which a part was compiled, the lowest first; other parts may have others.
+
+    Parameters
+    ----------
+    part : str
+        Name of a compiled part without its level, as `_probe`.
+
+    Raises
+    ------
+    BackendUnavailable
+        There are no compiled parts, or none of this one for this CPU.
+    """
+    runs, built = _of_cpu(), compiled.build_info().SOURCES
+    found = tuple(level for level in runs if f"{part}_{level}" in built)
+    if not found:
+        raise BackendUnavailable(f"{part} was compiled for no level of this CPU ({', '.join(runs)})", EVERY)
+    return found
+
+
+def _of_cpu() -> list[str]:
+    """Return the levels that this CPU and operating system support, compiled or not, the lowest first."""
+    compiled.folder("_cpu")
+    from pyfnn import _cpu
+
+    return _cpu.levels()
 
 
 def best() -> str:
@@ -49,9 +76,10 @@ def chosen() -> str:
     found = levels()
     level = os.environ.get(VARIABLE) or found[-1]
     if level not in found:
-        raise BackendUnavailable(
-            f"{VARIABLE}={level}: this build and this CPU have {', '.join(found)}", f"unset {VARIABLE}"
-        )
+        remedy = f"unset {VARIABLE}"
+        if level in _of_cpu():
+            remedy += f", or compile every level: {EVERY}"
+        raise BackendUnavailable(f"{VARIABLE}={level}: this build and this CPU have {', '.join(found)}", remedy)
     return level
 
 

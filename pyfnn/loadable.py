@@ -21,7 +21,7 @@ from pyfnn.validation import MOST_THREADS, check_array, check_count, is_whole
 Self = TypeVar("Self", bound="Loadable")
 Result = TypeVar("Result")
 Method = TypeVar("Method", bound=Callable[..., Any])
-Clocks = tuple[float, float]  # CPU time of the process and wall clock, in seconds
+Clocks = tuple[float | None, float]  # CPU time of the process, where it is read, and wall clock, in seconds
 
 
 def exclusive(method: Method) -> Method:
@@ -33,13 +33,13 @@ def exclusive(method: Method) -> Method:
 
     @functools.wraps(method)
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
-        if self._maker != os.getpid():
+        if self._inherited:
             if method.__name__ == "close":
                 return None
             raise PyfnnError(
                 f"{method.__name__}: this {self.kind} is of the process that forked this one; make another"
             )
-        if not self._in_use.acquire(blocking=False):
+        if not self._in_use.acquire(False):  # by position: a keyword takes 70 ns
             raise PyfnnError(f"{method.__name__}: another thread uses this {self.kind}; one thread at a time may")
         try:
             return method(self, *arguments, **named)
@@ -63,10 +63,14 @@ class Loadable(ABC):
         Duration of the last timed call on the device's own clock, from before its first step to after its last; None
         where there is no such clock.
     cpu_seconds : float or None
-        CPU time of the process that computes, all threads, in the last timed call; None where it does not report it.
+        CPU time of the process that computes, all threads, in the last timed call; None where it is not read.
+    reads_cpu_clock : bool
+        Read `cpu_seconds` around each timed call in this process. False by default: these two system calls take half a
+        microsecond, as long as a step of a small network. A worker process reads them.
     """
 
     kind: ClassVar[str]
+    reads_cpu_clock = False
 
     def __init__(self, network: Network, threads: int) -> None:
         self.network = network
@@ -77,7 +81,7 @@ class Loadable(ABC):
         self._n_order = 0
         self._closed = False
         self._in_use = threading.RLock()  # held by the thread that is inside of a method
-        self._maker = os.getpid()
+        self._inherited = False  # True in a forked child
         _alive.add(self)
 
     @property
@@ -110,27 +114,32 @@ class Loadable(ABC):
     ) -> None:
         self.close()
 
-    def _timed(self, work: Callable[[], Result]) -> Result:
-        """Run a timed call and set `cpu_seconds`, where the call itself did not: as large a share as `seconds` has."""
+    def _timed(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Return work(*arguments), which is `seconds` or a tuple that begins with them.
+
+        Where the CPU clock is read, and not by the work, set `cpu_seconds` to as large a share as `seconds` has.
+        """
         self.device_seconds = self.cpu_seconds = None
+        if not self.reads_cpu_clock:
+            return work(*arguments)
         start, cpu_start = time.perf_counter(), time.process_time()
-        result = work()
+        result = work(*arguments)
         if self.cpu_seconds is None:
             cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - start
             seconds: Any = result[0] if isinstance(result, tuple) else result
-            self.cpu_seconds = cpu_seconds * min(1.0, float(seconds) / wall_seconds)
+            self.cpu_seconds = cpu_seconds * (seconds / wall_seconds if seconds < wall_seconds else 1.0)
         return result
 
-    @staticmethod
-    def _read_clocks() -> Clocks:
+    def _read_clocks(self) -> Clocks:
         """Read the clocks just before timed work."""
-        cpu = time.process_time()
+        cpu = time.process_time() if self.reads_cpu_clock else None
         return cpu, time.perf_counter()
 
     def _seconds_since(self, start: Clocks) -> float:
-        """Return the seconds since the reading, and set `cpu_seconds`."""
+        """Return the seconds since the reading, and set `cpu_seconds` where the CPU clock is read."""
         seconds = time.perf_counter() - start[1]
-        self.cpu_seconds = time.process_time() - start[0]
+        if start[0] is not None:
+            self.cpu_seconds = time.process_time() - start[0]
         return seconds
 
     def _check_open(self) -> None:
@@ -169,8 +178,12 @@ _alive: weakref.WeakSet[Loadable] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """Never free what this process inherited: destructors in native code would wait for threads that are not here."""
+    """Mark what this process inherited; never free it: native destructors would wait for threads that are not here.
+
+    Python calls this in every child that it may run in. (A mark is read without the system call of `os.getpid`.)
+    """
     for inherited in list(_alive):
+        inherited._inherited = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 

@@ -5,13 +5,16 @@ Shapes: Z, Y and T are (batch, m_L): pre-activations and outputs of the last lay
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfnn.activations import sigmoid, sigmoid_derivative
 from pyfnn.errors import InvalidInput
+
+if TYPE_CHECKING:  # a worker's process draws nothing, and NumPy takes a fifth of its start to import its generators
+    from numpy.random import Generator
 
 Array = NDArray[Any]
 
@@ -65,7 +68,7 @@ class Loss:
     value: Callable[[Array, Array, Array], Array]
     factor: float
     rounding_scale: Callable[[Array, Array, Array, Array, Array, float], Array]
-    draw_targets: Callable[[tuple[int, int], np.random.Generator], Array]
+    draw_targets: "Callable[[tuple[int, int], Generator], Array]"
     check_targets: Callable[[Array], None]
     fuses: str | None = None
     most_probable: Callable[[Array], Array] | None = None
@@ -130,16 +133,16 @@ def _sigmoid_cross_entropy_scale(Z: Array, Y: Array, T: Array, M_Z: Array, _M_re
     return np.asarray((np.abs(Y - T) * M_Z + np.abs(Z) + 1).sum(axis=1))
 
 
-def _draw_normal(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+def _draw_normal(shape: tuple[int, int], rng: "Generator") -> Array:
     return rng.normal(size=shape)
 
 
-def _draw_classes(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+def _draw_classes(shape: tuple[int, int], rng: "Generator") -> Array:
     rows, outputs = shape
     return np.asarray(np.eye(outputs)[rng.integers(outputs, size=rows)])
 
 
-def _draw_probabilities(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+def _draw_probabilities(shape: tuple[int, int], rng: "Generator") -> Array:
     return rng.random(shape)
 
 

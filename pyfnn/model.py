@@ -14,7 +14,7 @@ from pyfnn.errors import Diverged, InvalidInput, PyfnnError, Unsupported, shown
 from pyfnn.loadable import Loadable, exclusive
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, State, check_offered
-from pyfnn.validation import Array, Order, check_array, check_count, check_entries, check_order, check_rate
+from pyfnn.validation import Array, Order, are_steps, check_array, check_count, check_entries, check_order, check_rate
 
 Operation = Literal["forward", "gradient"]
 OPERATIONS: tuple[Operation, ...] = ("forward", "gradient")
@@ -47,8 +47,9 @@ class Model(Loadable):
     device_seconds : float or None
         Duration of the last `train` or `time` on the device's own clock; None where there is no such clock.
     cpu_seconds : float or None
-        CPU time of the process that computes, all threads, in the last `train` or `time`; None where it does not report
-        it.
+        CPU time of the process that computes, all threads, in the last `train` or `time`; None where it is not read.
+    reads_cpu_clock : bool
+        Read `cpu_seconds` in this process: see `Loadable`. False by default; a worker process reads it.
     holds_exact_theta : bool
         θ inside has the network's dtype. Otherwise `theta` rounds it, and `set_theta(theta())` changes it.
     implementation : str
@@ -172,10 +173,14 @@ class Model(Loadable):
         Unsupported
             The implementation lacks the optimizer; the message names both.
         """
-        first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
-        train = self._training_by(DESCENT if optimizer is None else optimizer)
-        seconds = self._timed(lambda: train(first, count, batch_size, rate))
-        self._check_finite(count, batch_size, rate)
+        # A further call of Python takes a tenth of a small network's step: what nearly all calls need is decided here.
+        if self._closed or not are_steps(first, count, self._n_order, batch_size, learning_rate):
+            first, count, batch_size, learning_rate = self._check_steps(first, count, batch_size, learning_rate)
+        usual = optimizer is None and self._optimizer is None and DESCENT.name in self.optimizers
+        work = self._train if usual else self._training_by(DESCENT if optimizer is None else optimizer)
+        seconds = self._timed(work, first, count, batch_size, learning_rate)
+        if not self._is_finite():
+            raise _diverged(count, batch_size, learning_rate)
         return seconds
 
     @exclusive
@@ -205,8 +210,9 @@ class Model(Loadable):
         first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
         self._check_running_loss(batch_size)
         self._training_by(DESCENT if optimizer is None else optimizer)
-        seconds, loss = self._timed(lambda: self._train_with_loss(first, count, batch_size, rate))
-        self._check_finite(count, batch_size, rate)
+        seconds, loss = self._timed(self._train_with_loss, first, count, batch_size, rate)
+        if not self._is_finite():
+            raise _diverged(count, batch_size, rate)
         return seconds, loss
 
     def _check_steps(
@@ -215,11 +221,6 @@ class Model(Loadable):
         first, count = self._check_range(first, count, self._n_order, "entries of order")
         check_rate("learning_rate", learning_rate)
         return first, count, check_count("batch_size", batch_size), float(learning_rate)
-
-    def _check_finite(self, count: int, batch_size: int, learning_rate: float) -> None:
-        if not np.isfinite(self._theta()).all():
-            steps = -(-count // batch_size)
-            raise Diverged(f"theta is not finite after {steps} steps at learning_rate = {learning_rate}")
 
     def _training_by(self, optimizer: Named) -> Callable[[int, int, int, float], float]:
         """Return the hook that trains by an optimizer, at the state that it is to continue from."""
@@ -298,8 +299,7 @@ class Model(Loadable):
         if probes is None:
             probes = np.array([0, entries - 1])
         check_entries("probes", probes, entries)
-        entered = probes
-        seconds, self.checksum = self._timed(lambda: self._time(operation, first, count, repeats, entered))
+        seconds, self.checksum = self._timed(self._time, operation, first, count, repeats, probes)
         return seconds
 
     @exclusive
@@ -428,9 +428,17 @@ class Model(Loadable):
     @abstractmethod
     def _theta(self) -> Array: ...
 
+    def _is_finite(self) -> bool:
+        """Return True if every number of θ is finite. An implementation that can check θ in place overrides this."""
+        return bool(np.isfinite(self._theta()).all())
+
     def _set_theta(self, theta: Array) -> None:
         del theta
         raise Unsupported(f"{type(self).__name__} takes no theta but its first: it has no _set_theta")
+
+
+def _diverged(count: int, batch_size: int, learning_rate: float) -> Diverged:
+    return Diverged(f"theta is not finite after {-(-count // batch_size)} steps at learning_rate = {learning_rate}")
 
 
 Maker = Callable[[Network, Array, int], Model]  # (network, theta, threads) -> model

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyfnn import activations, losses
 from pyfnn.activations import Activation
 from pyfnn.errors import InvalidInput, UnknownName, shown
-from pyfnn.validation import MOST, is_whole
+from pyfnn.validation import MOST, check_seed, is_whole
 
 DTYPES = ("float32", "float64")
 INITIALIZATION_SCHEMES = ("fan_in", "uniform01", "glorot")
@@ -84,6 +84,11 @@ class Network:
         put("l2", float(self.l2))
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
+        for f in self.elementwise_activations:
+            with np.errstate(over="ignore"):
+                held = np.dtype(self.dtype).type(f.parameter)
+            if not np.isfinite(held):
+                raise InvalidInput(f"activation {f.name}: its parameter is beyond the largest {self.dtype}")
         if self.n_parameters > MOST:
             raise InvalidInput(f"sizes = {shown(self.sizes)}: more than 2**53 parameters")
 
@@ -102,7 +107,9 @@ class Network:
         names = tuple(activations.parse(name).name for name in given)
         hidden = len(self.sizes) - 2
         if len(names) != hidden:
-            raise InvalidInput(f"activation names {len(names)} layers: the network has {hidden} hidden layers")
+            raise InvalidInput(
+                f"activation = {shown(names)}: needs one name per hidden layer, of which there are {hidden}"
+            )
         return names
 
     def _checked_output(self) -> str:
@@ -114,10 +121,9 @@ class Network:
                     f"output_activation = {shown(self.output_activation)}: {output.key} is for hidden layers"
                 )
             return output.name
-        if self.output_activation is not None and str(self.output_activation) != fused:
-            raise InvalidInput(
-                f"output_activation = {shown(self.output_activation)}: {self.loss} fuses {fused}; leave it unset"
-            )
+        given = self.output_activation
+        if given is not None and not (isinstance(given, str) and given == fused):
+            raise InvalidInput(f"output_activation = {shown(given)}: {self.loss} fuses {fused}; leave it unset")
         return fused
 
     @property
@@ -280,8 +286,7 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
     """
     if not isinstance(scheme, str) or scheme not in INITIALIZATION_SCHEMES:
         raise UnknownName("initialization scheme", scheme, INITIALIZATION_SCHEMES)
-    if not is_whole(seed) or seed < 0:
-        raise InvalidInput(f"seed = {shown(seed)}: must be a whole number, 0 or more")
+    check_seed("seed", seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     theta = np.zeros(network.n_parameters)
     if scheme == "uniform01":

@@ -26,6 +26,9 @@ class _Operator(NamedTuple):
         Further inputs.
     slopes : bool
         The layer's slopes are a further input.
+    below : str
+        Operator of the units below 0, whose outputs the parameter multiplies: f(Z) = relu(Z) + a · below(min(Z, 0)). An
+        attribute is a float32; this is how a parameter that is none enters a float64 network, as an input.
     pieces : bool
         The operator takes Z as (rows, m_l, k) and reduces its last axis, a further input.
     """
@@ -35,6 +38,7 @@ class _Operator(NamedTuple):
     attributes: dict[str, float] = {}  # noqa: RUF012
     inputs: tuple[float, ...] = ()
     slopes: bool = False
+    below: str = ""
     pieces: bool = False
 
     def further(self, network: Network, theta: Array, layer: int) -> dict[str, Array]:
@@ -53,8 +57,8 @@ _OPERATORS = {
     "sigmoid": _Operator("Sigmoid"),
     "tanh": _Operator("Tanh"),
     "relu": _Operator("Relu"),
-    "leaky_relu": _Operator("LeakyRelu", "alpha"),
-    "elu": _Operator("Elu", "alpha"),
+    "leaky_relu": _Operator("LeakyRelu", "alpha", below="Identity"),
+    "elu": _Operator("Elu", "alpha", below="Elu"),
     "softplus": _Operator("Softplus"),
     "hard_sigmoid": _Operator("HardSigmoid", attributes={"alpha": 0.25, "beta": 0.5}),
     "hard_tanh": _Operator("Clip", inputs=(-1.0, 1.0)),
@@ -103,10 +107,36 @@ def export(path: str | Path, network: Network, theta: Array) -> None:
             shape = {f"shape_{layer}": np.array([0, network.sizes[layer], int(parameter)], np.int64)}  # 0: the rows
             nodes.append(onnx.helper.make_node("Reshape", [Z, *shape], [f"pieces_{layer}"]))
             constants, Z = constants | shape, f"pieces_{layer}"
-        attributes = operator.attributes | ({operator.parameter: parameter} if operator.parameter else {})
-        nodes.append(onnx.helper.make_node(operator.name, [Z, *further], [A], **attributes))
+        if operator.below and network.dtype == "float64" and not _is_float32(parameter):
+            composed, further = _scaled(onnx, operator.below, parameter, Z, A, layer)
+            nodes += composed
+        else:
+            attributes = operator.attributes | ({operator.parameter: parameter} if operator.parameter else {})
+            nodes.append(onnx.helper.make_node(operator.name, [Z, *further], [A], **attributes))
         constants, below = constants | further, A
     onnx.save(_checked(onnx, network, nodes, constants), str(path))
+
+
+def _is_float32(parameter: float) -> bool:
+    with np.errstate(over="ignore"):
+        return float(np.float32(parameter)) == parameter
+
+
+def _scaled(
+    onnx: Any, operator: str, parameter: float, Z: str, A: str, layer: int
+) -> tuple[list[Any], dict[str, Array]]:
+    """Return the nodes of A = relu(Z) + parameter · operator(min(Z, 0)), and their constants, in float64."""
+    zero, a, above, least, below, scaled = (
+        f"{name}_{layer}" for name in ("zero", "a", "above", "least", "below", "scaled")
+    )
+    nodes = [
+        onnx.helper.make_node("Relu", [Z], [above]),
+        onnx.helper.make_node("Min", [Z, zero], [least]),
+        onnx.helper.make_node(operator, [least], [below]),
+        onnx.helper.make_node("Mul", [below, a], [scaled]),
+        onnx.helper.make_node("Add", [above, scaled], [A]),
+    ]
+    return nodes, {zero: np.array(0.0), a: np.array(parameter)}
 
 
 def _checked(onnx: Any, network: Network, nodes: list[Any], constants: dict[str, Array]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 
 from pyfnn.errors import InvalidInput, UnknownName, Unsupported, shown
-from pyfnn.validation import Array, check_array, check_rate
+from pyfnn.validation import Array, check_array, check_flag, check_rate, is_number
 
 State = dict[str, Array]
 
@@ -139,6 +139,7 @@ class Momentum(Named):
 
     def __post_init__(self) -> None:
         _check_share("momentum", self.momentum)
+        object.__setattr__(self, "nesterov", check_flag("nesterov", self.nesterov))
 
     @property
     def name(self) -> str:
@@ -209,7 +210,7 @@ class Adam(Named):
 
 
 def _check_share(field: str, value: Any) -> None:
-    if not isinstance(value, (int, float, np.floating)) or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise InvalidInput(f"{field} = {shown(value)}: must lie in [0, 1)")
 
 

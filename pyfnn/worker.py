@@ -98,6 +98,7 @@ class Host:
     def _hold(self, held: Held, setup: Setup, order: Order) -> Fields:
         """Load the data into a new model or ensemble, then close the previous one."""
         network = setup.network
+        held.reads_cpu_clock = True
         try:
             x = self._read(protocol.X, (setup.rows, network.sizes[0]), network.dtype)
             y = self._read(protocol.Y, (setup.rows, network.sizes[-1]), network.dtype)

@@ -56,5 +56,5 @@ def test_a_verb_or_a_noun_phrase_is_no_fault(opening: str) -> None:
 
 def test_the_check_reads_code_documents_and_every_language() -> None:
     suffixes = {path.suffix for path in prose.tracked()}
-    assert {".py", ".md", ".toml", ".c", ".hpp", ".cu", ".go", ".rs", ".java", ".jl", ".lua", ".m", ".nim"} <= suffixes
-    assert {".d", ".zig"} <= suffixes
+    languages = {".cs", ".d", ".go", ".java", ".jl", ".lua", ".m", ".ml", ".nim", ".R", ".rs", ".zig"}
+    assert {".py", ".md", ".toml", ".c", ".hpp", ".cu", *languages} <= suffixes

@@ -34,11 +34,21 @@ class Mean(NamedTuple):
         return self.half < abs(self.mean)
 
 
-def mean_of(values: Iterable[float | None]) -> Mean:
-    """Return mean and interval of values of which some may be NaN, or None, as JSON has it."""
+def mean_of(values: Iterable[float | None], overlap: float = 0.0) -> Mean:
+    """Return mean and interval of values of which some may be NaN, or None, as JSON has it.
+
+    Parameters
+    ----------
+    values : iterable of float or None
+        One of each seed.
+    overlap : float
+        0 for independent values. For values of random splits of the same rows, the number of test rows over that of the
+        other rows: the variance of the mean is then s²(1/n + overlap), in place of s²/n (Nadeau and Bengio 2003,
+        "Inference for the generalization error", eq. 8).
+    """
     numbers = [math.nan if value is None else float(value) for value in values]
     finite = np.array([value for value in numbers if math.isfinite(value)])
     n = len(finite)
     mean = float(finite.mean()) if n else math.nan
-    half = quantile(n - 1, CONFIDENCE) * float(finite.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    half = quantile(n - 1, CONFIDENCE) * float(finite.std(ddof=1)) * math.sqrt(1 / n + overlap) if n > 1 else math.nan
     return Mean(mean, half, n, len(numbers))

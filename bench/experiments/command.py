@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from bench import unexpected
 from bench.terminal import console as terminal
 from pyfnn.errors import PyfnnError
 
@@ -21,7 +22,7 @@ def run_command(
     -------
     int
         The exit status: 0; 2 after a `PyfnnError`, such as a bad argument; 1 after an `OSError`, such as a file that
-        cannot be written; 130 after Ctrl-C.
+        cannot be written, or an error that nothing expects; 130 after Ctrl-C.
     """
     arguments = parser.parse_args(argv)
     try:
@@ -30,6 +31,8 @@ def run_command(
         return _fail(f"{name}: {error}", 2)
     except OSError as error:
         return _fail(f"{name}: {error}", 1)
+    except Exception as error:  # noqa: BLE001
+        return _fail(unexpected.report(name, [], error), 1)
     except KeyboardInterrupt:
         return _fail(f"{name}: interrupted", 130)
     return 0

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from bench.experiments.averages import mean_of
-from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, digest
+from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least, digest
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
 from bench.format import with_interval
@@ -40,7 +40,11 @@ REPEATS = 5  # of the timing, each from another seed, in turns
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the experiment's own options."""
     parser.add_argument(
-        "--repeats", type=int, default=REPEATS, metavar="N", help=f"of the timing, at least 2 (default: {REPEATS})"
+        "--repeats",
+        type=at_least(2),
+        default=REPEATS,
+        metavar="N",
+        help=f"of the timing, at least 2 (default: {REPEATS})",
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, digest
+from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least, digest
 from bench.experiments.engine.figures import figure_style, save_figure
 from bench.experiments.engine.tables import write_table
 from bench.report.drawing import LEGEND, WIDE, log_axis
@@ -40,9 +40,15 @@ _OPTIONS = {"CG": {"gtol": 0.0}, "L-BFGS-B": {"gtol": 0.0, "ftol": 0.0}}  # no e
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the experiment's own options."""
-    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of gradient descent (default: {STEPS})")
     parser.add_argument(
-        "--iterations", type=int, default=ITERATIONS, metavar="N", help=f"of the other two (default: {ITERATIONS})"
+        "--steps", type=at_least(1), default=STEPS, metavar="N", help=f"of gradient descent (default: {STEPS})"
+    )
+    parser.add_argument(
+        "--iterations",
+        type=at_least(1),
+        default=ITERATIONS,
+        metavar="N",
+        help=f"of the other two (default: {ITERATIONS})",
     )
 
 

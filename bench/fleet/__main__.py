@@ -10,7 +10,9 @@ from typing import Final
 
 from rich.console import Console
 
+from bench import unexpected
 from bench.arguments import chosen_rows, chosen_suite, parsed
+from bench.arguments import parser as run_parser
 from bench.experiments.engine.cluster import connect
 from bench.fleet.gather import FleetFolder, gather
 from bench.fleet.host import Order
@@ -24,6 +26,7 @@ _REFUSED = {
     "out": None,
     "resume": None,
     "list": False,
+    "suite": "quick",
 }  # options of bench.run that the fleet decides, and their defaults
 
 
@@ -53,10 +56,11 @@ def order_of(suite: str, options: Sequence[str]) -> Order:
     InvalidInput, UnknownName
         The suite or a backend does not exist, or an option is one that the fleet decides.
     """
-    arguments = parsed(["--suite", suite, *options])
+    given = run_parser().parse_args(options)
     for name, default in _REFUSED.items():
-        if getattr(arguments, name) != default:
+        if getattr(given, name) != default:
             raise InvalidInput(f"--{name}: is not for a fleet")
+    arguments = parsed(["--suite", suite, *options])
     chosen_rows(arguments, chosen_suite(arguments)[0])
     topic = f"pyfnn-fleet-{uuid.uuid4().hex}"
     if Path(suite).suffix != ".toml":
@@ -85,6 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except OSError as error:
         errors.print(f"fleet: {error}", soft_wrap=True)
+        return HOST_FAILED
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report("bench.fleet", sys.argv[1:] if argv is None else argv, error), soft_wrap=True)
         return HOST_FAILED
     except KeyboardInterrupt as error:
         errors.print("fleet: interrupted; the folders of hosts that had ended are kept", soft_wrap=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +105,12 @@ def _run(command: list[str], console: Path, report: Report, cancelled: Callable[
         )
         try:
             while True:
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(_TICK)
+                for line in read.read().splitlines():
+                    report(line)
+                if process.returncode is not None:
                     return process.returncode
-                except subprocess.TimeoutExpired:
-                    for line in read.read().splitlines():
-                        report(line)
                 if cancelled():
                     process.terminate()
                     process.wait(_ENDS_WITHIN)

@@ -45,7 +45,7 @@ def _products() -> float:
 
 def _peak() -> float | None:
     try:
-        levels = isa.levels()
+        levels = isa.levels_of("_probe")
         for level in levels:
             compiled.folder(f"_probe_{level}")
     except BackendUnavailable:

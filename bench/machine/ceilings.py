@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +19,15 @@ SECONDS = 0.15  # duration of each probe
 _PATIENCE = 60.0  # seconds, time limit of one process
 
 
+@dataclass(frozen=True)
+class StepShape:
+    """The shape of a step's products: layer sizes m_0 .. m_L, batch size, dtype."""
+
+    sizes: tuple[int, ...]
+    batch: int
+    dtype: str
+
+
 def sweep_bytes() -> int:
     """Return the bytes of memory that the CPU's bandwidth probe sweeps."""
     return sweep_size(max(description.caches().values(), default=0), description.available_memory())
@@ -29,6 +39,7 @@ def measure_ceilings(
     counts: Iterable[int],
     seconds: float = SECONDS,
     devices: Iterable[str] = (),
+    steps: Iterable[StepShape] = (),
 ) -> Ceilings:
     """Probe every dtype and thread count, then every device; nothing else should run meanwhile.
 
@@ -41,6 +52,8 @@ def measure_ceilings(
         Numbers of threads.
     seconds : float
         Duration of each probe.
+    steps : iterable of StepShape
+        Steps whose products are timed alone, through the BLAS libraries that are here, on each number of threads.
 
     Returns
     -------
@@ -49,9 +62,10 @@ def measure_ceilings(
     """
     answers: dict[str, dict[str, Any]] = {}
     request = {"dtypes": list(dtypes), "seconds": seconds}
+    shapes = [asdict(step) for step in dict.fromkeys(steps)]
     for threads in counts:
         caches = cache_sizes(description.caches(), threads)
-        asked = {**request, "size": sweep_bytes(), "caches": caches, "threads": threads}
+        asked = {**request, "size": sweep_bytes(), "caches": caches, "steps": shapes, "threads": threads}
         answers[threads_text(threads)] = _probe(asked, threads)
     for device in devices:
         answers[device] = _probe({**request, "device": device}, 1)
@@ -63,6 +77,7 @@ def measure_ceilings(
             "when": when,
             "peaks": [peak for answer in answers.values() for peak in answer.get("peaks", [])],
             "bandwidths": [one for answer in answers.values() for one in answer.get("bandwidths", [])],
+            "products": [one for answer in answers.values() for one in answer.get("products", [])],
             "absent": absent,
         }
         return Ceilings.model_validate(found)

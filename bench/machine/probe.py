@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench.machine import device_probe
+from bench.machine import bare_products, device_probe
 from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
 
@@ -19,9 +19,14 @@ CACHE_SECONDS = 0.02  # duration of each probe of a cache: a burst takes 2 ms
 
 
 def answer(
-    dtypes: list[str], threads: int, seconds: float, size: int, caches: dict[str, int] | None = None
+    dtypes: list[str],
+    threads: int,
+    seconds: float,
+    size: int,
+    caches: dict[str, int] | None = None,
+    steps: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Measure the peaks of every level and dtype, and the bandwidths by the best level.
+    """Measure the peaks of every level and dtype, the bandwidths by the best level, and the products of steps.
 
     Parameters
     ----------
@@ -33,14 +38,16 @@ def answer(
         Bytes of memory to sweep, in all.
     caches : dict of str to int, optional
         Bytes to sweep in each cache, in all.
+    steps : list of dict, optional
+        Shapes of steps: see `bench.machine.bare_products.answer`.
 
     Returns
     -------
     dict
-        ``peaks`` and ``bandwidths`` as in `bench.results.schema.Ceilings`, or ``absent`` with the reason.
+        ``peaks``, ``bandwidths`` and ``products`` as in `bench.results.schema.Ceilings`, or ``absent`` with the reason.
     """
     try:
-        modules = {level: _module(level) for level in isa.levels()}
+        modules = {level: _module(level) for level in isa.levels_of("_probe")}
     except BackendUnavailable as error:
         return {"absent": str(error)}
     best = list(modules.values())[-1]
@@ -62,6 +69,7 @@ def answer(
             for cache, swept, duration in sweeps
             for traffic in TRAFFICS
         ],
+        "products": bare_products.answer(steps or (), threads),
     }
 
 

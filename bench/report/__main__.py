@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import unexpected
 from bench.report import PAGE, run_view
 from bench.report.page import Source, write_page
 from bench.results.crossing import load_crossing
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(write_page(sources, out))
     except (PyfnnError, OSError) as error:
         print(f"bench.report: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except Exception as error:  # noqa: BLE001
+        print(unexpected.report("bench.report", arguments.folders, error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

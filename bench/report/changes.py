@@ -86,6 +86,7 @@ def _by_case(
     comparison: Comparison, columns: tuple[str, ...], cells: Callable[[Entry], Cells], notes: Sequence[str]
 ) -> list[ReportTable]:
     remarks = [f"UNLIKE RUNS, compared because of --force: {difference}" for difference in comparison.differences]
+    remarks += [f"CONTINUED although something had changed (--force): {change}" for change in comparison.forced]
     remarks += [f"Not compared: {one}" for one in comparison.only]
     grouped = groupby(comparison.entries, key=lambda entry: (entry.case, entry.reference))
     tables = [

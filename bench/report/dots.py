@@ -32,6 +32,8 @@ from bench.report.style import BLACK, backend_style
 from bench.report.views import BackendView, CaseView
 from bench.results.schema import Estimate
 
+_MARK = 3.8  # points: the size of the mark of an estimate
+
 
 @dataclass(frozen=True)
 class DotPlot:
@@ -132,10 +134,19 @@ def _dot(axes: Axes, backend: BackendView, quantity: Estimate | float, y: float,
     interval = interval_of(quantity)
     if interval:
         low, high = (bound / scale for bound in interval)
-        axes.plot([low, high], [y, y], color=style.colour, linewidth=1.1, marker="|", markersize=4, zorder=2)
+        ends = axes.transData.transform([(low, y), (high, y)])[:, 0]  # pixels
+        wider = ends[1] - ends[0] > _MARK * axes.figure.dpi / 72
+        cap = "|" if wider else "none"  # which would stand out beside a narrow part of the mark
+        axes.plot([low, high], [y, y], color=style.colour, linewidth=1.1, marker=cap, markersize=4, zorder=2)
     face = style.colour if interval or backend.verdict == "reference" else "white"
     axes.plot(
-        [value], [y], marker=style.marker, markersize=3.8, markerfacecolor=face, markeredgecolor=style.colour, zorder=3
+        [value],
+        [y],
+        marker=style.marker,
+        markersize=_MARK,
+        markerfacecolor=face,
+        markeredgecolor=style.colour,
+        zorder=3,
     )
 
 

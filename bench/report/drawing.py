@@ -7,12 +7,13 @@ backends are those of `bench.report.style`.
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from bench.report.views import BackendView, in_division_order
@@ -98,11 +99,14 @@ def spread(ideal: Sequence[float], distance: float, length: float) -> list[float
     return [start + i * distance for i, start in enumerate(starts)]
 
 
+@cache
 def width_of(text: str) -> float:
-    """Return the width in inches of a line of text at the figures' type size."""
-    if not text:
-        return 0.0
-    return float(TextPath((0, 0), text, prop=FontProperties(family="DejaVu Sans", size=TYPE)).get_extents().width) / 72
+    """Return the width in inches of a line of text at the figures' type size.
+
+    From the font's own widths: those of the letters' outlines take a quarter of the time of all figures.
+    """
+    font = FontProperties(family="DejaVu Sans", size=TYPE)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72 if text else 0.0
 
 
 def shortened(name: str) -> str:

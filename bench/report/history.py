@@ -118,6 +118,7 @@ def _notes(history: History) -> Iterator[str]:
     if len(runs) < history.runs_needed:
         yield _FEW.format(needed=history.runs_needed, runs=len(runs))
     yield from (f"UNLIKE RUNS, taken together because of --force: {one}" for one in history.differences)
+    yield from (f"CONTINUED although something had changed (--force): {one}" for one in history.forced)
 
 
 def _height(series: Sequence[Series]) -> float:

@@ -157,8 +157,15 @@ def _peak_note(case: Case) -> str:
         return ""
     return (
         f"Peak: {number(case.ceiling_gflops)} GFLOP/s, the best multiply-add probe of {case.dtype} on "
-        f"{threads_text(case.threads)}."
+        f"{threads_text(case.threads)}.{_bare_products(case)}"
     )
+
+
+def _bare_products(case: Case) -> str:
+    if case.bare_gflops is None or not case.ceiling_gflops:
+        return ""
+    share = f"{100 * case.bare_gflops / case.ceiling_gflops:.0f} % of it"
+    return f" The step's products alone, through {case.bare_library}: {number(case.bare_gflops)} GFLOP/s, {share}."
 
 
 def _device_peak_note(case: Case, timed: Timed) -> str:

@@ -1,8 +1,9 @@
 """The look of each backend and the mark of each language: the same in every figure, page and run. Draws nothing.
 
 Colours are those of Okabe and Ito 2008, "Color universal design"; colour and marker together identify a backend. The
-shape of a backend of pyfnn follows its division: round and triangular for plain, square for tuned, diamond and cross
-(on a GPU) for framework.
+shape of a backend of pyfnn follows its division: a triangle on its tip for textbook, round and other triangles for
+plain, a square and a plus (without runtime checks) for tuned, diamond and cross (on a GPU) for framework. A language
+keeps its colour in another division where it can.
 """
 
 from collections.abc import Mapping
@@ -56,20 +57,25 @@ def _looks(marker: str, **colours: str) -> dict[str, BackendStyle]:
 KNOWN: Mapping[str, BackendStyle] = MappingProxyType(
     {
         **_looks("o", numpy=BLACK, cpp=BLUE, c=SKY, rust=VERMILION, go=GREEN, julia=PURPLE, fortran=ORANGE),
-        **_looks("^", java=VERMILION, javascript=ORANGE, octave=PURPLE, lua=BLUE, nim=GREEN),
-        **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cuda=GREEN, cuda_blas=ORANGE),
+        **_looks("^", java=VERMILION, javascript=ORANGE, octave=PURPLE, lua=BLUE, nim=GREEN, zig=SKY, d=BLACK),
+        **_looks(">", csharp=VERMILION, ocaml=ORANGE, r=BLUE, cython=PURPLE),
+        **_looks("v", c_textbook=SKY, cpp_textbook=BLUE, numpy_article=BLACK, python=GREEN, pypy=VERMILION),
+        **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cpp_mkl=VERMILION, c_libmvec=PURPLE, cuda=GREEN, cuda_blas=ORANGE),
+        **_looks("P", nim_danger=GREEN, zig_fast=SKY, d_unchecked=BLACK, cython_unchecked=PURPLE, go_unchecked=ORANGE),
         **_looks("D", jax=PURPLE, jax_step=SKY, torch=VERMILION, sklearn=ORANGE, numba=GREEN),
         **_looks("X", jax_cuda=PURPLE, torch_cuda=VERMILION, torch_cuda_graph=ORANGE),
     }
 )
 # No backend of pyfnn has one of these markers, so that another backend is never mistaken for one of pyfnn's.
-OTHERS = tuple(BackendStyle(*look) for look in product((BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK), "vPph"))
+OTHERS = tuple(BackendStyle(*look) for look in product((BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK), "<ph"))
 
 MARKER_PATHS: Mapping[str, str] = MappingProxyType(
     {
         "o": "M1,0A1,1 0 1 1 -1,0A1,1 0 1 1 1,0Z",
         "^": "M0,-1L1,1L-1,1Z",
         "v": "M0,1L1,-1L-1,-1Z",
+        ">": "M1,0L-1,1L-1,-1Z",
+        "<": "M-1,0L1,1L1,-1Z",
         "s": "M-1,-1L1,-1L1,1L-1,1Z",
         "D": "M0,-1.414L1.414,0L0,1.414L-1.414,0Z",
         "X": "M-0.5,-1L0,-0.5L0.5,-1L1,-0.5L0.5,0L1,0.5L0.5,1L0,0.5L-0.5,1L-1,0.5L-0.5,0L-1,-0.5Z",
@@ -81,7 +87,10 @@ MARKER_PATHS: Mapping[str, str] = MappingProxyType(
 )
 
 _LANGUAGE_MARKS = MappingProxyType(
-    {"Python": "Py", "Fortran": "F", "JavaScript": "JS", "Julia": "Jl", "Octave": "Oct", "Rust": "Rs", "CUDA": "CU"}
+    {
+        **{"Python": "Py", "Cython": "Cy", "Fortran": "F", "JavaScript": "JS", "Julia": "Jl", "Octave": "Oct"},
+        **{"OCaml": "ML", "Rust": "Rs", "CUDA": "CU"},
+    }
 )
 
 

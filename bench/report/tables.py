@@ -239,6 +239,7 @@ def _crossings_table(sweep: SweepView) -> ReportTable:
 def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
     """Return the peak rates of the machine before and after all measurement; None where nothing was probed."""
     peaks: dict[tuple[str, ...], dict[str, str]] = {}
+    products: dict[tuple[str, ...], dict[str, str]] = {}
     traffic: dict[tuple[str, ...], dict[str, str]] = {}
     for probed in ceilings:
         for p in probed.peaks:
@@ -247,7 +248,12 @@ def ceilings_table(ceilings: Iterable[Ceilings]) -> ReportTable | None:
         for b in probed.bandwidths:
             key = (f"{b.cache or 'memory'}, {b.traffic} over {_size(b.bytes)}", _on(b.device, b.threads), "GB/s")
             traffic.setdefault(key, {})[probed.when] = number(b.gigabytes_per_second)
-    lines = {**peaks, **traffic}
+        for step in probed.products:
+            sizes = "-".join(map(str, step.sizes))
+            rows = "1 row" if step.batch == 1 else f"{step.batch} rows"
+            what = f"products of {sizes}, {rows}, {step.dtype}, {step.library}"
+            products.setdefault((what, _on("cpu", step.threads), "GFLOP/s"), {})[probed.when] = number(step.gflops)
+    lines = {**peaks, **products, **traffic}
     times = [when for when in get_args(When) if any(when in values for values in lines.values())]
     cells = tuple((*key, *(values.get(when, "") for when in times)) for key, values in lines.items())
     return ReportTable("Ceilings", ("probe", "threads", "unit", *times), (("", cells),)) if lines else None

@@ -12,7 +12,7 @@ from bench.results.derive import on_clock
 from bench.results.schema import BackendResult, Case, Estimate, Results
 from bench.statistics.intervals import log_ratios
 from bench.statistics.runs import Change, ChangeVerdict, Runs, can_judge, changes, over_runs
-from bench.terms import Value
+from bench.terms import Value, WorkloadFacts
 from pyfnn.errors import PyfnnError
 
 COMPARISON: Final = "pyfnn-comparison/1"
@@ -34,6 +34,9 @@ METHOD: Final = ("block_seconds", "burst_seconds")
 
 WORK: Final = ("clock", "batch", "learning_rate", "flops_per_step", "members", "data", "optimizer")
 """Fields of a case in which they agree."""
+
+DEFINITION: Final = tuple(field for field in WorkloadFacts.model_fields if field not in ("name", "note"))
+"""Fields of the workload of a case in which they agree, where both files have it."""
 
 
 class UnlikeRuns(PyfnnError):
@@ -78,6 +81,8 @@ class Comparison(Value):
     ----------
     differences : list of str
         In what the runs are unlike, where they were compared nevertheless.
+    forced : list of str
+        What changed between the parts of a run that was continued nevertheless.
     only : list of str
         Cases and backends that some runs lack.
     judged : bool
@@ -93,6 +98,7 @@ class Comparison(Value):
     new_runs: int
     margin: float
     differences: list[str] = []
+    forced: list[str] = []
     only: list[str] = []
     judged: bool
     entries: list[Entry] = []
@@ -127,13 +133,42 @@ def unlike(named: Mapping[str, Results]) -> list[str]:
                 (f"{title}: {field}", getattr(ours[title], field), getattr(theirs[title], field)) for field in WORK
             ]
             pairs.append((f"{title}: reference", ours[title].reference, theirs[title].reference))
+            pairs += _definitions(title, ours[title].definition, theirs[title].definition)
         found += [f"{what}: {a!r} in {first}, {b!r} in {name}" for what, a, b in pairs if a != b]
     return found
 
 
+def _definitions(
+    title: str, ours: WorkloadFacts | None, theirs: WorkloadFacts | None
+) -> Iterator[tuple[str, object, object]]:
+    if ours and theirs:
+        yield from ((f"{title}: {field}", getattr(ours, field), getattr(theirs, field)) for field in DEFINITION)
+
+
+def forced(named: Mapping[str, Results]) -> list[str]:
+    """Return what changed between the parts of runs that were continued nevertheless."""
+    return [f"{name}: {difference}" for name, results in named.items() for difference in results.differences]
+
+
+def _require_no_copies(named: Mapping[str, Results]) -> None:
+    """Raise `UnlikeRuns` where two of the runs hold the same samples: they would count as two."""
+    seen: dict[str, str] = {}
+    for name, results in named.items():
+        samples = [(case.title, b.instance, b.samples) for case in results.cases for b in case.backends if b.samples]
+        key = f"{results.created} {samples}"
+        if samples and key in seen:
+            raise UnlikeRuns(f"{name} has the same samples as {seen[key]}: it would count as two runs")
+        seen[key] = name
+
+
 def require_alike(named: Mapping[str, Results], *, force: bool = False) -> list[str]:
-    """Return the differences between runs, as `unlike` does; raise `UnlikeRuns` where there are any, unless forced."""
+    """Return the differences between runs, as `unlike` does; raise `UnlikeRuns` where there are any, unless forced.
+
+    Copies of one run are refused too.
+    """
     differences = unlike(named)
+    if not differences:
+        _require_no_copies(named)
     if differences and not force:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise UnlikeRuns(f"these runs cannot be compared: {differences[0]}{more}; --force compares them nevertheless")
@@ -184,6 +219,7 @@ def compare_runs(
         new_runs=len(new),
         margin=margin,
         differences=differences,
+        forced=forced(every),
         only=list(_only(tables, common)),
         judged=bool(new) and can_judge(len(old), len(new), len(common)),
         entries=entries,

@@ -31,7 +31,10 @@ def with_all_statistics(results: Results) -> Results:
     """Return the results with all statistics of their samples, by the rules of this version."""
     reference = str(results.settings.get("reference", "numpy"))
     margin = float(results.settings.get("margin", MARGIN))
-    cases = [case.model_copy(update=best_ceilings(results.ceilings, case)) for case in results.cases]
+    cases = [
+        case.model_copy(update={**best_ceilings(results.ceilings, case), **best_products(results.ceilings, case)})
+        for case in results.cases
+    ]
     cases = [with_statistics(case, reference, margin) for case in cases]
     return results.model_copy(update={"cases": cases, "statistics": STATISTICS})
 
@@ -46,6 +49,21 @@ def best_ceilings(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
     devices = dict.fromkeys(peak.device for peak in peaks if peak.device != "cpu")
     best = {device: max(peak.gflops for peak in peaks if peak.device == device) for device in devices}
     return {"ceiling_gflops": max(cpu, default=case.ceiling_gflops), "device_ceilings": best or case.device_ceilings}
+
+
+def best_products(ceilings: list[Ceilings], case: Case) -> dict[str, Any]:
+    """Return the fields of `Case` with the best rate of its products alone; none where they were not timed.
+
+    Layers whose units have several pieces have more products than follow from the sizes, and so more operations.
+    """
+    if case.definition is None or case.operation.split()[0] != "train":
+        return {}
+    own = (case.definition.sizes, case.batch, case.dtype, case.threads, case.flops_per_step)
+    timed = [
+        p for probed in ceilings for p in probed.products if (p.sizes, p.batch, p.dtype, p.threads, p.operations) == own
+    ]
+    best = max(timed, key=lambda p: p.gflops, default=None)
+    return {"bare_gflops": best.gflops, "bare_library": best.library} if best else {}
 
 
 def stand_in(case: Case, reference: str) -> str | None:

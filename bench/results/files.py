@@ -65,8 +65,10 @@ class Lines:
     def check(self, again: bool, begun: bool) -> None:
         """Raise an error where this run may not write to the folder; `begun`: the file holds something."""
 
-    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines and sync them to the disk.
+    def append(self, lines: Iterable[Mapping[str, Any]], *, syncs: bool = True) -> None:
+        """Append lines and sync them to the disk, with all that were written before.
+
+        Without `syncs` they outlive this process, however it ends, but not a crash of the system before the next sync.
 
         Raises
         ------
@@ -80,7 +82,8 @@ class Lines:
         try:
             while left:
                 left = left[os.write(self._file, left) :]
-            os.fsync(self._file)
+            if syncs:
+                os.fsync(self._file)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._file, end)

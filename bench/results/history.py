@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, Final, Literal
 
-from bench.results.changes import MACHINE, METHOD, EntryKey, launch_log_ratios, require_alike
+from bench.results.changes import MACHINE, METHOD, EntryKey, forced, launch_log_ratios, require_alike
 from bench.results.schema import Estimate, Results
 from bench.statistics.change_points import ChangePoint, change_points, runs_needed
 from bench.terms import Value
@@ -93,6 +93,8 @@ class History(Value):
         Least number of runs in which a change can be found among so many backends.
     differences : list of str
         In what the runs are unlike, where they were taken together nevertheless.
+    forced : list of str
+        What changed between the parts of a run that was continued nevertheless.
     """
 
     schema_: Literal["pyfnn-history/1"] = HISTORY
@@ -101,6 +103,7 @@ class History(Value):
     series: list[Series]
     runs_needed: int
     differences: list[str] = []
+    forced: list[str] = []
 
 
 def histories(named: Mapping[str, Results], *, force: bool = False) -> list[History]:
@@ -148,6 +151,7 @@ def _history(runs: Mapping[str, Results], differences: list[str]) -> History:
         series=[_series(key, points, cuts) for (key, points), cuts in zip(series.items(), found, strict=True)],
         runs_needed=runs_needed(len(series)),
         differences=differences,
+        forced=forced(runs),
     )
 
 

@@ -1,7 +1,7 @@
-"""The journal of a run, journal.jsonl: one event a line, on disk before the call that wrote it returns.
+"""The journal of a run, journal.jsonl: one event a line, written before the call returns, and on disk but for samples.
 
-Results are built from the journal, so that a killed run loses at most the launch that it was measuring. It claims the
-folder for a run.
+Results are built from the journal, so that a killed run loses at most the launch that it was measuring. Its samples are
+on disk with its end: a sync takes milliseconds, and a case has hundreds of samples. It claims the folder for a run.
 """
 
 import json
@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench.results.events import Event, parse_event
+from bench.results.events import Event, SampleEvent, parse_event
 from bench.results.files import FolderTaken, Lines
 from bench.results.order import Order
 from bench.results.schema import ResultsError
@@ -54,7 +54,7 @@ class Journal(Lines):
             raise FolderTaken(f"--out {self.folder}: holds the results of a run already; {remedy}")
 
     def write(self, event: Event) -> None:
-        """Append one event and sync it to the disk.
+        """Append one event and sync it to the disk; a sample is synced with the event that ends its launch.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class Journal(Lines):
         ValueError
             The event holds a NaN or an infinity, which JSON lacks.
         """
-        self.append([event.line()])
+        self.append([event.line()], syncs=not isinstance(event, SampleEvent))
 
     def __enter__(self) -> "Journal":
         return self

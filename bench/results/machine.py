@@ -27,12 +27,28 @@ class Bandwidth(Value):
     cache: str = ""
 
 
+class BareProducts(Value):
+    """Rate of the matrix products of a step, without the rest of it, through a BLAS library.
+
+    `sizes` are m_0 .. m_L, `operations` those of one step, counted as those of a case are.
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    dtype: str
+    threads: int
+    library: str
+    operations: int
+    gflops: Rate
+
+
 class Ceilings(Value):
     """Peak rates of this machine, probed before or after all measurement; `absent` has the reason where not probed."""
 
     when: When
     peaks: list[Peak] = []
     bandwidths: list[Bandwidth] = []
+    products: list[BareProducts] = []
     absent: str = ""
 
 

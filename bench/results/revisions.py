@@ -72,7 +72,15 @@ def compare_revisions(results: Results, margin: float) -> Comparison:
         why = only[0] if only else "no backend"
         raise PyfnnError(f"nothing was timed in two launches at both revisions: {why}; a greater --budget may help")
     return Comparison(
-        old_runs=1, new_runs=1, margin=margin, judged=True, entries=entries, revisions=revisions, only=only, lost=lost
+        old_runs=1,
+        new_runs=1,
+        margin=margin,
+        judged=True,
+        entries=entries,
+        revisions=revisions,
+        forced=results.differences,
+        only=only,
+        lost=lost,
     )
 
 

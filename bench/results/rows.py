@@ -12,10 +12,12 @@ TableName = Literal["samples", "statistics"]
 class SampleRow(NamedTuple):
     """One timed block. Times are in seconds; `Sample` has the meaning of each field.
 
+    `forced` is True in a run that was continued although something had changed, as `Results.differences` says.
     `step_seconds` is the time of a step by the clock that gives the case's step times, named in `clock`.
     """
 
     created: str
+    forced: bool
     workload: str
     operation: str
     dtype: str
@@ -45,10 +47,11 @@ class SampleRow(NamedTuple):
 class StatisticRow(NamedTuple):
     """One instance of a backend in one case. `…_low` and `…_high` bound a 95 % interval.
 
-    Times are in seconds; `BackendResult` has the meaning of each field.
+    Times are in seconds; `BackendResult` has the meaning of each field, `SampleRow` that of `forced`.
     """
 
     created: str
+    forced: bool
     cpu_model: str | None
     workload: str
     operation: str
@@ -107,6 +110,7 @@ def _samples(results: Results) -> Iterator[SampleRow]:
         for sample in backend.samples:
             yield SampleRow(
                 created=results.created,
+                forced=bool(results.differences),
                 workload=case.workload,
                 operation=case.operation,
                 dtype=case.dtype,
@@ -131,6 +135,7 @@ def _statistics(results: Results) -> Iterator[StatisticRow]:
         summary = backend.timing_summary
         yield StatisticRow(
             created=results.created,
+            forced=bool(results.differences),
             cpu_model=None if model is None else str(model),
             workload=case.workload,
             operation=case.operation,

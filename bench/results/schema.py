@@ -3,11 +3,15 @@
 The same models give the journal's events their fields (see `bench.results.events`).
 """
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from bench.results.machine import Bandwidth as Bandwidth  # these five re-exported, for all that reads results
+from bench.results.machine import BareProducts as BareProducts
 from bench.results.machine import Ceilings as Ceilings
 from bench.results.machine import DeviceState as DeviceState
 from bench.results.machine import HostState as HostState
@@ -45,7 +49,9 @@ are computed again from their samples, by this version's rules.
 """
 
 _VERDICTS_OF_VERSION_1: Final = {"no difference shown": "undecided"}
-_StoredVerdict = Annotated[Verdict | None, BeforeValidator(lambda v: _VERDICTS_OF_VERSION_1.get(v, v))]
+_StoredVerdict = Annotated[
+    Verdict | None, BeforeValidator(lambda v: _VERDICTS_OF_VERSION_1.get(v, v) if isinstance(v, str) else v)
+]
 
 
 class ResultsError(PyfnnError):
@@ -315,6 +321,9 @@ class Case(CaseHead):
     ----------
     ceiling_gflops : float or None
         Best multiply-add probe of the case's dtype and thread count on the CPU.
+    bare_gflops, bare_library : float or None, str
+        Rate of the step's matrix products alone through the fastest BLAS library, and that library. None for operations
+        other than training, which have other products, and where there was no library.
     device_ceilings : dict of str to float
         Best multiply-add probe of the case's dtype by device other than the CPU.
     reference : str or None
@@ -340,6 +349,8 @@ class Case(CaseHead):
     """
 
     ceiling_gflops: Rate | None = None
+    bare_gflops: Rate | None = None
+    bare_library: str = ""
     device_ceilings: dict[str, Rate] = {}
     margin: float = Field(default=MARGIN, gt=0)
     reference: str | None = None
@@ -396,6 +407,12 @@ class RunHead(Value):
     workloads: dict[str, WorkloadFacts] = {}
     origins: dict[str, str] = {}
 
+    @field_validator("created")
+    @classmethod
+    def _is_time(cls, created: str) -> str:
+        datetime.fromisoformat(created)
+        return created
+
     @field_validator("settings")
     @classmethod
     def _margin_above_0(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -417,10 +434,28 @@ class Results(RunHead):
     warnings: list[Warned] = []
     cases: list[Case] = []
 
+    @field_validator("cases")
+    @classmethod
+    def _once(cls, cases: list[Case]) -> list[Case]:
+        """Refuse two cases of one title, two instances of one name, two blocks of one launch and round."""
+        _require_once("case", (case.title for case in cases))
+        for case in cases:
+            _require_once(f"{case.title}: instance", (backend.instance for backend in case.backends))
+            for backend in case.backends:
+                blocks = (f"{sample.launch}, round {sample.round}" for sample in backend.samples)
+                _require_once(f"{case.title}: {backend.instance}: launch", blocks)
+        return cases
+
     @property
     def differences(self) -> list[str]:
         """Changes between the parts of the run; empty where all were measured under the same conditions."""
         return list(dict.fromkeys(one for resumption in self.resumptions for one in resumption.differences))
+
+
+def _require_once(what: str, names: Iterable[str]) -> None:
+    name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 1))
+    if times > 1:
+        raise ValueError(f"{what} {name} is there {times} times")
 
 
 def first_error(error: ValidationError) -> str:

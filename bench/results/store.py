@@ -98,7 +98,7 @@ def _edited(results: Results, again: Results) -> str | None:
 
 
 def _edited_case(stored: Case, computed: Case) -> str | None:
-    for name in ("ceiling_gflops", "margin", "reference"):
+    for name in ("ceiling_gflops", "bare_gflops", "bare_library", "margin", "reference"):
         if not _agree(getattr(stored, name), getattr(computed, name)):
             return name
     if not _agree_by_name(stored.device_ceilings, computed.device_ceilings):

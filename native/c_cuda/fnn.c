@@ -1,7 +1,5 @@
-/* fnn.c: fnn.h for the network of mlp.c: entry points, checks of arguments, errors, memory and the clock.
- *
- * Not here: mathematics. Nothing is kept outside a model, and no step allocates.
- */
+/* fnn.c: fnn.h for the network of mlp.c: entry points, checks of arguments, errors, memory and the clock. Not here:
+ * mathematics. Nothing is kept outside a model, and no step allocates. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
 #include "mlp.h"
@@ -22,19 +20,6 @@
 #ifndef FNN_COMPILER /* the build defines both */
 #define FNN_COMPILER __VERSION__
 #define FNN_FLAGS "unknown"
-#endif
-
-#ifdef FNN_TEXTBOOK /* as mlp.c is compiled */
-#define FNN_NAME "c-textbook"
-#elif defined FNN_LIBMVEC
-#define FNN_NAME "c-libmvec"
-#define FNN_MORE_FLAGS ", with the vector functions of glibc's libmvec"
-#else
-#define FNN_NAME "c"
-#endif
-
-#ifndef FNN_MORE_FLAGS
-#define FNN_MORE_FLAGS ""
 #endif
 
 struct fnn_model {
@@ -177,12 +162,9 @@ int fnn_create(const fnn_network *given, const void *theta, fnn_model **handle) 
   fnn_model *model = *handle = calloc(1, sizeof(fnn_model));
   if (model == NULL)
     return FNN_NO_MEMORY;
-  int status = check_network(model, given);
-  if (status == FNN_OK)
-    status = take_functions(model, given);
-  if (status == FNN_OK)
-    status = take_sizes(model, given);
-  if (status != FNN_OK)
+  int status;
+  if ((status = check_network(model, given)) != FNN_OK || (status = take_functions(model, given)) != FNN_OK ||
+      (status = take_sizes(model, given)) != FNN_OK)
     return status;
   model->network.l2 = given->l2;
   model->network.arithmetic = &arithmetics[given->dtype];
@@ -265,9 +247,17 @@ int fnn_theta(fnn_model *model, void *theta) {
     return status;
   if (theta == NULL)
     return fail(model, FNN_INVALID, "theta must not be NULL");
-  const mlp *network = &model->network;
-  memcpy(theta, network->theta, network->n_parameters * network->arithmetic->size);
+  memcpy(theta, model->network.theta, model->network.n_parameters * model->network.arithmetic->size);
   return FNN_OK;
+}
+
+int fnn_is_finite(fnn_model *model, int32_t *finite) {
+  const int status = begin(model);
+  if (status == FNN_OK && finite == NULL)
+    return fail(model, FNN_INVALID, "finite must not be NULL");
+  if (status == FNN_OK)
+    *finite = model->network.arithmetic->is_finite(&model->network);
+  return status;
 }
 
 int fnn_set_theta(fnn_model *model, const void *theta) {

@@ -166,6 +166,12 @@ int fnn_set_theta(fnn_model *model, const void *theta);
  * Compute the loss R over rows [first, first + count): the number that fnn_loss_and_gradient computes. */
 int fnn_loss(fnn_model *model, int64_t first, int64_t count, double *loss);
 
+/* --- Optional: whether training has diverged. ---------------------------------------------------------------------
+ *
+ * Set *finite to 1 if every number of theta is finite, otherwise to 0. The host asks after each training; without this
+ * function it copies theta out. */
+int fnn_is_finite(fnn_model *model, int32_t *finite);
+
 /* --- Optional: optimizers with a state; all three or none. --------------------------------------------------------
  *
  * fnn_about then has the line optimizers=sgd,... with the names that the library has, of these, where g is dtheta and v

@@ -52,9 +52,9 @@ VECTORIZED double(log1p)(double);
 
 const arithmetic arithmetics[N_DTYPES] = {
     [FNN_FLOAT32] = {sizeof(float), outputs_float, loss_of_rows_float, loss_and_gradient_float, train_float,
-                     train_with_float, timed_pass_float},
+                     train_with_float, timed_pass_float, is_finite_float},
     [FNN_FLOAT64] = {sizeof(double), outputs_double, loss_of_rows_double, loss_and_gradient_double, train_double,
-                     train_with_double, timed_pass_double},
+                     train_with_double, timed_pass_double, is_finite_double},
 };
 
 /* --- The tables' rows: the same in both dtypes. ------------------------------------------------------------------- */

@@ -8,6 +8,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef FNN_TEXTBOOK /* the backend as which mlp.c is compiled */
+#define FNN_NAME "c-textbook"
+#elif defined FNN_LIBMVEC
+#define FNN_NAME "c-libmvec"
+#define FNN_MORE_FLAGS ", with the vector functions of glibc's libmvec"
+#else
+#define FNN_NAME "c"
+#endif
+
+#ifndef FNN_MORE_FLAGS
+#define FNN_MORE_FLAGS ""
+#endif
+
 #define CACHE_LINE 64 /* bytes */
 #define LENGTH(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
@@ -55,6 +68,7 @@ typedef struct arithmetic {
   void (*train)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   void (*train_with)(const mlp *network, int64_t first, int64_t count, int64_t batch_size, double rate);
   double (*timed_pass)(const mlp *network, int32_t operation, int64_t first, int64_t count, int64_t probe);
+  bool (*is_finite)(const mlp *network);
 } arithmetic;
 
 enum { N_DTYPES = 2 };

@@ -397,3 +397,12 @@ static double NAME(timed_pass)(const mlp *network, int32_t operation, int64_t fi
   const double loss = NAME(loss_and_gradient)(network, first, count, network->gradient);
   return loss + dtheta[probe];
 }
+
+/* Report whether every number of theta is finite. The loop is one that compilers vectorize. */
+static bool NAME(is_finite)(const mlp *network) {
+  const REAL *theta = network->theta;
+  int others = 0;
+  for (int64_t i = 0; i < network->n_parameters; i++)
+    others |= !(theta[i] - theta[i] == 0);
+  return others == 0;
+}

@@ -128,6 +128,10 @@ static void check_step(fnn_model *model) {
   CHECK(fnn_theta(model, after) == FNN_OK);
   for (int64_t i = 0; i < model->network.n_parameters; i++)
     CHECK(fabs(after[i] - (before[i] - rate * gradient[i])) < 1e-12);
+  int32_t finite = -1;
+  CHECK(fnn_is_finite(model, NULL) == FNN_INVALID && fnn_is_finite(model, &finite) == FNN_OK && finite == 1);
+  after[model->network.n_parameters - 1] = INFINITY;
+  CHECK(fnn_set_theta(model, after) == FNN_OK && fnn_is_finite(model, &finite) == FNN_OK && finite == 0);
   CHECK(fnn_reset(model) == FNN_OK && fnn_theta(model, after) == FNN_OK);
   CHECK(memcmp(before, after, model->network.n_parameters * sizeof(double)) == 0);
 }
@@ -235,6 +239,8 @@ static int status_of(fnn_network network, const void *theta) {
     CHECK(fnn_load(model, &number, &number, 1, &row, 1) == FNN_INVALID);
     CHECK(fnn_forward(model, 0, 1, &number) == FNN_INVALID);
     CHECK(fnn_theta(model, &number) == FNN_INVALID && fnn_reset(model) == FNN_INVALID);
+    int32_t finite;
+    CHECK(fnn_is_finite(model, &finite) == FNN_INVALID);
   }
   fnn_destroy(model);
   return status;

@@ -61,18 +61,20 @@ public:
     ger_ = library_->template find<Ger>(cblas + "ger");
   }
 
-  // C += A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
-  void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) const {
+  static constexpr bool updates = true;
+
+  // C <- keep C + factor A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
+  void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B, Real factor = 1, Real keep = 1) const {
     const int m = size(C.rows), n = size(C.columns), k = size(B.rows);
     const bool plain = A.across == 1; // otherwise transposed; a single row or column matches both
     const int lda = size(plain ? std::max(A.down, A.columns) : std::max(A.across, A.rows));
     if (m == 1)
-      gemv_(row_major, transposed, k, n, 1, B.data, n, A.data, size(A.across), 1, C.data, 1);
-    else if (k == 1)
-      ger_(row_major, m, n, 1, A.data, size(A.down), B.data, 1, C.data, n);
+      gemv_(row_major, transposed, k, n, factor, B.data, n, A.data, size(A.across), keep, C.data, 1);
+    else if (k == 1 && keep == 1)
+      ger_(row_major, m, n, factor, A.data, size(A.down), B.data, 1, C.data, n);
     else
-      gemm_(row_major, plain ? not_transposed : transposed, not_transposed, m, n, k, 1, A.data, lda, B.data, n, 1,
-            C.data, n);
+      gemm_(row_major, plain ? not_transposed : transposed, not_transposed, m, n, k, factor, A.data, lda, B.data, n,
+            keep, C.data, n);
   }
 
   // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -368,8 +369,11 @@ template <class Real> Real dot(const Real *a, const Real *b, std::size_t n) {
   return sums[0] + sum;
 }
 
-// The products as loops. Another class with the same two functions can take their place in Mlp: see blas.hpp.
+// The products as loops. Another class with the same two functions can take their place in Mlp: see blas.hpp. If it
+// `updates`, add_product takes two factors more, so that a product of the backward pass can add to W itself.
 template <class Real> struct Loops {
+  static constexpr bool updates = false;
+
   // C += A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   static void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B) {
     std::size_t i = 0;
@@ -426,6 +430,14 @@ public:
   }
   const Buffer<Real> &theta() const {
     return theta_;
+  }
+
+  // Return true if every number of theta is finite. (The sum of whole numbers is one that compilers vectorize.)
+  bool is_finite() const {
+    int others = 0;
+    for (const Real number : theta_)
+      others |= !(std::abs(number) <= std::numeric_limits<Real>::max());
+    return others == 0;
   }
 
   // x: (rows, m_0)   y: (rows, m_L)   order: (n_order) row numbers
@@ -540,16 +552,10 @@ private:
       const Matrix<const Real> delta = layer.rows(layer.delta, X.rows);
       const Matrix<const Real> A_below = l > 0 ? layers_[l - 1].A_rows(X.rows) : X;
       const Matrix<Real> dW = layer.W(gradient_.data());
-      Real *db = layer.b(gradient_.data());
 
       std::transform(W.begin(), W.end(), dW.begin(), [l2 = l2_](Real w) { return l2 * w; });
       products_.add_product(dW, A_below.transposed(), delta);
-
-      std::fill_n(db, layer.columns, Real(0));
-      for (std::size_t n = 0; n < delta.rows; ++n)
-        for (std::size_t j = 0; j < delta.columns; ++j)
-          db[j] += delta[n][j];
-
+      sum_rows(delta, layer.b(gradient_.data()));
       if (l > 0)
         propagate(delta, W, layers_[l - 1]);
     }
@@ -564,9 +570,43 @@ private:
                        below.parameters(theta_.data()), below.slopes(gradient_.data()));
   }
 
-  // Make the steps of train; update: sets theta from gradient_. Returns seconds.
-  template <class Update>
-  double steps(std::size_t first, std::size_t count, std::size_t batch_size, const Update &update) {
+  // Return true if `keep`, 1 - decay rounded, shrinks W by the decay to within 3 %. A small decay is lost in it.
+  static bool keeps_decay(Real keep, Real decay) {
+    return std::abs((1 - keep) - decay) <= decay / 32;
+  }
+
+  // Make the step of gradient descent from delta_L, W by W: W <- keep W - rate A^T delta. No gradient of W is stored.
+  // X: (B, m_0)
+  void descend(Matrix<const Real> X, Real rate, Real keep) {
+    const auto step = [rate](Real value, Real gradient) { return value - rate * gradient; };
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      Layer &layer = layers_[l];
+      const Matrix<const Real> delta = layer.rows(layer.delta, X.rows);
+      const Matrix<const Real> A_below = l > 0 ? layers_[l - 1].A_rows(X.rows) : X;
+      if (l > 0) // before W changes
+        propagate(delta, layer.W(std::as_const(theta_).data()), layers_[l - 1]);
+      products_.add_product(layer.W(theta_.data()), A_below.transposed(), delta, -rate, keep);
+
+      Real *b = layer.b(theta_.data()), *db = layer.b(gradient_.data());
+      sum_rows(delta, db);
+      std::transform(b, b + layer.columns, db, b, step);
+      if (layer.f.learns) {
+        Real *slopes = layer.slopes(theta_.data());
+        std::transform(slopes, slopes + layer.outputs, layer.slopes(gradient_.data()), slopes, step);
+      }
+    }
+  }
+
+  // db = the sum of the rows of delta.   delta: (B, m)   db: (m)
+  static void sum_rows(Matrix<const Real> delta, Real *db) {
+    std::fill_n(db, delta.columns, Real(0));
+    for (std::size_t n = 0; n < delta.rows; ++n)
+      for (std::size_t j = 0; j < delta.columns; ++j)
+        db[j] += delta[n][j];
+  }
+
+  // Make the steps of train; step: changes theta from delta_L and the rows of the minibatch. Returns seconds.
+  template <class Step> double steps(std::size_t first, std::size_t count, std::size_t batch_size, const Step &step) {
     reserve(std::min(batch_size, count));
     const auto start = Clock::now();
     for (std::size_t done = 0; done < count; done += batch_size) {
@@ -575,8 +615,7 @@ private:
       const Matrix<const Real> X{X_.data(), B, n_inputs()}, T{T_.data(), B, n_outputs()};
       forward(X);
       output_delta(T);
-      backward(X);
-      update();
+      step(X);
     }
     return seconds_since(start);
   }
@@ -646,13 +685,22 @@ public:
   // Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
   // shorter. Returns seconds.
   double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
-    return steps(first, count, batch_size, [this, learning_rate] { update(static_cast<Real>(learning_rate)); });
+    const auto rate = static_cast<Real>(learning_rate);
+    if constexpr (Products::updates)
+      if (const Real keep = 1 - rate * l2_; keeps_decay(keep, rate * l2_))
+        return steps(first, count, batch_size, [=](Matrix<const Real> X) { descend(X, rate, keep); });
+    return steps(first, count, batch_size, [=](Matrix<const Real> X) {
+      backward(X);
+      update(rate);
+    });
   }
 
   // The same, by the selected optimizer.
   double train_with(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
-    return steps(first, count, batch_size,
-                 [this, learning_rate] { optimizer_.step(theta_, gradient_, learning_rate); });
+    return steps(first, count, batch_size, [=](Matrix<const Real> X) {
+      backward(X);
+      optimizer_.step(theta_, gradient_, learning_rate);
+    });
   }
 
   // Select an optimizer for train_with: see optimizer.hpp.   state: (vectors, n_parameters)

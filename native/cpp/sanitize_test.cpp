@@ -126,6 +126,7 @@ template <class Real> bool every_method_works(const Case &c) {
     mlp.load(problem.x.data(), problem.y.data(), rows, problem.order.data(), 2 * rows);
     mlp.reset();
     good &= check(equal(mlp.theta(), problem.theta), c, "reset restores theta");
+    good &= check(mlp.is_finite(), c, "theta is finite");
     good &= check(reinterpret_cast<std::uintptr_t>(mlp.theta().data()) % 64 == 0, c, "arrays start at a cache line");
   }
   return good;

@@ -143,6 +143,11 @@ class _Handle:
         message = _text(self.lib.fnn_last_error(self.model))
         raise _ERRORS.get(name, PyfnnError)(message or f"the library returned {name} and no message")
 
+    @property
+    def has_device_clock(self) -> bool:
+        """True where the library has a device clock."""
+        return self._device_clock is not None
+
     def device_seconds(self) -> float | None:
         """Return the device seconds of the last timed call; None if the library has no device clock."""
         if self._device_clock is None or self._device_clock(self.model, self._device_seconds):
@@ -161,7 +166,10 @@ class LibraryModel(Model):
         self._lib = lib
         self._owner = _Handle(lib, network, threads, lambda described, to: lib.fnn_create(described, _data(theta), to))
         self._handle, self._check = self._owner.model, self._owner.check
+        self._has_device_clock = self._owner.has_device_clock
         self._loss_function = getattr(lib, "fnn_loss", None)
+        self._finite_function = getattr(lib, "fnn_is_finite", None)
+        self._seconds, self._finite = _ffi().new("double *"), _ffi().new("int32_t *")  # made once: each takes 0.2 µs
         self.threads = self._owner.threads
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
@@ -187,16 +195,26 @@ class LibraryModel(Model):
         return float(loss[0]), gradient
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        return self._timed_call(self._lib.fnn_train, first, count, batch_size, learning_rate)
+        if status := self._lib.fnn_train(self._handle, first, count, batch_size, learning_rate, self._seconds):
+            self._check(status)
+        return self._read_seconds()
 
     def _train_with(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
-        return self._timed_call(self._lib.fnn_train_with, first, count, batch_size, learning_rate)
+        self._check(self._lib.fnn_train_with(self._handle, first, count, batch_size, learning_rate, self._seconds))
+        return self._read_seconds()
 
-    def _timed_call(self, function: Any, *arguments: Any) -> float:
-        seconds = _ffi().new("double *")
-        self._check(function(self._handle, *arguments, seconds))
-        self.device_seconds = self._owner.device_seconds()
-        return float(seconds[0])
+    def _read_seconds(self) -> float:
+        if self._has_device_clock:
+            self.device_seconds = self._owner.device_seconds()
+        seconds: float = self._seconds[0]
+        return seconds
+
+    def _is_finite(self) -> bool:
+        if self._finite_function is None:
+            return super()._is_finite()
+        if status := self._finite_function(self._handle, self._finite):
+            self._check(status)
+        return self._finite[0] != 0
 
     def _optimizer_state(self, optimizer: Named) -> State:
         steps = _ffi().new("int64_t *")

@@ -158,6 +158,9 @@ class CppModel(WithOptimizers):
     def _theta(self) -> Array:
         return self._mlp.theta()
 
+    def _is_finite(self) -> bool:
+        return self._mlp.is_finite()
+
     def _set_theta(self, theta: Array) -> None:
         self._mlp.set_theta(theta)
 

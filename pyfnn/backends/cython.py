@@ -103,7 +103,7 @@ class CythonModel(Model):
         self._ready(count)
         self._module.forward(self._shape, self._current, self._x, first, count, self._Z, self._A)
         outputs = self.network.sizes[-1]
-        return self._A[self._last : self._last + count * outputs].reshape(count, outputs).copy()
+        return np.copy(self._A[self._last : self._last + count * outputs].reshape(count, outputs))
 
     def _forward_loss(self, first: int, count: int) -> float:
         self._ready(count)
@@ -140,7 +140,7 @@ class CythonModel(Model):
         return self._seconds_since(start), float(checksum)
 
     def _theta(self) -> Array:
-        return self._current.copy()
+        return np.copy(self._current)
 
     def _set_theta(self, theta: Array) -> None:
         self._current[:] = theta

@@ -309,6 +309,9 @@ class NumpyModel(Model):
     def _theta(self) -> Array:
         return np.copy(self._parameters.theta)
 
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite(self._parameters.theta).all())
+
     def _set_theta(self, theta: Array) -> None:
         self._parameters.theta[:] = theta
 

@@ -99,6 +99,10 @@ class TunedModel(WithOptimizers):
         theta: Array = self._mlp.theta()
         return theta
 
+    def _is_finite(self) -> bool:
+        finite: bool = self._mlp.is_finite()
+        return finite
+
     def _set_theta(self, theta: Array) -> None:
         self._mlp.set_theta(theta)
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from pyfnn import losses, oracle
 from pyfnn.datasets.dataset import Dataset, Task, split
-from pyfnn.errors import InvalidInput
 from pyfnn.network import Network, initialize
+from pyfnn.validation import check_count, check_not_negative, check_seed
 
 CITATION = "Drawn by pyfnn; not real data."
 
@@ -37,10 +37,9 @@ def teacher(network: Network, rows: int, seed: int, noise: float = 0.1) -> Datas
     InvalidInput
         rows or noise breaks its rule.
     """
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-        raise InvalidInput(f"rows = {rows!r}: must be a whole number, at least 1")
-    if not 0 <= noise < np.inf:
-        raise InvalidInput(f"noise = {noise!r}: must be finite and 0 or more")
+    rows = check_count("rows", rows)
+    check_not_negative("noise", noise)
+    check_seed("seed", seed)
     own_seed, draw_seed, split_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
     exact = replace(network, dtype="float64")
     rng = np.random.Generator(np.random.PCG64(draw_seed))

@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from pyfnn.errors import UnknownName
+from pyfnn.errors import UnknownName, shown
 from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
@@ -66,6 +66,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         fifth of the last rate, whenever the training would otherwise stop. A function of the epoch, such as a schedule
         of `pyfnn.training`, works for "adam" too, and replaces `learning_rate_init`.
     learning_rate_init : float
+        Rate at the start of each `fit`; `partial_fit` continues at the rate that "adaptive" has reached.
     power_t : float
         See `learning_rate`.
     max_iter : int
@@ -79,7 +80,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
     verbose : bool
         Print the loss after each epoch.
     warm_start : bool
-        `fit` continues from the parameters of the last call.
+        `fit` continues from the parameters of the last call, with a new optimizer, at `learning_rate_init`. A call
+        that fails leaves the estimator as it was.
     momentum : float
         Momentum of "sgd", in [0, 1).
     nesterovs_momentum : bool
@@ -226,7 +228,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self: Self, X: Any, y: Any) -> Self:
-        """Train on X and y.
+        """Train on X and y. An interruption (Ctrl-C) ends the training with a warning, after its last whole epoch.
 
         Parameters
         ----------
@@ -256,8 +258,14 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         if self.early_stopping:
             rows, validation = self._split(rows, self.validation_fraction, seed)
         plan = self._plan(rows, validation, seed, going_on=going_on)
-        plan.course.waited = 0
-        self._train(plan)
+        plan.course.waited, plan.course.rate = 0, float(self.learning_rate_init)
+        try:
+            self._train(plan)
+        except KeyboardInterrupt:
+            if not plan.n_iter:
+                raise
+            plan.end_at_last_epoch()
+            self._finish(plan)
         if plan.unfinished:
             warnings.warn(plan.unfinished, ConvergenceWarning, stacklevel=3)
         return self
@@ -314,7 +322,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
             theta = initialize(network, seed, "glorot")
             course = Course(float(self.learning_rate_init))
         elif network == self.network_ or replace(network, l2=0.0) == replace(self.network_, l2=0.0):
-            theta, course = self.theta_, self._course
+            theta, course = self.theta_, self._course.copy()  # a training that fails leaves ours as it was
         else:
             raise ValueError(f"the training cannot continue: the network was {self.network_}, and is now {network}")
         return Plan(self, network, theta, {}, rows, validation, int(self.max_iter), batch_size, seed, course)
@@ -337,7 +345,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
                 (inputs, *widths, outputs), activation, self._loss, float(self.alpha) / rows_of_a_step, dtype=self.dtype
             )
         except UnknownName as error:
-            raise ValueError(f"activation = {names!r}: {error}") from None
+            raise ValueError(f"activation = {shown(names)}: {error}") from None
 
     def _lend(self, network: Network, theta: Array, *, fresh: bool = False) -> AbstractContextManager[Model]:
         if "_models" not in vars(self):

@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import column_or_1d
 
+from pyfnn.errors import shown
 from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
 from pyfnn.estimators.labels import Labels
@@ -70,7 +71,7 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
             self._train_part(X, y, classes=classes)
             return self
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes = {classes!r}: they were {self.classes_!r} in the first call")
+            raise ValueError(f"classes = {shown(classes)}: they were {shown(self.classes_)} in the first call")
         self._train_part(X, y)
         return self
 

@@ -45,17 +45,17 @@ class Fitted:
 
     @property
     def loss_curve_(self) -> list[float]:
-        """Losses at the ends of the epochs."""
+        """Losses of the training rows in each epoch: the running loss, or that at its end where there is none."""
         return self._course.losses
 
     @property
     def loss_(self) -> float:
-        """Loss at the end of the last epoch."""
+        """Last entry of `loss_curve_`."""
         return self._course.losses[-1]
 
     @property
     def best_loss_(self) -> float | None:
-        """Lowest loss; None with early stopping."""
+        """Lowest entry of `loss_curve_`; None with early stopping."""
         return None if self._course.scores else self._course.best_loss
 
     @property

@@ -10,11 +10,13 @@ from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
+from pyfnn.errors import InvalidInput, shown
 from pyfnn.estimators.base import NetworkEstimator
 from pyfnn.estimators.plan import Plan
 from pyfnn.estimators.together import shape, train_together
 from pyfnn.training import FitDiverged
 from pyfnn.training.data import Rows
+from pyfnn.validation import check_count, check_flag, check_seed, is_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +100,14 @@ def search(
     Raises
     ------
     ValueError
-        A parameter or the data break a rule; or every training diverged.
+        An argument, a parameter or the data break a rule; or every training diverged.
     BackendUnavailable, Unsupported
         As `fit`.
     """
-    combinations = list(ParameterGrid(param_grid) if isinstance(param_grid, (Mapping, Sequence)) else param_grid)
-    numbers = list(seeds if isinstance(seeds, Iterable) else range(seeds))
-    if not combinations or not numbers or any("random_state" in combination for combination in combinations):
-        raise ValueError("search needs at least one combination and one seed; random_state belongs in seeds")
+    if not isinstance(estimator, NetworkEstimator):
+        raise InvalidInput(f"estimator = {shown(estimator)}: must be an FNNRegressor or an FNNClassifier")
+    combinations, numbers = _combinations(param_grid), _seeds(seeds)
+    validation, refit = _checked_validation(validation), check_flag("refit", refit)
     estimators = [clone(estimator).set_params(**each, random_state=s) for each in combinations for s in numbers]
     trials = _trials(estimators, X, y, validation, random_state)
     for group in _groups(trials):
@@ -119,6 +121,35 @@ def search(
     if refit:
         chosen = clone(chosen).fit(X, y)
     return SearchResult(table, best, combinations[best], float(table["mean_test_score"][best]), chosen)
+
+
+def _combinations(param_grid: Any) -> list[Mapping[str, Any]]:
+    try:
+        found = list(ParameterGrid(param_grid) if isinstance(param_grid, (Mapping, Sequence)) else param_grid)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"param_grid = {shown(param_grid)}: {error}") from None
+    if not found or not all(isinstance(each, Mapping) for each in found):
+        raise InvalidInput(f"param_grid = {shown(param_grid)}: must give at least one combination, each a dict")
+    if any("random_state" in each for each in found):
+        raise InvalidInput("param_grid has random_state: give its values as seeds")
+    return found
+
+
+def _seeds(seeds: Any) -> list[int]:
+    if isinstance(seeds, Iterable):
+        listed = [check_seed("seeds", seed) for seed in seeds]
+        if not listed:
+            raise InvalidInput("seeds is empty: at least one seed is needed")
+        return listed
+    return list(range(check_count("seeds", seeds)))
+
+
+def _checked_validation(validation: Any) -> float | tuple[Any, Any]:
+    if isinstance(validation, tuple) and len(validation) == 2:
+        return validation
+    if not is_number(validation) or not 0 < validation < 1:
+        raise InvalidInput(f"validation = {shown(validation)}: must be a share of the rows in (0, 1), or a pair (X, y)")
+    return float(validation)
 
 
 def _trials(

@@ -4,7 +4,7 @@ The rule, and the meaning of each parameter, are those of scikit-learn's `MLPReg
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pyfnn.model import Model
@@ -13,7 +13,7 @@ from pyfnn.optimizers import State
 from pyfnn.training import SGD, Adam, Epoch, History, Momentum, Optimizer, fit, minimize
 from pyfnn.training.data import Rows
 from pyfnn.training.epochs import offers_running_loss
-from pyfnn.training.schedules import Schedule
+from pyfnn.training.schedules import Later, Schedule
 from pyfnn.validation import Array
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Course:
     waited: int = 0
     rows: int = 0
 
+    def copy(self) -> "Course":
+        """Return a course that a training can continue while this one stays as it is."""
+        return replace(self, losses=[*self.losses], scores=[*self.scores])
+
     def add(self, loss: float, score: float | None, tolerance: float) -> bool:
         """Record an epoch; return True where no earlier one had so high a score. The score decides, if there is one."""
         self.losses.append(loss)
@@ -81,7 +85,7 @@ class Plan:
         Rows whose score decides when to stop, and at which θ.
     epochs, batch_size, seed : int
     course : Course
-        Continued by the training.
+        Continued by the training, and therefore its own.
     """
 
     settings: "NetworkEstimator"
@@ -98,6 +102,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._before = len(self.course.losses)
+        self._last_theta = self.theta  # at the end of the last whole epoch
 
     @property
     def by_epochs(self) -> bool:
@@ -117,8 +122,7 @@ class Plan:
         """Learning rate of each epoch of this training, 0 for the first. Schedules by name are for "sgd" alone."""
         p, before, rows, size = self.settings, self._before, self.course.rows, len(self.rows[0])
         if callable(p.learning_rate):
-            own: Schedule = p.learning_rate
-            return lambda epoch: own(before + epoch)
+            return Later(p.learning_rate, before)
         if p.solver == "sgd" and p.learning_rate == "invscaling":
             return lambda epoch: float(p.learning_rate_init / (rows + epoch * size + 1) ** p.power_t)
         return lambda _: self.course.rate
@@ -183,6 +187,7 @@ class Plan:
             θ at the end of the epoch.
         """
         p, course = self.settings, self.course
+        self._last_theta = theta
         score = None if outputs is None or self.validation is None else p._score_of(outputs, self.validation[1])
         if course.add(loss, score, p.tol):
             self.theta = theta
@@ -203,6 +208,12 @@ class Plan:
         course.waited = 0
         return True
 
+    def end_at_last_epoch(self) -> None:
+        """Make the result of a training that was interrupted: that of its whole epochs, without optimizer state."""
+        self.stopped, self.state = "interrupted", {}
+        if self.validation is None:
+            self.theta = self._last_theta
+
     @property
     def n_iter(self) -> int:
         """Number of epochs of this training."""
@@ -213,6 +224,8 @@ class Plan:
         """Reason why the training ended before it converged, for a warning; empty where it converged."""
         if self.stopped == "epochs":
             return f"max_iter = {self.epochs} iterations reached, and the training has not converged"
+        if self.stopped == "interrupted":
+            return f"the training was interrupted: the estimator has what the first {self.n_iter} epochs learned"
         return "the solver stopped before it converged" if self.stopped == "failed" else ""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import pyfnn
 from pyfnn import storage
-from pyfnn.errors import InvalidInput, PyfnnError
+from pyfnn.errors import InvalidInput, PyfnnError, shown
 from pyfnn.estimators.labels import Labels
 from pyfnn.estimators.plan import Course
 from pyfnn.network import Network
@@ -49,7 +49,7 @@ def _plain(name: str, value: Any) -> Any:
         return [_plain(name, part) for part in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise InvalidInput(f"{name} = {value!r} cannot be saved: set_params({name}=...) to a number or a name first")
+    raise InvalidInput(f"{name} = {shown(value)} cannot be saved: set_params({name}=...) to a number or a name first")
 
 
 def read(kind: type[Estimator], path: Path) -> Estimator:

@@ -15,7 +15,7 @@ from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.training import SGD
 from pyfnn.training.data import Data
-from pyfnn.training.schedules import Schedule
+from pyfnn.training.schedules import Schedule, check_length
 from pyfnn.validation import Array, Order
 
 _ENTRIES = 1 << 20  # entries of the orders that are loaded at once, for all members together: 8 MiB
@@ -38,6 +38,8 @@ def train_together(plans: Sequence[Plan]) -> None:
     engine, threads = backend(first.settings.backend), int(first.settings.threads)
     data = Data.make(*first.rows, first.validation, seed=0)
     members = [_Member(plan, plan.theta, plan.schedule) for plan in plans]
+    for member in members:
+        check_length(member.schedule, member.plan.epochs)
     with ExitStack() as opened:
         judges = {}  # one for each alpha: their losses have their own l2 term
         for network in {plan.network for plan in plans}:

@@ -141,12 +141,8 @@ def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0
     """
     theta, T = theta.astype(np.float64), y.astype(np.float64)
     batch, u = len(x), UNIT_ROUNDOFF[network.dtype]
-    row = losses.TABLE[network.loss]
     forward = _forward_scale(network, theta, x, C * u, drift)
-    Z, A, M_Z, M_A, k = forward.values.Z, forward.values.A, forward.M_Z, forward.M_A, forward.k_outputs(network)
-    M_residual = np.hypot(M_A[-1], T)  # of Y - T
-    terms = row.rounding_scale(Z[-1], A[-1], T, M_Z[-1], M_residual, u * k)
-    loss = (k + math.sqrt(T.size)) * terms.sum() / batch
+    A, M_A = forward.values.A, forward.M_A
     gradient = np.zeros_like(theta)
     slots, slopes = network.layers(gradient), network.slopes(gradient)
     backward = list(_backward_scale(network, theta, forward, T))
@@ -159,10 +155,27 @@ def scale(network: Network, theta: Array, x: Array, y: Array, drift: float = 0.0
         slots[at].b[:] = (layer.k + math.sqrt(batch)) * np.sqrt((M_delta**2).sum(axis=0) + delta.sum(axis=0) ** 2)
         if slopes[at].size:
             slopes[at][:] = (layer.k + math.sqrt(batch)) * _slope_scale(forward, layer, u)
-        loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
     k_out = forward.k[-1] + (math.sqrt(network.sizes[-1]) if network.fused else 0.0)
     kinks = _kink_changes(network, forward, backward, C * u) / (C * u)
-    return Scale(k_out * M_A[-1], float(loss), gradient, kinks)
+    return Scale(k_out * M_A[-1], _loss_scale(network, theta, forward, T), gradient, kinks)
+
+
+def loss_scale(network: Network, theta: Array, x: Array, y: Array) -> float:
+    """Return the loss of `scale`, without a backward pass, which takes most of its time."""
+    theta = theta.astype(np.float64)
+    forward = _forward_scale(network, theta, x, C * UNIT_ROUNDOFF[network.dtype])
+    return _loss_scale(network, theta, forward, y.astype(np.float64))
+
+
+def _loss_scale(network: Network, theta: Array, forward: _ForwardScale, T: Array) -> float:
+    Z, A, k = forward.values.Z[-1], forward.values.A[-1], forward.k_outputs(network)
+    M_residual = np.hypot(forward.M_A[-1], T)  # of Y - T
+    relative = UNIT_ROUNDOFF[network.dtype] * k
+    terms = losses.TABLE[network.loss].rounding_scale(Z, A, T, forward.M_Z[-1], M_residual, relative)
+    loss = (k + math.sqrt(T.size)) * terms.sum() / len(T)
+    for W, _ in reversed(network.layers(theta)):
+        loss += network.l2 / 2 * math.sqrt(W.size) * float((W * W).sum())
+    return float(loss)
 
 
 def _slope_scale(forward: _ForwardScale, layer: "_LayerScale", u: float) -> Array:

@@ -15,7 +15,7 @@ from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.parity.battery import entries_of
 from pyfnn.parity.evidence import Check, Evidence
-from pyfnn.parity.rounding import scale
+from pyfnn.parity.rounding import loss_scale, scale
 from pyfnn.parity.trajectory import least_error, sufficient_precision, sufficient_unit
 
 _TRIAL = "whole workload's"
@@ -85,7 +85,7 @@ def loss_check(what: str, network: Network, theta: Array, x: Array, y: Array, lo
     precision = sufficient_precision(network, len(x))
     exact = float(oracle.loss(network, theta.astype(precision), x, y))
     unit = sufficient_unit(network, precision)
-    return Check(_TRIAL, what, abs(loss - exact), unit * scale(network, theta, x, y).loss)
+    return Check(_TRIAL, what, abs(loss - exact), unit * loss_scale(network, theta, x, y))
 
 
 def examine_workload(model: Model, workload: Workload) -> Evidence:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,8 @@ class ProcessEnsemble(Ensemble):
         accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
         return self._worker.call(*words, accounts=accounts)
 
-    def _timed(self, work: Callable[[], Result]) -> Result:
-        return work()  # the worker's clocks count, not those of this process
+    def _timed(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return work(*arguments)  # the worker's clocks count, not those of this process
 
     def _train(self, first: int, count: int, batch_size: int, learning_rates: NDArray[np.float64]) -> float:
         self._moved = True

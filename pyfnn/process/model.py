@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -122,8 +123,8 @@ class ProcessModel(Model):
         reply = self._ask("gradient", first, count)
         return number_field(reply, "loss"), self._result(protocol.GRADIENT, (self.network.n_parameters,))
 
-    def _timed(self, work: Callable[[], Result]) -> Result:
-        return work()  # the worker's clocks count, not those of this process
+    def _timed(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return work(*arguments)  # the worker's clocks count, not those of this process
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         self._moved = True

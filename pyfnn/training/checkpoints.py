@@ -1,5 +1,6 @@
 """Checkpoints of `fit`: the state of a training between two epochs, in a file that replaces the last one."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pyfnn import storage
-from pyfnn.errors import InvalidInput
+from pyfnn.errors import InvalidInput, shown
 from pyfnn.optimizers import State
 from pyfnn.training.history import COLUMNS, Record
 from pyfnn.validation import Array, check_count, check_rate
 
-_FORMAT = "pyfnn-checkpoint/2"
+_FORMAT = "pyfnn-checkpoint/3"
+REMEDY = "Name another file, or delete this one to start over"
 _STATE = "optimizer_"  # before the names of the optimizer's arrays
 
 
@@ -23,12 +25,17 @@ class Checkpoints:
     Parameters
     ----------
     path : str or Path
-        Its folder must exist.
+        Its folder must exist when the training begins.
     every_epochs : int, optional
         Write after that many epochs.
     every_seconds : float, optional
         Write at the end of the first epoch that ends so many seconds after the last writing. The end of a training
         writes in any case.
+
+    Raises
+    ------
+    InvalidInput
+        The path names no file, a number is out of range, or both numbers are None.
     """
 
     path: str | Path
@@ -36,9 +43,22 @@ class Checkpoints:
     every_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
+        named = isinstance(self.path, (str, Path)) and Path(self.path).name and "\0" not in str(self.path)
+        if not named:
+            raise InvalidInput(f"path = {shown(self.path)}: must be the path of a file")
+        if self.every_epochs is None and self.every_seconds is None:
+            raise InvalidInput("every_epochs = None, every_seconds = None: give one of them a number")
         for field, check in (("every_epochs", check_count), ("every_seconds", check_rate)):
             if (value := getattr(self, field)) is not None:
                 check(field, value)
+
+    def check_place(self) -> None:
+        """Require a folder that takes the file, before a training begins."""
+        path, folder = Path(self.path), Path(self.path).parent
+        if not folder.is_dir():
+            raise InvalidInput(f"checkpoints: there is no folder {folder}. Make it first")
+        if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise InvalidInput(f"checkpoints: {path} cannot be written: it is a folder, or its folder is read-only")
 
 
 class Writer:
@@ -57,7 +77,7 @@ class Writer:
         self._written, self._epoch = time.monotonic(), 0
 
     def read(self) -> tuple[Record, State] | None:
-        """Return the state in the file; None where there is no file.
+        """Return the state in the file; None where there is no file. The record's epochs are yet to be judged.
 
         Raises
         ------
@@ -66,19 +86,19 @@ class Writer:
         """
         if not self._path.exists():
             return None
-        header, arrays = storage.read(self._path, _FORMAT)
+        try:
+            header, arrays = storage.read(self._path, _FORMAT)
+        except InvalidInput as error:
+            raise InvalidInput(f"{error}. {REMEDY}") from None
         for key, ours in self._identity.items():
             if (theirs := header.get(key)) != ours:
                 raise InvalidInput(
-                    f"{self._path} belongs to another training: its {key} is {theirs!r}, not {ours!r}. "
-                    "Name another file, or delete this one to start over"
+                    f"{self._path} belongs to another training: its {key} is {theirs!r}, not {ours!r}. {REMEDY}"
                 )
         state = {name.removeprefix(_STATE): arrays[name] for name in arrays if name.startswith(_STATE)}
         try:
             rows = [tuple(row) for row in arrays["table"].astype(COLUMNS).tolist()]
-            record = Record(
-                arrays["theta"], arrays["last_theta"], header["validated"], rows, header["best"], header["waited"]
-            )
+            record = Record(arrays["theta"], arrays["last_theta"], header["validated"], rows)
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidInput(f"{self._path} is damaged: {error}") from None
         self._epoch = len(rows) - 1
@@ -93,7 +113,7 @@ class Writer:
 
     def write(self, record: Record, state: State) -> None:
         """Write the state."""
-        header = {**self._identity, "validated": record.validated, "best": record.best, "waited": record.waited}
+        header = {**self._identity, "validated": record.validated}
         arrays: dict[str, Array] = {
             "theta": record.theta,
             "last_theta": record.last_theta,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pyfnn.errors import InvalidInput
+from pyfnn.errors import InvalidInput, shown
 from pyfnn.model import Model
-from pyfnn.validation import Array, Order
+from pyfnn.validation import Array, Order, is_number
 
 Rows = tuple[Array, Array]
 _SPLIT = 0  # in place of the epoch's number, from 1, in the seed of the split
@@ -41,6 +41,10 @@ def generator(seed: int, number: int) -> np.random.Generator:
     return Generators(seed).of(number)
 
 
+def _is_table(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim == 2
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """x: (rows + validation_rows, m_0); y: (rows + validation_rows, m_L); shuffle: each epoch has a new order."""
@@ -55,13 +59,13 @@ class Data:
     def make(cls, x: Array, y: Array, validation: Rows | float | None, seed: int) -> "Data":
         """Put the validation rows behind the training rows, or split them off where `validation` is a share."""
         for field, array in (("x", x), ("y", y)):
-            if not isinstance(array, np.ndarray) or array.ndim != 2 or len(array) == 0:
+            if not _is_table(array) or len(array) == 0:
                 raise InvalidInput(f"{field} must be an array of rows, with at least one")
         if validation is None:
             return cls(x, y, len(x), 0)
         if isinstance(validation, float):
             return cls._split(x, y, validation, seed)
-        if not isinstance(validation, tuple) or not all(isinstance(array, np.ndarray) for array in validation):
+        if not isinstance(validation, tuple) or len(validation) != 2 or not all(map(_is_table, validation)):
             raise InvalidInput("validation must be a pair of arrays (x, y), or a share of the rows in (0, 1)")
         for field, ours, theirs in (("x", x, validation[0]), ("y", y, validation[1])):
             if ours.shape[1:] != theirs.shape[1:]:
@@ -74,8 +78,8 @@ class Data:
 
     @classmethod
     def _split(cls, x: Array, y: Array, share: float, seed: int) -> "Data":
-        if not 0 < share < 1 or len(x) < 2 or len(y) != len(x):
-            raise InvalidInput(f"validation = {share!r}: must lie in (0, 1), with at least two rows of x and of y")
+        if not is_number(share) or not 0 < share < 1 or len(x) < 2 or len(y) != len(x):
+            raise InvalidInput(f"validation = {shown(share)}: must lie in (0, 1), with at least two rows of x and of y")
         taken = min(max(1, round(share * len(x))), len(x) - 1)
         order = generator(seed, _SPLIT).permutation(len(x))
         order = np.concatenate([np.sort(order[taken:]), np.sort(order[:taken])])

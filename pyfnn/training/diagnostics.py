@@ -4,12 +4,15 @@ The oracle computes it, in float64, so that it is the same for every backend.
 """
 
 from collections.abc import Container
+from typing import Any
 
 import numpy as np
 
 from pyfnn import oracle
 from pyfnn.activations import Activation
+from pyfnn.errors import InvalidInput, shown
 from pyfnn.network import Network
+from pyfnn.training.checks import check_rows
 from pyfnn.training.history import Epoch
 from pyfnn.validation import Array
 
@@ -36,7 +39,8 @@ def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array 
     network : Network
     theta : ndarray, shape (n_parameters,)
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
-        Rows on which the gradient and the activations are computed; some hundreds are enough.
+        Rows on which the gradient and the activations are computed, in any floating-point dtype; some hundreds are
+        enough.
     initial : ndarray, shape (n_parameters,), optional
         θ before training, for `growth`.
 
@@ -46,9 +50,21 @@ def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array 
         One row a layer. ``layer``: from 1. ``theta_norm``: ‖(W_l, b_l)‖, with the slopes of ``prelu``. ``growth``: the
         same over its value in `initial`; NaN without. ``gradient_norm``: that of the mean loss's gradient.
         ``activation_rms``: root mean square of A_l. ``saturated``: share of the numbers of A_l at which the slope of
-        f_l is below 1 % of its largest; for the relu family, that of inactive units; for ``maxout`` 0. ``dead``: share
-        of units at which this holds for every row. Both are NaN where the loss fuses f_l.
+        f_l is below 1 % of its largest: for ``relu``, those of inactive units; for ``leaky_relu`` none, unless its
+        parameter is below 0.01; for ``maxout`` none. ``dead``: share of units at which this holds for every row. Both
+        are NaN where the loss fuses f_l.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is not an array of the network's shape, of finite floating-point numbers, or has no rows.
     """
+    if not isinstance(network, Network):
+        raise InvalidInput(f"network = {shown(network)}: must be a Network")
+    _check_both(x, y, network.sizes[0], network.sizes[-1])
+    for field, vector in (("theta", theta), ("initial", initial)):
+        if field == "theta" or vector is not None:
+            _check_vector(field, vector, network)
     theta = theta.astype(np.float64)
     with np.errstate(all="ignore"):
         run = oracle.forward(network, theta, x)
@@ -64,6 +80,18 @@ def diagnose(network: Network, theta: Array, x: Array, y: Array, initial: Array 
     table["saturated"] = [where.mean() for where in flat] + fused
     table["dead"] = [where.all(axis=0).mean() for where in flat] + fused
     return table
+
+
+def _check_both(x: Any, y: Any, inputs: int | None = None, outputs: int | None = None) -> None:
+    check_rows("x", x, inputs)
+    check_rows("y", y, outputs)
+    if len(x) != len(y):
+        raise InvalidInput(f"x has {len(x)} rows and y has {len(y)}: they need as many")
+
+
+def _check_vector(field: str, vector: Any, network: Network) -> None:
+    if not isinstance(vector, np.ndarray) or vector.shape != (network.n_parameters,) or vector.dtype.kind != "f":
+        raise InvalidInput(f"{field} must be a NumPy array of {network.n_parameters} floating-point numbers")
 
 
 def _flat(f: Activation, Z: Array) -> Array:
@@ -88,6 +116,11 @@ class Diagnostics:
     epochs : container of int
         Numbers of the epochs, from 1: ``range(1, 1000, 50)``, ``{1, 10, 100}``.
 
+    Raises
+    ------
+    InvalidInput
+        x and y are not arrays of as many rows, or `epochs` is not a container of numbers.
+
     Attributes
     ----------
     tables : dict of int to structured ndarray
@@ -95,6 +128,9 @@ class Diagnostics:
     """
 
     def __init__(self, x: Array, y: Array, epochs: Container[int]) -> None:
+        _check_both(x, y)
+        if not isinstance(epochs, Container) or isinstance(epochs, (type, str, bytes)):
+            raise InvalidInput(f"epochs = {shown(epochs)}: must be a container of numbers, such as range(1, 100, 10)")
         self._x, self._y, self._epochs = x, y, epochs
         self.tables: dict[int, Array] = {}
 

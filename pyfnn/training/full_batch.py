@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from pyfnn.errors import PyfnnError
+from pyfnn.errors import InvalidInput, PyfnnError, UnknownName, shown
 from pyfnn.model import Model
+from pyfnn.training.checks import check_rule_to_stop, checked_callbacks
 from pyfnn.training.data import Data, Rows
 from pyfnn.training.history import Callback, History, Record, Stopped
 from pyfnn.training.progress import progress_bar
-from pyfnn.validation import Array, check_count
+from pyfnn.validation import Array, check_count, check_flag, check_seed
 
+METHODS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr")  # take a gradient, need no Hessian
 _WITHOUT_LIMIT = ("TNC",)  # methods without the option maxiter, which some others set to 100 by default
 
 
@@ -51,8 +53,8 @@ def minimize(
     iterations : int
         Most iterations.
     method : str
-        Any method of `scipy.optimize.minimize` that takes a gradient: "CG" (Polak and Ribière's conjugate gradient),
-        "L-BFGS-B", "BFGS", "TNC", "SLSQP".
+        A method of `scipy.optimize.minimize` that takes a gradient and needs no Hessian: "CG" (Polak and Ribière's
+        conjugate gradient), "L-BFGS-B", "BFGS", "TNC", "SLSQP", "Newton-CG", "trust-constr".
     options : dict, optional
         Options of the method, such as ``{"gtol": 1e-6}``.
 
@@ -66,6 +68,8 @@ def minimize(
     ------
     InvalidInput
         An argument breaks its rule.
+    UnknownName
+        There is no such method.
     PyfnnError
         SciPy is not installed.
     """
@@ -74,14 +78,25 @@ def minimize(
     except ImportError:
         raise PyfnnError("minimize: SciPy is not installed (pip install scipy)") from None
     check_count("iterations", iterations)
-    if patience is not None:
-        check_count("patience", patience)
+    check_seed("seed", seed)
+    check_rule_to_stop(patience, tolerance)
+    listed, progress, method = checked_callbacks(callbacks), check_flag("progress", progress), _known(method)
+    if options is not None and not (isinstance(options, Mapping) and all(isinstance(name, str) for name in options)):
+        raise InvalidInput(f"options = {shown(options)}: must be a dict with the names of the method's options")
     search = _Search(model, Data.make(x, y, validation, seed), iterations, patience, tolerance)
     with progress_bar(iterations) if progress else nullcontext(()) as bars:
-        search.callbacks = [*callbacks, *bars]
+        search.callbacks = [*listed, *bars]
         stopped, message = search.run(optimize.minimize, method, dict(options or {}))
     model.set_theta(search.record.theta)
     return search.record.history(stopped, message)
+
+
+def _known(method: Any) -> str:
+    """Return SciPy's spelling of a method's name, which may be in any case."""
+    for name in METHODS:
+        if isinstance(method, str) and method.upper() == name.upper():
+            return name
+    raise UnknownName("method", method, METHODS)
 
 
 class _Search:
@@ -102,7 +117,7 @@ class _Search:
 
     def run(self, search: Any, method: str, options: dict[str, Any]) -> tuple[Stopped, str]:
         start = self.record.theta.astype(np.float64)
-        if method.upper() not in _WITHOUT_LIMIT:
+        if method not in _WITHOUT_LIMIT:
             options = {"maxiter": self.iterations + 1, **options}
         try:
             with np.errstate(all="ignore"):

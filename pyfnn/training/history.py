@@ -58,8 +58,9 @@ class History:
     ----------
     table : structured ndarray, shape (epochs + 1,)
         One row an epoch; row 0 is from before the first step. Columns: ``epoch``; ``learning_rate``; ``loss`` and
-        ``validation_loss``, the mean losses at the end of the epoch, l2 term included; ``seconds`` of the epoch's
-        steps, on the model's own clock. NaN where there is no such number. `pandas.DataFrame(table)` works.
+        ``validation_loss``, the mean losses at the end of the epoch, l2 term included, or the running loss where
+        `fit` has ``training_loss="running"``; ``seconds`` of the epoch's steps, on the model's own clock. NaN where
+        there is no such number. `pandas.DataFrame(table)` works.
     best_epoch : int
         First epoch with the lowest validation loss (training loss where there are no validation rows).
     theta : ndarray, shape (n_parameters,)
@@ -71,7 +72,7 @@ class History:
     message : str
         SciPy's words on the end of `minimize`.
     state : dict of str to ndarray
-        The optimizer's state at the end of the last epoch, with which `fit` can continue.
+        The optimizer's state at `last_theta`, with which `fit` can start: see its `state`.
     """
 
     table: Array
@@ -112,12 +113,26 @@ class Record:
         """Record the end of an epoch; the first call records the state before the first step."""
         self.last_theta = theta
         self.rows.append((len(self.rows), rate, *losses, seconds))
-        if len(self.rows) == 1:
-            return
-        now, best = self._judged(-1), self._judged(self.best)
+        if len(self.rows) > 1 and self._judge(len(self.rows) - 1, tolerance):
+            self.theta = theta
+
+    def judge_again(self, tolerance: float, patience: int | None) -> int:
+        """Judge all epochs by this tolerance; return the first that ends the training by the patience, or the last."""
+        self.best = self.waited = 0
+        for epoch in range(1, len(self.rows)):
+            self._judge(epoch, tolerance)
+            if patience is not None and self.waited >= patience:
+                return epoch
+        return len(self.rows) - 1
+
+    def _judge(self, epoch: int, tolerance: float) -> bool:
+        """Update `waited` and `best` by an epoch; return True where it is the best so far."""
+        now, best = self._judged(epoch), self._judged(self.best)
         self.waited = 0 if now < best - tolerance or math.isnan(best) else self.waited + 1
-        if now < best or math.isnan(best):
-            self.best, self.theta = len(self.rows) - 1, theta
+        is_best = now < best or math.isnan(best)
+        if is_best:
+            self.best = epoch
+        return is_best
 
     def _judged(self, at: int) -> float:
         _, _, loss, validation_loss, _ = self.rows[at]

@@ -10,18 +10,19 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from pyfnn.errors import Diverged, InvalidInput, Unsupported
+from pyfnn.errors import Diverged, InvalidInput, Unsupported, shown
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.optimizers import DESCENT, Named, Optimizer, State
-from pyfnn.training.checkpoints import Checkpoints, Writer
+from pyfnn.training.checkpoints import REMEDY, Checkpoints, Writer
+from pyfnn.training.checks import check_rule_to_stop, checked_callbacks
 from pyfnn.training.data import Data, Rows, digest
 from pyfnn.training.divergence import FitDiverged, find_overflow, likely_cause
 from pyfnn.training.epochs import EpochDiverged, Epochs, InModel, Steps, Stepwise, offers_running_loss, runs_inside
 from pyfnn.training.history import Callback, History, Record, Stopped
 from pyfnn.training.progress import progress_bar
-from pyfnn.training.schedules import Constant, Schedule
-from pyfnn.validation import Array, check_count
+from pyfnn.training.schedules import Constant, Schedule, check_length
+from pyfnn.validation import Array, check_array, check_count, check_flag, check_rate, check_seed
 
 TrainingLoss: TypeAlias = bool | Literal["running"]
 
@@ -56,7 +57,7 @@ def fit(
         Its data are replaced, and its θ is reset first unless `state` is given.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L), of the network's dtype
     epochs : int
-        Most epochs, those of an earlier run that is continued included.
+        Most epochs; those in a checkpoint that is found count.
     batch_size : int
         Rows of a step; the last step of an epoch takes those that are left.
     learning_rate : float, or callable
@@ -67,8 +68,10 @@ def fit(
         `SGD()` by default. It, `Momentum()` and `Adam()` run inside a model that has them (`Model.optimizers`); other
         optimizers, and these elsewhere, step here, by `Model.loss_and_gradient`.
     state : dict of str to ndarray, optional
-        Continue an earlier training: keep the model's present θ, and start with this state of the optimizer, the
-        `state` of a `History`. An empty one starts the optimizer anew.
+        State with which the optimizer starts: the `state` of a `History`, or an empty dict for a new one. The model's
+        present θ is kept. It is a training of its own: it counts its epochs from 1, and its orders and rates are those
+        of these epochs, so give it another `seed`. The state of a `History` belongs to its `last_theta`, and the model
+        is at the best θ: call ``model.set_theta(history.last_theta)`` before.
     shuffle : bool
         False: each epoch takes the rows in their order.
     validation : (x, y) or float, optional
@@ -89,8 +92,8 @@ def fit(
     progress : bool
         Show a progress bar.
     checkpoints : Checkpoints, optional
-        Write the state into a file now and then. If that file exists, continue from it: the result has the same bits
-        as that of a run without interruption, on the same backend and machine.
+        Write the state into a file now and then. If that file exists, continue from it, in its next epoch: the result
+        has the same bits as that of a run without interruption, on the same backend and machine.
 
     Returns
     -------
@@ -107,26 +110,42 @@ def fit(
         The model cannot take another θ, or has no running loss: see `Model.offers_running_loss`.
     """
     settings = _Settings(
-        epochs, batch_size, _schedule(learning_rate), seed, optimizer or DESCENT, patience, tolerance, training_loss
+        epochs,
+        batch_size,
+        _schedule(learning_rate),
+        seed,
+        DESCENT if optimizer is None else optimizer,
+        patience,
+        tolerance,
+        training_loss,
     ).checked()
-    data = replace(Data.make(x, y, validation, seed), shuffle=shuffle)
+    listed, progress = checked_callbacks(callbacks), check_flag("progress", progress)
+    if checkpoints is not None:
+        if not isinstance(checkpoints, Checkpoints):
+            raise InvalidInput(f"checkpoints = {shown(checkpoints)}: must be Checkpoints(path)")
+        checkpoints.check_place()
+    data = replace(Data.make(x, y, validation, seed), shuffle=check_flag("shuffle", shuffle))
     if not training_loss and not data.validation_rows:
         raise InvalidInput("training_loss = False: needs validation rows")
     if state is None:
         model.reset()
     theta = model.theta()
-    writer = Writer(checkpoints, settings.identity(model.network, theta, data)) if checkpoints else None
-    found = writer.read() if writer else None
-    record, state = found or settings.beginning(theta, state, data)
-    if found:
-        settings.check_rates(record)
-    training = _Training(model, data, settings, record, state, writer, theta)
+    record, started = settings.beginning(theta, state, data)
+    writer = Writer(checkpoints, settings.identity(model.network, theta, started, data)) if checkpoints else None
+    if writer and (found := writer.read()):
+        record, started = found
+        settings.check_continues(record)
+    training = _Training(model, data, settings, record, started, writer, theta)
     with _bar(progress, epochs, len(record.rows) - 1) as bars:
-        return training.run([*callbacks, *bars])
+        return training.run([*listed, *bars])
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
-    return learning_rate if callable(learning_rate) else Constant(learning_rate)
+    if isinstance(learning_rate, type):
+        raise InvalidInput(
+            f"learning_rate = {shown(learning_rate)}: must be a rate, or a schedule such as Step(0.1, 9)"
+        )
+    return learning_rate if callable(learning_rate) else Constant(check_rate("learning_rate", learning_rate))
 
 
 def _bar(progress: bool, epochs: int, done: int) -> AbstractContextManager[tuple[Callback, ...]]:
@@ -149,18 +168,18 @@ class _Settings:
     def checked(self) -> "_Settings":
         check_count("epochs", self.epochs)
         check_count("batch_size", self.batch_size)
-        if self.patience is not None:
-            check_count("patience", self.patience)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
-            raise InvalidInput(f"seed = {self.seed!r}: must be a whole number, 0 or more")
-        if not self.tolerance >= 0:
-            raise InvalidInput(f"tolerance = {self.tolerance!r}: must be 0 or more")
-        if self.training_loss not in (True, False, "running"):
-            raise InvalidInput(f'training_loss = {self.training_loss!r}: must be True, False or "running"')
+        check_seed("seed", self.seed)
+        check_rule_to_stop(self.patience, self.tolerance)
+        check_length(self.schedule, int(self.epochs))
+        methods = (getattr(self.optimizer, name, None) for name in ("start", "update"))
+        if isinstance(self.optimizer, type) or not all(map(callable, methods)):
+            raise InvalidInput(f"optimizer = {shown(self.optimizer)}: must be an optimizer, such as Adam()")
+        if not isinstance(self.training_loss, (bool, str)) or self.training_loss not in (True, False, "running"):
+            raise InvalidInput(f'training_loss = {shown(self.training_loss)}: must be True, False or "running"')
         return self
 
-    def identity(self, network: Network, theta: Array, data: Data) -> dict[str, Any]:
-        """Return what a checkpoint belongs to, as JSON gives it back. theta: before the first step."""
+    def identity(self, network: Network, theta: Array, state: State, data: Data) -> dict[str, Any]:
+        """Return what a checkpoint belongs to, as JSON gives it back. theta, state: before the first step."""
         described = asdict(network)
         return {
             "network": {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()},
@@ -168,21 +187,39 @@ class _Settings:
             "batch_size": int(self.batch_size),
             "optimizer": repr(self.optimizer),
             "initial_theta": digest(theta),
+            "initial_state": digest(*(state[name] for name in sorted(state))),
+            "training_loss": self.training_loss,
             "shuffle": data.shuffle,
             "data": data.digest(),
         }
 
     def beginning(self, theta: Array, state: State | None, data: Data) -> tuple[Record, State]:
+        """Return the record before the first step, and the state with which the optimizer starts."""
         started = self.optimizer.start(theta)
-        if state and {name: array.shape for name, array in state.items()} != {
-            name: array.shape for name, array in started.items()
-        }:
-            raise InvalidInput(f"state has {', '.join(state)}: it is not of {self.optimizer!r} on this network")
-        started |= {name: array.copy() for name, array in (state or {}).items()}
+        if state is not None and not isinstance(state, dict):
+            raise InvalidInput(f"state = {shown(state)}: must be a dict of arrays, the state of a History")
+        if state:
+            if state.keys() != started.keys():
+                has, needs = ", ".join(map(str, state)), ", ".join(started) or "none"
+                raise InvalidInput(f"state has the arrays {shown(has)}: {self.optimizer!r} needs {needs}")
+            for name, array in started.items():
+                check_array(f"state[{name!r}]", state[name], array.shape, array.dtype.name)
+            if isinstance(self.optimizer, Named):
+                self.optimizer.check_state(state, theta.size, theta.dtype.name)
+            started = {name: state[name].copy() for name in started}
         return Record(theta, theta, data.validation_rows > 0), started
 
-    def check_rates(self, record: Record) -> None:
-        """Require that the epochs of a checkpoint had the rates that the schedule gives."""
+    def check_continues(self, record: Record) -> None:
+        """Require that a training with these settings has the epochs of a checkpoint, and perhaps further ones."""
+        done = len(record.rows) - 1
+        if done > self.epochs:
+            raise InvalidInput(f"epochs = {self.epochs}: the checkpoint has {done}. {REMEDY}")
+        ended = record.judge_again(self.tolerance, self.patience)
+        if ended < done:
+            raise InvalidInput(
+                f"patience = {self.patience}, tolerance = {self.tolerance}: by these the training ends after epoch "
+                f"{ended}, and the checkpoint has {done}. {REMEDY}"
+            )
         for epoch, (_, rate, *_) in enumerate(record.rows[1:]):
             if self.schedule(epoch) != rate:
                 raise InvalidInput(
@@ -208,7 +245,10 @@ class _Training:
         model.set_theta(record.last_theta)  # a model that cannot is refused before the first step
         optimizer, running = settings.optimizer, settings.training_loss == "running"
         if running and not offers_running_loss(model, optimizer, settings.batch_size):
-            raise Unsupported(f'training_loss = "running": {model.implementation} has none in these steps')
+            raise Unsupported(
+                f'training_loss = "running": {model.implementation} does not sum the losses in steps of '
+                f"{settings.batch_size} rows by {optimizer!r}. Set training_loss to True"
+            )
         self.epochs = _epochs(model, data, settings, state)
 
     def run(self, callbacks: list[Callback]) -> History:
@@ -236,7 +276,7 @@ class _Training:
         return "epochs" if len(self.record.rows) > self.settings.epochs else None
 
     def _run_epoch(self, epoch: int) -> None:
-        rate = float(self.settings.schedule(epoch - 1))
+        rate = check_rate(f"epoch {epoch}: learning_rate", self.settings.schedule(epoch - 1))
         try:
             steps = self.epochs.run(epoch, rate)
         except Diverged:

@@ -1,6 +1,8 @@
 """Claims about the command line of a run: the choice of backends, rejected arguments, programs to build, `--list`."""
 
+import ast
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import misbehaving
 import pytest
 from support.runs import TINY, enter_folder
 
-from bench import run
+from bench import run, stages
 from bench.results.store import load_results
 from bench.suites import load
 from bench.suites.suite import CaseKey
@@ -59,6 +61,29 @@ def test_an_unknown_name_is_rejected_with_the_nearest_one_and_status_2_and_write
     assert list(folder.iterdir()) == []
 
 
+HEAVY = (
+    "bench.stages",
+    "bench.measure",
+    "bench.report",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "psutil",
+    "cpuinfo",
+    "jinja2",
+)
+
+
+def test_help_imports_none_of_what_measures_and_draws() -> None:
+    code = "try: run.main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\nfrom bench import run\n{code}"], capture_output=True, text=True, check=True
+    )
+    assert "--workloads" in done.stdout
+    imported = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert not [name for name in imported if name in HEAVY]
+
+
 def test_the_default_leaves_out_frameworks_and_devices_prints_them_and_keeps_added_backends(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,8 +91,8 @@ def test_the_default_leaves_out_frameworks_and_devices_prints_them_and_keeps_add
     table = misbehaving.manifest(folder / "mine.toml", {"mine": misbehaving.STEADY})
     table.write_text(table.read_text(encoding="utf-8").replace("plain", "framework"), encoding="utf-8")
     measured: list[str] = []
-    monkeypatch.setattr(run, "measure", lambda plan, *_: measured.extend(row.name for row in plan.rows))
-    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda plan, *_: measured.extend(row.name for row in plan.rows))
+    monkeypatch.setattr(stages, "_probe", lambda *_: None)
     assert run.main(["--backend", str(table), "--out", "out"]) == 1  # nothing was timed
     hosted = [row for row in rows.values() if row.host and not row.build and row.device == "cpu"]
     expected = (row.name for row in hosted if row.division in ("plain", "tuned"))
@@ -226,8 +251,8 @@ def test_a_sweep_along_threads_uses_the_requested_thread_counts(
 ) -> None:
     monkeypatch.setattr("bench.suites.load.all_threads", lambda: 8)
     measured: list[CaseKey] = []
-    monkeypatch.setattr(run, "measure", lambda plan, *_: measured.extend(plan.keys))
-    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda plan, *_: measured.extend(plan.keys))
+    monkeypatch.setattr(stages, "_probe", lambda *_: None)
     options = ["--suite", "threads", "--backends", "numpy"]
     assert run.main([*options, "--out", "all"]) == 1  # nothing was timed
     assert [key.threads for key in measured] == [1, 2, 4, 8]

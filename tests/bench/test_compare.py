@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from support.sample_results import sample_results
 
-from bench import compare
+from bench import compare, export, history
+from bench.interruption import INTERRUPTED
+from bench.results.changes import DEFINITION, UnlikeRuns, compare_runs
+from bench.results.resumption import Resumption
+from bench.results.rows import rows
 from bench.results.schema import Results
 from bench.results.store import load_results, save_results
+from bench.terms import WorkloadFacts
 
 SLOW = "cpp"
 
@@ -95,6 +100,70 @@ def test_combined_runs_show_a_ratio_over_them(folders: dict[str, Path], capsys: 
     assert "needs at least 3" in capsys.readouterr().out
 
 
+def test_a_copy_of_a_run_is_refused_as_it_would_count_as_two(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("copy", "copy2"):
+        shutil.copytree(folders["a"], tmp_path / name)
+    for words in ((folders["a"], tmp_path / "copy"), (folders["a"], folders["b"], tmp_path / "copy2", "--combine")):
+        assert run(*words) == 2
+        assert f"has the same samples as {folders['a']}" in capsys.readouterr().err
+
+
+def test_another_workload_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    base = sample_results()
+    facts = WorkloadFacts(
+        name="wine-deep", sizes=(11, 5, 1), activation="tanh", loss="squared_error", rows=9, batch=1, learning_rate=0.1
+    )
+    others = {"old": facts, "same": facts.model_copy(update={"note": "in other words"}), "without": None}
+    numbers = ("l2", "rows", "batch", "learning_rate", "seed", "members")
+    others |= {field: facts.model_copy(update={field: 3 if field in numbers else "relu"}) for field in DEFINITION}
+    others["sizes"] = facts.model_copy(update={"sizes": (11, 6, 1)})
+    for number, (name, definition) in enumerate(others.items()):
+        cases = [case.model_copy(update={"definition": definition}) for case in base.cases]
+        created = f"2025-01-01T00:00:{number:02d}+00:00"
+        (tmp_path / name).mkdir()
+        save_results(base.model_copy(update={"cases": cases, "created": created}), tmp_path / name)
+    for field in DEFINITION:
+        with pytest.raises(UnlikeRuns, match=f"1 thread: {field}: "):
+            compare_runs({"old": load_results(tmp_path / "old")}, {field: load_results(tmp_path / field)}, 0.02)
+    assert run(tmp_path / "old", tmp_path / "same") == 0
+    assert run(tmp_path / "old", tmp_path / "without") == 0  # a file from before it was kept
+
+
+def test_a_run_continued_by_force_is_marked_in_every_comparison(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    forced = load_results(folders["b"]).model_copy(
+        update={"resumptions": [Resumption(begun="", command=[], differences=["host.kernel: 1, now 2"])]}
+    )
+    save_results(forced, folders["b"])
+    mark = "CONTINUED although something had changed (--force)"
+    for main in (compare.main, history.main):
+        assert main([str(folders["a"]), str(folders["b"])]) == 0
+        assert mark in " ".join(capsys.readouterr().out.split())
+    assert (
+        {row.forced for row in rows(forced, "samples")} == {row.forced for row in rows(forced, "statistics")} == {True}
+    )
+    assert not any(row.forced for row in rows(load_results(folders["a"]), "samples"))
+
+
+@pytest.mark.parametrize("error", [compare._Ended, KeyboardInterrupt])
+def test_an_interrupted_command_says_so_by_its_status(
+    error: type[BaseException], folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compare, "_measured", ends)
+    assert run("--against", "HEAD") == INTERRUPTED
+    if error is KeyboardInterrupt:
+        for module in (history, export):
+            monkeypatch.setattr(module, "load_results", ends)
+        assert history.main([str(folders["a"])]) == INTERRUPTED
+        assert export.main([str(folders["a"]), "--to", "csv"]) == INTERRUPTED
+
+
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
@@ -134,6 +203,8 @@ def test_bad_input_is_one_line(folders: dict[str, Path], tmp_path: Path, capsys:
 def test_results_of_the_first_version_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = Path(__file__).parent / "results" / "schema1"
     shutil.copytree(kept, tmp_path / "again")
+    file = tmp_path / "again" / "results.json"
+    file.write_text(file.read_text().replace("T09:07:22", "T10:07:22"))  # as another run
     assert run(kept, tmp_path / "again") == 0
     assert "wine-shallow · train" in capsys.readouterr().out
 

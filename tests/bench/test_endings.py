@@ -15,7 +15,7 @@ import pytest
 from support.requirements import workers
 from support.runs import TINY, enter_folder, hurry
 
-from bench import run
+from bench import run, stages
 from bench.interruption import Interrupted, Interruptions
 from bench.measure.case import CaseRun
 from bench.report import summary
@@ -88,8 +88,8 @@ def test_a_second_signal_leaves_out_the_figures_alone(
         signal.raise_signal(signal.SIGINT)
         return build_results(events)
 
-    monkeypatch.setattr(run, "build_results", build)
-    monkeypatch.setattr(run, "_check_run", lambda *_: None)
+    monkeypatch.setattr(stages, "build_results", build)
+    monkeypatch.setattr(stages, "_check_run", lambda *_: None)
     assert run.main(OPTIONS) == 130
     assert load_results(folder / "out").cases[0].stopped == "interrupted"
     assert (folder / "out" / "results.json").exists()
@@ -100,7 +100,7 @@ def test_a_second_signal_leaves_out_the_figures_alone(
 def test_a_signal_while_figures_are_drawn_keeps_results_and_summary(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda *_: None)
     monkeypatch.setattr("bench.report.figures.draw", lambda *_: signal.raise_signal(signal.SIGINT))
     assert run.main(OPTIONS) == 130
     assert load_results(folder / "out").finished
@@ -146,7 +146,7 @@ def test_a_dead_terminal_costs_no_measurement(folder: Path, monkeypatch: pytest.
 def test_a_folder_that_another_run_writes_to_is_refused_before_anything_is_built(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "prepare", lambda *_: pytest.fail("a program is built"))
+    monkeypatch.setattr(stages, "prepare", lambda *_: pytest.fail("a program is built"))
     with Journal(folder / "out"):
         assert run.main(OPTIONS) == 2
         assert run.main(["--resume", "out"]) == 2
@@ -162,10 +162,10 @@ def test_runs_of_the_same_second_have_folders_of_their_own_even_if_the_clock_jum
         def now() -> datetime:
             return datetime(2025, 1, 1)
 
-    monkeypatch.setattr(run, "datetime", Clock)
-    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr(stages, "datetime", Clock)
+    monkeypatch.setattr(stages, "measure", lambda *_: None)
     options = [*TINY, "--backends", "exiting"]
-    assert [run.main(options) for _ in range(2)] == [run.NOTHING_TIMED] * 2
+    assert [run.main(options) for _ in range(2)] == [stages.NOTHING_TIMED] * 2
     names = sorted(path.name for path in (folder / "results").iterdir())
     assert names == ["2025-01-01_00-00-00", "2025-01-01_00-00-00-2"]
     assert all(len(read_journal(folder / "results" / name / JOURNAL)) > 1 for name in names)
@@ -174,10 +174,10 @@ def test_runs_of_the_same_second_have_folders_of_their_own_even_if_the_clock_jum
 def test_a_run_that_was_killed_before_it_began_does_not_block_its_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda *_: None)
     (folder / "out").mkdir()
     (folder / "out" / JOURNAL).touch()
-    assert run.main(OPTIONS) == run.NOTHING_TIMED
+    assert run.main(OPTIONS) == stages.NOTHING_TIMED
     assert load_results(folder / "out").finished
 
 
@@ -192,7 +192,7 @@ def test_a_full_folder_of_temporary_files_is_not_the_backends_fault(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.mkdtemp", full)
-    assert run.main(OPTIONS) == run.NOTHING_TIMED
+    assert run.main(OPTIONS) == stages.NOTHING_TIMED
     backend = load_results(folder / "out").cases[0].backends[0]
     assert (backend.status, backend.reason) == ("not_run", "no WORKDIR can be made: No space left on device")
 
@@ -201,7 +201,7 @@ def test_a_disk_that_fills_while_arrays_are_handed_over_is_not_the_backends_faul
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert run.main(OPTIONS) == run.NOTHING_TIMED
+    assert run.main(OPTIONS) == stages.NOTHING_TIMED
     backend = load_results(folder / "out").cases[0].backends[0]
     assert backend.status == "not_run"
     assert "takes no data: No space left on device" in backend.reason
@@ -226,7 +226,7 @@ def test_a_place_that_takes_no_folder_is_one_line(place: str, folder: Path, caps
 def test_a_disk_that_fills_while_figures_are_drawn_keeps_the_results(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda *_: None)
     monkeypatch.setattr("bench.report.figures.draw", full)
     assert run.main(OPTIONS) == 1
     assert "pyfnn: cannot write results: [Errno 28] No space left on device" in capsys.readouterr().err
@@ -239,7 +239,7 @@ def test_an_error_of_the_system_that_is_not_of_the_results_is_not_called_one(
     def no_proc() -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/proc/stat")
 
-    monkeypatch.setattr(run, "describe_machine", no_proc)
+    monkeypatch.setattr(stages, "describe_machine", no_proc)
     assert run.main(OPTIONS) == 1
     assert capsys.readouterr().err == "pyfnn: [Errno 2] No such file or directory: '/proc/stat'\n"
     assert list(folder.iterdir()) == []
@@ -254,7 +254,7 @@ def test_signals_while_figures_are_drawn_and_while_the_summary_is_written_keep_e
         signal.raise_signal(signal.SIGINT)
         return written(view, drawn)
 
-    monkeypatch.setattr(run, "measure", lambda *_: None)
+    monkeypatch.setattr(stages, "measure", lambda *_: None)
     monkeypatch.setattr("bench.report.figures.draw", lambda *_: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(summary, "text", text)
     assert run.main(OPTIONS) == 130
@@ -266,7 +266,7 @@ INTERRUPTED_IMPORT = """
 import builtins, signal, sys
 before = builtins.__import__
 def interrupted(name, *words, **named):
-    if name == "bench.progress":
+    if name == "bench.arguments":
         signal.raise_signal(signal.SIGINT)
     return before(name, *words, **named)
 builtins.__import__ = interrupted

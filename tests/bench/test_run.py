@@ -23,7 +23,7 @@ from support.places import TESTS
 from support.requirements import workers
 from support.runs import SHORT, TINY, enter_folder
 
-from bench import plot, run
+from bench import plot, run, stages
 from bench.measure.settings import Settings
 from bench.results.build import CUT_OFF, build_results
 from bench.results.journal import read_journal
@@ -99,7 +99,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     out = folder / "out"
     command = ["--suite", str(suite), "--backend", str(manifest), "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "Settings", SHORT)
+        patch.setattr(stages, "Settings", SHORT)
         patch.setattr("bench.suites.problem.MIN_ORDER", 1 << 13)
         patch.setenv("PYTHONPATH", str(TESTS))
         patch.setenv("COLUMNS", "200")
@@ -248,7 +248,7 @@ def test_an_optimizer_is_a_case_of_its_own_and_a_backend_without_it_is_unsupport
 def test_the_expected_duration_is_given_with_what_it_is_based_on(bounded: bool, budget: float, words: str) -> None:
     suite, workloads = load_suite("quick")
     keys = cases_of(suite, workloads)[:1]
-    text = run.expectation(keys, [registry.find("numpy"), registry.find("c")], Settings(bounded=bounded), budget)
+    text = stages.expectation(keys, [registry.find("numpy"), registry.find("c")], Settings(bounded=bounded), budget)
     least = "measuring 2 backends in 1 case: 5 launches of each take at least 5 s (timed blocks and warm-up alone; "
     assert text == f"{least}starts, proofs and slow steps come on top). {words}"
 
@@ -285,7 +285,7 @@ def test_a_failed_reference_has_a_replacement_that_the_table_names(
 
 
 def test_the_same_seed_is_kept_and_results_go_to_a_folder_named_by_the_time(folder: Path) -> None:
-    assert run.main([*TINY, "--backends", "exiting", "--seed", "7"]) == run.NOTHING_TIMED
+    assert run.main([*TINY, "--backends", "exiting", "--seed", "7"]) == stages.NOTHING_TIMED
     (out,) = (folder / "results").iterdir()
     assert load_results(out).settings["seed"] == 7
 

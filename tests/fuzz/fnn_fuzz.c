@@ -240,6 +240,9 @@ static void theta_call(fnn_model *model, bool in) {
   const int status = in ? fnn_set_theta(model, given) : fnn_theta(model, given);
   REQUIRE((status == FNN_OK) == (given != NULL));
   check(model, status, status == FNN_OK ? theta : NULL);
+  int32_t finite = -1;
+  REQUIRE(fnn_is_finite(model, NULL) == FNN_INVALID && fnn_is_finite(model, &finite) == FNN_OK);
+  REQUIRE(finite == 0 || finite == 1);
   free(theta);
 }
 
@@ -268,6 +271,8 @@ static void call_without_network(fnn_model *model) {
   REQUIRE(fnn_theta(model, &number) == FNN_INVALID && fnn_set_theta(model, &number) == FNN_INVALID);
   REQUIRE(fnn_set_optimizer(model, "adam", &number, 0, &number) == FNN_INVALID);
   REQUIRE(fnn_optimizer_state(model, &row, &number) == FNN_INVALID && fnn_reset(model) == FNN_INVALID);
+  int32_t finite = 0;
+  REQUIRE(fnn_is_finite(model, &finite) == FNN_INVALID);
   REQUIRE(fnn_threads(model) == 1);
 }
 

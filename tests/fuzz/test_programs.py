@@ -18,7 +18,7 @@ from pyfnn import registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
 from pyfnn.process.program import command_of
 
-COMPILED = ("d", "fortran", "go", "java", "nim", "rust", "zig")
+COMPILED = ("csharp", "d", "fortran", "go", "java", "nim", "ocaml", "rust", "zig")
 NAMES = [*(name for name, row in registry.rows().items() if row.host is None), "numpy"]
 WITHOUT_NUL = ("octave",)  # its `input` reads lines as strings of C, and has no way to read others
 BATCH = 500  # lines for one set of files

@@ -20,7 +20,7 @@ from support.topics import TIMED, UNTIMED, passes
 
 import bench
 import pyfnn
-from bench import run
+from bench import run, stages
 from bench.results.store import load_results
 from pyfnn import parity, programs, registry
 from pyfnn.errors import BackendUnavailable, BuildFailed
@@ -126,8 +126,8 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
 
 @pytest.fixture
 def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "Settings", SHORT)
-    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(stages, "Settings", SHORT)
+    monkeypatch.setattr(stages, "_probe", lambda *_: None)
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.chdir(tmp_path)

@@ -374,5 +374,8 @@ def test_the_cpu_time_of_a_call_is_that_within_the_seconds_it_reports() -> None:
     model = _HastyModel(NETWORK, THETA)
     model.load(*_data())
     model.train(0, ROWS, 2, 1e-3)
+    assert model.cpu_seconds is None, "it is read where it is asked for"
+    model.reads_cpu_clock = True
+    model.train(0, ROWS, 2, 1e-3)
     assert model.cpu_seconds is not None
     assert 0.001 < model.cpu_seconds < 0.01  # a tenth of 20 ms, or of some more

@@ -5,7 +5,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -19,11 +19,13 @@ from support.requirements import require
 
 from pyfnn import load_backend
 from pyfnn.backend import Backend
+from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import BackendUnavailable, Diverged, PyfnnError
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
 from pyfnn.optimizers import Adam, Momentum
-from pyfnn.validation import Array
+from pyfnn.training import Constant, Cosine, InverseTime, Step, fit
+from pyfnn.validation import Array, is_whole
 
 NETWORK = Network((3, 4, 2), "tanh", "squared_error", l2=0.01)
 ROWS = 9
@@ -241,6 +243,68 @@ def test_a_network_is_refused_or_sound(arguments: list[Any]) -> None:
         assert type(network.dtype) is type(network.loss) is type(network.output_activation) is str
         if network.n_parameters < 10**5:
             assert np.isfinite(initialize(network, 0)).all()
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_each_odd_value_in_each_field_of_a_network_is_refused_or_sound(at: int) -> None:
+    for loss, output in (("squared_error", "identity"), ("softmax_cross_entropy", None)):
+        for odd in ODD:
+            for value in (odd, [odd], (odd, odd)):
+                arguments: list[Any] = [(3, 4, 2), "tanh", loss, 0.01, output, "float32"]
+                arguments[at] = value
+                made: list[Network] = []
+                if attempt(lambda: made.append(Network(*arguments))):  # noqa: B023 (called at once)
+                    assert pickle.loads(pickle.dumps(made[0])) == made[0]
+
+
+# A valid value of each argument of `fit`, and of each setting of a schedule.
+FIT: dict[str, Any] = {
+    "x": X,
+    "y": Y,
+    "epochs": 2,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "seed": 1,
+    "optimizer": Momentum(0.5),
+    "shuffle": True,
+    "validation": (X, Y),
+    "patience": 2,
+    "tolerance": 0.0,
+    "training_loss": True,
+}
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_each_odd_argument_of_a_training_is_right_or_refused(name: str) -> None:
+    with backend("numpy").create(NETWORK, THETA) as model:
+        for odd in ODD:
+            if name == "epochs" and is_whole(odd) and odd > 1000:
+                continue
+            if name == "learning_rate" and callable(odd):  # a schedule of the user's: its errors are the user's
+                continue
+            for value in (odd, (odd, odd)) if name == "validation" else (odd,):
+                model.reset()
+                attempt(lambda: fit(model, **FIT | {name: value}))  # noqa: B023 (called at once)
+
+
+@pytest.mark.parametrize("schedule", [Constant, Step, Cosine, InverseTime])
+def test_each_odd_setting_of_a_schedule_is_right_or_refused(schedule: type[Any]) -> None:
+    valid = {"rate": 0.1, "every": 2, "factor": 0.5, "epochs": 5, "final": 0.0, "decay": 0.1}
+    own = {field.name: valid[field.name] for field in fields(schedule)}
+    for name in own:
+        for odd in ODD:
+            made: list[Any] = []
+            if attempt(lambda: made.append(schedule(**own | {name: odd}))):  # noqa: B023 (called at once)
+                assert all(made[0](epoch) >= 0 for epoch in (0, 1, 10**6))
+
+
+@pytest.mark.parametrize("name", ["rows", "seed", "noise"])
+def test_each_odd_argument_of_synthetic_data_is_right_or_refused(name: str) -> None:
+    for odd in ODD:
+        if name == "rows" and is_whole(odd) and odd > 1000:
+            continue
+        arguments: dict[str, Any] = {"network": NETWORK, "rows": 9, "seed": 1, "noise": 0.1}
+        attempt(lambda: teacher(**arguments | {name: odd}))  # noqa: B023 (called at once)
 
 
 @SETTINGS

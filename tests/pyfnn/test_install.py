@@ -55,9 +55,9 @@ if [ -e "$kept" ]; then cp "$kept" "$output"; else {compiler} "$@" -O0 && cp "$o
 BRIEF_RUN = """
 import sys
 from functools import partial
-from bench import run
+from bench import run, stages
 from bench.measure.settings import Settings
-run.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
+stages.Settings = partial(Settings, min_launches=2, launches=2, rounds=1, block_seconds=0.01, burst_seconds=0.001)
 sys.exit(run.main())
 """
 
@@ -332,8 +332,15 @@ def test_a_build_is_by_default_release_for_this_machine_and_records_its_options(
     assert re.fullmatch(r"\d[\d.]+\w*", build["PYBIND11"])
 
 
-def test_a_build_without_a_cuda_compiler_succeeds_and_records_it(editable: Path, checkout: Path) -> None:
-    assert probe(editable, checkout)["build"]["CUDA"] == "no nvcc found"
+def test_a_build_without_a_gpu_or_a_cuda_compiler_succeeds_and_records_it(editable: Path, checkout: Path) -> None:
+    gpus = shutil.which("nvidia-smi") and run("nvidia-smi", "-L", cwd=checkout, check=False).returncode == 0
+    assert probe(editable, checkout)["build"]["CUDA"] == ("no nvcc found" if gpus else "no NVIDIA GPU found")
+
+
+def test_a_build_for_this_machine_has_the_highest_level_of_the_cpu_alone(editable: Path, checkout: Path) -> None:
+    build = probe(editable, checkout)["build"]
+    assert list(build["LEVELS"]) == [LEVEL]  # which is the only one that the compiler knows, see above
+    assert [name for name in build["SOURCES"] if name.startswith("_tuned")] == [f"_tuned_{LEVEL}"]
 
 
 def test_a_stale_build_is_rejected_with_the_file_and_the_remedy(editable: Path, checkout: Path, changed: Path) -> None:
@@ -367,30 +374,29 @@ def test_bench_run_in_a_folder_that_hides_the_install_prints_the_remedy(from_whe
     ("definition", "words"),
     [
         ("PYFNN_CUDA=ON", "PYFNN_CUDA=ON, but there is no working nvcc: put it on PATH, or set CUDACXX to it"),
-        ("PYFNN_CUDA=maybe", "PYFNN_CUDA=maybe: must be AUTO, ON or OFF"),
         (
             "CMAKE_C_FLAGS=-ffast-math",
             "-ffast-math is set for C (CFLAGS or CXXFLAGS?): nothing here may be compiled so",
         ),
         ("PYFNN_MARCH=pdp-11", "PYFNN_MARCH=pdp-11: the C compiler takes it neither as -march nor as -mcpu"),
+        ("PYFNN_LEVELS=v9", f"PYFNN_LEVELS=v9: must be native, all, or one of {LEVEL}"),
     ],
 )
 def test_an_invalid_build_option_is_an_error_with_a_clear_message(
     definition: str, words: str, checkout: Path, tmp_path: Path
 ) -> None:
-    command = (
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        checkout,
-        "--no-deps",
-        "--config-settings",
-        f"cmake.define.{definition}",
-    )
-    done = run(*command, cwd=tmp_path, check=False)
+    cmake = shutil.which("cmake")
+    require("cmake", cmake is not None, "pip install cmake")
+    done = run(str(cmake), "-S", checkout, "-B", tmp_path / "build", f"-D{definition}", cwd=tmp_path, check=False)
     assert done.returncode != 0
     assert words in " ".join(done.stdout.split())
+
+
+def test_pip_hands_an_option_of_the_build_on_and_shows_its_error(checkout: Path, tmp_path: Path) -> None:
+    option = "--config-settings=cmake.define.PYFNN_CUDA=maybe"
+    done = run(sys.executable, "-m", "pip", "wheel", checkout, "--no-deps", option, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "PYFNN_CUDA=maybe: must be AUTO, ON or OFF" in " ".join(done.stdout.split())
 
 
 @pytest.mark.soak

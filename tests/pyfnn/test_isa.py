@@ -11,6 +11,11 @@ from pyfnn import compiled, isa
 from pyfnn.errors import BackendUnavailable
 
 ORDER = ("v2", "v3", "v4", "aarch64")
+NEEDED = {  # flags of /proc/cpuinfo
+    "v2": {"sse4_2", "popcnt"},
+    "v3": {"avx2", "fma", "bmi2", "movbe", "f16c"},
+    "v4": {"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +36,13 @@ def test_the_levels_are_those_of_the_cpu_lowest_first(levels: tuple[str, ...]) -
     assert list(levels) == sorted(levels, key=ORDER.index)
     if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64":
         flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].split("\n")[0].split())
-        assert ("v3" in levels) == ({"avx2", "fma", "bmi2", "movbe", "f16c"} <= flags)
-        assert ("v4" in levels) == ({"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags)
+        built = set(compiled.build_info().LEVELS)
+        for level, needed in NEEDED.items():
+            assert (level in levels) == (needed <= flags and level in built)
+        assert max(level for level, needed in NEEDED.items() if needed <= flags) in built, "of a build for this CPU"
 
 
-def test_the_build_records_the_flags_of_every_level(levels: tuple[str, ...]) -> None:
+def test_the_build_records_the_flags_of_each_level_that_it_has(levels: tuple[str, ...]) -> None:
     built = compiled.build_info().LEVELS
     assert set(levels) <= set(built)
     for level, flags in built.items():
@@ -85,8 +92,26 @@ def test_a_level_that_this_cpu_lacks_cannot_be_chosen(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("levels")
 def test_a_cpu_without_any_compiled_level_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, ("v2",), ())
-    with pytest.raises(BackendUnavailable, match=r"runs no level \(none\) that was compiled \(v2\)"):
+    with pytest.raises(BackendUnavailable, match=r"runs no level \(none\) that was compiled \(v2\)") as caught:
         isa.levels()
+    assert "x86-64-v2 and up" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("levels")
+def test_a_level_that_was_not_compiled_is_refused_with_the_command_that_compiles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, ("v4",), ("v2", "v3", "v4"))
+    assert isa.levels() == ("v4",)
+    monkeypatch.setenv(isa.VARIABLE, "v3")
+    with pytest.raises(BackendUnavailable, match="PYFNN_ISA=v3: this build and this CPU have v4") as caught:
+        isa.chosen()
+    assert caught.value.remedy == f"unset PYFNN_ISA, or compile every level: {isa.EVERY}"
+    assert "PYFNN_LEVELS=all" in isa.EVERY
+    pretend(monkeypatch, ("v4",), ("v2", "v3"))
+    with pytest.raises(BackendUnavailable, match=r"runs no level \(v2, v3\) that was compiled \(v4\)") as caught:
+        isa.levels()
+    assert caught.value.remedy == f"compile every level: {isa.EVERY}"
 
 
 def test_a_build_that_lacks_a_target_is_rejected_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +119,15 @@ def test_a_build_that_lacks_a_target_is_rejected_with_the_remedy(monkeypatch: py
     with pytest.raises(BackendUnavailable, match="_cpu was not built") as caught:
         isa.levels()
     assert caught.value.remedy == compiled.REINSTALL
+
+
+def test_a_part_has_levels_of_its_own_of_which_those_of_this_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, ("v3",), ("v2", "v3"))
+    compiled.build_info().SOURCES = dict.fromkeys(["_probe_v2", "_probe_v3", "_probe_v4", "_tuned_v3"])
+    assert isa.levels_of("_probe") == ("v2", "v3")
+    assert isa.levels_of("_tuned") == ("v3",)
+    with pytest.raises(BackendUnavailable, match=r"_else was compiled for no level of this CPU \(v2, v3\)"):
+        isa.levels_of("_else")
 
 
 def build(monkeypatch: pytest.MonkeyPatch, level: str, *sources: str) -> None:

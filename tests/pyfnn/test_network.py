@@ -40,7 +40,13 @@ def _network(**fields: Any) -> Network:
         ({"l2": math.inf}, r"l2 = inf: must be a finite number, 0 or more"),
         ({"l2": "0.1"}, r"l2 = '0.1': must be a finite number, 0 or more"),
         ({"l2": True}, r"l2 = True: must be a finite number, 0 or more"),
-        ({"activation": ("tanh", "relu")}, r"activation names 2 layers: the network has 1 hidden layers"),
+        (
+            {"activation": ("tanh", "relu")},
+            r"\('tanh', 'relu'\): needs one name per hidden layer, of which there are 1",
+        ),
+        ({"activation": "leaky_relu(1e39)"}, r"activation leaky_relu\(1e\+39\): its parameter is beyond"),
+        ({"activation": "prelu(-1e300)"}, "its parameter is beyond the largest float32"),
+        ({"output_activation": "elu(1e39)"}, "its parameter is beyond the largest float32"),
         ({"activation": 3}, r"activation = 3: must be a name, or a sequence with one name per hidden layer"),
         ({"activation": None}, r"activation = None: must be a name, or a sequence with one name per hidden layer"),
         (

@@ -13,10 +13,11 @@ import psutil
 SHORT_RUN = """
 import sys
 from functools import partial
-from bench import run
+from bench import run, stages
 from bench.report import figures
-run.Settings = partial(run.Settings, min_launches=3, launches=3, rounds=2, block_seconds=0.004, burst_seconds=0.001)
-run._probe = lambda *_: None
+short = {"min_launches": 3, "launches": 3, "rounds": 2, "block_seconds": 0.004, "burst_seconds": 0.001}
+stages.Settings = partial(stages.Settings, **short)
+stages._probe = lambda *_: None
 figures.draw = lambda *_: []
 sys.exit(run.main())
 """

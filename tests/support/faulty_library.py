@@ -52,6 +52,8 @@ _OF_MANY = {  # texts of fnn.c that many networks at once need otherwise
     "  if (model != NULL && model->members > 0)\n    return theta_of_many(model, theta);\n",
     "  set_theta(&model->network, theta);\n": "  if (model->members > 0)\n"
     '    return fail(model, FNN_INVALID, "many networks take no theta");\n  set_theta(&model->network, theta);\n',
+    "  if (status == FNN_OK)\n    *finite =": "  if (status == FNN_OK && model->members > 0)\n"
+    '    return fail(model, FNN_INVALID, "many networks have many thetas");\n  if (status == FNN_OK)\n    *finite =',
     "int fnn_reset(fnn_model *model) {\n": "int fnn_reset(fnn_model *model) {\n"
     "  if (model != NULL && model->members > 0)\n    return reset_many(model);\n",
     '"deterministic=yes\\n"': '"deterministic=yes\\nmany=yes\\n"',
@@ -111,6 +113,11 @@ FAULTS = {  # texts to replace in fnn.c, by the claim that must fail and what mu
     },
     ("fnn_loss, if there is one", "rows [0, 6): "): {
         "arithmetic->loss(&model->network, first, count)": "arithmetic->loss(&model->network, 0, 1)"
+    },
+    ("fnn_is_finite, if there is one", "theta[25] = nan: fnn_is_finite wrote 1"): {
+        "    *finite = model->network.arithmetic->is_finite(&model->network);": "    {\n"
+        "      mlp most = model->network;\n      most.n_parameters--;\n"
+        "      *finite = most.arithmetic->is_finite(&most);\n    }"
     },
     ("leave no memory behind", "bytes remain of each model"): {"  free(network->gradient);\n": ""},
     ("fnn_load replaces the data", "checksum differ"): {

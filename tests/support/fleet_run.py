@@ -20,7 +20,7 @@ def main() -> int:
     if "fails" in sys.argv:
         print("it fails")
         return 3
-    from bench import run
+    from bench import run, stages
     from bench.measure.settings import Settings
     from bench.report import figures
 
@@ -31,6 +31,6 @@ def main() -> int:
         "block_seconds": 0.004,
         "burst_seconds": 0.001,
     }
-    vars(run).update(Settings=partial(Settings, **short), _probe=lambda *_: None)
+    vars(stages).update(Settings=partial(Settings, **short), _probe=lambda *_: None)
     figures.draw = lambda *_: []
     return run.main()

@@ -7,7 +7,7 @@ from typing import Any
 import misbehaving
 import pytest
 
-from bench import run
+from bench import stages
 from bench.machine.description import describe_machine
 from bench.measure.settings import Settings
 
@@ -26,8 +26,8 @@ def enter_folder(parent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     misbehaving.suite(parent / "tiny.toml")
     behaviours = {"steady": misbehaving.STEADY, "exiting": "exits hello 1"}
     misbehaving.manifest(parent / "backend.toml", behaviours)
-    monkeypatch.setattr(run, "Settings", SHORT)
-    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(stages, "Settings", SHORT)
+    monkeypatch.setattr(stages, "_probe", lambda *_: None)
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 12)
     here = parent / "here"
     here.mkdir()
@@ -44,8 +44,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return []
 
     monkeypatch.setattr("bench.report.figures.draw", draw)
-    monkeypatch.setattr(run, "Settings", QUICK)
-    monkeypatch.setattr(run, "describe_machine", _described)
+    monkeypatch.setattr(stages, "Settings", QUICK)
+    monkeypatch.setattr(stages, "describe_machine", _described)
     return folders
 
 

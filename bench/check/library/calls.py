@@ -18,7 +18,7 @@ from pyfnn.validation import Array
 SIZES, ROWS, ENTRIES, BATCH, RATE = (3, 4, 2), 6, 11, 2, 0.01
 _ONE = ("fnn_forward", "fnn_loss_and_gradient", "fnn_train", "fnn_time")
 WORK = (*_ONE, "fnn_loss", "fnn_train_many", "fnn_train_with")  # functions that need data
-WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta", "steps_made", "state")
+WRITTEN = ("outputs", "loss", "gradient", "seconds", "checksum", "theta", "steps_made", "state", "finite")
 READ = ("x", "y", "order", "orders", "probes", "learning_rates", "optimizer", "settings")
 _ROOM = 64  # times the size of an array that a library writes: a range that it does not refuse stays within it
 _Raw = TypeVar("_Raw", bound="Raw")
@@ -89,7 +89,7 @@ class Raw:
 
     required: ClassVar[tuple[str, ...]] = ("fnn_load", *_ONE, "fnn_theta", "fnn_reset")
     optional: ClassVar[tuple[str, ...]] = (
-        "fnn_set_theta", "fnn_loss", "fnn_set_optimizer", "fnn_optimizer_state", "fnn_train_with",
+        "fnn_set_theta", "fnn_loss", "fnn_is_finite", "fnn_set_optimizer", "fnn_optimizer_state", "fnn_train_with",
     )  # fmt: skip
     creates: ClassVar[str] = "fnn_create"
     loads: ClassVar[str] = "fnn_load"
@@ -124,6 +124,7 @@ class Raw:
             "settings": np.array([0.9, 0.99, 1e-8]),
             "steps_made": np.zeros(1, np.int64),
             "state": np.zeros(2 * n_parameters, precision),
+            "finite": np.zeros(1, np.int32),
         }
         self._fields = fields
         self._handle = subject.ffi.new("fnn_model **")
@@ -258,7 +259,9 @@ class Raw:
 
 
 def _pointer_type(array: NDArray[Any]) -> str:
-    return {"int64": "int64_t *"}.get(array.dtype.name, "double *" if array.shape == (1,) else "void *")
+    return {"int64": "int64_t *", "int32": "int32_t *"}.get(
+        array.dtype.name, "double *" if array.shape == (1,) else "void *"
+    )
 
 
 def _shown(value: Any) -> str:

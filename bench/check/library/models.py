@@ -97,6 +97,29 @@ def _loss(subject: Subject) -> None:
 
 
 @MODELS.claim(
+    "fnn_is_finite, if there is one, finds a single number of theta that is not finite, and none where all are",
+    "look at every number of theta: weights, biases and what follows them",
+)
+def _is_finite(subject: Subject) -> None:
+    for function in ("fnn_is_finite", "fnn_set_theta"):
+        if not hasattr(subject.lib, function):
+            raise Absent(f"the library has no {function}")
+    with Raw(subject).made() as raw:
+        theta = raw.theta()
+        for at in range(-1, len(theta)):
+            for number in (math.nan, math.inf, -math.inf):
+                given = theta.copy()
+                given[:1] = np.finfo(theta.dtype).max
+                if at >= 0:
+                    given[at] = number
+                raw.ok("fnn_set_theta", theta=given)
+                raw.ok("fnn_is_finite")
+                if raw.arrays["finite"][0] != (at < 0):
+                    place = f"theta[{at}] = {number}" if at >= 0 else "all of theta finite"
+                    raise Wrong(f"{place}: fnn_is_finite wrote {raw.arrays['finite'][0]}")
+
+
+@MODELS.claim(
     "fnn_load replaces the data, also by fewer or more rows",
     "free the earlier data and set rows and n_order; keep theta",
 )

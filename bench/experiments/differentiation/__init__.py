@@ -14,7 +14,7 @@ from bench.experiments.differentiation import packages, symbolic
 from bench.experiments.differentiation.cost import WIDEST, measure
 from bench.experiments.differentiation.methods import BACKEND, error, make_problem, methods
 from bench.experiments.differentiation.report import write
-from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values
+from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least
 from pyfnn.network import DTYPES
 
 SIZES, ROWS = (3, 4, 2), 2  # small enough for an expression of every derivative
@@ -58,16 +58,10 @@ def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> No
     write(finished, measure(runnable, settings.widest), ways, folder)
 
 
-def _at_least_2(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 2")
-    return int(text)
-
-
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--widest",
-        type=_at_least_2,
+        type=at_least(2),
         default=WIDEST,
         metavar="N",
         help=f"width of the largest network whose gradients are timed, at least 2 (default: {WIDEST})",

@@ -93,6 +93,21 @@ class Settings:
         raise AttributeError(f"there is no setting {name!r}")
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a type for argparse: a whole number from `least` on."""
+
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least {least}")
+        return int(text)
+
+    return whole_number
+
+
+def no_requirements(settings: Settings) -> None:
+    """Require nothing of the machine."""
+
+
 def no_arguments(parser: argparse.ArgumentParser) -> None:
     """Add no option: the `arguments` of an experiment that has none of its own."""
 
@@ -120,6 +135,9 @@ class Experiment:
         not among them.
     arguments : callable, optional
         Adds the experiment's own options to a parser.
+    requires : callable, optional
+        Raises a `PyfnnError` where this machine lacks what the cells need, such as data. It is called before the first
+        cell, unless a scheduler is given: the hosts of its cluster have what they need, or fail.
     seeds : int, optional
         Default of --seeds.
     """
@@ -131,4 +149,5 @@ class Experiment:
     compute: Callable[[Parameters], Values]
     report: Callable[[Sequence[Finished], Path, Settings], None]
     arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
+    requires: Callable[[Settings], None] = no_requirements
     seeds: int = SEEDS

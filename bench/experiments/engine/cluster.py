@@ -21,6 +21,7 @@ from pyfnn.errors import PyfnnError
 
 REMEDY = "pip install 'pyfnn[distributed]', or in a checkout: pip install -e '.[distributed]'"
 _AHEAD = 2  # batches a thread: one computes while the next one waits beside it
+_STARTS = 3  # of a local cluster
 _TICK = 1.0  # seconds between two looks at an idle cluster
 _GO_ON = "finished cells are kept, and the same command continues"
 _PATIENCE = 20.0  # seconds for a scheduler to answer, and for a first worker
@@ -88,6 +89,27 @@ def check_workers(client: Any, name: str, origin: Origin) -> None:
         raise Skew(f"not the same code on all workers: {'; '.join(faults)}")
 
 
+def _local_cluster(workers: int, tries: int = _STARTS) -> Any:
+    """Start a cluster on this machine, again where a worker was killed while it started.
+
+    Raises
+    ------
+    ClusterError
+    """
+    try:
+        return dask().LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.ERROR,
+        )
+    except RuntimeError as error:
+        if tries == 1:
+            raise ClusterError(f"--workers {workers}: the local cluster did not start: {error}") from error
+        return _local_cluster(workers, tries - 1)
+
+
 class Cluster:
     """A Dask cluster. A context manager, whose end leaves it or, where it is local, ends it.
 
@@ -108,6 +130,7 @@ class Cluster:
         self._stack = ExitStack()
         self._run = uuid.uuid4().hex
         self.workers = workers or 1
+        self._seen = time.monotonic()  # a worker, last
 
     @property
     def description(self) -> str:
@@ -160,6 +183,10 @@ class Cluster:
             self.workers = sum(self._client.nthreads().values())
         except OSError:
             raise self._ended() from None
+        if self.workers:
+            self._seen = time.monotonic()
+        elif self._local and time.monotonic() - self._seen > _PATIENCE:  # Dask gives up one that dies as it starts
+            raise ClusterError(f"all workers of the local cluster are gone; {_GO_ON}")
 
     def _ended(self) -> ClusterError:
         return ClusterError(f"{self._address}: the scheduler has ended; {_GO_ON}")
@@ -168,19 +195,11 @@ class Cluster:
         with ExitStack() as stack:
             if self._local:
                 stack.enter_context(environment(dict.fromkeys(launch.THREAD_VARIABLES, "1")))
-                cluster = stack.enter_context(
-                    dask().LocalCluster(
-                        n_workers=self._local,
-                        threads_per_worker=1,
-                        processes=True,
-                        dashboard_address=":0",
-                        silence_logs=logging.ERROR,
-                    )
-                )
-                self._address = cluster.scheduler_address
+                self._address = stack.enter_context(_local_cluster(self._local)).scheduler_address
             assert self._address is not None
             self._client = stack.enter_context(connect(self._address))
             check_workers(self._client, self._name, self._origin)
+            self._seen = time.monotonic()
             self._count()
             self._stack = stack.pop_all()
         return self

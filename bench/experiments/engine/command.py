@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.experiments.engine.cell import Experiment, Settings
+from bench import unexpected
+from bench.experiments.engine.cell import Experiment, Settings, at_least
 from bench.experiments.engine.run import run
 from bench.interruption import Interruptions, status_of
 from bench.terminal import console as terminal
@@ -23,7 +24,7 @@ def parser(experiment: Experiment) -> argparse.ArgumentParser:
     p.add_argument("--backend", default="numpy", metavar="NAME", help="backend that trains (default: numpy)")
     p.add_argument(
         "--seeds",
-        type=_at_least_1,
+        type=at_least(1),
         default=experiment.seeds,
         metavar="N",
         help=f"number of seeds (default: {experiment.seeds})",
@@ -38,7 +39,7 @@ def parser(experiment: Experiment) -> argparse.ArgumentParser:
     where = p.add_mutually_exclusive_group()
     where.add_argument(
         "--workers",
-        type=_at_least_1,
+        type=at_least(1),
         metavar="N",
         help="compute on a local Dask cluster of N processes (default: a pool of processes on every CPU)",
     )
@@ -53,12 +54,6 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     given = vars(arguments)
     own = {name: value for name, value in given.items() if name not in shared}
     return Settings(**{name: given[name] for name in shared}, options=own)
-
-
-def _at_least_1(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
-    return int(text)
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
@@ -80,6 +75,9 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         errors.print(f"{experiment.name}: {error}", soft_wrap=True)
+        return 1
+    except Exception as error:  # noqa: BLE001
+        errors.print(unexpected.report(experiment.name, [settings.out], error), soft_wrap=True)
         return 1
     except KeyboardInterrupt as error:
         return status_of(error)

@@ -30,7 +30,7 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name of a package is n
 _GENERATED = "_build_info.py"  # names the compilers of a host
 _NATIVE = {
     *(".c", ".h", ".inc", ".cpp", ".hpp", ".cu", ".cuh", ".toml"),
-    *(".d", ".f90", ".go", ".java", ".jl", ".lua", ".m", ".mjs", ".nim", ".rs", ".zig"),
+    *(".cs", ".d", ".f90", ".go", ".java", ".jl", ".lua", ".m", ".mjs", ".ml", ".nim", ".R", ".rs", ".zig"),
 }
 
 

@@ -21,6 +21,7 @@ from bench.format import duration_text
 from bench.interruption import Interruptions, status_of
 from bench.results.journal import now
 from pyfnn.errors import InvalidInput
+from pyfnn.registry import find
 
 CELLS_FAILED = 1  # exit status
 
@@ -47,6 +48,9 @@ def keyed(experiment: Experiment, settings: Settings, origin: Origin) -> list[Ke
 
 def run(experiment: Experiment, settings: Settings, console: Console, signals: Interruptions) -> int:
     """Run an experiment, and return the exit status. Errors are the caller's to handle."""
+    find(settings.backend)  # or an error with the nearest name, before the first cell
+    if settings.scheduler is None:
+        experiment.requires(settings)
     name = name_of(experiment.compute)
     origin = origin_of(name)
     cells = keyed(experiment, settings, origin)

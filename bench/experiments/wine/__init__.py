@@ -3,6 +3,7 @@
 from bench.experiments.engine.cell import Experiment
 from bench.experiments.wine.cells import NAME, arguments, cells
 from bench.experiments.wine.compute import compute
+from bench.experiments.wine.data import requires
 from bench.experiments.wine.report import report
 
 EXPERIMENT = Experiment(
@@ -13,4 +14,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     arguments=arguments,
+    requires=requires,
 )

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from bench.experiments.engine.cell import Cell, Settings
+from bench.experiments.engine.cell import Cell, Settings, at_least
 from bench.experiments.wine import agreement
 from bench.experiments.wine.data import SOURCES
 from bench.experiments.wine.published import (
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the experiment's own options."""
     parser.add_argument(
         "--epochs",
-        type=int,
+        type=at_least(1),
         default=EPOCHS,
         metavar="N",
         help=f"epochs as published, where the article prints no number (default: {EPOCHS})",

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from bench.experiments.engine.cell import Settings
 from pyfnn.datasets import Standardizer, split, wine
 from pyfnn.validation import Array
 
@@ -46,6 +47,13 @@ def rows(name: str, duplicates: bool) -> tuple[Array, Array]:
     _, first = np.unique(np.hstack([table.x, table.y]), axis=0, return_index=True)
     first.sort()
     return table.x[first], table.y[first]
+
+
+def requires(settings: Settings) -> None:
+    """Raise `DatasetError` where a wine's file is missing or altered."""
+    del settings
+    for name in SOURCES:
+        rows(name, True)
 
 
 def prepare(name: str, duplicates: bool, seed: int) -> Split:

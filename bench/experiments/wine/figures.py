@@ -219,6 +219,14 @@ def selected(found: dict[tuple[str, bool], Contest]) -> Figure:
         names.append(f"{wine}, {'all rows' if duplicates else 'without duplicates'}")
         axes.plot(contest.differences, [row + 0.15] * len(contest.differences), "|", color=BLUE, markersize=7)
         axes.errorbar(
+            contest.difference.mean,
+            row - 0.15,
+            xerr=contest.overlapping.half,
+            color=VERMILION,
+            linewidth=0.8,
+            capsize=2,
+        )
+        axes.errorbar(
             contest.difference.mean, row - 0.15, xerr=contest.difference.half, marker="D", color=VERMILION, markersize=4
         )
         axes.annotate(
@@ -233,6 +241,6 @@ def selected(found: dict[tuple[str, bool], Contest]) -> Figure:
     axes.set(
         ylim=(len(names) - 0.5, -0.5),
         xlabel="difference of mean squared errors; below 0 the network is better\n"
-        "(bars: splits; diamond: mean with its 95 % interval)",
+        "(bars: splits; diamond: mean with its 95 % interval; thin line: the interval that allows for shared rows)",
     )
     return figure

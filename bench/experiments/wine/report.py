@@ -92,6 +92,7 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
         baselines = [contest.baselines[name].text for name in BASELINES]
         won = sum(difference < 0 for difference in contest.differences)
         difference = f"{contest.difference.mean:+.3f} ± {contest.difference.half:.3f}"
+        shared = f"± {contest.overlapping.half:.3f}"
         rows.append(
             [
                 wine,
@@ -99,14 +100,24 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
                 *baselines,
                 contest.selected.text,
                 difference,
+                shared,
                 f"{won}/{len(contest.differences)}",
             ]
         )
-    header = ["wine", "rows", *BASELINES.values(), "done right, selected", "selected − least squares", "lower in"]
+    header = [
+        "wine",
+        "rows",
+        *BASELINES.values(),
+        "done right, selected",
+        "selected − least squares",
+        "with shared rows",
+        "lower in",
+    ]
     notes = [
         _INTERVAL.format(seeds=settings.seeds),
         "Selected: of all settings and λ, the network with the lowest error on the validation rows of its split.",
-        "The difference is paired: both on the same split.",
+        "The difference is paired: both on the same split. With shared rows: the splits are not independent, as each "
+        "draws from the same rows; its variance is s²(1/n + test rows / training rows) (Nadeau and Bengio 2003).",
     ]
     write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
 

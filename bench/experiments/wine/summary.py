@@ -16,6 +16,7 @@ def chosen(validation: Sequence[float | None]) -> int | None:
     return min(finite, key=lambda at: float(validation[at] or 0.0)) if finite else None
 
 
+OVERLAP = 0.15 / 0.70  # test rows of a split over its training rows
 Key = tuple[str, bool, int]  # wine, with duplicates, seed: one split
 
 
@@ -115,13 +116,15 @@ def _found(p: Mapping[str, Any], values: Mapping[str, Any]) -> Iterable[tuple[st
 class Contest(NamedTuple):
     """The selected networks against the baselines, on one kind of rows of a wine.
 
-    selected, baselines: mean test errors; differences: selected minus least squares, split by split, and their mean.
+    selected, baselines: mean test errors; differences: selected minus least squares, split by split; difference: their
+    mean; overlapping: the same with an interval that allows for the rows that the splits share.
     """
 
     selected: Mean
     baselines: dict[str, Mean]
     differences: list[float]
     difference: Mean
+    overlapping: Mean
 
 
 def contests(finished: Sequence[Finished]) -> dict[tuple[str, bool], Contest]:
@@ -134,5 +137,7 @@ def contests(finished: Sequence[Finished]) -> dict[tuple[str, bool], Contest]:
         tests = [float(selected[split].test or math.nan) for split in splits]
         differences = [test - errors[split]["least_squares"] for test, split in zip(tests, splits, strict=True)]
         baselines = {name: mean_of(errors[split][name] for split in splits) for name in BASELINES}
-        found[wine, duplicates] = Contest(mean_of(tests), baselines, differences, mean_of(differences))
+        found[wine, duplicates] = Contest(
+            mean_of(tests), baselines, differences, mean_of(differences), mean_of(differences, OVERLAP)
+        )
     return found

@@ -2,6 +2,7 @@
 // computes, pyfnn/backend.py validates.
 #pragma once
 
+#include "../bare_products.hpp"
 #include "../mlp.hpp"
 
 #include <pybind11/numpy.h>
@@ -103,11 +104,22 @@ void bind(py::module_ &module, const char *name, Arg... further) {
       .def("optimizer_state", optimizer_state<Real, Products>)
       .def("time", time<Real, Products>, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
+      .def("is_finite", &Model::is_finite)
       .def("theta", [](const Model &mlp) { return Array<Real>(mlp.theta().size(), mlp.theta().data()); })
       .def(
           "set_theta", [](Model &mlp, const Array<Real> &theta) { mlp.set_theta(theta.data()); },
           py::arg("theta").noconvert())
       .def("reset", &Model::reset);
+}
+
+// Add the function `name` to the module: the seconds of the products of a step alone, through this library.
+template <class Real, class Products, class Library> void bind_bare_products(py::module_ &module, const char *name) {
+  module.def(
+      name,
+      [](const Library &library, const std::vector<std::size_t> &sizes, std::size_t batch, double seconds) {
+        return BareProducts<Real, Products>(Products(library), sizes, batch).fastest(seconds);
+      },
+      py::arg("library"), py::arg("sizes"), py::arg("batch"), py::arg("seconds"), py::call_guard<ReleaseGil>());
 }
 
 } // namespace fnn

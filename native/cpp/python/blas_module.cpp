@@ -13,4 +13,6 @@ PYBIND11_MODULE(PYFNN_MODULE, module) {
       .def("core", &fnn::OpenBlas::core);
   fnn::bind<float, fnn::Blas<float>, Library>(module, "Mlp32", py::arg("library"));
   fnn::bind<double, fnn::Blas<double>, Library>(module, "Mlp64", py::arg("library"));
+  fnn::bind_bare_products<float, fnn::Blas<float>, Library>(module, "bare_products32");
+  fnn::bind_bare_products<double, fnn::Blas<double>, Library>(module, "bare_products64");
 }

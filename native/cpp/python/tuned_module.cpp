@@ -175,6 +175,7 @@ template <class Real> void bind(py::module_ &module, const std::string &bits) {
       .def("optimizer_state", &M::optimizer_state)
       .def("time", &M::time, py::arg("operation"), py::arg("first"), py::arg("count"), py::arg("repeats"),
            py::arg("probes").noconvert())
+      .def("is_finite", [](const M &model) { return model.mlp.is_finite(); })
       .def("theta", &M::theta)
       .def(
           "set_theta", [](M &model, const Array<Real> &theta) { model.mlp.set_theta(theta.data()); },

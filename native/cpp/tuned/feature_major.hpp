@@ -49,8 +49,8 @@ public:
       Result<Real> Zt{layer.At.data(), stride};
       Zt.bias = layer.b.data();
       Zt.bias_by_row = true;
-      small_product<Layout::transposed>(layer.outputs, padded<Real>(B), layer.inputs, {layer.W.data(), layer.stride},
-                                        {At_below, stride}, Zt);
+      small_product<Layout::transposed>({0, layer.outputs}, {0, padded<Real>(B)}, layer.inputs,
+                                        {layer.W.data(), layer.stride}, {At_below, stride}, Zt);
       const std::size_t size = layer.outputs * stride;
       if (&layer != &layers.back())
         layer.activate({layer.At.data(), size, {0, 1}, {0, size}}, size);
@@ -74,12 +74,13 @@ public:
         const std::size_t size = below.outputs * stride;
         Real *const delta_below = below.delta_t.data();
         At_below = below.At.data();
-        small_product<Layout::rows>(layer.inputs, padded<Real>(B), layer.outputs, {layer.W.data(), layer.stride},
-                                    {layer.delta_t.data(), stride}, Result<Real>{delta_below, stride});
+        small_product<Layout::rows>({0, layer.inputs}, {0, padded<Real>(B)}, layer.outputs,
+                                    {layer.W.data(), layer.stride}, {layer.delta_t.data(), stride},
+                                    Result<Real>{delta_below, stride});
         below.multiply_by_derivative({delta_below, size, {0, 1}, {0, size}}, At_below);
         transpose(delta_below, stride, below.outputs, B, below.delta.data(), below.stride);
       }
-      small_product<Layout::rows>(layer.inputs, layer.columns, B, {At_below, stride},
+      small_product<Layout::rows>({0, layer.inputs}, {0, layer.columns}, B, {At_below, stride},
                                   {layer.delta.data(), layer.stride}, layer.weight_gradient(epilogue, scale));
       layer.sum_bias_gradient(B, epilogue);
     }

@@ -4,9 +4,19 @@
 #include "product.hpp"
 #include "tables.hpp"
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 namespace fnn::tuned {
+
+// Return true if every number is finite.   x: (n)
+template <class Real> bool all_finite(const Real *x, std::size_t n) {
+  int others = 0; // a whole number: the compiler vectorizes the loop
+  for (std::size_t i = 0; i < n; ++i)
+    others |= !(std::abs(x[i]) <= std::numeric_limits<Real>::max());
+  return others == 0;
+}
 
 template <class Real> struct Layer {
   std::size_t inputs, outputs, pieces; // pieces of each unit
@@ -91,6 +101,11 @@ template <class Real> struct Layer {
     if (pieces == 1)
       std::copy_n(from, outputs, row);
     return from + outputs * pieces;
+  }
+
+  // Return true if W, b and the slopes are finite, padding included.
+  bool is_finite() const {
+    return all_finite(W.data(), W_size()) && all_finite(b.data(), columns) && all_finite(S.data(), S.size());
   }
 
   // Return the place of an entry of the layer's gradient, counted from its dW on as in theta.

@@ -26,7 +26,9 @@ public:
       for (const Layer<Real> &layer : layers) {
         const std::size_t n = layer.columns_below, m = layer.columns;
         const bool packs = blocking_.packs_P(B, m, n) || blocking_.packs_P(B, n, m) || blocking_.packs_P(n, m, B);
-        workspace.reserve(blocking_, packs ? B : 0, std::max(n, m));
+        workspace.reserve(
+            packs ? B * std::max(n, m) : 0,
+            std::max({blocking_.block_of_Q(n, m), blocking_.block_of_Q(m, n), blocking_.block_of_Q(B, m)}));
       }
   }
 
@@ -44,8 +46,9 @@ public:
           return;
         Result<Real> Z{layer.Z_before(layer.A.data()), layer.stride};
         Z.bias = layer.b.data();
-        product<Layout::rows>(blocking_, workspaces_[part], rows, columns, layer.inputs, A_below,
-                              Factor<Real>{{layer.W.data(), layer.stride}}, Z, [&](Range n, Range m) {
+        product<Layout::rows>(blocking_, blocking_.depth_of(B * layer.columns), workspaces_[part], rows, columns,
+                              layer.inputs, A_below, Factor<Real>{{layer.W.data(), layer.stride}}, Z,
+                              [&](Range n, Range m) {
                                 if (!last)
                                   layer.activate(layer.A.data(), n, m);
                               });
@@ -68,13 +71,14 @@ public:
         if (inputs.size() == 0)
           return;
         if (below)
-          product<Layout::rows>(blocking_, workspaces_[part], {0, B}, inputs, layer.width, delta,
+          product<Layout::rows>(blocking_, blocking_.depth_of(B * layer.columns_below), workspaces_[part], {0, B},
+                                inputs, layer.width, delta,
                                 Factor<Real>{{layer.W.data(), layer.stride}, true, layer.inputs},
                                 Result<Real>{below->dA_before_delta(), below->A_stride},
                                 [&](Range n, Range m) { below->multiply_by_derivative(n, m, below->A.data()); });
-        product<Layout::transposed>(blocking_, workspaces_[part], {inputs.begin, std::min(inputs.end, layer.inputs)},
-                                    {0, layer.columns}, B, A_below, Factor<Real>{delta},
-                                    layer.weight_gradient(epilogue, scale), [](Range, Range) {});
+        product<Layout::transposed>(blocking_, blocking_.depth_of(layer.inputs * layer.columns), workspaces_[part],
+                                    {inputs.begin, std::min(inputs.end, layer.inputs)}, {0, layer.columns}, B, A_below,
+                                    Factor<Real>{delta}, layer.weight_gradient(epilogue, scale), [](Range, Range) {});
       });
       layer.sum_bias_gradient(B, epilogue);
     }

@@ -9,6 +9,7 @@
 #include "optimizer.hpp"
 #include "single_sample.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -44,7 +45,7 @@ public:
       double l2, const Real *theta, Pool *pool)
       : layers_(make_layers(sizes, functions)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)),
         pool_(pool), start_(theta, theta + layers_.back().at + (layers_.back().inputs + 1) * layers_.back().outputs),
-        minibatch_(Blocking<Real>(caches()), pool), feature_major_(layers_, Blocking<Real>(caches()), pool) {
+        minibatch_(blocking(layers_), pool), feature_major_(layers_, blocking(layers_), pool) {
     reset();
   }
 
@@ -62,6 +63,16 @@ public:
   void theta(Real *flat) const {
     for (const Layer<Real> &layer : layers_)
       layer.flatten(layer.W, layer.b, layer.S, flat);
+  }
+
+  // Return true if every number of the parameters is finite. The matrices are read with their padding, which is finite
+  // where the parameters are; were it not, those alone would count.
+  bool is_finite() const {
+    if (std::all_of(layers_.begin(), layers_.end(), [](const Layer<Real> &layer) { return layer.is_finite(); }))
+      return true;
+    std::vector<Real> flat(n_parameters());
+    theta(flat.data());
+    return all_finite(flat.data(), flat.size());
   }
 
   void load(std::shared_ptr<const Data<Real>> data, const std::int64_t *order, std::size_t n_order) {
@@ -190,6 +201,13 @@ private:
       at += (made.inputs + 1) * made.outputs * made.pieces + (made.learns() ? made.outputs : 0);
     }
     return layers;
+  }
+
+  static Blocking<Real> blocking(const Layers<Real> &layers) {
+    std::size_t largest = 0;
+    for (const Layer<Real> &layer : layers)
+      largest = std::max(largest, layer.inputs * layer.outputs * sizeof(Real));
+    return {caches(), largest};
   }
 
   // Make room for steps on B rows.

@@ -215,16 +215,46 @@ FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t
 
 // ---- The product ----
 
-// The sizes of blocks: blocks of Q and P fit in the L2 cache, a panel of Q in the L1 cache.
+// The sizes of blocks: blocks of Q and P fit in the L2 cache.
 template <class Real> struct Blocking {
-  std::size_t depth, columns, rows;
-  std::size_t small; // bytes that stay in the L1 cache at any address
+  std::size_t columns;
+  // Depths of a block. Each block reads and writes C once. Where C is in the L2 cache, that costs less than panels of Q
+  // that are larger than the L1 cache; where C is in memory, it costs more.
+  std::size_t depth, deep;
+  std::size_t small;    // bytes that stay in the L1 cache at any address
+  std::size_t l2_bytes; // of the L2 cache
 
-  explicit Blocking(Caches caches) {
+  // largest_W: bytes of the largest W. If it stays in the L1 cache, so do its panels.
+  Blocking(Caches caches, std::size_t largest_W) : small(caches.l1 / 3), l2_bytes(caches.l2) {
     columns = 4 * micro_vectors * lanes<Real>;
-    depth = std::max<std::size_t>(64, caches.l2 / 10 / (columns * sizeof(Real)) / lanes<Real> * lanes<Real>);
-    rows = std::max(micro_rows, caches.l2 / 3 / (depth * sizeof(Real)) / micro_rows * micro_rows);
-    small = caches.l1 / 3;
+    const auto whole = [](std::size_t K) { return std::max<std::size_t>(64, K / lanes<Real> * lanes<Real>); };
+    depth = whole(l2_bytes / 10 / (columns * sizeof(Real)));
+    if (largest_W > small)
+      depth = std::min(depth, whole(caches.l1 * 3 / 4 / (micro_vectors * vector_bytes)));
+    deep = std::max(depth, whole(l2_bytes / 5 / (columns * sizeof(Real))));
+  }
+
+  // Return the most elements that a packed block of Q has, of a product with sums of K numbers.
+  std::size_t block_of_Q(std::size_t K, std::size_t columns_) const {
+    return std::min(K, deep) * std::min(columns_, columns);
+  }
+
+  // Return the rows of a block of P.
+  std::size_t rows_of(std::size_t depth_) const {
+    return std::max(micro_rows, l2_bytes / 3 / (depth_ * sizeof(Real)) / micro_rows * micro_rows);
+  }
+
+  // Return the depth of the blocks of a product with `elements` of C, of all threads' parts: these must have the same
+  // bits as one.
+  std::size_t depth_of(std::size_t elements) const {
+    return elements * sizeof(Real) > l2_bytes ? deep : depth;
+  }
+
+  // Return true if the L1 cache holds the factors and the product, so that no order of the blocks is better than
+  // another, and nothing needs packing.
+  bool is_small(std::size_t rows_, std::size_t columns_, std::size_t K) const {
+    return K <= depth && columns_ <= columns &&
+           (rows_ * K + K * columns_ + rows_ * columns_) * sizeof(Real) <= 3 * small;
   }
 
   // A product reads P once for each panel of columns, and Q once for each panel of rows. Packing pays off if that is
@@ -241,12 +271,12 @@ template <class Real> struct Blocking {
 template <class Real> struct Workspace {
   Buffer<Real> P, Q;
 
-  // Make room for products of `rows` rows and depth K.
-  void reserve(const Blocking<Real> &blocking, std::size_t rows, std::size_t K) {
-    if (Q.size() == 0)
-      Q = Buffer<Real>(blocking.depth * blocking.columns);
-    if (P.size() < rows * K)
-      P = Buffer<Real>(rows * K);
+  // Make room for a packed P of `p` elements, and for a packed block of Q of `q`.
+  void reserve(std::size_t p, std::size_t q) {
+    if (Q.size() < q)
+      Q = Buffer<Real>(q);
+    if (P.size() < p)
+      P = Buffer<Real>(p);
   }
 };
 
@@ -286,6 +316,15 @@ template <class Real> void pack_Q(const Factor<Real> &Q, Range k, Range columns,
         for (std::size_t v = 0; v < N; ++v)
           store(panel + (i * N + v) * V, load(Q.of.data + (k.begin + i) * Q.of.stride + column + v * V));
   });
+}
+
+// Copy columns of a transposed Q to rows of `columns` elements.   B: (K, columns)
+template <class Real> void transpose_columns(const Factor<Real> &Q, Range columns, std::size_t K, Real *B) {
+  constexpr std::size_t V = lanes<Real>;
+  for (std::size_t column = columns.begin; column < columns.end; column += V)
+    transpose_panel<V>(Q.of.data + column * Q.of.stride, Q.of.stride,
+                       column < Q.columns ? std::min(V, Q.columns - column) : 0, K, B + (column - columns.begin),
+                       columns.size());
 }
 
 // A block of C and its factors.
@@ -333,11 +372,45 @@ private:
   void (*call_)(const void *, Range, Range);
 };
 
+// C = start + P Q for small matrices, without packing. Starting and ending a micro-kernel takes as long as about ten of
+// its steps, so the rows are divided into as few pieces as possible, of nearly equal size.
+// Q: from the first of these columns on
+template <Layout layout, class Real>
+void small_product(Range rows, Range columns, std::size_t K, Matrix<Real> P, Matrix<Real> Q, const Result<Real> &to) {
+  constexpr std::size_t V = lanes<Real>;
+  const std::size_t pieces = (rows.size() + max_micro_rows - 1) / max_micro_rows;
+  const std::size_t least = rows.size() / pieces, longer = rows.size() % pieces;
+  std::size_t column = columns.begin;
+  const auto strip = [&](const MicroKernel<Real> *kernels) {
+    std::size_t row = rows.begin;
+    for (std::size_t i = 0; i < pieces; ++i) {
+      const std::size_t R = least + (i < longer);
+      kernels[R - 1](layout == Layout::rows ? P.data + row * P.stride : P.data + row, P.stride,
+                     Q.data + (column - columns.begin), Q.stride, K, to, row, column);
+      row += R;
+    }
+  };
+  for (; column + 2 * V <= columns.end; column += 2 * V)
+    strip(micro_kernels<2, layout, Real>.data());
+  if (column < columns.end)
+    strip(micro_kernels<1, layout, Real>.data());
+}
+
 // C = start + P Q over these rows and columns (columns: whole vectors).   P: (rows, K), in this layout
+// depth: of the blocks, see Blocking::depth_of
 // done(rows, columns) is called for each complete block of C, while the block is still in the cache.
 template <Layout layout, class Real>
-void product(const Blocking<Real> &blocking, Workspace<Real> &workspace, Range rows, Range columns, std::size_t K,
-             Matrix<Real> P, Factor<Real> Q, Result<Real> result, const BlockDone &done) {
+void product(const Blocking<Real> &blocking, std::size_t depth, Workspace<Real> &workspace, Range rows, Range columns,
+             std::size_t K, Matrix<Real> P, Factor<Real> Q, Result<Real> result, const BlockDone &done) {
+  if (blocking.is_small(rows.size(), columns.size(), K)) {
+    Matrix<Real> own{Q.of.data + columns.begin, Q.of.stride};
+    if (Q.transposed) {
+      own = {workspace.Q.data(), columns.size()};
+      transpose_columns(Q, columns, K, workspace.Q.data());
+    }
+    small_product<layout>(rows, columns, K, P, own, result);
+    return done(rows, columns);
+  }
   Real *const packed_P = blocking.packs_P(rows.size(), columns.size(), K) ? workspace.P.data() : nullptr;
   Real *const packed_Q =
       Q.transposed || blocking.packs_Q(rows.size(), columns.size(), K) ? workspace.Q.data() : nullptr;
@@ -345,10 +418,10 @@ void product(const Blocking<Real> &blocking, Workspace<Real> &workspace, Range r
     pack_P<layout>(P, rows, K, packed_P);
   for_pieces(columns, blocking.columns, lanes<Real>, [&](Range n) {
     Result<Real> to = result;
-    for_pieces({0, K}, blocking.depth, lanes<Real>, [&](Range k) {
+    for_pieces({0, K}, depth, lanes<Real>, [&](Range k) {
       if (packed_Q)
         pack_Q(Q, k, n, packed_Q);
-      for_pieces(rows, blocking.rows, micro_rows, [&](Range m) {
+      for_pieces(rows, blocking.rows_of(depth), micro_rows, [&](Range m) {
         if (packed_P)
           macro_kernel<Layout::transposed>(
               Block<Real>{m, n, k, P, Q.of, packed_P + (m.begin - rows.begin) * K, K, packed_Q}, to);
@@ -362,30 +435,6 @@ void product(const Blocking<Real> &blocking, Workspace<Real> &workspace, Range r
     });
     done(rows, n);
   });
-}
-
-// C = start + P Q for small matrices, without packing. Starting and ending a micro-kernel takes as long as about ten of
-// its steps, so the rows are divided into as few pieces as possible, of nearly equal size.
-template <Layout layout, class Real>
-void small_product(std::size_t rows, std::size_t columns, std::size_t K, Matrix<Real> P, Matrix<Real> Q,
-                   const Result<Real> &to) {
-  constexpr std::size_t V = lanes<Real>;
-  const std::size_t pieces = (rows + max_micro_rows - 1) / max_micro_rows;
-  const std::size_t least = rows / pieces, longer = rows % pieces;
-  std::size_t column = 0;
-  const auto strip = [&](const MicroKernel<Real> *kernels) {
-    std::size_t row = 0;
-    for (std::size_t i = 0; i < pieces; ++i) {
-      const std::size_t R = least + (i < longer);
-      kernels[R - 1](layout == Layout::rows ? P.data + row * P.stride : P.data + row, P.stride, Q.data + column,
-                     Q.stride, K, to, row, column);
-      row += R;
-    }
-  };
-  for (; column + 2 * V <= columns; column += 2 * V)
-    strip(micro_kernels<2, layout, Real>.data());
-  if (column < columns)
-    strip(micro_kernels<1, layout, Real>.data());
 }
 
 // B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 in the padding

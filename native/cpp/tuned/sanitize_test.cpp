@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <random>
+#include <thread>
 
 namespace {
 
@@ -278,12 +279,37 @@ bool unknown_names_are_refused() {
   return false;
 }
 
+// Buffers of all kinds of size (with memory of their own, parts of slabs, huge pages), made and dropped by two threads,
+// are zero when made and keep what is written to them while others come and go.
+bool buffers_are_zero_and_apart() {
+  const auto churn = [](float mark, bool &good) {
+    std::vector<Buffer<float>> held(12);
+    for (std::size_t round = 0; round < 300; ++round) {
+      Buffer<float> &own = held[round * 7 % held.size()];
+      for (std::size_t i = 0; i < own.size(); ++i)
+        good &= own.data()[i] == mark;
+      own = Buffer<float>(std::size_t(1) << (round * 5 % 20)); // 4 bytes to 2 MiB
+      good &= reinterpret_cast<std::uintptr_t>(own.data()) % 64 == 0;
+      for (std::size_t i = 0; i < own.size(); ++i)
+        good &= own.data()[i] == 0;
+      std::fill_n(own.data(), own.size(), mark);
+    }
+  };
+  bool one = true, other = true;
+  std::thread second(churn, 2.0f, std::ref(other));
+  churn(1.0f, one);
+  second.join();
+  if (!one || !other)
+    std::fprintf(stderr, "a buffer was not zero, not aligned or overwritten\n");
+  return one && other;
+}
+
 } // namespace
 
 // argv[1]: the largest batch size, 70 by default; valgrind needs a smaller one
 int main(int argc, char **argv) {
   const std::size_t largest = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : rows;
-  bool good = unknown_names_are_refused();
+  bool good = unknown_names_are_refused() && buffers_are_zero_and_apart();
   for (const Case &c : cases) {
     good &= networks_agree<float>(c, largest);
     good &= networks_agree<double>(c, largest);

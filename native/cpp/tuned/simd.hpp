@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -116,12 +118,17 @@ template <class Real> FNN_INLINE Vector<Real> root(Vector<Real> x) {
 #endif
 }
 
-// Return x with 0 in the lanes from `count` on.
-template <class Real> FNN_INLINE Vector<Real> first_lanes(Vector<Real> x, std::size_t count) {
+// Return a mask of the lanes before `count`.
+template <class Real> FNN_INLINE Bits<Real> lanes_before(std::size_t count) {
   Bits<Real> lane;
   for (std::size_t i = 0; i < lanes<Real>; ++i)
     lane[i] = static_cast<typename Register<Real>::Word>(i);
-  return from_bits<Real>(bits<Real>(x) & (lane < static_cast<typename Register<Real>::Word>(count)));
+  return lane < static_cast<typename Register<Real>::Word>(count);
+}
+
+// Return x with 0 in the lanes from `count` on.
+template <class Real> FNN_INLINE Vector<Real> first_lanes(Vector<Real> x, std::size_t count) {
+  return from_bits<Real>(bits<Real>(x) & lanes_before<Real>(count));
 }
 
 // Return the sum of the lanes, by halving: always in the same order.
@@ -132,6 +139,22 @@ template <class Real> FNN_INLINE Real sum(Vector<Real> x) {
     for (std::size_t i = 0; i < half; ++i)
       parts[i] += parts[i + half];
   return parts[0];
+}
+
+// Return x with its lanes moved by `half`, which is a power of two: lane i is lane i ^ half of x.
+template <class Real, std::size_t half, std::size_t... i>
+FNN_INLINE Vector<Real> exchanged(Vector<Real> x, std::index_sequence<i...>) {
+  return __builtin_shufflevector(x, x, (i ^ half)...);
+}
+
+// Return the largest lane, in every lane.
+template <class Real, std::size_t half = lanes<Real> / 2> FNN_INLINE Vector<Real> largest_lane(Vector<Real> x) {
+  if constexpr (half == 0) {
+    return x;
+  } else {
+    const Vector<Real> other = exchanged<Real, half>(x, std::make_index_sequence<lanes<Real>>());
+    return largest_lane<Real, half / 2>(x > other ? x : other);
+  }
 }
 
 } // namespace fnn::tuned

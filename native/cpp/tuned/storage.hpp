@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -19,24 +20,78 @@
 
 namespace fnn::tuned {
 
-// Owns `size` zeros, aligned for vectors. Large buffers use huge pages where the system has them.
+// Return n rounded up to a multiple of `unit`.
+constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
+// Return memory for `free`, at a multiple of `unit`: a huge page or less. Whole huge pages are asked for as such.
+inline char *allocate(std::size_t unit, std::size_t bytes) {
+  void *const memory = std::aligned_alloc(unit, bytes);
+  if (!memory)
+    throw std::bad_alloc();
+#if defined(__linux__)
+  if (bytes % (std::size_t(1) << 21) == 0)
+    madvise(memory, bytes, MADV_HUGEPAGE); // a hint: without huge pages the code is only slower
+#endif
+  return static_cast<char *>(memory);
+}
+
+// A huge page that buffers share. Buffers that follow one another spread evenly over the sets of the second cache, and
+// take few entries of the translation buffer; pages of 4 KiB lie anywhere and compete for sets by chance.
+class Slab {
+public:
+  static constexpr std::size_t size = std::size_t(1) << 21; // bytes, of a huge page
+
+  Slab() : memory_(allocate(size, size), std::free) {}
+
+  // Take so many bytes of the latest slab, or of a new one; return the slab, and in `at` where they begin. A slab lives
+  // as long as its buffers, which own it.
+  static std::shared_ptr<Slab> with_room_for(std::size_t bytes, std::size_t &at) {
+    static std::mutex mutex;
+    static std::weak_ptr<Slab> latest;
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::shared_ptr<Slab> slab = latest.lock();
+    if (!slab || slab->taken_ + bytes > size)
+      latest = slab = std::make_shared<Slab>();
+    at = slab->taken_;
+    slab->taken_ += bytes;
+    return slab;
+  }
+  char *data() const {
+    return memory_.get();
+  }
+
+private:
+  std::unique_ptr<char, void (*)(void *)> memory_;
+  std::size_t taken_ = 0;
+};
+
+// Owns `size` zeros, aligned for vectors. Small buffers have memory of their own, those up to a huge page share slabs,
+// larger ones have huge pages of their own.
 template <class Real> class Buffer {
 public:
   Buffer() = default;
   explicit Buffer(std::size_t size) : size_(size) {
     if (size == 0)
       return;
-    constexpr std::size_t huge = std::size_t(1) << 21, line = 64;
-    const std::size_t bytes = size * sizeof(Real), unit = bytes >= huge ? huge : line;
-    const std::size_t rounded = (bytes + unit - 1) / unit * unit;
-    data_.reset(static_cast<Real *>(std::aligned_alloc(unit, rounded)));
-    if (!data_)
-      throw std::bad_alloc();
-#if defined(__linux__)
-    if (unit == huge)
-      madvise(data_.get(), rounded, MADV_HUGEPAGE); // a hint: without huge pages the code is only slower
+#if defined(__SANITIZE_ADDRESS__)
+    constexpr std::size_t least_of_slab =
+        Slab::size; // the sanitizer sees no overrun from one part of a slab to the next
+#else
+    constexpr std::size_t least_of_slab = std::size_t(1) << 16;
 #endif
-    std::memset(static_cast<void *>(data_.get()), 0, rounded);
+    const std::size_t bytes = round_up(size * sizeof(Real), 64);
+    if (bytes < least_of_slab || bytes >= Slab::size) {
+      const std::size_t unit = bytes < Slab::size ? 64 : Slab::size;
+      data_.reset(reinterpret_cast<Real *>(allocate(unit, round_up(bytes, unit))));
+    } else {
+      std::size_t at;
+      std::shared_ptr<Slab> slab = Slab::with_room_for(bytes, at);
+      char *const memory = slab->data() + at;
+      data_ = {reinterpret_cast<Real *>(memory), Free{std::move(slab)}};
+    }
+    std::memset(static_cast<void *>(data_.get()), 0, bytes);
   }
 
   Real *data() const {
@@ -48,8 +103,10 @@ public:
 
 private:
   struct Free {
+    std::shared_ptr<Slab> slab; // of which the buffer is a part; null: memory of its own
     void operator()(Real *p) const {
-      std::free(p);
+      if (!slab)
+        std::free(p);
     }
   };
   std::unique_ptr<Real, Free> data_;
@@ -73,11 +130,6 @@ struct Range {
 // Our own matrices pad the elements of each row with zeros to a multiple of this, so that sums over them need no
 // remainder loop.
 constexpr std::size_t row_multiple = 8;
-
-// Return n rounded up to a multiple of `unit`.
-constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
-  return (n + unit - 1) / unit * unit;
-}
 
 // Return the elements from one row to the next, for rows of n: whole vectors and, except for short rows, an odd number
 // of cache lines. With an even number, rows would compete for the same few cache sets: at 1 KiB only 48 of 128 rows

@@ -77,12 +77,24 @@ template <class F, class Real> void multiply_by_derivative(const Part<Real> &del
     }
 }
 
+// Return the largest of z, in every lane; with NaN among them, one of them or NaN.   z: (m), padded to whole vectors
+template <class Real> FNN_INLINE Vector<Real> largest_of(const Real *z, std::size_t m) {
+  constexpr std::size_t V = lanes<Real>;
+  const Vector<Real> least = broadcast(-std::numeric_limits<Real>::infinity());
+  Vector<Real> largest = least;
+  for (std::size_t j = 0; j < m; j += V) {
+    const Vector<Real> own = j + V > m ? (lanes_before<Real>(m - j) ? load(z + j) : least) : load(z + j);
+    largest = own > largest ? own : largest;
+  }
+  return largest_lane<Real>(largest);
+}
+
 // Z <- exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.
 template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, const Real *) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n) {
     Real *z = Z.data + n * Z.stride;
-    const Real largest = *std::max_element(z, z + outputs);
+    const Vector<Real> largest = largest_of(z, outputs);
     Vector<Real> sums{};
     for (std::size_t j = 0; j < Z.columns.end; j += V) {
       Vector<Real> e = exp<Real>(load(z + j) - largest);
@@ -226,7 +238,7 @@ template <class Real> double half_squared_error(const Real *z, const Real *y, co
 // sum t (log sum exp z - z). Subtracting the largest z first avoids overflow in exp.
 template <class Real> double softmax_cross_entropy(const Real *z, const Real *, const Real *t, std::size_t m) {
   constexpr std::size_t V = lanes<Real>;
-  const Real largest = *std::max_element(z, z + m);
+  const Vector<Real> largest = largest_of(z, m);
   Vector<Real> exponentials{};
   for (std::size_t j = 0; j < m; j += V) {
     const Vector<Real> e = exp<Real>(load(z + j) - largest);
@@ -235,7 +247,7 @@ template <class Real> double softmax_cross_entropy(const Real *z, const Real *, 
   const Real log_sum = std::log(sum<Real>(exponentials));
   double loss = 0;
   for (std::size_t j = 0; j < m; ++j)
-    loss += t[j] * (log_sum - (z[j] - largest));
+    loss += t[j] * (log_sum - (z[j] - largest[0]));
   return loss;
 }
 

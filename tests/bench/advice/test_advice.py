@@ -15,7 +15,7 @@ from support.reports import summary_of
 from support.runs import SHORT
 from support.sample_results import events, results_of, sample_results
 
-from bench import run
+from bench import run, stages
 from bench.advice import subnormals
 from bench.advice.advice import Advice
 from bench.advice.machine import MACHINE_CHECKS, MachineFacts, advice_on_machine
@@ -329,8 +329,8 @@ def test_warnings_are_built_from_the_journal_and_the_summary_shows_them_before_t
 
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run numpy briefly and return the folder of the results."""
-    monkeypatch.setattr(run, "Settings", SHORT)
-    monkeypatch.setattr(run, "_probe", lambda *_: None)
+    monkeypatch.setattr(stages, "Settings", SHORT)
+    monkeypatch.setattr(stages, "_probe", lambda *_: None)
     monkeypatch.setattr("bench.suites.problem.MIN_ORDER", 1 << 13)
     suite = misbehaving.suite(folder / "tiny.toml", budget=30.0)
     out = folder / "out"
@@ -347,8 +347,8 @@ def test_a_run_prints_warnings_before_and_after_measuring_and_adds_them_to_the_r
         checked.append(facts)
         return (Advice("noise floor", "it was [high]", "measure again"),)
 
-    monkeypatch.setattr("bench.run.advice_on_machine", lambda _: (Advice("governor", "it is slow", "use cpupower"),))
-    monkeypatch.setattr("bench.run.advice_on_run", of_run)
+    monkeypatch.setattr("bench.stages.advice_on_machine", lambda _: (Advice("governor", "it is slow", "use cpupower"),))
+    monkeypatch.setattr("bench.stages.advice_on_run", of_run)
     out = measured(tmp_path, monkeypatch)
     printed = capsys.readouterr().out
     before = printed.index("warning: governor: it is slow. To do: use cpupower")
@@ -368,7 +368,7 @@ def test_a_failed_check_after_a_run_costs_no_result(
     def fails(*_: object) -> float:
         raise InvalidInput("no memory for θ")
 
-    monkeypatch.setattr("bench.run.greatest_subnormal_share", fails)
+    monkeypatch.setattr("bench.stages.greatest_subnormal_share", fails)
     out = measured(tmp_path, monkeypatch)
     assert "θ was not checked for subnormals: no memory for θ" in capsys.readouterr().out
     assert load_results(out).cases[0].backends[0].samples

@@ -61,7 +61,7 @@ class Places(NamedTuple):
 
     def first(self) -> tuple[int, int]:
         """Return the process ids of the first run, once it is there, and of its worker."""
-        assert until(lambda: bool(self.begun()), 30)
+        assert until(lambda: bool(self.begun()), 120)
         return self.begun()[0]
 
 
@@ -197,7 +197,8 @@ def test_a_suite_file_is_sent_with_its_content_and_a_name_as_it_is(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["quick", "--resume", "x"], "cannot be changed"),
+        (["quick", "--resume", "x"], "--resume: is not for a fleet"),
+        (["quick", "--suite", "full"], "--suite: is not for a fleet"),
         (["quick", "--list"], "--list: is not for a fleet"),
         (["quik"], "did you mean 'quick'?"),
         (["quick", "--backends", "nimpy"], "did you mean"),

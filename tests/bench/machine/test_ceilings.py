@@ -39,7 +39,8 @@ def gflops(probed: Ceilings) -> dict[tuple[str, str], float]:
 
 
 def test_every_level_of_the_cpu_is_probed_in_every_dtype(probed: Ceilings) -> None:
-    assert list(gflops(probed)) == [(level, dtype) for level in isa.levels() for dtype in ("float32", "float64")]
+    levels = isa.levels_of("_probe")
+    assert list(gflops(probed)) == [(level, dtype) for level in levels for dtype in ("float32", "float64")]
     caches = ["", *(f"L{level}" for level in description.caches())]
     assert [(b.cache, b.traffic) for b in probed.bandwidths] == [(c, t) for c in caches for t in probe.TRAFFICS]
     assert all(0 < b.bytes <= 2**30 for b in probed.bandwidths)
@@ -48,9 +49,9 @@ def test_every_level_of_the_cpu_is_probed_in_every_dtype(probed: Ceilings) -> No
 # On an idle machine the levels differ by a factor of 2 to 4; the margins leave room for a busy one.
 def test_twice_the_vector_lanes_do_more_operations(probed: Ceilings) -> None:
     found = gflops(probed)
-    for level in isa.levels():
+    for level in isa.levels_of("_probe"):
         assert found[level, "float32"] > 1.3 * found[level, "float64"]
-    if {"v2", "v3"} <= set(isa.levels()):
+    if {"v2", "v3"} <= set(isa.levels_of("_probe")):
         assert found["v3", "float32"] > 1.3 * found["v2", "float32"]
 
 
@@ -87,11 +88,11 @@ def test_the_probe_runs_only_on_the_cpus_of_the_workers(monkeypatch: pytest.Monk
 def test_the_loop_of_a_level_has_one_packed_multiply_add_a_chain_on_registers_alone() -> None:
     objdump = subprocess.run(["which", "objdump"], capture_output=True, text=True, check=False).stdout.strip()
     require("objdump", bool(objdump), "install binutils")
-    require("x86-64-v3", "v3" in compiled.build_info().LEVELS, "a compiler for x86-64-v3")
+    require("x86-64-v3", "_probe_v3" in compiled.build_info().SOURCES, "a compiler for x86-64-v3")
     if "-O0" in compiled.build_info().CXX_FLAGS or "sanitize" in compiled.build_info().CXX_FLAGS:
         pytest.skip("not an optimised build")
     for level, register, chains in (("v3", "%ymm", 12), ("v4", "%zmm", 24)):
-        if level not in compiled.build_info().LEVELS:
+        if f"_probe_{level}" not in compiled.build_info().SOURCES:
             continue
         module = next(compiled.folder(f"_probe_{level}").glob(f"_probe_{level}*"))
         command = [objdump, "-d", "--no-show-raw-insn", str(module)]
@@ -124,10 +125,10 @@ def test_a_probe_with_more_threads_than_cpus_ends(probed: Ceilings) -> None:
 
 
 def test_without_native_parts_the_probe_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> tuple[str, ...]:
+    def absent(_: str) -> tuple[str, ...]:
         raise BackendUnavailable("nothing is compiled", "compile it")
 
-    monkeypatch.setattr(isa, "levels", absent)
+    monkeypatch.setattr(isa, "levels_of", absent)
     assert probe.answer(["float32"], 1, 0.01, MEBIBYTE) == {"absent": "nothing is compiled (compile it)"}
 
 

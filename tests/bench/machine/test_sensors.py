@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import run
+from bench import stages
 from bench.machine import sensors
 from bench.results.schema import DeviceState
 from pyfnn import registry
@@ -92,6 +92,6 @@ def test_a_missing_driver_is_a_reason_for_no_sensor() -> None:
 
 
 def test_a_run_without_a_backend_on_a_device_reads_no_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "DeviceSensor", lambda: pytest.fail("looked"))
-    with run._sensor([registry.find("numpy")]) as (sensor, host):
+    monkeypatch.setattr(stages, "DeviceSensor", lambda: pytest.fail("looked"))
+    with stages._sensor([registry.find("numpy")]) as (sensor, host):
         assert (sensor, host) == (None, {})

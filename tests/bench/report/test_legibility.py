@@ -14,12 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from support.places import TESTS
 from support.reports import ALL_BACKENDS, OVERVIEW, QUICK, STATUS_OF, drawn, edited, environment, texts
-from support.sample_results import BACKENDS, WORKLOADS, sample_results, swept_results
+from support.sample_results import BACKENDS, FURTHER, WORKLOADS, sample_results, swept_results
 
 from bench import report
 from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread
-from bench.results.derive import with_verdicts
-from bench.results.schema import Case, Results
+from bench.results.schema import Results
 
 
 def all_backends_swept(along: str, values: tuple[int, ...]) -> Results:
@@ -29,28 +28,6 @@ def all_backends_swept(along: str, values: tuple[int, ...]) -> Results:
     return swept_results(costs, values, along, absent=too_slow, data="drawn in wine's shape by a seeded teacher")
 
 
-def twenty_backends() -> Results:
-    """Return results with twenty rows in each case."""
-    results = sample_results(ALL_BACKENDS, list(WORKLOADS))
-    further = {
-        "rust": "go",
-        "javascript": "java",
-        "nim": "fortran",
-        "torch-cuda-graph": "torch",
-        "cpp-blas": "cpp-tuned",
-    }
-
-    def with_further(case: Case) -> Case:
-        by_name = {b.instance: b for b in case.backends}
-        copies = [
-            by_name[like].model_copy(update={"name": name, "instance": name, "language": name.title()})
-            for name, like in further.items()
-        ]
-        return with_verdicts(case.model_copy(update={"backends": [*case.backends, *copies]}))
-
-    return results.model_copy(update={"cases": [with_further(case) for case in results.cases]})
-
-
 LEGIBLE = {
     "a sweep": all_backends_swept("batch", (1, 4, 16, 64, 256, 1024)),
     "a fine sweep": all_backends_swept("width", tuple(range(500, 520))),
@@ -58,7 +35,7 @@ LEGIBLE = {
     "three backends": sample_results(),
     "five, noisy": sample_results(QUICK, ["wine-deep", "digits"], noise=0.2),
     "fifteen": sample_results(ALL_BACKENDS, list(WORKLOADS)),
-    "twenty": twenty_backends(),
+    "every language": sample_results([*ALL_BACKENDS, *FURTHER], ["wine-deep", "wine-batch"]),
     "failures": sample_results(ALL_BACKENDS, ["wine-deep", "mlp"], STATUS_OF),
     "two that are close": sample_results(["numpy", "numpy-skylakex"]),
     "all failed": sample_results(QUICK, failures=dict.fromkeys(QUICK, "crashed")),

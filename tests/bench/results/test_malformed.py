@@ -7,9 +7,10 @@ import copy
 import io
 import json
 import random
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.sample_results import ceilings_line, events, results_of
 
-from bench import compare, export, history, plot, run, unexpected
+from bench import compare, export, history, plot, run, stages, unexpected
+from bench.experiments.command import run_command
+from bench.experiments.digits import EXPERIMENT as DIGITS
+from bench.experiments.engine import command as engine
+from bench.fleet import __main__ as fleet
+from bench.report import __main__ as report_page
 from bench.results.journal import JOURNAL, RESULTS, read_journal
 from bench.results.schema import ResultsError
 from bench.results.so_far import so_far
@@ -242,13 +248,20 @@ def test_an_error_that_nothing_expects_is_one_line_that_asks_for_a_report(
 
     for module in (plot, compare, history, export):
         monkeypatch.setattr(module, "load_results", fails)
-    monkeypatch.setattr(run, "chosen_suite", fails)
+    monkeypatch.setattr(report_page, "load_results", fails)
+    monkeypatch.setattr(stages, "chosen_suite", fails)
+    monkeypatch.setattr(fleet, "order_of", fails)
+    monkeypatch.setattr(engine, "run", fails)
     commands: tuple[tuple[Callable[[Sequence[str]], int], list[str], int], ...] = (
         (plot.main, [str(sound)], 2),
         (compare.main, [str(sound)], 2),
         (history.main, [str(sound)], 2),
         (export.main, [str(sound), "--to", "csv"], 2),
+        (report_page.main, [str(sound)], 2),
         (run.main, ["--suite", str(sound)], 1),
+        (fleet.main, [str(sound), "--scheduler", "tcp://nowhere:1"], fleet.HOST_FAILED),
+        (partial(engine.main, DIGITS), ["--out", str(sound)], 1),
+        (lambda words: run_command(f"sweep of {words[0]}", ArgumentParser(), fails, []), [str(sound)], 1),
     )
     for main, words, status in commands:
         assert main(words) == status

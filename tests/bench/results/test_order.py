@@ -1,18 +1,20 @@
 """Claims about the order of a journal: what one run cannot have written is refused, and what a continuation drops."""
 
+import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sample_results import events
+from support.sample_results import events, sample_results
 
 from bench.results.build import build_results
 from bench.results.events import parse_event
-from bench.results.journal import read_journal
+from bench.results.journal import RESULTS, read_journal
 from bench.results.schema import ResultsError
 from bench.results.so_far import so_far
+from bench.results.store import load_results
 
 Line = Mapping[str, Any]
 MADE_UP = events(("numpy",), ("wine-deep",), {})
@@ -36,6 +38,21 @@ def again(launches: int) -> Line:
 def write(path: Path, lines: Iterable[Line]) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
+
+
+def test_results_with_a_case_an_instance_or_a_block_twice_are_refused(tmp_path: Path) -> None:
+    whole = json.loads(sample_results().model_dump_json(by_alias=True))
+    repeats: tuple[tuple[Callable[[Any], list[Any]], str], ...] = (
+        (lambda found: found["cases"], "case wine-deep · train · float32 · 1 thread is there 2 times"),
+        (lambda found: found["cases"][0]["backends"], "instance numpy is there 2 times"),
+        (lambda found: found["cases"][0]["backends"][0]["samples"], "numpy: launch 0, round 0 is there 2 times"),
+    )
+    for repeat, words in repeats:
+        altered = copy.deepcopy(whole)
+        repeat(altered).append(repeat(altered)[0])
+        (tmp_path / RESULTS).write_text(json.dumps(altered), encoding="utf-8")
+        with pytest.raises(ResultsError, match=words):
+            load_results(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from support.sample_results import events, results_of, sample_results, swept_res
 from bench.results.build import CUT_OFF, build_results
 from bench.results.derive import STATISTIC_FIELDS, a_a_missed
 from bench.results.events import Event, FinishEvent, RunEvent, parse_event
-from bench.results.journal import Journal, read_journal
+from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, STATISTICS, ResultsError
 from bench.results.store import load_results, save_results
 from bench.statistics import intervals
@@ -281,7 +281,7 @@ def test_neither_nan_nor_infinity_can_be_written(tmp_path: Path) -> None:
     with Journal(tmp_path) as opened:
         for value in (math.nan, math.inf):
             with pytest.raises(ValueError, match="JSON"):
-                opened.write(RunEvent(schema=SCHEMA, created="", settings={"value": value}))
+                opened.write(RunEvent(schema=SCHEMA, created=now(), settings={"value": value}))
     text = save_results(sample_results(("numpy", "cpp")), tmp_path).read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in results.json"))
 

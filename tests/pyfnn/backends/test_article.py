@@ -14,6 +14,7 @@ from pyfnn.backends import article
 from pyfnn.errors import Unsupported
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity.battery import Trial
+from pyfnn.validation import Array
 
 SOURCE = Path(article.__file__)
 
@@ -76,9 +77,12 @@ def test_the_forward_pass_is_repeated_for_each_layer(monkeypatch: pytest.MonkeyP
     network = Network((2, 3, 3, 1), "tanh", "squared_error", dtype="float64")
     calls: list[int] = []
     real = article._Article.pre_activation
-    monkeypatch.setattr(
-        article._Article, "pre_activation", lambda self, x, layer: calls.append(layer) or real(self, x, layer)
-    )
+
+    def counted(network: article._Article, x: Array, layer: int) -> Array:
+        calls.append(layer)
+        return real(network, x, layer)
+
+    monkeypatch.setattr(article._Article, "pre_activation", counted)
     with registry.load_backend("numpy-article").create(network, initialize(network, 0)) as model:
         model.load(np.ones((1, 2)), np.ones((1, 1)), np.zeros(1, np.int64))
         model.train(0, 1, 1, 0.1)

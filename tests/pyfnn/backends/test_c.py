@@ -191,7 +191,7 @@ def test_nothing_but_fnn_h_is_exported(backend: Backend) -> None:
         [str(nm), "-D", "--defined-only", str(backend.path)], check=True, capture_output=True, text=True
     )
     exported = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_init", "_fini"}
-    assert exported == c.required_names() | {"fnn_set_theta", "fnn_loss", *c._OPTIMIZERS}
+    assert exported == c.required_names() | {"fnn_set_theta", "fnn_loss", "fnn_is_finite", *c._OPTIMIZERS}
 
 
 def test_other_python_threads_run_while_it_trains(backend: Backend) -> None:

@@ -184,7 +184,7 @@ def test_logits_of_a_thousand_give_the_exact_loss(backend: Backend, loss: str, d
     check_logits_of_a_thousand(backend, loss, dtype)
 
 
-@pytest.mark.parametrize("module", ["pyfnn.backends._cpp", "pyfnn.backends._blas", "pyfnn._cpu"])
+@pytest.mark.parametrize("module", ["pyfnn.backends._cpp", "pyfnn.backends._blas", "pyfnn.backends._mkl", "pyfnn._cpu"])
 def test_the_stub_matches_the_module(backend: Backend, module: str) -> None:
     del backend
     require("mypy", shutil.which("stubtest", path=str(Path(sys.executable).parent)) is not None, "pip install mypy")

@@ -21,10 +21,11 @@ from bench.results.store import load_results
 from pyfnn import compiled, registry
 from pyfnn.backends import c, cuda
 from pyfnn.errors import BackendUnavailable
+from pyfnn.manifest import native_folder
 
 ROWS = ("cuda", "cuda-blas")
 TARGETS = ("fnn_cuda", "fnn_cuda_blas")
-HOW = "install the CUDA toolkit (README.md has the wheels for it), then: pip install -e ."
+HOW = "with nvcc (README.md has its wheels): pip install -e . --config-settings cmake.define.PYFNN_CUDA=ON"
 WITHOUT_DEVICES = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -68,13 +69,17 @@ def test_the_architectures_that_fnn_about_names_have_machine_code_and_those_with
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_all_of_fnn_h_but_the_loss_alone_and_optimizers_is_exported_and_nothing_else(target: str) -> None:
+def test_all_of_fnn_h_but_what_only_c_has_is_exported_and_nothing_else(target: str) -> None:
     nm = shutil.which("nm")
     path = library(target)
     require("nm", nm is not None, "install binutils")
     listed = subprocess.run([str(nm), "-D", "--defined-only", str(path)], check=True, capture_output=True, text=True)
     exported = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_init", "_fini"}
-    assert exported == set(re.findall(r"\b(fnn_\w+)\(", c._declarations())) - {"fnn_loss", *c._OPTIMIZERS}
+    assert exported == set(re.findall(r"\b(fnn_\w+)\(", c._declarations())) - {
+        "fnn_loss",
+        "fnn_is_finite",
+        *c._OPTIMIZERS,
+    }
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -100,14 +105,62 @@ def test_fnn_about_names_compiler_flags_and_architectures(target: str, name: str
 # --- Without a device ---
 
 
+@pytest.mark.parametrize("state", ["no nvcc found", "no NVIDIA GPU found"])
 @pytest.mark.parametrize("name", ROWS)
-def test_without_nvcc_the_row_reports_the_reason_and_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}, CUDA="no nvcc found"))
+def test_without_nvcc_or_a_gpu_the_row_reports_the_reason_and_the_command_that_compiles_it(
+    name: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "build_info", lambda: SimpleNamespace(SOURCES={}, CUDA=state))
     with pytest.raises(BackendUnavailable) as caught:
         registry.load_backend(name)
-    assert caught.value.reason == "its kernels are not compiled here (CUDA: no nvcc found)"
-    assert "nvcc on PATH" in caught.value.remedy
-    assert "pip install -e ." in caught.value.remedy
+    assert caught.value.reason == f"its kernels are not compiled here (CUDA: {state})"
+    assert caught.value.remedy == (
+        "with nvcc of CUDA 12 or 13 on PATH: pip install -e . --config-settings cmake.define.PYFNN_CUDA=ON"
+    )
+
+
+# --- The machine's GPUs, as the build finds them ---
+
+SMI = """#!/bin/sh
+case $1 in
+  --query-gpu=compute_cap) {query} ;;
+  -L) {listing} ;;
+esac
+"""
+FAILS = "echo 'NVIDIA-SMI has failed'; exit 9"
+
+
+@pytest.mark.parametrize(
+    ("smi", "gpus", "architectures"),
+    [
+        (None, "", "75-real;80-real;90"),
+        (SMI.format(query=FAILS, listing=FAILS), "", "75-real;80-real;90"),
+        (SMI.format(query="printf '9.0\\n9.0\\n'", listing=FAILS), "9.0", "90-real"),
+        (SMI.format(query="printf '7.5\\n8.6\\n'", listing=FAILS), "7.5;8.6", "75-real;86-real"),
+        (SMI.format(query="printf '8.6\\n99.0\\n'", listing=FAILS), "8.6;99.0", "75-real;80-real;90"),  # 99.0: unknown
+        (SMI.format(query="printf '6.1\\n'", listing=FAILS), "6.1", "75-real;80-real;90"),
+        (SMI.format(query=FAILS, listing="echo 'GPU 0: NVIDIA T4 (UUID: x)'"), "unknown", "75-real;80-real;90"),
+    ],
+    ids=["no nvidia-smi", "no driver", "one kind", "two kinds", "one that nvcc does not know", "too old", "old driver"],
+)
+def test_the_build_finds_the_gpus_and_compiles_for_them_if_nvcc_knows_them_all(
+    smi: str | None, gpus: str, architectures: str, tmp_path: Path
+) -> None:
+    cmake = shutil.which("cmake")
+    require("cmake", cmake is not None, "install cmake")
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nprintf 'sm_75\\nsm_80\\nsm_86\\nsm_90\\n'\n")
+    if smi:
+        (tmp_path / "nvidia-smi").write_text(smi)
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    script = tmp_path / "find.cmake"
+    script.write_text(
+        f"include({native_folder() / 'c_cuda' / 'architectures.cmake'})\nfind_nvidia_gpus(gpus)\n"
+        f'choose_cuda_architectures(chosen {nvcc} ${{gpus}})\nmessage("${{gpus}} ${{chosen}}")\n'
+    )
+    found = subprocess.run([str(cmake), "-P", str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert found.stderr == f"{gpus} {architectures}\n"
 
 
 @pytest.mark.parametrize("name", ROWS)

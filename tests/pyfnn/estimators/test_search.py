@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import uniform
 from sklearn.base import clone
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import ParameterSampler, train_test_split
 
 from pyfnn.estimators import FNNClassifier, FNNRegressor, search
 from pyfnn.estimators.base import NetworkEstimator
+from pyfnn.training import Cosine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 RNG = np.random.default_rng(1)
@@ -127,7 +129,44 @@ def test_dtypes_may_be_in_the_grid_and_names_of_features_stay() -> None:
     assert found.best_estimator_.n_features_in_ == 4
 
 
-@pytest.mark.parametrize("wrong", [{"random_state": [1]}, {"alpha": [-1.0]}, {"alpha": []}])
-def test_a_wrong_grid_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"random_state|alpha"):
-        search(FNNRegressor(), wrong, X, Y)
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"random_state": [1]}, "param_grid has random_state: give its values as seeds"),
+        ({"alpha": [-1.0]}, "'alpha' parameter of FNNRegressor must be"),
+        ({"alpha": []}, "param_grid = .*alpha"),
+        ([], r"param_grid = \[\]: must give at least one combination"),
+        (5, "param_grid = 5: "),
+        ([5], r"param_grid = \[5\]: "),
+        (iter([5]), "must give at least one combination, each a dict"),
+        ({"learning_rate": [Cosine(0.1, 5)]}, "its rate is 0 after 5 epochs"),
+    ],
+)
+def test_a_wrong_grid_is_refused(grid: Any, message: str) -> None:
+    for estimator in (FNNRegressor(), FNNRegressor(**PLAIN)):
+        with pytest.raises(ValueError, match=message):
+            search(estimator, grid, X, Y, seeds=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"estimator": Ridge()}, r"estimator = Ridge\(\): must be an FNNRegressor or an FNNClassifier"),
+        ({"estimator": FNNRegressor}, "estimator = <class"),
+        ({"seeds": 2.5}, "seeds = 2.5: must be a whole number"),
+        ({"seeds": True}, "seeds = True: must be a whole number"),
+        ({"seeds": 0}, "seeds = 0: must be a whole number"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": [1.5]}, "seeds = 1.5"),
+        ({"validation": None}, "validation = None: must be a share of the rows"),
+        ({"validation": 0}, "validation = 0: must be a share of the rows"),
+        ({"validation": 1.0}, "validation = 1.0: must be a share of the rows"),
+        ({"validation": [X, Y]}, r"(?s)validation = .*: must be a share of the rows"),
+        ({"validation": (X,)}, r"(?s)validation = .*: must be a share of the rows"),
+        ({"refit": "x"}, "refit = 'x': must be True or False"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(change: dict[str, Any], message: str) -> None:
+    arguments = {"estimator": FNNRegressor(**PLAIN), "param_grid": {"alpha": [0.1]}, "X": X, "y": Y, **change}
+    with pytest.raises(ValueError, match=message):
+        search(**arguments)

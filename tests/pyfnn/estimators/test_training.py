@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -150,13 +151,73 @@ def test_without_shuffling_an_epoch_of_parts_is_an_epoch_of_fit() -> None:
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs", "cg"])
 def test_a_warm_start_continues_from_the_last_parameters(solver: str) -> None:
     fitted = regressor(solver=solver, warm_start=True).fit(X, Y)
-    first, losses = fitted.theta_, len(fitted.loss_curve_)
+    losses = len(fitted.loss_curve_)
     fitted.fit(X, Y)
     assert fitted.loss_ < fitted.loss_curve_[losses - 1]
     assert fitted.n_iter_ == 5
-    assert fitted.set_params(learning_rate_init=1e-9, solver="sgd").fit(X, Y).theta_ == pytest.approx(first, abs=1)
+    before = fitted.theta_
+    fitted.set_params(learning_rate_init=1e-9, solver="sgd").fit(X, Y)
+    np.testing.assert_allclose(fitted.theta_, before, atol=1e-6)  # the rate is that of this call
     with pytest.raises(ValueError, match="the training cannot continue"):
         fitted.set_params(hidden_layer_sizes=(9,)).fit(X, Y)
+
+
+def raising(error: BaseException, call: int = 4) -> Callable[[int], float]:
+    """Return a schedule whose call of this number raises the error."""
+    calls = count(1)
+
+    def rate(epoch: int) -> float:
+        del epoch
+        if next(calls) == call:
+            raise error
+        return 0.02
+
+    return rate
+
+
+@quiet
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": raising(RuntimeError("schedule"))},
+        {"learning_rate": raising(KeyboardInterrupt(), call=1)},
+        {"learning_rate_init": 1e30},
+    ],
+    ids=["an error", "an interruption in the first epoch", "a divergence"],
+)
+def test_a_warm_start_that_fails_leaves_parameters_scores_and_losses_as_they_were(change: dict[str, Any]) -> None:
+    settings = {"solver": "sgd", "warm_start": True, "early_stopping": True, "validation_fraction": 0.3}
+    fitted = regressor(**settings, learning_rate_init=0.02).fit(X, Y)
+    before, course = fitted.theta_.copy(), copy.deepcopy(fitted._course)
+    with pytest.raises((RuntimeError, KeyboardInterrupt, FitDiverged)):
+        fitted.set_params(**change).fit(X, Y)
+    np.testing.assert_array_equal(fitted.theta_, before)
+    assert fitted._course == course
+    fitted.set_params(learning_rate="constant", learning_rate_init=0.02, max_iter=50).fit(X, Y)
+    _, held = fitted._split(fitted._read(X, Y, fresh=False), 0.3, fitted._seed())
+    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == fitted.best_validation_score_
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_an_interrupted_fit_warns_and_keeps_its_whole_epochs(early_stopping: bool) -> None:
+    settings = {"early_stopping": early_stopping, "validation_fraction": 0.3, "learning_rate": "constant"}
+    fitted = regressor(**settings).set_params(learning_rate=raising(KeyboardInterrupt()))
+    with pytest.warns(ConvergenceWarning, match="interrupted: the estimator has what the first 3 epochs learned"):
+        fitted.fit(X, Y)
+    with pytest.warns(ConvergenceWarning, match="max_iter = 3"):
+        whole = regressor(**settings).set_params(learning_rate=lambda _: 0.02, max_iter=3).fit(X, Y)
+    np.testing.assert_array_equal(fitted.theta_, whole.theta_)
+    assert fitted.loss_curve_ == whole.loss_curve_
+    assert fitted.n_iter_ == 3
+
+
+@quiet
+def test_fit_starts_at_the_initial_rate_again_and_parts_keep_the_one_that_adaptive_has_reached() -> None:
+    fitted = regressor(solver="sgd", learning_rate="adaptive", warm_start=True, tol=10.0, n_iter_no_change=1)
+    reached = fitted.set_params(max_iter=8).fit(X, Y)._course.rate
+    assert reached < fitted.learning_rate_init
+    assert fitted.set_params(tol=0.0).partial_fit(X, Y)._course.rate == reached
+    assert fitted.set_params(learning_rate_init=0.01).fit(X, Y)._course.rate == 0.01
 
 
 @quiet
@@ -170,6 +231,15 @@ def test_rates_follow_a_schedule_of_pyfnn_over_all_parts() -> None:
     fitted = regressor(learning_rate=schedule).fit(X, Y)
     fitted.partial_fit(X, Y)
     assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@quiet
+def test_a_cosine_that_is_too_short_for_the_epochs_of_all_calls_is_refused_before_them() -> None:
+    fitted = regressor(learning_rate=Cosine(0.01, 6)).fit(X, Y).partial_fit(X, Y)
+    for train in (fitted.partial_fit, fitted.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match=r"its rate is 0 after 6 epochs, and the training has"):
+            train(X, Y)
+    assert len(fitted.loss_curve_) == 6
 
 
 @quiet
@@ -194,7 +264,7 @@ def test_any_activation_of_the_backend_works(activation: Any) -> None:
         ({"backend": "cuda"}, BackendUnavailable, r"\(.*\)"),
         ({"backend": "sklearn", "activation": "elu"}, Unsupported, "sklearn has no activation 'elu'"),
         ({"activation": "gelu"}, ValueError, "activation = 'gelu': unknown activation 'gelu'"),
-        ({"activation": ["tanh", "tanh"]}, ValueError, "names 2 layers"),
+        ({"activation": ["tanh", "tanh"]}, ValueError, "one name per hidden layer, of which there are 1"),
         ({"hidden_layer_sizes": (5, 0)}, ValueError, "every size must be at least 1"),
         ({"momentum": 1.0}, ValueError, "'momentum' parameter of FNNRegressor must be"),
         ({"solver": "newton"}, ValueError, "'solver' parameter of FNNRegressor must be"),

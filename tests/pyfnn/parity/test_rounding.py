@@ -8,7 +8,7 @@ import pytest
 from pyfnn import oracle
 from pyfnn.activations import parse
 from pyfnn.network import DTYPES, Network, initialize
-from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, kink_allowance
+from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, kink_allowance, loss_scale, scale
 from pyfnn.validation import Array
 
 KINKED = ["relu", "leaky_relu(0.3)", "leaky_relu(-0.5)", "elu(0.5)", "hard_sigmoid", "hard_tanh"]
@@ -109,3 +109,17 @@ def test_only_pieces_near_the_largest_of_their_unit_are_near_a_kink() -> None:
     allowed = network.layers(kink_allowance(network, theta, x, y, C * UNIT_ROUNDOFF["float32"]))
     assert np.flatnonzero(allowed[0].b).tolist() == [0, 1]
     assert not clear_of_kinks(network, theta, x, C * UNIT_ROUNDOFF["float32"]).any()
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "softmax_cross_entropy"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_size_of_the_loss_alone_is_that_with_its_gradient_and_grows_with_the_penalty(loss: str, dtype: str) -> None:
+    sizes = []
+    for l2 in (0.0, 0.5):
+        network = Network(SIZES, ("relu", "tanh"), loss, l2=l2, dtype=dtype)
+        theta, rng = initialize(network, 1), np.random.default_rng(2)
+        x = rng.normal(size=(ROWS, SIZES[0])).astype(dtype)
+        y = np.eye(SIZES[-1], dtype=dtype)[rng.integers(SIZES[-1], size=ROWS)]
+        sizes.append(loss_scale(network, theta, x, y))
+        assert sizes[-1] == scale(network, theta, x, y).loss
+    assert 0 < sizes[0] < sizes[1] < np.inf

@@ -74,7 +74,7 @@ def test_a_setup_that_lacks_a_line_is_rejected_by_its_key(key: str) -> None:
         ("sizes 3 4 2", "sizes", "at least two sizes"),
         ("loss squared_error", "loss square_error", "did you mean 'squared_error'"),
         ("loss squared_error", "loss", "network.txt"),
-        ("activations tanh", "activations tanh tanh", "activation names 2 layers"),
+        ("activations tanh", "activations tanh tanh", "one name per hidden layer, of which there are 1"),
         ("l2 0.0", "l2 -1", "l2 = -1.0"),
         ("rows 1", "rows many", "invalid literal"),
     ],

@@ -128,6 +128,9 @@ def test_patience_counts_on_over_an_interruption(tmp_path: Path) -> None:
         ({"batch_size": 5}, "its batch_size is 4, not 5"),
         ({"seed": 2}, "its seed is 1, not 2"),
         ({"optimizer": Adam()}, r"its optimizer is 'SGD\(\)', not 'Adam"),
+        ({"training_loss": "running"}, "its training_loss is True, not 'running'"),
+        ({"state": {}, "theta": initialize(NETWORK, 2)}, "its initial_theta is"),
+        ({"epochs": 2}, "epochs = 2: the checkpoint has 3"),
         ({"learning_rate": Step(0.01, 2)}, "epoch 3 of the checkpoint had 0.01, not 0.005"),
     ],
 )
@@ -142,6 +145,59 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     checkpointed(tmp_path, learning_rate=Constant(0.01))
 
 
+def test_a_checkpoint_from_another_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
+    optimizer = Adam()
+    state = optimizer.start(initialize(NETWORK, 1))
+    checkpointed(tmp_path, optimizer=optimizer, state=state)
+    checkpointed(tmp_path, optimizer=optimizer, state=state, epochs=4)
+    with pytest.raises(InvalidInput, match="its initial_state is"):
+        checkpointed(tmp_path, optimizer=optimizer, state=state | {"steps": np.array([5])}, epochs=4)
+
+
+def test_patience_and_tolerance_count_over_the_epochs_of_the_checkpoint_as_over_those_of_a_whole_training(
+    tmp_path: Path,
+) -> None:
+    settings: dict[str, Any] = {"validation": 0.5, "learning_rate": 0.1, "epochs": 200}
+    (tmp_path / "whole").mkdir()
+    whole = checkpointed(tmp_path / "whole", **settings, patience=6, tolerance=0.002)
+    last = len(whole.table) - 1
+    assert whole.stopped == "patience"
+    checkpointed(tmp_path, **settings | {"epochs": last - 2}, patience=50)
+    rest = checkpointed(tmp_path, **settings, patience=6, tolerance=0.002)
+    np.testing.assert_array_equal(rest.table["loss"], whole.table["loss"])
+    assert (rest.stopped, rest.best_epoch) == ("patience", whole.best_epoch)
+    np.testing.assert_array_equal(rest.theta, whole.theta)
+    with pytest.raises(InvalidInput, match=rf"patience = 1, .* ends after epoch \d+, and the checkpoint has {last}"):
+        checkpointed(tmp_path, **settings, patience=1)
+
+
+def test_a_file_of_an_older_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    from pyfnn import storage
+
+    storage.write(tmp_path / "c.npz", "pyfnn-checkpoint/2", {}, {})
+    with pytest.raises(InvalidInput, match=r"of pyfnn-checkpoint/2, not of .*/3\. Name another file, or delete"):
+        checkpointed(tmp_path)
+
+
+def test_a_place_that_takes_no_file_is_refused_before_the_first_epoch(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no folder .*absent\. Make it first"):
+        checkpointed(tmp_path / "absent", callbacks=[lambda _: pytest.fail("trained")])
+    (tmp_path / "c.npz").mkdir()
+    with pytest.raises(InvalidInput, match=r"c\.npz cannot be written"):
+        checkpointed(tmp_path, callbacks=[lambda _: pytest.fail("trained")])
+
+
+@pytest.mark.parametrize("path", [None, "", ".", 5, "a\0b", b"a"])
+def test_a_path_that_names_no_file_is_refused(path: Any) -> None:
+    with pytest.raises(InvalidInput, match="path = "):
+        Checkpoints(path)
+
+
+def test_checkpoints_that_would_only_be_written_at_the_end_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="every_epochs = None, every_seconds = None"):
+        Checkpoints("a", every_epochs=None, every_seconds=None)
+
+
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     history = checkpointed(tmp_path)
     whole = (tmp_path / "c.npz").read_bytes()
@@ -149,10 +205,10 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     spoilt[whole.index(history.theta.tobytes())] ^= 1
     for content in (b"", b"no archive", whole[: len(whole) // 2], bytes(spoilt)):
         (tmp_path / "c.npz").write_bytes(content)
-        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/2"):
+        with pytest.raises(InvalidInput, match=r"c\.npz is not a file of pyfnn-checkpoint/3"):
             checkpointed(tmp_path)
     pyfnn.save(tmp_path / "c.npz", NETWORK, initialize(NETWORK, 1))
-    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/2"):
+    with pytest.raises(InvalidInput, match="a file of pyfnn-network/1, not of pyfnn-checkpoint/3"):
         checkpointed(tmp_path)
 
 

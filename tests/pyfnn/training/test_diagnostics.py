@@ -1,10 +1,13 @@
 """Claims about the health of a network, layer by layer."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pyfnn
 from pyfnn import oracle
+from pyfnn.errors import InvalidInput
 from pyfnn.network import Network, initialize
 from pyfnn.training import Diagnostics, diagnose, fit
 from pyfnn.validation import Array
@@ -62,6 +65,46 @@ def test_chosen_epochs_of_a_fit_are_diagnosed(name: str) -> None:
     assert list(watch.tables) == [1, 5]
     expected = diagnose(network, history.last_theta, x, y, initialize(network, 1))
     np.testing.assert_array_equal(watch.tables[5], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": 5}, "network = 5"),
+        ({"theta": [0.0]}, "theta must be"),
+        ({"theta": np.zeros(3)}, "theta must be a NumPy array of 32 floating-point numbers"),
+        ({"initial": np.zeros(3)}, "initial must be"),
+        ({"x": [[1.0, 2.0, 3.0]]}, "x must be a NumPy array"),
+        ({"x": np.ones((40, 2))}, "x has 2 columns: the network needs 3"),
+        ({"y": np.ones((40, 3))}, "y has 3 columns: the network needs 2"),
+        ({"y": np.ones((39, 2))}, "x has 40 rows and y has 39"),
+        ({"x": np.ones((0, 3)), "y": np.ones((0, 2))}, "x must be .* with at least one row"),
+        ({"x": np.full((40, 3), np.nan)}, "x has values that are not finite"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_refused_by_name(change: dict[str, Any], message: str) -> None:
+    network = Network((3, 5, 2), "relu", "squared_error", dtype="float64")
+    x, y = rows(3, 2)
+    arguments = {"network": network, "theta": initialize(network, 1), "x": x, "y": y, "initial": None, **change}
+    with pytest.raises(InvalidInput, match=message):
+        diagnose(**arguments)
+
+
+def test_diagnostics_need_rows_and_numbers_of_epochs() -> None:
+    x, y = rows(3, 2)
+    for epochs in (5, "1", range):
+        with pytest.raises(InvalidInput, match="epochs = "):
+            Diagnostics(x, y, epochs)  # type: ignore[arg-type]
+    for wrong in ((x[:0], y[:0]), (x.tolist(), y), (x, y[:3])):
+        with pytest.raises(InvalidInput, match=r"^x "):
+            Diagnostics(*wrong, {1})
+
+
+def test_the_default_leaky_relu_has_no_flat_units_and_elu_has_few() -> None:
+    network = Network((3, 20, 20, 2), ("leaky_relu", "elu"), "squared_error", dtype="float64")
+    table = diagnose(network, initialize(network, 1), *rows(3, 2))
+    assert table["saturated"][0] == table["dead"][0] == 0
+    assert 0 < table["saturated"][1] < 0.01
 
 
 def test_slopes_count_in_the_norms_and_units_of_several_pieces_never_saturate() -> None:

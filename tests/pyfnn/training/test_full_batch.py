@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pyfnn
-from pyfnn.errors import InvalidInput, PyfnnError
+from pyfnn.errors import InvalidInput, PyfnnError, UnknownName
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
 from pyfnn.training import Epoch, minimize
@@ -27,7 +27,7 @@ def model() -> Iterator[Model]:
         yield made
 
 
-@pytest.mark.parametrize("method", ["L-BFGS-B", "CG", "BFGS", "TNC", "SLSQP"])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "CG", "BFGS", "TNC", "SLSQP", "trust-constr", "bfgs"])
 def test_a_method_lowers_the_loss_to_a_small_gradient(model: Model, method: str) -> None:
     x, y = rows()
     options = {"maxfun": 5000} if method == "TNC" else {}  # its default is 250
@@ -40,6 +40,12 @@ def test_a_method_lowers_the_loss_to_a_small_gradient(model: Model, method: str)
     assert (history.table["seconds"][1:] > 0).all()
     if history.stopped == "converged" and method in ("L-BFGS-B", "CG", "BFGS"):
         assert np.abs(model.loss_and_gradient(0, 60)[1]).max() < 1e-3
+
+
+def test_newtons_method_lowers_the_loss_until_scipy_gives_up(model: Model) -> None:
+    history = minimize(model, *rows(), method="Newton-CG", iterations=400)
+    assert history.table["loss"][-1] < 0.5 * history.table["loss"][0]
+    assert history.message or history.stopped == "epochs"
 
 
 @pytest.mark.parametrize("name", ["numpy", "c", "cpp", "cpp-tuned"])
@@ -75,9 +81,24 @@ def test_options_reach_the_method(model: Model) -> None:
     assert len(loose.table) < len(minimize(model, x, y, method="CG", iterations=500).table)
 
 
-@pytest.mark.parametrize(("change", "message"), [({"iterations": 0}, "iterations = 0"), ({"patience": 0}, "patience")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 0}, "iterations = 0"),
+        ({"patience": 0}, "patience = 0"),
+        ({"tolerance": "a"}, "tolerance = 'a'"),
+        ({"seed": "a"}, "seed = 'a'"),
+        ({"method": 5}, "unknown method 5"),
+        ({"method": "L-BFGS"}, "unknown method 'L-BFGS'; did you mean 'L-BFGS-B'"),
+        ({"method": "Nelder-Mead"}, "unknown method 'Nelder-Mead'"),
+        ({"options": 5}, "options = 5"),
+        ({"options": {5: 1}}, "options = {5: 1}"),
+        ({"callbacks": 5}, "callbacks = 5"),
+        ({"progress": "no"}, "progress = 'no'"),
+    ],
+)
 def test_bad_settings_are_rejected_by_name(model: Model, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises((InvalidInput, UnknownName), match=message):
         minimize(model, *rows(), **{"iterations": 5, **change})
 
 

@@ -14,7 +14,7 @@ from pyfnn import datasets
 from pyfnn.errors import InvalidInput, PyfnnError
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
-from pyfnn.training import SGD, Adam, Constant, Epoch, Momentum, Step, fit
+from pyfnn.training import SGD, Adam, Constant, Cosine, Epoch, Momentum, Step, fit
 from pyfnn.training.data import Data, generator
 from pyfnn.validation import Array
 
@@ -292,9 +292,19 @@ def test_a_model_in_a_process_trains_as_the_same_model_in_this_process(
         ({"validation": (np.ones((1, 2), "f4"), np.ones((1, 2)))}, "validation x is of float32, not of float64"),
         ({"validation": (np.ones((0, 2)), np.ones((0, 2)))}, "validation has 0 rows"),
         ({"batch_size": 0}, "batch_size = 0"),
-        ({"learning_rate": 0.0}, "rate = 0.0"),
-        ({"learning_rate": lambda _: -1.0}, "learning_rate = -1.0"),
-        ({"learning_rate": lambda _: -1.0, "optimizer": Adam()}, "learning_rate = -1.0"),
+        ({"learning_rate": 0.0}, "^learning_rate = 0.0"),
+        ({"learning_rate": "a"}, "^learning_rate = 'a'"),
+        ({"learning_rate": Constant}, "^learning_rate = <class"),
+        ({"learning_rate": lambda _: -1.0}, "epoch 1: learning_rate = -1.0"),
+        ({"learning_rate": lambda _: -1.0, "optimizer": Adam()}, "epoch 1: learning_rate = -1.0"),
+        ({"learning_rate": lambda epoch: 0.1 if epoch < 2 else None}, "epoch 3: learning_rate = None"),
+        ({"learning_rate": lambda _: "a"}, "epoch 1: learning_rate = 'a'"),
+        ({"optimizer": Adam}, r"optimizer = <class .*>: must be an optimizer, such as Adam\(\)"),
+        ({"state": 5}, "state = 5: must be a dict"),
+        ({"callbacks": 5}, "callbacks = 5: must be"),
+        ({"callbacks": [5]}, r"callbacks = \[5\]: must be"),
+        ({"checkpoints": "a"}, r"checkpoints = 'a': must be Checkpoints\(path\)"),
+        ({"progress": 1}, "progress = 1: must be True or False"),
     ],
 )
 def test_bad_settings_are_rejected_by_name(
@@ -353,8 +363,44 @@ def test_an_empty_state_continues_from_the_present_theta_with_a_new_optimizer(
 def test_a_state_of_another_optimizer_or_network_is_refused(model: Model, moons: tuple[Rows, Rows]) -> None:
     history = fit(model, *moons[0], **quick(optimizer=Adam()))
     for wrong in (history.state, {"velocity": np.zeros(3)}):
-        with pytest.raises(InvalidInput, match="it is not of Momentum"):
+        with pytest.raises(InvalidInput, match=r"^state"):
             fit(model, *moons[0], **quick(optimizer=Momentum()), state=wrong)
+    with pytest.raises(InvalidInput, match=r"the arrays 'm, v, steps': Momentum\(.*\) needs velocity"):
+        fit(model, *moons[0], **quick(optimizer=Momentum()), state=history.state)
+    for name, odd in (("m", history.state["v"][:3]), ("v", [0.0]), ("steps", np.array([-1]))):
+        with pytest.raises(InvalidInput, match=rf"^state\['{name}'\]"):
+            fit(model, *moons[0], **quick(optimizer=Adam()), state=history.state | {name: odd})
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=repr)
+def test_a_state_starts_a_training_of_its_own_from_the_first_epoch(
+    model: Model, moons: tuple[Rows, Rows], optimizer: Any
+) -> None:
+    (x, y), _ = moons
+    settings = quick(optimizer=optimizer, learning_rate=Step(0.01, 2))
+    first = fit(model, x, y, **settings)
+    model.set_theta(first.last_theta)
+    second = fit(model, x, y, **settings | {"seed": 6}, state=first.state)
+    np.testing.assert_array_equal(second.table["epoch"], np.arange(5))
+    np.testing.assert_array_equal(second.table["learning_rate"], first.table["learning_rate"])
+    with make(first.last_theta) as other:
+        other.set_optimizer_state(optimizer, first.state)
+        for epoch, rate in enumerate((0.01, 0.01, 0.005, 0.005), start=1):
+            other.load(x, y, generator(6, epoch).permutation(len(x)))
+            other.train(0, len(x), 32, rate, optimizer)
+        np.testing.assert_array_equal(other.theta(), second.last_theta)
+
+
+def test_a_schedule_that_ends_before_the_training_is_refused_before_the_first_step(
+    model: Model, moons: tuple[Rows, Rows]
+) -> None:
+    (x, y), _ = moons
+    seen: list[Epoch] = []
+    with pytest.raises(InvalidInput, match=r"learning_rate = Cosine\(.*\): its rate is 0 after 3 epochs"):
+        fit(model, x, y, **quick(learning_rate=Cosine(0.1, epochs=3)), callbacks=[seen.append])
+    assert not seen
+    for lasts in (Cosine(0.1, epochs=4), Cosine(0.1, epochs=3, final=0.01)):
+        assert fit(model, x, y, **quick(learning_rate=lasts)).stopped == "epochs"
 
 
 def test_without_shuffling_the_rows_are_taken_in_their_order(model: Model, moons: tuple[Rows, Rows]) -> None:

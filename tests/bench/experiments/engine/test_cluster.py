@@ -3,18 +3,22 @@
 import random
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 from support.cells import EXPERIMENT, begun
 from support.dask_cluster import dask_cluster, hosts, require_dask
+from support.processes import until
 
 from bench.experiments.engine import cluster, command, pool
 from bench.experiments.engine import run as engine_run
 from bench.experiments.engine.cluster import REMEDY, ClusterError
 from bench.experiments.engine.origin import origin_of
-from bench.experiments.engine.store import load
+from bench.experiments.engine.store import CELLS, load
 
 require_dask_here = pytest.fixture(require_dask, autouse=True)
 
@@ -84,6 +88,7 @@ def test_10_random_kills_of_workers_lose_nothing_and_duplicate_nothing(tmp_path:
     ended, killed = threading.Event(), list[int]()
 
     def kill() -> None:
+        until(lambda: (tmp_path / "dask" / CELLS).exists() or ended.is_set(), 60)
         while len(killed) < 10 and not ended.wait(rng.uniform(1.0, 3.0)):
             found = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
             if found:
@@ -101,3 +106,33 @@ def test_10_random_kills_of_workers_lose_nothing_and_duplicate_nothing(tmp_path:
     assert len(killed) == 10
     assert run(tmp_path / "pool", *words) == 0
     assert (tmp_path / "dask" / "results.json").read_bytes() == (tmp_path / "pool" / "results.json").read_bytes()
+
+
+def test_a_local_cluster_is_started_again_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = cluster.dask()
+    real, failures = distributed.LocalCluster, list[int]()
+
+    def fails(times: int, **settings: Any) -> Any:
+        if len(failures) < times:
+            failures.append(1)
+            raise RuntimeError("Nanny failed to start.")
+        return real(**settings)
+
+    monkeypatch.setattr(distributed, "LocalCluster", partial(fails, 3))
+    assert run(tmp_path / "out", "--workers", "1") == 2
+    assert "the local cluster did not start: Nanny failed to start." in " ".join(capsys.readouterr().err.split())
+    failures.clear()
+    monkeypatch.setattr(distributed, "LocalCluster", partial(fails, 2))
+    assert run(tmp_path / "out", "--workers", "1") == 0
+    assert len(failures) == 2
+
+
+def test_a_local_cluster_without_workers_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = cluster.Cluster("name", None, workers=2)  # type: ignore[arg-type]
+    engine._client = SimpleNamespace(nthreads=dict)
+    engine._count()
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.0)
+    with pytest.raises(ClusterError, match="all workers of the local cluster are gone; finished cells are kept"):
+        engine._count()

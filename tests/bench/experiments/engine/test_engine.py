@@ -1,5 +1,6 @@
 """Claims about runs of experiments on the pool: nothing is computed twice or lost, and there is one file."""
 
+import importlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from support.requirements import workers
 
 from bench.experiments.engine import command, pool
 from bench.experiments.engine.store import CELLS, Store, load
+from bench.experiments.wine import data
 from bench.results.files import replace
 from bench.results.json_schema import PUBLISHED_EXPERIMENT
 
@@ -205,3 +207,30 @@ def test_100_killed_workers_of_the_pool_lose_nothing_and_duplicate_nothing(tmp_p
     kinds = [f"{value}=kills once" for value in range(0, 1000, 10)]
     assert run(tmp_path / "killed", "--seeds", "1000", "--kinds", *kinds) == 0
     assert sorted(finished(tmp_path / "killed")) == list(range(1000))
+
+
+def test_a_wrong_backend_or_missing_data_is_an_error_before_the_first_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYFNN_DATA_DIR", str(tmp_path / "nowhere"))
+    data.rows.cache_clear()
+    wine, digits = (importlib.import_module(f"bench.experiments.{name}").EXPERIMENT for name in ("wine", "digits"))
+    for experiment, words, reason in (
+        (digits, ["--backend", "cpp-turned"], "did you mean 'cpp-tuned'?"),
+        (wine, [], "PYFNN_DATA_DIR"),
+    ):
+        assert command.main(experiment, [*words, "--out", str(tmp_path / "out")]) == 2
+        assert reason in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "least"),
+    [("moons", "--steps", 1), ("moons", "--iterations", 1), ("digits", "--repeats", 2), ("wine", "--epochs", 1)],
+)
+def test_an_option_below_its_least_value_is_refused(name: str, option: str, least: int) -> None:
+    parser = command.parser(importlib.import_module(f"bench.experiments.{name}").EXPERIMENT)
+    assert least in vars(parser.parse_args([option, str(least)])).values()
+    for wrong in (str(least - 1), "-3", "2.5", "x"):
+        with pytest.raises(SystemExit):
+            parser.parse_args([option, wrong])

@@ -60,6 +60,9 @@ def test_a_contest_pairs_the_selected_network_and_least_squares_of_each_split() 
     contest = summary.contests(cells)["red", True]
     assert contest.differences == [pytest.approx(-0.05), pytest.approx(-0.03)]
     assert contest.difference.mean == pytest.approx(-0.04)
+    # Student's t of one degree of freedom; then the variance of Nadeau and Bengio: 15 % of the rows test, 70 % train
+    assert contest.difference.half == pytest.approx(12.7062 * 0.0141421 * math.sqrt(1 / 2), rel=1e-4)
+    assert contest.overlapping.half == pytest.approx(12.7062 * 0.0141421 * math.sqrt(1 / 2 + 3 / 14), rel=1e-4)
     assert contest.baselines["least_squares"].mean == pytest.approx(0.45)
 
 
