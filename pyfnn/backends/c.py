@@ -214,7 +214,7 @@ class LibraryModel(Model):
             return super()._is_finite()
         if status := self._finite_function(self._handle, self._finite):
             self._check(status)
-        return self._finite[0] != 0
+        return bool(self._finite[0])
 
     def _optimizer_state(self, optimizer: Named) -> State:
         steps = _ffi().new("int64_t *")
