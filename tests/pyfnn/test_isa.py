@@ -72,8 +72,10 @@ def test_an_unknown_level_is_rejected_with_the_list_of_levels(
     assert caught.value.remedy == "unset PYFNN_ISA"
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], runs: tuple[str, ...]) -> None:
-    info = SimpleNamespace(LEVELS=dict.fromkeys(built, "-O3"))
+def pretend(
+    monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], runs: tuple[str, ...], parts: tuple[str, ...] = ()
+) -> None:
+    info = SimpleNamespace(LEVELS=dict.fromkeys(built, "-O3"), SOURCES=dict.fromkeys(parts))
     monkeypatch.setattr(compiled, "folder", lambda _: Path())
     monkeypatch.setattr(compiled, "build_info", lambda: info)
     monkeypatch.setattr("pyfnn._cpu.levels", lambda: list(runs), raising=False)
@@ -122,8 +124,7 @@ def test_a_build_that_lacks_a_target_is_rejected_with_the_remedy(monkeypatch: py
 
 
 def test_a_part_has_levels_of_its_own_of_which_those_of_this_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, ("v3",), ("v2", "v3"))
-    compiled.build_info().SOURCES = dict.fromkeys(["_probe_v2", "_probe_v3", "_probe_v4", "_tuned_v3"])
+    pretend(monkeypatch, ("v3",), ("v2", "v3"), ("_probe_v2", "_probe_v3", "_probe_v4", "_tuned_v3"))
     assert isa.levels_of("_probe") == ("v2", "v3")
     assert isa.levels_of("_tuned") == ("v3",)
     with pytest.raises(BackendUnavailable, match=r"_else was compiled for no level of this CPU \(v2, v3\)"):

@@ -18,8 +18,10 @@ def test_an_event_is_on_disk_when_it_is_written_and_a_sample_with_the_next_one(
     with Journal(tmp_path) as opened:
         opened.write(RunEvent(schema=SCHEMA, created=now()))
         assert synced == [(tmp_path / JOURNAL).stat().st_size]
-        sample = {"launch": 0, "round": 0, "seconds": 1.0, "steps": 1, "cpu_seconds": 1.0, "wall_seconds": 1.0}
-        opened.write(SampleEvent(case=0, instance="numpy", **sample))
+        times = {"seconds": 1.0, "cpu_seconds": 1.0, "wall_seconds": 1.0}
+        opened.write(
+            SampleEvent.model_validate({"case": 0, "instance": "numpy", "launch": 0, "round": 0, "steps": 1, **times})
+        )
         assert len(synced) == 1
         assert (tmp_path / JOURNAL).stat().st_size > synced[0], "a kill of this process does not lose it"
         opened.write(FinishEvent(finished=now()))
