@@ -18,6 +18,7 @@ class Unit:
     seconds: float
 
 
+MOST_DIGITS = 9  # after the decimal point, of a ratio near 1
 UNITS = (Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6), Unit("ns", 1e-9))
 
 
@@ -72,7 +73,8 @@ def with_interval(value: "Estimate | float", scale: float = 1.0) -> str:
     """Format a value over `scale` with its interval, if it has one, for example ``49.8 [49.3, 50.3]``.
 
     The digits reach to the first digit of the interval's half-width, or to its second digit where the first is 1. The
-    value has at least two and at most five digits.
+    value has at least two and at most five digits, or more where fewer would show a bound on the wrong side of 1: a
+    ratio that is decided must not look undecided.
     """
     centre, interval = centre_of(value) / scale, interval_of(value)
     if interval is None:
@@ -82,7 +84,14 @@ def with_interval(value: "Estimate | float", scale: float = 1.0) -> str:
     half = (high - low) / 2
     needed = -math.floor(math.log10(half / 2)) if half > 0 else leading + 4
     digits = max(0, leading + 1, min(leading + 4, needed))
+    while digits < MOST_DIGITS and any(_side(bound) != _side(float(f"{bound:.{digits}f}")) for bound in (low, high)):
+        digits += 1
     return f"{centre:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _side(value: float) -> int:
+    """Return on which side of 1 a value lies: -1 below, 1 above, 0 at 1."""
+    return (value > 1) - (value < 1)
 
 
 def centre_text(value: "Estimate | float", scale: float = 1.0) -> str:

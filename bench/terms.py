@@ -34,12 +34,15 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 # Numbers of files, bounded so that sums, products and quotients of several are finite numbers.
 MOST: Final = 2**53  # a float64 holds it
+LARGEST: Final = 1e300  # of a loss or of an error; an axis around it must still be finite
+SHORTEST: Final = 1e-15  # seconds of timed work
 MOST_SIZES: Final = 10_000  # of a network
 Index = Annotated[int, Field(ge=0, le=MOST)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Seconds = Annotated[float, Field(ge=-1e9, le=1e9)]
 Cost = Annotated[float, Field(ge=0, le=1e9)]  # seconds
-Block = Annotated[float, Field(ge=1e-15, le=1e9)]  # seconds of timed work
+Block = Annotated[float, Field(ge=SHORTEST, le=1e9)]  # seconds of timed work
+Loss = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Rate = Annotated[float, Field(ge=1e-15, le=1e15)]  # in billions a second
 Work = Annotated[float, Field(ge=0, le=1e30)]  # operations or bytes
 

@@ -67,7 +67,7 @@ def _step(step: Estimate | None) -> str:
 
 def runs_tables(comparison: Comparison) -> list[ReportTable]:
     """Return the ratio of every backend over all runs and in each of them, a table for each case."""
-    columns = ("backend", f"over {comparison.old_runs} runs [95 %]", "in each run")
+    columns = ("backend", f"over {comparison.old_runs} run{'s' * (comparison.old_runs != 1)} [95 %]", "in each run")
 
     def cells(entry: Entry) -> Cells:
         over = with_interval(entry.over_old) if entry.over_old else ""

@@ -165,13 +165,15 @@ def _value_text(kind: DotPlot, backend: BackendView, panel: CaseView) -> str:
 def _axis_label(kind: DotPlot, panel: CaseView) -> str:
     if kind.unit == "percent":
         return (
-            f"Share of the peak (%); line: {peaks}" if (peaks := _peaks(panel)) else "No share: the peak is not known"
+            f"Share of the peak (%, log); line: {peaks}"
+            if (peaks := _peaks(panel))
+            else "No share: the peak is not known"
         )
     if not kind.relative:
-        return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name})"
+        return f"{'Network-step' if panel.case.members > 1 else 'Step'} time ({panel.unit.name}, log)"
     if panel.margin is None:
         return "No ratio: no interval" if panel.case.reference else "No ratio: no reference"
-    return f"Speed relative to {panel.case.reference} (×); shaded: ±{100 * panel.margin:.3g} %"
+    return f"Speed relative to {panel.case.reference} (×, log); shaded: ±{100 * panel.margin:.3g} %"
 
 
 def _peaks(panel: CaseView) -> str:

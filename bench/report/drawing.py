@@ -23,6 +23,7 @@ PAGE = 9.0  # inches: a taller figure continues in another file
 DPI = 300
 TYPE = 7.0  # points
 ROW, LINE, AXIS, EDGE = 0.15, 0.125, 0.38, 0.06  # inches
+LARGEST_LOG = 307.0  # decimal logarithm of the ends of an axis: beyond it a power of ten is no float
 FAINT, SHADE, MUTED = "#DDDDDD", "#BDBDBD", "#555555"
 SAME, ROOF = "same", "roof"  # ids of their groups in an SVG file
 SINGLE_LAUNCH = "Hollow: a single launch, no interval."
@@ -63,7 +64,7 @@ def log_axis(axes: Axes, which: Literal["x", "y"], bounds: Sequence[float]) -> N
     """Give an axis a log scale around `bounds`, at least 10 % wide, with ticks in plain numbers, if any bounds."""
     low, high = (math.log10(bound) for bound in (min(bounds, default=1.0), max(bounds, default=1.0)))
     margin = max(0.06 * (high - low), (0.04 - (high - low)) / 2, 0.01)
-    limits = 10 ** (low - margin), 10 ** (high + margin)
+    limits = 10 ** max(low - margin, -LARGEST_LOG), 10 ** min(high + margin, LARGEST_LOG)
     axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
     axis = axes.xaxis if which == "x" else axes.yaxis
     ticks = round_ticks(*limits) if bounds else []

@@ -40,7 +40,7 @@ _RULE = (
     "twenty histories, over all backends together (rank test with binary segmentation). Its interval is for a known "
     "place. A last run that differs from those before it is no change yet: compare it with bench.compare."
 )
-_FEW = "With so many backends, a change can be found in at least {needed} runs; there are {runs}."
+_FEW = "With so many backends, a change can be found in at least {needed} runs; this history has {runs}."
 
 
 def history_tables(history: History) -> list[ReportTable]:
@@ -112,7 +112,8 @@ def _day(history: History, run: int) -> str:
 
 def _notes(history: History) -> Iterator[str]:
     runs = history.runs
-    yield f"{len(runs)} runs from {_day(history, 0)} to {_day(history, len(runs) - 1)} on {history.machine}."
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    yield f"{count} from {_day(history, 0)} to {_day(history, len(runs) - 1)} on {history.machine}."
     yield "The ratio is the median of the runs since then, with the least and the greatest."
     yield _RULE
     if len(runs) < history.runs_needed:

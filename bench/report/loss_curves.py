@@ -20,6 +20,7 @@ from bench.report.drawing import (
     width_of,
     wrapped,
 )
+from bench.report.sentences import standing_out
 from bench.report.style import BLACK, backend_style
 from bench.report.views import BackendView, CaseView
 from bench.results.schema import Curve
@@ -34,9 +35,10 @@ Drawn = Sequence[tuple[BackendView, Curve]]
 def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
     """Draw the loss against wall time, both on log axes where that helps: one line per backend.
 
-    Below each curve's end hangs its name, the fastest backend lowest, so that no name lies on another or on a curve.
-    Coloured: the reference, the fastest backend of each division and the slowest one. A log axis cannot show the start,
-    at 0 seconds: the dotted line is the loss there.
+    Below each curve's end hangs its name, that of the shortest curve lowest, so that no name lies on another or on a
+    curve. Coloured by the verdicts on the step times: see `standing_out`. A curve is a single training without an
+    interval, so that its end decides nothing. A log axis cannot show the start, at 0 seconds: the dotted line is the
+    loss there.
     """
     drawn = sorted(
         ((backend, curve) for backend in view.backends if (curve := curve_of(backend))),
@@ -44,7 +46,8 @@ def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
     )
     absent = [f"{backend.label} ({_without_curve(backend)})" for backend in view.backends if not curve_of(backend)]
     notes = [
-        f"Names: where {drawn[0][1].epochs[-1]:g} epochs end. Coloured: {', '.join(_chosen(view, drawn))}.",
+        f"Names: where {drawn[0][1].epochs[-1]:g} epochs end. One training each, no interval: the table of step times "
+        f"decides which is faster. Coloured by its verdicts: {', '.join(_chosen(view, drawn))}.",
         "Dotted: the loss at the start.",
         *([f"No curve: {', '.join(absent)}."] if absent else []),
     ]
@@ -64,10 +67,9 @@ def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
 
 
 def _chosen(view: CaseView, drawn: Drawn) -> list[str]:
-    """Return the names to colour: the reference, the fastest of each division and the slowest, fastest first."""
-    fastest = {backend.division: backend.name for backend, _ in reversed(drawn)}
-    chosen = {view.case.reference, *fastest.values(), drawn[-1][0].name}
-    return [backend.name for backend, _ in drawn if backend.name in chosen]
+    """Return the names to colour, in the order of the table."""
+    chosen, names = standing_out(view), {backend.name for backend, _ in drawn}
+    return [backend.name for backend in view.backends if backend.name in chosen & names]
 
 
 def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) -> dict[str, float]:
@@ -84,12 +86,12 @@ def _curve_panel(axes: Axes, drawn: Drawn, chosen: Sequence[str], names: float) 
     axes.spines["bottom"].set_visible(False)
     ends = {
         backend.label: _draw(axes, backend, curve, unit.seconds, at, coloured=backend.name in chosen)
-        for at, (backend, curve) in enumerate(reversed(drawn))  # the slowest has the uppermost name
+        for at, (backend, curve) in enumerate(reversed(drawn))  # the longest has the uppermost name
     }
     axes.tick_params(axis="x", pad=72 * names, length=0)
     axes.grid(axis="x", color=SHADE, linewidth=0.3, zorder=0)
-    axes.set_xlabel(f"Wall time ({unit.name})", labelpad=1)
-    axes.set_ylabel("Training loss")
+    axes.set_xlabel(f"Wall time ({unit.name}, log)", labelpad=1)
+    axes.set_ylabel("Training loss (log)" if axes.get_yscale() == "log" else "Training loss")
     return ends
 
 

@@ -1,6 +1,7 @@
 """The notes under the table of a case: reference, fastest set, checks, peaks, warm-up, launches, data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.format import number, threads_text, with_interval, words
 from bench.results.derive import PROVISIONAL, a_a_missed, not_warm
@@ -73,19 +74,35 @@ def _members_note(case: Case) -> str:
     )
 
 
+def is_proven(result: BackendResult) -> bool:
+    """Return True where there is a proof: comparisons were made, and all passed."""
+    proof = result.parity
+    return proof.get("passed") is True and proof.get("checks", 0) > 0 and not proof.get("failures")
+
+
 def proof_note(timed: Timed) -> str:
-    """Name the number of comparisons that each process passed, and the one that came nearest to its bound."""
-    proofs = [(label, result.parity) for label, result in timed if result.parity.get("passed")]
+    """Name the number of comparisons that each process passed, and the one that came nearest to its bound.
+
+    Backends without a proof do not count.
+    """
+    proofs = [(label, result.parity) for label, result in timed if is_proven(result) and result.parity.get("worst")]
     if not proofs:
         return ""
     counts = [int(proof["checks"]) for _, proof in proofs]
     least, most = min(counts), max(counts)
-    label, worst = max(((label, proof["worst"]) for label, proof in proofs), key=lambda each: float(each[1]["share"]))
-    share = number(100 * float(worst["share"]), 2)
+    label, worst = max(((label, proof["worst"]) for label, proof in proofs), key=lambda each: _share(each[1]))
     return (
-        f"Proven: each process passed {least if least == most else f'{least} to {most}'} comparisons with the oracle; "
-        f"the nearest to its bound is {label}'s {worst['what']}, at {share} % of it."
+        f"Proven: each process passed {least if least == most else f'{least} to {most}'} comparisons with the oracle, "
+        "a slow network of reference in higher precision. An error must stay below a bound, the most that rounding can "
+        f"cause; the nearest is the error of {label}'s {worst.get('what', '')}, at "
+        f"{number(100 * _share(worst), 2)} % of the bound."
     )
+
+
+def _share(worst: Mapping[str, Any]) -> float:
+    """Return an error as a share of its bound; infinity where it is not finite and so stored as text."""
+    share = worst.get("share")
+    return float(share) if isinstance(share, int | float) else float("inf")
 
 
 def work_note(case: Case) -> str:
@@ -126,7 +143,7 @@ def _fastest_note(case: Case) -> str:
         for division, group in groups.items()
         if len(group) > 1
     ]
-    return f"Fastest set (no other of the division is shown to be faster): {'; '.join(sets)}." if sets else ""
+    return f"Fastest set (not shown to be slower than any other): {'; '.join(sets)}." if sets else ""
 
 
 def _a_a_note(case: Case) -> str:
@@ -136,7 +153,11 @@ def _a_a_note(case: Case) -> str:
         return "No backend was timed against itself, so the intervals are unchecked here." if case.pairs else ""
     shown = "; ".join(f"{pair.than} {with_interval(pair.ratio)}" for pair in (case.a_a_pairs or ())[:A_A_SHOWN])
     more = f" and {count - A_A_SHOWN} more" if count > A_A_SHOWN else ""
-    return f"A/A, a backend against itself: {missed} of {count} beyond the interval ({shown}{more}). 1 of 20 is usual."
+    intervals = f"{count} interval{'s' * (count != 1)}"
+    return (
+        f"A/A, a backend against itself, whose true ratio is 1: {missed} of {intervals} without 1 ({shown}{more}). "
+        "About 1 in 20 is to be expected."
+    )
 
 
 def _sensitivity_note(case: Case) -> str:

@@ -131,7 +131,7 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
     title = f"Speed against effort · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
     put_title(figure, title)
     box = (left / WIDTH, (AXIS + LINE * len(foot) + EDGE) / height, (WIDTH - left - right) / WIDTH, plot / height)
-    _effort_panel(figure.add_axes(box), drawn, plot, f"Speed relative to {_references(cases)} (×)")
+    _effort_panel(figure.add_axes(box), drawn, plot, f"Speed relative to {_references(cases)} (×, log)")
     put_footnotes(figure, foot)
     return figure
 
@@ -172,7 +172,7 @@ def _overview_panel(
         else:  # the mark of the first dtype is missing; marks of other dtypes may stand beside the word
             word = first.status if first else "not in this case"
             axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)
-    axes.set_xlabel(f"Speed relative to {_references(column)} (×)", labelpad=1)
+    axes.set_xlabel(f"Speed relative to {_references(column)} (×, log)", labelpad=1)
 
 
 def _mark(axes: Axes, backend: BackendView, ratio: Estimate | float, y: float, *, filled: bool) -> None:
@@ -200,7 +200,7 @@ def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]],
         leader.set(color=style.colour, linewidth=0.4, alpha=0.6, clip_on=False)
         axes.add_line(leader)
         axes.text(1.05, inch / plot, backend.label, transform=axes.transAxes, va="center_baseline")
-    axes.set_xlabel("Lines of code", labelpad=1)
+    axes.set_xlabel("Lines of code (log)", labelpad=1)
     axes.set_ylabel(label)
 
 

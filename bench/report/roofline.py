@@ -135,8 +135,8 @@ def _roofline_panel(axes: Axes, panels: Sequence[CaseView], roofs: Sequence[Roof
             ", ".join(names), (intensity, 0.01), xycoords=at_foot, xytext=(-3, 0), textcoords="offset points",
             rotation=90, ha="right", color=MUTED,
         )  # fmt: skip
-    axes.set_xlabel("Arithmetic intensity (FLOP/byte)", labelpad=1)
-    axes.set_ylabel("Attained (GFLOP/s)")
+    axes.set_xlabel("Arithmetic intensity (FLOP/byte, log)", labelpad=1)
+    axes.set_ylabel("Attained (GFLOP/s, log)")
 
 
 def _workloads_by_intensity(panels: Sequence[CaseView]) -> dict[float, list[str]]:

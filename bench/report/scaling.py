@@ -32,10 +32,10 @@ from bench.results.schema import Estimate
 
 IDEAL = "ideal"  # id of the line's group in an SVG file
 ACROSS = {
-    "batch": "Batch size (rows)",
-    "width": "Width of the hidden layers",
-    "depth": "Hidden layers",
-    "threads": "Threads",
+    "batch": "Batch size (rows, log)",
+    "width": "Width of the hidden layers (log)",
+    "depth": "Hidden layers (log)",
+    "threads": "Threads (log)",
 }
 _LEFT, _LEAST, _APART = 0.62, 1.1, 0.36  # inches: room for the y axis; least height of a panel; gap between panels
 _NAME = 1.4 * LINE  # inches of a panel's height per name, so that the names of close lines stay apart
@@ -144,7 +144,7 @@ def _panel(
         _draw(axes, line, values, unit)
     per_row = " per row" if sweep.along == "batch" else ""
     step = "Network-step time" if sweep.points[0].view.case.members > 1 else "Step time"
-    axes.set_ylabel(f"{step}{per_row} ({unit.name})")
+    axes.set_ylabel(f"{step}{per_row} ({unit.name}, log)")
     _names_beside(axes, found, values[-1], unit, inches)
 
 

@@ -9,11 +9,11 @@ from itertools import combinations
 from typing import Literal
 
 from bench.format import number, threads_text, unit_of, with_interval
-from bench.report.notes import proof_note
+from bench.report.notes import is_proven, proof_note
 from bench.report.run_view import RunView
 from bench.report.views import BackendView, CaseView, NotTimed, about_launches, ratios_of
 from bench.results.derive import PROVISIONAL, a_a_missed
-from bench.results.schema import Case, Estimate, Pair, Verdict
+from bench.results.schema import BackendResult, Case, Estimate, Pair, Verdict
 
 Kind = Literal["shown", "undecided", "attention", "note"]
 NAMED = 4  # backends that a sentence lists by name
@@ -59,12 +59,12 @@ def time_text(step: Estimate | float) -> str:
 
 
 def rows_text(case: Case) -> str:
-    """Format the rows of a step: ``1 row a step``, ``32 rows a step``."""
-    return f"{case.batch} row{'s' * (case.batch != 1)} a step"
+    """Format the rows of a step: ``batch of 1 row``, ``batch of 32 rows``."""
+    return f"batch of {case.batch} row{'s' * (case.batch != 1)}"
 
 
 def on(case: Case) -> str:
-    """Return a case for readers: ``wine-batch (train, 32 rows a step, float32, 1 thread)``."""
+    """Return a case for readers: ``wine-batch (train, batch of 32 rows, float32, 1 thread)``."""
     return f"{case.workload} ({case.operation}, {rows_text(case)}, {case.dtype}, {threads_text(case.threads)})"
 
 
@@ -107,6 +107,17 @@ def leading(view: CaseView) -> tuple[str, list[BackendView]]:
 def fastest_of(timed: Sequence[BackendView]) -> list[BackendView]:
     """Return the timed backends of a division that none of it is shown to beat; all where nothing was compared."""
     return [backend for backend in timed if backend.result.fastest is not False] or list(timed[:1])
+
+
+def standing_out(view: CaseView) -> set[str]:
+    """Return the backends that a figure highlights, by name, from the verdicts of the table.
+
+    They are the fastest set of each division, the reference and the slowest of the leading division. A shorter time
+    without a verdict highlights nothing.
+    """
+    _, timed = leading(view)
+    best = [b for _, group in view.groups for b in fastest_of([one for one in group if one.step])]
+    return {backend.name for backend in (*best, *timed[-1:])} | {view.case.reference or ""}
 
 
 def fastest(view: CaseView) -> Sentence | None:
@@ -230,7 +241,8 @@ def undecided(view: CaseView) -> Sentence | None:
     nearest = open_pairs[0]
     what = f"{labels.get(nearest.backend, nearest.backend)} against {labels.get(nearest.than, nearest.than)}"
     text = (
-        f"Undecided: {len(open_pairs)} of {len(pairs)} pairs of one division. The nearest to a verdict is {what}: "
+        f"Of the {len(pairs)} pair{'s' * (len(pairs) != 1)} of backends within a division, {len(open_pairs)} "
+        f"{'is' if len(open_pairs) == 1 else 'are'} undecided. The one that needs the fewest more launches is {what}: "
         f"{about_launches(nearest.more_launches)}."
     )
     return Sentence(text, "undecided")
@@ -251,17 +263,38 @@ def story_case(view: RunView) -> CaseView | None:
 
 
 def lead(view: RunView) -> tuple[Sentence, ...]:
-    """Return the answer of a run: the fastest language of each workload, in cases like the first one, and its gain."""
+    """Return the answer of a run: for each workload, in cases like the first, the fastest, the next, and the gain."""
     story = story_case(view)
     if story is None:
         text = "No backend was timed." if view.cases else "No case was measured."
         return (Sentence(text, "attention"),)
     like = [case for case in view.cases if _like(case.case, story.case)]
-    found = [sentence for case in like[:WORKLOADS] if (sentence := fastest(case))]
-    found[1:1] = [sentence for sentence in (gain(story), *others(story)) if sentence]
+    found = [sentence for case in like[:WORKLOADS] if (sentence := in_one(case))]
+    found[1:1] = others(story)
     more = len(view.cases) - len(like[:WORKLOADS])
     rest = f"The table of cases has {more} other{'s' * (more != 1)}."
     return (*found, *([Sentence(rest, "note")] if more > 0 else []))
+
+
+def in_one(view: CaseView) -> Sentence | None:
+    """Return the fastest of a case, the next one and the gain over the reference as one statement."""
+    first = fastest(view)
+    if first is None:
+        return None
+    more = [sentence.text for sentence in (runner_up(view), gain(view)) if sentence]
+    return Sentence(" ".join([first.text, *more]), first.kind)
+
+
+def runner_up(view: CaseView) -> Sentence | None:
+    """Return the next backend after the only fastest one; None where `gain` has it, or none is the only fastest."""
+    _, timed = leading(view)
+    level = fastest_of(timed)
+    if len(level) != 1 or len(timed) < 2 or timed[0] is not level[0] or timed[1].name == view.case.reference:
+        return None
+    found = ratios_of(view.case).get((timed[1].name, level[0].name))
+    if found is None or found[1] != "slower":
+        return None
+    return Sentence(f"The next, {named(timed[1])}, takes {times(found[0].inverse)} as long.", "shown")
 
 
 def _like(case: Case, story: Case) -> bool:
@@ -301,6 +334,7 @@ def trust(view: RunView) -> tuple[Sentence, ...]:
         return ()
     found = [
         _proof(proof_note(timed)),
+        _unproven(timed),
         _launches_sentence(view),
         _against_itself(view),
         _below_the_peak(view),
@@ -312,8 +346,18 @@ def trust(view: RunView) -> tuple[Sentence, ...]:
 
 def _proof(note: str) -> Sentence:
     if note:
-        return Sentence(f"{note} Only then was it timed, in the same process.", "shown")
-    return Sentence("No evidence of a comparison with the oracle is in these results.", "attention")
+        return Sentence(f"{note} Only then was the backend timed, in the same process.", "shown")
+    return Sentence("These results hold no proof that any backend computes the right values.", "attention")
+
+
+def _unproven(timed: Sequence[tuple[str, BackendResult]]) -> Sentence | None:
+    """Return which of the timed backends lack a proof, where others have one."""
+    without = dict.fromkeys(label for label, result in timed if not is_proven(result))
+    if not without or all(not is_proven(result) for _, result in timed):
+        return None
+    names = listed(list(without), 8)
+    text = f"Timed without a proof that their results are right, because no comparison was made or one failed: {names}."
+    return Sentence(text, "attention")
 
 
 def _launches_sentence(view: RunView) -> Sentence:
@@ -322,7 +366,10 @@ def _launches_sentence(view: RunView) -> Sentence:
     blocks = sum(summary.blocks for summary in summaries if summary)
     fewest, most = min(launches), max(launches)
     count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    text = f"{blocks} timed blocks, in {count} launch{'es' * (most != 1)} of a fresh process of each backend."
+    text = (
+        f"{blocks} timed block{'s' * (blocks != 1)}, in {count} launch{'es' * (most != 1)} of a fresh process of each "
+        "backend."
+    )
     if most == 1:
         return Sentence(f"{text} One launch gives no interval, so nothing is decided.", "undecided")
     few = f" With fewer than {PROVISIONAL} launches intervals are provisional." if fewest < PROVISIONAL else ""
@@ -334,7 +381,10 @@ def _against_itself(view: RunView) -> Sentence | None:
     missed, count = sum(each[0] for each in counts), sum(each[1] for each in counts)
     if not count:
         return Sentence("No backend was timed against itself, so the intervals are unchecked here.", "undecided")
-    text = f"Backends timed against themselves: {missed} of {count} intervals miss 1, where 1 of 20 is usual."
+    text = (
+        f"Backends were timed against themselves, where the true ratio is 1: {missed} of {count} "
+        f"interval{'s' * (count != 1)} without 1. About 1 in 20 is to be expected."
+    )
     return Sentence(text, "shown")
 
 

@@ -13,9 +13,9 @@ from bench.terms import When
 READING = (
     "Step time: the centre of the launch means with its 95 % interval. Ratio: the step time of the reference over that "
     "of the backend, paired round by round; above 1 is faster.",
-    "The verdicts hold over the whole table: in at most one table of twenty are any two equal backends called faster "
-    "or slower, and in at most one of twenty any two called the same that differ by the margin. An interval is for one "
-    "ratio alone. Undecided means that neither is shown yet; the number of launches is an estimate.",
+    "The verdicts of a table hold together: at most 1 table in 20 calls any two backends faster or slower that are "
+    "equally fast, and at most 1 in 20 calls any two the same that differ by the margin. An interval, in contrast, is "
+    "for one ratio alone. Undecided means that neither is shown yet; the number of launches is an estimate.",
     "Ranks hold only within a division. Textbook is the triple loop as a textbook has it, plain compares languages, "
     "tuned compares what each language can reach, and framework compares what users would choose instead. The ratio of "
     "a backend of another division to a plain reference shows the cost or the gain against plain code, not which "

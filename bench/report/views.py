@@ -306,7 +306,7 @@ def _verdict(case: Case, result: BackendResult) -> str:
 def about_launches(more: int | None) -> str:
     """Return how many more launches a verdict takes, in words."""
     if more is None:
-        return f"over {MOST_ASKED} launches"
+        return f"more than {MOST_ASKED} more launches"
     return f"about {more} more launch{'es' * (more != 1)}"
 
 

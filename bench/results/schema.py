@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from bench.results.evidence import check_evidence
 from bench.results.machine import Bandwidth as Bandwidth  # these five re-exported, for all that reads results
 from bench.results.machine import BareProducts as BareProducts
 from bench.results.machine import Ceilings as Ceilings
@@ -17,14 +18,15 @@ from bench.results.machine import DeviceState as DeviceState
 from bench.results.machine import HostState as HostState
 from bench.results.machine import Peak as Peak
 from bench.results.resumption import Resumption
+from bench.results.samples import Curve as Curve  # these three likewise
+from bench.results.samples import Launch as Launch
+from bench.results.samples import Sample as Sample
 from bench.statistics.intervals import Estimate as Estimate  # re-exported: a field of the results like any other
 from bench.statistics.verdicts import MARGIN
 from bench.statistics.verdicts import MOST_ASKED as MOST_ASKED  # re-exported, for reports
 from bench.statistics.verdicts import Verdict as Verdict  # likewise
 from bench.terms import (
-    Block,
     Clock,
-    Cost,
     Count,
     Index,
     Rate,
@@ -56,54 +58,6 @@ _StoredVerdict = Annotated[
 
 class ResultsError(PyfnnError):
     """A results file or journal that cannot be used; the message names the place and what is wrong there."""
-
-
-class Sample(Value):
-    """One timed block."""
-
-    launch: Index
-    round: Index
-    seconds: Block  # by the worker's wall clock
-    steps: Count
-    cpu_seconds: Seconds  # of the worker process and its descendants, from the command to the reply
-    work_cpu_seconds: Block | None = None  # of the steps alone, where the case counts CPU time
-    wall_seconds: Seconds  # by the driver's clock
-    involuntary_switches: Index | None = None
-    device_seconds: Block | None = None  # by the device's clock, where the device has one
-    retries: Index = 0  # turns rejected before this one because clocks or CPU time did not fit
-    proven_steps: Index | None = None  # compared with the oracle after the block; None where none were to be
-    outlier: bool = False  # beyond Tukey's fences among its backend's samples; a label only, every sample counts
-
-
-class Launch(Value):
-    """Costs of one fresh process before its first timed block."""
-
-    launch: Index
-    startup_seconds: Cost  # from the start of the process to its first reply
-    first_step_seconds: Cost  # from the start of the process to the end of its first step, data included
-    warmup_seconds: Cost  # of untimed blocks, until the steady state
-    warmup_blocks: Index
-    settled: bool  # True where the blocks reached a steady state
-
-
-class Curve(Value):
-    """Loss against training time from the starting θ, at 0 seconds, on.
-
-    `epochs` ascends: parts of an epoch within the first one, then whole numbers. Files of earlier versions have whole
-    numbers only.
-    """
-
-    epochs: list[Cost]
-    seconds: list[Seconds]
-    losses: list[float]
-
-    @model_validator(mode="after")
-    def _one_entry_each(self) -> "Curve":
-        if not len(self.epochs) == len(self.seconds) == len(self.losses):
-            raise ValueError("epochs, seconds and losses must have one entry each")
-        if any(seconds <= 0 for seconds in self.seconds[1:]):
-            raise ValueError("seconds must be above 0 after the first entry")
-        return self
 
 
 class Pool(Value):
@@ -200,6 +154,12 @@ class BackendReport(Value):
     sources: dict[str, str] = {}
     copy_of: str | None = None
     slowdown: float | None = None
+
+    @field_validator("parity")
+    @classmethod
+    def _readable(cls, parity: dict[str, Any]) -> dict[str, Any]:
+        check_evidence(parity)
+        return parity
 
 
 class BackendResult(BackendReport, BackendIdentity):

@@ -100,11 +100,11 @@ def stop(
         return Stop(f"nothing to compare: {_count(made)}, and no ratio has an interval")
     if made >= needed:
         return Stop(f"precision reached: {aim} after {_count(made)}", chosen=made > least)
-    short = f"{made} of about {needed} launches that {aim} takes"
+    short = f"{_count(made)}, and {aim} takes about {needed}"
     if made >= MOST_LAUNCHES:
         return Stop(f"launch limit: {short}; no case makes more than {MOST_LAUNCHES}")
     if not _fits(made, spent, budget, coming):
-        return Stop(f"budget: {short}; {spent:.3g} s of the case's {budget:.3g} s are spent")
+        return Stop(f"budget: {short}. The case took {spent:.3g} s; its share of the budget was {budget:.3g} s")
     return None
 
 
@@ -177,8 +177,8 @@ class Stopping:
     def _too_few(self, made: int, spent: float) -> Stop:
         why = "one gives no interval" if made == 1 else "intervals are wide"
         return Stop(
-            f"budget: {made} of at least {self.least} launches, {why}; {spent:.3g} s of the case's {self.budget:.3g} s "
-            f"are spent"
+            f"budget: {made} of at least {self.least} launches, {why}. The case took {spent:.3g} s; its share of the "
+            f"budget was {self.budget:.3g} s"
         )
 
     @property

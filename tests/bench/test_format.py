@@ -30,6 +30,19 @@ def test_rounding_moves_a_bound_by_less_than_half_of_what_it_bounds(value: float
         assert float(got.rstrip(",")) == pytest.approx(exact, abs=0.5 * value * spread + 0.00005 * value)
 
 
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(1.028, 1.003, 1.053), "1.028 [1.003, 1.053]"),
+        (Estimate(1.03, 0.998, 1.06), "1.030 [0.998, 1.060]"),
+        (Estimate(0.96, 0.93, 0.9996), "0.9600 [0.9300, 0.9996]"),
+        (Estimate(1.03, 1.01, 1.05), "1.03 [1.01, 1.05]"),
+    ],
+)
+def test_a_rounded_bound_never_moves_onto_or_across_one(estimate: Estimate, text: str) -> None:
+    assert format.with_interval(estimate) == text
+
+
 @pytest.mark.parametrize(("seconds", "unit"), [(3.0, "s"), (2e-3, "ms"), (40e-6, "µs"), (5e-9, "ns"), (1e-11, "ns")])
 def test_times_are_given_in_a_unit_that_fits(seconds: float, unit: str) -> None:
     assert format.unit_of([seconds]).name == unit

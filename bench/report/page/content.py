@@ -52,6 +52,12 @@ class Source:
     crossing: CrossingCosts | None = None
 
 
+def _subtitle(view: CaseView) -> str:
+    case = view.case
+    many = f", {case.members} networks at once" if case.members > 1 else ""
+    return f"{case.operation}, {rows_text(case)}, {case.dtype}, {threads_text(case.threads)}{many}"
+
+
 @dataclass(frozen=True)
 class CaseSection:
     """A case of the page; `number` counts the cases of all runs, as the page's data do."""
@@ -66,9 +72,7 @@ class CaseSection:
     @property
     def subtitle(self) -> str:
         """Operation, rows of a step, dtype and threads."""
-        case = self.view.case
-        many = f", {case.members} networks at once" if case.members > 1 else ""
-        return f"{case.operation}, {rows_text(case)}, {case.dtype}, {threads_text(case.threads)}{many}"
+        return _subtitle(self.view)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ class CaseLine:
     time: str
     ratio: str
     others: str
+
+    @property
+    def subtitle(self) -> str:
+        """Operation, rows of a step, dtype and threads."""
+        return _subtitle(self.view)
 
 
 @dataclass(frozen=True)

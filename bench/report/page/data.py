@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, Final
 
+from bench.report.notes import is_proven
 from bench.report.page.figures import Looks
 from bench.report.run_view import RunView
 from bench.report.sentences import named
 from bench.report.views import BackendView, CaseView
 from bench.results.derive import on_clock
-from bench.results.schema import Case, Estimate, Sample
+from bench.results.schema import BackendResult, Case, Estimate, Sample
 
 MOST_SAMPLES: Final = 400_000  # in a page; about three bytes each
 COLUMNS: Final = (
@@ -142,7 +143,7 @@ def _row(
         texts.number(b.reason),
         texts.number(b.remedy),
         texts.number(build),
-        _parity(b.parity, texts),
+        _parity(b, texts),
         [_short(value) for value in (b.build_seconds, b.startup_seconds, b.first_step_seconds, b.warmup_seconds)]
         + [b.peak_rss_bytes],
         _process(backend),
@@ -150,13 +151,14 @@ def _row(
     ]
 
 
-def _parity(parity: dict[str, Any], texts: Texts) -> list[Any] | None:
-    """Return passed, comparisons, number of the text on the nearest to its bound, error, bound; None without proof."""
+def _parity(result: BackendResult, texts: Texts) -> list[Any] | None:
+    """Return proven or not, comparisons, number of the text on the nearest to its bound, error, bound; or None."""
+    parity = result.parity
     worst = parity.get("worst")
     if not parity or not isinstance(worst, dict):
         return None
     what = f"{worst.get('what', '')} of the {worst.get('trial', '')} network"
-    return [parity.get("passed"), parity.get("checks"), texts.number(what), worst.get("error"), worst.get("bound")]
+    return [is_proven(result), parity.get("checks"), texts.number(what), worst.get("error"), worst.get("bound")]
 
 
 def _process(backend: BackendView) -> list[Any] | None:

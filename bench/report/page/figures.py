@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.format import Unit, centre_of, interval_of, number, threads_text, unit_of, with_interval
-from bench.report.page.geometry import LINE, LogAxis, beside, lanes, log_axis, polyline
-from bench.report.sentences import fastest_of, leading, listed, named
+from bench.report.page.geometry import LINE, LogAxis, lanes, log_axis, polyline, side_width, spread_labels
+from bench.report.sentences import listed, named, standing_out
 from bench.report.style import BackendStyle, backend_style
 from bench.report.sweeps import SweepView
 from bench.report.views import BackendView, CaseView, Roof
@@ -81,13 +81,17 @@ def step_plot(view: CaseView, looks: Looks) -> StepPlot:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart; `look` is None for a roof, and a line that is not `strong` is grey."""
+    """A line of a chart; `look` is None for a roof, and a line that is not `strong` is grey.
+
+    The last point of a strong one, at `end` percent from the lower left corner, has the mark of its backend: several
+    share a colour, and mark and colour together identify one.
+    """
 
     look: int | None
     name: str
     points: str
     strong: bool = True
-    dashed: bool = False
+    end: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,16 +158,14 @@ class Chart:
     height: float = HEIGHT
 
     @property
+    def side(self) -> str:
+        """Width that the labels need to the right of the plot, as a CSS length."""
+        return side_width([(label.x, label.text) for label in self.under], [label.text for label in self.beside])
+
+    @property
     def lanes(self) -> int:
         """Number of lines of labels under the plot."""
         return max((label.line + 1 for label in self.under), default=0)
-
-
-def standing_out(view: CaseView) -> set[str]:
-    """Return the backends that a chart colours, by name: the fastest of each division, the reference, the slowest."""
-    _, timed = leading(view)
-    best = [group_best for _, group in view.groups if (group_best := next((b for b in group if b.step), None))]
-    return {backend.name for backend in (*best, *timed[-1:], *fastest_of(timed)[:1])} | {view.case.reference or ""}
 
 
 def curve_of(backend: BackendView) -> Curve | None:
@@ -182,7 +184,6 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
     drawn = [(backend, curve) for backend in view.backends if (curve := curve_of(backend))]
     if not drawn:
         return None
-    drawn.sort(key=lambda pair: pair[1].seconds[-1])
     unit = unit_of(_points(curve)[-1][0] for _, curve in drawn)
     lines = [[(s / unit.seconds, loss) for s, loss in _points(curve)] for _, curve in drawn]
     start = drawn[0][1].losses[0]
@@ -192,18 +193,22 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
     ends = [(b, line[-1]) for (b, _), line in zip(drawn, lines, strict=True) if b.name in strong or len(drawn) <= 5]
     under = lanes([x.at(end[0]) for _, end in ends])
     epochs = drawn[0][1].epochs[-1]
-    took = [
-        f"{backend.label} {number(line[-1][0])} {unit.name}" for (backend, _), line in zip(drawn, lines, strict=True)
-    ]
     absent = [named(backend) for backend in view.backends if backend.step and not curve_of(backend)]
     return Chart(
         name,
         "Training: loss against time",
-        f"Every backend trains the same {epochs:g} epochs from the same start, so that all reach the same losses; only "
-        "the time differs. A curve further left is faster. Both axes are logarithmic; dotted: loss at the start.",
+        f"Every backend trains the same {epochs:g} epochs and reaches the same losses. One training each, no interval: "
+        "the table of step times decides which backend is faster, and its verdicts choose the colours. Both axes are "
+        "logarithmic; dotted: loss at the start.",
         *(x, y, f"training time, {unit.name} (log scale)", "training loss (log scale)"),
         lines=tuple(
-            Line(looks.of(b.name), named(b), polyline(line, x, y), b.name in strong or len(drawn) <= 5)
+            Line(
+                looks.of(b.name),
+                named(b),
+                polyline(line, x, y),
+                b.name in strong or len(drawn) <= 5,
+                (x.at(line[-1][0]), y.at(line[-1][1])),
+            )
             for (b, _), line in zip(drawn, lines, strict=True)
         ),
         under=tuple(
@@ -211,10 +216,7 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
             for line, (backend, end) in zip(under, ends, strict=True)
         ),
         rule=y.at(start) if start > 0 else None,
-        notes=(
-            f"{epochs:g} epochs take: {'; '.join(took)}.",
-            *((f"No curve: {', '.join(absent)}.",) if absent else ()),
-        ),
+        notes=(f"No curve: {', '.join(absent)}.",) if absent else (),
     )
 
 
@@ -296,7 +298,7 @@ def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:
         )
         for b, lines, step in found
     ]  # fmt: skip
-    places = beside([height * (1 - mark.y / 100) for mark in marks], height)
+    places = spread_labels([height * (1 - mark.y / 100) for mark in marks], height)
     return Chart(
         name,
         f"Step time against lines of code: {view.case.title}",
@@ -353,7 +355,7 @@ def sweep_chart(name: str, sweep: SweepView, looks: Looks) -> Chart | None:
             for value, step in points
         ),
         beside=_beside(
-            [mark.name for mark in ends], ends, beside([height * (1 - mark.y / 100) for mark in ends], height)
+            [mark.name for mark in ends], ends, spread_labels([height * (1 - mark.y / 100) for mark in ends], height)
         ),
         height=height,
     )

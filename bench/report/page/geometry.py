@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.report.drawing import round_ticks, spread
+from bench.report.drawing import LARGEST_LOG, round_ticks, spread
 
 GRID = 1000  # units of the inner view box of lines; the browser stretches it to the plot
 LINE = 17.0  # pixels between lines of labels
-_SEEN = 6.0  # units: about 4 pixels of a plot on a laptop
+LONGEST_UNDER, LONGEST_BESIDE = 24, 18  # letters of a label
+_LETTER = 8.2  # pixels, of a wide typeface at 13
+_SEEN = 12.0  # units: about 9 pixels of a plot on a laptop
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def log_axis(values: Iterable[float], margin: float = 0.06) -> LogAxis:
     logs = [math.log10(value) for value in values] or [0.0]
     low, high = min(logs), max(logs)
     room = max(margin * (high - low), (0.04 - (high - low)) / 2, 0.01)
-    low, high = low - room, high + room
+    low, high = max(low - room, -LARGEST_LOG), min(high + room, LARGEST_LOG)
     found = [tick for tick in round_ticks(10**low, 10**high) if low <= math.log10(tick) <= high]
     ticks = [Tick(round(100 * (math.log10(tick) - low) / (high - low), 2), f"{tick:.10g}") for tick in found]
     return LogAxis(low, high, tuple(ticks))
@@ -64,7 +66,7 @@ def lanes(places: Sequence[float]) -> list[int]:
     return [order.index(i) for i in range(len(places))]
 
 
-def beside(places: Sequence[float], height: float) -> list[float]:
+def spread_labels(places: Sequence[float], height: float) -> list[float]:
     """Return the heights of labels beside a plot, in pixels, for points at these heights: apart, and near their points.
 
     Parameters
@@ -80,6 +82,28 @@ def beside(places: Sequence[float], height: float) -> list[float]:
     for i, place in zip(order, spreaded, strict=True):
         found[i] = round(place, 1)
     return found
+
+
+def side_width(under: Iterable[tuple[float, str]], beside: Iterable[str]) -> str:
+    """Return the width that labels need to the right of a plot, as a CSS length.
+
+    Parameters
+    ----------
+    under : iterable of (float, str)
+        Place of each label under the plot in percent of its width, and its text, which begins there.
+    beside : iterable of str
+        Texts to the right of the plot.
+
+    Notes
+    -----
+    A label of width t at the share x of a plot of width p needs t - (1 - x) p. The page only knows the width w of plot
+    and labels together, of which p is what the labels leave: so they need (t - (1 - x) w) / x.
+    """
+    needs = ["0px", *(f"{4 + _LETTER * min(len(text), LONGEST_BESIDE):.0f}px" for text in beside)]
+    for place, text in under:
+        x, width = max(place, 1.0) / 100, 8 + _LETTER * min(len(text), LONGEST_UNDER)
+        needs.append(f"({width:.0f}px - {1 - x:.4f}*(100% - var(--y)))/{x:.4f}")
+    return f"max({','.join(dict.fromkeys(needs))})"
 
 
 def polyline(points: Iterable[tuple[float, float]], x: LogAxis, y: LogAxis) -> str:

@@ -52,7 +52,9 @@
     if (low === undefined) return fixed(centre / scale);
     const c = centre / scale, half = (high - low) / scale / 2, leading = -Math.floor(Math.log10(c));
     const needed = half > 0 ? -Math.floor(Math.log10(half / 2)) : leading + 4;
-    const digits = Math.max(0, leading + 1, Math.min(leading + 4, needed));
+    let digits = Math.max(0, leading + 1, Math.min(leading + 4, needed));
+    const side = (value) => Math.sign(value - 1), moved = (bound) => side(bound / scale) !== side(+(bound / scale).toFixed(digits));
+    while (digits < 9 && (moved(low) || moved(high))) digits += 1;
     return `${c.toFixed(digits)} [${(low / scale).toFixed(digits)}, ${(high / scale).toFixed(digits)}]`;
   }
   const UNITS = [["s", 1], ["ms", 1e-3], ["µs", 1e-6], ["ns", 1e-9]];
@@ -93,8 +95,8 @@
       same: `${a} is as fast as ${b} within ±${+(100 * case_.margin).toPrecision(3)} % (${times(ratio)}).`,
     }[verdict] ?? `Undecided: ${a} is ${times(ratio)} as fast as ${b}.`;
     const decided = verdict === "undecided"
-      ? `Neither a difference nor sameness is shown yet; ${more === null ? "over 1000" : `about ${more}`} more launches would show one.`
-      : "The verdict holds over the whole table of the case: in at most one table of twenty is any such verdict false.";
+      ? `Neither a difference nor sameness is shown yet; ${more === null ? "more than 1000" : `about ${more}`} more ${more === 1 ? "launch" : "launches"} would show one.`
+      : "The verdicts of a table hold together: at most 1 table in 20 has any false verdict of this kind.";
     const apart = one.division === other.division ? "" : ` They are of different divisions (${one.division}, ${other.division}), which are ranked apart.`;
     return [sentence, `In brackets: 95 % interval over ${launches(case_)} launches, paired round by round. ${decided}${apart}`];
   }
@@ -129,7 +131,7 @@
     $("compare-form").hidden = false;
     return which;
   }
-  const title = (case_) => `${case_.workload}: ${case_.operation}, ${case_.batch} ${case_.batch === 1 ? "row" : "rows"} a step, ${case_.dtype}, ${case_.threads} ${case_.threads === 1 ? "thread" : "threads"}${data.runs.length > 1 ? ` (run ${case_.run + 1})` : ""}`;
+  const title = (case_) => `${case_.workload}: ${case_.operation}, batch of ${case_.batch} ${case_.batch === 1 ? "row" : "rows"}, ${case_.dtype}, ${case_.threads} ${case_.threads === 1 ? "thread" : "threads"}${data.runs.length > 1 ? ` (run ${case_.run + 1})` : ""}`;
 
   // Cases -----------------------------------------------------------------------------------------------------------
   function casePicker(pairCase) {
@@ -176,7 +178,7 @@
     run: { name: "run", of: (row) => `${row.at.run + 1}: ${data.runs[row.at.run].cpu} ${data.runs[row.at.run].created.slice(0, 16).replace("T", " ")}` },
     workload: { name: "workload", of: (row) => row.at.workload },
     operation: { name: "operation", of: (row) => row.at.operation },
-    batch: { name: "rows a step", of: (row) => row.at.batch },
+    batch: { name: "batch", of: (row) => row.at.batch },
     dtype: { name: "dtype", of: (row) => row.at.dtype },
     threads: { name: "threads", of: (row) => row.at.threads },
     division: { name: "division", of: (row) => row.division },
@@ -192,7 +194,7 @@
     { name: "ratio [95 %]", of: (row) => centre(row.ratio), show: (row) => (row.ratio ? withInterval(row.ratio) : ""), num: true },
     { name: "verdict", of: (row) => (row.step ? row.verdict : row.words), show: (row) => row.verdict.split(":")[0] },
     { name: "operation", of: (row) => row.at.operation },
-    { name: "rows a step", of: (row) => row.at.batch, num: true },
+    { name: "batch", of: (row) => row.at.batch, num: true },
     { name: "threads", of: (row) => row.at.threads, num: true },
     { name: "division", of: (row) => row.division },
     { name: "language", of: (row) => row.language },
@@ -331,7 +333,7 @@
     const seconds = (value) => (value === null ? "" : `${fixed(value)} s`);
     const facts = list(
       ["status", row.words], ["reason", row.reason], ["to do", row.remedy],
-      ["proof", proof ? `${proof[0] ? "passed" : "failed"}, ${proof[1]} comparisons with the oracle; nearest to its bound: ${text(proof[2])}, error ${shortNumber(proof[3])}, allowed ${shortNumber(proof[4])}` : ""],
+      ["proof", proof ? `${proof[0] ? "passed" : "not shown"}, ${proof[1]} comparisons with the oracle; nearest to its bound: ${text(proof[2])}, error ${shortNumber(proof[3])}, allowed ${shortNumber(proof[4])}` : ""],
       ["build", row.build], ["device", row.device], ["lines of code", row.lines], ["threads seen", row.threads],
       ["to build", seconds(build)], ["to start", seconds(start)], ["to the end of the first step", seconds(first)], ["warm-up", seconds(warm)],
       ["peak memory", memory === null ? "" : `${fixed(memory / 2 ** 20)} MiB`],
@@ -341,7 +343,7 @@
       ["share of the time off the CPU", process && process[6] !== null ? `${fixed(100 * process[6], 2)} %` : ""],
     );
     const drawn = row.samples ? bigStrip(row) : [make("p", { className: "note" }, row.step ? "The samples are in results.json." : "No samples.")];
-    return make("tr", { className: "inside" }, make("td", { colSpan: COLUMNS.length + 2 }, ...drawn, facts));
+    return make("tr", { className: "inside" }, make("td", { colSpan: COLUMNS.length + 2 }, make("div", { className: "box" }, ...drawn, facts)));
   }
   const shortNumber = (value) => (typeof value === "number" ? value.toPrecision(2) : "not finite");
 
@@ -366,11 +368,11 @@
     return [names, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
   }
 
-  /** Give the tables of step times their roles, which a grid on a phone would take from them. */
+  /** Give the tables that are a grid on a phone their roles, which the grid would take from them. */
   function roles() {
     const of = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", "thead th": "columnheader", "tbody th": "rowheader", td: "cell" };
     for (const [selector, role] of Object.entries(of)) {
-      const all = selector === "table" ? "table.steps" : `table.steps ${selector}`;
+      const all = ["table.steps", "table.answers"].map((table) => (selector === "table" ? table : `${table} ${selector}`)).join();
       for (const node of document.querySelectorAll(all)) node.setAttribute("role", role);
     }
   }
@@ -393,6 +395,17 @@
       return "automatic";
     }
   }
+  /** Keep the height of the header, so that what gets the focus does not stop below it. */
+  function header() {
+    const bar = document.querySelector(".top");
+    const measure = () => {
+      const sticks = getComputedStyle(bar).position === "sticky";
+      document.documentElement.style.setProperty("--top", `${sticks ? bar.offsetHeight + 8 : 8}px`);
+    };
+    new ResizeObserver(measure).observe(bar);
+    addEventListener("resize", measure);
+    measure();
+  }
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")].filter((node) => !node.closest("[hidden]"));
@@ -406,6 +419,7 @@
   $("theme").hidden = false;
   theme(kept());
   roles();
+  header();
   casePicker(compareForm());
   chips();
   filters();

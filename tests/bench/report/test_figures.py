@@ -19,11 +19,12 @@ from support.reports import (
     summary_of,
     texts,
 )
-from support.sample_results import SYNTHETIC, WORKLOADS, sample_results
+from support.sample_results import SYNTHETIC, WORKLOADS, sample_results, swept_results
 
 from bench.report import overview
 from bench.report.drawing import SAME, SHADE
 from bench.report.loss_curves import END
+from bench.report.sentences import standing_out
 from bench.report.style import backend_style
 from bench.report.views import case_views
 
@@ -48,7 +49,7 @@ def test_the_shaded_band_is_the_margin_of_sameness() -> None:
 def test_shares_of_the_peak_are_drawn_against_the_peak_as_wide_as_the_step_times() -> None:
     results = sample_results(QUICK)
     axes = panel(results, "share_train_float32_1t")
-    assert axes.get_xlabel() == "Share of the peak (%); line: 250 GFLOP/s"
+    assert axes.get_xlabel() == "Share of the peak (%, log); line: 250 GFLOP/s"
     assert axes.get_xlim()[1] > 100
     lines = [data(line)[0] for line in axes.lines]
     assert any(line == [100, 100] for line in lines)
@@ -66,7 +67,7 @@ def test_without_a_peak_there_is_no_figure_of_shares() -> None:
 def test_dots_and_whiskers_are_the_estimates() -> None:
     results = sample_results(QUICK)
     axes = panel(results, "step_time_train_float32_1t")
-    assert axes.get_xlabel() == "Step time (µs)"
+    assert axes.get_xlabel() == "Step time (µs, log)"
     lines = [data(line)[0] for line in axes.lines]
     for backend in results.cases[0].backends:
         if backend.instance == backend.name and backend.step_seconds:
@@ -86,7 +87,7 @@ def test_a_curve_is_drawn_over_its_own_seconds_and_named() -> None:
     results = sample_results(QUICK)
     axes = panel(results, "curve_wine-deep_float32_1t")
     lines = {str(line.get_label()): line for line in axes.lines}
-    assert axes.get_xlabel() == "Wall time (ms)"
+    assert axes.get_xlabel() == "Wall time (ms, log)"
     for backend in results.cases[0].backends:
         if backend.curve and backend.instance == backend.name:
             x, y = data(lines[backend.name])
@@ -105,8 +106,32 @@ def test_every_curve_ends_in_the_mark_of_its_backend_and_a_few_are_coloured() ->
     assert len(marks) == len(ALL_BACKENDS)
     curves = {names[str(line.get_label())]: line.get_color() for line in axes.lines if line.get_label() in names}
     coloured = {name for name, colour in curves.items() if colour == styles[name].colour}
-    assert coloured == {"numpy", "cpp", "cpp-tuned", "numba", "octave"}  # reference, fastest of each division, slowest
+    assert coloured == standing_out(only_case(results)) == {"numpy", "cpp", "cpp-tuned", "numba", "octave"}
     assert {colour for name, colour in curves.items() if name not in coloured} == {SHADE}
+
+
+def test_a_curve_that_ends_first_is_not_coloured_against_the_verdicts() -> None:
+    results = sample_results(ALL_BACKENDS)
+    curve = next(b.curve for b in results.cases[0].backends if b.name == "go")
+    assert curve is not None
+    early = curve.model_copy(update={"seconds": [0.01 * second for second in curve.seconds]})
+    axes = panel(edited(results, {"go": {"curve": early}}), "curve_wine-deep_float32_1t")
+    colours = {str(line.get_label()): line.get_color() for line in axes.lines}
+    assert colours["go"] == SHADE
+    assert colours["cpp"] == backend_style("cpp").colour
+
+
+def test_every_log_axis_of_a_figure_says_so() -> None:
+    results = sample_results(QUICK, ["wine-deep", "digits"])
+    swept = swept_results({"numpy": lambda n: 1e-5 + n * 1e-7, "c": lambda n: n * 1e-6}, [1, 4, 16])
+    seen = 0
+    for figure in (*drawn(results).values(), *drawn(swept).values()):
+        for axes in figure.axes:
+            for scale, label in ((axes.get_xscale(), axes.get_xlabel()), (axes.get_yscale(), axes.get_ylabel())):
+                if scale == "log" and label:
+                    seen += 1
+                    assert "log)" in label or "log;" in label or ", log" in label, label
+    assert seen > 10
 
 
 def test_a_curve_begins_at_its_first_step() -> None:

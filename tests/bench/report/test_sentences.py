@@ -14,19 +14,22 @@ from bench.report.sentences import (
     fastest,
     findings,
     gain,
+    in_one,
     lead,
     leading,
     listed,
     others,
     rejected,
+    runner_up,
     same,
     slowest,
+    standing_out,
     time_text,
     times,
     trust,
     undecided,
 )
-from bench.report.views import CaseView, ratios_of
+from bench.report.views import CaseView, about_launches, ratios_of
 from bench.results.schema import Estimate, Pair, Results, Verdict
 
 PLAIN = ("numpy", "cpp", "c", "octave")
@@ -55,7 +58,7 @@ def test_the_only_backend_that_none_beats_is_called_the_fastest_language() -> No
     best = view.backends[0]
     assert best.name == "cpp"
     assert best.step
-    where = "wine-deep (train, 1 row a step, float32, 1 thread)"
+    where = "wine-deep (train, batch of 1 row, float32, 1 thread)"
     text = f"cpp (C++) is the fastest language on {where}: a step takes {time_text(best.step)}."
     assert fastest(view) == Sentence(text, "shown")
 
@@ -151,8 +154,8 @@ def test_a_textbook_backend_is_named_beside_the_fastest_plain_one_and_never_lead
 def test_undecided_pairs_are_counted_and_the_nearest_is_named_with_its_launches() -> None:
     view = judged({("cpp", "c"): "undecided"})
     assert text(undecided(view)) == (
-        "Undecided: 1 of 6 pairs of one division. The nearest to a verdict is C against cpp (C++): about 12 more "
-        "launches."
+        "Of the 6 pairs of backends within a division, 1 is undecided. The one that needs the fewest more launches is "
+        "C against cpp (C++): about 12 more launches."
     )
     assert undecided(judged({("cpp", "c"): "faster"})) is None
 
@@ -160,9 +163,10 @@ def test_undecided_pairs_are_counted_and_the_nearest_is_named_with_its_launches(
 def test_the_answer_has_a_sentence_for_each_workload_like_the_first_case_and_counts_the_others() -> None:
     results = sample_results(QUICK, ["wine-deep", "wine-batch"], dtypes=["float32", "float64"])
     found = lead(run_view(results))
-    assert "wine-deep (train, 1 row a step" in found[0].text
-    assert "the reference" in found[1].text
-    assert "wine-batch (train, 32 rows a step" in found[-2].text
+    assert "wine-deep (train, batch of 1 row" in found[0].text
+    assert "wine-batch (train, batch of 32 rows" in found[-2].text
+    for sentence in (found[0], found[-2]):
+        assert sentence.text.endswith("as fast as numpy (Python), the reference.")
     assert "float64" not in " ".join(one.text for one in found)
     assert found[-1].text == "The table of cases has 2 others."
 
@@ -193,14 +197,49 @@ def test_what_speaks_for_the_numbers_is_of_the_data() -> None:
     assert "cpp's dW_2" in found[0] or "numpy's dW_2" in found[0]
     blocks = sum(len(b.samples) for b in results.cases[0].backends if b.instance == b.name)
     assert found[1].startswith(f"{blocks} timed blocks, in 5 launches of a fresh process of each backend.")
-    assert "of 1 intervals miss 1" in found[2]
+    assert "of 1 interval without 1." in found[2]
     assert "% of the peak that was probed" in found[3]
     assert found[-1] == "No warning about the machine or the run was given."
 
 
 def test_without_evidence_of_a_proof_the_reader_is_warned() -> None:
     first = trust(run_view(sample_results()))[0]
-    assert first == Sentence("No evidence of a comparison with the oracle is in these results.", "attention")
+    assert first == Sentence("These results hold no proof that any backend computes the right values.", "attention")
+
+
+@pytest.mark.parametrize("spoilt", [{"checks": 0}, {"failures": ["dW_2: error 1, allowed 0.1"]}, {"passed": False}])
+def test_a_timed_backend_without_a_sound_proof_is_named_for_attention(spoilt: dict[str, Any]) -> None:
+    worst = {"trial": "small", "what": "dW_2", "error": 1e-7, "bound": 1e-5, "share": 0.0312}
+    sound = {"passed": True, "checks": 113, "worst": worst, "failures": []}
+    one = {"numpy": {"parity": sound}, "cpp": {"parity": {**sound, **spoilt}}}
+    found = trust(run_view(edited(sample_results(("numpy", "cpp")), one)))
+    assert found[0].kind == "shown"
+    assert "cpp" not in found[0].text
+    assert found[1].kind == "attention"
+    assert found[1].text.endswith("no comparison was made or one failed: cpp.")
+    none = {name: {"parity": {**sound, **spoilt}} for name in ("numpy", "cpp")}
+    first = trust(run_view(edited(sample_results(("numpy", "cpp")), none)))[0]
+    assert first.kind == "attention"
+    assert "Proven" not in first.text
+
+
+def test_the_next_after_the_only_fastest_is_named_with_its_ratio() -> None:
+    view = judged({("cpp", "c"): "faster"})
+    ratio, _ = ratios_of(view.case)["cpp", "c"]
+    assert text(runner_up(view)) == f"The next, C, takes {times(ratio)} as long."
+    assert text(in_one(view)).startswith(text(fastest(view)))
+    assert runner_up(judged({("cpp", "c"): "undecided"})) is None
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "about 1 more launch"), (2, "about 2 more launches")])
+def test_one_launch_is_singular(count: int, words: str) -> None:
+    assert about_launches(count) == words
+
+
+def test_what_stands_out_in_a_figure_follows_from_verdicts_not_from_the_order_of_times() -> None:
+    decided: dict[tuple[str, str], Verdict] = {("cpp", "c"): "faster"}
+    assert standing_out(judged(decided)) == {"cpp", "numpy", "octave"}
+    assert standing_out(judged({("cpp", "c"): "undecided"})) == {"cpp", "c", "numpy", "octave"}
 
 
 def test_too_few_launches_and_a_missing_reference_stand_among_the_sentences() -> None:

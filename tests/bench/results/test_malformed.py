@@ -184,6 +184,7 @@ def read_by_every_command(folder: Path, sound: Path) -> None:
     holds(compare.main, "--combine", folder, sound)
     holds(compare.main, folder)
     holds(history.main, sound, folder, "--force")
+    holds(report_page.main, folder, "--out", folder / "page.html")
     for kind in ("csv", "pyperf"):
         holds(export.main, folder, "--to", kind)
 
@@ -238,6 +239,49 @@ def test_files_with_other_bytes_are_read_or_refused_by_name(tmp_path: Path, seed
     (folder / name).write_bytes(data)
     reads(folder)
     holds(plot.main if chance.random() < 0.02 else compare.main, folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "place"),
+    [
+        ("losses", 1e308, "curve.losses.1"),
+        ("seconds", 1e-308, "curve"),
+        ("checks", "x", "parity"),
+        ("checks", -1, "parity"),
+        ("checks", 10**400, "parity"),
+        ("passed", "yes", "parity"),
+        ("worst", [], "parity"),
+        ("worst", {"share": 1e308}, "parity"),
+        ("failures", "none", "parity"),
+    ],
+)
+def test_values_that_a_page_cannot_draw_are_refused_with_file_and_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str, value: Any, place: str
+) -> None:
+    data = json.loads(text())
+    backend = data["cases"][0]["backends"][0]
+    if place.startswith("curve"):
+        backend["curve"][field][1] = value
+    else:
+        backend["parity"] = {"passed": True, "checks": 1, "worst": {}, "failures": [], field: value}
+    folder = write(tmp_path / "run", data, RESULTS)
+    assert report_page.main([str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "please report it" not in err
+    assert str(folder / RESULTS) in err
+    assert f"cases.0.backends.0.{place}" in err
+
+
+def test_the_largest_losses_and_shortest_times_of_a_file_are_drawn(tmp_path: Path) -> None:
+    data = json.loads(text())
+    curve = data["cases"][0]["backends"][0]["curve"]
+    curve["losses"][1], curve["losses"][2], curve["seconds"][1] = 1e300, 5e-324, 1e-15
+    data["cases"][0]["backends"][0]["curve"]["seconds"][-1] = 1e9
+    folder = write(tmp_path / "run", data, RESULTS)
+    holds(report_page.main, folder)
+    assert (folder / "report.html").exists()
+    holds(plot.main, folder, "--out", tmp_path / "figures")
 
 
 def test_an_error_that_nothing_expects_is_one_line_that_asks_for_a_report(

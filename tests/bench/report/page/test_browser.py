@@ -220,24 +220,6 @@ def test_axe_finds_no_fault_and_nothing_is_wider_than_the_screen(
         assert found.page.evaluate("() => document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def test_no_texts_of_a_figure_overlap_and_nothing_is_wider_than_the_screen(browser: Any, file: Path) -> None:
-    for viewport in (PHONE, LAPTOP):
-        with opened(browser, file, viewport=viewport) as found:
-            overlaps = found.page.evaluate(OVERLAPS)
-            assert overlaps == []
-            assert found.page.evaluate("() => document.documentElement.scrollWidth") <= viewport["width"]
-
-
-OVERLAPS = """() => [...document.querySelectorAll("figure, .steps thead")].flatMap((figure) => {
-  const boxes = [...figure.querySelectorAll("svg text, .ticks span")]
-    .map((node) => [node.textContent, node.getBoundingClientRect()])
-    .filter(([, box]) => box.width > 0);
-  return boxes.flatMap(([text, a], i) => boxes.slice(i + 1)
-    .filter(([, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3)
-    .map(([other]) => `${text} / ${other}`));
-})"""
-
-
 def test_hostile_texts_run_nothing_and_are_shown(browser: Any, tmp_path: Path) -> None:
     path = page_file(tmp_path, hostile(usual()))
     with opened(browser, path) as found:

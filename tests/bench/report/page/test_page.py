@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.pages import every_status, full_suite, hostile, page_file, usual
+from support.places import TESTS
 from support.reports import ALL_BACKENDS, edited
 from support.sample_results import FAILURES, sample_results, swept_results
 
@@ -16,13 +17,16 @@ from bench.format import with_interval
 from bench.report.page import Source
 from bench.report.page.content import page_of
 from bench.report.page.data import COLUMNS
-from bench.report.page.figures import Looks, curves, effort, standing_out
+from bench.report.page.figures import Looks, curves, effort
 from bench.report.page.geometry import lanes, log_axis
 from bench.report.page.write import html
 from bench.report.run_view import run_view
+from bench.report.sentences import standing_out
 from bench.report.style import backend_style
 from bench.report.views import case_views
+from bench.results.crossing import load_crossing
 from bench.results.schema import Results
+from bench.results.store import load_results
 
 
 class Outline(HTMLParser):
@@ -248,6 +252,50 @@ def test_a_chart_of_curves_colours_the_backends_that_matter_and_greys_the_rest()
     assert len(strong) == len(standing_out(view)) < len(ALL_BACKENDS)
     assert {"numpy (Python)", "cpp-tuned (C++)"} <= strong
     assert len(chart.under) == len(strong)
+
+
+def test_curves_of_one_colour_end_in_different_marks(run: Results) -> None:
+    page = page_of([Source(run_view(run))])
+    text = html([Source(run_view(run))])
+    for case in page.cases:
+        assert case.curves is not None
+        ends = [(line.end, page.looks.styles[line.look or 0]) for line in case.curves.lines if line.strong]
+        assert all(end for end, _ in ends)
+        assert len({style for _, style in ends}) == len(ends)
+        assert len({style.colour for _, style in ends}) < len(ends)  # so that colour alone would not do
+        (figure,) = re.findall(rf'<figure class="chart" id="{case.curves.name}">.*?</figure>', text, re.DOTALL)
+        assert figure.count("<use ") == len(ends)
+
+
+def test_the_chart_of_curves_names_no_order_of_times(page: str) -> None:
+    text = Outline(page).text
+    assert "the table of step times decides which backend is faster" in text
+    assert "epochs take:" not in text
+    assert "A curve further left is faster" not in text
+
+
+def test_evidence_with_no_comparison_or_a_failed_one_is_no_proof() -> None:
+    worst = {"trial": "small", "what": "dW_2", "error": 1e-7, "bound": 1e-5, "share": 0.03}
+    for spoilt in ({"checks": 0}, {"failures": ["dW_2"]}):
+        parity = {"passed": True, "checks": 9, "worst": worst, "failures": [], **spoilt}
+        results = edited(sample_results(("numpy", "cpp")), {"cpp": {"parity": parity}})
+        found = {row["backend"]: row["parity"] for row in rows_of(html([Source(run_view(results))]))}
+        assert found["cpp"][0] is False
+
+
+def test_the_words_of_the_proof_are_explained_where_they_first_stand(page: str) -> None:
+    text = Outline(page).text
+    for word, meaning in (("oracle", "a slow network of reference"), ("bound", "the most that rounding can cause")):
+        after = text[text.index("Why believe these numbers?") :]
+        assert 0 < after.index(meaning) - after.index(word) < 100
+
+
+def test_the_page_of_the_gallery_is_what_its_results_make() -> None:
+    gallery = TESTS.parent / "docs" / "gallery"
+    source = Source(run_view(load_results(gallery)), "docs/gallery", load_crossing(gallery))
+    assert (gallery / "report.html").read_text(encoding="utf-8") == html([source]), (
+        "python -m bench.report docs/gallery"
+    )
 
 
 def test_a_failed_backend_has_no_mark() -> None:
