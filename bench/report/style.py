@@ -61,7 +61,15 @@ KNOWN: Mapping[str, BackendStyle] = MappingProxyType(
         **_looks(">", csharp=VERMILION, ocaml=ORANGE, r=BLUE, cython=PURPLE),
         **_looks("v", c_textbook=SKY, cpp_textbook=BLUE, numpy_article=BLACK, python=GREEN, pypy=VERMILION),
         **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cpp_mkl=VERMILION, c_libmvec=PURPLE, cuda=GREEN, cuda_blas=ORANGE),
-        **_looks("P", nim_danger=GREEN, zig_fast=SKY, d_unchecked=BLACK, cython_unchecked=PURPLE, go_unchecked=ORANGE),
+        **_looks(
+            "P",
+            nim_danger=GREEN,
+            zig_fast=SKY,
+            julia_inbounds=ORANGE,
+            d_unchecked=BLACK,
+            cython_unchecked=PURPLE,
+            go_unchecked=ORANGE,
+        ),
         **_looks("D", jax=PURPLE, jax_step=SKY, torch=VERMILION, sklearn=ORANGE, numba=GREEN),
         **_looks("X", jax_cuda=PURPLE, torch_cuda=VERMILION, torch_cuda_graph=ORANGE),
     }

@@ -1,4 +1,4 @@
-"""What a run measures of one backend: timed blocks, costs of each launch, losses of a training. Computes nothing."""
+"""Measurements of one backend in a run: timed blocks, costs of each launch, losses of a training. Computes nothing."""
 
 from pydantic import model_validator
 

@@ -7,6 +7,13 @@ module MLP
 
 using Base.Cartesian: @nexprs, @ntuple # @nexprs N q -> x_q expands to x_1, ..., x_N when a method is compiled
 
+# A loop of the network. Bounds are checked, but in the row julia-inbounds, which passes this word.
+const UNCHECKED = "unchecked" in ARGS
+
+macro unchecked(loop)
+    UNCHECKED ? esc(:(@inbounds $loop)) : esc(loop)
+end
+
 # --- Activations: a = f(z), and f'(z), of one number; p: the parameter. ----------------------------------------------
 
 struct Activation{Value, Derivative}
@@ -74,7 +81,7 @@ const ACTIVATIONS = (
 
 # A = f(Z) in the first B columns.   Z, A: (m, capacity)
 function activate!(f::Activation, A, Z, p, B)
-    @inbounds for k in 1:B * size(Z, 1)
+    @unchecked for k in 1:B * size(Z, 1)
         A[k] = f.value(Z[k], p)
     end
 end
@@ -87,7 +94,7 @@ end
 
 # delta *= f'(Z) in the first B columns.   Z, A, delta: (m, capacity)
 function multiply_by_derivative!(f::Activation, delta, Z, A, p, B)
-    @inbounds @simd ivdep for k in 1:B * size(A, 1)
+    @unchecked @simd ivdep for k in 1:B * size(A, 1)
         delta[k] *= f.derivative(Z[k], A[k], p)
     end
 end
@@ -103,7 +110,7 @@ end
 
 function squared_error(z, y, t)
     loss = 0.0
-    @inbounds for j in eachindex(y, t)
+    @unchecked for j in eachindex(y, t)
         loss += (y[j] - t[j])^2
     end
     loss
@@ -116,7 +123,7 @@ function softmax_cross_entropy(z, y, t)
     largest = maximum(z)
     log_sum = log(sum(z_j -> exp(z_j - largest), z))
     loss = 0.0
-    @inbounds for j in eachindex(z, t)
+    @unchecked for j in eachindex(z, t)
         loss += t[j] * (log_sum - (z[j] - largest))
     end
     loss
@@ -125,7 +132,7 @@ end
 # -sum t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)) = sum max(z, 0) - z t + log(1 + exp(-|z|)).
 function sigmoid_cross_entropy(z, y, t)
     loss = 0.0
-    @inbounds for j in eachindex(z, t)
+    @unchecked for j in eachindex(z, t)
         loss += max(z[j], 0) - z[j] * t[j] + log1p(exp(-abs(z[j])))
     end
     loss
@@ -146,14 +153,14 @@ const LOSSES = (
 @generated function add_columns!(::Val{N}, C, A, B, j) where N
     quote
         m, k = size(A)
-        @inbounds for p in 1:4:k-3
+        @unchecked for p in 1:4:k-3
             @nexprs $N q -> @nexprs 4 r -> b_q_r = B[p+r-1, j+q-1]
             @simd ivdep for i in 1:m
                 @nexprs $N q -> C[i, j+q-1] +=
                     A[i, p] * b_q_1 + A[i, p+1] * b_q_2 + A[i, p+2] * b_q_3 + A[i, p+3] * b_q_4
             end
         end
-        @inbounds for p in k-k%4+1:k
+        @unchecked for p in k-k%4+1:k
             @nexprs $N q -> b_q = B[p, j+q-1]
             @simd ivdep for i in 1:m
                 @nexprs $N q -> C[i, j+q-1] += A[i, p] * b_q
@@ -179,7 +186,7 @@ end
 @generated function dot(::Val{N}, A, i, B, n) where N
     quote
         @nexprs $N q -> sum_q = zero(eltype(A))
-        @inbounds @simd for j in 1:size(A, 1)
+        @unchecked @simd for j in 1:size(A, 1)
             @nexprs $N q -> sum_q += A[j, i+q-1] * B[j, n]
         end
         @ntuple $N sum
@@ -262,7 +269,7 @@ end
 
 function forward!(layer::Layer, A_below, B)
     W, b, Z, A, p = layer.W, layer.b, layer.Z, layer.A, layer.p
-    @inbounds for n in 1:B, j in eachindex(b)
+    @unchecked for n in 1:B, j in eachindex(b)
         Z[j, n] = b[j]
     end
     add_product!(Z, W, A_below)
@@ -274,7 +281,7 @@ function output_delta!(model::Model{Float}, T, B) where Float
     last = model.layers[end]
     Z, Y, delta, p = last.Z, last.A, last.delta, last.p
     scale = Float(model.loss_function.derivative) / B
-    @inbounds for n in 1:B, j in 1:size(Y, 1)
+    @unchecked for n in 1:B, j in 1:size(Y, 1)
         delta[j, n] = scale * (Y[j, n] - T[j, n])
     end
     isempty(model.loss_function.fuses) &&
@@ -297,7 +304,7 @@ function backward!(layer::Layer{Float}, A_below, l2, B) where Float
     add_product!(dW, samples(delta, B), A_below')
 
     fill!(db, 0)
-    @inbounds for n in 1:B, j in eachindex(db)
+    @unchecked for n in 1:B, j in eachindex(db)
         db[j] += delta[j, n]
     end
 end
@@ -306,7 +313,7 @@ end
 function propagate!(layer, below, B)
     W, delta, delta_below, Z_below, A_below, p = layer.W, layer.delta, below.delta, below.Z, below.A, below.p
     inputs = size(W, 2)
-    @inbounds for n in 1:B
+    @unchecked for n in 1:B
         for i in 1:4:inputs-3
             sums = dot(Val(4), W, i, delta, n)
             @nexprs 4 q -> delta_below[i+q-1, n] = sums[q]
@@ -355,7 +362,7 @@ end
 # Copy the rows order[first .. first + B), counted from 0, to X and T.
 function gather!(model, first, B)
     x, y, X, T = model.x, model.y, model.X, model.T
-    @inbounds for n in 1:B
+    @unchecked for n in 1:B
         row = model.order[first+n] + 1
         for i in 1:size(x, 1)
             X[i, n] = x[i, row]

@@ -1,5 +1,5 @@
 # worker.jl: the worker protocol for mlp.jl: commands, files, checks, replies and the clock; no mathematics.
-# Run as: julia worker.jl WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
+# Run as: julia worker.jl [unchecked] WORKDIR. docs/add-a-language.md defines the arguments and the reply of each command.
 
 include("mlp.jl")
 using .MLP: Model, ACTIVATIONS, LOSSES
@@ -206,7 +206,7 @@ end
 
 function hello(worker)
     options = Base.JLOptions()
-    ("protocol" => 1, "name" => "julia", "language" => "Julia",
+    ("protocol" => 1, "name" => MLP.UNCHECKED ? "julia-inbounds" : "julia", "language" => "Julia",
      "compiler" => "Julia $VERSION (LLVM $(Base.libllvm_version))",
      "flags" => "-O$(options.opt_level) -C $(unsafe_string(options.cpu_target))",
      "activations" => join([f.name for f in ACTIVATIONS if f.derivative !== nothing], ","),
