@@ -80,13 +80,18 @@ def with_interval(value: "Estimate | float", scale: float = 1.0) -> str:
     if interval is None:
         return number(centre)
     low, high = (bound / scale for bound in interval)
-    leading = -math.floor(math.log10(centre))
-    half = (high - low) / 2
-    needed = -math.floor(math.log10(half / 2)) if half > 0 else leading + 4
-    digits = max(0, leading + 1, min(leading + 4, needed))
+    digits = _digits(centre, low, high)
     while digits < MOST_DIGITS and any(_side(bound) != _side(float(f"{bound:.{digits}f}")) for bound in (low, high)):
         digits += 1
     return f"{centre:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _digits(centre: float, low: float, high: float) -> int:
+    """Return the number of decimals that an interval justifies."""
+    leading = -math.floor(math.log10(centre))
+    half = (high - low) / 2
+    needed = -math.floor(math.log10(half / 2)) if half > 0 else leading + 4
+    return max(0, leading + 1, min(leading + 4, needed))
 
 
 def _side(value: float) -> int:
@@ -95,8 +100,12 @@ def _side(value: float) -> int:
 
 
 def centre_text(value: "Estimate | float", scale: float = 1.0) -> str:
-    """Format a value over `scale` with the digits that `with_interval` gives it, without the interval: ``49.8``."""
-    return with_interval(value, scale).partition(" ")[0]
+    """Format a value over `scale` with the digits that its interval justifies, without the interval: ``49.8``."""
+    centre, interval = centre_of(value) / scale, interval_of(value)
+    if interval is None:
+        return number(centre)
+    low, high = (bound / scale for bound in interval)
+    return f"{centre:.{_digits(centre, low, high)}f}"
 
 
 def with_margin(estimate: "Estimate") -> str:

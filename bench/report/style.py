@@ -65,7 +65,7 @@ KNOWN: Mapping[str, BackendStyle] = MappingProxyType(
             "P",
             nim_danger=GREEN,
             zig_fast=SKY,
-            julia_inbounds=ORANGE,
+            julia_inbounds=VERMILION,
             d_unchecked=BLACK,
             cython_unchecked=PURPLE,
             go_unchecked=ORANGE,

@@ -208,7 +208,7 @@ function hello(worker)
     options = Base.JLOptions()
     ("protocol" => 1, "name" => MLP.UNCHECKED ? "julia-inbounds" : "julia", "language" => "Julia",
      "compiler" => "Julia $VERSION (LLVM $(Base.libllvm_version))",
-     "flags" => "-O$(options.opt_level) -C $(unsafe_string(options.cpu_target))",
+     "flags" => "-O$(options.opt_level) -C $(unsafe_string(options.cpu_target))" * (MLP.UNCHECKED ? " @inbounds" : ""),
      "activations" => join([f.name for f in ACTIVATIONS if f.derivative !== nothing], ","),
      "losses" => join([loss.name for loss in LOSSES], ","),
      "arithmetic" => "native", "deterministic" => "yes", "clock" => "time_ns (CLOCK_MONOTONIC on Linux)")

@@ -54,3 +54,11 @@ def test_times_are_given_in_a_unit_that_fits(seconds: float, unit: str) -> None:
 )
 def test_a_rough_duration_has_two_digits_and_a_unit_that_fits(seconds: float, text: str) -> None:
     assert format.duration_text(seconds) == text
+
+
+def test_a_value_without_its_interval_has_the_digits_that_the_interval_justifies() -> None:
+    near_1 = Estimate(0.986371, 0.972774, 0.9999984)
+    assert format.with_interval(near_1) == "0.986371 [0.972774, 0.999998]"
+    assert format.centre_text(near_1) == "0.986"
+    assert format.centre_text(Estimate(0.525, 0.517, 0.534)) == "0.525"
+    assert format.centre_text(49.81) == "49.8"
