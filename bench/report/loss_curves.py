@@ -46,7 +46,7 @@ def loss_curves(view: CaseView, footnotes: Sequence[str]) -> Figure:
     )
     absent = [f"{backend.label} ({_without_curve(backend)})" for backend in view.backends if not curve_of(backend)]
     notes = [
-        f"Names: where {drawn[0][1].epochs[-1]:g} epochs end. One training each, no interval: the table of step times "
+        f"Names: where {_epochs(drawn[0][1].epochs[-1])}. One training each, no interval: the table of step times "
         f"decides which is faster. Coloured by its verdicts: {', '.join(_chosen(view, drawn))}.",
         "Dotted: the loss at the start.",
         *([f"No curve: {', '.join(absent)}."] if absent else []),
@@ -128,3 +128,7 @@ def curve_of(backend: BackendView) -> Curve | None:
 
 def _without_curve(backend: BackendView) -> str:
     return "not recorded" if backend.status == "ok" else backend.status
+
+
+def _epochs(number: float) -> str:
+    return "1 epoch ends" if number == 1 else f"{number:g} epochs end"

@@ -172,7 +172,7 @@ def _overview_panel(
         else:  # the mark of the first dtype is missing; marks of other dtypes may stand beside the word
             word = first.status if first else "not in this case"
             axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)
-    axes.set_xlabel(f"Speed relative to {_references(column)} (×, log)", labelpad=1)
+    axes.set_xlabel(f"Speed relative to {_references(column)} (log)", labelpad=1)
 
 
 def _mark(axes: Axes, backend: BackendView, ratio: Estimate | float, y: float, *, filled: bool) -> None:

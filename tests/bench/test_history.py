@@ -90,7 +90,7 @@ def test_a_backend_that_some_runs_lack_has_the_others(runs: list[Path], tmp_path
 
 def test_too_few_runs_for_any_change_are_called_so(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(runs[:2]) == 0
-    assert "a change can be found in at least 10 runs; there are 2" in " ".join(capsys.readouterr().out.split())
+    assert "a change can be found in at least 10 runs; this history has 2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_runs_of_another_machine_have_a_history_of_their_own_and_are_marked_where_forced(
@@ -100,7 +100,7 @@ def test_runs_of_another_machine_have_a_history_of_their_own_and_are_marked_wher
     assert run([*runs[:3], other], "--out", tmp_path / "out") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "3 runs from 2025-03-01 to 2025-03-03" in printed
-    assert "1 runs from 2025-03-04 to 2025-03-04 on another" in printed
+    assert "1 run from 2025-03-04 to 2025-03-04 on another" in printed
     assert (tmp_path / "out" / "history_2.md").exists()
     assert run([*runs[:3], other], "--force") == 0
     assert "UNLIKE RUNS" in capsys.readouterr().out

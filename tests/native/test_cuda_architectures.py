@@ -26,7 +26,8 @@ def chosen(folder: Path, answer: str | None, named: str = "") -> str:
     script = folder / "choose.cmake"
     script.write_text(
         f'set(PYFNN_CUDA_ARCHITECTURES "{named}")\ninclude({native_folder()}/c_cuda/architectures.cmake)\n'
-        f'choose_cuda_architectures(found {folder}/nvcc)\nmessage(STATUS "${{found}}")\n',
+        f"find_nvidia_gpus(gpus)\n"
+        f'choose_cuda_architectures(found {folder}/nvcc ${{gpus}})\nmessage(STATUS "${{found}}")\n',
         encoding="utf-8",
     )
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}

@@ -126,7 +126,7 @@ def test_fit_records_it_in_place_of_the_loss_and_trains_the_same(inside: bool) -
 def test_fit_refuses_it_where_the_model_has_none_and_other_words() -> None:
     x, y, _ = random_data(NETWORK, 40)
     with pyfnn.load_backend("numpy").create(NETWORK, initialize(NETWORK, 1)) as model:
-        with pytest.raises(Unsupported, match='training_loss = "running": numpy has none'):
+        with pytest.raises(Unsupported, match='training_loss = "running": numpy does not sum'):
             fit(model, x, y, **quick())
         with pytest.raises(InvalidInput, match="training_loss = 'often'"):
             fit(model, x, y, **quick(training_loss="often"))

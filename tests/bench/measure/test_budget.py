@@ -47,7 +47,7 @@ def test_a_budget_that_bounds_the_case_leaves_one_launch_of_each_backend_without
     assert {b.instance: b.status for b in case.backends} == {"steady": "ok", "slow": "ok"}
     assert all({s.launch for s in b.samples} == {0} for b in case.backends)
     assert all(b.curve is None for b in case.backends)
-    assert case.stopped.startswith("budget: 1 of at least 5 launches, one gives no interval; ")
+    assert case.stopped.startswith("budget: 1 of at least 5 launches, one gives no interval. ")
     assert case.measured_seconds is not None
     assert case.measured_seconds > 0.01
 

@@ -175,7 +175,7 @@ def test_the_cost_is_that_of_a_step_and_along_batch_that_of_a_row() -> None:
         results = swept_results(COSTS, VALUES, along)
         (figure,) = drawn(results).values()
         axes = figure.axes[0]
-        unit = {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[axes.get_ylabel().split("(")[1].rstrip(")")]
+        unit = {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[axes.get_ylabel().split("(")[1].split(",")[0]]
         values, costs = line(axes, "c")
         assert values == list(VALUES)
         expected = [COSTS["c"](value) / (value if along == "batch" else 1) / unit for value in VALUES]

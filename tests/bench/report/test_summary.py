@@ -164,7 +164,8 @@ def test_the_summary_says_what_was_proven_and_of_which_network() -> None:
     cases = [case.model_copy(update={"definition": work, "learning_rate": 0.1}) for case in results.cases]
     text = summary_of(results.model_copy(update={"cases": cases}))
     assert "Network 64-32-10, relu; squared_error, λ = 0; batches of 4 out of 9 rows, rate 0.1." in text
-    assert "110 to 113 comparisons with the oracle; the nearest to its bound is cpp's dW_2, at 3.1 % of it." in text
+    assert "each process passed 110 to 113 comparisons with the oracle" in text
+    assert "the nearest is the error of cpp's dW_2, at 3.1 % of the bound." in text
     assert "Network" not in summary_of(sample_results())  # of files from before
 
 

@@ -55,9 +55,10 @@ def test_ratios_with_fewer_launches_than_others_do_not_count() -> None:
     [
         (5, 5, 1e9, "precision reached: every ratio to the reference within ±2 % after 5 launches", False),
         (12, 12, 0.0, "precision reached: every ratio to the reference within ±2 % after 12 launches", True),
-        (5, 31, 51.0, "budget: 5 of about 31 launches that every ratio to the reference within ±2 % takes; "
-                      "51 s of the case's 60 s are spent", False),
-        (100, 240, 0.0, "launch limit: 100 of about 240 launches", False),
+        (5, 31, 51.0, "budget: 5 launches, and every ratio to the reference within ±2 % takes about 31. "
+                      "The case took 51 s; its share of the budget was 60 s", False),
+        (100, 240, 0.0, "launch limit: 100 launches, and every ratio to the reference within ±2 % takes about 240; "
+                        "no case makes more than 100", False),
         (1, None, 0.0, "nothing to compare: 1 launch, and no ratio has an interval", False),
     ],
 )  # fmt: skip
@@ -83,7 +84,10 @@ def test_the_reason_for_the_end_has_the_number_of_launches_by_all_of_them() -> N
     logs += [0.0] * 5
     found = stopping.after(10, 10.0, [logs])
     assert found
-    assert found.why.startswith(f"budget: 10 of about {launches_of_widest([logs], 0.02)} launches")
+    assert (
+        f"budget: 10 launches, and every ratio to the reference within ±2 % takes about {launches_of_widest([logs], 0.02)}."
+        in found.why
+    )
     assert launches_of_widest([logs], 0.02) != launches_of_widest([logs[:5]], 0.02)
 
 
@@ -91,7 +95,10 @@ def test_the_least_launches_are_made_beyond_the_budget_unless_it_bounds_them() -
     assert Stopping(0.02, budget=1.0).after(1, 7.0, [[0.1]]) is None
     found = Stopping(0.02, budget=1.0, bounded=True).after(1, 7.0, [[0.1]])
     assert found
-    assert found.why == "budget: 1 of at least 5 launches, one gives no interval; 7 s of the case's 1 s are spent"
+    assert (
+        found.why
+        == "budget: 1 of at least 5 launches, one gives no interval. The case took 7 s; its share of the budget was 1 s"
+    )
     found = Stopping(0.02, budget=20.0, bounded=True).after(2, 14.0, [[0.1, 0.1]])
     assert found
     assert found.why.startswith("budget: 2 of at least 5 launches, intervals are wide")
