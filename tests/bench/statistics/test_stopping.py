@@ -84,10 +84,8 @@ def test_the_reason_for_the_end_has_the_number_of_launches_by_all_of_them() -> N
     logs += [0.0] * 5
     found = stopping.after(10, 10.0, [logs])
     assert found
-    assert (
-        f"budget: 10 launches, and every ratio to the reference within ±2 % takes about {launches_of_widest([logs], 0.02)}."
-        in found.why
-    )
+    needed = launches_of_widest([logs], 0.02)
+    assert f"budget: 10 launches, and every ratio to the reference within ±2 % takes about {needed}." in found.why
     assert launches_of_widest([logs], 0.02) != launches_of_widest([logs[:5]], 0.02)
 
 
