@@ -6,14 +6,18 @@ through the modules of `cpp-blas` and `cpp-mkl`.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from pyfnn.backends import blas, mkl
 from pyfnn.backends.cpp import extension
 from pyfnn.errors import BackendUnavailable
 
 SECONDS = 0.05  # duration of the products of one step through one library; three passes where these take longer
+_Library: TypeAlias = tuple[str, Callable[[dict[str, Any], float], float]]
+"""Its name, and the seconds of the products of a shape, measured for so long."""
 
 
 def answer(shapes: Iterable[dict[str, Any]], threads: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
@@ -47,22 +51,22 @@ def answer(shapes: Iterable[dict[str, Any]], threads: int, seconds: float = SECO
     ]
 
 
-def _libraries(threads: int) -> Iterator[tuple[str, Callable[[dict[str, Any], float], float]]]:
-    try:
-        module = extension("_blas")
-        openblas = module.OpenBlas(blas.find_library())
-        openblas.set_threads(threads)
-        yield _name("OpenBLAS", openblas.config()), _fastest(module, openblas)
-    except (BackendUnavailable, RuntimeError):  # cpp-blas is in the table with the reason
-        pass
-    if threads > 1:
-        return
-    try:
-        module = extension("_mkl")
-        library = module.Mkl(mkl.find_library())
-        yield _name("MKL", library.version()), _fastest(module, library)
-    except (BackendUnavailable, RuntimeError):
-        pass
+def _libraries(threads: int) -> Iterator[_Library]:
+    openers: list[Callable[[], _Library]] = [partial(_openblas, threads), *([_mkl] if threads == 1 else [])]
+    for opened in openers:
+        with suppress(BackendUnavailable):  # the backend of that library is in the table with the reason
+            yield opened()
+
+
+def _openblas(threads: int) -> _Library:
+    library = blas.open_library()
+    library.set_threads(threads)
+    return _name("OpenBLAS", library.config()), _fastest(extension("_blas"), library)
+
+
+def _mkl() -> _Library:
+    library = mkl.open_library()
+    return _name("MKL", library.version()), _fastest(extension("_mkl"), library)
 
 
 def _fastest(module: Any, library: Any) -> Callable[[dict[str, Any], float], float]:

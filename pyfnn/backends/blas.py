@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pyfnn import isa
 from pyfnn.backend import Backend
-from pyfnn.backends.cpp import CppModel, describe, extension
+from pyfnn.backends.cpp import CppModel, describe, extension, opened
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
@@ -51,6 +51,12 @@ def find_library() -> str:
     return str(Path(wheel.get_lib_dir()) / wheel.get_library(fullname=True))
 
 
+def open_library() -> "OpenBlas":
+    """Open the OpenBLAS of `find_library`; raise `BackendUnavailable` where there is none, or none that fits."""
+    library: OpenBlas = opened(extension("_blas").OpenBlas, find_library(), "OpenBLAS with 32-bit sizes", VARIABLE)
+    return library
+
+
 class Blas(Backend):
     """The plain C++ network with its matrix products through OpenBLAS.
 
@@ -69,12 +75,7 @@ class Blas(Backend):
 
     def __init__(self, row: Row) -> None:
         module = extension("_blas")
-        path = find_library()
-        try:
-            library = module.OpenBlas(path)
-        except RuntimeError as error:
-            remedy = f"name another in {VARIABLE}, or none" if os.environ.get(VARIABLE) else ""
-            raise BackendUnavailable(f"{path} is no OpenBLAS with 32-bit sizes: {error}", remedy) from None
+        library = open_library()
         flags = f"{isa.flags()}; {library.config()}; {_kernels(library)}"
         super().__init__(describe(row, flags))
         self._library = library

@@ -4,13 +4,15 @@ No mathematics here. The description and the model serve the other C++ backends 
 """
 
 import importlib
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from pyfnn import compiled, isa
 from pyfnn.backend import CORE_ACTIVATIONS, CORE_LOSSES, Backend, Description
+from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model, Operation
 from pyfnn.network import Network
@@ -21,6 +23,7 @@ from pyfnn.validation import Array, Order
 if TYPE_CHECKING:
     from pyfnn.backends._cpp import Mlp32, Mlp64
 
+Library = TypeVar("Library")
 
 # Of the C++ tables.
 ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh", "prelu", "maxout")
@@ -37,6 +40,21 @@ def extension(target: str) -> Any:
     name = isa.variant(target)
     compiled.folder(name)
     return importlib.import_module(f"pyfnn.backends.{name}")
+
+
+def opened(library: Callable[[str], Library], path: str, what: str, variable: str) -> Library:
+    """Open a library at run time, which the environment variable may name.
+
+    Raises
+    ------
+    BackendUnavailable
+        The file is not `what`.
+    """
+    try:
+        return library(path)
+    except RuntimeError as error:
+        remedy = f"name another in {variable}, or none" if os.environ.get(variable) else ""
+        raise BackendUnavailable(f"{path} is no {what}: {error}", remedy) from None
 
 
 def describe(row: Row, flags: str, *, many: bool = False) -> Description:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyfnn import isa
 from pyfnn.backend import Backend
-from pyfnn.backends.cpp import CppModel, describe, extension
+from pyfnn.backends.cpp import CppModel, describe, extension, opened
 from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
 from pyfnn.model import Model
@@ -19,6 +19,7 @@ from pyfnn.network import Network
 from pyfnn.validation import Array
 
 if TYPE_CHECKING:
+    from pyfnn.backends._mkl import Mkl as MklLibrary
     from pyfnn.backends._mkl import Mlp32, Mlp64
 
 VARIABLE = "PYFNN_MKL"
@@ -67,6 +68,12 @@ def _files_of_wheel() -> list[metadata.PackagePath]:
         return []
 
 
+def open_library() -> "MklLibrary":
+    """Open the MKL of `find_library`; raise `BackendUnavailable` where there is none, or none that runs here."""
+    library: MklLibrary = opened(extension("_mkl").Mkl, find_library(), "MKL that runs here", VARIABLE)
+    return library
+
+
 class Mkl(Backend):
     """The plain C++ network with its matrix products through MKL, on one thread.
 
@@ -86,12 +93,7 @@ class Mkl(Backend):
 
     def __init__(self, row: Row) -> None:
         module = extension("_mkl")
-        path = find_library()
-        try:
-            library = module.Mkl(path)
-        except RuntimeError as error:
-            remedy = f"name another in {VARIABLE}, or none" if os.environ.get(VARIABLE) else ""
-            raise BackendUnavailable(f"{path} is no MKL that runs here: {error}", remedy) from None
+        library = open_library()
         branch = library.branch()
         kernels = f"{_BRANCHES.get(branch, f'branch {branch}')} kernels, generated for each shape"
         super().__init__(describe(row, f"{isa.flags()}; {library.version()}; {kernels}"))
