@@ -34,9 +34,9 @@ template <class Real> struct Layer {
   Buffer<Real> Wt;          // W transposed: (width, columns_below); for single samples
   Buffer<Real> A, delta;    // (B, A_columns), (B, columns), rows A_stride and `stride` apart
   Buffer<Real> dA;          // with several pieces: dR/dA, laid out as A
-  Buffer<Real> At, delta_t; // transposed: (outputs, row_stride of B); for feature-major minibatches
+  Buffer<Real> At, delta_t; // transposed, in strips of samples: see feature_major.hpp
   Buffer<Real> one[2];      // A of a single sample and of the previous one: (A_columns)
-  Buffer<Real> Z;           // if keeps_Z: (B, columns), or transposed as At
+  Buffer<Real> Z;           // if keeps_Z: (B, columns), or laid out as At
 
   Layer(std::size_t n, std::size_t m, std::size_t where, const Activation<Real> &function, Real p, bool from_Z)
       : inputs(n), outputs(m), pieces(function.largest ? static_cast<std::size_t>(p) : 1),

@@ -45,7 +45,7 @@ public:
       double l2, const Real *theta, Pool *pool)
       : layers_(make_layers(sizes, functions)), loss_function_(find(losses<Real>, loss)), l2_(static_cast<Real>(l2)),
         pool_(pool), start_(theta, theta + layers_.back().at + (layers_.back().inputs + 1) * layers_.back().outputs),
-        minibatch_(blocking(layers_), pool), feature_major_(layers_, blocking(layers_), pool) {
+        minibatch_(blocking(layers_), pool), feature_major_(layers_, blocking(layers_)) {
     reset();
   }
 
@@ -219,7 +219,7 @@ private:
         if (layer.pieces > 1)
           layer.dA = Buffer<Real>(B * layer.A_stride);
         if (layer.keeps_Z)
-          layer.Z = Buffer<Real>(std::max(B * layer.stride, layer.outputs * row_stride<Real>(B)));
+          layer.Z = Buffer<Real>(B * layer.stride);
       }
       Z_ = Buffer<Real>(B * layers_.back().stride);
       capacity_ = B;

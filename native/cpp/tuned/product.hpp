@@ -163,9 +163,12 @@ FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Ve
   high = __builtin_shufflevector(a, b, (i / 2 + V / 2 + i % 2 * V)...);
 }
 
-// B = A transposed.   A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), 0 from column `rows` on
-// R: a power of two
-template <std::size_t R, class Real>
+// What a transposed matrix has in the padding of its rows: 0, or its last column again.
+enum class Padding { zeros, last };
+
+// B = A transposed.   A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column
+// `rows` on; with Padding::last, R is the lanes of a vector   R: a power of two
+template <std::size_t R, Padding padding = Padding::zeros, class Real>
 FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
                                 std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
@@ -174,7 +177,10 @@ FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t
     Vector<Real> x[R], y[R];
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r)
-      x[r] = r < n_rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
+      if (padding == Padding::last)
+        x[r] = load_unaligned(A + std::min(r, n_rows - 1) * a_stride + j);
+      else
+        x[r] = r < n_rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
     // log2(R) perfect shuffles of the first half of the rows with the second.
 #pragma GCC unroll 4
     for (std::size_t step = 1; step < R; step *= 2) {
@@ -204,7 +210,10 @@ FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t
       for (; j + V <= columns; j += V)
         block(rows, V);
     if (R == V && j < columns) {
-      block(rows, columns - j);
+      if (rows == R)
+        block(R, columns - j);
+      else
+        block(rows, columns - j);
       j = columns;
     }
   }
@@ -437,13 +446,13 @@ void product(const Blocking<Real> &blocking, std::size_t depth, Workspace<Real> 
   });
 }
 
-// B = A transposed.   A: (rows, columns)   B: (columns, padded rows), 0 in the padding
-template <class Real>
+// B = A transposed.   A: (rows, columns)   B: (columns, padded rows)
+template <Padding padding = Padding::zeros, class Real>
 void transpose(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
                std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
   for (std::size_t i = 0; i < rows; i += V)
-    transpose_panel<V>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
+    transpose_panel<V, padding>(A + i * a_stride, a_stride, std::min(V, rows - i), columns, B + i, b_stride);
 }
 
 } // namespace fnn::tuned

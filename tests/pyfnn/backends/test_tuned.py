@@ -39,8 +39,8 @@ ACTIVATIONS = (
 OWN_LAYOUT = ("prelu", "prelu(-0.3)", "maxout", "maxout(3)")  # for hidden layers
 # Wide networks, whose products are shared between threads; the first layer of the second is processed in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
-# Small minibatches of NARROW are laid out feature-major; large ones are summed in blocks, their products shared between
-# threads. The first layer of DEEP has too many inputs for the feature-major layout at any batch size.
+# Minibatches of NARROW are laid out feature-major, in strips of 128 samples and more, up to some 1000 samples; larger
+# ones are summed in blocks, their products shared between threads. The first layer of DEEP has too many inputs for the feature-major layout at any batch size.
 NARROW, DEEP = (37, 53, 17, 5), (1000, 4, 3)
 LAYOUTS = (*((sizes, 65) for sizes in SHARED), *((NARROW, batch) for batch in (64, 272, 273, 1100)), (DEEP, 160))
 Call = Callable[[Model], object]
@@ -121,6 +121,31 @@ def _agrees(backend: Backend, seed: int, battery: list[Trial]) -> None:
 def test_random_networks_agree_with_the_oracle(backend: Backend, dtype: str) -> None:
     for seed, battery in _batteries(dtype):
         _agrees(backend, seed, battery)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "activation", "batch"),
+    [((11, 60, 1), "tanh", 200), ((5, 23, 17, 4), "sigmoid", 150), ((3, 9, 9), "elu", 333)],
+)
+def test_strips_of_samples_agree_with_the_oracle(
+    backend: Backend, sizes: tuple[int, ...], activation: str, batch: int, dtype: str
+) -> None:
+    network = Network(sizes, activation, "half_squared_error", l2=0.01, dtype=dtype)
+    x, y, _ = random_data(network, 4 * batch + 20)
+    _agrees(backend, 0, parity.battery(network, initialize(network, 1), x, y, batch, seed=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_an_input_of_zero_would_give_does_not_reach_the_gradient(backend: Backend, dtype: str) -> None:
+    network = Network((1, 20, 20, 1), "identity", "half_squared_error", dtype=dtype)
+    theta = np.zeros_like(initialize(network, 0))
+    (W_1, b_1), (W_2, _), _ = network.layers(theta)
+    W_1[:], b_1[:], W_2[:] = -np.finfo(dtype).max, np.finfo(dtype).max, 1  # Z_2 is 0 at x = 1, too large at x = 0
+    with backend.create(network, theta) as model:
+        model.load(np.ones((201, 1), dtype), np.ones((201, 1), dtype), np.arange(201))
+        _, gradient = model.loss_and_gradient(0, 201)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.soak
