@@ -40,7 +40,8 @@ OWN_LAYOUT = ("prelu", "prelu(-0.3)", "maxout", "maxout(3)")  # for hidden layer
 # Wide networks, whose products are shared between threads; the first layer of the second is processed in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
 # Minibatches of NARROW are laid out feature-major, in strips of 128 samples and more, up to some 1000 samples; larger
-# ones are summed in blocks, their products shared between threads. The first layer of DEEP has too many inputs for the feature-major layout at any batch size.
+# ones are summed in blocks, their products shared between threads. The first layer of DEEP has too many inputs for the
+# feature-major layout at any batch size.
 NARROW, DEEP = (37, 53, 17, 5), (1000, 4, 3)
 LAYOUTS = (*((sizes, 65) for sizes in SHARED), *((NARROW, batch) for batch in (64, 272, 273, 1100)), (DEEP, 160))
 Call = Callable[[Model], object]
