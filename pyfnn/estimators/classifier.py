@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 
 from pyfnn import losses
@@ -54,7 +54,6 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
         return float((decided(outputs) == decided(targets)).all(axis=1).mean())
 
     @trains_in_epochs
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self: Self, X: Any, y: Any, classes: Any = None) -> Self:
         """Train one epoch on X and y, and continue from the last call. Only with the solvers "adam" and "sgd".
 
@@ -65,6 +64,7 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
         classes : array-like, shape (n_classes,)
             All labels of all calls, which the first call needs.
         """
+        self._validate_params()
         if not self.__sklearn_is_fitted__():
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 
 from pyfnn.estimators import checks
@@ -38,7 +38,6 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
         return float(np.where(constant, of_a_constant, 1 - unexplained / np.where(constant, 1, spread)).mean())
 
     @trains_in_epochs
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self: Self, X: Any, y: Any) -> Self:
         """Train one epoch on X and y, and continue from the last call. Only with the solvers "adam" and "sgd".
 
@@ -47,6 +46,7 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
         X, y
             As for `fit`.
         """
+        self._validate_params()
         self._train_part(X, y)
         return self
 

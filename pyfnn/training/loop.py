@@ -291,7 +291,7 @@ class _Training:
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:
         """Replay the epoch, explain the step that diverged, and leave the model at the best θ."""
-        found = self.epochs.replay(epoch, rate, self.record.last_theta)
+        found = self.epochs.replay(epoch, rate)
         self.model.set_theta(self.record.theta)
         return _explanation(self, found, epoch, rate, self.record.history("diverged"))
 
