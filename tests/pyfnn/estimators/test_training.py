@@ -2,7 +2,9 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -13,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.estimators import FNNClassifier, FNNRegressor
 from pyfnn.estimators.base import NetworkEstimator
+from pyfnn.estimators.plan import Course, Plan
 from pyfnn.network import Network, initialize
 from pyfnn.training import Cosine, FitDiverged
 from pyfnn.validation import Array
@@ -332,3 +335,51 @@ def test_both_estimators_document_each_of_their_parameters() -> None:
         names = {name.strip() for entry in documented for name in entry.split(",")}
         assert set(kind().get_params()) - {"nesterovs_momentum", "learning_rate_init"} <= names
     assert str(NetworkEstimator.__doc__).count("Parameters\n") == 1
+
+
+@quiet
+def test_an_interruption_at_any_moment_of_the_bookkeeping_leaves_a_whole_number_of_epochs() -> None:
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "tol": 0.0, "batch_size": 30}
+    whole = {n: regressor(max_iter=n, **settings).fit(X, Y) for n in range(1, 5)}
+    best = [whole[n].theta_.tobytes() for n in whole]
+    assert best[1] != best[2] != best[3], "no epoch has the best score so far"
+    ends = set()
+    for moment in count():
+        fitted = regressor(max_iter=4, **settings)
+        with interrupted_at(moment, first=2, last=2) as happened:
+            fitted.fit(X, Y)
+        if not happened:
+            break
+        n = fitted.n_iter_
+        ends.add(n)
+        assert fitted.theta_.tobytes() == best[n - 1], f"after {moment} steps of the interpreter"
+        assert fitted._course == whole[n]._course
+    assert ends == {2, 3}
+    assert moment > 50
+
+
+@contextmanager
+def interrupted_at(moment: int, *, first: int, last: int) -> Iterator[list[int]]:
+    """Interrupt at a step of the interpreter in `Plan.after`, counted over its calls `first` to `last`, from 0."""
+    bookkeeping = {f.__code__ for f in (Plan.after, Plan._end_of_epoch, Plan._lowers_the_rate, Course.add)}
+    steps, calls, happened = count(), count(-1), list[int]()
+    at = -1
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal at
+        if frame.f_code not in bookkeeping:
+            return None
+        if event == "call" and frame.f_code is Plan.after.__code__:
+            at = next(calls) + 1
+        frame.f_trace_opcodes = True
+        if event == "opcode" and first <= at <= last and next(steps) == moment:
+            happened.append(moment)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield happened
+    finally:
+        sys.settrace(before)
