@@ -1,7 +1,7 @@
 """The network in scikit-learn: `MLPRegressor` and `MLPClassifier` with `partial_fit` and `predict`.
 
 The private method `_backprop` computes the gradient, for which there is no public function. The only mathematics here
-are the factors between scikit-learn's losses and pyfnn's.
+are the factors between scikit-learn's losses and pyfnn's, and what scikit-learn leaves out of a cross-entropy.
 """
 
 from itertools import cycle
