@@ -83,7 +83,8 @@ def test_without_early_stopping_the_training_loss_decides_and_the_last_parameter
     assert not waits[-5]
     assert fitted.loss_ == fitted.loss_curve_[-1]
     assert fitted.best_loss_ == min(fitted.loss_curve_)
-    assert fitted.validation_scores_ is fitted.best_validation_score_ is None
+    assert fitted.validation_scores_ is None
+    assert fitted.best_validation_score_ is None
 
 
 @quiet
@@ -249,6 +250,7 @@ def test_a_cosine_that_is_too_short_for_the_epochs_of_all_calls_is_refused_befor
 def test_verbose_prints_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     fitted = regressor(verbose=True, max_iter=2, early_stopping=True).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
+    assert fitted.validation_scores_ is not None
     assert lines[1] == f"Iteration 2, loss = {fitted.loss_:.8f}, validation score = {fitted.validation_scores_[1]:.6f}"
     assert len(lines) == 2
 
