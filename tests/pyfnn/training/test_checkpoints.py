@@ -138,11 +138,12 @@ def test_a_disk_that_was_full_from_the_first_epoch_on_leaves_the_model_at_the_be
     storage.partial(tmp_path / "c.npz").symlink_to("/dev/full")
     theta = initialize(NETWORK, 1)
     x = np.random.default_rng(0).standard_normal((20, 3)).astype("f4")
+    y = x[:, :1].copy()
     with pyfnn.load_backend("numpy").create(NETWORK, theta) as model:
         with pytest.warns(CheckpointWarning, match="after epoch 4: .*There is no checkpoint yet; the training goes on"):
             history = fit(
-                model, x, x[:, :1].copy(), epochs=4, batch_size=4, learning_rate=lambda epoch: 0.05 if epoch < 2 else 2.0,
-                seed=1, checkpoints=Checkpoints(tmp_path / "c.npz"),
+                model, x, y, epochs=4, batch_size=4, seed=1, checkpoints=Checkpoints(tmp_path / "c.npz"),
+                learning_rate=lambda epoch: 0.05 if epoch < 2 else 2.0,
             )  # fmt: skip
         assert history.best_epoch < 4
         np.testing.assert_array_equal(model.theta(), history.theta)
