@@ -26,7 +26,7 @@ from pyfnn.errors import InvalidInput, UnknownName, shown
 from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
-from pyfnn.estimators.plan import METHODS, Course, Plan, call_seed
+from pyfnn.estimators.plan import METHODS, Course, Plan, Scorer, call_seed
 from pyfnn.model import Model, placeholder_targets
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.onnx import export
@@ -295,8 +295,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         """Name of the network's loss."""
 
     @abstractmethod
-    def _score_of(self, outputs: Array, targets: Array) -> float:
-        """Return the score of validation rows. outputs, targets: (rows, m_L)."""
+    def _scorer(self, targets: Array) -> Scorer:
+        """Return the function that scores outputs for these targets: (rows, m_L)."""
 
     def _strata(self, targets: Array) -> Array | None:
         """Return the classes whose shares a split keeps, (rows,), if there are any."""

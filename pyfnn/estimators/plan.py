@@ -4,6 +4,7 @@ The rule, and the meaning of each parameter, are those of scikit-learn's `MLPReg
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pyfnn.estimators.base import NetworkEstimator
 
 METHODS = {"lbfgs": "L-BFGS-B", "cg": "CG"}  # solvers that use all rows at once, by SciPy
+Scorer = Callable[[Array], float]
+"""Returns the score of outputs, (rows, m_L)."""
 LEAST_RATE = 1e-6  # of the schedule "adaptive", as scikit-learn's
 
 
@@ -118,6 +121,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._before = len(self.course.losses)
+        self._score = self.settings._scorer(self.validation[1]) if self.validation else None
         self._ended = self._end_of_epoch(self.course, self.theta, self.theta)
 
     @property
@@ -204,7 +208,7 @@ class Plan:
             θ at the end of the epoch.
         """
         p = self.settings
-        score = None if outputs is None or self.validation is None else p._score_of(outputs, self.validation[1])
+        score = None if outputs is None or self._score is None else self._score(outputs)
         course = self.course.add(loss, score, len(self.rows[0]), p.tol)
         watched = self.by_epochs or score is not None  # SciPy has its own rule for the loss
         stops = watched and course.waited > p.n_iter_no_change and not self._lowers_the_rate(course)

@@ -70,7 +70,7 @@ def test_early_stopping_restores_the_parameters_with_the_best_score(solver: str)
     assert scores.index(max(scores)) == len(scores) - 6  # stopped after more than n_iter_no_change epochs
     rows, held = fitted._split(fitted._read(X, noise, fresh=True), 0.3, fitted._seed())
     assert len(rows[0]) == 63
-    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == max(scores)
+    assert fitted._scorer(held[1])(fitted._outputs_of(held[0])) == max(scores)
     assert fitted.best_loss_ is None
 
 
@@ -199,7 +199,7 @@ def test_a_warm_start_that_fails_leaves_parameters_scores_and_losses_as_they_wer
     assert fitted._course == course
     fitted.set_params(learning_rate="constant", learning_rate_init=0.02, max_iter=50).fit(X, Y)
     _, held = fitted._split(fitted._read(X, Y, fresh=False), 0.3, fitted._seed())
-    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == fitted.best_validation_score_
+    assert fitted._scorer(held[1])(fitted._outputs_of(held[0])) == fitted.best_validation_score_
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
