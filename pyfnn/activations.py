@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -286,7 +287,14 @@ def parse(text: str) -> Activation:
         The parameter is not a finite number, or the activation takes none; a number of pieces is not a whole number
         from 2 on, or is too large.
     """
-    match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        raise UnknownName("activation", text, TABLE)
+    return _parsed(text)
+
+
+@lru_cache(maxsize=1024)  # a parse takes longer than the step of a small network
+def _parsed(text: str) -> Activation:
+    match = _SPELLING.fullmatch(text)
     if match is None or match["name"] not in TABLE:
         raise UnknownName("activation", match["name"] if match else text, TABLE)
     name, written = match["name"], match["parameter"]

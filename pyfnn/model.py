@@ -207,12 +207,13 @@ class Model(Loadable):
         Unsupported
             The implementation lacks the optimizer, or sums no losses: see `offers_running_loss`.
         """
-        first, count, batch_size, rate = self._check_steps(first, count, batch_size, learning_rate)
+        if self._closed or not are_steps(first, count, self._n_order, batch_size, learning_rate):
+            first, count, batch_size, learning_rate = self._check_steps(first, count, batch_size, learning_rate)
         self._check_running_loss(batch_size)
         self._training_by(DESCENT if optimizer is None else optimizer)
-        seconds, loss = self._timed(self._train_with_loss, first, count, batch_size, rate)
+        seconds, loss = self._timed(self._train_with_loss, first, count, batch_size, learning_rate)
         if not self._is_finite():
-            raise _diverged(count, batch_size, rate)
+            raise _diverged(count, batch_size, learning_rate)
         return seconds, loss
 
     def _check_steps(

@@ -85,9 +85,7 @@ class Network:
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
         for f in self.elementwise_activations:
-            with np.errstate(over="ignore"):
-                held = np.dtype(self.dtype).type(f.parameter)
-            if not np.isfinite(held):
+            if abs(f.parameter) > float(np.finfo(self.dtype).max):
                 raise InvalidInput(f"activation {f.name}: its parameter is beyond the largest {self.dtype}")
         if self.n_parameters > MOST:
             raise InvalidInput(f"sizes = {shown(self.sizes)}: more than 2**53 parameters")

@@ -83,14 +83,23 @@ def write(path: Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str,
         Anything JSON can hold.
     arrays : dict of str to ndarray
         Without objects.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; the old one is whole.
     """
     text = json.dumps({"format": kind, **header})
     unfinished = partial(path)
-    with unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{_HEADER: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{_HEADER: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)  # it takes space on a disk that may be full
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself

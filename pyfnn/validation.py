@@ -93,12 +93,11 @@ def check_array(field: str, array: Any, shape: tuple[int, ...], dtype: str) -> N
 
     The message writes "rows" in place of -1.
     """
-    needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
-    if type(array) not in (np.ndarray, np.memmap):  # a subclass may hide entries, as a masked array does
-        raise InvalidInput(f"{field} is a {type(array).__name__}: expected a NumPy array, {needed}")
-    if array.shape != shape or array.dtype != np.dtype(dtype):
-        got = f"{'×'.join(map(str, array.shape))} of {array.dtype}"
-        raise InvalidInput(f"{field} is {got}: expected {needed}")
+    plain = type(array) in (np.ndarray, np.memmap)  # a subclass may hide entries, as a masked array does
+    if not plain or array.shape != shape or array.dtype != np.dtype(dtype):
+        got = f"{'×'.join(map(str, array.shape))} of {array.dtype}" if plain else f"a {type(array).__name__}"
+        needed = f"{'×'.join('rows' if n < 0 else str(n) for n in shape)} of {dtype}"
+        raise InvalidInput(f"{field} is {got}: expected {'' if plain else 'a NumPy array, '}{needed}")
     if not array.flags.c_contiguous:
         raise InvalidInput(f"{field} is not C-contiguous: pass np.ascontiguousarray({field})")
     if not array.flags.aligned:

@@ -1,7 +1,7 @@
 """The network in scikit-learn: `MLPRegressor` and `MLPClassifier` with `partial_fit` and `predict`.
 
 The private method `_backprop` computes the gradient, for which there is no public function. The only mathematics here
-are the factors between scikit-learn's losses and pyfnn's.
+are the factors between scikit-learn's losses and pyfnn's, and what scikit-learn leaves out of a cross-entropy.
 """
 
 from itertools import cycle
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
+from scipy.special import xlogy
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from pyfnn.backend import Backend, Description
@@ -23,8 +24,14 @@ _ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "
 
 # c: pyfnn's loss over the loss whose gradient scikit-learn uses: half the squared error, summed over outputs, although
 # its `loss_` attribute reports the mean. Gradient descent on c times a loss is descent on the loss at c times the rate.
-_LOSSES = {"squared_error": 2.0, "half_squared_error": 1.0, "softmax_cross_entropy": 1.0}
-_FEWEST_CLASSES = 3  # for two classes, scikit-learn has a single output
+_LOSSES = {
+    "squared_error": 2.0,
+    "half_squared_error": 1.0,
+    "softmax_cross_entropy": 1.0,
+    "sigmoid_cross_entropy": 1.0,
+}
+_FEWEST_CLASSES = 3  # of a softmax: for two classes, scikit-learn has a single output, of a sigmoid
+_NEAR_ONE = 0.75  # probability above which 1 - p has lost precision that the loss needs
 _OLDEST = (1, 7)  # first version whose `_backprop` takes sample weights
 
 
@@ -40,6 +47,39 @@ def _clipped_loss(p: Array) -> float:
     """
     eps = np.finfo(p.dtype).eps
     return float(np.log(eps / p[p < eps], dtype=np.float64).sum()) / len(p)
+
+
+def _rounded_loss(A: Array, W: Array, b: Array, P: Array, T: Array) -> float:
+    """Return the part of the mean sigmoid cross-entropy that scikit-learn leaves out.
+
+    It computes the loss with p in [eps, 1 - eps] and with 1 - p, which has lost precision where p is near 1; the
+    gradient has neither fault. The logits there give the exact loss.
+
+    Parameters
+    ----------
+    A, W, b : ndarray, shapes (rows, m_{L-1}), (m_{L-1}, m_L) and (m_L,)
+        What the last layer computes with.
+    P, T : ndarray, shape (rows, m_L)
+        Probabilities p, and targets.
+    """
+    eps = np.finfo(P.dtype).eps
+    inexact = (eps > P) | (P > _NEAR_ONE)
+    if not inexact.any():
+        return 0.0
+    z, t, p = (array[inexact].astype(np.float64) for array in (A @ W + b, T, np.clip(P, eps, 1 - eps)))
+    return float((np.logaddexp(0, z) - t * z + xlogy(t, p) + xlogy(1 - t, 1 - p)).sum()) / len(P)
+
+
+class _WithShares(MLPClassifier):  # type: ignore[misc]
+    """An `MLPClassifier` whose targets, (rows, m_L), may be any numbers in [0, 1]: `partial_fit` takes them unchecked.
+
+    Its loss and its gradient allow for them; its encoder of labels does not.
+    """
+
+    def _validate_input(self, X: Array, y: Array, incremental: bool, reset: bool) -> tuple[Array, Array]:
+        if not incremental or not hasattr(self, "coefs_"):
+            return super()._validate_input(X, y, incremental, reset)  # type: ignore[no-any-return]
+        return X, y
 
 
 class SklearnModel(Model):
@@ -58,17 +98,22 @@ class SklearnModel(Model):
             self.threads = min(threads, blas.threads())
         layers = network.layers(theta.copy())
         self._weights, self._biases = [W for W, _ in layers], [b for _, b in layers]
-        self._estimators: dict[tuple[int, float], Any] = {}
+        self._kind: type[Any] = MLPRegressor  # of the estimators, by the loss and the loaded targets
+        self._estimators: dict[tuple[type[Any], int, float], Any] = {}
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
-        if self._classifies and not ((y == 1).sum(axis=1) == 1).all():
+        one_each = self.network.loss == "softmax_cross_entropy"
+        if one_each and not ((y == 1).sum(axis=1) == 1).all():
             raise Unsupported(
                 "sklearn classifies: for softmax_cross_entropy each row of y must be 0 but for a single 1"
             )
         self._x, self._order = x.copy(), order.copy()
-        self._y = y.astype(bool) if self._classifies else y.copy()  # as `_backprop` takes them
-        self._targets = y.argmax(axis=1) if self._classifies else y.copy()  # as `partial_fit` takes them
-        if not self._classifies and y.shape[1] == 1:
+        labels = self._classifies and bool(((y == 0) | (y == 1)).all())
+        self._kind = MLPRegressor if not self._classifies else MLPClassifier if labels else _WithShares
+        self._y = y.astype(bool) if labels else y.copy()  # as `_backprop` takes them
+        # As `partial_fit` takes them: the second class of two, several labels of a row, or one class of several.
+        self._targets = y.argmax(axis=1) if one_each else y.astype(np.int64) if labels else y.copy()
+        if y.shape[1] == 1 and self._kind is not _WithShares:
             self._targets = self._targets[:, 0]
 
     def _estimator(self, batch: int, learning_rate: float = 1.0) -> Any:
@@ -76,8 +121,9 @@ class SklearnModel(Model):
 
         scikit-learn's l2 term is alpha/(2·rows) Σ ‖W‖², which determines alpha.
         """
-        if (batch, learning_rate) not in self._estimators:
-            estimator = (MLPClassifier if self._classifies else MLPRegressor)(
+        key = (self._kind, batch, learning_rate)
+        if key not in self._estimators:
+            estimator = self._kind(
                 hidden_layer_sizes=self.network.sizes[1:-1],
                 activation=self._activation,
                 solver="sgd",
@@ -89,19 +135,26 @@ class SklearnModel(Model):
                 nesterovs_momentum=False,
                 random_state=0,
             )
-            classes = {"classes": np.arange(self.network.sizes[-1])} if self._classifies else {}
+            classes = {"classes": np.arange(max(self.network.sizes[-1], 2))} if self._classifies else {}
             rows = np.resize(np.arange(len(self._x)), batch)
-            estimator.partial_fit(self._x[rows], self._targets[rows], **classes)  # creates the arrays of parameters
+            targets = self._targets[rows]
+            if self._kind is _WithShares:
+                targets = (targets > 0.5).astype(np.int64)
+                targets = targets[:, 0] if targets.shape[1] == 1 else targets
+            estimator.partial_fit(self._x[rows], targets, **classes)  # creates the arrays of parameters
             estimator.coefs_, estimator.intercepts_ = self._weights, self._biases
-            self._estimators[batch, learning_rate] = estimator
-        return self._estimators[batch, learning_rate]
+            self._estimators[key] = estimator
+        return self._estimators[key]
 
     def _forward(self, first: int, count: int) -> Array:
         with self._blas.limited(self._threads_allowed), np.errstate(all="ignore"):
             return np.array(self._outputs(self._estimator(count), self._x[first : first + count]))
 
     def _outputs(self, estimator: Any, X: Array) -> Any:
-        return estimator.predict_proba(X) if self._classifies else estimator.predict(X).reshape(len(X), -1)
+        if not self._classifies:
+            return estimator.predict(X).reshape(len(X), -1)
+        outputs = estimator.predict_proba(X)
+        return outputs[:, 1:] if self.network.sizes[-1] == 1 else outputs  # of two classes, the second is ours
 
     def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
         rows = slice(first, first + count)
@@ -117,8 +170,10 @@ class SklearnModel(Model):
         if c != 1:
             for tensor in (*dW, *db):
                 tensor *= c
-        if self._classifies:
+        if self.network.loss == "softmax_cross_entropy":
             return float(loss) + _clipped_loss(A[L][T]), dW, db
+        if self._classifies:
+            return float(loss) + _rounded_loss(A[L - 1], self._weights[-1], self._biases[-1], A[L], T), dW, db
         # scikit-learn's squared loss is a mean over outputs, unlike its l2 term.
         decay = (m_L - 1) * self.network.l2 / 2 * sum(float(np.vdot(W, W)) for W in self._weights)
         return c * m_L * float(loss) - decay, dW, db
@@ -185,7 +240,7 @@ def _only_activation(network: Network) -> str:
         raise Unsupported(f"sklearn has one activation for all hidden layers: {', '.join(names)} were asked for")
     if not network.fused and network.output_activation != "identity":
         raise Unsupported(f"sklearn has no output activation {network.output_activation!r} for {network.loss}")
-    if network.fused and network.sizes[-1] < _FEWEST_CLASSES:
+    if network.loss == "softmax_cross_entropy" and network.sizes[-1] < _FEWEST_CLASSES:
         raise Unsupported(f"sklearn has softmax for {_FEWEST_CLASSES} classes or more: {network.sizes[-1]} asked for")
     return _ACTIVATIONS[next(iter(names), "identity")]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn import config_context
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -25,7 +26,7 @@ from pyfnn.errors import InvalidInput, UnknownName, shown
 from pyfnn.estimators import checks, saving
 from pyfnn.estimators.fitted import ALIASES, Fitted
 from pyfnn.estimators.models import FIRST_ROW, Models
-from pyfnn.estimators.plan import METHODS, Course, Plan, call_seed
+from pyfnn.estimators.plan import METHODS, Course, Plan, Scorer, call_seed
 from pyfnn.model import Model, placeholder_targets
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.onnx import export
@@ -223,10 +224,10 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
             cls.__doc__ += f"\n{heading}{rest}"
 
     def _validate_params(self) -> None:
+        """Check the parameters; raise scikit-learn's error for one that breaks its rule."""
         if not checks.parameters_hold(self):
             super()._validate_params()
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self: Self, X: Any, y: Any) -> Self:
         """Train on X and y. An interruption (Ctrl-C) ends the training with a warning, after its last whole epoch.
 
@@ -250,6 +251,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         FitDiverged
             The parameters became non-finite; the message has the likely cause.
         """
+        self._validate_params()
         going_on = bool(self.warm_start) and self.__sklearn_is_fitted__()
         if not going_on:
             self.__dict__.pop("theta_", None)  # a call that fails leaves an estimator that is not fitted
@@ -262,12 +264,12 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         try:
             self._train(plan)
         except KeyboardInterrupt:
+            plan.end_at_last_epoch()
             if not plan.n_iter:
                 raise
-            plan.end_at_last_epoch()
             self._finish(plan)
         if plan.unfinished:
-            warnings.warn(plan.unfinished, ConvergenceWarning, stacklevel=3)
+            warnings.warn(plan.unfinished, ConvergenceWarning, stacklevel=2)
         return self
 
     def _train_part(self, X: Any, y: Any, **options: Any) -> None:
@@ -293,8 +295,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         """Name of the network's loss."""
 
     @abstractmethod
-    def _score_of(self, outputs: Array, targets: Array) -> float:
-        """Return the score of validation rows. outputs, targets: (rows, m_L)."""
+    def _scorer(self, targets: Array) -> Scorer:
+        """Return the function that scores outputs for these targets: (rows, m_L)."""
 
     def _strata(self, targets: Array) -> Array | None:
         """Return the classes whose shares a split keeps, (rows,), if there are any."""
@@ -308,7 +310,8 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
 
     def _split(self, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
         """Split off a share of the rows at random; return the others, and these."""
-        parts = train_test_split(*rows, test_size=float(share), random_state=seed, stratify=self._strata(rows[1]))
+        with config_context(skip_parameter_validation=True):  # they have been validated
+            parts = train_test_split(*rows, test_size=float(share), random_state=seed, stratify=self._strata(rows[1]))
         if len(parts[1]) < 2:
             raise InvalidInput(f"{share} of {len(rows[0])} rows for validation: at least two rows are needed")
         return (parts[0], parts[2]), (parts[1], parts[3])
@@ -333,7 +336,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         if isinstance(self.batch_size, str):
             return min(LARGEST_AUTO_BATCH, rows)
         if self.batch_size > rows:
-            warnings.warn(f"batch_size = {self.batch_size}: there are only {rows} rows", stacklevel=5)
+            warnings.warn(f"batch_size = {self.batch_size}: there are only {rows} rows", stacklevel=4)
         return min(int(self.batch_size), rows)
 
     def _network(self, inputs: int, outputs: int, rows_of_a_step: int) -> Network:

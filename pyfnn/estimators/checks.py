@@ -4,6 +4,7 @@ scikit-learn's take about half a millisecond a call, as long as some hundred ste
 """
 
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +16,33 @@ from pyfnn.validation import Array
 if TYPE_CHECKING:
     from pyfnn.estimators.base import NetworkEstimator
 
+_NO_VALUE = object()
+
 
 @cache
-def _constraints(kind: type["NetworkEstimator"]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    return tuple((name, tuple(map(make_constraint, rules))) for name, rules in kind._parameter_constraints.items())
+def _rules(kind: type["NetworkEstimator"]) -> dict[str, tuple[Any, ...]]:
+    """Return the constraints of each parameter."""
+    return {name: tuple(map(make_constraint, rules)) for name, rules in kind._parameter_constraints.items()}
+
+
+@cache
+def _defaults(kind: type["NetworkEstimator"]) -> dict[str, Any]:
+    """Return the defaults that satisfy a constraint of their parameter."""
+    given = {name: each.default for name, each in signature(kind).parameters.items()}
+    return {name: given[name] for name, rules in _rules(kind).items() if name in given and _holds(given[name], rules)}
+
+
+def _holds(value: Any, rules: tuple[Any, ...]) -> bool:
+    return any(rule.is_satisfied_by(value) for rule in rules)
 
 
 def parameters_hold(estimator: "NetworkEstimator") -> bool:
     """Return True where each parameter satisfies one of its constraints."""
-    for name, rules in _constraints(type(estimator)):
+    kind = type(estimator)
+    defaults = _defaults(kind)
+    for name, rules in _rules(kind).items():
         value = getattr(estimator, name)
-        for rule in rules:
-            if rule.is_satisfied_by(value):
-                break
-        else:
+        if value is not defaults.get(name, _NO_VALUE) and not _holds(value, rules):
             return False
     return True
 

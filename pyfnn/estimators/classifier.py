@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 
 from pyfnn import losses
@@ -12,6 +12,7 @@ from pyfnn.errors import shown
 from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
 from pyfnn.estimators.labels import Labels
+from pyfnn.estimators.plan import Scorer
 from pyfnn.training.data import Rows
 from pyfnn.validation import Array
 
@@ -48,13 +49,13 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
     def _strata(self, targets: Array) -> Array | None:
         return targets[:, 0] if targets.shape[1] == 1 else None  # as scikit-learn, which keeps two classes' shares
 
-    def _score_of(self, outputs: Array, targets: Array) -> float:
-        """Return the accuracy; with several labels a row, the share of rows in which all are right."""
+    def _scorer(self, targets: Array) -> Scorer:
+        """Score by the accuracy; with several labels a row, by the share of rows in which all are right."""
         decided = losses.TABLE[self._loss].decided
-        return float((decided(outputs) == decided(targets)).all(axis=1).mean())
+        right = decided(targets)
+        return lambda outputs: float((decided(outputs) == right).all(axis=1).mean())
 
     @trains_in_epochs
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self: Self, X: Any, y: Any, classes: Any = None) -> Self:
         """Train one epoch on X and y, and continue from the last call. Only with the solvers "adam" and "sgd".
 
@@ -65,6 +66,7 @@ class FNNClassifier(ClassifierMixin, NetworkEstimator):
         classes : array-like, shape (n_classes,)
             All labels of all calls, which the first call needs.
         """
+        self._validate_params()
         if not self.__sklearn_is_fitted__():
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")

@@ -209,7 +209,7 @@ def _train(group: list[_Trial]) -> None:
         if trial.plan.stopped != "diverged":
             trial.estimator._finish(trial.plan)
             x, targets = trial.held
-            trial.score = trial.estimator._score_of(trial.estimator._outputs_of(x), targets)
+            trial.score = trial.estimator._scorer(targets)(trial.estimator._outputs_of(x))
             trial.estimator._models.close()
 
 

@@ -4,8 +4,9 @@ The rule, and the meaning of each parameter, are those of scikit-learn's `MLPReg
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyfnn.model import Model
 from pyfnn.network import Network
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pyfnn.estimators.base import NetworkEstimator
 
 METHODS = {"lbfgs": "L-BFGS-B", "cg": "CG"}  # solvers that use all rows at once, by SciPy
+Scorer = Callable[[Array], float]
+"""Returns the score of outputs, (rows, m_L)."""
 LEAST_RATE = 1e-6  # of the schedule "adaptive", as scikit-learn's
 
 
@@ -52,18 +55,34 @@ class Course:
         """Return a course that a training can continue while this one stays as it is."""
         return replace(self, losses=[*self.losses], scores=[*self.scores])
 
-    def add(self, loss: float, score: float | None, tolerance: float) -> bool:
-        """Record an epoch; return True where no earlier one had so high a score. The score decides, if there is one."""
+    def add(self, loss: float, score: float | None, rows: int, tolerance: float) -> "Course":
+        """Return the course after a further epoch of so many rows. It shares the lists, which get longer."""
         self.losses.append(loss)
+        best_score = self.best_score
         if score is None:
-            waits, improved = loss > self.best_loss - tolerance, False
-        else:
+            waits = loss > self.best_loss - tolerance
+        else:  # it decides
             self.scores.append(score)
-            waits, improved = score < self.best_score + tolerance, score > self.best_score
-            self.best_score = max(self.best_score, score)
-        self.best_loss = min(self.best_loss, loss)
-        self.waited = self.waited + 1 if waits else 0
-        return improved
+            waits, best_score = score < best_score + tolerance, max(best_score, score)
+        return Course(
+            self.rate,
+            self.losses,
+            self.scores,
+            min(self.best_loss, loss),
+            best_score,
+            self.waited + 1 if waits else 0,
+            self.rows + rows,
+        )
+
+
+class _EndOfEpoch(NamedTuple):
+    """The end of the last whole epoch: the course, the lengths of its lists, θ of the best score, and the last θ."""
+
+    course: Course
+    losses: int
+    scores: int
+    best: Array
+    last: Array
 
 
 @dataclass(eq=False)
@@ -102,7 +121,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._before = len(self.course.losses)
-        self._last_theta = self.theta  # at the end of the last whole epoch
+        self._score = self.settings._scorer(self.validation[1]) if self.validation else None
+        self._ended = self._end_of_epoch(self.course, self.theta, self.theta)
 
     @property
     def by_epochs(self) -> bool:
@@ -142,6 +162,7 @@ class Plan:
             self.theta = history.last_theta
 
     def _fit(self, model: Model) -> History:
+        optimizer = self.optimizer
         return fit(
             model,
             *self.rows,
@@ -149,11 +170,11 @@ class Plan:
             batch_size=self.batch_size,
             learning_rate=self.schedule,
             seed=self.seed,
-            optimizer=self.optimizer,
+            optimizer=optimizer,
             state=self.state,
             shuffle=self.settings.shuffle,
             validation=self.validation,
-            training_loss="running" if offers_running_loss(model, self.optimizer, self.batch_size) else True,
+            training_loss="running" if offers_running_loss(model, optimizer, self.batch_size) else True,
             callbacks=[self._after],
         )
 
@@ -186,21 +207,26 @@ class Plan:
         theta : ndarray, shape (n_parameters,)
             θ at the end of the epoch.
         """
-        p, course = self.settings, self.course
-        self._last_theta = theta
-        score = None if outputs is None or self.validation is None else p._score_of(outputs, self.validation[1])
-        if course.add(loss, score, p.tol):
-            self.theta = theta
-        course.rows += len(self.rows[0])
+        p = self.settings
+        score = None if outputs is None or self._score is None else self._score(outputs)
+        course = self.course.add(loss, score, len(self.rows[0]), p.tol)
+        watched = self.by_epochs or score is not None  # SciPy has its own rule for the loss
+        stops = watched and course.waited > p.n_iter_no_change and not self._lowers_the_rate(course)
+        best = theta if score is not None and score > self.course.best_score else self.theta
+        self._ended = self._end_of_epoch(course, best, theta)  # one step: an interruption finds all of an epoch or none
+        self.course, self.theta = course, best
         if p.verbose:
             shown = "" if score is None else f", validation score = {score:.6f}"
-            print(f"Iteration {len(course.losses) - self._before}, loss = {loss:.8f}{shown}")
-        watched = self.by_epochs or score is not None  # SciPy has its own rule for the loss
-        return watched and course.waited > p.n_iter_no_change and not self._lowers_the_rate()
+            print(f"Iteration {self.n_iter}, loss = {loss:.8f}{shown}")
+        return stops
 
-    def _lowers_the_rate(self) -> bool:
+    @staticmethod
+    def _end_of_epoch(course: Course, best: Array, last: Array) -> _EndOfEpoch:
+        return _EndOfEpoch(course, len(course.losses), len(course.scores), best, last)
+
+    def _lowers_the_rate(self, course: Course) -> bool:
         """Lower the rate in place of stopping, under the schedule "adaptive"; return False where it is the last one."""
-        p, course = self.settings, self.course
+        p = self.settings
         adaptive = p.solver == "sgd" and isinstance(p.learning_rate, str) and p.learning_rate == "adaptive"
         if not adaptive or course.rate <= LEAST_RATE:
             return False
@@ -211,8 +237,9 @@ class Plan:
     def end_at_last_epoch(self) -> None:
         """Make the result of a training that was interrupted: that of its whole epochs, without optimizer state."""
         self.stopped, self.state = "interrupted", {}
-        if self.validation is None:
-            self.theta = self._last_theta
+        self.course, losses, scores, best, last = self._ended
+        del self.course.losses[losses:], self.course.scores[scores:]
+        self.theta = best if self.validation else last
 
     @property
     def n_iter(self) -> int:

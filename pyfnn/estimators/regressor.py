@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 
 from pyfnn.estimators import checks
 from pyfnn.estimators.base import NetworkEstimator, Self, trains_in_epochs
+from pyfnn.estimators.plan import Scorer
 from pyfnn.training.data import Rows
 from pyfnn.validation import Array
 
@@ -29,16 +30,21 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
             y = column_or_1d(y, warn=True)
         return x, np.ascontiguousarray(y.reshape(len(x), -1), self.dtype)
 
-    def _score_of(self, outputs: Array, targets: Array) -> float:
-        """Return R², the mean over outputs, as `sklearn.metrics.r2_score`."""
-        unexplained = ((outputs - targets) ** 2).sum(axis=0, dtype=np.float64)
+    def _scorer(self, targets: Array) -> Scorer:
+        """Score by R², the mean over outputs, as `sklearn.metrics.r2_score`."""
         spread = ((targets - targets.mean(axis=0, dtype=np.float64)) ** 2).sum(axis=0, dtype=np.float64)
         constant = spread == 0
-        of_a_constant = np.where(unexplained == 0, 1.0, 0.0)
-        return float(np.where(constant, of_a_constant, 1 - unexplained / np.where(constant, 1, spread)).mean())
+        divisor = np.where(constant, 1, spread)
+
+        def score(outputs: Array) -> float:
+            unexplained = ((outputs - targets) ** 2).sum(axis=0, dtype=np.float64)
+            each = 1 - unexplained / divisor
+            each[constant & (unexplained > 0)] = 0
+            return float(each.mean())
+
+        return score
 
     @trains_in_epochs
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self: Self, X: Any, y: Any) -> Self:
         """Train one epoch on X and y, and continue from the last call. Only with the solvers "adam" and "sgd".
 
@@ -47,6 +53,7 @@ class FNNRegressor(RegressorMixin, NetworkEstimator):
         X, y
             As for `fit`.
         """
+        self._validate_params()
         self._train_part(X, y)
         return self
 

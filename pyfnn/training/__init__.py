@@ -4,7 +4,7 @@ Around them: schedules of the learning rate, optimizers, checkpoints, and diagno
 """
 
 from pyfnn.optimizers import SGD, Adam, Momentum, Optimizer
-from pyfnn.training.checkpoints import Checkpoints
+from pyfnn.training.checkpoints import Checkpoints, CheckpointWarning
 from pyfnn.training.diagnostics import Diagnostics, diagnose
 from pyfnn.training.divergence import FitDiverged
 from pyfnn.training.full_batch import minimize
@@ -16,6 +16,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Callback",
+    "CheckpointWarning",
     "Checkpoints",
     "Constant",
     "Cosine",

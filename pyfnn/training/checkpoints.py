@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from pyfnn.validation import Array, check_count, check_rate
 _FORMAT = "pyfnn-checkpoint/3"
 REMEDY = "Name another file, or delete this one to start over"
 _STATE = "optimizer_"  # before the names of the optimizer's arrays
+
+
+class CheckpointWarning(RuntimeWarning):
+    """A checkpoint that could not be written, as on a full disk. The training goes on."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class Checkpoints:
     ------
     InvalidInput
         The path names no file, a number is out of range, or both numbers are None.
+
+    Notes
+    -----
+    A full disk does not end a training: `fit` warns by `CheckpointWarning`, keeps the last file that it wrote, and
+    tries again when the next writing is due. `History.checkpoint_error` is the reason if the last one failed.
     """
 
     path: str | Path
@@ -80,6 +90,7 @@ class Writer:
         self._settings, self._identity = settings, identity
         self._path = Path(settings.path)
         self._written, self._epoch = time.monotonic(), 0
+        self.error = ""  # why the last writing failed
 
     def read(self) -> tuple[Record, State] | None:
         """Return the state in the file; None where there is no file. The record's epochs are yet to be judged.
@@ -114,10 +125,14 @@ class Writer:
         every_epochs, every_seconds = self._settings.every_epochs, self._settings.every_seconds
         epochs, seconds = len(record.rows) - 1 - self._epoch, time.monotonic() - self._written
         if (every_epochs and epochs >= every_epochs) or (every_seconds and seconds >= every_seconds):
-            self.write(record, state())
+            self._write(record, state())
 
     def write(self, record: Record, state: State) -> None:
         """Write the state."""
+        self._write(record, state)
+
+    def _write(self, record: Record, state: State) -> None:
+        """Write the state, or warn: the training goes on, and the next writing is due as after any other."""
         header = {**self._identity, "validated": record.validated}
         arrays: dict[str, Array] = {
             "theta": record.theta,
@@ -125,5 +140,11 @@ class Writer:
             "table": record.table(),
             **{_STATE + name: array for name, array in state.items()},
         }
-        storage.write(self._path, _FORMAT, header, arrays)
         self._written, self._epoch = time.monotonic(), len(record.rows) - 1
+        try:
+            storage.write(self._path, _FORMAT, header, arrays)
+            self.error = ""
+        except OSError as error:
+            self.error = f"{self._path} could not be written after epoch {self._epoch}: {error.strerror or error}"
+            kept = "The file has an earlier epoch" if self._path.exists() else "There is no checkpoint yet"
+            warnings.warn(f"{self.error}. {kept}; the training goes on", CheckpointWarning, stacklevel=5)

@@ -57,8 +57,8 @@ class Epochs(ABC):
         """Train an epoch; raise `Diverged` where θ becomes non-finite."""
 
     @abstractmethod
-    def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
-        """Return the step of the epoch that made θ non-finite. theta: (n_parameters,), from before the epoch."""
+    def replay(self, epoch: int, rate: float) -> EpochDiverged | None:
+        """Return the step of the epoch, the last one, that made θ non-finite; None where it does not again."""
 
     @abstractmethod
     def state(self) -> State:
@@ -106,7 +106,7 @@ class InModel(Epochs):
         least, most = _ENTRIES
         entries = min(max(least, self.data.x.size), most)
         self._most_at_once = max(1, entries // self.data.rows) if self.model.holds_exact_theta else 1
-        self._optimizer, self._before = optimizer, state
+        self._optimizer = optimizer
         self.model.set_optimizer_state(optimizer, state)
 
     def load(self, epoch: int) -> None:
@@ -114,12 +114,13 @@ class InModel(Epochs):
         epochs = min(max(_FEWEST, epoch - 1), self._most_at_once)
         self._loaded = range(epoch, max(epoch, min(epoch + epochs - 1, self._last)) + 1)
         self.model.load(self.data.x, self.data.y, self.data.orders(self.seed, self._loaded))
+        self._start, self._rates = (self.model.theta(), self.model.optimizer_state()), list[float]()
 
     def run(self, epoch: int, rate: float) -> Steps:
         """Train an epoch by one call."""
         if epoch not in self._loaded:
             self.load(epoch)
-        self._before = self.model.optimizer_state()
+        self._rates.append(rate)
         work = (self._first(epoch), self.data.rows, self.batch_size, rate, self._optimizer)
         if self._running_loss:
             return Steps(*self.model.train_with_loss(*work))
@@ -132,15 +133,18 @@ class InModel(Epochs):
         """Return the state in the model."""
         return self.model.optimizer_state()
 
-    def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
-        """Repeat the epoch, a step a call."""
+    def replay(self, epoch: int, rate: float) -> EpochDiverged | None:
+        """Repeat the epochs since the orders were loaded, and then this one, a step a call."""
+        theta, state = self._start
         self.model.set_theta(theta)
-        self.model.set_optimizer_state(self._optimizer, self._before)
-        for at, count in self._batches():
+        self.model.set_optimizer_state(self._optimizer, state)
+        first, rows = self._first(epoch), self.data.rows
+        epochs = [(self._first(before), rows, its) for before, its in zip(self._loaded, self._rates[:-1], strict=False)]
+        for at, count, its in [*epochs, *((first + at, count, rate) for at, count in self._batches())]:
             try:
-                self.model.train(self._first(epoch) + at, count, self.batch_size, rate, self._optimizer)
+                self.model.train(at, count, self.batch_size, its, self._optimizer)
             except Diverged:
-                return self._found(epoch, at, count, theta)
+                return self._found(epoch, at - first, count, theta) if at >= first else None
             theta = self.model.theta()
         return None
 
@@ -187,7 +191,7 @@ class Stepwise(Epochs):
         """Return the state, not a copy."""
         return self._state
 
-    def replay(self, epoch: int, rate: float, theta: Array) -> EpochDiverged | None:
+    def replay(self, epoch: int, rate: float) -> EpochDiverged | None:
         """Return the step that `run` noticed."""
-        del epoch, rate, theta
+        del epoch, rate
         return self._diverged

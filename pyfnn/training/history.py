@@ -73,6 +73,8 @@ class History:
         SciPy's words on the end of `minimize`.
     state : dict of str to ndarray
         The optimizer's state at `last_theta`, with which `fit` can start: see its `state`.
+    checkpoint_error : str
+        Reason why the last writing of a checkpoint failed; empty if it succeeded, or none was asked for.
     """
 
     table: Array
@@ -82,6 +84,7 @@ class History:
     stopped: Stopped
     message: str = ""
     state: State = field(default_factory=dict)
+    checkpoint_error: str = ""
 
 
 @dataclass(eq=False)

@@ -264,10 +264,11 @@ class _Training:
             answers = [callback(epoch) for callback in callbacks]
             stopped = "callback" if any(answer is True for answer in answers) else self._stopped()
         state = self.epochs.state()
+        self.model.set_theta(self.record.theta)
         if self.writer:
             self.writer.write(self.record, state)
-        self.model.set_theta(self.record.theta)
-        return replace(self.record.history(stopped), state=state)
+        error = self.writer.error if self.writer else ""
+        return replace(self.record.history(stopped), state=state, checkpoint_error=error)
 
     def _stopped(self) -> Stopped | None:
         patience = self.settings.patience
@@ -291,7 +292,7 @@ class _Training:
 
     def _diverged(self, epoch: int, rate: float) -> FitDiverged:
         """Replay the epoch, explain the step that diverged, and leave the model at the best θ."""
-        found = self.epochs.replay(epoch, rate, self.record.last_theta)
+        found = self.epochs.replay(epoch, rate)
         self.model.set_theta(self.record.theta)
         return _explanation(self, found, epoch, rate, self.record.history("diverged"))
 

@@ -39,32 +39,45 @@ inline char *allocate(std::size_t unit, std::size_t bytes) {
 
 // A huge page that buffers share. Buffers that follow one another spread evenly over the sets of the second cache, and
 // take few entries of the translation buffer; pages of 4 KiB lie anywhere and compete for sets by chance.
+//
+// The latest slab outlives its buffers: the system clears a huge page before it gives it, which takes as long as a
+// hundred steps of a small network and empties the second cache.
 class Slab {
 public:
   static constexpr std::size_t size = std::size_t(1) << 21; // bytes, of a huge page
 
   Slab() : memory_(allocate(size, size), std::free) {}
 
-  // Take so many bytes of the latest slab, or of a new one; return the slab, and in `at` where they begin. A slab lives
-  // as long as its buffers, which own it.
+  // Take so many bytes of the latest slab, or of a new one; return the slab, and in `at` where they begin. Buffers own
+  // their slab, and give their bytes back.
   static std::shared_ptr<Slab> with_room_for(std::size_t bytes, std::size_t &at) {
-    static std::mutex mutex;
-    static std::weak_ptr<Slab> latest;
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::shared_ptr<Slab> slab = latest.lock();
-    if (!slab || slab->taken_ + bytes > size)
-      latest = slab = std::make_shared<Slab>();
-    at = slab->taken_;
-    slab->taken_ += bytes;
-    return slab;
+    static std::shared_ptr<Slab> latest;
+    const std::lock_guard<std::mutex> lock(mutex());
+    if (!latest || latest->taken_ + bytes > size)
+      latest = std::make_shared<Slab>();
+    at = latest->taken_;
+    latest->taken_ += bytes;
+    ++latest->buffers_;
+    return latest;
+  }
+  // Count one buffer less; without any, the slab is used from its beginning again.
+  void give_back() {
+    const std::lock_guard<std::mutex> lock(mutex());
+    if (--buffers_ == 0)
+      taken_ = 0;
   }
   char *data() const {
     return memory_.get();
   }
 
 private:
+  static std::mutex &mutex() {
+    static std::mutex of_all_slabs;
+    return of_all_slabs;
+  }
+
   std::unique_ptr<char, void (*)(void *)> memory_;
-  std::size_t taken_ = 0;
+  std::size_t taken_ = 0, buffers_ = 0; // bytes, and the buffers that have them
 };
 
 // Owns `size` zeros, aligned for vectors. Small buffers have memory of their own, those up to a huge page share slabs,
@@ -105,7 +118,9 @@ private:
   struct Free {
     std::shared_ptr<Slab> slab; // of which the buffer is a part; null: memory of its own
     void operator()(Real *p) const {
-      if (!slab)
+      if (slab)
+        slab->give_back();
+      else
         std::free(p);
     }
   };

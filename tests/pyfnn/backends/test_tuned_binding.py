@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,3 +230,22 @@ def test_closed_models_leave_no_memory_behind(best: Backend) -> None:
     baseline = use()
     grown = max(use() for _ in range(8)) - baseline
     assert grown < 8e6, f"eight models later {grown / 1e6:.0f} MB more are in use"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count page faults in other ways")
+def test_models_one_after_the_other_take_no_new_memory_of_the_system(best: Backend) -> None:
+    network = Network((11, 100, 1), "tanh", "squared_error")
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt  # of pages that the system had to clear
+
+    def use() -> None:
+        with loaded(best, network, 2000, threads=1) as model:  # x takes 128 KB, of a slab
+            model.train(0, 200, 50, 0.01)
+
+    for _ in range(3):
+        use()
+    before = faults()
+    for _ in range(50):
+        use()
+    assert faults() - before < 50

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
@@ -95,6 +96,26 @@ def test_other_columns_than_the_fitted_ones_and_names_are_left_to_scikit_learn()
         FNNRegressor().predict(X)
 
 
+@pytest.mark.parametrize("kind", [FNNRegressor, FNNClassifier])
+def test_defaults_hold_by_scikit_learns_constraints_and_are_not_asked_again(
+    kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BaseEstimator._validate_params(kind())
+    assert checks.parameters_hold(kind())
+    monkeypatch.setattr(checks, "_holds", None)
+    assert checks.parameters_hold(kind())
+
+
+def test_a_default_that_breaks_its_rule_is_refused_too() -> None:
+    class Mistaken(FNNRegressor):
+        def __init__(self, alpha: float = -1.0) -> None:
+            super().__init__(alpha=alpha)
+
+    with pytest.raises(ValueError, match="The 'alpha' parameter of Mistaken must be"):
+        Mistaken().fit(X, Y)
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -108,9 +129,8 @@ def test_other_columns_than_the_fitted_ones_and_names_are_left_to_scikit_learn()
     ],
 )
 @pytest.mark.parametrize("kind", [FNNRegressor, FNNClassifier])
-def test_a_wrong_parameter_is_refused_in_scikit_learns_words(kind: type[Any], name: str, value: Any) -> None:
-    assert checks.parameters_hold(kind())
+def test_a_wrong_parameter_is_refused_in_scikit_learns_words(kind: type[Any], name: str, value: Any, call: str) -> None:
     estimator = kind(**{name: value})
     assert not checks.parameters_hold(estimator)
     with pytest.raises(ValueError, match=f"The '{name}' parameter of {kind.__name__} must be"):
-        estimator.fit(X, Y > 0)
+        getattr(estimator, call)(X, Y > 0)

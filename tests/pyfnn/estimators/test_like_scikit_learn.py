@@ -111,16 +111,16 @@ def test_predictions_scores_and_attributes_are_scikit_learns(problem: str) -> No
 def test_the_validation_scores_are_r2_and_accuracy() -> None:
     rng = np.random.default_rng(0)
     targets, outputs = rng.normal(size=(2, 20, 3))
-    assert FNNRegressor()._score_of(outputs, targets) == pytest.approx(r2_score(targets, outputs))
+    assert FNNRegressor()._scorer(targets)(outputs) == pytest.approx(r2_score(targets, outputs))
     targets[:, 0] = 1
-    assert FNNRegressor()._score_of(outputs, targets) == pytest.approx(r2_score(targets, outputs))
+    assert FNNRegressor()._scorer(targets)(outputs) == pytest.approx(r2_score(targets, outputs))
     outputs[:, 0] = 1
-    assert FNNRegressor()._score_of(outputs, targets) == pytest.approx(r2_score(targets, outputs))
+    assert FNNRegressor()._scorer(targets)(outputs) == pytest.approx(r2_score(targets, outputs))
     for y in (CLASSES, CLASSES == 1, LABELS):
         classifier = FNNClassifier()
         classifier._labels = labels = Labels.of(y)
         outputs = rng.random((60, labels.n_outputs))
-        assert classifier._score_of(outputs, labels.encode(y, "float64")) == accuracy_score(y, labels.decode(outputs))
+        assert classifier._scorer(labels.encode(y, "float64"))(outputs) == accuracy_score(y, labels.decode(outputs))
 
 
 def test_the_defaults_are_scikit_learns() -> None:

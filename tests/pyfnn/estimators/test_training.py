@@ -2,7 +2,9 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -13,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from pyfnn.errors import BackendUnavailable, Unsupported
 from pyfnn.estimators import FNNClassifier, FNNRegressor
 from pyfnn.estimators.base import NetworkEstimator
+from pyfnn.estimators.plan import Course, Plan
 from pyfnn.network import Network, initialize
 from pyfnn.training import Cosine, FitDiverged
 from pyfnn.validation import Array
@@ -67,7 +70,7 @@ def test_early_stopping_restores_the_parameters_with_the_best_score(solver: str)
     assert scores.index(max(scores)) == len(scores) - 6  # stopped after more than n_iter_no_change epochs
     rows, held = fitted._split(fitted._read(X, noise, fresh=True), 0.3, fitted._seed())
     assert len(rows[0]) == 63
-    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == max(scores)
+    assert fitted._scorer(held[1])(fitted._outputs_of(held[0])) == max(scores)
     assert fitted.best_loss_ is None
 
 
@@ -80,7 +83,8 @@ def test_without_early_stopping_the_training_loss_decides_and_the_last_parameter
     assert not waits[-5]
     assert fitted.loss_ == fitted.loss_curve_[-1]
     assert fitted.best_loss_ == min(fitted.loss_curve_)
-    assert fitted.validation_scores_ is fitted.best_validation_score_ is None
+    assert fitted.validation_scores_ is None
+    assert fitted.best_validation_score_ is None
 
 
 @quiet
@@ -195,7 +199,7 @@ def test_a_warm_start_that_fails_leaves_parameters_scores_and_losses_as_they_wer
     assert fitted._course == course
     fitted.set_params(learning_rate="constant", learning_rate_init=0.02, max_iter=50).fit(X, Y)
     _, held = fitted._split(fitted._read(X, Y, fresh=False), 0.3, fitted._seed())
-    assert fitted._score_of(fitted._outputs_of(held[0]), held[1]) == fitted.best_validation_score_
+    assert fitted._scorer(held[1])(fitted._outputs_of(held[0])) == fitted.best_validation_score_
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -246,6 +250,7 @@ def test_a_cosine_that_is_too_short_for_the_epochs_of_all_calls_is_refused_befor
 def test_verbose_prints_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     fitted = regressor(verbose=True, max_iter=2, early_stopping=True).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
+    assert fitted.validation_scores_ is not None
     assert lines[1] == f"Iteration 2, loss = {fitted.loss_:.8f}, validation score = {fitted.validation_scores_[1]:.6f}"
     assert len(lines) == 2
 
@@ -332,3 +337,51 @@ def test_both_estimators_document_each_of_their_parameters() -> None:
         names = {name.strip() for entry in documented for name in entry.split(",")}
         assert set(kind().get_params()) - {"nesterovs_momentum", "learning_rate_init"} <= names
     assert str(NetworkEstimator.__doc__).count("Parameters\n") == 1
+
+
+@quiet
+def test_an_interruption_at_any_moment_of_the_bookkeeping_leaves_a_whole_number_of_epochs() -> None:
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "tol": 0.0, "batch_size": 30}
+    whole = {n: regressor(max_iter=n, **settings).fit(X, Y) for n in range(1, 5)}
+    best = [whole[n].theta_.tobytes() for n in whole]
+    assert best[1] != best[2] != best[3], "no epoch has the best score so far"
+    ends = set()
+    for moment in count():
+        fitted = regressor(max_iter=4, **settings)
+        with interrupted_at(moment, first=2, last=2) as happened:
+            fitted.fit(X, Y)
+        if not happened:
+            break
+        n = fitted.n_iter_
+        ends.add(n)
+        assert fitted.theta_.tobytes() == best[n - 1], f"after {moment} steps of the interpreter"
+        assert fitted._course == whole[n]._course
+    assert ends == {2, 3}
+    assert moment > 50
+
+
+@contextmanager
+def interrupted_at(moment: int, *, first: int, last: int) -> Iterator[list[int]]:
+    """Interrupt at a step of the interpreter in `Plan.after`, counted over its calls `first` to `last`, from 0."""
+    bookkeeping = {f.__code__ for f in (Plan.after, Plan._end_of_epoch, Plan._lowers_the_rate, Course.add)}
+    steps, calls, happened = count(), count(-1), list[int]()
+    at = -1
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal at
+        if frame.f_code not in bookkeeping:
+            return None
+        if event == "call" and frame.f_code is Plan.after.__code__:
+            at = next(calls) + 1
+        frame.f_trace_opcodes = True
+        if event == "opcode" and first <= at <= last and next(steps) == moment:
+            happened.append(moment)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield happened
+    finally:
+        sys.settrace(before)

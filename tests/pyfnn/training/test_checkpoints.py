@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,9 +17,10 @@ from support.killed_fit import EPOCHS, NETWORK, trained
 from support.requirements import require
 
 import pyfnn
+from pyfnn import storage
 from pyfnn.errors import InvalidInput
 from pyfnn.network import initialize
-from pyfnn.training import Adam, Checkpoints, Constant, History, Step, fit
+from pyfnn.training import Adam, Checkpoints, CheckpointWarning, Constant, Epoch, History, Step, fit
 from pyfnn.validation import Array
 
 KILLS = 20  # of trainings by one backend and optimizer, in the soak
@@ -85,9 +87,67 @@ def checkpointed(folder: Path, **changes: Any) -> History:
     x: Array = rng.standard_normal((20, 3)).astype("f4")
     y: Array = rng.standard_normal((20, 1)).astype("f4")
     network, theta = changes.pop("network", NETWORK), changes.pop("theta", initialize(NETWORK, 1))
+    checkpoints = Checkpoints(folder / "c.npz", changes.pop("every_epochs", None))
     settings = {"epochs": 3, "batch_size": 4, "learning_rate": 0.01, "seed": 1, "x": x, "y": y, **changes}
     with pyfnn.load_backend("numpy").create(network, theta) as model:
-        return fit(model, **settings, checkpoints=Checkpoints(folder / "c.npz"))
+        return fit(model, **settings, checkpoints=checkpoints)
+
+
+def full_disk(folder: Path, epochs: Collection[int]) -> Callable[[Epoch], None]:
+    """Return a callback after which the checkpoint of the next epoch finds no space, if that is one of these."""
+
+    def fill(epoch: Epoch) -> None:
+        if epoch.number + 1 in epochs:
+            storage.partial(folder / "c.npz").symlink_to("/dev/full")
+
+    return fill
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a device without space, is Linux's")
+@pytest.mark.parametrize("full", [range(3, 6), range(3, 10)], ids=["for a while", "to the end"])  # 9: the last
+def test_a_full_disk_warns_and_the_training_goes_on(tmp_path: Path, full: range) -> None:
+    settings: dict[str, Any] = {"epochs": 8, "optimizer": Adam(), "validation": 0.25}
+    (tmp_path / "whole").mkdir()
+    whole = checkpointed(tmp_path / "whole", **settings)
+    with pytest.warns(CheckpointWarning) as warned:
+        found = checkpointed(tmp_path, every_epochs=1, callbacks=[full_disk(tmp_path, full)], **settings)
+    lost = "" if full[-1] < 9 else f"{tmp_path / 'c.npz'} could not be written after epoch 8: No space left on device"
+    assert [w.category for w in warned] == [CheckpointWarning] * len(full)
+    assert str(warned[0].message) == (
+        f"{tmp_path / 'c.npz'} could not be written after epoch {full[0]}: No space left on device. "
+        "The file has an earlier epoch; the training goes on"
+    )
+    assert {w.filename for w in warned} == {__file__}
+    assert found.checkpoint_error == lost
+    assert not storage.partial(tmp_path / "c.npz").exists()
+    same(found, whole)
+    with np.load(tmp_path / "c.npz") as file:  # the last one that was written
+        assert len(file["table"]) - 1 == (full[0] - 1 if lost else 8)
+    same(checkpointed(tmp_path, **settings), whole)
+
+
+def same(found: History, expected: History) -> None:
+    np.testing.assert_array_equal(found.theta, expected.theta)
+    np.testing.assert_array_equal(found.last_theta, expected.last_theta)
+    np.testing.assert_array_equal(found.table["validation_loss"], expected.table["validation_loss"])
+    assert found.best_epoch == expected.best_epoch
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a device without space, is Linux's")
+def test_a_disk_that_was_full_from_the_first_epoch_on_leaves_the_model_at_the_best_theta(tmp_path: Path) -> None:
+    storage.partial(tmp_path / "c.npz").symlink_to("/dev/full")
+    theta = initialize(NETWORK, 1)
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype("f4")
+    y = x[:, :1].copy()
+    with pyfnn.load_backend("numpy").create(NETWORK, theta) as model:
+        with pytest.warns(CheckpointWarning, match="after epoch 4: .*There is no checkpoint yet; the training goes on"):
+            history = fit(
+                model, x, y, epochs=4, batch_size=4, seed=1, checkpoints=Checkpoints(tmp_path / "c.npz"),
+                learning_rate=lambda epoch: 0.05 if epoch < 2 else 2.0,
+            )  # fmt: skip
+        assert history.best_epoch < 4
+        np.testing.assert_array_equal(model.theta(), history.theta)
+    assert history.stopped == "epochs"
 
 
 def test_a_finished_training_continues_for_more_epochs(tmp_path: Path) -> None:

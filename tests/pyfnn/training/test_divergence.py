@@ -11,6 +11,7 @@ import pyfnn
 from pyfnn.errors import Diverged
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
+from pyfnn.optimizers import SGD, Momentum, Named
 from pyfnn.training import Adam, FitDiverged, fit
 from pyfnn.training.data import generator
 from pyfnn.training.divergence import find_overflow
@@ -80,6 +81,35 @@ def test_divergence_reports_the_step_that_a_step_by_step_run_finds(sizes: tuple[
 def test_divergence_names_the_likely_cause(data: tuple[Array, Array], cause: str) -> None:
     error, _ = diverged(Network((3, 5, 2), "relu", "squared_error"), *data, 0.9)
     assert re.search(cause, str(error)), str(error)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Momentum(0.9), Adam()], ids=repr)
+@pytest.mark.parametrize("epoch", [3, 8, 12])
+def test_divergence_in_a_later_epoch_is_replayed_with_the_optimizers_state(optimizer: Named, epoch: int) -> None:
+    """The orders of epochs 1 to 8 are loaded at once, then those of 9 to 16; a replay repeats them from there."""
+    network, (x, y) = Network((3, 5, 2), "relu", "squared_error"), rows()
+    theta = initialize(network, 4)
+
+    def rate(at: int) -> float:
+        return 0.01 if at < epoch - 1 else 1e36 if at == epoch - 1 else np.nan
+
+    with pyfnn.load_backend("numpy").create(network, theta) as model:
+        step = 0
+        for at in range(epoch):
+            model.load(x, y, generator(7, at + 1).permutation(50))
+            for first in range(0, 50, 8):
+                step += 1
+                before = model.theta()
+                try:
+                    model.train(first, min(8, 50 - first), 8, rate(at), optimizer)
+                except Diverged:
+                    break
+        with pytest.raises(FitDiverged) as caught:
+            fit(model, x, y, epochs=30, batch_size=8, learning_rate=rate, seed=7, optimizer=optimizer)
+    grown = np.linalg.norm(before.astype(np.float64))
+    assert caught.value.step == step
+    assert len(caught.value.history.table) == epoch
+    assert f"{grown:.3g}" in str(caught.value) or grown < 2 * np.linalg.norm(theta)
 
 
 def test_an_optimizer_in_python_diverges_at_a_named_step_too() -> None:
