@@ -8,6 +8,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -98,6 +99,45 @@ def spread(ideal: Sequence[float], distance: float, length: float) -> list[float
     last = max(0.0, length - (len(ideal) - 1) * distance)
     starts = [min(max(mean, 0.0), last) for mean, count in blocks for _ in range(count)]
     return [start + i * distance for i, start in enumerate(starts)]
+
+
+def uncrossed(points: Sequence[tuple[float, float]], places: Sequence[float], edge: float) -> list[float]:
+    """Return the places of labels beside a plot, exchanged until no two straight leaders to them cross.
+
+    Each exchange makes the leaders shorter in all, so it ends.
+
+    Parameters
+    ----------
+    points : sequence of (float, float)
+        Where each leader begins, left of `edge`.
+    places : sequence of float
+        Height of each label, in the unit of the points; all differ.
+    edge : float
+        Where the leaders end.
+    """
+    found = list(places)
+    pairs = list(combinations(range(len(found)), 2))
+    for _ in found:  # a bound against rounding; fewer rounds do
+        crossing = False
+        for i, j in pairs:
+            if _cross(points[i], (edge, found[i]), points[j], (edge, found[j])):
+                found[i], found[j] = found[j], found[i]
+                crossing = True
+        if not crossing:
+            break
+    return found
+
+
+Point = tuple[float, float]
+
+
+def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Return True where the segments ab and cd cross, each within the other."""
+
+    def side(p: Point, q: Point, r: Point) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
 
 
 @cache

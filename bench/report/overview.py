@@ -28,6 +28,7 @@ from bench.report.drawing import (
     put_footnotes,
     put_title,
     spread,
+    uncrossed,
     width_of,
     wrapped,
 )
@@ -193,6 +194,7 @@ def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]],
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = [to_fraction.transform((x, y)) for _, x, y in drawn]
     places = spread([plot * y for _, y in ends], LINE, plot)
+    places = uncrossed([(x, plot * y) for x, y in ends], places, 1.0)
     for (backend, x, y), (across, up), inch in zip(drawn, ends, places, strict=True):
         style = backend_style(backend.name)
         axes.plot([x], [y], marker=style.marker, markersize=3.8, color=style.colour, linestyle="none", zorder=3)

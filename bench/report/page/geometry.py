@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.report.drawing import LARGEST_LOG, round_ticks, spread
+from bench.report.drawing import LARGEST_LOG, round_ticks, spread, uncrossed
 
 GRID = 1000  # units of the inner view box of lines; the browser stretches it to the plot
 LINE = 17.0  # pixels between lines of labels
@@ -66,19 +66,20 @@ def lanes(places: Sequence[float]) -> list[int]:
     return [order.index(i) for i in range(len(places))]
 
 
-def spread_labels(places: Sequence[float], height: float) -> list[float]:
-    """Return the heights of labels beside a plot, in pixels, for points at these heights: apart, and near their points.
+def spread_labels(points: Sequence[tuple[float, float]], height: float) -> list[float]:
+    """Return the heights of labels beside a plot, in pixels: apart, near their points, and no leaders cross.
 
     Parameters
     ----------
-    places : sequence of float
-        In pixels, in any order.
+    points : sequence of (float, float)
+        Where the leaders begin: in percent of the plot's width, and in pixels from its top.
     height : float
         Of the plot in pixels.
     """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    spreaded = spread([places[i] for i in order], LINE, height)
-    found = [0.0] * len(places)
+    order = sorted(range(len(points)), key=lambda i: points[i][1])
+    spreaded = spread([points[i][1] for i in order], LINE, height)
+    spreaded = uncrossed([points[i] for i in order], spreaded, 100.0)
+    found = [0.0] * len(points)
     for i, place in zip(order, spreaded, strict=True):
         found[i] = round(place, 1)
     return found
