@@ -1,9 +1,10 @@
 """Chooses the figures of a run, names their files and saves them. Draws none itself; `views` decides what they show."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -40,7 +41,9 @@ def draw(view: RunView, folder: Path) -> list[Path]:
     return save(figures(view), folder)
 
 
-def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+def save(
+    named: Iterable[tuple[str, Figure]], folder: Path, settings: Mapping[str, object] = MappingProxyType({})
+) -> list[Path]:
     """Save figures as PNG and SVG in the style of reports, and return the files.
 
     Parameters
@@ -48,9 +51,11 @@ def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
     named : iterable of (str, Figure)
         Stems of the files' names, and the figures. It is consumed in that style, so a generator draws in it.
     folder : Path
+    settings : mapping, optional
+        Settings of Matplotlib on top of that style.
     """
     written = []
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE, dict(settings)]):
         for stem, figure in named:
             for suffix in (".png", ".svg"):
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
