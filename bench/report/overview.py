@@ -16,7 +16,6 @@ from bench.format import bounds_of, centre_of, centre_text, interval_of, threads
 from bench.report.drawing import (
     AXIS,
     EDGE,
-    FAINT,
     LINE,
     ROW,
     SHADE,
@@ -27,6 +26,7 @@ from bench.report.drawing import (
     log_axis,
     put_footnotes,
     put_title,
+    rule_rows,
     spread,
     uncrossed,
     width_of,
@@ -153,8 +153,8 @@ def _overview_panel(
     if margins:
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
+    rule_rows(axes, rows.places.values())
     for name, y in rows.places.items():
-        axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
         own = [
             (dtypes.index(view.case.dtype), backend)
             for view in column
