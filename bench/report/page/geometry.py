@@ -14,7 +14,7 @@ GRID = 1000  # units of the inner view box of lines; the browser stretches it to
 LINE = 17.0  # pixels between lines of labels
 LONGEST_UNDER, LONGEST_BESIDE = 24, 18  # letters of a label
 _LETTER = 8.2  # pixels, of a wide typeface at 13
-_SEEN = 12.0  # units: about 9 pixels of a plot on a laptop
+_SEEN = 1.0  # unit: less than a pixel of a plot on a laptop
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,29 @@ def side_width(under: Iterable[tuple[float, str]], beside: Iterable[str]) -> str
 def polyline(points: Iterable[tuple[float, float]], x: LogAxis, y: LogAxis) -> str:
     """Return the points of an SVG polyline in the inner view box, which is `GRID` units wide and high.
 
-    Points nearer than `_SEEN` units to the one before are left out, except the last.
+    Points that lie on the line without them, to `_SEEN` units, are left out (Ramer 1972, Douglas and Peucker 1973).
     """
     places = [(x.at(a) * GRID / 100, GRID - y.at(b) * GRID / 100) for a, b in points]
-    kept = places[:1]
-    for place in places[1:-1]:
-        if max(abs(place[0] - kept[-1][0]), abs(place[1] - kept[-1][1])) >= _SEEN:
-            kept.append(place)
-    return " ".join(f"{across:.0f},{down:.0f}" for across, down in [*kept, *places[1:][-1:]])
+    return " ".join(f"{across:.0f},{down:.0f}" for across, down in _bends(places))
+
+
+def _bends(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the places where the line through all of them visibly bends, its ends included."""
+    kept, left = {0, len(places) - 1}, [(0, len(places) - 1)]
+    while left:
+        first, last = left.pop()
+        offsets = [_offset(places[at], places[first], places[last]) for at in range(first + 1, last)]
+        if offsets and max(offsets) > _SEEN:
+            middle = first + 1 + offsets.index(max(offsets))
+            kept.add(middle)
+            left += [(first, middle), (middle, last)]
+    return [places[at] for at in sorted(kept)] if places else []
+
+
+def _offset(place: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
+    """Return the distance of a place from the segment between two others."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = across * across + down * down
+    share = ((place[0] - start[0]) * across + (place[1] - start[1]) * down) / length if length else 0.0
+    share = min(max(share, 0.0), 1.0)
+    return math.hypot(place[0] - start[0] - share * across, place[1] - start[1] - share * down)
