@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pyfnn import extra
+from pyfnn.pipes import let_readers_end
 
 _INSTALLS = "bench.experiments.gpu"  # the command that installs these packages itself
 _COMMANDS = ("-m", "pyfnn", "pyfnn-bench")  # argv[0] while a command imports this package; "-m" of python -m bench.run
@@ -23,6 +24,7 @@ def _in_one_line(kind: type[BaseException], error: BaseException, trace: Traceba
 
 if Path(next(iter(sys.argv), "")).stem in _COMMANDS:
     sys.excepthook = _in_one_line
+    let_readers_end()
 
 if not any(_INSTALLS in word for word in sys.orig_argv) and (missing := extra.missing()):
     raise ModuleNotFoundError(f"the harness needs {', '.join(missing)}: {extra.REMEDY}", name=missing[0])

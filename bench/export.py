@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, console, errors = _parser().parse_args(argv), terminal(), terminal("stderr")
     try:
         if arguments.to in SCHEMAS:
-            print(json.dumps(SCHEMAS[arguments.to](), indent=1, ensure_ascii=False))
+            print(json.dumps(SCHEMAS[arguments.to](), indent=1, ensure_ascii=False), flush=True)
             return 0
         if arguments.folder is None:
             raise PyfnnError(f"--to {arguments.to} needs the folder of a run")

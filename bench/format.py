@@ -18,6 +18,9 @@ class Unit:
     seconds: float
 
 
+ABSENT = "–"  # an entry of a table that is not there; in CSV an empty cell
+ENTRY_DIGITS = 4  # of a float in a table of an experiment
+LEAST_PLAIN, MOST_PLAIN = 1e-5, 1e7  # between these, such a float is written without a power of ten
 MOST_DIGITS = 9  # after the decimal point, of a ratio near 1
 UNITS = (Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6), Unit("ns", 1e-9))
 
@@ -111,6 +114,16 @@ def centre_text(value: "Estimate | float", scale: float = 1.0) -> str:
 def with_margin(estimate: "Estimate") -> str:
     """Format an estimate with a factor in percent: ``12.3 ±1.4 %`` has the interval 12.3 ÷ 1.014 to 12.3 × 1.014."""
     return f"{number(estimate.median)} ±{number(100 * (math.sqrt(estimate.high / estimate.low) - 1), 2)} %"
+
+
+def entry_text(value: object) -> str:
+    """Format an entry of a table of an experiment: a float with four digits, None as a dash, anything else as it is."""
+    if value is None:
+        return ABSENT
+    if not isinstance(value, float):
+        return str(value)
+    plain = value == 0 or LEAST_PLAIN <= abs(value) < MOST_PLAIN
+    return number(value, ENTRY_DIGITS) if plain else f"{value:.{ENTRY_DIGITS - 1}e}"
 
 
 def words(status: str) -> str:

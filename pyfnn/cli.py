@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyfnn
+from pyfnn.pipes import let_readers_end
 
 HOME = Path(__file__).resolve().parents[1]  # the folder that holds both packages
 
@@ -77,6 +78,8 @@ def start(module: str, arguments: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit status: that of the subcommand; 2 for an unknown one."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # this process is the command
+        let_readers_end()
     parser().parse_args(given[:1])
     return start(COMMANDS[given[0]].module, given[1:])
 

@@ -14,9 +14,12 @@ from bench import arguments, compare
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "ci" / "compare.sh"
-STAND_IN = (
-    '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> "$RECORD"\necho --end-- >> "$RECORD"\nexit ${STATUS:-0}\n'
-)
+STAND_IN = """#!/bin/sh
+for word; do printf "%s\\n" "$word"; done >> "$RECORD"
+echo --end-- >> "$RECORD"
+if [ -n "$PRINTED" ]; then printf "%b\\n" "$PRINTED"; fi
+exit ${STATUS:-0}
+"""
 GITHUB = {"github.event.pull_request.base.sha": "1a2b3c4", "github.event.number": "7", "github.token": "secret"}
 
 
@@ -91,18 +94,48 @@ def test_the_workflow_measures_against_the_base_of_the_pull_request(stage: Stage
     assert options.out.is_relative_to(uploaded)
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_the_workflow_comments_the_table_and_shows_it_where_it_may_not_comment(stage: Stage, status: int) -> None:
-    command, environment = step("Comment")
+def comment(stage: Stage, **environment: str) -> tuple[list[list[str]], str]:
+    """Return the calls of gh in the step that comments, and what the step printed; check the summary."""
+    command, variables = step("Comment")
     (stage.folder / "table.md").write_text("| a |\n")
     summary = stage.folder / "summary"
-    done = stage.run(command, stage.folder, GITHUB_STEP_SUMMARY=str(summary), STATUS=str(status), **environment)
+    variables |= {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_REPOSITORY": "me/mine", **environment}
+    done = stage.run(command, stage.folder, **variables)
     assert done.returncode == 0
     assert summary.read_text() == "| a |\n"
-    calls = stage.calls()
-    assert calls[0] == ["pr", "comment", "7", "--edit-last", "--body-file", "table.md"]
-    assert len(calls) == (1 if status == 0 else 2)
-    assert ("no right to comment" in done.stdout) is bool(status)
+    return stage.calls(), done.stdout
+
+
+LOOK = ["api", "--paginate", "repos/me/mine/issues/7/comments", "--jq"]
+
+
+def test_the_workflow_comments_the_table_with_its_mark(stage: Stage) -> None:
+    (look, write), _ = comment(stage)
+    assert look[:4] == LOOK
+    assert write == ["pr", "comment", "7", "--body-file", "comment.md"]
+    mark, *rest = (stage.folder / "comment.md").read_text().splitlines()
+    assert rest == ["", "| a |"]
+    assert mark.startswith("<!--")
+    assert f'startswith("{mark}")' in look[4]
+
+
+def test_the_workflow_edits_its_own_last_comment_and_no_other_one(stage: Stage) -> None:
+    (look, write), _ = comment(stage, PRINTED="11\n12")
+    assert look[:4] == LOOK
+    assert write[:4] == ["api", "--method", "PATCH", "repos/me/mine/issues/comments/12"]
+    assert write[4:] == ["--field", "body=@comment.md"]
+
+
+def test_the_workflow_says_so_where_it_may_not_comment(stage: Stage) -> None:
+    calls, printed = comment(stage, STATUS="1")
+    assert len(calls) == 2
+    assert "no right to comment" in printed
+
+
+def test_no_credentials_stay_beside_the_code_that_is_measured() -> None:
+    (checkout,) = (one for one in steps() if "actions/checkout" in one.get("uses", ""))
+    assert checkout["with"]["persist-credentials"] is False
+    assert [one.get("name") for one in steps() if "GH_TOKEN" in one.get("env", {})] == ["Comment"]
 
 
 def test_the_workflow_installs_as_the_readme_does() -> None:

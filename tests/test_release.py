@@ -90,12 +90,13 @@ def test_every_build_has_the_tags_and_what_is_published_was_tried_and_is_of_the_
     for job in ("wheels", "sdist"):
         checkout = steps(job)[0]
         assert checkout["uses"].startswith("actions/checkout@")
-        assert checkout["with"]["fetch-depth"] == 0
+        assert checkout["with"] == {"fetch-depth": 0, "persist-credentials": False}
     assert "pyfnn run" in PROJECT["tool"]["cibuildwheel"]["test-command"]
     assert any("pyfnn run" in step.get("run", "") for step in steps("sdist"))
     publish = WORKFLOW["jobs"]["publish"]
     assert sorted(publish["needs"]) == ["sdist", "wheels"]
-    assert publish["if"] == "github.ref_type == 'tag'"
+    assert publish["if"] == "github.event_name == 'push'"  # a run by hand, even on a tag, publishes nothing
+    assert WORKFLOW[True] == {"push": {"tags": ["v*"]}, "workflow_dispatch": None}  # YAML reads the key `on` as True
     assert publish["permissions"] == {"id-token": "write"}
     assert WORKFLOW["permissions"] == {"contents": "read"}
 

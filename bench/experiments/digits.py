@@ -8,9 +8,8 @@ import argparse
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,14 +17,16 @@ from threadpoolctl import threadpool_limits
 
 from bench.experiments.averages import mean_of
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least, digest
-from bench.experiments.engine.figures import figure_style, save_figure
-from bench.experiments.engine.tables import write_table
+from bench.experiments.engine.figures import figure_style
 from bench.format import with_interval
 from bench.report.drawing import WIDE, log_axis
 from bench.report.style import BLUE, GREEN
-from bench.statistics.intervals import t_interval
+from bench.statistics.intervals import Estimate, t_interval
 from pyfnn.datasets import load
 from pyfnn.validation import Array
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 NAME = "digits"
 SKLEARN = "scikit-learn"
@@ -109,32 +110,67 @@ def seconds_of(trainers: Sequence[str], way: str, repeats: int) -> dict[str, lis
     return found
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    """Time both trainers, and write the table and the figure."""
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
+    """Time both trainers, and write sentences, the table and the figure."""
     accuracies: dict[tuple[str, str], list[Values]] = {}
     for each in finished:
         p = each.cell.parameters
         accuracies.setdefault((p["way"], p["trainer"]), []).append(each.values)
     with threadpool_limits(1):
         seconds = {way: seconds_of((SKLEARN, settings.backend), way, settings.repeats) for way in WAYS}
-    _table(accuracies, seconds, folder, settings)
+    _sentences(finished, seconds, settings.backend, out)
+    _table(accuracies, seconds, out, settings)
     with figure_style():
-        save_figure(draw(accuracies, seconds, settings.backend), folder, "digits")
+        out.figure(
+            draw(accuracies, seconds, settings.backend),
+            "digits",
+            f"Accuracy on the test rows of each split, and seconds of each training, by scikit-learn and by "
+            f"{settings.backend}, in 200 epochs and with early stopping. The tables have the numbers.",
+        )
 
 
 Seconds = dict[str, dict[str, list[float]]]
 
 
-def _table(accuracies: dict[tuple[str, str], list[Values]], seconds: Seconds, folder: Path, settings: Settings) -> None:
+def _sentences(finished: Sequence[Finished], seconds: Seconds, backend: str, out: "Report") -> None:
+    """Compare the times of each way, paired by turn, and the accuracies, paired by split."""
+    for way, times in seconds.items():
+        ratio = _speed(times, backend)
+        if ratio:
+            shown = with_interval(ratio)
+            if ratio.low > 1 or ratio.high < 1:
+                out.say(f"{backend} trains {shown} times as fast as scikit-learn ({way}; 95 % interval).")
+            else:
+                out.say(f"It is undecided which one trains faster ({way}): {backend} is {shown} as fast.", "undecided")
+    for way in WAYS:
+        own = {(p["trainer"], p["seed"]): each.values for each in finished if (p := each.cell.parameters)["way"] == way}
+        seeds = [seed for trainer, seed in own if trainer == backend and (SKLEARN, seed) in own]
+        gain = mean_of(100 * (own[backend, seed]["accuracy"] - own[SKLEARN, seed]["accuracy"]) for seed in seeds)
+        if gain.finite > 1:
+            shown = f"{gain.mean:+.2f} ± {gain.half:.2f} percentage points, paired over {gain.finite} splits"
+            if gain.excludes_zero:
+                out.say(f"The accuracy of {backend} is not scikit-learn's ({way}): {shown}.")
+            else:
+                out.say(f"No difference in accuracy is shown ({way}): {backend} has {shown}.", "undecided")
+
+
+def _speed(times: dict[str, list[float]], trainer: str) -> Estimate | None:
+    """Return scikit-learn's time over that of a trainer, with its interval, paired by turn."""
+    pairs = zip(times[trainer], times[SKLEARN], strict=True)
+    return t_interval([math.log(theirs / ours) for ours, theirs in pairs])
+
+
+def _table(
+    accuracies: dict[tuple[str, str], list[Values]], seconds: Seconds, out: "Report", settings: Settings
+) -> None:
     rows = []
     for (way, trainer), values in accuracies.items():
         shares = [100 * each["accuracy"] for each in values]
         epochs = float(np.mean([each["epochs"] for each in values]))
-        times, reference = seconds[way][trainer], seconds[way][SKLEARN]
-        ratio = t_interval([math.log(theirs / ours) for ours, theirs in zip(times, reference, strict=True)])
+        ratio = _speed(seconds[way], trainer)
         own = (
             f"{epochs:.0f}",
-            float(np.median(times)),
+            float(np.median(seconds[way][trainer])),
             "1" if trainer == SKLEARN or ratio is None else with_interval(ratio),
         )
         rows.append([way, trainer, mean_of(shares).text, *own])
@@ -144,7 +180,7 @@ def _table(accuracies: dict[tuple[str, str], list[Values]], seconds: Seconds, fo
         f"seconds: of a training, wall time, one thread, median of {settings.repeats} in turns, after all cells.",
     ]
     title = f"Digits: 64-{'-'.join(map(str, HIDDEN))}-10 relu, Adam, by scikit-learn and by {settings.backend}"
-    write_table(folder, "digits", header, rows, title=title, notes=notes)
+    out.table("digits", header, rows, title=title, notes=notes)
 
 
 def draw(accuracies: dict[tuple[str, str], list[Values]], seconds: Seconds, backend: str) -> Figure:
@@ -176,4 +212,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     arguments=arguments,
+    question="Does pyfnn train the same network on digits as scikit-learn does, and how much faster?",
 )

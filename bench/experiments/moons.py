@@ -8,16 +8,15 @@ import argparse
 import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least, digest
-from bench.experiments.engine.figures import figure_style, save_figure
-from bench.experiments.engine.tables import write_table
+from bench.experiments.engine.figures import figure_style
+from bench.experiments.ranges import compared
 from bench.report.drawing import LEGEND, WIDE, log_axis
 from bench.report.style import BLUE, ORANGE, VERMILION
 from pyfnn import oracle
@@ -26,6 +25,9 @@ from pyfnn.network import Network, initialize
 from pyfnn.registry import load_backend
 from pyfnn.training import minimize
 from pyfnn.validation import Array
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 NAME = "moons"
 POINTS, NOISE, DATA_SEED = 200, 0.20, 0
@@ -160,19 +162,53 @@ def _accuracy(model: Model, x: Array, y: Array) -> float:
     return float((model.predict(x).argmax(axis=1) == y.argmax(axis=1)).mean())
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    """Write the table and the figures."""
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
+    """Write sentences, the table and the figures."""
     by_run: dict[tuple[str, int], list[Values]] = {}
     for each in finished:
         p = each.cell.parameters
         by_run.setdefault((p["method"], p["width"]), []).append(each.values)
-    _table(by_run, folder, settings)
+    _sentences(by_run, out)
+    _table(by_run, out, settings)
     with figure_style():
-        save_figure(boundaries(by_run), folder, "moons_boundaries")
-        save_figure(curves(by_run), folder, "moons_losses")
+        out.figure(
+            boundaries(by_run),
+            "moons_boundaries",
+            "Decision boundaries over the points of two half moons. A row for each method, a column for each number of "
+            "hidden units; in each panel the share of 2000 other points that it classifies rightly.",
+        )
+        out.figure(
+            curves(by_run),
+            "moons_losses",
+            "Training loss against evaluations of the gradient, on log axes: a line for each method and initial θ.",
+        )
 
 
-def _table(by_run: dict[tuple[str, int], list[Values]], folder: Path, settings: Settings) -> None:
+def _sentences(by_run: dict[tuple[str, int], list[Values]], out: "Report") -> None:
+    """Compare the last losses of the methods, and the accuracies of the widths."""
+    for width in (SOURCES_WIDTH, max(WIDTHS)):
+        descent, search_ = (by_run.get((method, width), []) for method in ("GD", "L-BFGS-B"))
+        if descent and search_:
+            found, reference = ([values["losses"][-1] for values in runs] for runs in (search_, descent))
+            gradients = [np.median([values["evaluations"][-1] for values in runs]) for runs in (search_, descent)]
+            with_units = f"with {width} unit{'s' * (width > 1)}"
+            after = f"(after {gradients[0]:.0f} evaluations of the gradient, and {gradients[1]:.0f})"
+            ours = f"the loss of L-BFGS {with_units}"
+            out.say(*compared(ours, "that of gradient descent", found, reference, f" {after}"))
+    tests = {
+        width: [100 * values["test_accuracy"] for values in by_run["L-BFGS-B", width]]
+        for width in WIDTHS
+        if ("L-BFGS-B", width) in by_run
+    }
+    if len(tests) > 1:
+        best = max(tests, key=lambda width: float(np.mean(tests[width])))
+        widest = max(tests)
+        if widest != best:
+            ours = f"the accuracy on other points, in %, with {widest} units"
+            out.say(*compared(ours, f"that with {best}, the best", tests[widest], tests[best]))
+
+
+def _table(by_run: dict[tuple[str, int], list[Values]], out: "Report", settings: Settings) -> None:
     rows = []
     for (method, width), runs in sorted(by_run.items(), key=lambda item: (item[0][1], list(METHODS).index(item[0][0]))):
         losses = np.array([values["losses"][-1] for values in runs])
@@ -188,7 +224,7 @@ def _table(by_run: dict[tuple[str, int], list[Values]], folder: Path, settings: 
         "iterations, or where a line search finds no lower loss.",
         "Accuracies: mean, and from the lowest to the highest.",
     ]
-    write_table(folder, "moons", header, rows, title=f"Moons: {POINTS} points, noise {NOISE}", notes=notes)
+    out.table("moons", header, rows, title=f"Moons: {POINTS} points, noise {NOISE}", notes=notes)
 
 
 def boundaries(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
@@ -258,4 +294,5 @@ EXPERIMENT = Experiment(
     report=report,
     arguments=arguments,
     seeds=5,
+    question="How do the units of a hidden layer and the optimizer shape a decision boundary?",
 )

@@ -12,7 +12,6 @@ from bench.report.drawing import (
     AXIS,
     BARS,
     EDGE,
-    FAINT,
     LINE,
     PAGE,
     ROW,
@@ -23,6 +22,7 @@ from bench.report.drawing import (
     WORD,
     log_axis,
     put_footnotes,
+    rule_rows,
     width_of,
     wrapped,
 )
@@ -114,6 +114,7 @@ def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView, rows: Rows) -> None:
         bounds.append(100)
         axes.axvline(100, color=BLACK, linewidth=0.4, zorder=1)
     log_axis(axes, "x", bounds)
+    rule_rows(axes, [rows.places[backend.name] for backend in panel.backends if kind.quantity(backend)])
     for backend in panel.backends:
         y = rows.places[backend.name]
         quantity = kind.quantity(backend)
@@ -129,7 +130,6 @@ def _dot_panel(axes: Axes, kind: DotPlot, panel: CaseView, rows: Rows) -> None:
 
 def _dot(axes: Axes, backend: BackendView, quantity: Estimate | float, y: float, scale: float) -> None:
     style = backend_style(backend.name)
-    axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
     value = centre_of(quantity) / scale
     interval = interval_of(quantity)
     if interval:

@@ -8,9 +8,11 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -100,6 +102,45 @@ def spread(ideal: Sequence[float], distance: float, length: float) -> list[float
     return [start + i * distance for i, start in enumerate(starts)]
 
 
+def uncrossed(points: Sequence[tuple[float, float]], places: Sequence[float], edge: float) -> list[float]:
+    """Return the places of labels beside a plot, exchanged until no two straight leaders to them cross.
+
+    Each exchange makes the leaders shorter in all, so it ends.
+
+    Parameters
+    ----------
+    points : sequence of (float, float)
+        Where each leader begins, left of `edge`.
+    places : sequence of float
+        Height of each label, in the unit of the points; all differ.
+    edge : float
+        Where the leaders end.
+    """
+    found = list(places)
+    pairs = list(combinations(range(len(found)), 2))
+    for _ in found:  # a bound against rounding; fewer rounds do
+        crossing = False
+        for i, j in pairs:
+            if _cross(points[i], (edge, found[i]), points[j], (edge, found[j])):
+                found[i], found[j] = found[j], found[i]
+                crossing = True
+        if not crossing:
+            break
+    return found
+
+
+Point = tuple[float, float]
+
+
+def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Return True where the segments ab and cd cross, each within the other."""
+
+    def side(p: Point, q: Point, r: Point) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
 @cache
 def width_of(text: str) -> float:
     """Return the width in inches of a line of text at the figures' type size.
@@ -127,6 +168,13 @@ def divisions_note(backends: Iterable[BackendView]) -> str:
         labels.setdefault(backend.division, {})[backend.label] = None
     named = [f"{division}: {', '.join(labels[division])}" for division in in_division_order(set(labels) - {"plain"})]
     return f"{'; '.join(named)}{'; all others: plain' if 'plain' in labels else ''}." if named else "All are plain."
+
+
+def rule_rows(axes: Axes, places: Iterable[float]) -> None:
+    """Draw a faint line across a panel at the height of each row, as one artist: many of them take long to draw."""
+    ends = [[(0, y), (1, y)] for y in places]
+    rules = LineCollection(ends, transform=axes.get_yaxis_transform(), colors=FAINT, linewidths=0.5, zorder=0.5)
+    axes.add_collection(rules, autolim=False)
 
 
 def put_title(figure: Figure, title: str) -> None:

@@ -1,9 +1,11 @@
 """Chooses the figures of a run, names their files and saves them. Draws none itself; `views` decides what they show."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -20,6 +22,10 @@ from bench.report.views import CaseView, roofs_of
 from bench.results.schema import Results
 
 Key = tuple[str, str, int]
+_FILES: dict[str, dict[str, Any]] = {  # how each kind is saved
+    ".png": {"pil_kwargs": {"compress_level": 3}},  # a third less time than 6 for 4 % more bytes
+    ".svg": {"metadata": {"Date": None}},
+}
 
 
 def draw(view: RunView, folder: Path) -> list[Path]:
@@ -40,7 +46,9 @@ def draw(view: RunView, folder: Path) -> list[Path]:
     return save(figures(view), folder)
 
 
-def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+def save(
+    named: Iterable[tuple[str, Figure]], folder: Path, settings: Mapping[str, object] = MappingProxyType({})
+) -> list[Path]:
     """Save figures as PNG and SVG in the style of reports, and return the files.
 
     Parameters
@@ -48,14 +56,15 @@ def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
     named : iterable of (str, Figure)
         Stems of the files' names, and the figures. It is consumed in that style, so a generator draws in it.
     folder : Path
+    settings : mapping, optional
+        Settings of Matplotlib on top of that style.
     """
     written = []
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE, dict(settings)]):
         for stem, figure in named:
-            for suffix in (".png", ".svg"):
+            for suffix in _FILES:
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
-                metadata = {"Date": None} if suffix == ".svg" else None
-                figure.savefig(path, dpi=DPI, metadata=metadata)
+                figure.savefig(path, dpi=DPI, **_FILES[suffix])
                 written.append(path)
     return written
 

@@ -16,7 +16,6 @@ from bench.format import bounds_of, centre_of, centre_text, interval_of, threads
 from bench.report.drawing import (
     AXIS,
     EDGE,
-    FAINT,
     LINE,
     ROW,
     SHADE,
@@ -27,7 +26,9 @@ from bench.report.drawing import (
     log_axis,
     put_footnotes,
     put_title,
+    rule_rows,
     spread,
+    uncrossed,
     width_of,
     wrapped,
 )
@@ -152,8 +153,8 @@ def _overview_panel(
     if margins:
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
+    rule_rows(axes, rows.places.values())
     for name, y in rows.places.items():
-        axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0.5)
         own = [
             (dtypes.index(view.case.dtype), backend)
             for view in column
@@ -193,6 +194,7 @@ def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]],
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = [to_fraction.transform((x, y)) for _, x, y in drawn]
     places = spread([plot * y for _, y in ends], LINE, plot)
+    places = uncrossed([(x, plot * y) for x, y in ends], places, 1.0)
     for (backend, x, y), (across, up), inch in zip(drawn, ends, places, strict=True):
         style = backend_style(backend.name)
         axes.plot([x], [y], marker=style.marker, markersize=3.8, color=style.colour, linestyle="none", zorder=3)

@@ -10,9 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Settings
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 
 def compute(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -37,13 +40,9 @@ def cells(settings: Settings) -> list[Cell]:
     ]
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    from bench.experiments.engine.tables import write_table  # imports much that workers do not need
-
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
     del settings
-    write_table(
-        folder, "thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished]
-    )
+    out.table("thirds", ["value", "third"], [[f.cell.parameters["value"], f.values["third"]] for f in finished])
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

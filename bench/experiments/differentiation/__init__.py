@@ -5,8 +5,7 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +15,9 @@ from bench.experiments.differentiation.methods import BACKEND, error, make_probl
 from bench.experiments.differentiation.report import write
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values, at_least
 from pyfnn.network import DTYPES
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 SIZES, ROWS = (3, 4, 2), 2  # small enough for an expression of every derivative
 EXPONENTS = [*range(0, 61, 2), 100]  # steps h = 2^-exponent; the last one shows that the complex step has no lower end
@@ -51,11 +53,11 @@ def compute(parameters: Parameters) -> Values:
     return found
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
     """Write the errors; take the times on this machine, one method after the other, and write them too."""
     ways = methods(settings.backend)
     runnable = {name: way for name, way in ways.items() if packages.can_run(way.package)}
-    write(finished, measure(runnable, settings.widest), ways, folder)
+    write(finished, measure(runnable, settings.widest), ways, out)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,4 +79,5 @@ EXPERIMENT = Experiment(
     report=report,
     arguments=_arguments,
     seeds=5,
+    question="How exact and how costly are the ways to a gradient?",
 )

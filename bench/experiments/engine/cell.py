@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report  # draws, and so imports much
 
 Parameters = Mapping[str, Any]  # values of JSON, without NaN and infinities
 Values = Mapping[str, Any]  # likewise
@@ -131,8 +134,8 @@ class Experiment:
         with all that the module imports; pure and deterministic. NaN, infinities and NumPy's numbers in its values
         become what `finite` makes of them. An exception is recorded as the cell's failure.
     report : callable
-        Writes tables and figures into a folder, from the finished cells in their fixed order. Cells that failed are
-        not among them.
+        Adds sentences, tables and figures to a report, from the finished cells in their fixed order. Cells that failed
+        are not among them.
     arguments : callable, optional
         Adds the experiment's own options to a parser.
     requires : callable, optional
@@ -140,6 +143,8 @@ class Experiment:
         cell, unless a scheduler is given: the hosts of its cluster have what they need, or fail.
     seeds : int, optional
         Default of --seeds.
+    question : str, optional
+        What the experiment asks, for its page; without one, the summary stands there.
     """
 
     name: str
@@ -147,7 +152,8 @@ class Experiment:
     version: int
     cells: Callable[[Settings], Sequence[Cell]]
     compute: Callable[[Parameters], Values]
-    report: Callable[[Sequence[Finished], Path, Settings], None]
+    report: Callable[[Sequence[Finished], "Report", Settings], None]
     arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
     requires: Callable[[Settings], None] = no_requirements
     seeds: int = SEEDS
+    question: str = ""

@@ -22,8 +22,11 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def save_figure(fig: Figure, folder: Path, name: str) -> list[Path]:
-    """Save a figure as NAME.png and NAME.svg, and return the files. Equal figures give equal files."""
-    return save([(name, fig)], folder)
+    """Save a figure as NAME.png and NAME.svg, whose text is text, and return the files.
+
+    Equal figures give equal files.
+    """
+    return save([(name, fig)], folder, {"svg.fonttype": "none"})
 
 
 def label_powers(axis: Axis) -> None:

@@ -15,7 +15,8 @@ from bench.experiments.engine.deal import Deal
 from bench.experiments.engine.origin import Origin, key_of, name_of, origin_of
 from bench.experiments.engine.pool import Pool
 from bench.experiments.engine.progress import CellProgress
-from bench.experiments.engine.store import Keyed, Store, save, save_timing
+from bench.experiments.engine.report import Report
+from bench.experiments.engine.store import Keyed, Store, chosen, save, save_timing
 from bench.experiments.engine.work import Task
 from bench.format import duration_text
 from bench.interruption import Interruptions, status_of
@@ -71,8 +72,20 @@ def run(experiment: Experiment, settings: Settings, console: Console, signals: I
             if line.values is not None
         ]
         if finished:
-            experiment.report(finished, settings.out, settings)
+            _report(experiment, finished, len(cells), settings, origin)
     return _conclude(len(cells) - len(finished), settings.out, console)
+
+
+def _report(
+    experiment: Experiment, finished: Sequence[Finished], cells: int, settings: Settings, origin: Origin
+) -> None:
+    """Write tables, figures, report.json and the page."""
+    report = Report(settings.out)
+    experiment.report(finished, report, settings)
+    if len(finished) < cells:
+        report.say(f"{cells - len(finished)} of {cells} cells failed; nothing here is of them.", "attention")
+    facts = {"cells": cells, "hours of computing": round(sum(one.seconds for one in finished) / 3600, 4), **origin}
+    report.save(experiment.name, experiment.question or experiment.summary, chosen(settings), facts)
 
 
 def _announcement(total: int, left: int) -> str:

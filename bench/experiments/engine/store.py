@@ -119,15 +119,21 @@ class Store(Lines):
         return self
 
 
+def chosen(settings: Settings) -> dict[str, Any]:
+    """Return the settings that choose the cells, as JSON has them."""
+    own = {"backend": settings.backend, "seeds": settings.seeds, **settings.options}
+    found: dict[str, Any] = json.loads(json.dumps(finite(own), default=str))  # a path as its text
+    return found
+
+
 def save(store: Store, experiment: Experiment, settings: Settings, origin: Origin, cells: Iterable[Keyed]) -> Path:
     """Write results.json, which no engine, date or time changes, and return its path."""
-    chosen = {"backend": settings.backend, "seeds": settings.seeds, **settings.options}
     results = ExperimentResults(
         schema=EXPERIMENT_SCHEMA,
         experiment=experiment.name,
         version=experiment.version,
         origin=dict(origin),
-        settings=json.loads(json.dumps(finite(chosen), default=str)),  # a path as its text
+        settings=chosen(settings),
         cells=[CellResult(**store.line(each.key).model_dump(include=_RESULT)) for each in cells],
     )
     path = store.folder / RESULTS

@@ -2,13 +2,11 @@
 
 import csv
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
-from bench.format import number
+from bench.format import entry_text
 from bench.report.render import ReportTable, markdown
-
-ABSENT = "–"  # a value that is not there, in Markdown; in CSV an empty cell
-DIGITS = 4  # of a float in Markdown
 
 
 def write_table(
@@ -36,7 +34,7 @@ def write_table(
     notes : sequence of str, optional
         Notes below the table in Markdown.
     """
-    table = ReportTable(title, tuple(header), (("", tuple(tuple(map(_shown, row)) for row in rows)),), tuple(notes))
+    table = ReportTable(title, tuple(header), (("", tuple(tuple(map(entry_text, row)) for row in rows)),), tuple(notes))
     page, sheet = folder / f"{name}.md", folder / f"{name}.csv"
     page.write_text((f"# {title}\n\n" if title else "") + markdown(table), encoding="utf-8")
     with sheet.open("w", encoding="utf-8", newline="") as file:
@@ -45,10 +43,12 @@ def write_table(
     return [page, sheet]
 
 
-def _shown(value: object) -> str:
-    if value is None:
-        return ABSENT
-    if not isinstance(value, float):
-        return str(value)
-    plain = value == 0 or 1e-5 <= abs(value) < 1e7
-    return number(value, DIGITS) if plain else f"{value:.{DIGITS - 1}e}"
+def entry(value: object) -> str | int | float | bool | None:
+    """Return an entry of a table as JSON has it: a float that is not finite, and any other value, as its text."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else entry_text(value)
+    return str(value)

@@ -18,11 +18,11 @@ from typing import Any
 from rich.console import Console
 
 from bench.experiments.command import run_command
-from bench.experiments.engine.figures import figure_style, save_figure
-from bench.experiments.engine.tables import write_table
+from bench.experiments.engine.figures import figure_style
+from bench.experiments.engine.report import Report
 from bench.experiments.estimators.arms import BATCHES, DEFAULT_BATCH, DEFAULT_RATE, RATES
 from bench.experiments.estimators.problems import DATASETS, HIDDEN
-from bench.experiments.estimators.summary import HEADER, draw, lines, row
+from bench.experiments.estimators.summary import HEADER, draw, lines, row, say
 from bench.experiments.estimators.trials import (
     FIRST_TUNING_SEED,
     MOST_EPOCHS,
@@ -41,6 +41,11 @@ from pyfnn.errors import PyfnnError
 
 LAUNCHES, ROUNDS, TUNING_SEEDS = 20, 5, 3
 TITLE = "Time to equal validation error"
+QUESTION = "How long do pyfnn's estimators, scikit-learn's and PyTorch train to the same validation error?"
+ALT = (
+    "Milliseconds of training to the common error, with 95 % intervals, on a log axis, a row for each trainer and a "
+    "panel for each dataset; beside each, its time over that of pyfnn. The table has the numbers."
+)
 NOTES = (
     f"Network: one hidden layer of {HIDDEN[0]} units, relu; Adam; float32; one thread. Inputs and marks are "
     "standardized on the training rows.",
@@ -109,7 +114,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 def write(
     folder: Path, fits: Sequence[TimedFit], settings: Mapping[str, Settings], facts: Mapping[str, Any]
 ) -> list[Path]:
-    """Write the table, the figure, and everything into estimators.json; return the files."""
+    """Write the page, the table, the figure, and everything into estimators.json; return the files."""
     found, host = lines(fits), describe_machine()
     versions = {name: version(name) for name in ("pyfnn", "scikit-learn", "torch", "numpy")}
     content = {
@@ -131,11 +136,14 @@ def write(
         f"{host['cpu_model']}, one thread; scikit-learn {versions['scikit-learn']}, PyTorch {versions['torch']}",
         f"{launches} launches, {datetime.now():%Y-%m-%d}; ×: time over pyfnn's",
     )
+    report = Report(folder)
+    say(found, report)
     rows = [row(line, settings) for line in found]
-    written = [path, *write_table(folder, "estimators", HEADER, rows, title=TITLE, notes=(*NOTES, *source))]
+    written = [path, *report.table("estimators", HEADER, rows, title=TITLE, notes=(*NOTES, *source))]
     with figure_style():
-        figure = draw(found, source)
-    return written + save_figure(figure, folder, "estimators")
+        written += report.figure(draw(found, source), "estimators", ALT)
+    chosen = {"datasets": list(settings), "launches": launches, "patience": PATIENCE, "most epochs": MOST_EPOCHS}
+    return written + report.save("estimators", QUESTION, chosen, versions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +14,9 @@ from bench.report.drawing import LINE, MUTED, ROW, WIDTH, log_axis
 from bench.report.style import BLUE, GREEN, VERMILION
 from bench.statistics import intervals
 from bench.statistics.intervals import Estimate
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 COLOURS = {"pyfnn": VERMILION, "scikit-learn": BLUE, "PyTorch": GREEN}
 HEADER = (
@@ -81,6 +85,17 @@ def _line(group: Mapping[str, list[TimedFit]], dataset: str, entrant: str) -> Li
         fmean(scores[entrant].values()),
         None if entrant == DEFAULT else intervals.mean_interval(gains),
     )
+
+
+def say(found: Sequence[Line], out: "Report") -> None:
+    """Add a sentence for each dataset and trainer: whether tuned pyfnn reaches the common error sooner."""
+    for line in found:
+        slower, same = line.slower, line.slower_at_same
+        if slower and ENTRANTS[line.entrant] != "pyfnn":
+            own = f"{line.dataset}: {line.entrant} takes {with_interval(slower)} times as long as pyfnn, tuned"
+            same_text = f" ({with_interval(same)} times with the same settings)" if same else ""
+            decided = slower.low > 1 or slower.high < 1
+            out.say(f"{own}{same_text}{'' if decided else ': undecided'}.", "shown" if decided else "undecided")
 
 
 def row(line: Line, setting: Mapping[str, Settings]) -> tuple[object, ...]:

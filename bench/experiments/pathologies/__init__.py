@@ -7,18 +7,18 @@ import argparse
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
+from math import inf
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import pyfnn
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values
-from bench.experiments.engine.figures import figure_style, save_figure
-from bench.experiments.engine.tables import write_table
+from bench.experiments.engine.figures import figure_style
 from bench.experiments.pathologies import figures
-from bench.experiments.pathologies.arms import PATHOLOGIES
+from bench.experiments.pathologies.arms import PATHOLOGIES, Pathology
+from bench.experiments.ranges import compared
 from pyfnn import datasets, oracle
 from pyfnn.datasets import Dataset
 from pyfnn.errors import Diverged, PyfnnError
@@ -26,6 +26,9 @@ from pyfnn.network import Network, initialize
 from pyfnn.training import diagnose
 from pyfnn.training.data import digest
 from pyfnn.validation import Array
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 SPLIT = 0  # seed of the split of the rows
 DIAGNOSED = 300  # training rows on which the layers are diagnosed
@@ -108,16 +111,22 @@ def _health(network: Network, theta: Array, x: Array, y: Array) -> dict[str, Any
     return {"loss": loss, **{column: table[column].tolist() for column in COLUMNS}}
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    """Write a table of all arms, and a figure for each pathology."""
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
+    """Write sentences, a table of all arms, and a figure for each pathology."""
     del settings
     rows = []
     for name, pathology in PATHOLOGIES.items():
         by_arm = _by_arm(finished, name)
         rows += [(name, arm, *_summary(values)) for arm, values in by_arm.items()]
         if by_arm:
+            _sentences(pathology, by_arm, out)
             with figure_style():
-                save_figure(figures.draw(pathology, by_arm), folder, f"{EXPERIMENT.name}-{name}")
+                out.figure(
+                    figures.draw(pathology, by_arm),
+                    f"{EXPERIMENT.name}-{name}",
+                    f"{pathology.title}: size of the gradient, {pathology.share.replace('_', ' ')} and loss over the "
+                    f"steps of training, layer by layer, for {', '.join(by_arm)}. {pathology.lesson}",
+                )
     header = (
         "pathology", "arm", "gradient norm, first layer", "last layer", "saturated, hidden", "dead, hidden",
         "loss before", "loss after", "overflows",
@@ -126,7 +135,24 @@ def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> No
         "Medians over seeds. Gradient norms: before the first step. Saturated and dead: shares at the last checkpoint "
         "with a finite θ, mean over hidden layers.",
     )
-    write_table(folder, EXPERIMENT.name, header, rows, title="Pathologies of training and their cures", notes=notes)
+    out.table(EXPERIMENT.name, header, rows, title="Pathologies of training and their cures", notes=notes)
+
+
+def _sentences(pathology: Pathology, by_arm: dict[str, list[Values]], out: "Report") -> None:
+    """Compare the loss at the end of the illest arm with that of each other one."""
+    (ill, own), *others = by_arm.items()
+    topic = pathology.title.partition(":")[0]
+    for arm, values in others:
+        ours, theirs = f"the last loss of “{arm}”", f"that of “{ill}”"
+        text, kind = compared(ours, theirs, _last_losses(values), _last_losses(own))
+        out.say(f"{topic}: {text[0].lower()}{text[1:]}", kind)
+    out.say(f"{topic}: {pathology.lesson}", "note")
+
+
+def _last_losses(seeds: Sequence[Values]) -> list[float]:
+    """Return the loss at the last checkpoint of each seed; infinity where θ overflowed or the loss is no number."""
+    last = [(values["overflow"], values["loss"][-1]) for values in seeds]
+    return [inf if overflow is not None or loss is None else loss for overflow, loss in last]
 
 
 def _by_arm(finished: Sequence[Finished], pathology: str) -> dict[str, list[Values]]:
@@ -173,4 +199,5 @@ EXPERIMENT = Experiment(
     report=report,
     arguments=_arguments,
     seeds=5,
+    question="What do vanishing and exploding gradients and dead units look like, and what cures them?",
 )

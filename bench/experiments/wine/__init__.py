@@ -15,4 +15,5 @@ EXPERIMENT = Experiment(
     report=report,
     arguments=arguments,
     requires=requires,
+    question="Do the article's networks predict the marks of wines, as it trained them and done right?",
 )

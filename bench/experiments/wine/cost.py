@@ -1,14 +1,12 @@
 """The cost of the training steps of a run, and what they would cost in NumPy: measured on a part, extrapolated."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import process_time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bench.experiments.engine.cell import Finished, Settings
-from bench.experiments.engine.tables import write_table
 from bench.experiments.wine import article
 from bench.experiments.wine.published import L2
 from bench.experiments.wine.treatments import network
@@ -16,6 +14,9 @@ from bench.format import duration_text
 from bench.terminal import console
 from pyfnn.network import initialize
 from pyfnn.registry import load_backend
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 _RATE = 1e-4  # so low that θ hardly moves: the time of a step then does not depend on it
 _ROWS = 1000
@@ -34,7 +35,7 @@ class Work(NamedTuple):
     dtype: str
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
     """Time single steps of each network, multiply by the steps of the run, write the table and print its last line."""
     steps = steps_of(finished)
     rows, totals = [], [0.0, 0.0]
@@ -56,11 +57,13 @@ def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> No
         f"each network in NumPy and {_MORE_STEPS} elsewhere, multiplied by the steps of the run.",
         "Steps alone: without validation passes, baselines and the comparison of backends.",
     ]
-    write_table(folder, "wine_cost", header, rows, title="Wine: the cost of the training steps", notes=notes)
-    console().print(
+    out.table("wine_cost", header, rows, title="Wine: the cost of the training steps", notes=notes)
+    text = (
         f"Training steps: {duration_text(totals[0])} of CPU time by {settings.backend}; NumPy would take "
         f"{duration_text(totals[1])}, {totals[1] / (totals[0] or 1.0):.0f} times as long (extrapolated: wine_cost.md)."
     )
+    out.say(text, "note")
+    console().print(text)
 
 
 def steps_of(finished: Sequence[Finished]) -> dict[Work, int]:

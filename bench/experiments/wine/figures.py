@@ -1,8 +1,7 @@
 """The figures of the wine experiment: the treatments of each setting, the rate sweep, the selected networks."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from bench.experiments.averages import Mean, mean_of
 from bench.experiments.engine.cell import Finished
-from bench.experiments.engine.figures import figure_style, save_figure
+from bench.experiments.engine.figures import figure_style
 from bench.experiments.wine.baselines import NAMES as BASELINES
 from bench.experiments.wine.published import CLAIMED_RATES, RATES, SETTINGS, SWEPT, WINES
 from bench.experiments.wine.summary import (
@@ -30,6 +29,9 @@ from bench.experiments.wine.summary import (
 from bench.report.drawing import FAINT, LEGEND, MUTED, WIDE, log_axis
 from bench.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
+
 Groups = dict[Group, list[Found]]
 LOOKS = {  # marker and colour of each treatment
     PUBLISHED: ("o", VERMILION),
@@ -48,15 +50,28 @@ _NETWORK_COLOURS = (BLUE, ORANGE, GREEN, VERMILION)
 _ROW, _TOP, _BOTTOM = 0.40, 0.5, 0.65  # inches
 
 
-def draw(finished: Sequence[Finished], folder: Path) -> None:
+ALTS = {
+    "wine_settings": "Mean squared error on the test rows of each of the article's settings, red and white wine: the "
+    "article's number, each treatment with its interval, and lines for the baselines.",
+    "wine_spread": "Spread of the outputs over that of the labels, for each setting and treatment: 0 is a constant.",
+    "wine_rates": "Mean squared error on the test rows against the learning rate, for each network and treatment.",
+    "wine_selected": "Test error of the selected network less that of least squares, a mark for each split; below 0 "
+    "the network is better.",
+}
+
+
+def draw(finished: Sequence[Finished], out: "Report") -> None:
     """Draw every figure of the cells that are finished."""
     groups, found = grouped(finished), contests(finished)
     with figure_style():
-        save_figure(errors_by_setting(groups, found), folder, "wine_settings")
-        save_figure(spreads_by_setting(groups), folder, "wine_spread")
-        save_figure(errors_by_rate(groups), folder, "wine_rates")
-        if found:
-            save_figure(selected(found), folder, "wine_selected")
+        drawn = {
+            "wine_settings": errors_by_setting(groups, found),
+            "wine_spread": spreads_by_setting(groups),
+            "wine_rates": errors_by_rate(groups),
+            **({"wine_selected": selected(found)} if found else {}),
+        }
+        for name, figure in drawn.items():
+            out.figure(figure, name, ALTS[name])
 
 
 def errors_by_setting(groups: Groups, found: dict[tuple[str, bool], Contest]) -> Figure:

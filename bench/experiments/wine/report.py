@@ -1,13 +1,12 @@
-"""The report of the wine experiment: its tables as Markdown and CSV, and its figures."""
+"""The report of the wine experiment: its tables; `findings` has its sentences, `figures` draws."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.experiments.averages import mean_of
 from bench.experiments.engine.cell import Finished, Settings
-from bench.experiments.engine.tables import write_table
-from bench.experiments.wine import cost, figures
+from bench.experiments.wine import cost, figures, findings
 from bench.experiments.wine.baselines import NAMES as BASELINES
 from bench.experiments.wine.cells import SWEEP_SEEDS
 from bench.experiments.wine.published import RATES, SETTINGS, SWEPT, WINES
@@ -22,25 +21,29 @@ from bench.experiments.wine.summary import (
     select,
 )
 
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
+
 _INTERVAL = "Mean over {seeds} random splits, each with its own initial θ, ± half of the 95 % interval by Student's t."
 _ROWS = {True: "all rows", False: "without exact duplicates"}
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    """Write the tables and figures into a folder; measure what NumPy would have taken."""
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
+    """Write sentences, tables and figures; measure what NumPy would have taken."""
     groups = grouped(finished)
+    findings.say(finished, groups, out)
     for duplicates in (True, False):
-        _settings_table(groups, folder, settings, duplicates)
-    _values_table(groups, folder)
-    _contest_table(finished, folder, settings)
-    _choices_table(finished, folder)
-    _rates_table(groups, folder, settings)
-    _agreement_table(finished, folder)
-    cost.report(finished, folder, settings)
-    figures.draw(finished, folder)
+        _settings_table(groups, out, settings, duplicates)
+    _values_table(groups, out)
+    _contest_table(finished, out, settings)
+    _choices_table(finished, out)
+    _rates_table(groups, out, settings)
+    _agreement_table(finished, out)
+    cost.report(finished, out, settings)
+    figures.draw(finished, out)
 
 
-def _settings_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings, duplicates: bool) -> None:
+def _settings_table(groups: dict[Group, list[Found]], out: "Report", settings: Settings, duplicates: bool) -> None:
     treatments = [each for each in TREATMENTS if any(key.treatment == each for key in groups)]
     rows = []
     for wine in WINES:
@@ -55,10 +58,10 @@ def _settings_table(groups: dict[Group, list[Found]], folder: Path, settings: Se
     ]
     title = f"Wine: mean squared error of the test rows, {_ROWS[duplicates]}"
     stem = "wine" if duplicates else "wine_without_duplicates"
-    write_table(folder, stem, ["wine", "setting", "the article", *treatments], rows, title=title, notes=notes)
+    out.table(stem, ["wine", "setting", "the article", *treatments], rows, title=title, notes=notes)
 
 
-def _values_table(groups: dict[Group, list[Found]], folder: Path) -> None:
+def _values_table(groups: dict[Group, list[Found]], out: "Report") -> None:
     header = [
         "table",
         "wine",
@@ -78,7 +81,7 @@ def _values_table(groups: dict[Group, list[Found]], folder: Path) -> None:
         own = (key.table, key.wine, _ROWS[key.duplicates], key.network, str(key.rate), key.treatment)
         rows.append([*own, _plain(test.mean), _plain(test.half), test.finite, test.given, spread.mean])
     notes = ["spread: standard deviation of the outputs on the test rows over that of the labels; 0 is a constant."]
-    write_table(folder, "wine_values", header, rows, title="Wine: all means", notes=notes)
+    out.table("wine_values", header, rows, title="Wine: all means", notes=notes)
 
 
 def _plain(value: float) -> float | str:
@@ -86,7 +89,7 @@ def _plain(value: float) -> float | str:
     return value if abs(value) < 1e5 else f"{value:.4g}"
 
 
-def _contest_table(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
+def _contest_table(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
     rows = []
     for (wine, duplicates), contest in contests(finished).items():
         baselines = [contest.baselines[name].text for name in BASELINES]
@@ -119,17 +122,17 @@ def _contest_table(finished: Sequence[Finished], folder: Path, settings: Setting
         "The difference is paired: both on the same split. With shared rows: the splits are not independent, as each "
         "draws from the same rows; its variance is s²(1/n + test rows / training rows) (Nadeau and Bengio 2003).",
     ]
-    write_table(folder, "wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
+    out.table("wine_selected", header, rows, title="Wine: selected by validation, and baselines", notes=notes)
 
 
-def _choices_table(finished: Sequence[Finished], folder: Path) -> None:
+def _choices_table(finished: Sequence[Finished], out: "Report") -> None:
     counts = Counter((split[0], split[1], each.setting, each.l2) for split, each in select(finished).items())
     rows = [[wine, _ROWS[duplicates], *own, count] for (wine, duplicates, *own), count in sorted(counts.items())]
     header = ["wine", "rows", "setting", "λ", "splits"]
-    write_table(folder, "wine_choices", header, rows, title="Wine: what validation chose, by the number of splits")
+    out.table("wine_choices", header, rows, title="Wine: what validation chose, by the number of splits")
 
 
-def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Settings) -> None:
+def _rates_table(groups: dict[Group, list[Found]], out: "Report", settings: Settings) -> None:
     rows = []
     for wine in WINES:
         for hidden, activation in SWEPT:
@@ -144,10 +147,10 @@ def _rates_table(groups: dict[Group, list[Found]], folder: Path, settings: Setti
     notes = [_INTERVAL.format(seeds=seeds), "The article claims that rates from 0.01 to 0.2 suit."]
     header = ["wine", "network", "treatment", *map(str, RATES)]
     title = "Wine: mean squared error of the test rows, by learning rate"
-    write_table(folder, "wine_rates", header, rows, title=title, notes=notes)
+    out.table("wine_rates", header, rows, title=title, notes=notes)
 
 
-def _agreement_table(finished: Sequence[Finished], folder: Path) -> None:
+def _agreement_table(finished: Sequence[Finished], out: "Report") -> None:
     followed = [each.values for each in finished if each.cell.parameters["kind"] == "trajectories"]
     ends: dict[str, dict[int, float | None]] = {}
     for each in finished:
@@ -166,7 +169,7 @@ def _agreement_table(finished: Sequence[Finished], folder: Path) -> None:
         "of the bound: the largest difference of a tensor over what rounding may cause; above 1 would be an error.",
         "test error: after early stopping; the difference from numpy's is paired.",
     ]
-    write_table(folder, "wine_agreement", header, rows, title="Wine: agreement of backends", notes=notes)
+    out.table("wine_agreement", header, rows, title="Wine: agreement of backends", notes=notes)
 
 
 def _differences(tests: dict[int, float | None], reference: dict[int, float | None]) -> str:

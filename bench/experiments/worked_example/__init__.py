@@ -4,14 +4,12 @@
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.experiments.engine.cell import Cell, Experiment, Finished, Parameters, Settings, Values
-from bench.experiments.engine.figures import figure_style, save_figure
-from bench.experiments.engine.tables import write_table
+from bench.experiments.engine.figures import figure_style
 from bench.experiments.worked_example.figure import draw
 from bench.experiments.worked_example.formulas import (
     HEADS,
@@ -31,6 +29,9 @@ from bench.terminal import console
 from pyfnn import oracle
 from pyfnn.errors import PyfnnError
 from pyfnn.network import Network
+
+if TYPE_CHECKING:
+    from bench.experiments.engine.report import Report
 
 STEP = 1e-30  # of the complex step: its truncation error, about STEP², is far below the rounding error
 LIMIT = 1e-14  # largest difference between a number and its check; the numbers are of the order of 1
@@ -100,8 +101,8 @@ def cells(settings: Settings) -> list[Cell]:
     return [Cell(EXPERIMENT.name, {"head": name, "numbers": NUMBERS}) for name in HEADS]
 
 
-def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> None:
-    """Print a table for each head, and write it with a figure of the network."""
+def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
+    """Print a table for each head, and write it with a sentence and a figure of the network."""
     del settings
     for one in finished:
         name, values = one.cell.parameters["head"], one.values
@@ -113,10 +114,16 @@ def report(finished: Sequence[Finished], folder: Path, settings: Settings) -> No
         )
         rows = [[_shown(line[key]) for key in COLUMNS] for line in values["lines"]]
         stem, title = f"{EXPERIMENT.name}-{name}", f"A 2-2-2 network: {HEADS[name].title}"
-        write_table(folder, stem, list(COLUMNS.values()), rows, title=title, notes=notes)
+        out.table(stem, list(COLUMNS.values()), rows, title=title, notes=notes)
         console().print("\n".join([title, "", *map(_printed, values["lines"]), "", notes[0], ""]), soft_wrap=True)
         with figure_style():
-            save_figure(draw(title, values["known"]), folder, stem)
+            alt = f"{title}: units and weights with their numbers, before and after the step. The table has them all."
+            out.figure(draw(title, values["known"]), stem, alt)
+        worst = max(abs(line["value"] - line["check"]) for line in values["lines"])
+        out.say(
+            f"{HEADS[name].title}: all {len(values['lines'])} numbers agree with their checks, to {worst:.1e}. "
+            f"The step lowers the loss from {values['before']:.6f} to {values['after']:.6f}."
+        )
 
 
 def _printed(line: Mapping[str, Any]) -> str:
@@ -137,4 +144,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     seeds=1,
+    question="What does one step of training compute, number by number?",
 )

@@ -298,7 +298,6 @@ def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:
         )
         for b, lines, step in found
     ]  # fmt: skip
-    places = spread_labels([height * (1 - mark.y / 100) for mark in marks], height)
     return Chart(
         name,
         f"Step time against lines of code: {view.case.title}",
@@ -307,12 +306,13 @@ def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:
         "shorter. Both axes are logarithmic.",
         *(x, y, "lines of code (log scale)", f"step time, {view.unit.name} (log scale)"),
         marks=tuple(marks),
-        beside=_beside([b.label for b, *_ in found], marks, places),
+        beside=_beside([b.label for b, *_ in found], marks, height),
         height=height,
     )
 
 
-def _beside(labels: Iterable[str], marks: Sequence[Mark], places: Iterable[float]) -> tuple[Beside, ...]:
+def _beside(labels: Iterable[str], marks: Sequence[Mark], height: float) -> tuple[Beside, ...]:
+    places = spread_labels([(mark.x, height * (1 - mark.y / 100)) for mark in marks], height)
     return tuple(
         Beside(label, mark.x, mark.y, place, mark.look)
         for label, mark, place in zip(labels, marks, places, strict=True)
@@ -354,8 +354,6 @@ def sweep_chart(name: str, sweep: SweepView, looks: Looks) -> Chart | None:
             for key, points in scaled.items()
             for value, step in points
         ),
-        beside=_beside(
-            [mark.name for mark in ends], ends, spread_labels([height * (1 - mark.y / 100) for mark in ends], height)
-        ),
+        beside=_beside([mark.name for mark in ends], ends, height),
         height=height,
     )

@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.report.drawing import LARGEST_LOG, round_ticks, spread
+from bench.report.drawing import LARGEST_LOG, round_ticks, spread, uncrossed
 
 GRID = 1000  # units of the inner view box of lines; the browser stretches it to the plot
 LINE = 17.0  # pixels between lines of labels
 LONGEST_UNDER, LONGEST_BESIDE = 24, 18  # letters of a label
 _LETTER = 8.2  # pixels, of a wide typeface at 13
-_SEEN = 12.0  # units: about 9 pixels of a plot on a laptop
+_SEEN = 1.0  # unit: less than a pixel of a plot on a laptop
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,20 @@ def lanes(places: Sequence[float]) -> list[int]:
     return [order.index(i) for i in range(len(places))]
 
 
-def spread_labels(places: Sequence[float], height: float) -> list[float]:
-    """Return the heights of labels beside a plot, in pixels, for points at these heights: apart, and near their points.
+def spread_labels(points: Sequence[tuple[float, float]], height: float) -> list[float]:
+    """Return the heights of labels beside a plot, in pixels: apart, near their points, and no leaders cross.
 
     Parameters
     ----------
-    places : sequence of float
-        In pixels, in any order.
+    points : sequence of (float, float)
+        Where the leaders begin: in percent of the plot's width, and in pixels from its top.
     height : float
         Of the plot in pixels.
     """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    spreaded = spread([places[i] for i in order], LINE, height)
-    found = [0.0] * len(places)
+    order = sorted(range(len(points)), key=lambda i: points[i][1])
+    spreaded = spread([points[i][1] for i in order], LINE, height)
+    spreaded = uncrossed([points[i] for i in order], spreaded, 100.0)
+    found = [0.0] * len(points)
     for i, place in zip(order, spreaded, strict=True):
         found[i] = round(place, 1)
     return found
@@ -109,11 +110,29 @@ def side_width(under: Iterable[tuple[float, str]], beside: Iterable[str]) -> str
 def polyline(points: Iterable[tuple[float, float]], x: LogAxis, y: LogAxis) -> str:
     """Return the points of an SVG polyline in the inner view box, which is `GRID` units wide and high.
 
-    Points nearer than `_SEEN` units to the one before are left out, except the last.
+    Points that lie on the line without them, to `_SEEN` units, are left out (Ramer 1972, Douglas and Peucker 1973).
     """
     places = [(x.at(a) * GRID / 100, GRID - y.at(b) * GRID / 100) for a, b in points]
-    kept = places[:1]
-    for place in places[1:-1]:
-        if max(abs(place[0] - kept[-1][0]), abs(place[1] - kept[-1][1])) >= _SEEN:
-            kept.append(place)
-    return " ".join(f"{across:.0f},{down:.0f}" for across, down in [*kept, *places[1:][-1:]])
+    return " ".join(f"{across:.0f},{down:.0f}" for across, down in _bends(places))
+
+
+def _bends(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the places where the line through all of them visibly bends, its ends included."""
+    kept, left = {0, len(places) - 1}, [(0, len(places) - 1)]
+    while left:
+        first, last = left.pop()
+        offsets = [_offset(places[at], places[first], places[last]) for at in range(first + 1, last)]
+        if offsets and max(offsets) > _SEEN:
+            middle = first + 1 + offsets.index(max(offsets))
+            kept.add(middle)
+            left += [(first, middle), (middle, last)]
+    return [places[at] for at in sorted(kept)] if places else []
+
+
+def _offset(place: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
+    """Return the distance of a place from the segment between two others."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = across * across + down * down
+    share = ((place[0] - start[0]) * across + (place[1] - start[1]) * down) / length if length else 0.0
+    share = min(max(share, 0.0), 1.0)
+    return math.hypot(place[0] - start[0] - share * across, place[1] - start[1] - share * down)

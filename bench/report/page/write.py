@@ -29,6 +29,13 @@ def write_page(sources: Sequence[Source], path: Path) -> Path:
 
 def html(sources: Sequence[Source]) -> str:
     """Return the page of some runs."""
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return render("page.html", page=page_of(sources), script=Markup(script), script_hash=digest)
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page made of a template; `values` are its names, beside the style of all pages."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -37,9 +44,5 @@ def html(sources: Sequence[Source]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html").render(
-        page=page_of(sources), style=Markup(style), script=Markup(script), script_hash=digest
-    )
+    return environment.get_template(template).render(style=Markup(style), **values)

@@ -22,6 +22,7 @@ from bench.experiments.differentiation.methods import (
 )  # fmt: skip
 from bench.experiments.differentiation.symbolic import Gradient
 from bench.experiments.engine.cell import Finished, Settings
+from bench.experiments.engine.report import Report
 from pyfnn.network import DTYPES
 
 SETTINGS = Settings("numpy", 1, Path("unused"), options={"widest": 4})
@@ -75,7 +76,7 @@ def test_a_package_that_is_absent_has_a_row_that_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda _: None)
     finished = [Finished(cell, EXPERIMENT.compute(cell.parameters), 0.0) for cell in EXPERIMENT.cells(SETTINGS)]
-    differentiation.report(finished, tmp_path, SETTINGS)
+    differentiation.report(finished, Report(tmp_path), SETTINGS)
     rows = list(csv.DictReader((tmp_path / "differentiation.csv").read_text(encoding="utf-8").splitlines()))
     remarks = {row["method"]: row["remark"] for row in rows}
     assert remarks["symbolic (SymPy)"] == "unavailable: sympy is not installed (pip install 'pyfnn[experiments]')"
@@ -85,14 +86,29 @@ def test_a_package_that_is_absent_has_a_row_that_says_how_to_get_it(
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of the experiment with one seed."""
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of a run of the experiment with one seed."""
     for package, how in packages.REMEDIES.items():
         require(package, packages.can_run(package), how)
-    folder = tmp_path_factory.mktemp("differentiation")
+    report = Report(tmp_path_factory.mktemp("differentiation"))
     finished = [Finished(cell, EXPERIMENT.compute(cell.parameters), 0.0) for cell in EXPERIMENT.cells(SETTINGS)]
-    differentiation.report(finished, folder, SETTINGS)
-    return folder
+    differentiation.report(finished, report, SETTINGS)
+    return report
+
+
+@pytest.fixture
+def written(reported: Report) -> Path:
+    return reported.folder
+
+
+def test_the_sentences_tell_exact_methods_from_differences(reported: Report) -> None:
+    texts = [finding.text for finding in reported.findings]
+    exact = next(text for text in texts if text.startswith("float64: within"))
+    assert "complex step" in exact
+    assert "backpropagation (numpy)" in exact
+    assert "difference" not in exact
+    assert any(text.startswith("float64: forward difference loses 8 of 16 digits") for text in texts)
+    assert any(text.startswith("A gradient by 40 parameters: central difference takes ") for text in texts)
 
 
 def test_the_table_orders_the_methods_by_their_errors_as_theory_does(written: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from bench.experiments import digits
 from bench.experiments.digits import EXPERIMENT, SKLEARN, classifier, split
 from bench.experiments.engine.cell import Finished, Settings
+from bench.experiments.engine.report import Report
 
 SHARED = ("hidden_layer_sizes", "activation", "solver", "alpha", "batch_size", "learning_rate_init", "max_iter", "tol")
 
@@ -41,7 +42,12 @@ def test_the_report_compares_times_in_turns(tmp_path: Path, monkeypatch: pytest.
         Finished(cell, {"accuracy": 0.9 + 0.01 * cell.parameters["seed"], "epochs": 2}, 0.1)
         for cell in EXPERIMENT.cells(settings)
     ]
-    EXPERIMENT.report(found, tmp_path, settings)
+    report = Report(tmp_path)
+    EXPERIMENT.report(found, report, settings)
+    assert len(report.findings) == 4  # time and accuracy of both ways
+    assert all("numpy" in finding.text for finding in report.findings)
+    same = "No difference in accuracy is shown (200 epochs): numpy has +0.00 ± 0.00 percentage points"
+    assert report.findings[2].text == f"{same}, paired over 2 splits."
     lines = (tmp_path / "digits.md").read_text(encoding="utf-8").splitlines()
     assert sum("| scikit-learn | 90.5" in line for line in lines) == 2
     assert sum("| numpy | 90.5" in line for line in lines) == 2

@@ -32,6 +32,7 @@ from bench.experiments.estimators.trials import (
     follow,
 )
 from bench.experiments.new_process import threads_of_new_processes
+from bench.results.experiment_report import load_experiment_report
 from pyfnn.errors import PyfnnError
 from pyfnn.validation import Array
 
@@ -241,6 +242,11 @@ def test_a_run_writes_table_figure_and_every_fit(tmp_path: Path, monkeypatch: py
     rows = list(csv.reader((tmp_path / "estimators.csv").read_text(encoding="utf-8").splitlines()))
     assert tuple(rows[0]) == HEADER
     assert len(rows) == 1 + len(ENTRANTS)
+    report = load_experiment_report(tmp_path)
+    others = [entrant for entrant, arm in ENTRANTS.items() if arm != "pyfnn"]
+    assert len(report.findings) == len(others)
+    assert all(f"digits: {name} takes" in finding.text for name, finding in zip(others, report.findings, strict=True))
+    assert (tmp_path / "report.html").exists()
     for name in ("estimators.md", "estimators.png", "estimators.svg"):
         assert (tmp_path / name).stat().st_size > 500
 

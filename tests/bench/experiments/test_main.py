@@ -58,6 +58,14 @@ def test_an_experiment_of_cells_is_run_with_the_shared_options_also_under_a_name
     assert all(f"--{option}" in printed for option in ("backend", "seeds", "out", "workers", "scheduler", "kinds"))
 
 
+def test_each_experiment_of_cells_asks_a_question() -> None:
+    names = [name for name, listed in command.experiments().items() if listed.has_cells]
+    assert len(names) == 6
+    for name in names:
+        experiment = importlib.import_module(f"{command.PACKAGE}.{name}").EXPERIMENT
+        assert experiment.question.endswith("?"), name
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_match(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["clifs"]) == 2
     assert "did you mean 'cliffs'?" in capsys.readouterr().err

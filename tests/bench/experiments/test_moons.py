@@ -9,6 +9,7 @@ import pytest
 
 from bench.experiments import moons
 from bench.experiments.engine.cell import Finished, Settings, finite
+from bench.experiments.engine.report import Report
 from bench.experiments.moons import EXPERIMENT, POINTS, network, points
 from pyfnn import oracle
 from pyfnn.network import initialize
@@ -53,7 +54,10 @@ def test_the_report_has_a_row_for_each_width_and_method_and_draws_boundaries_and
     monkeypatch.setattr(moons, "WIDTHS", (1, 3))
     settings = Settings("numpy", 1, tmp_path, options={"steps": 3, "iterations": 3})
     found = [Finished(cell, finite(EXPERIMENT.compute(cell.parameters)), 0.1) for cell in EXPERIMENT.cells(settings)]
-    EXPERIMENT.report(found, tmp_path, settings)
+    report = Report(tmp_path)
+    EXPERIMENT.report(found, report, settings)
+    assert report.findings[0].text.endswith("(medians of 1) (after 4 evaluations of the gradient, and 3).")
+    assert [figure.name for figure in report.figures] == ["moons_boundaries", "moons_losses"]
     lines = (tmp_path / "moons.md").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1].strip() for line in lines if "| gradient descent" in line] == ["1", "3"]
     assert sum("conjugate gradient |" in line or "L-BFGS |" in line for line in lines) == 4

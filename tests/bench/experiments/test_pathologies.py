@@ -10,6 +10,7 @@ import pytest
 
 from bench.experiments import pathologies
 from bench.experiments.engine.cell import Finished, Settings, Values, finite
+from bench.experiments.engine.report import Report
 from bench.experiments.pathologies import EXPERIMENT, checkpoints
 from bench.experiments.pathologies.arms import PATHOLOGIES
 from pyfnn.errors import PyfnnError
@@ -87,7 +88,11 @@ def test_the_report_has_a_row_for_each_arm_and_a_figure_for_each_pathology(tmp_p
         values = finite(computed(name, arm, *steps[name]))
         overflow = {"overflow": 5} if arm == "raw inputs, U(0,1)" else {}
         finished.append(Finished(cell, values | overflow, 0.0))
-    pathologies.report(finished, tmp_path, SETTINGS)
+    report = Report(tmp_path)
+    pathologies.report(finished, report, SETTINGS)
+    assert sum(finding.kind == "note" for finding in report.findings) == len(PATHOLOGIES)
+    cured = next(finding for finding in report.findings if "“tanh, rate 1”" in finding.text)
+    assert cured.text.startswith("Dead units: the last loss of “tanh, rate 1” is lower than that of “relu, rate 1”")
     rows = list(csv.DictReader((tmp_path / "pathologies.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["pathology"], row["arm"]) for row in rows] == [
         (name, arm.name) for name, pathology in PATHOLOGIES.items() for arm in pathology.arms

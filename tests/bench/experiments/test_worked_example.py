@@ -9,6 +9,7 @@ import pytest
 
 from bench.experiments import worked_example
 from bench.experiments.engine.cell import Finished, Settings, Values
+from bench.experiments.engine.report import Report
 from bench.experiments.worked_example import EXPERIMENT
 from bench.experiments.worked_example.formulas import HEADS, NUMBERS, PARAMETERS, Formula, evaluate, primed
 from pyfnn import oracle
@@ -83,7 +84,10 @@ def test_the_long_and_the_short_way_through_softmax_agree() -> None:
 
 def test_the_report_has_a_table_and_a_figure_for_each_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished = [Finished(cell, EXPERIMENT.compute(cell.parameters), 0.0) for cell in EXPERIMENT.cells(SETTINGS)]
-    worked_example.report(finished, tmp_path, SETTINGS)
+    report = Report(tmp_path)
+    worked_example.report(finished, report, SETTINGS)
+    assert len(report.findings) == len(report.figures) == len(report.tables) == len(HEADS)
+    assert "numbers agree with their checks" in report.findings[0].text
     printed = capsys.readouterr().out
     for one in finished:
         stem = tmp_path / f"worked-example-{one.cell.parameters['head']}"

@@ -17,7 +17,7 @@ from support.reports import ALL_BACKENDS, OVERVIEW, QUICK, STATUS_OF, drawn, edi
 from support.sample_results import BACKENDS, FURTHER, WORKLOADS, sample_results, swept_results
 
 from bench import report
-from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread
+from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread, uncrossed
 from bench.results.schema import Results
 
 
@@ -74,6 +74,37 @@ def test_names_do_not_overlap_and_stay_over_the_axes(ideal: list[float]) -> None
 def test_names_with_enough_room_keep_their_places() -> None:
     assert spread([0.3, 1.0, 2.0], LINE, 2.8) == pytest.approx([0.3, 1.0, 2.0])
     assert spread([1.0, 1.0], 0.2, 2.8) == pytest.approx([0.9, 1.1])
+
+
+def crossings(leaders: list[tuple[tuple[float, float], tuple[float, float]]]) -> int:
+    """Count the pairs of leaders that cross, by solving for the point where their lines meet."""
+    found = 0
+    for (p, q), (r, s) in combinations(leaders, 2):
+        (ax, ay), (bx, by) = (q[0] - p[0], q[1] - p[1]), (s[0] - r[0], s[1] - r[1])
+        across = ax * by - ay * bx
+        if across:
+            t = ((r[0] - p[0]) * by - (r[1] - p[1]) * bx) / across
+            u = ((r[0] - p[0]) * ay - (r[1] - p[1]) * ax) / across
+            found += 1e-9 < t < 1 - 1e-9 and 1e-9 < u < 1 - 1e-9
+    return found
+
+
+POINT = st.tuples(st.floats(0, 0.99), st.floats(0, 2.8))
+
+
+@given(st.lists(POINT, min_size=2, max_size=40))
+def test_no_leaders_cross_and_every_label_keeps_a_place(points: list[tuple[float, float]]) -> None:
+    points = sorted(points, key=lambda point: point[1])
+    places = spread([up for _, up in points], LINE, 2.8)
+    found = uncrossed(points, places, 1.0)
+    assert sorted(found) == sorted(places)
+    assert crossings([(point, (1.0, place)) for point, place in zip(points, found, strict=True)]) == 0
+
+
+def test_leaders_in_the_order_of_their_heights_may_cross_and_are_exchanged() -> None:
+    points, places = [(0.1, 1.0), (0.9, 1.01)], [2.0, 2.5]
+    assert crossings([(point, (1.0, place)) for point, place in zip(points, places, strict=True)]) == 1
+    assert uncrossed(points, places, 1.0) == [2.5, 2.0]
 
 
 @given(st.floats(-9, 6), st.floats(0.04, 9))

@@ -22,6 +22,7 @@ from support.requirements import workers
 from bench.experiments.engine import command, pool
 from bench.experiments.engine.store import CELLS, Store, load
 from bench.experiments.wine import data
+from bench.results.experiment_report import load_experiment_report
 from bench.results.files import replace
 from bench.results.json_schema import PUBLISHED_EXPERIMENT
 
@@ -95,6 +96,10 @@ def test_a_finished_experiment_computes_nothing_again_and_more_seeds_compute_the
         assert run(out) == 0
     assert (out / "thirds.md").exists()
     assert (out / "results.json").read_bytes() == before
+    report = load_experiment_report(out)
+    assert (report.question, report.settings["seeds"], report.facts["cells"]) == ("Thirds of numbers.", 12, 12)
+    assert [(table.name, len(table.rows)) for table in report.tables] == [("thirds", 12)]
+    assert "Thirds of numbers." in (out / "report.html").read_text(encoding="utf-8")
     assert run(out, "--seeds", "14") == 0
     assert begun(witness) == dict.fromkeys(range(14), 1)
     assert [cell.parameters["value"] for cell in load(out).cells] == list(range(14))
@@ -120,6 +125,8 @@ def test_failures_and_dead_workers_cost_their_cells_alone(
     assert begun(witness)[7] == 2
     assert "2 cells failed" in capsys.readouterr().out
     assert [line.split(",")[0] for line in (out / "thirds.csv").read_text().split()[1:]] == [str(v) for v in ok]
+    (finding,) = load_experiment_report(out).findings
+    assert (finding.text, finding.kind) == ("2 of 12 cells failed; nothing here is of them.", "attention")
 
 
 def test_a_failed_cell_is_tried_again_by_the_same_command_and_no_other(witness: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from support.wine_rows import require_wine
 
 from bench.experiments.engine.cell import Cell, Finished, Settings, finite
+from bench.experiments.engine.report import Report
 from bench.experiments.wine import EXPERIMENT, cost
 from bench.experiments.wine.cells import cells
 from bench.experiments.wine.compute import compute
@@ -88,7 +89,15 @@ def test_the_report_shows_every_setting_with_the_articles_number_and_draws_its_f
 ) -> None:
     monkeypatch.setattr(cost, "_STEPS", {"numpy": 2})
     settings = settings_for(tmp_path)
-    EXPERIMENT.report([pretended(cell) for cell in cells(settings)], tmp_path, settings)
+    report = Report(tmp_path)
+    EXPERIMENT.report([pretended(cell) for cell in cells(settings)], report, settings)
+    texts = [finding.text for finding in report.findings]
+    assert texts[0].startswith("As published, 30 of 30 networks end as a constant or as NaN. Done right, ")
+    assert sum(" wine: networks selected by validation have " in text for text in texts) == 2
+    assert "Red wine, as published: 15 of 15 settings end as a constant" in " ".join(texts)
+    assert (
+        "Backends follow the oracle's trajectory: they differ from it by at most 10 % of what rounding allows." in texts
+    )
     with (tmp_path / "wine.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == [setting.name for setting in SETTINGS] * 2
@@ -108,5 +117,5 @@ def test_a_report_of_some_cells_leaves_the_others_blank(tmp_path: Path, monkeypa
     monkeypatch.setattr(cost, "_STEPS", {"numpy": 2})
     settings = settings_for(tmp_path, seeds=1)
     some = [pretended(cell) for cell in cells(settings) if cell.parameters["table"] == "agreement"]
-    EXPERIMENT.report(some, tmp_path, settings)
+    EXPERIMENT.report(some, Report(tmp_path), settings)
     assert (tmp_path / "wine_settings.png").exists()

@@ -1,13 +1,17 @@
 """Claims about report.html as a file: self-contained, small, inert, and equal to the results. No browser is needed."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.pages import every_status, full_suite, hostile, page_file, usual
 from support.places import TESTS
 from support.reports import ALL_BACKENDS, edited
@@ -18,7 +22,7 @@ from bench.report.page import Source
 from bench.report.page.content import page_of
 from bench.report.page.data import COLUMNS
 from bench.report.page.figures import Looks, curves, effort
-from bench.report.page.geometry import lanes, log_axis
+from bench.report.page.geometry import lanes, log_axis, polyline
 from bench.report.page.write import html
 from bench.report.run_view import run_view
 from bench.report.sentences import standing_out
@@ -191,7 +195,7 @@ def test_the_evidence_of_each_backend_names_what_was_compared_how_close_and_the_
 
 
 def test_the_page_of_the_full_suite_is_below_three_megabytes(tmp_path: Path) -> None:
-    assert page_file(tmp_path, full_suite()).stat().st_size < 3_000_000
+    assert page_file(tmp_path, full_suite()).stat().st_size < 2_800_000
 
 
 def test_a_page_without_a_case_or_a_time_says_so(tmp_path: Path) -> None:
@@ -312,3 +316,22 @@ def test_a_backend_has_one_look_in_all_figures_of_a_page(run: Results) -> None:
         for _, dots in case.plot.groups:
             for dot in dots:
                 assert page.looks.styles[dot.look] == backend_style(dot.backend.name)
+
+
+@given(st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)), min_size=1, max_size=60))
+def test_a_line_leaves_out_only_points_that_lie_on_it(points: list[tuple[float, float]]) -> None:
+    axis = log_axis([1e-3, 1e3], 0.0)
+    drawn = [tuple(map(float, place.split(","))) for place in polyline(points, axis, axis).split()]
+    for a, b in points:
+        x, y = axis.at(a) * 10, 1000 - axis.at(b) * 10
+        nearest = math.inf
+        for (x1, y1), (x2, y2) in pairwise([drawn[0], *drawn]):
+            length = (x2 - x1) ** 2 + (y2 - y1) ** 2
+            share = min(1.0, max(0.0, ((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / length)) if length else 0.0
+            nearest = min(nearest, math.hypot(x - x1 - share * (x2 - x1), y - y1 - share * (y2 - y1)))
+        assert nearest < 2.5  # units of 1000: 1 of the line, and the rounding of its ends
+
+
+def test_a_straight_line_is_its_ends() -> None:
+    axis = log_axis([1e-3, 1e3], 0.0)
+    assert len(polyline([(10.0**k, 10.0**k) for k in range(-3, 4)], axis, axis).split()) == 2
