@@ -25,6 +25,14 @@ _STARTS = 3  # of a local cluster
 _TICK = 1.0  # seconds between two looks at an idle cluster
 _GO_ON = "finished cells are kept, and the same command continues"
 _PATIENCE = 20.0  # seconds for a scheduler to answer, and for a first worker
+# What Dask does beside the cells takes the CPUs that compute them, so our local cluster does less of it.
+_LOCAL_SETTINGS = {
+    "distributed.worker.profile.enabled": False,  # a thread in each worker that samples its stacks every 10 ms
+    "distributed.admin.tick.interval": "1s",  # of the check of each event loop; by default 20 ms
+    "distributed.admin.system-monitor.interval": "10s",  # by default 500 ms
+    "distributed.worker.memory.monitor-interval": "2s",  # by default 100 ms
+    "distributed.nanny.pre-spawn-environ": {},  # its MALLOC_TRIM_THRESHOLD_ returns the memory of each larger array
+}
 
 
 class ExtraMissing(PyfnnError):
@@ -96,14 +104,18 @@ def _local_cluster(workers: int, tries: int = _STARTS) -> Any:
     ------
     ClusterError
     """
+    distributed = dask()
+    from dask import config
+
     try:
-        return dask().LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.ERROR,
-        )
+        with config.set(_LOCAL_SETTINGS):
+            return distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                silence_logs=logging.ERROR,
+            )
     except RuntimeError as error:
         if tries == 1:
             raise ClusterError(f"--workers {workers}: the local cluster did not start: {error}") from error
