@@ -112,7 +112,7 @@ def test_100_kills_of_driver_or_workers_lose_a_launch_at_most_and_every_run_ends
                 assert len(unrecorded(driver)) <= ARMS, f"kill {number}"
             if not (driver.out / "results.json").exists():
                 again = goes_on(driver)
-                assert again.folders() == [], f"kill {number}"
+                assert again.folders() == [], f"kill {number}: process {driver.process.pid}, then {again.process.pid}"
                 assert kinds(load_results(driver.out)) == expected, f"kill {number}"
         else:
             with suppress(psutil.NoSuchProcess):
