@@ -1,6 +1,5 @@
 """Claims about temporary folders: whose they are, and when they are removed."""
 
-import os
 import signal
 import subprocess
 import sys
