@@ -24,7 +24,6 @@ _LOCK = "lock"
 _PATIENCE = 2.0  # seconds for the lock of a place, which is held for milliseconds
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30  # bytes free there, at least: every process of a case has its data in files
-_YOUNG = 60.0  # seconds; a folder without a lock file may be one that is being made
 _homes: dict[Path, tuple[int, Path]] = {}  # process id and folder of this process, by place
 
 
@@ -85,17 +84,26 @@ def _home(place: Path) -> Path:
     if known and known[0] == os.getpid() and known[1].is_dir():
         return known[1]
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if sys.platform == "win32" or not _is_private(place):
-        home = Path(tempfile.mkdtemp(prefix="pyfnn-"))
-    else:
-        with _locked(place / _LOCK) as alone:
-            if alone:
-                remove_dead(place)
-            home = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
-            _lock(home / _LOCK)  # the descriptor stays open until this process ends
+    home = None if sys.platform == "win32" or not _is_private(place) else _make_home(place)
+    home = home or Path(tempfile.mkdtemp(prefix="pyfnn-"))
     _homes[place] = os.getpid(), home
     atexit.register(_remove_at_exit, os.getpid(), home)
     return home
+
+
+def _make_home(place: Path) -> Path | None:
+    """Make a locked folder in a place, after removing those of dead processes; return None if the place stays locked.
+
+    No folder in a place is made without the lock of the place. So one that has no lock of its own is of a process that
+    was killed as it made or removed it.
+    """
+    with _locked(place / _LOCK) as alone:
+        if not alone:
+            return None
+        _remove_dead(place)
+        home = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
+        _lock(home / _LOCK)  # the descriptor stays open until this process ends
+        return home
 
 
 def _remove_at_exit(owner: int, home: Path) -> None:
@@ -109,15 +117,12 @@ def _is_private(place: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def remove_dead(place: Path) -> None:
+def _remove_dead(place: Path) -> None:
     """Remove the folders of dead processes in a place. The caller holds the lock of the place."""
     for home in place.iterdir():
         if not home.name[:1].isdecimal() or not home.is_dir():
             continue
         if not (home / _LOCK).exists():
-            with suppress(OSError):
-                if time.time() - home.lstat().st_mtime < _YOUNG:
-                    continue
             _remove(home)
         elif (descriptor := _lock(home / _LOCK)) is not None:
             _remove(home)

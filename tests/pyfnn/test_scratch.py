@@ -1,6 +1,5 @@
 """Claims about temporary folders: whose they are, and when they are removed."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -74,10 +73,23 @@ def test_a_place_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_a_folder_that_is_being_made_is_not_removed(tmp_path: Path) -> None:
-    (tmp_path / f"{os.getpid()}-new").mkdir()
-    scratch.remove_dead(tmp_path)
-    assert (tmp_path / f"{os.getpid()}-new").is_dir()
+def test_a_folder_of_a_process_that_was_killed_as_it_made_it_is_removed_by_the_next(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir(mode=0o700)
+    (place / "1-new").mkdir()
+    with Scratch(place):
+        assert not (place / "1-new").exists()
+
+
+def test_a_place_whose_lock_another_process_keeps_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_PATIENCE", 0.05)
+    place = tmp_path / "place"
+    place.mkdir(mode=0o700)
+    (place / "1-new").mkdir()
+    with scratch._locked(place / "lock"), Scratch(place) as own:
+        assert place not in own.path.parents
+        assert own.path.is_dir()
+    assert (place / "1-new").is_dir()
 
 
 def test_files_that_are_read_soon_are_in_memory_unless_tmpdir_is_set_or_room_is_scarce(

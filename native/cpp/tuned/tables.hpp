@@ -3,6 +3,7 @@
 #pragma once
 
 #include "matrix_vector.hpp"
+#include "transpose.hpp"
 
 #include <algorithm>
 #include <array>
@@ -89,9 +90,37 @@ template <class Real> FNN_INLINE Vector<Real> largest_of(const Real *z, std::siz
   return largest_lane<Real>(largest);
 }
 
+// The softmax below for outputs that fit in one vector: a row to a lane, so that no lane is empty and no row's largest
+// element and sum go across lanes.
+template <class Real> void softmax_of_few(const Part<Real> &Z, std::size_t outputs) {
+  constexpr std::size_t V = lanes<Real>;
+  alignas(vector_bytes) Real columns[V * V];
+  for (std::size_t n = Z.rows.begin; n < Z.rows.end; n += V) {
+    Real *z = Z.data + n * Z.stride;
+    const std::size_t rows = std::min(V, Z.rows.end - n);
+    transpose_panel<V>(z, Z.stride, rows, outputs, columns, V);
+    Vector<Real> largest = load(columns), sums{};
+    for (std::size_t j = 1; j < outputs; ++j) {
+      const Vector<Real> own = load(columns + j * V);
+      largest = own > largest ? own : largest;
+    }
+    for (std::size_t j = 0; j < outputs; ++j) {
+      const Vector<Real> e = exp<Real>(load(columns + j * V) - largest);
+      store(columns + j * V, e);
+      sums += e;
+    }
+    const Vector<Real> scale = 1 / sums;
+    for (std::size_t j = 0; j < outputs; ++j)
+      store(columns + j * V, load(columns + j * V) * scale);
+    transpose_panel<V>(columns, V, outputs, rows, z, Z.stride);
+  }
+}
+
 // Z <- exp(Z) / its row sum. Each row is shifted so that its largest exponent is 0.
 template <class Real> void softmax(const Part<Real> &Z, std::size_t outputs, const Real *) {
   constexpr std::size_t V = lanes<Real>;
+  if (outputs <= V && 2 * Z.rows.size() >= V)
+    return softmax_of_few(Z, outputs);
   for (std::size_t n = Z.rows.begin; n < Z.rows.end; ++n) {
     Real *z = Z.data + n * Z.stride;
     const Vector<Real> largest = largest_of(z, outputs);
