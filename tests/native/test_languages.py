@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -60,9 +60,13 @@ class Bug(NamedTuple):
     activation: str = ""
 
 
+def planted(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads((ROWS[name].folder / "planted.toml").read_text(encoding="utf-8"))
+    return content
+
+
 def bugs(name: str) -> list[Bug]:
-    path = ROWS[name].folder / "planted.toml"
-    return [Bug(name, **bug) for bug in tomllib.loads(path.read_text(encoding="utf-8"))["bug"]]
+    return [Bug(name, **bug) for bug in planted(name)["bug"]]
 
 
 BUGS = [bug for name in LANGUAGES for bug in bugs(name)]
@@ -101,11 +105,22 @@ def test_a_program_passes_the_conformance_kit(name: str, topics: str, capsys: py
 
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_a_language_has_at_least_four_bugs_to_plant_the_articles_among_them(name: str) -> None:
-    planted = bugs(name)
-    assert len(planted) >= 4
-    assert ARTICLE in [bug.what for bug in planted]
-    for bug in planted:
+    found = bugs(name)
+    assert len(found) >= 4
+    assert ARTICLE in [bug.what for bug in found]
+    for bug in found:
         assert (ROWS[name].folder / bug.file).read_text(encoding="utf-8").count(bug.old) == 1, bug.what
+
+
+def quick(row: Row) -> Row:
+    """Return the row of a program that is built in less time and runs slower, where its planted.toml says how."""
+    if "quick" not in planted(row.name):
+        return row
+    old, new = planted(row.name)["quick"]
+    lines = (str(row.build or ""), str(row.run))
+    assert sum(line.count(old) for line in lines) == 1, f"{row.name}: {old!r} is not once in its build and run lines"
+    build, run = (line.replace(old, new) for line in lines)
+    return replace(row, build=build or None, run=run)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.name}: {bug.what}")
@@ -118,7 +133,7 @@ def test_a_planted_bug_is_caught_and_its_tensor_named(
     shutil.copytree(ROWS[bug.name].folder, folder)
     source = folder / bug.file
     source.write_text(source.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
-    broken = replace(ROWS[bug.name], manifest=folder / "backend.toml")
+    broken = replace(quick(ROWS[bug.name]), manifest=folder / "backend.toml")
     with Worker(command_of(broken)) as worker:
         evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery(bug.activation))
     assert bug.tensor in {failure.what for failure in evidence.failures}, evidence.failures

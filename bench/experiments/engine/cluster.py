@@ -26,7 +26,7 @@ _TICK = 1.0  # seconds between two looks at an idle cluster
 _GO_ON = "finished cells are kept, and the same command continues"
 _PATIENCE = 20.0  # seconds for a scheduler to answer, and for a first worker
 # What Dask does beside the cells takes the CPUs that compute them, so our local cluster does less of it.
-_LOCAL_SETTINGS = {
+LOCAL_SETTINGS = {
     "distributed.worker.profile.enabled": False,  # a thread in each worker that samples its stacks every 10 ms
     "distributed.admin.tick.interval": "1s",  # of the check of each event loop; by default 20 ms
     "distributed.admin.system-monitor.interval": "10s",  # by default 500 ms
@@ -108,7 +108,7 @@ def _local_cluster(workers: int, tries: int = _STARTS) -> Any:
     from dask import config
 
     try:
-        with config.set(_LOCAL_SETTINGS):
+        with config.set(LOCAL_SETTINGS):
             return distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

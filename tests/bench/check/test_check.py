@@ -19,8 +19,9 @@ from bench.check.diagnosis import explain
 from bench.check.kit import Candidate, Claim, Outcome, examine
 from bench.experiments.calibrate_parity import OracleModel
 from pyfnn import registry
+from pyfnn.losses import TABLE as LOSSES
 from pyfnn.manifest import Row
-from pyfnn.network import Network
+from pyfnn.network import DTYPES, Network
 from pyfnn.parity import small_variant
 from pyfnn.validation import Array
 
@@ -60,14 +61,32 @@ def outcomes_of(row: Row, claims: Sequence[Claim], timeout: float = 20.0) -> lis
 # Backends that keep the contract --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("topics", [TIMED, UNTIMED], ids=["timing and memory", "other topics"])
-@pytest.mark.parametrize("name", ["c", "foreign"])
+@pytest.mark.parametrize(
+    ("name", "topics"),
+    [("foreign", TIMED), ("foreign", UNTIMED), ("c", TIMED)],
+    ids=["foreign: timing and memory", "foreign: other topics", "c: timing and memory"],
+)
 def test_a_backend_that_keeps_the_contract_passes(name: str, topics: str, capsys: pytest.CaptureFixture[str]) -> None:
     require("perl", name != "foreign" or shutil.which("perl") is not None, "install Perl 5.22 or later")
     passed = passes(topics, str(FOREIGN), "--backends", name)
     printed = capsys.readouterr().out
     assert passed, printed
     assert " 0 failed" in printed
+
+
+def test_a_backend_with_all_activations_and_optimizers_keeps_the_other_claims() -> None:
+    untimed = [claim for topic in TOPICS if topic.name in UNTIMED.split(",") for claim in topic.claims]
+    # Each of eight claims tries every activation, in seconds. c is proven with them all in test_every_activation.
+    eight = [claim for claim in untimed if "with every activation that hello lists" in claim.text]
+    assert len(eight) == len(DTYPES) * len(LOSSES)
+    outcomes = outcomes_of(registry.find("c"), [claim for claim in untimed if claim not in eight[1:]])
+    assert [outcome for outcome in outcomes if outcome.result == "FAIL"] == []
+    held = {outcome.claim for outcome in outcomes if outcome.result == "pass"}
+    assert {
+        eight[0].text,
+        "an activation with a parameter",
+        "training by every further optimizer that hello lists",
+    } <= held
 
 
 def test_the_faulty_worker_without_its_fault_keeps_the_contract(tmp_path: Path) -> None:

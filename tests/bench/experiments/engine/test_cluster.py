@@ -129,6 +129,22 @@ def test_a_local_cluster_is_started_again_three_times(
     assert len(failures) == 2
 
 
+def test_a_local_cluster_starts_with_settings_that_this_dask_has_and_no_other_one_gets_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distributed = cluster.dask()
+    from dask import config
+
+    def settings(**_: Any) -> dict[str, Any]:
+        return {name: config.get(name) for name in cluster.LOCAL_SETTINGS}
+
+    before = settings()  # a name that Dask does not have raises an error
+    assert all(before[name] != value for name, value in cluster.LOCAL_SETTINGS.items())
+    monkeypatch.setattr(distributed, "LocalCluster", settings)
+    assert cluster._local_cluster(2) == cluster.LOCAL_SETTINGS
+    assert settings() == before
+
+
 def test_a_local_cluster_without_workers_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = cluster.Cluster("name", None, workers=2)  # type: ignore[arg-type]
     engine._client = SimpleNamespace(nthreads=dict)
