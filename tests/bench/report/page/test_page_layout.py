@@ -73,11 +73,10 @@ def test_a_phone_shows_the_unit_of_each_step_time_and_the_answers_on_the_screen(
 
 
 def test_a_tablet_has_the_numbers_of_a_row_on_one_line(browser: Any, file: Path) -> None:
-    tops = (
-        "() => [...document.querySelectorAll('.steps tbody tr')]"
-        ".filter((row) => row.querySelectorAll('.num').length === 2).map((row) => [...row.querySelectorAll('th, .num:not(:empty), .verdict')]"
-        ".map((cell) => cell.getBoundingClientRect().top))"
-    )
+    tops = """() => [...document.querySelectorAll(".steps tbody tr")]
+      .filter((row) => row.querySelectorAll(".num").length === 2)
+      .map((row) => [...row.querySelectorAll("th, .num:not(:empty), .verdict")]
+        .map((cell) => cell.getBoundingClientRect().top))"""
     with opened(browser, file, viewport={"width": 768, "height": 1024}) as found:
         rows = found.page.evaluate(tops)
     assert rows
