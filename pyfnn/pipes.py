@@ -1,6 +1,6 @@
 """Standard streams of commands whose reader may end first: `pyfnn export --to schema | head -1` is no error.
 
-Output after the end of the pipe is dropped. Whatever else fails, such as a full disk, raises as before.
+Output after the end of the pipe is dropped. Any other failure, such as a full disk, raises as before.
 """
 
 import os

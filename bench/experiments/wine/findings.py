@@ -1,4 +1,4 @@
-"""What the wine experiment shows, in sentences made from its cells."""
+"""Sentences on the results of the wine experiment, made from its cells."""
 
 import math
 from collections.abc import Sequence

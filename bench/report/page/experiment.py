@@ -45,7 +45,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class ExperimentPage:
-    """What the template shows."""
+    """The values that the template shows."""
 
     report: ExperimentReport
     where: str

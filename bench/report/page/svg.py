@@ -90,7 +90,7 @@ def _references(root: ElementTree.Element) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of a drawing; `ids` are those that it refers to."""
+    """The parts of a drawing that are kept; `ids` are those that it refers to."""
 
     prefix: str
     ids: frozenset[str]

@@ -102,7 +102,7 @@ def test_an_experiment_beside_a_run_is_refused(
     assert not (tmp_path / "page.html").exists()
 
 
-def test_cells_without_a_report_are_told_from_a_run_and_have_a_remedy(
+def test_cells_without_a_report_are_no_run_and_have_a_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results.json").write_text('{\n "schema": "pyfnn-experiment/1",\n "experiment": "moons"}')

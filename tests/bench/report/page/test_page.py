@@ -194,7 +194,7 @@ def test_the_evidence_of_each_backend_names_what_was_compared_how_close_and_the_
     assert "dW_2 of the small network: error 0.031, allowed 4e-06" in text
 
 
-def test_the_page_of_the_full_suite_is_below_three_megabytes(tmp_path: Path) -> None:
+def test_the_page_of_the_full_suite_is_clearly_below_three_megabytes(tmp_path: Path) -> None:
     assert page_file(tmp_path, full_suite()).stat().st_size < 2_800_000
 
 

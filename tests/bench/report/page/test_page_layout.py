@@ -72,13 +72,16 @@ def test_a_phone_shows_the_unit_of_each_step_time_and_the_answers_on_the_screen(
         assert all(0 <= left <= right <= PHONE["width"] for row in rows for left, right in row)
 
 
-def test_a_tablet_has_the_numbers_of_a_row_on_one_line(browser: Any, file: Path) -> None:
-    tops = (
-        "() => [...document.querySelectorAll('.steps tbody tr')]"
-        ".filter((row) => row.querySelectorAll('.num').length === 2).map((row) => [...row.querySelectorAll('th, .num:not(:empty), .verdict')]"
-        ".map((cell) => cell.getBoundingClientRect().top))"
-    )
-    with opened(browser, file, viewport={"width": 768, "height": 1024}) as found:
+@pytest.mark.parametrize(("media", "width"), [("screen", 768), ("print", 688)])  # A4 without its margins
+def test_a_tablet_and_paper_have_the_numbers_of_a_row_on_one_line(
+    browser: Any, file: Path, media: str, width: int
+) -> None:
+    tops = """() => [...document.querySelectorAll(".steps tbody tr")]
+      .filter((row) => row.querySelectorAll(".num").length === 2)
+      .map((row) => [...row.querySelectorAll("th, .num:not(:empty), .verdict")]
+        .map((cell) => cell.getBoundingClientRect().top))"""
+    with opened(browser, file, viewport={"width": width, "height": 1024}) as found:
+        found.page.emulate_media(media=media)
         rows = found.page.evaluate(tops)
     assert rows
     assert all(max(row) - min(row) < 2 for row in rows)
