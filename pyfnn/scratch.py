@@ -84,26 +84,28 @@ def _home(place: Path) -> Path:
     if known and known[0] == os.getpid() and known[1].is_dir():
         return known[1]
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home = None if sys.platform == "win32" or not _is_private(place) else _make_home(place)
-    home = home or Path(tempfile.mkdtemp(prefix="pyfnn-"))
+    private = sys.platform != "win32" and _is_private(place)
+    home = _make_home(place) if private else Path(tempfile.mkdtemp(prefix="pyfnn-"))
     _homes[place] = os.getpid(), home
     atexit.register(_remove_at_exit, os.getpid(), home)
     return home
 
 
-def _make_home(place: Path) -> Path | None:
-    """Make a locked folder in a place, after removing those of dead processes; return None if the place stays locked.
+def _make_home(place: Path) -> Path:
+    """Make a locked folder in a place, after removing those of dead processes.
 
-    No folder in a place is made without the lock of the place. So one that has no lock of its own is of a process that
-    was killed as it made or removed it.
+    A folder with a number has a lock, and is made under the lock of the place. So one that has none is of a process
+    that was killed as it made or removed it. Where the place stays locked, or the file system has no locks, the folder
+    has no number, and no other process removes it.
     """
     with _locked(place / _LOCK) as alone:
-        if not alone:
-            return None
-        _remove_dead(place)
-        home = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
-        _lock(home / _LOCK)  # the descriptor stays open until this process ends
-        return home
+        if alone:
+            _remove_dead(place)
+            home = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
+            if _lock(home / _LOCK) is not None:  # the descriptor stays open until this process ends
+                return home
+            _remove(home)
+    return Path(tempfile.mkdtemp(prefix="pyfnn-", dir=place))
 
 
 def _remove_at_exit(owner: int, home: Path) -> None:

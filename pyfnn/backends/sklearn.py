@@ -103,12 +103,13 @@ class SklearnModel(Model):
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         one_each = self.network.loss == "softmax_cross_entropy"
-        if one_each and not ((y == 1).sum(axis=1) == 1).all():
+        whole = bool(((y == 0) | (y == 1)).all())
+        if one_each and not (whole and (y.sum(axis=1) == 1).all()):
             raise Unsupported(
                 "sklearn classifies: for softmax_cross_entropy each row of y must be 0 but for a single 1"
             )
         self._x, self._order = x.copy(), order.copy()
-        labels = self._classifies and bool(((y == 0) | (y == 1)).all())
+        labels = self._classifies and whole
         self._kind = MLPRegressor if not self._classifies else MLPClassifier if labels else _WithShares
         self._y = y.astype(bool) if labels else y.copy()  # as `_backprop` takes them
         # As `partial_fit` takes them: the second class of two, several labels of a row, or one class of several.

@@ -267,8 +267,10 @@ class _Training:
         self.model.set_theta(self.record.theta)
         if self.writer:
             self.writer.write(self.record, state)
-        error = self.writer.error if self.writer else ""
-        return replace(self.record.history(stopped), state=state, checkpoint_error=error)
+        return replace(self._history(stopped), state=state)
+
+    def _history(self, stopped: Stopped) -> History:
+        return replace(self.record.history(stopped), checkpoint_error=self.writer.error if self.writer else "")
 
     def _stopped(self) -> Stopped | None:
         patience = self.settings.patience
@@ -294,7 +296,7 @@ class _Training:
         """Replay the epoch, explain the step that diverged, and leave the model at the best θ."""
         found = self.epochs.replay(epoch, rate)
         self.model.set_theta(self.record.theta)
-        return _explanation(self, found, epoch, rate, self.record.history("diverged"))
+        return _explanation(self, found, epoch, rate, self._history("diverged"))
 
 
 def _epochs(model: Model, data: Data, settings: _Settings, state: State) -> Epochs:

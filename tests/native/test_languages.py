@@ -123,6 +123,17 @@ def quick(row: Row) -> Row:
     return replace(row, build=build or None, run=run)
 
 
+@pytest.mark.parametrize("name", [name for name in LANGUAGES if "quick" in planted(name)])
+def test_without_a_bug_a_program_that_is_built_in_less_time_is_right(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(name)
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
+    with Worker(command_of(quick(ROWS[name]))) as worker:
+        evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery("tanh"))
+    assert evidence.failures == []
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.name}: {bug.what}")
 def test_a_planted_bug_is_caught_and_its_tensor_named(
     bug: Bug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -81,15 +81,27 @@ def test_a_folder_of_a_process_that_was_killed_as_it_made_it_is_removed_by_the_n
         assert not (place / "1-new").exists()
 
 
-def test_a_place_whose_lock_another_process_keeps_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "_PATIENCE", 0.05)
-    place = tmp_path / "place"
+@pytest.mark.parametrize("locked", ["by another process", "never"])
+def test_without_a_lock_a_folder_in_its_place_is_removed_by_no_other_process(
+    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, none = tmp_path / "place", scratch._lock
     place.mkdir(mode=0o700)
-    (place / "1-new").mkdir()
-    with scratch._locked(place / "lock"), Scratch(place) as own:
-        assert place not in own.path.parents
-        assert own.path.is_dir()
-    assert (place / "1-new").is_dir()
+    monkeypatch.setattr(scratch, "_PATIENCE", 0.05)
+    if locked == "never":  # as on a file system without locks
+        monkeypatch.setattr(scratch, "_lock", lambda path: none(path) if path.parent == place else None)
+        own = Scratch(place)
+    else:
+        with scratch._locked(place / "lock"):
+            own = Scratch(place)
+    monkeypatch.undo()
+    assert place in own.path.parents  # of the file system to which builds are renamed
+    other = holder(place)
+    assert folder_of(other).is_dir()
+    other.communicate()
+    assert own.path.is_dir()
+    own.close()
+    assert not own.path.exists()
 
 
 def test_files_that_are_read_soon_are_in_memory_unless_tmpdir_is_set_or_room_is_scarce(

@@ -36,6 +36,7 @@ _PICTURE: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=\s]*")
 _FONTS: Final = ", Verdana, sans-serif"  # as wide as DejaVu Sans, where that is missing
 _INHERITED: Final = "stroke-linejoin:round;stroke-linecap:butt"  # Matplotlib's style of the file
 _POINT: Final = 96 / 72  # pixels
+_LENGTH: Final = r"[0-9]{1,6}(?:\.[0-9]{1,9})?"  # of a side of the drawing
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,15 @@ def drawing(text: str, prefix: str, alt: str, place: str) -> Drawing:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise ResultsError(f"{place}: {error}") from None
-    box = re.fullmatch(r"0 0 ([\d.]{1,12}) ([\d.]{1,12})", root.get("viewBox", ""))
+    box = re.fullmatch(rf"0 0 ({_LENGTH}) ({_LENGTH})", root.get("viewBox", ""))
     if root.tag != f"{_SVG}svg" or not box:
         raise ResultsError(f"{place}: is not a figure in SVG")
     kept = _Kept(prefix, frozenset(_references(root)))
     about = f'viewBox="{box[0]}" role="img" aria-label="{escape(alt)}"'
-    inside = "".join(kept.children(root))
+    try:
+        inside = "".join(kept.children(root))
+    except RecursionError:
+        raise ResultsError(f"{place}: its elements are nested too deeply for a figure") from None
     return Drawing(Markup(f'<svg {about} style="{_INHERITED}">{inside}</svg>'), round(float(box[1]) * _POINT))
 
 

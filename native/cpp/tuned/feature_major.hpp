@@ -24,9 +24,9 @@ public:
     }
   }
 
-  // Return true if this step is faster for B samples than MinibatchStep, and may compute them. It runs on one thread,
-  // and leaves to MinibatchStep what several would share. The number of threads does not matter: it must not change the
-  // bits. And it leaves to it layers with slopes or several pieces a unit.
+  // Return true if this step is faster for B samples than MinibatchStep, and may compute them. This step runs on one
+  // thread; what several would share is left to MinibatchStep, as are layers with slopes or several pieces a unit. The
+  // choice does not depend on the number of threads, which must not change the bits.
   bool takes(std::size_t B) const {
     return narrow() && widest_ <= blocking_.depth && B * largest_product_ < parallel_threshold &&
            faster(B, padded<Real>(B));

@@ -1,6 +1,6 @@
 // sanitize_test.cpp: calls every method of network.hpp and ensemble.hpp under sanitizers or valgrind, at odd sizes, at
-// every batch size up to 70 and with one to three threads, and compares the results with those of ../mlp.hpp. It exits
-// with 1 on a mismatch. The Python tests compare with the oracle; this program measures no speed.
+// every batch size up to 70 and a few larger ones, with one to three threads, and compares the results with those of
+// ../mlp.hpp. It exits with 1 on a mismatch. The Python tests compare with the oracle; this program measures no speed.
 #include "../mlp.hpp"
 #include "ensemble.hpp"
 
@@ -36,7 +36,7 @@ const std::vector<Case> cases{
     {{197, 150, 171, 11}, {{"maxout", 2}, {"prelu", 0.25}, {"softmax", 0}}, "softmax_cross_entropy", 0.001, 23},
 };
 
-constexpr std::size_t rows = 70;
+constexpr std::size_t rows = 260, usual_batch = 70; // samples; the largest batch size of all cases
 
 // The arguments of a model, drawn from one seed. Targets are rows that sum to 1, which every loss accepts.
 template <class Real> struct Problem {
@@ -198,7 +198,12 @@ template <class Real> bool networks_agree(const Case &c, std::size_t largest) {
   std::vector<Mlp<Real>> models;
   for (Pool &pool : pools)
     models.push_back(problem.tuned(&pool));
-  for (std::size_t batch = 1; batch <= largest; batch += c.step) {
+  std::vector<std::size_t> batches;
+  for (std::size_t batch = 1; batch <= largest; batch += c.step)
+    batches.push_back(batch);
+  if (c.step == 1 && largest >= usual_batch) // several strips of the feature-major step, at any vector width
+    batches.insert(batches.end(), {129, 200, 257});
+  for (const std::size_t batch : batches) {
     const Results<Real> reference = expected(problem, batch), first = results(problem, models[0], batch);
     good &= check<Real>(near(first.outputs, reference.outputs), c, batch, 1, "the outputs agree with mlp.hpp");
     good &= check<Real>(std::abs(first.loss - reference.loss) <= 1e-4 * reference.loss, c, batch, 1,
@@ -308,7 +313,7 @@ bool buffers_are_zero_and_apart() {
 
 // argv[1]: the largest batch size, 70 by default; valgrind needs a smaller one
 int main(int argc, char **argv) {
-  const std::size_t largest = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : rows;
+  const std::size_t largest = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : usual_batch;
   bool good = unknown_names_are_refused() && buffers_are_zero_and_apart();
   for (const Case &c : cases) {
     good &= networks_agree<float>(c, largest);

@@ -4,14 +4,22 @@ import pytest
 
 from bench.experiments.ranges import compared
 
+LOW, HIGH = [1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 4.0, 4.0]
+
 
 @pytest.mark.parametrize(
     ("own", "other", "text", "kind"),
     [
-        ([1.0, 2.0], [3.0, 4.0], "The loss of A is lower than that of B from every start: 1.500 and 3.500", "shown"),
-        ([5.0], [3.0, 4.0], "The loss of A is higher than that of B from every start: 5.000 and 3.500", "shown"),
-        ([1.0, 3.0], [3.0, 4.0], "It is undecided whether the loss of A differs from that of B", "undecided"),
-        ([2.0], [2.0], "It is undecided whether the loss of A differs from that of B", "undecided"),
+        (LOW, HIGH, "The loss of A is lower than that of B from every start: 1.500 and 3.500", "shown"),
+        (HIGH, LOW, "The loss of A is higher than that of B from every start: 3.500 and 1.500", "shown"),
+        (
+            [1.0, 1.0, 2.0, 3.0],
+            HIGH,
+            "It is undecided whether the loss of A differs from that of B, because",
+            "undecided",
+        ),
+        (LOW[:3], HIGH, "It is undecided whether the loss of A differs from that of B, with fewer than 4", "undecided"),
+        (LOW, HIGH[:1], "It is undecided whether the loss of A differs from that of B, with fewer than 4", "undecided"),
     ],
 )
 def test_groups_differ_where_their_ranges_do_not_overlap(

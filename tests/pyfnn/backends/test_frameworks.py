@@ -263,8 +263,9 @@ def test_sklearn_rejects_by_name_what_it_cannot_express(network: Network, words:
 def test_sklearn_rejects_targets_that_are_not_classes_and_keeps_its_data() -> None:
     model = loaded("sklearn", Network((5, 4, 3), "tanh", "softmax_cross_entropy"))
     before = model.forward(0, 4)
-    with pytest.raises(Unsupported, match="each row of y must be 0 but for a single 1"):
-        model.load(np.zeros((4, 5), "f4"), np.full((4, 3), 1 / 3, "f4"), np.arange(4))
+    for row in ([1 / 3, 1 / 3, 1 / 3], [1, 1e-6, 0]):
+        with pytest.raises(Unsupported, match="each row of y must be 0 but for a single 1"):
+            model.load(np.zeros((4, 5), "f4"), np.array([row] * 4, "f4"), np.arange(4))
     assert np.array_equal(model.forward(0, 4), before)
 
 

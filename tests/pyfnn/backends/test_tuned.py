@@ -39,7 +39,7 @@ ACTIVATIONS = (
 OWN_LAYOUT = ("prelu", "prelu(-0.3)", "maxout", "maxout(3)")  # for hidden layers
 # Wide networks, whose products are shared between threads; the first layer of the second is processed in blocks.
 SHARED = ((97, 301, 203, 31), (1100, 301, 33))
-# Minibatches of NARROW are laid out feature-major, in strips of 128 samples and more, up to some 1000 samples; larger
+# Minibatches of NARROW are laid out feature-major, in strips of at most 128 samples, up to some 1000 samples; larger
 # ones are summed in blocks, their products shared between threads. The first layer of DEEP has too many inputs for the
 # feature-major layout at any batch size.
 NARROW, DEEP = (37, 53, 17, 5), (1000, 4, 3)

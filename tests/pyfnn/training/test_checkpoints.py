@@ -20,7 +20,7 @@ import pyfnn
 from pyfnn import storage
 from pyfnn.errors import InvalidInput
 from pyfnn.network import initialize
-from pyfnn.training import Adam, Checkpoints, CheckpointWarning, Constant, Epoch, History, Step, fit
+from pyfnn.training import Adam, Checkpoints, CheckpointWarning, Constant, Epoch, FitDiverged, History, Step, fit
 from pyfnn.validation import Array
 
 KILLS = 20  # of trainings by one backend and optimizer, in the soak
@@ -124,6 +124,16 @@ def test_a_full_disk_warns_and_the_training_goes_on(tmp_path: Path, full: range)
     with np.load(tmp_path / "c.npz") as file:  # the last one that was written
         assert len(file["table"]) - 1 == (full[0] - 1 if lost else 8)
     same(checkpointed(tmp_path, **settings), whole)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a device without space, is Linux's")
+def test_the_history_of_a_divergence_says_that_the_last_checkpoint_was_not_written(tmp_path: Path) -> None:
+    rates = Step(0.01, every=2, factor=1e32)
+    with pytest.warns(CheckpointWarning), pytest.raises(FitDiverged) as caught:
+        checkpointed(
+            tmp_path, every_epochs=1, callbacks=[full_disk(tmp_path, range(2, 3))], epochs=8, learning_rate=rates
+        )
+    assert caught.value.history.checkpoint_error.startswith(f"{tmp_path / 'c.npz'} could not be written after epoch 2")
 
 
 def same(found: History, expected: History) -> None:
