@@ -131,7 +131,7 @@ def test_without_a_bug_a_program_that_is_built_in_less_time_is_right(
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     with Worker(command_of(quick(ROWS[name]))) as worker:
         evidence = parity.examine(lambda network, theta: ProcessModel(worker, network, theta), battery("tanh"))
-    assert evidence.failures == []
+    assert not evidence.failures, evidence.failures
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.name}: {bug.what}")
