@@ -189,15 +189,18 @@ def gain(view: CaseView) -> Sentence | None:
 
 
 def slowest(view: CaseView) -> Sentence | None:
-    """Return how much longer the slowest takes than the fastest, where that is shown and `gain` does not have it."""
-    _, timed = leading(view)
+    """Return how long the slowest of the leading division takes against its fastest, where `gain` does not say it."""
+    division, timed = leading(view)
     if len(timed) < 3:
         return None
     best, last = fastest_of(timed)[0], timed[-1]
     found = ratios_of(view.case).get((last.name, best.name))
     if last.name == view.case.reference or found is None or found[1] != "slower":
         return None
-    return Sentence(f"The slowest, {named(last)}, takes {times(found[0].inverse)} as long as {named(best)}.", "shown")
+    of = f" of {division}" if len(view.groups) > 1 else ""
+    return Sentence(
+        f"The slowest{of}, {named(last)}, takes {times(found[0].inverse)} as long as {named(best)}.", "shown"
+    )
 
 
 def same(view: CaseView) -> Sentence | None:

@@ -197,8 +197,9 @@ def curves(name: str, view: CaseView, looks: Looks) -> Chart | None:
     return Chart(
         name,
         "Training: loss against time",
-        f"Every backend trains the same {epochs:g} epochs and reaches the same losses. One training each, no interval: "
-        "the table of step times decides which backend is faster, and its verdicts choose the colours. Both axes are "
+        f"Every backend trains the same {epochs:g} epoch{'s' * (epochs != 1)} and reaches the same losses. One "
+        "training each, no interval: the table of step times decides which backend is faster, and its verdicts choose "
+        "the colours. Both axes are "
         "logarithmic; dotted: loss at the start.",
         *(x, y, f"training time, {unit.name} (log scale)", "training loss (log scale)"),
         lines=tuple(

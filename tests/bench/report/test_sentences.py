@@ -121,6 +121,8 @@ def test_the_slowest_is_named_with_its_factor_where_that_is_shown() -> None:
     ratio, _ = ratios_of(view.case)["cpp", "octave"]
     assert text(slowest(view)) == f"The slowest, Octave, takes {times(ratio)} as long as cpp (C++)."
     assert slowest(judged({("cpp", "octave"): "undecided", ("cpp", "c"): "faster"})) is None
+    several = judged({("cpp", "c"): "faster"}, (*PLAIN, "cpp-tuned"))
+    assert text(slowest(several)).startswith("The slowest of plain, Octave, takes ")
 
 
 def test_only_backends_of_which_every_two_are_the_same_are_grouped() -> None:
