@@ -67,7 +67,8 @@ def _rounded_loss(A: Array, W: Array, b: Array, P: Array, T: Array) -> float:
     if not inexact.any():
         return 0.0
     z, t, p = (array[inexact].astype(np.float64) for array in (A @ W + b, T, np.clip(P, eps, 1 - eps)))
-    return float((np.logaddexp(0, z) - t * z + xlogy(t, p) + xlogy(1 - t, 1 - p)).sum()) / len(P)
+    exact = (np.maximum(z, 0) - t * z) + np.log1p(np.exp(-np.abs(z)))  # no sum is rounded to the size of z
+    return float((exact + xlogy(t, p) + xlogy(1 - t, 1 - p)).sum()) / len(P)
 
 
 class _WithShares(MLPClassifier):  # type: ignore[misc]
