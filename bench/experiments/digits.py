@@ -36,6 +36,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "early stopping": {"early_stopping": True},
 }  # at most 200 epochs, both by default
 REPEATS = 5  # of the timing, each from another seed, in turns
+OVERLAP = 0.15 / 0.85  # test rows of a split over its training rows
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"of the timing, at least 2 (default: {REPEATS})",
     )
-
-
-OVERLAP = 0.15 / 0.85  # test rows of a split over its training rows
 
 
 def split(seed: int) -> tuple[Array, Array, Array, Array]:

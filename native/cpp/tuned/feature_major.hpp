@@ -148,7 +148,7 @@ private:
       const auto sum_bias = [&](std::size_t j, Vector<Real> sums) FNN_LAMBDA {
         store(db + j, epilogue == Epilogue::update ? load(db + j) + sums : sums);
       };
-      if (2 * layer.outputs <= lanes<Real>)
+      if (few_outputs(layer))
         narrow_lane_product(At_below, layer.inputs, delta_t, layer.outputs, samples, to, sum_bias);
       else
         lane_product(At_below, layer.inputs, delta_t, layer.outputs, samples, to, sum_bias);
@@ -166,14 +166,17 @@ private:
     layer.sum_bias_gradient(B, epilogue);
   }
 
+  static bool few_outputs(const Layer<Real> &layer) {
+    return 2 * layer.outputs <= lanes<Real>;
+  }
+
   // Compare the costs of the two ways to sum over the samples, in multiply-adds of vectors: with the outputs along the
   // vectors, delta is transposed first; with the samples along them, each vector of sums is added up across its lanes.
   static bool sums_along_lanes(const Layer<Real> &layer, std::size_t B) {
     constexpr std::size_t V = lanes<Real>;
     const std::size_t vectors = padded<Real>(B) / V, columns = layer.columns / V;
     const std::size_t along_outputs = columns * (B * (layer.inputs + 1) + vectors * 180);
-    // Of few outputs, the sums are stored one by one.
-    const bool few = 2 * layer.outputs <= V;
+    const bool few = few_outputs(layer); // their sums are stored one by one
     const std::size_t results = few ? layer.outputs * layer.columns_below / V : columns * layer.inputs;
     return results * (17 * vectors * V / 16 + (few ? 200 : 70)) < along_outputs;
   }

@@ -77,9 +77,10 @@ template <class Real> FNN_INLINE void write(const Result<Real> &to, std::size_t 
   store(to.C + at, to.epilogue == Epilogue::update ? load(to.C + at) + (S + factor) : S + factor);
 }
 
-// C = start + P Q^T, and row_sums(j, sums) for each vector of sums of rows of Q: dW or its update from A_below and
-// delta, and the sums of delta. The padding of C stays 0. P: (rows, samples), Q: (columns, samples)   to: with
-// Epilogue::gradient or update
+// C = start + P Q^T, which is dW or its update, from A_below and delta. The padding of C stays 0. row_sums(j, sums) is
+// called with each vector of sums of the rows of Q, from row j on: they are db.
+//
+// P: (rows, samples)   Q: (columns, samples)   to: with Epilogue::gradient or update
 template <class Real, class F>
 void lane_product(const Strips<Real> &P, std::size_t rows, const Strips<Real> &Q, std::size_t columns,
                   std::size_t samples, const Result<Real> &to, F row_sums) {
@@ -93,7 +94,7 @@ void lane_product(const Strips<Real> &P, std::size_t rows, const Strips<Real> &Q
   }
 }
 
-// The same for few columns, fewer than half a vector: the vectors of sums go down the rows of C.
+// The same for at most half a vector of columns: a vector of sums goes down the rows of C, and is stored by element.
 template <class Real, class F>
 void narrow_lane_product(const Strips<Real> &P, std::size_t rows, const Strips<Real> &Q, std::size_t columns,
                          std::size_t samples, const Result<Real> &to, F row_sums) {

@@ -19,8 +19,10 @@ FNN_INLINE void interleave(Vector<Real> a, Vector<Real> b, Vector<Real> &low, Ve
 // What a transposed matrix has in the padding of its rows: 0, or its last column again.
 enum class Padding { zeros, last };
 
-// B = A transposed.   A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column
-// `rows` on; with Padding::last, R is the lanes of a vector   R: a power of two
+// B = A transposed. With Padding::last, R is the lanes of a vector.
+//
+// A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column `rows` on
+// R: a power of two
 template <std::size_t R, Padding padding = Padding::zeros, class Real>
 FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
                                 std::size_t b_stride) {
