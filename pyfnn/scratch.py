@@ -2,7 +2,7 @@
 
 A process that is killed cannot remove its folders. So each process has one folder of its own in a place, with a file
 that it keeps locked; the system releases the lock when the process ends, however it ends. The next process that needs a
-folder in that place removes those whose lock is free.
+folder in that place removes those whose lock is free; `remove_abandoned` does so for one that may need none.
 """
 
 import atexit
@@ -70,6 +70,21 @@ def in_memory() -> Path | None:
         if not os.environ.get("TMPDIR") and shutil.disk_usage(_MEMORY).free >= _ROOM and os.access(_MEMORY, os.W_OK):
             return _of_user(_MEMORY)
     return None
+
+
+def remove_abandoned(place: Path | None = None) -> None:
+    """Remove the folders of dead processes in a place, as a process does before it makes its own folder there.
+
+    Parameters
+    ----------
+    place : Path, optional
+        As of `Scratch`. One that does not exist, that others may write, or that stays locked is left as it is.
+    """
+    place = _of_user() if place is None else place
+    if sys.platform != "win32" and place.is_dir() and _is_private(place):
+        with _locked(place / _LOCK) as alone:
+            if alone:
+                _remove_dead(place)
 
 
 def _of_user(folder: Path | None = None) -> Path:

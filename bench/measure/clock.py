@@ -18,7 +18,7 @@ UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside 
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
 _IDLE = 2e-3  # seconds, where CPU time gives the step times: waking up an idle CPU of a virtual machine, at both ends
 JUDGED = 0.008  # seconds; a shorter block is too short to be judged by its unclaimed time
-_OUTSIDE_SHARE, _OUTSIDE = 0.1, 3e-3  # CPU time outside the worker's clock, where it counts as work: more is a fault
+_OUTSIDE_SHARE, _OUTSIDE = 0.1, 3e-3  # CPU time outside the clock, where it counts as work or others had the caches
 _MOST_SHARE = 0.1  # of a block's work in a run of almost no work, for this to be subtracted
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
 _CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
@@ -173,14 +173,17 @@ def _outside(run: Reading, constant: Reading, threads: int, counts_cpu: bool) ->
     worked = run.unclaimed_cpu_seconds(threads) - constant.unclaimed_cpu_seconds(threads)
     work_allowed = max(_OUTSIDE_SHARE * claimed, _OUTSIDE) if counts_cpu else threads * allowed
     used = f"used {worked:.4g} CPU seconds outside its clock: {_EARLY}"
-    if unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed):
-        late_work = run.claimed_cpu_seconds is not None and worked > work_allowed
-        return Implausible(used) if late_work else None
     there = claimed + unclaimed
     text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"
-    if worked > work_allowed:
-        return Implausible(f"{text}, and {used}")
-    if run.waited_seconds < unclaimed - allowed:
+    on_time = unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed)
+    if worked > work_allowed and not (on_time and run.claimed_cpu_seconds is None):
+        found = used if on_time else f"{text}, and {used}"
+        if run.waited_seconds > allowed and worked <= max(work_allowed, _OUTSIDE):
+            return Disturbed(f"{found}, or it found its caches cold: it waited {run.waited_seconds:.4g} s for a CPU")
+        return Implausible(found)
+    if on_time:
+        return None
+    if unclaimed - run.waited_seconds - max(0.0, worked) > allowed:
         return Implausible(f"{text}: {_EARLY}")
     if counts_cpu or _only_waited(run, worked, threads):
         return None

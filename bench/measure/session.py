@@ -47,6 +47,7 @@ _REMEMBERED = 1.25  # times a timed pass that one over rows new to the call may 
 _UNEVEN = 1e-4  # seconds allowed for cold caches in a call of many passes
 _LEAST_PASSES = 4  # passes; with fewer, the cost of the call outweighs theirs
 _CONSTANTS, _CONSTANT_TURNS = 4, 5  # runs with almost no work before the first turn; turns from one to the next
+_LONGEST_PAUSE = 0.1  # seconds; by then the CPU's caches hold what others use
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -271,8 +272,9 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, each at a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to five times in all. Where other processes may be the cause, the last block counts,
-        and the judgement is left to other turns: see `disturbed`.
+        other is taken again, up to five times in all, and judged by runs with almost no work that were made just before
+        it. Where other processes may be the cause, the last block counts, and the judgement is left to other turns: see
+        `disturbed`.
 
         Raises
         ------
@@ -280,10 +282,11 @@ class Session:
         """
         violation: PyfnnError | None = None
         disturbed: Disturbed | None = None
+        pause: float | None = None
         for retries in range(_TRIES):
             burst_start = self.networks.draw_start(burst, self.secrets)
             place = Place(self.networks.draw_start(steps, self.secrets), steps, burst_start, burst)
-            constant = self._least_work(place)
+            constant = self._least_work(place, pause)
             self.approach(place)
             block, reading = self._with_reading(partial(self.run, steps, place.start))
             self._check_affinity()
@@ -296,6 +299,7 @@ class Session:
                 self.judged = self.judged or reading.until_result >= least
                 self._compare_with_first_passes(block)
                 return block
+            pause = min(reading.wall_seconds, _LONGEST_PAUSE)
             if isinstance(violation, Disturbed):
                 disturbed = violation
         if disturbed is None:
@@ -340,18 +344,29 @@ class Session:
     def _seems_to_reuse(self) -> bool:
         return _REMEMBERED * self._timed_pass < self._first_meeting < math.inf
 
-    def _least_work(self, place: Place) -> Reading:
-        """Return the least disturbed reading so far of runs with almost no work; every fifth turn adds one."""
+    def _least_work(self, place: Place, pause: float | None) -> Reading:
+        """Return the least disturbed reading so far of runs with almost no work; every fifth turn adds one.
+
+        What a run takes beside its work depends on what else the machine does, and the least reading may be of a
+        quieter time. With a pause, the middle one of three new readings is returned. Each follows a pause of so many
+        seconds, in which others have the CPU's caches, as they have those of the driver during a block.
+        """
         if self.networks.stores_theta_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
+        if pause is not None:
+            readings = [self._read_least_work(place, pause) for _ in range(3)]
+            return sorted(readings, key=lambda reading: reading.unclaimed_seconds)[1]
         turn = next(self._turns)
         if turn % _CONSTANT_TURNS == 0:
-            self.reset()
-            for _ in range(1 if turn else _CONSTANTS):
-                run = partial(self.networks.run_least, place.start, place.steps)
-                _, reading = self._with_reading(partial(self._block, run, 0))
-                self._constants.append(reading)
+            self._constants += [self._read_least_work(place) for _ in range(1 if turn else _CONSTANTS)]
         return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
+
+    def _read_least_work(self, place: Place, pause: float = 0.0) -> Reading:
+        """Return the reading of one run with almost no work, after a pause of so many seconds."""
+        time.sleep(pause)
+        self.reset()
+        run = partial(self.networks.run_least, place.start, place.steps)
+        return self._with_reading(partial(self._block, run, 0))[1]
 
     def approach(self, place: Place) -> None:
         """Bring the process to where a block begins: run the burst from the workload's θ.

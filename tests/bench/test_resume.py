@@ -1,7 +1,9 @@
 """Claims about `--resume`: what is kept, what is measured again, what is refused."""
 
 import json
+import os
 import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,7 @@ def order_of_turns(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def test_a_continued_run_keeps_finished_launches_repeats_the_unfinished_one_and_ends_as_an_unharmed_one(
-    folder: Path, stopped: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = load_results(stopped)
     assert before.cases[0].stopped == "interrupted"
@@ -107,8 +109,22 @@ def test_a_continued_run_keeps_finished_launches_repeats_the_unfinished_one_and_
     ended = max(at for at, line in enumerate(lines) if '"event": "case_end"' in line)
     path.write_text("".join(lines[: ended + 1]), encoding="utf-8")  # as a kill before the end of the run leaves it
     (stopped / "results.json").unlink()
-    assert run.main(["--resume", "out"]) == 0
+    left = abandoned_folder(folder, monkeypatch)
+    assert run.main(["--resume", "out"]) == 0  # nothing is measured, so it needs no folder of its own
     assert load_results(stopped).cases == after.cases
+    assert not left.exists()
+
+
+def abandoned_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let temporary files be in a folder, and return one there that a killed process would leave."""
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    place = folder / f"pyfnn-{os.getuid()}" if hasattr(os, "getuid") else folder / "pyfnn"
+    left = place / "1-left"
+    place.mkdir(mode=0o700)
+    left.mkdir()
+    (left / "lock").touch()
+    return left
 
 
 def blocks(results: Results, launch: int) -> list[tuple[float, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyfnn import scratch
-from pyfnn.scratch import Scratch
+from pyfnn.scratch import Scratch, remove_abandoned
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of files here")
 
@@ -45,6 +45,24 @@ def test_a_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_livin
     assert not own.path.exists()
     living.communicate()
     assert not used.parent.exists()  # removed at its normal end
+
+
+def test_what_a_killed_process_left_is_removed_without_a_folder_of_ones_own(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    remove_abandoned(place)
+    assert not place.exists()
+    dead, living = holder(place), holder(place)
+    left, used = folder_of(dead), folder_of(living)
+    dead.send_signal(signal.SIGKILL)
+    dead.communicate()
+    remove_abandoned(place)
+    assert not left.parent.exists()
+    assert [path for path in place.iterdir() if path.is_dir()] == [used.parent]
+    place.chmod(0o777)
+    (place / "1-new").mkdir()
+    remove_abandoned(place)
+    assert (place / "1-new").exists()  # others may have put anything there
+    living.communicate()
 
 
 def test_a_forked_child_removes_nothing_of_its_parent(tmp_path: Path) -> None:

@@ -40,6 +40,22 @@ def test_work_outside_the_clock_shows_on_a_busy_machine_where_the_worker_reports
     assert isinstance(contradiction(late, NOTHING, threads=1), Implausible)
 
 
+def test_little_work_outside_the_clock_leaves_a_turn_that_waited_unjudged_and_much_does_not() -> None:
+    run = Reading(0.01, 0.0137, 0.0108, claimed_cpu_seconds=0.01, waited_seconds=0.003)
+    assert isinstance(contradiction(replace(run, waited_seconds=0.0004), NOTHING, threads=1), Implausible)
+    error = contradiction(run, NOTHING, threads=1)  # others emptied the caches, or it works late
+    assert isinstance(error, Disturbed)
+    assert "used 0.0008 CPU seconds outside its clock" in str(error)
+    assert isinstance(contradiction(replace(run, cpu_seconds=0.0131), NOTHING, threads=1), Implausible)
+
+
+def test_time_outside_the_clock_must_be_waiting_or_work_in_all() -> None:
+    run = Reading(0.01, 0.0150, 0.0103, claimed_cpu_seconds=0.01, waited_seconds=0.0043)
+    assert isinstance(contradiction(run, NOTHING, threads=1), Disturbed)
+    idle = replace(run, wall_seconds=0.0152)
+    assert isinstance(contradiction(idle, NOTHING, threads=1), Implausible)
+
+
 def test_work_beside_the_clock_shows_where_no_wall_time_does() -> None:
     two_threads = replace(QUIET, cpu_seconds=0.16)
     assert contradiction(two_threads, NOTHING, threads=2) is not None

@@ -271,7 +271,7 @@ def test_a_worker_that_reports_a_wrong_time_is_implausible(
 
 def never_late(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no query after a run take longer than another one, nothing be constant, and no thread wait for a CPU."""
-    monkeypatch.setattr(session, "_least_work", lambda _: Reading(0.0, 0.0, 0.0))
+    monkeypatch.setattr(session, "_least_work", lambda *_: Reading(0.0, 0.0, 0.0))
     monkeypatch.setattr(session.networks, "late", lambda: Late(0.0, 0.0))
     monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
 
