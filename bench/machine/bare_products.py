@@ -1,7 +1,7 @@
 """The matrix products of a step alone, through OpenBLAS and MKL: what a step costs that leaves them to a library.
 
 Runs in the process that bench/machine/ceilings.py starts. The products are native code (native/cpp/bare_products.hpp),
-through the modules of `cpp-blas` and `cpp-mkl`.
+through the libraries of `cpp-blas` and `cpp-mkl`.
 """
 
 import re
@@ -61,15 +61,16 @@ def _libraries(threads: int) -> Iterator[_Library]:
 def _openblas(threads: int) -> _Library:
     library = blas.open_library()
     library.set_threads(threads)
-    return _name("OpenBLAS", library.config()), _fastest(extension("_blas"), library)
+    return _name("OpenBLAS", library.config()), _fastest(library)
 
 
 def _mkl() -> _Library:
     library = mkl.open_library()
-    return _name("MKL", library.version()), _fastest(extension("_mkl"), library)
+    return _name("MKL", library.version()), _fastest(library)
 
 
-def _fastest(module: Any, library: Any) -> Callable[[dict[str, Any], float], float]:
+def _fastest(library: Any) -> Callable[[dict[str, Any], float], float]:
+    module = extension()
     functions = {"float32": module.bare_products32, "float64": module.bare_products64}
     return lambda shape, seconds: float(functions[shape["dtype"]](library, shape["sizes"], shape["batch"], seconds))
 

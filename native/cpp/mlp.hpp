@@ -3,6 +3,7 @@
 // caller does), knows nothing of Python, and allocates nothing in a step.
 #pragma once
 
+#include "model.hpp"
 #include "optimizer.hpp"
 
 #include <algorithm>
@@ -393,16 +394,7 @@ template <class Real> struct Loops {
 
 // ---- The network ----
 
-enum class Operation { forward, gradient };
-
-// The activation of a layer: its name, and its parameter if it has one.
-using LayerFunction = std::pair<std::string, double>;
-
-struct Timing {
-  double seconds, checksum;
-};
-
-template <class Real, class Products = Loops<Real>> class Mlp {
+template <class Real, class Products = Loops<Real>> class Mlp final : public Model<Real> {
 public:
   // sizes: m_0 .. m_L   functions: f_1 .. f_L, where f_L is the one that the loss fuses, if any
   // theta: W_1 row by row, b_1, W_2, b_2, ...; the slopes that a layer learns follow its b
@@ -425,23 +417,28 @@ public:
   std::size_t n_inputs() const {
     return layers_.front().inputs;
   }
-  std::size_t n_outputs() const {
+  std::size_t n_outputs() const override {
     return layers_.back().outputs;
+  }
+  std::size_t n_parameters() const override {
+    return theta_.size();
   }
   const Buffer<Real> &theta() const {
     return theta_;
   }
+  void copy_theta(Real *flat) const override {
+    std::copy(theta_.begin(), theta_.end(), flat);
+  }
 
-  // Return true if every number of theta is finite. (The sum of whole numbers is one that compilers vectorize.)
-  bool is_finite() const {
+  // (The sum of whole numbers is one that compilers vectorize.)
+  bool is_finite() const override {
     int others = 0;
     for (const Real number : theta_)
       others |= !(std::abs(number) <= std::numeric_limits<Real>::max());
     return others == 0;
   }
 
-  // x: (rows, m_0)   y: (rows, m_L)   order: (n_order) row numbers
-  void load(const Real *x, const Real *y, std::size_t rows, const std::int64_t *order, std::size_t n_order) {
+  void load(const Real *x, const Real *y, std::size_t rows, const std::int64_t *order, std::size_t n_order) override {
     Buffer<Real> new_x(x, x + rows * n_inputs()), new_y(y, y + rows * n_outputs());
     order_ = Buffer<std::int64_t>(order, order + n_order);
     x_ = std::move(new_x);
@@ -449,13 +446,10 @@ public:
     rows_ = rows;
   }
 
-  // theta: as the constructor's
-  void set_theta(const Real *theta) {
+  void set_theta(const Real *theta) override {
     std::copy_n(theta, theta_.size(), theta_.begin());
   }
-
-  // Set theta to the values that the network was created with.
-  void reset() {
+  void reset() override {
     theta_ = start_;
   }
 
@@ -660,31 +654,26 @@ private:
   }
 
 public:
-  // Compute the outputs of rows [first, first + count).   y: (count, m_L)
-  void outputs(std::size_t first, std::size_t count, Real *y) {
+  void outputs(std::size_t first, std::size_t count, Real *y) override {
     reserve(count);
     forward(inputs_of(first, count));
     std::copy_n(layers_.back().A.data(), count * n_outputs(), y);
   }
 
-  // Return R over rows [first, first + count).
-  double loss(std::size_t first, std::size_t count) {
+  double loss(std::size_t first, std::size_t count) override {
     reserve(count);
     forward(inputs_of(first, count));
     return loss(targets_of(first, count));
   }
 
-  // Return R over rows [first, first + count), and write its gradient.   gradient: as theta
-  double loss_and_gradient(std::size_t first, std::size_t count, Real *gradient) {
+  double loss_and_gradient(std::size_t first, std::size_t count, Real *gradient) override {
     reserve(count);
     const double R = loss_and_gradient(first, count);
     std::copy(gradient_.begin(), gradient_.end(), gradient);
     return R;
   }
 
-  // Run gradient descent over order[first .. first + count) in minibatches of batch_size rows; the last one may be
-  // shorter. Returns seconds.
-  double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
+  double train(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) override {
     const auto rate = static_cast<Real>(learning_rate);
     if constexpr (Products::updates)
       if (const Real keep = 1 - rate * l2_; keeps_decay(keep, rate * l2_))
@@ -695,29 +684,30 @@ public:
     });
   }
 
-  // The same, by the selected optimizer.
-  double train_with(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) {
+  double train_with(std::size_t first, std::size_t count, std::size_t batch_size, double learning_rate) override {
     return steps(first, count, batch_size, [=](Matrix<const Real> X) {
       backward(X);
       optimizer_.step(theta_, gradient_, learning_rate);
     });
   }
 
-  // Select an optimizer for train_with: see optimizer.hpp.   state: (vectors, n_parameters)
   void set_optimizer(const std::string &name, const std::vector<double> &settings, std::int64_t n_steps,
-                     const Real *state) {
+                     const Real *state) override {
     optimizer_.select(name, settings, n_steps, state, theta_.size());
   }
-  const FlatOptimizer<Real, Buffer<Real>> &optimizer() const {
-    return optimizer_;
+  std::int64_t optimizer_steps() const override {
+    return optimizer_.steps();
+  }
+  std::size_t optimizer_vectors() const override {
+    return optimizer_.vectors().size();
+  }
+  void copy_optimizer_state(Real *state) const override {
+    for (const Buffer<Real> &vector : optimizer_.vectors())
+      state = std::copy(vector.begin(), vector.end(), state);
   }
 
-  // Time `repeats` passes of `count` rows each. Their row ranges rotate through the data, so that no pass can be
-  // hoisted out of the loop. The checksum sums one probed output of each pass, or its loss and one probed entry of its
-  // gradient.   probes: (n_probes) entries of the outputs (count, m_L), or of a vector laid out as theta; pass r takes
-  // probes[r mod n_probes]
   Timing timed_pass(Operation operation, std::size_t first, std::size_t count, std::size_t repeats,
-                    const std::int64_t *probes, std::size_t n_probes) {
+                    const std::int64_t *probes, std::size_t n_probes) override {
     reserve(count);
     double checksum = 0;
     const auto start = Clock::now();

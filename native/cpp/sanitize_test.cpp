@@ -81,7 +81,7 @@ bool check(bool holds, const Case &c, const char *claim) {
 template <class Real> bool every_optimizer_keeps_its_state(Mlp<Real> &mlp, std::size_t batch) {
   const std::pair<const char *, std::vector<double>> optimizers[] = {
       {"momentum", {0.9}}, {"nesterov", {0.9}}, {"adam", {0.9, 0.99, 1e-3}}};
-  const std::vector<Real> zeros(2 * mlp.theta().size());
+  const std::vector<Real> zeros(2 * mlp.n_parameters());
   bool good = true;
   for (const auto &[name, settings] : optimizers) {
     mlp.reset();
@@ -91,10 +91,9 @@ template <class Real> bool every_optimizer_keeps_its_state(Mlp<Real> &mlp, std::
     mlp.reset();
     mlp.set_optimizer(name, settings, 0, zeros.data());
     mlp.train_with(0, batch, batch, 0.01);
-    std::vector<Real> state;
-    for (const auto &vector : mlp.optimizer().vectors())
-      state.insert(state.end(), vector.begin(), vector.end());
-    mlp.set_optimizer(name, settings, mlp.optimizer().steps(), state.data());
+    std::vector<Real> state(mlp.optimizer_vectors() * mlp.n_parameters());
+    mlp.copy_optimizer_state(state.data());
+    mlp.set_optimizer(name, settings, mlp.optimizer_steps(), state.data());
     mlp.train_with(batch, rows, batch, 0.01);
     good &= mlp.theta() == whole;
   }

@@ -1,14 +1,13 @@
-"""C++ over CBLAS: native/cpp/blas.hpp, through the extension module `_blas`. No mathematics here.
+"""C++ over CBLAS: native/cpp/blas.hpp, through the extension module `_cpp`. No mathematics here.
 
-This module finds the OpenBLAS library, which `_blas` opens at run time.
+This module finds the OpenBLAS library, which `_cpp` opens at run time.
 """
 
 import ctypes.util
 import importlib
 import os
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyfnn import isa
 from pyfnn.backend import Backend
@@ -20,7 +19,7 @@ from pyfnn.network import Network
 from pyfnn.validation import Array, Order
 
 if TYPE_CHECKING:
-    from pyfnn.backends._blas import Mlp32, Mlp64, OpenBlas
+    from pyfnn.backends._cpp import OpenBlas
 
 VARIABLE = "PYFNN_OPENBLAS"
 _AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -53,7 +52,7 @@ def find_library() -> str:
 
 def open_library() -> "OpenBlas":
     """Open the OpenBLAS of `find_library`; raise `BackendUnavailable` where there is none, or none that fits."""
-    library: OpenBlas = opened(extension("_blas").OpenBlas, find_library(), "OpenBLAS with 32-bit sizes", VARIABLE)
+    library: OpenBlas = opened(extension().OpenBlas, find_library(), "OpenBLAS with 32-bit sizes", VARIABLE)
     return library
 
 
@@ -74,15 +73,13 @@ class Blas(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        module = extension("_blas")
-        library = open_library()
+        self._module, library = extension(), open_library()
         flags = f"{isa.flags()}; {library.config()}; {_kernels(library)}"
         super().__init__(describe(row, flags))
         self._library = library
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": module.Mlp32, "float64": module.Mlp64}
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return BlasModel(network, theta, threads, self._library, self._classes[network.dtype])
+        return BlasModel(network, theta, threads, self._module, self._library)
 
 
 def _kernels(library: "OpenBlas") -> str:
@@ -92,15 +89,13 @@ def _kernels(library: "OpenBlas") -> str:
 
 
 class BlasModel(CppModel):
-    """A network inside `_blas`.
+    """A network whose products OpenBLAS computes.
 
     OpenBLAS has one number of threads for the whole process, and other models may change it: each call sets it again.
     """
 
-    def __init__(
-        self, network: Network, theta: Array, threads: int, library: "OpenBlas", mlp: "type[Mlp32 | Mlp64]"
-    ) -> None:
-        super().__init__(network, theta, threads, partial(mlp, library=library))
+    def __init__(self, network: Network, theta: Array, threads: int, module: Any, library: "OpenBlas") -> None:
+        super().__init__(network, theta, threads, module, library)
         self._library, self._asked = library, threads
         self._use_threads()
 

@@ -1,6 +1,6 @@
 """The backends `cpp`, `cpp-textbook`: native/cpp/mlp.hpp, by the extension module `_cpp` or, by level, `_cpp_<level>`.
 
-No mathematics here. The description and the model serve the other C++ backends too.
+No mathematics here. The module, the description and the model serve the C++ backends over a library too.
 """
 
 import importlib
@@ -29,15 +29,15 @@ Library = TypeVar("Library")
 ACTIVATIONS = (*CORE_ACTIVATIONS, "leaky_relu", "elu", "softplus", "hard_sigmoid", "hard_tanh", "prelu", "maxout")
 
 
-def extension(target: str) -> Any:
-    """Import an extension module of this package, in a build for all levels that of the level to use.
+def extension() -> Any:
+    """Import the extension module, in a build for all levels that of the level to use.
 
     Raises
     ------
     BackendUnavailable
         It is absent, or its sources have changed since it was compiled.
     """
-    name = isa.variant(target)
+    name = isa.variant("_cpp")
     compiled.folder(name)
     return importlib.import_module(f"pyfnn.backends.{name}")
 
@@ -103,23 +103,20 @@ class Plain(Backend):
         The extension module is absent, or its sources have changed since it was compiled.
     """
 
-    prefix: ClassVar[str] = "Mlp"  # of the names of its classes in the module
+    products: ClassVar[str] = "loops"  # what computes them, as the module names it
 
     def __init__(self, row: Row) -> None:
-        module = extension("_cpp")
+        self._module = extension()
         super().__init__(describe(row, isa.flags()))
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {
-            f"float{bits}": getattr(module, f"{self.prefix}{bits}") for bits in (32, 64)
-        }
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        return CppModel(network, theta, threads, self._classes[network.dtype])
+        return CppModel(network, theta, threads, self._module, self.products)
 
 
 class Textbook(Plain):
     """The backend `cpp-textbook`: the same network with the products of native/cpp/textbook.hpp."""
 
-    prefix = "Textbook"
+    products = "textbook"
 
 
 class WithOptimizers(Model):
@@ -146,14 +143,17 @@ class CppModel(WithOptimizers):
     ----------
     network, theta, threads
         As for any `Model`.
-    mlp : callable
-        Class of the extension module that holds the network; all modules have the same binding.
+    module
+        The extension module.
+    products : str or library
+        What computes the products: a name, or a library that the module has opened.
     """
 
-    def __init__(self, network: Network, theta: Array, threads: int, mlp: Callable[..., Any]) -> None:
+    def __init__(self, network: Network, theta: Array, threads: int, module: Any, products: Any) -> None:
         super().__init__(network, theta, threads)
         self.threads = 1
-        self._mlp: Mlp32 | Mlp64 = mlp(*network_arguments(network), network.l2, theta)
+        make = module.Mlp32 if network.dtype == "float32" else module.Mlp64
+        self._mlp: Mlp32 | Mlp64 = make(*network_arguments(network), network.l2, theta, products)
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._mlp.load(x, y, order)

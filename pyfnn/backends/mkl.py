@@ -1,11 +1,10 @@
-"""C++ over MKL: native/cpp/mkl.hpp, through the extension module `_mkl`. No mathematics here.
+"""C++ over MKL: native/cpp/mkl.hpp, through the extension module `_cpp`. No mathematics here.
 
-This module finds Intel's MKL, which `_mkl` opens at run time.
+This module finds Intel's MKL, which `_cpp` opens at run time.
 """
 
 import ctypes.util
 import os
-from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,7 @@ from pyfnn.network import Network
 from pyfnn.validation import Array
 
 if TYPE_CHECKING:
-    from pyfnn.backends._mkl import Mkl as MklLibrary
-    from pyfnn.backends._mkl import Mlp32, Mlp64
+    from pyfnn.backends._cpp import Mkl as MklLibrary
 
 VARIABLE = "PYFNN_MKL"
 # MKL_CBWR_... of mkl_types.h: the kernels that MKL chooses for a CPU.
@@ -70,7 +68,7 @@ def _files_of_wheel() -> list[metadata.PackagePath]:
 
 def open_library() -> "MklLibrary":
     """Open the MKL of `find_library`; raise `BackendUnavailable` where there is none, or none that runs here."""
-    library: MklLibrary = opened(extension("_mkl").Mkl, find_library(), "MKL that runs here", VARIABLE)
+    library: MklLibrary = opened(extension().Mkl, find_library(), "MKL that runs here", VARIABLE)
     return library
 
 
@@ -92,14 +90,11 @@ class Mkl(Backend):
     """
 
     def __init__(self, row: Row) -> None:
-        module = extension("_mkl")
-        library = open_library()
+        self._module, library = extension(), open_library()
         branch = library.branch()
         kernels = f"{_BRANCHES.get(branch, f'branch {branch}')} kernels, generated for each shape"
         super().__init__(describe(row, f"{isa.flags()}; {library.version()}; {kernels}"))
         self._library = library
-        self._classes: dict[str, type[Mlp32 | Mlp64]] = {"float32": module.Mlp32, "float64": module.Mlp64}
 
     def _create(self, network: Network, theta: Array, threads: int) -> Model:
-        mlp = partial(self._classes[network.dtype], library=self._library)
-        return CppModel(network, theta, threads, mlp)
+        return CppModel(network, theta, threads, self._module, self._library)

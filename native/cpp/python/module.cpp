@@ -1,11 +1,80 @@
-// module.cpp: pyfnn.backends._cpp, the bindings of mlp.hpp, with its own products and with those of textbook.hpp.
-#include "../textbook.hpp"
+// module.cpp: pyfnn.backends._cpp, the bindings of mlp.hpp with each kind of products, and of the libraries that
+// compute them.
+#include "../models.hpp"
 #include "binding.hpp"
 
+namespace {
+
+using fnn::Array, fnn::Functions, fnn::Sizes;
+
+template <class Real>
+fnn::Arguments<Real> arguments(const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                               const Array<Real> &theta) {
+  return {sizes, fnn::layer_functions(functions), loss, l2, theta.data()};
+}
+
+// Add the class `name`. Its last argument says what computes the products: a name, or a library.
+template <class Real> void bind(py::module_ &module, const char *name) {
+  using Model = fnn::Model<Real>;
+  py::class_<Model> of(module, name);
+  const auto add_constructor = [&of](auto make, const char *products) {
+    of.def(py::init(make), py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"),
+           py::arg("theta").noconvert(), py::arg(products));
+  };
+  add_constructor(
+      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
+         const std::string &products) {
+        const auto given = arguments(sizes, functions, loss, l2, theta);
+        if (products == "loops")
+          return fnn::with_loops(given);
+        if (products == "textbook")
+          return fnn::with_triple_loops(given);
+        throw py::value_error("mlp.hpp has no products " + products);
+      },
+      "products");
+  add_constructor(
+      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
+         std::shared_ptr<fnn::OpenBlas> library) {
+        return fnn::with_blas(arguments(sizes, functions, loss, l2, theta), std::move(library));
+      },
+      "products");
+  add_constructor(
+      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
+         std::shared_ptr<fnn::Mkl> library) {
+        return fnn::with_mkl(arguments(sizes, functions, loss, l2, theta), std::move(library));
+      },
+      "products");
+  fnn::add_methods<Real>(of);
+}
+
+// Add a function: the seconds of the products of a step alone, through a library.
+template <class Real, class Library> void bind_bare_products(py::module_ &module, const char *name) {
+  module.def(
+      name,
+      [](const std::shared_ptr<Library> &library, const Sizes &sizes, std::size_t batch, double seconds) {
+        return fnn::bare_products<Real>(std::shared_ptr<const Library>(library), sizes, batch, seconds);
+      },
+      py::arg("library"), py::arg("sizes"), py::arg("batch"), py::arg("seconds"), py::call_guard<fnn::ReleaseGil>());
+}
+
+} // namespace
+
 PYBIND11_MODULE(PYFNN_MODULE, module) {
-  module.doc() = "mlp.hpp: a feed-forward network in plain C++.";
-  fnn::bind<float, fnn::Loops<float>>(module, "Mlp32");
-  fnn::bind<double, fnn::Loops<double>>(module, "Mlp64");
-  fnn::bind<float, fnn::TripleLoops<float>>(module, "Textbook32");
-  fnn::bind<double, fnn::TripleLoops<double>>(module, "Textbook64");
+  module.doc() = "mlp.hpp: a feed-forward network in plain C++, its products in loops or through a library.";
+  py::class_<fnn::OpenBlas, std::shared_ptr<fnn::OpenBlas>>(module, "OpenBlas")
+      .def(py::init<const std::string &>(), py::arg("path"))
+      .def("set_threads", &fnn::OpenBlas::set_threads, py::arg("threads"))
+      .def("threads", &fnn::OpenBlas::threads)
+      .def("config", &fnn::OpenBlas::config)
+      .def("core", &fnn::OpenBlas::core);
+  py::class_<fnn::Mkl, std::shared_ptr<fnn::Mkl>>(module, "Mkl")
+      .def(py::init<const std::string &>(), py::arg("path"))
+      .def("version", &fnn::Mkl::version)
+      .def("branch", &fnn::Mkl::branch);
+  bind<float>(module, "Mlp32");
+  bind<double>(module, "Mlp64");
+  bind_bare_products<float, fnn::OpenBlas>(module, "bare_products32");
+  bind_bare_products<float, fnn::Mkl>(module, "bare_products32");
+  bind_bare_products<double, fnn::OpenBlas>(module, "bare_products64");
+  bind_bare_products<double, fnn::Mkl>(module, "bare_products64");
 }

@@ -4,6 +4,7 @@
 // a step.
 #pragma once
 
+#include "../model.hpp"
 #include "feature_major.hpp"
 #include "minibatch.hpp"
 #include "optimizer.hpp"
@@ -17,18 +18,6 @@
 #include <vector>
 
 namespace fnn::tuned {
-
-enum class Operation { forward, gradient };
-
-struct Timing {
-  double seconds, checksum;
-};
-
-// The activation of a layer: its name, and its parameter if it has one.
-struct LayerFunction {
-  std::string name;
-  double parameter;
-};
 
 using Clock = std::chrono::steady_clock;
 

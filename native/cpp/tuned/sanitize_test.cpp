@@ -12,6 +12,7 @@
 namespace {
 
 using namespace fnn::tuned;
+using fnn::LayerFunction, fnn::Operation;
 
 struct Case {
   std::vector<std::size_t> sizes;
@@ -72,10 +73,7 @@ template <class Real> struct Problem {
     return mlp;
   }
   fnn::Mlp<Real> plain() const {
-    std::vector<fnn::LayerFunction> functions;
-    for (const LayerFunction &function : c.functions)
-      functions.push_back({function.name, function.parameter});
-    fnn::Mlp<Real> mlp(c.sizes, functions, c.loss, c.l2, theta.data());
+    fnn::Mlp<Real> mlp(c.sizes, c.functions, c.loss, c.l2, theta.data());
     mlp.load(x.data(), y.data(), rows, order.data(), order.size());
     return mlp;
   }

@@ -182,7 +182,7 @@ template <class Call> void count(Call call) {
 int main() {
   using namespace fnn::tuned;
   const std::vector<std::size_t> sizes{300, 200, 3};
-  const std::vector<LayerFunction> functions{{"tanh", 0}, {"softmax", 0}};
+  const std::vector<fnn::LayerFunction> functions{{"tanh", 0}, {"softmax", 0}};
   const std::vector<float> theta(301 * 200 + 201 * 3, 0.01f), x(80 * 300, 1.0f), y(80 * 3, 0.5f);
   const std::vector<std::int64_t> order(160, 7);
   const std::vector<std::int64_t> probes{7, 0, 191};
@@ -194,12 +194,12 @@ int main() {
     mlp.prepare(160, 64);
     mlp.prepare(160, 1);
     mlp.loss_and_gradient(0, 64, gradient.data());
-    mlp.timed_pass(Operation::forward, 0, 64, 1, probes.data(), probes.size());
+    mlp.timed_pass(fnn::Operation::forward, 0, 64, 1, probes.data(), probes.size());
     count([&] { mlp.train(0, 160, 64, 0.1f); });
     count([&] { mlp.train(0, 60, 1, 0.1f); });
     count([&] { mlp.train(3, 90, 30, 0.1f); });
-    count([&] { mlp.timed_pass(Operation::forward, 0, 64, 5, probes.data(), probes.size()); });
-    count([&] { mlp.timed_pass(Operation::gradient, 0, 60, 5, probes.data(), probes.size()); });
+    count([&] { mlp.timed_pass(fnn::Operation::forward, 0, 64, 5, probes.data(), probes.size()); });
+    count([&] { mlp.timed_pass(fnn::Operation::gradient, 0, 60, 5, probes.data(), probes.size()); });
     count([&] { mlp.outputs(2, 64, outputs.data()); });
     count([&] { mlp.loss_and_gradient(2, 64, gradient.data()); });
   });
