@@ -1,7 +1,7 @@
-// tuned_module.cpp: pyfnn.backends._tuned_<level>, the bindings of tuned/model.hpp, compiled for one instruction-set
+// tuned_module.cpp: pyfnn.backends._tuned_<level>, the bindings of tuned_models.hpp, compiled for one instruction-set
 // level. It holds bindings only: tuned/ computes, pyfnn/backend.py and pyfnn/ensemble.py validate.
-#include "../tuned/model.hpp"
 #include "../tuned/simd.hpp"
+#include "../tuned_models.hpp"
 #include "binding.hpp"
 
 namespace tuned = fnn::tuned;

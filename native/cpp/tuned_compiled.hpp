@@ -1,8 +1,9 @@
-// compiled.hpp: the implementation of model.hpp by network.hpp and ensemble.hpp, for the files that compile it.
+// tuned_compiled.hpp: implements tuned_models.hpp by tuned/network.hpp and tuned/ensemble.hpp, for the files that
+// compile it.
 #pragma once
 
-#include "ensemble.hpp"
-#include "model.hpp"
+#include "tuned/ensemble.hpp"
+#include "tuned_models.hpp"
 
 namespace fnn::tuned {
 
@@ -174,7 +175,7 @@ template <class Real> bool apply_vector_math(const std::string &name, Real *x, s
 
 } // namespace fnn::tuned
 
-// Compile the functions of model.hpp for one type of numbers.
+// Compile the functions of tuned_models.hpp for one type of numbers.
 #define FNN_COMPILE(Real)                                                                                              \
   template std::unique_ptr<fnn::tuned::ThreadedModel<Real>> fnn::tuned::make_model(                                    \
       const std::vector<std::size_t> &, const std::vector<LayerFunction> &, const std::string &, double, const Real *, \

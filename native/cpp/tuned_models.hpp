@@ -1,8 +1,8 @@
-// model.hpp: a network, and many networks, with threads of their own, behind interfaces. float32.cpp and float64.cpp
-// compile all the rest of this folder for one type of numbers each.
+// tuned_models.hpp: makes a network of tuned/, and many networks, with threads of their own. tuned_float32.cpp and
+// tuned_float64.cpp compile them for one type of numbers each, beside each other.
 #pragma once
 
-#include "../model.hpp"
+#include "model.hpp"
 
 #include <memory>
 
