@@ -132,6 +132,24 @@ def uncrossed(points: Sequence[tuple[float, float]], places: Sequence[float], ed
 Point = tuple[float, float]
 
 
+def dodged(points: Sequence[Point], apart: float) -> list[float]:
+    """Return how far to shift each point to the left or to the right, so that all are at least `apart`.
+
+    Each takes the least shift at which it is free, from the lowest point up: a beeswarm.
+    """
+    shifts = [0.0] * len(points)
+    placed: list[Point] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i][::-1]):
+        x, y = points[i]
+        near = [(across, up) for across, up in placed if abs(up - y) < apart]
+        steps = (side * step * apart for step in range(len(near) + 1) for side in ((1, -1) if step else (1,)))
+        shifts[i] = next(
+            (s for s in steps if all(math.hypot(x + s - across, y - up) >= apart for across, up in near)), 0.0
+        )
+        placed.append((x + shifts[i], y))
+    return shifts
+
+
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
     """Return True where the segments ab and cd cross, each within the other."""
 

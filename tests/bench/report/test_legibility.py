@@ -1,5 +1,6 @@
 """Claims about legibility and reproducibility of figures: no text is cut, and equal results give equal files."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from support.reports import ALL_BACKENDS, OVERVIEW, QUICK, STATUS_OF, drawn, edi
 from support.sample_results import BACKENDS, FURTHER, WORKLOADS, sample_results, swept_results
 
 from bench import report
-from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread, uncrossed
+from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, dodged, round_ticks, spread, uncrossed
 from bench.results.schema import Results
 
 
@@ -99,6 +100,17 @@ def test_no_leaders_cross_and_every_label_keeps_a_place(points: list[tuple[float
     found = uncrossed(points, places, 1.0)
     assert sorted(found) == sorted(places)
     assert crossings([(point, (1.0, place)) for point, place in zip(points, found, strict=True)]) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 5.0]), st.floats(0, 2.8)), max_size=40))
+def test_dodged_marks_never_overlap_and_a_lone_one_stays(points: list[tuple[float, float]]) -> None:
+    shifts = dodged(points, 0.07)
+    places = [(x + shift, y) for (x, y), shift in zip(points, shifts, strict=True)]
+    assert all(math.dist(one, other) >= 0.07 - 1e-9 for one, other in combinations(places, 2))
+    for point, shift in zip(points, shifts, strict=True):
+        if all(math.dist(point, other) >= 2.0 for other in places if other != point):
+            assert shift == 0.0
+    assert dodged([(1.0, 1.0), (1.0, 2.0)], 0.5) == [0.0, 0.0]
 
 
 def test_leaders_in_the_order_of_their_heights_may_cross_and_are_exchanged() -> None:

@@ -6,7 +6,7 @@ from support.sample_results import FAILURES, sample_results
 
 from bench import format
 from bench.report.tables import pair_tables
-from bench.report.views import pair_matrices
+from bench.report.views import in_division_order, pair_matrices
 from bench.results.derive import a_a_missed
 from bench.results.schema import Verdict
 
@@ -14,6 +14,9 @@ from bench.results.schema import Verdict
 def test_divisions_are_not_ranked_across() -> None:
     case = only_case(sample_results(ALL_BACKENDS))
     assert [division for division, _ in case.groups] == ["plain", "tuned", "framework"]
+    assert in_division_order({"textbook", "own", "framework", "tuned", "plain"}) == [
+        "plain", "tuned", "framework", "own", "textbook"
+    ]  # fmt: skip
     assert case.backends[0].name == "cpp"  # although cpp-tuned is faster
     for _, group in case.groups:
         times = [format.centre_of(backend.step) for backend in group if backend.step]
