@@ -164,6 +164,7 @@ def _overview_panel(
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
     rule_rows(axes, rows.places.values())
+    beside = 1 + EDGE / (axes.get_position().width * axes.figure.get_figwidth())
     for name, y in rows.places.items():
         own = [
             (dtypes.index(view.case.dtype), backend)
@@ -176,10 +177,7 @@ def _overview_panel(
             _mark(axes, backend, ratio, y + _APART * (at - (len(dtypes) - 1) / 2), filled=at == 0)
         first = next((backend for at, backend in own if at == 0), None)
         if name in values:
-            axes.annotate(
-                values[name], (1, y), xycoords=across, xytext=(72 * EDGE, 0), textcoords="offset points",
-                va="center_baseline",
-            )  # fmt: skip
+            axes.text(beside, y, values[name], transform=across, va="center_baseline")
         else:  # the mark of the first dtype is missing; marks of other dtypes may stand beside the word
             word = first.status if first else "not in this case"
             axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)

@@ -1,6 +1,8 @@
 """Claims about legibility and reproducibility of figures: no text is cut, and equal results give equal files."""
 
+import gc
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +137,22 @@ def test_a_second_draw_is_identical(tmp_path: Path) -> None:
     first, second = files(results, tmp_path / "one"), files(results, tmp_path / "two")
     assert {Path(name).suffix for name in first} == {".html", ".md", ".png", ".svg"}
     assert first == second
+
+
+def test_the_text_of_an_svg_file_is_text_in_a_font_that_every_reader_has(tmp_path: Path) -> None:
+    written = files(sample_results(QUICK), tmp_path)
+    text = written["step_time_train_float32_1t.svg"].decode()
+    names = re.findall(r"<text [^>]*font-family: 'DejaVu Sans', 'Verdana', sans-serif[^>]*>([^<]+)</text>", text)
+    assert set(QUICK) <= set(names)
+    assert "<use" not in text or "DejaVuSans-" not in text  # no outlines of letters
+    assert max(len(data) for name, data in written.items() if name.endswith(".svg")) < 40_000
+
+
+def test_drawing_leaves_garbage_collection_as_it_was(tmp_path: Path) -> None:
+    before = gc.get_freeze_count()
+    files(sample_results(), tmp_path)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == before
 
 
 def test_drawing_keeps_matplotlibs_settings_and_does_not_import_pyplot() -> None:
