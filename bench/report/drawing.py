@@ -197,6 +197,11 @@ def rule_rows(axes: Axes, places: Iterable[float]) -> None:
     axes.add_collection(rules, autolim=False)
 
 
+def inches_wide(axes: Axes) -> float:
+    """Return the width of a panel in inches."""
+    return float(axes.bbox.width / axes.figure.dpi)
+
+
 def put_title(figure: Figure, title: str) -> None:
     """Write the title at the upper left of a figure."""
     width, height = figure.get_figwidth(), figure.get_figheight()

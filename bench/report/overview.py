@@ -23,6 +23,7 @@ from bench.report.drawing import (
     WIDTH,
     WORD,
     divisions_note,
+    inches_wide,
     log_axis,
     put_footnotes,
     put_title,
@@ -164,7 +165,7 @@ def _overview_panel(
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
     rule_rows(axes, rows.places.values())
-    beside = 1 + EDGE / (axes.get_position().width * axes.figure.get_figwidth())
+    beside = 1 + EDGE / inches_wide(axes)
     for name, y in rows.places.items():
         own = [
             (dtypes.index(view.case.dtype), backend)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from bench.report.drawing import EDGE, MUTED, shortened, width_of
+from bench.report.drawing import EDGE, MUTED, inches_wide, shortened, width_of
 from bench.report.style import BLACK, language_mark
 from bench.report.views import BackendView
 
@@ -96,5 +96,12 @@ def label_rows(axes: Axes, rows: Rows, left: float | None) -> None:
 def _beside(axes: Axes, text: str, y: float, inches: float, color: str = MUTED, **looks: Any) -> None:
     """Write text `inches` to the left of a panel."""
     if text:
-        x = -inches / (axes.get_position().width * axes.figure.get_figwidth())
-        axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center_baseline", color=color, **looks)
+        axes.text(
+            -inches / inches_wide(axes),
+            y,
+            text,
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+            color=color,
+            **looks,
+        )
