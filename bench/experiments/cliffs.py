@@ -1,7 +1,7 @@
 """The cost of a training step over widths and batches: python -m bench.experiments.cliffs finds sizes that are slow.
 
-Writes sweep.csv, sweep.json and a figure for each backend, with shares of the multiply-add ceiling. Each size counts
-with its best time; ratios between backends with intervals are the task of `bench.run`.
+Writes sweep.csv, sweep.json, a figure for each backend, with shares of the multiply-add ceiling, and a page. Each size
+counts with its best time; ratios between backends with intervals are the task of `bench.run`.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from rich.console import Console
 
 from bench.experiments.command import run_command
+from bench.experiments.engine.figures import figure_style
+from bench.experiments.engine.report import Report
 from bench.machine.ceilings import measure_ceilings
 from bench.machine.cpus import all_threads, choose_cpus
 from bench.machine.description import describe_machine
-from bench.report.drawing import DPI, STYLE
 from bench.results.derive import IMPLAUSIBLE
 from bench.results.schema import Ceilings
 from pyfnn import oracle, parity, registry
@@ -50,6 +50,9 @@ _CALL_SECONDS = 0.002  # duration of a call, if `order` is long enough
 _LEAST_STEP = 5e-8  # seconds; assumed for steps whose products take less
 _ORDER = 1 << 17  # entries of order, at most, unless one step needs more
 _RATE = 1e-3  # ÷ width: so small that θ, and with it the time of a step, does not change
+
+QUESTION = "At which sizes does a training step get slow at once?"
+HEADER = ("backend", "width", "batch", "next width", "next batch", "times in GFLOP/s")
 
 Size = tuple[int, int]  # width, batch
 
@@ -255,7 +258,7 @@ def draw(points: Sequence[SizeTiming], cliffs: Sequence[Cliff], title: str) -> F
     for batch in [B for B in SHOWN_BATCHES if B in up] or up[:1]:
         line = [(p.width, 100 * p.share) for p in points if p.batch == batch]
         axes.plot(*zip(*line, strict=True), marker=".", markersize=3, linewidth=0.9, label=f"batch {batch}")
-    axes.set(xscale="log", xlabel="width", ylabel="% of the ceiling", ylim=(0, 105))
+    axes.set(xscale="log", xlabel="width (log)", ylabel="% of the ceiling", ylim=(0, 105))
     axes.xaxis.set_major_locator(FixedLocator([n for n in across if n & (n - 1) == 0] or across))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:.0f}")
@@ -277,13 +280,43 @@ def write(
     facts = {"settings": settings, "host": describe_machine(), "cliffs": [asdict(cliff) for cliff in cliffs]}
     (folder / "sweep.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     yield folder / "sweep.json"
+    report = Report(folder)
     for name in dict.fromkeys(point.backend for point in points):
         own = [point for point in points if point.backend == name], [c for c in cliffs if c.backend == name]
+        say(name, *own, report)
         title = f"{name}: a training step of n-n-n relu, {settings['dtype']}, {settings['threads']} thread(s)"
-        with style.context(["default", STYLE]):
-            path = folder / f"sweep_{name}_{settings['dtype']}_{settings['threads']}t.png"
-            draw(*own, f"{title}; ceiling {settings['ceiling_gflops']:.4g} GFLOP/s").savefig(path, dpi=DPI)
-        yield path
+        with figure_style():
+            figure = draw(*own, f"{title}; ceiling {settings['ceiling_gflops']:.4g} GFLOP/s")
+            stem = f"sweep_{name}_{settings['dtype']}_{settings['threads']}t"
+            yield from report.figure(figure, stem, f"Shares of the ceiling that {name} reaches, by width and batch")
+    yield from report.table("cliffs", HEADER, [row(cliff) for cliff in cliffs], title="Cliffs, the highest first")
+    yield from report.save("cliffs", QUESTION, settings, {})
+
+
+def say(name: str, points: Sequence[SizeTiming], cliffs: Sequence[Cliff], report: Report) -> None:
+    """Add sentences on a backend: its cliffs, the highest of them, and its best and worst shares of the ceiling."""
+    count = f"{len(cliffs)} cliff{'s' * (len(cliffs) != 1)}" if cliffs else "no cliff"
+    report.say(f"{name} has {count} over {CLIFF}× between neighbours among {len(points)} sizes.")
+    if cliffs:
+        (n, B), (n2, B2) = cliffs[0].smaller, cliffs[0].larger
+        report.say(
+            f"The highest of {name}: from width {n}, batch {B} to width {n2}, batch {B2} its speed in GFLOP/s changes "
+            f"by a factor of {cliffs[0].factor:.2f}."
+        )
+    for which, point in (("most", max(points, key=_share)), ("least", min(points, key=_share))):
+        report.say(
+            f"{name} reaches the {which} of the ceiling, {100 * point.share:.2g} %, at width {point.width}, batch "
+            f"{point.batch}."
+        )
+
+
+def _share(point: SizeTiming) -> float:
+    return point.share
+
+
+def row(cliff: Cliff) -> list[object]:
+    """Return the row of a cliff in the table."""
+    return [cliff.backend, *cliff.smaller, *cliff.larger, f"{cliff.factor:.2f}"]
 
 
 def _ceiling(probed: Sequence[Ceilings]) -> float:

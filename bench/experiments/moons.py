@@ -231,6 +231,7 @@ def boundaries(by_run: dict[tuple[str, int], list[Values]]) -> Figure:
     """Draw the decision boundaries of each method, a row, and each width, a column, from the first initial θ."""
     figure = Figure(figsize=(WIDE, 3.75))
     figure.text(0.01, 0.955, f"Moons: decision boundaries, 1 to {max(WIDTHS)} tanh units", weight="bold")
+    figure.text(0.995, 0.955, f"In each: accuracy on {TEST_POINTS} other points", ha="right")
     places = {"left": 0.04, "right": 0.995, "bottom": 0.02, "top": 0.86, "wspace": 0.06, "hspace": 0.06}
     grid = figure.subplots(len(METHODS), len(WIDTHS), gridspec_kw=places, squeeze=False)
     for axes, width in zip(grid[0], WIDTHS, strict=True):

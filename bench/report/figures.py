@@ -1,10 +1,11 @@
 """Chooses the figures of a run, names their files and saves them. Draws none itself; `views` decides what they show."""
 
+import gc
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from matplotlib import style
@@ -46,9 +47,7 @@ def draw(view: RunView, folder: Path) -> list[Path]:
     return save(figures(view), folder)
 
 
-def save(
-    named: Iterable[tuple[str, Figure]], folder: Path, settings: Mapping[str, object] = MappingProxyType({})
-) -> list[Path]:
+def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
     """Save figures as PNG and SVG in the style of reports, and return the files.
 
     Parameters
@@ -56,17 +55,25 @@ def save(
     named : iterable of (str, Figure)
         Stems of the files' names, and the figures. It is consumed in that style, so a generator draws in it.
     folder : Path
-    settings : mapping, optional
-        Settings of Matplotlib on top of that style.
     """
     written = []
-    with style.context(["default", STYLE, dict(settings)]):
+    with style.context(["default", STYLE]), _frozen():
         for stem, figure in named:
             for suffix in _FILES:
                 path = folder / (re.sub(r"[^\w+-]", "_", stem) + suffix)
                 figure.savefig(path, dpi=DPI, **_FILES[suffix])
                 written.append(path)
     return written
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Leave what exists now out of garbage collection: figures make much garbage, and results are large."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def figures(run: RunView) -> Iterator[tuple[str, Figure]]:

@@ -113,7 +113,7 @@ def _draw(axes: Axes, backend: BackendView, curve: Curve, unit: float, at: int, 
     low = -LINE * (at + 0.9) / _PLOT
     leader = axes.plot([x, x], [y, low], transform=axes.transAxes, color=colour, linewidth=0.5, zorder=1)
     leader[0].set_clip_on(False)
-    axes.annotate(
+    axes.annotate(  # an offset in points, because the panel gets its width afterwards
         shortened(backend.label), (x, low), xycoords="axes fraction", xytext=(72 * _NAME, 0),
         textcoords="offset points", va="center_baseline", color=BLACK if coloured else MUTED, annotation_clip=False,
     )  # fmt: skip

@@ -27,6 +27,7 @@ def case_notes(case: Case, timed: Timed, requested: str) -> tuple[str, ...]:
     """
     notes = (
         proof_note(timed),
+        arithmetic_note(case, timed),
         _reference_note(case, requested),
         _fastest_note(case),
         _a_a_note(case),
@@ -121,6 +122,24 @@ def work_note(case: Case) -> str:
         f"Network {sizes}, {hidden}{last}; {work.loss}, λ = {work.l2:g}; batches of {work.batch} out of {work.rows} "
         f"rows, rate {case.learning_rate:g}{optimizer}."
     )
+
+
+def arithmetic_note(case: Case, timed: Timed) -> str:
+    """Return what the brackets of a label like ``python (float64)`` mean, and whose have them; "" where none has."""
+    names: dict[str, list[str]] = {}
+    for _, result in timed:
+        if not in_dtype(case, result):
+            names.setdefault(str(result.arithmetic), []).append(result.name)
+    return " ".join(
+        f"({arithmetic}): {', '.join(some)} ha{'s' if len(some) == 1 else 've'} no {case.dtype} arithmetic and "
+        f"compute{'s' * (len(some) == 1)} in {arithmetic}; only what leaves the program is {case.dtype}."
+        for arithmetic, some in names.items()
+    )
+
+
+def in_dtype(case: Case, result: BackendResult) -> bool:
+    """Return True where a backend computes in the dtype of the case."""
+    return result.arithmetic in (None, "native", case.dtype)
 
 
 def _reference_note(case: Case, requested: str) -> str:

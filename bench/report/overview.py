@@ -4,7 +4,7 @@ Both draw ratios to the reference only. Where there is no ratio, words say why.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from statistics import fmean
 
@@ -23,6 +23,7 @@ from bench.report.drawing import (
     WIDTH,
     WORD,
     divisions_note,
+    inches_wide,
     log_axis,
     put_footnotes,
     put_title,
@@ -33,11 +34,13 @@ from bench.report.drawing import (
     wrapped,
 )
 from bench.report.row_labels import Rows, label_rows, left_of, rows_of
+from bench.report.sentences import standing_out
 from bench.report.style import BLACK, backend_style
-from bench.report.views import BackendView, CaseView, division_place
+from bench.report.views import BackendView, CaseView, division_place, frontier
 from bench.results.schema import Estimate
 
 PANELS = 4  # workloads side by side
+FRONTIER = "frontier"  # id of its line in an SVG file
 _APART = 0.2  # lines between the dtypes of a backend
 
 Column = Sequence[CaseView]  # the cases of one workload, one per dtype
@@ -96,6 +99,8 @@ def overview(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
 def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None:
     """Draw speed against lines of code, one point per backend; None where fewer than two backends have both.
 
+    Few have a name and a colour: those than which no other is both shorter and faster, and those that stand out.
+
     Parameters
     ----------
     cases : sequence of CaseView
@@ -113,26 +118,32 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
     workloads = ", ".join(dict.fromkeys(view.case.workload for view in cases))
     mean = "geometric mean of the ratios on" if len(cases) > 1 else "ratio on"
     without = [backend.label for backend, _, y in points if y is None]
+    best = frontier({backend.name: (x, 1 / y) for backend, x, y in drawn})
+    named = {*best, *(name for view in cases for name in standing_out(view))}
     notes = [
         f"Speed: {mean} {workloads}.",
+        "Line: of these no other backend is both shorter and faster. Also named: the fastest of each division, the "
+        "reference and the slowest of a case. Grey: the others; tables have their numbers.",
         "Lines of code: of the network only, without blank lines, comments, protocol and bindings. The code inside a "
         "framework does not count.",
-        divisions_note(backend for backend, _, _ in drawn),
+        divisions_note(backend for backend, _, _ in drawn if backend.name in named),
         *([f"No ratio in some case: {', '.join(without)}."] if without else []),
         _reference_note(cases),
     ]
     foot = wrapped([note for note in [*notes, *footnotes] if note])
     plot, left, right = (
-        max(2.4, LINE * (len(drawn) + 1)),
+        max(2.4, LINE * (len(named) + 1)),
         0.5,
-        max(width_of(backend.label) for backend, _, _ in drawn) + 0.3,
+        max(width_of(backend.label) for backend, _, _ in drawn if backend.name in named) + 0.3,
     )
     height = 2 * LINE + plot + AXIS + LINE * len(foot) + EDGE
     figure = Figure(figsize=(WIDTH, height))
     title = f"Speed against effort · {case.operation} · {case.dtype} · {threads_text(case.threads)}"
     put_title(figure, title)
     box = (left / WIDTH, (AXIS + LINE * len(foot) + EDGE) / height, (WIDTH - left - right) / WIDTH, plot / height)
-    _effort_panel(figure.add_axes(box), drawn, plot, f"Speed relative to {_references(cases)} (×, log)")
+    axes = figure.add_axes(box)
+    _effort_panel(axes, drawn, best, named, plot)
+    axes.set_ylabel(f"Speed relative to {_references(cases)} (×, log)")
     put_footnotes(figure, foot)
     return figure
 
@@ -154,6 +165,7 @@ def _overview_panel(
         axes.axvspan(1 / (1 + max(margins)), 1 + max(margins), color=SHADE, linewidth=0, zorder=0)
     axes.axvline(1, color=BLACK, linewidth=0.4, zorder=1)
     rule_rows(axes, rows.places.values())
+    beside = 1 + EDGE / inches_wide(axes)
     for name, y in rows.places.items():
         own = [
             (dtypes.index(view.case.dtype), backend)
@@ -166,10 +178,7 @@ def _overview_panel(
             _mark(axes, backend, ratio, y + _APART * (at - (len(dtypes) - 1) / 2), filled=at == 0)
         first = next((backend for at, backend in own if at == 0), None)
         if name in values:
-            axes.annotate(
-                values[name], (1, y), xycoords=across, xytext=(72 * EDGE, 0), textcoords="offset points",
-                va="center_baseline",
-            )  # fmt: skip
+            axes.text(beside, y, values[name], transform=across, va="center_baseline")
         else:  # the mark of the first dtype is missing; marks of other dtypes may stand beside the word
             word = first.status if first else "not in this case"
             axes.text(0.02, y, "no ratio" if word == "ok" else word, transform=across, ha="left", **WORD)
@@ -188,22 +197,35 @@ def _mark(axes: Axes, backend: BackendView, ratio: Estimate | float, y: float, *
     )  # fmt: skip
 
 
-def _effort_panel(axes: Axes, drawn: Sequence[tuple[BackendView, float, float]], plot: float, label: str) -> None:
+def _effort_panel(
+    axes: Axes,
+    drawn: Sequence[tuple[BackendView, float, float]],
+    best: Sequence[str],
+    named: Collection[str],
+    plot: float,
+) -> None:
     log_axis(axes, "x", [x for _, x, _ in drawn])
     log_axis(axes, "y", [y for _, _, y in drawn])
+    corners = sorted((x, y) for backend, x, y in drawn if backend.name in best)
+    axes.step(*zip(*corners, strict=True), where="post", color=BLACK, linewidth=0.7, zorder=1, gid=FRONTIER)
+    for backend, x, y in drawn:
+        style, strong = backend_style(backend.name), backend.name in named
+        colour = style.colour if strong else SHADE
+        axes.plot(
+            [x], [y], marker=style.marker, markersize=3.8, color=colour, linestyle="none", zorder=3 if strong else 2
+        )
+    labelled = [point for point in drawn if point[0].name in named]
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = [to_fraction.transform((x, y)) for _, x, y in drawn]
+    ends = [to_fraction.transform((x, y)) for _, x, y in labelled]
     places = spread([plot * y for _, y in ends], LINE, plot)
     places = uncrossed([(x, plot * y) for x, y in ends], places, 1.0)
-    for (backend, x, y), (across, up), inch in zip(drawn, ends, places, strict=True):
+    for (backend, _, _), (across, up), inch in zip(labelled, ends, places, strict=True):
         style = backend_style(backend.name)
-        axes.plot([x], [y], marker=style.marker, markersize=3.8, color=style.colour, linestyle="none", zorder=3)
         leader = Line2D([across, 1.0, 1.04], [up, inch / plot, inch / plot], transform=axes.transAxes, zorder=1)
         leader.set(color=style.colour, linewidth=0.4, alpha=0.6, clip_on=False)
         axes.add_line(leader)
         axes.text(1.05, inch / plot, backend.label, transform=axes.transAxes, va="center_baseline")
     axes.set_xlabel("Lines of code (log)", labelpad=1)
-    axes.set_ylabel(label)
 
 
 # Places --------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from bench.format import number, threads_text
 from bench.report.drawing import (
@@ -18,6 +19,7 @@ from bench.report.drawing import (
     ROOF,
     WIDTH,
     divisions_note,
+    dodged,
     log_axis,
     put_footnotes,
     put_title,
@@ -28,6 +30,7 @@ from bench.report.drawing import (
 from bench.report.style import BLACK, backend_style
 from bench.report.views import MEMORY, BackendView, CaseView, Roof
 
+_APART = 0.07  # inches between marks: their width
 # Line styles of memory and caches; another cache has that of L1.
 LINES: Mapping[str, Literal["-", "--", "-.", ":"]] = {MEMORY: "-", "L3": "--", "L2": "-.", "L1": ":"}
 
@@ -47,6 +50,7 @@ def roofline(panels: Sequence[CaseView], roofs: Sequence[Roof], footnotes: Seque
             f"Horizontal: the peak ({peaks}). Hollow marks: not on the CPU.",
             "Bytes: the least a step can move (θ read and written, its rows read). A point above the line of memory: "
             "its data stays in a cache or in registers from step to step.",
+            "Marks that would overlap stand side by side: their intensity is that of the vertical line.",
             divisions_note(backends.values()),
             *footnotes,
         ]
@@ -118,16 +122,20 @@ def _roofline_panel(axes: Axes, panels: Sequence[CaseView], roofs: Sequence[Roof
                 corners, heights, color=_colour(roof), linestyle=LINES.get(level, ":"), linewidth=0.9, zorder=1,
                 label=_line_name(roof, level, speed), gid=ROOF,
             )  # fmt: skip
-    for intensity, speed, backend in points:
+    log_axis(axes, "x", [low, high])
+    speeds = [speed for _, speed, _ in points]
+    log_axis(axes, "y", [*speeds, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
+    per_inch = axes.figure.dpi
+    places = axes.transData.transform([(intensity, speed) for intensity, speed, _ in points]) / per_inch
+    shifts = dodged([(x, y) for x, y in places.tolist()], _APART)
+    for (intensity, speed, backend), shift in zip(points, shifts, strict=True):
         style = backend_style(backend.name)
         face = style.colour if backend.result.device == "cpu" else "white"
         axes.plot(
             [intensity], [speed], marker=style.marker, markersize=3.8, markerfacecolor=face,
             markeredgecolor=style.colour, linestyle="none", zorder=3, label=backend.label,
+            transform=axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans),
         )  # fmt: skip
-    log_axis(axes, "x", [low, high])
-    speeds = [speed for _, speed, _ in points]
-    log_axis(axes, "y", [*speeds, *(roof.at(low) for roof in roofs), *(2 * roof.gflops for roof in roofs)])
     at_foot = axes.get_xaxis_transform()  # x in data units, y in fractions of the axes
     for intensity, names in _workloads_by_intensity(panels).items():
         axes.axvline(intensity, color=FAINT, linewidth=0.5, zorder=0.5)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from bench.report.drawing import EDGE, MUTED, shortened, width_of
+from bench.report.drawing import EDGE, MUTED, inches_wide, shortened, width_of
 from bench.report.style import BLACK, language_mark
 from bench.report.views import BackendView
 
@@ -77,24 +77,31 @@ def _marks_width(panels: Sequence[Rows]) -> float:
 
 
 def label_rows(axes: Axes, rows: Rows, left: float | None) -> None:
-    """Write names, languages and headings to the left of a panel, `left` inches wide; none if `left` is None."""
-    axes.set_yticks([row.y for row in rows.rows], ["" if left is None else row.label for row in rows.rows])
+    """Write names, languages and headings to the left of a panel, `left` inches wide; none if `left` is None.
+
+    As texts, not as labels of ticks: each tick is five artists.
+    """
+    axes.yaxis.set_visible(False)
     axes.set_ylim(rows.span - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0, pad=72 * (_marks_width([rows]) + 1.5 * EDGE))
     if left is None:
         return
-    for tick, row in zip(axes.get_yticklabels(), rows.rows, strict=True):
-        tick.set_color(MUTED if row.muted else BLACK)
+    names = _marks_width([rows]) + 1.5 * EDGE
     for row in rows.rows:
+        _beside(axes, row.label, row.y, names, ha="right", color=MUTED if row.muted else BLACK)
         _beside(axes, row.mark, row.y, EDGE / 2, ha="right")
     for division, y in rows.headings:
         _beside(axes, division, y, left - EDGE, ha="left", style="italic")
 
 
-def _beside(axes: Axes, text: str, y: float, inches: float, **looks: Any) -> None:
+def _beside(axes: Axes, text: str, y: float, inches: float, color: str = MUTED, **looks: Any) -> None:
     """Write text `inches` to the left of a panel."""
     if text:
-        axes.annotate(
-            text, (0, y), xycoords=axes.get_yaxis_transform(), xytext=(-72 * inches, 0), textcoords="offset points",
-            va="center_baseline", color=MUTED, annotation_clip=False, **looks,
-        )  # fmt: skip
+        axes.text(
+            -inches / inches_wide(axes),
+            y,
+            text,
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+            color=color,
+            **looks,
+        )

@@ -95,9 +95,8 @@ def case_sentences(view: CaseView) -> tuple[Sentence, ...]:
 
 
 def leading(view: CaseView) -> tuple[str, list[BackendView]]:
-    """Return the leading division and its timed backends, fastest first: the first with a step time, textbook last."""
-    groups = sorted(view.groups, key=lambda group: group[0] == "textbook")  # stable
-    for division, group in groups:
+    """Return the leading division and its timed backends, fastest first: the first with a step time."""
+    for division, group in view.groups:
         timed = [backend for backend in group if backend.step]
         if timed:
             return division, timed
@@ -222,6 +221,22 @@ def same(view: CaseView) -> Sentence | None:
 
 def others(view: CaseView) -> Iterator[Sentence]:
     """Yield the best of each further division against the best of the leading one."""
+    for name, clause, kind in _apart(view):
+        yield Sentence(f"{name.capitalize()}, ranked apart: {clause}.", kind)
+
+
+def others_in_one(view: CaseView) -> Sentence | None:
+    """Return `others` as one statement, for the first screen; None where there is none."""
+    found = list(_apart(view))
+    if not found:
+        return None
+    parts = "; ".join(f"{name}, {clause}" for name, clause, _ in found)
+    kinds = {kind for *_, kind in found}
+    return Sentence(f"Ranked apart: {parts}.", "undecided" if "undecided" in kinds else "shown")
+
+
+def _apart(view: CaseView) -> Iterator[tuple[str, str, Kind]]:
+    """Yield each further division, a clause on its best against the best of the leading one, and its kind."""
     division, timed = leading(view)
     for name, group in view.groups:
         best = next((backend for backend in group if backend.step), None)
@@ -229,8 +244,7 @@ def others(view: CaseView) -> Iterator[Sentence]:
             continue
         clause = _verdict(view, best, fastest_of(timed)[0])
         if clause:
-            kind = _kind_of(view, best, fastest_of(timed)[0])
-            yield Sentence(f"{name.capitalize()}, ranked apart: {clause}.", kind)
+            yield name, clause, _kind_of(view, best, fastest_of(timed)[0])
 
 
 def undecided(view: CaseView) -> Sentence | None:
@@ -266,14 +280,14 @@ def story_case(view: RunView) -> CaseView | None:
 
 
 def lead(view: RunView) -> tuple[Sentence, ...]:
-    """Return the answer of a run: for each workload, in cases like the first, the fastest, the next, and the gain."""
+    """Return the answer of a run: for each workload, in cases like the first, what `in_one` and `others_in_one` say."""
     story = story_case(view)
     if story is None:
         text = "No backend was timed." if view.cases else "No case was measured."
         return (Sentence(text, "attention"),)
     like = [case for case in view.cases if _like(case.case, story.case)]
-    found = [sentence for case in like[:WORKLOADS] if (sentence := in_one(case))]
-    found[1:1] = others(story)
+    said = (sentence for case in like[:WORKLOADS] for sentence in (in_one(case), others_in_one(case)))
+    found = [sentence for sentence in said if sentence]
     more = len(view.cases) - len(like[:WORKLOADS])
     rest = f"The table of cases has {more} other{'s' * (more != 1)}."
     return (*found, *([Sentence(rest, "note")] if more > 0 else []))

@@ -8,13 +8,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from types import MappingProxyType
 
 from bench.format import Unit, centre_of, rate_text, unit_of, words
-from bench.report.notes import case_caveats, case_notes, off_cpu_shares, parts_note
+from bench.report.notes import case_caveats, case_notes, in_dtype, off_cpu_shares, parts_note
 from bench.results.derive import inverse
 from bench.results.schema import MOST_ASKED, BackendResult, Case, Estimate, Results, Verdict
 
-DIVISIONS = ("textbook", "plain", "tuned", "framework")
+DIVISIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "plain": "as a competent user of the language writes it; compares languages",
+        "tuned": "anything that passes the same proof; compares what a language can reach",
+        "framework": "what users would choose instead",
+        "textbook": "the triple loop exactly as a textbook has it; not optimised",
+    }
+)  # in the order of reports: what leads stands first
 MEMORY = "memory"  # the level below all caches
 
 
@@ -266,8 +274,18 @@ def not_timed(results: Results) -> tuple[NotTimed, ...]:
 
 
 def division_place(division: str) -> tuple[int, str]:
-    """Return the sort key of a division: textbook, plain, tuned, framework, then others by name."""
-    return (DIVISIONS.index(division) if division in DIVISIONS else len(DIVISIONS)), division
+    """Return the sort key of a division: plain, tuned, framework, others by name, and textbook, which never leads."""
+    known = list(DIVISIONS)
+    return (known.index(division) if division in known else known.index("textbook")), division
+
+
+def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return the names of the points of which no other is below or level in both numbers, by the first number."""
+    found: list[str] = []
+    for name in sorted(points, key=lambda name: points[name]):
+        if not found or points[name][1] < points[found[-1]][1]:
+            found.append(name)
+    return found
 
 
 def in_division_order(divisions: Sequence[str] | set[str]) -> list[str]:
@@ -311,8 +329,7 @@ def about_launches(more: int | None) -> str:
 
 
 def _label(case: Case, result: BackendResult) -> str:
-    native = result.arithmetic in (None, "native", case.dtype)
-    return result.name if native else f"{result.name} ({result.arithmetic})"
+    return result.name if in_dtype(case, result) else f"{result.name} ({result.arithmetic})"
 
 
 def _step(result: BackendResult) -> Estimate | float | None:

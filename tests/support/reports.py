@@ -20,9 +20,9 @@ from bench.report.render import ReportTable
 from bench.report.run_view import run_view
 from bench.report.views import BackendView, CaseView, case_views
 from bench.results.derive import with_verdicts
-from bench.results.schema import Results
+from bench.results.schema import Ceilings, Results
 from support.places import TESTS
-from support.sample_results import BACKENDS, FAILURES
+from support.sample_results import BACKENDS, FAILURES, ceilings_line
 
 QUICK = ("numpy", "cpp", "c", "cpp-tuned", "torch")
 ALL_BACKENDS = tuple(BACKENDS)
@@ -89,6 +89,16 @@ def edited(results: Results, changes: Mapping[str, Mapping[str, Any]], **case: A
         for c in results.cases
     ]
     return results.model_copy(update={"cases": cases})
+
+
+def probed(results: Results) -> Results:
+    """Return the results with the peaks of `ceilings_line`, and with bytes a step, so that they have a roofline."""
+    line = {key: value for key, value in ceilings_line(None).items() if key != "event"}
+    cases = [
+        case.model_copy(update={"bytes_per_step": case.flops_per_step / 2.0 / (1 + at)})
+        for at, case in enumerate(results.cases)
+    ]
+    return results.model_copy(update={"ceilings": [Ceilings.model_validate(line)], "cases": cases})
 
 
 def only_case(results: Results) -> CaseView:

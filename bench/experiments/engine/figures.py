@@ -26,7 +26,7 @@ def save_figure(fig: Figure, folder: Path, name: str) -> list[Path]:
 
     Equal figures give equal files.
     """
-    return save([(name, fig)], folder, {"svg.fonttype": "none"})
+    return save([(name, fig)], folder)
 
 
 def label_powers(axis: Axis) -> None:

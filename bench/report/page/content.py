@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.format import number, threads_text, with_interval
 from bench.report.facts import flat
-from bench.report.notes import work_note
+from bench.report.notes import arithmetic_note, work_note
 from bench.report.page.data import page_data
 from bench.report.page.figures import Chart, Looks, StepPlot, curves, effort, roofline, step_plot, sweep_chart
 from bench.report.render import ReportTable
@@ -35,7 +35,7 @@ from bench.report.tables import (
     sweep_tables,
     where,
 )
-from bench.report.views import BackendView, CaseView, NotTimed, device_warnings, roofs_of
+from bench.report.views import DIVISIONS, BackendView, CaseView, NotTimed, device_warnings, roofs_of
 from bench.results.changes import MACHINE
 from bench.results.crossing import CrossingCosts, SignedEstimate
 from bench.results.schema import Results
@@ -65,6 +65,7 @@ class CaseSection:
     number: int
     view: CaseView
     work: str
+    arithmetic: str
     sentences: tuple[Sentence, ...]
     plot: StepPlot
     curves: Chart | None
@@ -157,6 +158,11 @@ class Page:
     reading: tuple[str, ...] = READING
 
     @property
+    def divisions(self) -> Mapping[str, str]:
+        """What each division is."""
+        return DIVISIONS
+
+    @property
     def runs(self) -> tuple[RunSection, ...]:
         """All runs, in the order of the hosts."""
         return tuple(run for _, runs in self.hosts for run in runs)
@@ -233,7 +239,9 @@ def _run(at: int, source: Source, first: int, looks: Looks) -> RunSection:
 
 def _case(at: int, view: CaseView, looks: Looks) -> CaseSection:
     chart = curves(f"curves-{at}", view, looks)
-    return CaseSection(at, view, work_note(view.case), case_sentences(view), step_plot(view, looks), chart)
+    timed = [(backend.label, backend.result) for backend in view.backends if backend.step]
+    arithmetic = arithmetic_note(view.case, timed)
+    return CaseSection(at, view, work_note(view.case), arithmetic, case_sentences(view), step_plot(view, looks), chart)
 
 
 def _line(at: int, view: CaseView) -> CaseLine:

@@ -5,16 +5,21 @@ All of them are charts of two log axes, but the plot of step times, which is a t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.format import Unit, centre_of, interval_of, number, threads_text, unit_of, with_interval
+from bench.report.drawing import dodged
 from bench.report.page.geometry import LINE, LogAxis, lanes, log_axis, polyline, side_width, spread_labels
-from bench.report.sentences import listed, named, standing_out
+from bench.report.render import ReportTable
+from bench.report.sentences import leading, listed, named, standing_out
 from bench.report.style import BackendStyle, backend_style
 from bench.report.sweeps import SweepView
-from bench.report.views import BackendView, CaseView, Roof
+from bench.report.views import BackendView, CaseView, Roof, frontier
 from bench.results.schema import Curve
 
-HEIGHT = 280.0  # pixels of a chart's plot
+HEIGHT, ROOF_HEIGHT = 280.0, 340.0  # pixels of a chart's plot
+NARROW = 226.0  # pixels: the width of a plot on a phone; marks that do not overlap there overlap nowhere
+MARK = 12.0  # pixels: width of a mark
 
 
 class Looks:
@@ -96,13 +101,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A mark of a chart, at `x` and `y` percent from its lower left corner."""
+    """A mark of a chart, at `x` and `y` percent from its lower left corner and `shift` pixels to the right.
+
+    One that is `weak` is grey.
+    """
 
     look: int
     name: str
     x: float
     y: float
     hollow: bool = False
+    weak: bool = False
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,8 @@ class Chart:
         A heading, and what the chart shows, in words, for all readers.
     rule : float or None
         Height of a dotted horizontal line, in percent.
+    table : ReportTable or None
+        The numbers of marks that have no label.
     """
 
     name: str
@@ -156,6 +168,7 @@ class Chart:
     notes: tuple[str, ...] = ()
     legend: tuple[tuple[str, int], ...] = ()
     height: float = HEIGHT
+    table: ReportTable | None = None
 
     @property
     def side(self) -> str:
@@ -237,6 +250,10 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
     y = log_axis([*(speed for *_, speed in points if speed), *(1.3 * roof.gflops for roof in roofs)])
     floor = 10**y.low
     case = panels[0].case
+    height = ROOF_HEIGHT
+    shifts = dodged(
+        [(NARROW * x.at(at) / 100, height * y.at(speed) / 100) for _, at, _, speed in points if at and speed], MARK
+    )
     workloads: dict[float, dict[str, None]] = {}
     for view in panels:
         if view.intensity:
@@ -248,8 +265,9 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
         f"Roofline: {case.operation}, {case.dtype}, {threads_text(case.threads)}",
         "How much of the machine each backend uses. The lines are the machine's limits: multiply-adds on the "
         "level part, and on the slopes the bandwidths of memory and of each probed cache. Data that stays in a cache "
-        "from step to step does not come from memory, so a mark may stand above the lowest slope. Both axes are "
-        "logarithmic; hollow marks are not on the CPU.",
+        "from step to step does not come from memory, so a mark may stand above the lowest slope. Marks that would "
+        "overlap stand side by side: their intensity is that of the vertical line. Both axes are logarithmic; hollow "
+        "marks are not on the CPU.",
         *(x, y, "arithmetic intensity, FLOP/byte (log scale)", "speed, GFLOP/s (log scale)"),
         lines=tuple(
             Line(None, _roof_text(roof, level), _roof_points(roof, level, (low, high, floor), x, y))
@@ -258,16 +276,17 @@ def roofline(name: str, panels: Sequence[CaseView], roofs: Sequence[Roof], looks
         marks=tuple(
             Mark(
                 looks.of(backend.name), f"{named(backend)}, {view.case.workload}: {number(speed)} GFLOP/s",
-                x.at(intensity), y.at(speed), backend.result.device != "cpu",
+                x.at(intensity), y.at(speed), backend.result.device != "cpu", shift=round(shift, 1),
             )
-            for view, intensity, backend, speed in points if intensity and speed
+            for (view, intensity, backend, speed), shift in zip(points, shifts, strict=True) if intensity and speed
         ),
         under=tuple(
-            Under(listed(list(workloads[intensity]), 3), x.at(intensity), 0.0, line)
+            Under(listed(list(workloads[intensity]), 3), x.at(intensity), 100.0, line)
             for line, intensity in zip(under, ordered, strict=True)
         ),
         notes=tuple(f"{_roof_text(roof, level)}." for roof in roofs for level in roof.bandwidths),
         legend=tuple(dict.fromkeys((named(backend), looks.of(backend.name)) for _, _, backend, _ in points)),
+        height=height,
     )  # fmt: skip
 
 
@@ -291,25 +310,52 @@ def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:
     scale = view.unit.seconds
     x = log_axis(lines for _, lines, _ in found if lines)
     y = log_axis(step / scale for *_, step in found)
-    height = max(HEIGHT, LINE * (len(found) + 1))
+    best = frontier({b.name: (lines or 1, step) for b, lines, step in found})
+    shown = {*best, *standing_out(view)}
+    division, _ = leading(view)
     marks = [
         Mark(
             looks.of(b.name), f"{named(b)}: {lines} lines, {number(step / scale)} {view.unit.name}",
-            x.at(lines or 1), y.at(step / scale),
+            x.at(lines or 1), y.at(step / scale), weak=b.name not in shown,
         )
         for b, lines, step in found
     ]  # fmt: skip
+    labelled = [(b.label, mark) for (b, *_), mark in zip(found, marks, strict=True) if not mark.weak]
+    height = max(HEIGHT, LINE * (len(labelled) + 1))
+    corners = [(float(lines or 1), step / scale) for name in best for b, lines, step in found if b.name == name]
+    stairs = [corners[0], *(place for (_, y1), (x2, y2) in pairwise(corners) for place in ((x2, y1), (x2, y2)))]
     return Chart(
         name,
         f"Step time against lines of code: {view.case.title}",
         "What the speed costs to write. Lines are those of the network alone, without blank lines, comments, protocol "
         "and bindings; the code inside a framework or a library does not count. Lower is faster, further left is "
-        "shorter. Both axes are logarithmic.",
+        "shorter. The line joins those of which no other is both shorter and faster. They, the fastest of each "
+        f"division, the reference and the slowest of {division} are named; the others are grey. Both axes are "
+        "logarithmic.",
         *(x, y, "lines of code (log scale)", f"step time, {view.unit.name} (log scale)"),
-        marks=tuple(marks),
-        beside=_beside([b.label for b, *_ in found], marks, height),
+        lines=(Line(None, "no other is both shorter and faster", polyline(stairs, x, y)),),
+        marks=tuple(sorted(marks, key=lambda mark: not mark.weak)),  # so that no grey one lies on a coloured one
+        beside=_beside([label for label, _ in labelled], [mark for _, mark in labelled], height),
         height=height,
+        table=_effort_table(view, best),
     )
+
+
+def _effort_table(view: CaseView, best: Sequence[str]) -> ReportTable:
+    """Return lines of code and step time of each backend, the shortest first."""
+    timed = [backend for backend in view.backends if backend.step and backend.result.source_lines]
+    ordered = sorted(timed, key=lambda backend: (backend.result.source_lines or 0, centre_of(backend.step or 0.0)))
+    lines = tuple(
+        (
+            named(b), f"{b.result.source_lines}", with_interval(b.step, view.unit.seconds) if b.step else "",
+            b.division, "yes" if b.name in best else "",
+        )
+        for b in ordered
+    )  # fmt: skip
+    columns = (
+        "backend", "lines of code", f"step time, {view.unit.name} [95 %]", "division", "none is shorter and faster",
+    )  # fmt: skip
+    return ReportTable("Lines of code and step time of each backend", columns, (("", lines),))
 
 
 def _beside(labels: Iterable[str], marks: Sequence[Mark], height: float) -> tuple[Beside, ...]:

@@ -266,10 +266,15 @@
       body.append(line);
       if (state.open.has(row)) body.append(inside(row));
     }
-    $("work").replaceChildren(make("table", { className: "plain" }, make("caption", {}, "Every backend in every case. Ratio: to the reference of the row's case; above 1 is faster."), head(), body));
+    $("work").replaceChildren(make("table", { className: "plain" }, make("caption", {}, make("span", {}, "Every backend in every case. Ratio: to the reference of the row's case; above 1 is faster.")), head(), body));
     $("count").textContent = `${found.length} of ${rows.length} rows${found.length > state.limit ? `; the first ${state.limit} are shown` : ""}.`;
     $("more-rows").hidden = found.length <= state.limit;
     $("more-rows").textContent = `Show all ${found.length} rows`;
+    hint();
+  }
+  /** Say that the table goes on to the right, where it does. */
+  function hint() {
+    $("work-hint").hidden = $("work").scrollWidth <= $("work").clientWidth + 1;
   }
   function mark(row, on) {
     state.picked = on ? [...state.picked, row].slice(-2) : state.picked.filter((other) => other !== row);
@@ -424,6 +429,7 @@
   chips();
   filters();
   fillTable();
+  new ResizeObserver(hint).observe($("work"));
   $("more-rows").addEventListener("click", () => {
     state.limit = Infinity;
     fillTable();

@@ -12,6 +12,7 @@ from support.places import TESTS
 
 from bench.experiments import cliffs
 from bench.experiments.cliffs import Cliff, CliffSearch, SizeTiming
+from bench.experiments.engine.report import Report
 from bench.results.schema import Ceilings, Peak
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
@@ -140,6 +141,23 @@ def test_the_command_writes_table_facts_and_a_figure(tmp_path: Path, capsys: pyt
     assert facts["settings"]["ceiling_gflops"] == 100
     assert (tmp_path / "out" / "sweep_numpy_float32_1t.png").stat().st_size > 10_000
     assert "cliffs over 1.5× between neighbours" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert cliffs.QUESTION in page
+    assert "<svg" in page
+
+
+def test_the_page_names_the_highest_cliff_and_the_best_and_worst_sizes(tmp_path: Path) -> None:
+    points = [cliffs.SizeTiming("c", n, B, 1e-6, 10.0 * share, share) for n, B, share in ((4, 1, 0.1), (5, 1, 0.45))]
+    high, low = cliffs.Cliff("c", (4, 1), (5, 1), 4.5), cliffs.Cliff("c", (5, 1), (5, 3), 1.6)
+    report = Report(tmp_path)
+    cliffs.say("c", points, [high, low], report)
+    found = [finding.text for finding in report.findings]
+    assert found[0] == "c has 2 cliffs over 1.5× between neighbours among 2 sizes."
+    assert "from width 4, batch 1 to width 5, batch 1 its speed in GFLOP/s changes by a factor of 4.50" in found[1]
+    assert found[2].startswith("c reaches the most of the ceiling, 45 %, at width 5")
+    assert found[3].startswith("c reaches the least of the ceiling, 10 %, at width 4")
+    cliffs.say("c", points, [], none := Report(tmp_path))
+    assert none.findings[0].text.startswith("c has no cliff over 1.5×")
 
 
 @pytest.mark.parametrize(

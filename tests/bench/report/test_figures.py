@@ -1,6 +1,7 @@
 """Claims about what the figures draw: the values, intervals and names of the results, and nothing else."""
 
 import re
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from support.reports import (
     edited,
     only_case,
     panel,
+    probed,
     summary_of,
     texts,
 )
@@ -157,8 +159,9 @@ def test_the_overview_has_a_panel_per_workload_and_a_mark_per_dtype_at_the_ratio
 
 def test_the_overview_puts_the_fastest_of_a_division_first_and_names_backends_without_a_ratio() -> None:
     figure = drawn(sample_results((*QUICK, "go"), failures={"go": "unavailable"}))[OVERVIEW]
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["cpp", "c", "numpy", "go", "cpp-tuned", "torch"]
+    order = ["cpp", "c", "numpy", "go", "cpp-tuned", "torch"]
+    rows = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts if text.get_text() in order}
+    assert sorted(rows, key=lambda name: rows[name]) == order
     assert "unavailable" in [text.get_text() for text in figure.axes[0].texts]
 
 
@@ -212,6 +215,34 @@ def test_effort_is_lines_of_code_against_the_geometric_mean_of_the_ratios() -> N
         "geometric mean of the ratios on wine-deep, digits" in " ".join(text.get_text().split())
         for text in texts(figure)
     )
+
+
+def test_effort_names_few_backends_and_joins_those_of_which_no_other_is_both_shorter_and_faster() -> None:
+    results = sample_results(ALL_BACKENDS)
+    lines = {name: 100 + 50 * i for i, name in enumerate(("numpy", "lua", "julia", "cpp", "c", "cpp-tuned"))}
+    results = edited(results, {name: {"source_lines": lines.get(name, 1000)} for name in ALL_BACKENDS})
+    axes = panel(results, EFFORT)
+    (stairs,) = [line for line in axes.lines if line.get_gid() == overview.FRONTIER]
+    assert data(stairs)[0] == [100, 200, 250, 350]  # lua is longer than numpy and slower; c is slower than cpp
+    speeds = data(stairs)[1]
+    assert speeds == sorted(speeds)
+    labels = {text.get_text() for text in axes.texts}
+    assert labels == {"numpy", "julia", "cpp", "cpp-tuned", *standing_out(only_case(results))}
+    assert len(labels) < len(ALL_BACKENDS)
+    marks = [line.get_color() for line in axes.lines if line.get_marker() != "None"]
+    assert marks.count(SHADE) == len(ALL_BACKENDS) - len(labels)
+
+
+def test_no_two_marks_of_the_roofline_overlap_and_each_is_at_its_speed() -> None:
+    results = probed(sample_results(ALL_BACKENDS, ["wine-deep", "wine-batch"]))
+    axes = panel(results, "roofline_train_float32_1t")
+    marks = [line for line in axes.lines if line.get_marker() not in ("None", "none", "", None)]
+    assert len(marks) == 2 * len(ALL_BACKENDS)
+    places = [line.get_transform().transform((data(line)[0][0], data(line)[1][0])) for line in marks]
+    size = marks[0].get_markersize() * axes.figure.dpi / 72
+    assert all(np.hypot(*(one - other)) >= size for one, other in combinations(places, 2))
+    speeds = sorted(b.gflops for c in results.cases for b in c.backends if b.gflops and b.instance == b.name)
+    assert sorted(data(line)[1][0] for line in marks) == speeds
 
 
 def test_effort_names_the_backends_that_it_leaves_out_and_needs_two_backends() -> None:

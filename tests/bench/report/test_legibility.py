@@ -1,5 +1,8 @@
 """Claims about legibility and reproducibility of figures: no text is cut, and equal results give equal files."""
 
+import gc
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from support.reports import ALL_BACKENDS, OVERVIEW, QUICK, STATUS_OF, drawn, edi
 from support.sample_results import BACKENDS, FURTHER, WORKLOADS, sample_results, swept_results
 
 from bench import report
-from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, round_ticks, spread, uncrossed
+from bench.report.drawing import LINE, TYPE, WIDE, WIDTH, dodged, round_ticks, spread, uncrossed
 from bench.results.schema import Results
 
 
@@ -101,6 +104,17 @@ def test_no_leaders_cross_and_every_label_keeps_a_place(points: list[tuple[float
     assert crossings([(point, (1.0, place)) for point, place in zip(points, found, strict=True)]) == 0
 
 
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 5.0]), st.floats(0, 2.8)), max_size=40))
+def test_dodged_marks_never_overlap_and_a_lone_one_stays(points: list[tuple[float, float]]) -> None:
+    shifts = dodged(points, 0.07)
+    places = [(x + shift, y) for (x, y), shift in zip(points, shifts, strict=True)]
+    assert all(math.dist(one, other) >= 0.07 - 1e-9 for one, other in combinations(places, 2))
+    for point, shift in zip(points, shifts, strict=True):
+        if all(math.dist(point, other) >= 2.0 for other in places if other != point):
+            assert shift == 0.0
+    assert dodged([(1.0, 1.0), (1.0, 2.0)], 0.5) == [0.0, 0.0]
+
+
 def test_leaders_in_the_order_of_their_heights_may_cross_and_are_exchanged() -> None:
     points, places = [(0.1, 1.0), (0.9, 1.01)], [2.0, 2.5]
     assert crossings([(point, (1.0, place)) for point, place in zip(points, places, strict=True)]) == 1
@@ -123,6 +137,22 @@ def test_a_second_draw_is_identical(tmp_path: Path) -> None:
     first, second = files(results, tmp_path / "one"), files(results, tmp_path / "two")
     assert {Path(name).suffix for name in first} == {".html", ".md", ".png", ".svg"}
     assert first == second
+
+
+def test_the_text_of_an_svg_file_is_text_in_a_font_that_every_reader_has(tmp_path: Path) -> None:
+    written = files(sample_results(QUICK), tmp_path)
+    text = written["step_time_train_float32_1t.svg"].decode()
+    names = re.findall(r"<text [^>]*font-family: 'DejaVu Sans', 'Verdana', sans-serif[^>]*>([^<]+)</text>", text)
+    assert set(QUICK) <= set(names)
+    assert "<use" not in text or "DejaVuSans-" not in text  # no outlines of letters
+    assert max(len(data) for name, data in written.items() if name.endswith(".svg")) < 40_000
+
+
+def test_drawing_leaves_garbage_collection_as_it_was(tmp_path: Path) -> None:
+    before = gc.get_freeze_count()
+    files(sample_results(), tmp_path)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == before
 
 
 def test_drawing_keeps_matplotlibs_settings_and_does_not_import_pyplot() -> None:

@@ -19,6 +19,7 @@ from bench.report.sentences import (
     leading,
     listed,
     others,
+    others_in_one,
     rejected,
     runner_up,
     same,
@@ -146,7 +147,7 @@ def test_another_division_is_compared_with_the_fastest_plain_backend_and_called_
 def test_a_textbook_backend_is_named_beside_the_fastest_plain_one_and_never_leads() -> None:
     results = edited(sample_results(("numpy", "cpp", "c"), noise=0.001), {"c": {"division": "textbook"}})
     view = only_case(results)
-    assert [division for division, _ in view.groups] == ["textbook", "plain"]
+    assert [division for division, _ in view.groups] == ["plain", "textbook"]
     assert [backend.name for backend in leading(view)[1]] == ["cpp", "numpy"]
     assert [sentence.text.split(":")[0] for sentence in others(view)] == ["Textbook, ranked apart"]
     alone = edited(results, {name: {"division": "textbook"} for name in ("numpy", "cpp")})
@@ -166,11 +167,30 @@ def test_the_answer_has_a_sentence_for_each_workload_like_the_first_case_and_cou
     results = sample_results(QUICK, ["wine-deep", "wine-batch"], dtypes=["float32", "float64"])
     found = lead(run_view(results))
     assert "wine-deep (train, batch of 1 row" in found[0].text
-    assert "wine-batch (train, batch of 32 rows" in found[-2].text
-    for sentence in (found[0], found[-2]):
+    assert "wine-batch (train, batch of 32 rows" in found[2].text
+    for sentence in (found[0], found[2]):
         assert sentence.text.endswith("as fast as numpy (Python), the reference.")
     assert "float64" not in " ".join(one.text for one in found)
     assert found[-1].text == "The table of cases has 2 others."
+
+
+def test_the_answer_compares_the_other_divisions_in_each_workload() -> None:
+    view = run_view(sample_results(QUICK, ["wine-deep", "wine-batch"]))
+    found = lead(view)
+    assert len(found) == 4
+    for case, sentence in zip(view.cases, found[1::2], strict=True):
+        ratio, _ = ratios_of(case.case)["cpp-tuned", leading(case)[1][0].name]
+        assert sentence.text.startswith(f"Ranked apart: tuned, cpp-tuned (C++) is {times(ratio)} as fast as ")
+        assert "; framework, torch (Python) takes " in sentence.text
+
+
+def test_an_undecided_division_makes_the_statement_on_all_of_them_undecided() -> None:
+    view = judged({("cpp", "c"): "faster", ("torch", "cpp"): "undecided"}, ("cpp", "c", "cpp-tuned", "torch", "numpy"))
+    sentence = others_in_one(view)
+    assert sentence is not None
+    assert sentence.kind == "undecided"
+    assert "framework, it is undecided whether torch (Python) is faster than cpp (C++)" in sentence.text
+    assert others_in_one(judged({("cpp", "c"): "faster"})) is None
 
 
 def test_a_run_without_times_says_so() -> None:
