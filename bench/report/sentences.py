@@ -230,7 +230,7 @@ def others_in_one(view: CaseView) -> Sentence | None:
     found = list(_apart(view))
     if not found:
         return None
-    parts = "; ".join(f"{name}, {clause}" for name, clause, _ in found)
+    parts = "; ".join(f"of the division {name}, {clause}" for name, clause, _ in found)
     kinds = {kind for *_, kind in found}
     return Sentence(f"Ranked apart: {parts}.", "undecided" if "undecided" in kinds else "shown")
 
