@@ -1,7 +1,7 @@
 """The project's .cu files on the CPU: compiled as C++ with this folder's cuda_runtime.h, their threads run as fibers.
 
-`compile_library` compiles a library, and `Device` controls its simulated GPU and returns the mistakes that it found.
-The claims are in tests/native/test_cuda_on_cpu*.py.
+`compile_object` and `link_library` make a library. `Device` controls its simulated GPU and returns the mistakes that it
+found. The claims are in tests/native/test_cuda_on_cpu*.py.
 """
 
 import ctypes
@@ -13,7 +13,15 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++17", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-Wno-tsan")
+FLAGS = (
+    "-std=c++17",
+    "-g1",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-Wno-tsan",
+)  # -g1: lines
 Frame = tuple[str, str]  # a function, and file:line in it
 PLACE = r"<\+(0x\w+)>"  # as watch.hpp writes a place in the library
 WATCHED = ("-O1", "-fsanitize=thread")  # calls instrumentation.hpp at each load and store; libtsan is not linked
@@ -29,46 +37,32 @@ def _run(command: list[str]) -> None:
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stderr[-6000:]}"
 
 
-def compile_library(library: Path, source: Path, *flags: str) -> Path:
-    """Compile a shared library of one .cu file and the layer.
+def compile_object(kernels: Path, source: Path, *flags: str) -> Path:
+    """Compile one .cu file into the object file `kernels`, with these further flags; return `kernels`."""
+    include = (f"-I{HERE}", f"-I{source.parent}")
+    _run([str(compiler()), *FLAGS, *WATCHED, *include, *flags, "-x", "c++", "-c", str(source), "-o", str(kernels)])
+    return kernels
 
-    Parameters
-    ----------
-    library : Path
-        The file to write.
-    source : Path
-    flags : str
-        Compiler flags for `source`, not for the layer.
+
+def link_library(library: Path, kernels: Path, *sources: Path) -> Path:
+    """Link an object file of `compile_object` with the layer and with other C++ files; return the library.
+
+    The layer is compiled once for all libraries of a folder.
     """
-    gcc = str(compiler())
-    layer, kernels = library.with_name("device.o"), library.with_suffix(".o")
+    gcc, layer = str(compiler()), library.with_name("device.o")
     if not layer.exists():
         _run([gcc, *FLAGS, "-O2", f"-I{HERE}", "-c", str(HERE / "device.cpp"), "-o", str(layer)])
-    include = (f"-I{HERE}", f"-I{source.parent}")
-    _run([gcc, *FLAGS, *WATCHED, *include, *flags, "-x", "c++", "-c", str(source), "-o", str(kernels)])
     # A kernel declares shared_memory within its namespace: make the name mean the layer's array.
     missing = subprocess.run(["nm", "-u", str(kernels)], capture_output=True, text=True, check=True).stdout.split()
     shared = [f"-Wl,--defsym={name}=shared_memory" for name in missing if name.endswith("13shared_memoryE")]
-    _run(
-        [
-            gcc,
-            "-shared",
-            *shared,
-            str(kernels),
-            str(layer),
-            "-o",
-            str(library),
-            "-Wl,-Bsymbolic",
-            "-Wl,-z,defs",
-            "-lm",
-            "-ldl",
-        ]
-    )
+    parts = map(str, (kernels, layer, *sources))
+    options = ("-Wl,-Bsymbolic", "-Wl,-z,defs", "-lm", "-ldl")
+    _run([gcc, *FLAGS, "-shared", *shared, *parts, "-o", str(library), *options])
     return library
 
 
 class Device:
-    """The simulated GPU of a library that `compile_library` wrote.
+    """The simulated GPU of a library that `link_library` wrote.
 
     Parameters
     ----------

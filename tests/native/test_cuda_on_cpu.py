@@ -8,11 +8,10 @@ import re
 import shutil
 from pathlib import Path
 
-import cuda_on_cpu
 import numpy as np
 import pytest
-from cuda_on_cpu import Device
-from support.cuda_kernels import require_gcc
+from cuda_on_cpu import HERE, Device
+from support.cuda_kernels import compiled, shared_folder
 
 from pyfnn.validation import Array
 
@@ -41,9 +40,7 @@ class Samples:
 
 @pytest.fixture(scope="module")
 def samples_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require_gcc()
-    folder = tmp_path_factory.mktemp("samples")
-    return cuda_on_cpu.compile_library(folder / "samples.so", cuda_on_cpu.HERE / "samples.cu")
+    return compiled(shared_folder(tmp_path_factory), "samples", HERE / "samples.cu")
 
 
 @pytest.fixture

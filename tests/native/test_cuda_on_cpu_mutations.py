@@ -6,15 +6,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cuda_on_cpu
 import pytest
 from support.cuda_kernels import (
     NETWORK,
     PATHS,
     SOURCES,
     Hosted,
-    alone,
     battery,
+    compiled,
     compiled_kernels,
     everything,
     host,
@@ -161,12 +160,8 @@ def _plant(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def planted(folder: Path) -> Hosted:
     """The kernels with all bugs: batches of one row take the persistent path, those of `PLANTED_BATCH` are spread."""
-    library = folder / "planted.so"
-    with alone(folder):
-        if not library.exists():
-            source = _plant(folder / "planted")
-            cuda_on_cpu.compile_library(library, source, "-DFNN_PERSISTENT_OPERATIONS=20000")
-    return host(library)
+    flag = "-DFNN_PERSISTENT_OPERATIONS=20000"
+    return host(compiled(folder, "planted", lambda: _plant(folder / "planted"), flag))
 
 
 @pytest.mark.parametrize("bug", [None, *BUGS])

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ from support.requirements import require
 from support.strategies import targets
 
 SOURCES = native_folder() / "c_cuda"
-PATHS = {"persistent": (), "spread": ("-DFNN_PERSISTENT_OPERATIONS=0",)}  # the two ways to train, and their flags
+PATHS = {"persistent": 4e6, "spread": 0.0}  # the two ways to train, and their FNN_PERSISTENT_OPERATIONS
 NETWORK = Network((5, 4, 9, 3), "relu", "softmax_cross_entropy", l2=0.01)
 
 
@@ -56,20 +56,34 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a shared folder: its libraries have one object file in common."""
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a shared folder: its libraries have object files in common."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
+def compiled(folder: Path, name: str, source: Path | Callable[[], Path], *flags: str) -> Path:
+    """Return a library of a shared folder; if it is absent, compile it from a .cu file or from what makes one."""
+    library = folder / f"{name}.so"
+    with _alone(folder):
+        if not library.exists():
+            made = source if isinstance(source, Path) else source()
+            cuda_on_cpu.link_library(library, cuda_on_cpu.compile_object(library.with_suffix(".o"), made, *flags))
+    return library
+
+
 @cache
 def compiled_kernels(folder: Path, path: str) -> Hosted:
-    """Compile and host the kernels for one of `PATHS`, once."""
-    library = folder / f"{path}.so"
-    with alone(folder):
+    """Compile the kernels once for all of `PATHS`, link them for one of these, and host them."""
+    library, kernels = folder / f"{path}.so", folder / "kernels.o"
+    with _alone(folder):
+        if not kernels.exists():
+            cuda_on_cpu.compile_object(kernels, cuda_on_cpu.HERE / "limited.cu", f"-I{SOURCES}")
         if not library.exists():
-            cuda_on_cpu.compile_library(library, SOURCES / "mlp.cu", *PATHS[path])
+            limit = folder / f"{path}.cpp"
+            limit.write_text(f"extern const double persistent_operations = {PATHS[path]};\n", encoding="utf-8")
+            cuda_on_cpu.link_library(library, kernels, limit)
     return host(library)
 
 

@@ -1,14 +1,25 @@
 """The topics of the conformance kit in two lists for --topics, and a run of it for tests on a busy machine."""
 
-from bench.check.__main__ import TOPICS, main
+from rich.console import Console
+
+from bench.check.__main__ import TOPICS, check, main
+from bench.check.lifecycle import MANIFEST
 from bench.check.promptness import PROMPTNESS
 from bench.check.timing import TIMING
+from pyfnn.manifest import Row
 
 _CLOCKS = (TIMING, PROMPTNESS)  # compare the backend's clock with the driver's
 TIMED = ",".join(topic.name for topic in _CLOCKS)
 UNTIMED = ",".join(topic.name for topic in TOPICS if topic not in _CLOCKS)
+OF_PROCESS = ",".join(topic.name for topic in TOPICS if topic not in (*_CLOCKS, MANIFEST))
 
 
 def passes(topics: str, *arguments: str) -> bool:
     """Run the kit on these topics; those that compare clocks again if they fail: other tests take CPU time, too."""
     return any(main([*arguments, "--topics", topics]) == 0 for _ in range(2 if topics == TIMED else 1))
+
+
+def manifest_passes(row: Row) -> bool:
+    """Run the kit's topic on manifests, which builds the program twice, on a row."""
+    kept = {outcome.claim for outcome in check(row, MANIFEST.claims, 30.0, Console()) if outcome.result != "FAIL"}
+    return kept == {claim.text for claim in MANIFEST.claims}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_on_cpu import Device, compile_library, compiler
+from cuda_on_cpu import Device
+from support.cuda_kernels import compiled, shared_folder
 from support.requirements import require
 
 from bench.machine import device_probe, sweep_size
@@ -25,8 +26,7 @@ EVERY_UNIT = sorted({unit for units in UNITS.values() for unit in units})
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require("g++", compiler() is not None, "install GCC")
-    return compile_library(tmp_path_factory.mktemp("probe") / "libprobe.so", SOURCE)
+    return compiled(shared_folder(tmp_path_factory), "probe", SOURCE)
 
 
 @pytest.fixture

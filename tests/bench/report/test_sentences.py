@@ -181,7 +181,7 @@ def test_the_answer_compares_the_other_divisions_in_each_workload() -> None:
     for case, sentence in zip(view.cases, found[1::2], strict=True):
         ratio, _ = ratios_of(case.case)["cpp-tuned", leading(case)[1][0].name]
         assert sentence.text.startswith(f"Ranked apart: of the division tuned, cpp-tuned (C++) is {times(ratio)} as fast as ")
-        assert "; framework, torch (Python) takes " in sentence.text
+        assert "; of the division framework, torch (Python) takes " in sentence.text
 
 
 def test_an_undecided_division_makes_the_statement_on_all_of_them_undecided() -> None:
