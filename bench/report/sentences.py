@@ -286,8 +286,8 @@ def lead(view: RunView) -> tuple[Sentence, ...]:
         text = "No backend was timed." if view.cases else "No case was measured."
         return (Sentence(text, "attention"),)
     like = [case for case in view.cases if _like(case.case, story.case)]
-    said = (sentence for case in like[:WORKLOADS] for sentence in (in_one(case), others_in_one(case)))
-    found = [sentence for sentence in said if sentence]
+    both = (sentence for case in like[:WORKLOADS] for sentence in (in_one(case), others_in_one(case)))
+    found = [sentence for sentence in both if sentence]
     more = len(view.cases) - len(like[:WORKLOADS])
     rest = f"The table of cases has {more} other{'s' * (more != 1)}."
     return (*found, *([Sentence(rest, "note")] if more > 0 else []))

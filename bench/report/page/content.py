@@ -159,7 +159,7 @@ class Page:
 
     @property
     def divisions(self) -> Mapping[str, str]:
-        """What each division is."""
+        """A line on each division."""
         return DIVISIONS
 
     @property

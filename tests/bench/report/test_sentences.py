@@ -180,7 +180,8 @@ def test_the_answer_compares_the_other_divisions_in_each_workload() -> None:
     assert len(found) == 4
     for case, sentence in zip(view.cases, found[1::2], strict=True):
         ratio, _ = ratios_of(case.case)["cpp-tuned", leading(case)[1][0].name]
-        assert sentence.text.startswith(f"Ranked apart: of the division tuned, cpp-tuned (C++) is {times(ratio)} as fast as ")
+        tuned = f"of the division tuned, cpp-tuned (C++) is {times(ratio)} as fast as "
+        assert sentence.text.startswith(f"Ranked apart: {tuned}")
         assert "; of the division framework, torch (Python) takes " in sentence.text
 
 
