@@ -56,7 +56,7 @@ from bench.terms import When, WorkloadFacts, case_title
 from pyfnn import compiled, programs
 from pyfnn.errors import BackendUnavailable, InvalidInput, PyfnnError
 from pyfnn.manifest import Row
-from pyfnn.scratch import in_memory, remove_abandoned
+from pyfnn.scratch import remove_abandoned
 
 NOTHING_TIMED = 1  # exit status; docs/running.md has all
 
@@ -197,7 +197,7 @@ def _carry_out(
     plan: Plan, journal: Journal, arguments: argparse.Namespace, console: Console, signals: Interruptions
 ) -> int:
     """Measure what a plan has not yet, and write and show the results."""
-    remove_abandoned(in_memory())  # a killed run's, also where nothing is left to measure
+    remove_abandoned()  # of a killed run, also where nothing is left to measure
     keys, rows = plan.keys, plan.rows
     for workload, dtype in dict.fromkeys((key.workload, key.dtype) for key in keys):
         make_problem(workload, dtype)  # raises an error of the data before anything is written

@@ -2,7 +2,7 @@
 
 A process that is killed cannot remove its folders. So each process has one folder of its own in a place, with a file
 that it keeps locked; the system releases the lock when the process ends, however it ends. The next process that needs a
-folder in that place removes those whose lock is free; `remove_abandoned` does so for one that may need none.
+folder in that place removes those whose lock is free. A process that may need none calls `remove_abandoned`.
 """
 
 import atexit
@@ -72,15 +72,20 @@ def in_memory() -> Path | None:
     return None
 
 
-def remove_abandoned(place: Path | None = None) -> None:
-    """Remove the folders of dead processes in a place, as a process does before it makes its own folder there.
+def remove_abandoned(*places: Path) -> None:
+    """Remove the folders of dead processes, as a process does before it makes its own folder in a place.
 
     Parameters
     ----------
-    place : Path, optional
-        As of `Scratch`. One that does not exist, that others may write, or that stays locked is left as it is.
+    places : Path
+        By default the user's, in the folder of temporary files and in memory. One that does not exist, that others may
+        write, or that stays locked is left as it is.
     """
-    place = _of_user() if place is None else place
+    for place in places or (_of_user(), _of_user(_MEMORY)):
+        _remove_dead_alone(place)
+
+
+def _remove_dead_alone(place: Path) -> None:
     if sys.platform != "win32" and place.is_dir() and _is_private(place):
         with _locked(place / _LOCK) as alone:
             if alone:

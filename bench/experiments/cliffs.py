@@ -51,8 +51,8 @@ _LEAST_STEP = 5e-8  # seconds; assumed for steps whose products take less
 _ORDER = 1 << 17  # entries of order, at most, unless one step needs more
 _RATE = 1e-3  # ÷ width: so small that θ, and with it the time of a step, does not change
 
-QUESTION = "At which sizes does a training step get slow at once?"
-HEADER = ("backend", "width", "batch", "next width", "next batch", "times in GFLOP/s")
+QUESTION = "At which sizes does a training step suddenly get slower?"
+HEADER = ("backend", "width", "batch", "next width", "next batch", "factor of speed")
 
 Size = tuple[int, int]  # width, batch
 
@@ -268,9 +268,13 @@ def draw(points: Sequence[SizeTiming], cliffs: Sequence[Cliff], title: str) -> F
 
 
 def write(
-    folder: Path, points: Sequence[SizeTiming], cliffs: Sequence[Cliff], settings: Mapping[str, Any]
+    folder: Path,
+    points: Sequence[SizeTiming],
+    cliffs: Sequence[Cliff],
+    settings: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> Iterator[Path]:
-    """Write the table, the facts and the figures to `folder`; yield their paths."""
+    """Write the table, the facts, the figures and the page, with notes on what went wrong; yield their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(SizeTiming.__dataclass_fields__))
@@ -281,6 +285,8 @@ def write(
     (folder / "sweep.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     yield folder / "sweep.json"
     report = Report(folder)
+    for note in notes:
+        report.say(f"{note}.", "attention")
     for name in dict.fromkeys(point.backend for point in points):
         own = [point for point in points if point.backend == name], [c for c in cliffs if c.backend == name]
         say(name, *own, report)
@@ -289,7 +295,12 @@ def write(
             figure = draw(*own, f"{title}; ceiling {settings['ceiling_gflops']:.4g} GFLOP/s")
             stem = f"sweep_{name}_{settings['dtype']}_{settings['threads']}t"
             yield from report.figure(figure, stem, f"Shares of the ceiling that {name} reaches, by width and batch")
-    yield from report.table("cliffs", HEADER, [row(cliff) for cliff in cliffs], title="Cliffs, the highest first")
+    yield from report.table(
+        "cliffs",
+        HEADER,
+        [row(cliff) for cliff in sorted(cliffs, key=lambda cliff: -cliff.factor)],
+        title="Cliffs, the highest first",
+    )
     yield from report.save("cliffs", QUESTION, settings, {})
 
 
@@ -300,7 +311,7 @@ def say(name: str, points: Sequence[SizeTiming], cliffs: Sequence[Cliff], report
     if cliffs:
         (n, B), (n2, B2) = cliffs[0].smaller, cliffs[0].larger
         report.say(
-            f"The highest of {name}: from width {n}, batch {B} to width {n2}, batch {B2} its speed in GFLOP/s changes "
+            f"The highest of {name}: from width {n}, batch {B} to width {n2}, batch {B2} the speeds in GFLOP/s differ "
             f"by a factor of {cliffs[0].factor:.2f}."
         )
     for which, point in (("most", max(points, key=_share)), ("least", min(points, key=_share))):
@@ -360,14 +371,17 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     ceiling = _ceiling(probed)
     points = [point for search in searches for point in search.points(ceiling)]
     cliffs = [cliff for search in searches for cliff in search.cliffs()]
-    for search in searches:
-        if len(search.seconds) < len(sizes):
-            left = f"{len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; raise --budget"
-            console.print(f"{search.name}: {left}", style="yellow", highlight=False)
+    notes = [
+        f"{search.name}: {len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; raise --budget"
+        for search in searches
+        if len(search.seconds) < len(sizes)
+    ]
     above = sum(point.share > IMPLAUSIBLE for point in points)
     if above:
         why = "other processes disturbed the probe, or a clock is wrong"
-        console.print(f"{above} sizes are above {IMPLAUSIBLE} of the ceiling: {why}", style="yellow", highlight=False)
+        notes.append(f"{above} sizes are above {IMPLAUSIBLE} of the ceiling: {why}")
+    for note in notes:
+        console.print(note, style="yellow", highlight=False)
     console.print(f"{len(cliffs) or 'no'} cliffs over {CLIFF}× between neighbours", highlight=False)
     for cliff in cliffs[:_PRINTED]:
         console.print(f"  {cliff}", highlight=False)
@@ -375,7 +389,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         console.print("  lower ones: see sweep.json", highlight=False)
     folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
     settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
-    for path in write(folder, points, cliffs, settings):
+    for path in write(folder, points, cliffs, settings, notes):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 

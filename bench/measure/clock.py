@@ -18,7 +18,8 @@ UNCLAIMED = 0.03  # share of the claimed seconds that a worker may work outside 
 _LEAST = 5e-4  # seconds; such a delay says nothing: waking a process up takes up to this long
 _IDLE = 2e-3  # seconds, where CPU time gives the step times: waking up an idle CPU of a virtual machine, at both ends
 JUDGED = 0.008  # seconds; a shorter block is too short to be judged by its unclaimed time
-_OUTSIDE_SHARE, _OUTSIDE = 0.1, 3e-3  # CPU time outside the clock, where it counts as work or others had the caches
+_OUTSIDE_SHARE, _OUTSIDE = 0.1, 3e-3  # CPU time outside the worker's clock, where it counts as work: more is a fault
+_COLD = 3e-3  # CPU seconds outside the clock of a run that waited: others may have emptied its caches; more is a fault
 _MOST_SHARE = 0.1  # of a block's work in a run of almost no work, for this to be subtracted
 _CPU_SLACK = 1.03  # CPU seconds may be this factor times wall seconds and threads: they come from two clocks
 _CPU_GRACE = 0.001 if sys.platform.startswith("linux") else 0.005  # seconds; other systems count ticks
@@ -175,17 +176,19 @@ def _outside(run: Reading, constant: Reading, threads: int, counts_cpu: bool) ->
     used = f"used {worked:.4g} CPU seconds outside its clock: {_EARLY}"
     there = claimed + unclaimed
     text = f"claims only {claimed:.4g} of the {there:.4g} s until its result was there, by the driver's clock"
+    waited = run.waited_seconds > allowed
     on_time = unclaimed <= (max(allowed, _IDLE) if counts_cpu else allowed)
     if worked > work_allowed and not (on_time and run.claimed_cpu_seconds is None):
         found = used if on_time else f"{text}, and {used}"
-        if run.waited_seconds > allowed and worked <= max(work_allowed, _OUTSIDE):
+        if waited and worked <= max(work_allowed, _COLD):
             return Disturbed(f"{found}, or it found its caches cold: it waited {run.waited_seconds:.4g} s for a CPU")
         return Implausible(found)
     if on_time:
         return None
-    if unclaimed - run.waited_seconds - max(0.0, worked) > allowed:
+    unexplained = unclaimed - run.waited_seconds - allowed
+    if unexplained > (min(max(0.0, worked), _COLD) if waited else 0.0):
         return Implausible(f"{text}: {_EARLY}")
-    if counts_cpu or _only_waited(run, worked, threads):
+    if unexplained <= 0 and (counts_cpu or _only_waited(run, worked, threads)):
         return None
     return Disturbed(f"{text}: {_EARLY}, or other processes took its CPU: it waited {run.waited_seconds:.4g} s for one")
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from types import TracebackType
 
 import numpy as np
@@ -48,6 +49,8 @@ _UNEVEN = 1e-4  # seconds allowed for cold caches in a call of many passes
 _LEAST_PASSES = 4  # passes; with fewer, the cost of the call outweighs theirs
 _CONSTANTS, _CONSTANT_TURNS = 4, 5  # runs with almost no work before the first turn; turns from one to the next
 _LONGEST_PAUSE = 0.1  # seconds; by then the CPU's caches hold what others use
+_MOST_MORE = 2e-3  # seconds that a run with almost no work may take more on a busy machine, beside waiting for a CPU
+_UNCLAIMED = attrgetter("unclaimed_seconds")
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
 _DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
@@ -272,9 +275,8 @@ class Session:
         """Run an untimed burst from the workload's θ, then the timed block, each at a secret place in the order.
 
         The block is judged by its clocks, its CPU time and the CPUs of its threads. A turn whose clocks contradict each
-        other is taken again, up to five times in all, and judged by runs with almost no work that were made just before
-        it. Where other processes may be the cause, the last block counts, and the judgement is left to other turns: see
-        `disturbed`.
+        other is taken again, up to five times in all, beside new runs with almost no work. Where other processes may be
+        the cause, the last block counts, and the judgement is left to other turns: see `disturbed`.
 
         Raises
         ------
@@ -347,19 +349,21 @@ class Session:
     def _least_work(self, place: Place, pause: float | None) -> Reading:
         """Return the least disturbed reading so far of runs with almost no work; every fifth turn adds one.
 
-        What a run takes beside its work depends on what else the machine does, and the least reading may be of a
-        quieter time. With a pause, the middle one of three new readings is returned. Each follows a pause of so many
-        seconds, in which others have the CPU's caches, as they have those of the driver during a block.
+        It may be of a quieter time. With a pause, the middle one of three new readings, each after so many seconds, is
+        returned instead, unless it is longer by far more than it waited for a CPU.
         """
         if self.networks.stores_theta_between_calls:  # each call loads all networks again
             return Reading(0.0, 0.0, 0.0)
         if pause is not None:
-            readings = [self._read_least_work(place, pause) for _ in range(3)]
-            return sorted(readings, key=lambda reading: reading.unclaimed_seconds)[1]
+            new = [self._read_least_work(place, pause) for _ in range(3)]
+            self._constants += new
+            middle, least = sorted(new, key=_UNCLAIMED)[1], min(self._constants, key=_UNCLAIMED)
+            more = middle.unclaimed_seconds - least.unclaimed_seconds - middle.waited_seconds
+            return middle if more <= _MOST_MORE else least
         turn = next(self._turns)
         if turn % _CONSTANT_TURNS == 0:
             self._constants += [self._read_least_work(place) for _ in range(1 if turn else _CONSTANTS)]
-        return min(self._constants, key=lambda reading: reading.unclaimed_seconds)
+        return min(self._constants, key=_UNCLAIMED)
 
     def _read_least_work(self, place: Place, pause: float = 0.0) -> Reading:
         """Return the reading of one run with almost no work, after a pause of so many seconds."""

@@ -45,7 +45,7 @@ STYLE = {
     "ytick.major.width": 0.6,
     "ytick.major.size": 2.5,
     "text.parse_math": False,
-    "svg.fonttype": "none",  # text, which can be searched and copied, in a third of the time and the bytes of outlines
+    "svg.fonttype": "none",  # text, which can be searched and copied, in fewer bytes than outlines
     "svg.hashsalt": "pyfnn",
 }
 WORD: dict[str, Any] = {
@@ -137,17 +137,16 @@ Point = tuple[float, float]
 def dodged(points: Sequence[Point], apart: float) -> list[float]:
     """Return how far to shift each point to the left or to the right, so that all are at least `apart`.
 
-    Each takes the least shift at which it is free, from the lowest point up: a beeswarm.
+    Each takes the least multiple of `apart` at which it is free, from the lowest point up: a beeswarm.
     """
+    enough = apart * (1 - 1e-9)  # a sum of shifts may round down
     shifts = [0.0] * len(points)
     placed: list[Point] = []
     for i in sorted(range(len(points)), key=lambda i: points[i][::-1]):
         x, y = points[i]
         near = [(across, up) for across, up in placed if abs(up - y) < apart]
         steps = (side * step * apart for step in range(len(near) + 1) for side in ((1, -1) if step else (1,)))
-        shifts[i] = next(
-            (s for s in steps if all(math.hypot(x + s - across, y - up) >= apart for across, up in near)), 0.0
-        )
+        shifts[i] = next(s for s in steps if all(math.hypot(x + s - across, y - up) >= enough for across, up in near))
         placed.append((x + shifts[i], y))
     return shifts
 

@@ -69,11 +69,14 @@ def save(named: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
 @contextmanager
 def _frozen() -> Iterator[None]:
     """Leave what exists now out of garbage collection: figures make much garbage, and results are large."""
-    gc.freeze()
+    of_caller = gc.get_freeze_count()  # what the caller has frozen stays so
+    if not of_caller:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not of_caller:
+            gc.unfreeze()
 
 
 def figures(run: RunView) -> Iterator[tuple[str, Figure]]:

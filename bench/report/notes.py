@@ -125,14 +125,14 @@ def work_note(case: Case) -> str:
 
 
 def arithmetic_note(case: Case, timed: Timed) -> str:
-    """Return what the brackets of a label like ``python (float64)`` mean, and whose have them; "" where none has."""
+    """Return what the parentheses of a label like ``python (float64)`` mean, and which backends have them, if any."""
     names: dict[str, list[str]] = {}
     for _, result in timed:
         if not in_dtype(case, result):
             names.setdefault(str(result.arithmetic), []).append(result.name)
     return " ".join(
-        f"({arithmetic}): {', '.join(some)} ha{'s' if len(some) == 1 else 've'} no {case.dtype} arithmetic and "
-        f"compute{'s' * (len(some) == 1)} in {arithmetic}; only what leaves the program is {case.dtype}."
+        f"({arithmetic}): no {case.dtype} arithmetic in {', '.join(some)}, which "
+        f"{'compute' if some[1:] else 'computes'} in {arithmetic}; only what leaves the program is {case.dtype}."
         for arithmetic, some in names.items()
     )
 

@@ -99,7 +99,7 @@ def overview(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure:
 def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None:
     """Draw speed against lines of code, one point per backend; None where fewer than two backends have both.
 
-    Few have a name and a colour: those than which no other is both shorter and faster, and those that stand out.
+    Few have a name and a colour: those than which no other is as short and as fast, and those that stand out.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def effort(cases: Sequence[CaseView], footnotes: Sequence[str]) -> Figure | None
     named = {*best, *(name for view in cases for name in standing_out(view))}
     notes = [
         f"Speed: {mean} {workloads}.",
-        "Line: of these no other backend is both shorter and faster. Also named: the fastest of each division, the "
+        "Line: the backends than which no other is as short and as fast. Also named: the fastest of each division, the "
         "reference and the slowest of a case. Grey: the others; tables have their numbers.",
         "Lines of code: of the network only, without blank lines, comments, protocol and bindings. The code inside a "
         "framework does not count.",

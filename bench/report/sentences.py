@@ -230,9 +230,9 @@ def others_in_one(view: CaseView) -> Sentence | None:
     found = list(_apart(view))
     if not found:
         return None
-    parts = "; ".join(f"of the division {name}, {clause}" for name, clause, _ in found)
+    parts = " ".join(f"{name.capitalize()}: {clause}." for name, clause, _ in found)
     kinds = {kind for *_, kind in found}
-    return Sentence(f"Ranked apart: {parts}.", "undecided" if "undecided" in kinds else "shown")
+    return Sentence(f"Other divisions, ranked apart. {parts}", "undecided" if "undecided" in kinds else "shown")
 
 
 def _apart(view: CaseView) -> Iterator[tuple[str, str, Kind]]:
@@ -280,7 +280,7 @@ def story_case(view: RunView) -> CaseView | None:
 
 
 def lead(view: RunView) -> tuple[Sentence, ...]:
-    """Return the answer of a run: for each workload, in cases like the first, what `in_one` and `others_in_one` say."""
+    """Return the answer of a run: for each workload, in cases like the first, what is fastest, in each division."""
     story = story_case(view)
     if story is None:
         text = "No backend was timed." if view.cases else "No case was measured."

@@ -275,12 +275,13 @@ def not_timed(results: Results) -> tuple[NotTimed, ...]:
 
 def division_place(division: str) -> tuple[int, str]:
     """Return the sort key of a division: plain, tuned, framework, others by name, and textbook, which never leads."""
-    known = list(DIVISIONS)
-    return (known.index(division) if division in known else known.index("textbook")), division
+    *leading, last = DIVISIONS
+    places = {name: place for place, name in enumerate([*leading, "", last])}  # "": those that are not known
+    return places.get(division, places[""]), division
 
 
 def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Return the names of the points of which no other is below or level in both numbers, by the first number."""
+    """Return the names of the points of which no other is as low in both numbers, by the first number."""
     found: list[str] = []
     for name in sorted(points, key=lambda name: points[name]):
         if not found or points[name][1] < points[found[-1]][1]:

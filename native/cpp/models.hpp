@@ -1,5 +1,5 @@
 // models.hpp: makes a network of mlp.hpp with each kind of products. Each kind is compiled in a file of its own, so
-// that these files are compiled beside each other.
+// that these files compile in parallel.
 #pragma once
 
 #include "blas.hpp"

@@ -1,5 +1,5 @@
 // tuned_models.hpp: makes a network of tuned/, and many networks, with threads of their own. tuned_float32.cpp and
-// tuned_float64.cpp compile them for one type of numbers each, beside each other.
+// tuned_float64.cpp compile them for one type of numbers each, in parallel.
 #pragma once
 
 #include "model.hpp"

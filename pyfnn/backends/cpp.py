@@ -103,7 +103,7 @@ class Plain(Backend):
         The extension module is absent, or its sources have changed since it was compiled.
     """
 
-    products: ClassVar[str] = "loops"  # what computes them, as the module names it
+    products: ClassVar[str] = "loops"  # what computes the products, as the module names it
 
     def __init__(self, row: Row) -> None:
         self._module = extension()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from support.requirements import require
 from support.strategies import targets
 
 SOURCES = native_folder() / "c_cuda"
-PATHS = {"persistent": 4e6, "spread": 0.0}  # the two ways to train, and their FNN_PERSISTENT_OPERATIONS
+_LIMIT = re.compile(r"#define FNN_PERSISTENT_OPERATIONS (\S+)")
+PATHS = {  # the two ways to train, and their FNN_PERSISTENT_OPERATIONS: the one that is shipped, and none
+    "persistent": float(_LIMIT.findall((SOURCES / "persistent_plan.hpp").read_text(encoding="utf-8"))[0]),
+    "spread": 0.0,
+}
 NETWORK = Network((5, 4, 9, 3), "relu", "softmax_cross_entropy", l2=0.01)
 
 

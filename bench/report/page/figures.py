@@ -329,11 +329,11 @@ def effort(name: str, view: CaseView, looks: Looks) -> Chart | None:
         f"Step time against lines of code: {view.case.title}",
         "What the speed costs to write. Lines are those of the network alone, without blank lines, comments, protocol "
         "and bindings; the code inside a framework or a library does not count. Lower is faster, further left is "
-        "shorter. The line joins those of which no other is both shorter and faster. They, the fastest of each "
+        "shorter. The line joins those than which no other is as short and as fast. They, the fastest of each "
         f"division, the reference and the slowest of {division} are named; the others are grey. Both axes are "
         "logarithmic.",
         *(x, y, "lines of code (log scale)", f"step time, {view.unit.name} (log scale)"),
-        lines=(Line(None, "no other is both shorter and faster", polyline(stairs, x, y)),),
+        lines=(Line(None, "no other is as short and as fast", polyline(stairs, x, y)),),
         marks=tuple(sorted(marks, key=lambda mark: not mark.weak)),  # so that no grey one lies on a coloured one
         beside=_beside([label for label, _ in labelled], [mark for _, mark in labelled], height),
         height=height,

@@ -77,7 +77,7 @@ template <class Real> Array<Real> theta(const Model<Real> &model) {
   return flat;
 }
 
-// Add the methods of Model<Real> to the Python class of M, which is one.
+// Add the methods of Model<Real> to the Python class of M: Model<Real>, or a class derived from it.
 template <class Real, class M> void add_methods(py::class_<M> &of) {
   of.def(
         "load",

@@ -19,7 +19,7 @@ template <class Real> void bind(py::module_ &module, const char *name) {
   py::class_<Model> of(module, name);
   const auto add_constructor = [&of](auto make, const char *products) {
     of.def(py::init(make), py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"),
-           py::arg("theta").noconvert(), py::arg(products));
+           py::arg("theta").noconvert(), py::arg(products).none(false));
   };
   add_constructor(
       [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
@@ -54,7 +54,8 @@ template <class Real, class Library> void bind_bare_products(py::module_ &module
       [](const std::shared_ptr<Library> &library, const Sizes &sizes, std::size_t batch, double seconds) {
         return fnn::bare_products<Real>(std::shared_ptr<const Library>(library), sizes, batch, seconds);
       },
-      py::arg("library"), py::arg("sizes"), py::arg("batch"), py::arg("seconds"), py::call_guard<fnn::ReleaseGil>());
+      py::arg("library").none(false), py::arg("sizes"), py::arg("batch"), py::arg("seconds"),
+      py::call_guard<fnn::ReleaseGil>());
 }
 
 } // namespace

@@ -153,7 +153,7 @@ def test_the_page_names_the_highest_cliff_and_the_best_and_worst_sizes(tmp_path:
     cliffs.say("c", points, [high, low], report)
     found = [finding.text for finding in report.findings]
     assert found[0] == "c has 2 cliffs over 1.5× between neighbours among 2 sizes."
-    assert "from width 4, batch 1 to width 5, batch 1 its speed in GFLOP/s changes by a factor of 4.50" in found[1]
+    assert "from width 4, batch 1 to width 5, batch 1 the speeds in GFLOP/s differ by a factor of 4.50" in found[1]
     assert found[2].startswith("c reaches the most of the ceiling, 45 %, at width 5")
     assert found[3].startswith("c reaches the least of the ceiling, 10 %, at width 4")
     cliffs.say("c", points, [], none := Report(tmp_path))

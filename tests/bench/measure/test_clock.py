@@ -56,6 +56,13 @@ def test_time_outside_the_clock_must_be_waiting_or_work_in_all() -> None:
     assert isinstance(contradiction(idle, NOTHING, threads=1), Implausible)
 
 
+@pytest.mark.parametrize("claimed", [0.76, None])
+def test_late_work_explains_no_time_of_a_run_that_did_not_wait(claimed: float | None) -> None:
+    serial = Reading(0.1, 0.1225, 0.7825 if claimed else 0.8465, claimed_cpu_seconds=claimed)  # after eight threads
+    assert isinstance(contradiction(serial, NOTHING, threads=8), Implausible)
+    assert isinstance(contradiction(Reading(0.1, 0.1058, 0.1029), NOTHING, threads=1), Implausible)
+
+
 def test_work_beside_the_clock_shows_where_no_wall_time_does() -> None:
     two_threads = replace(QUIET, cpu_seconds=0.16)
     assert contradiction(two_threads, NOTHING, threads=2) is not None

@@ -5,8 +5,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import misbehaving
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 from bench.machine import cpus, description
 from bench.machine.cpus import choose_cpus
-from bench.measure.block import Block
+from bench.measure.block import Block, Place
 from bench.measure.clock import Reading
 from bench.measure.errors import Implausible, NotEnoughMemory, ThreadsMismatch
 from bench.measure.networks import Late
@@ -292,6 +293,34 @@ def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
             else:
                 with pytest.raises(Implausible):
                     session.turn(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outside", "accepted"),
+    [([0.0018, 0.05, 0.0019], True), ([0.0, 0.0, 0.05], False), ([0.004, 0.004, 0.0], False)],
+    ids=["busy now", "as quiet as before", "longer than busy"],
+)
+def test_a_repeated_turn_is_judged_beside_new_runs_of_almost_no_work(
+    outside: list[float], accepted: bool, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, pauses = cycle(outside), list[float]()
+
+    def read(_place: Place, pause: float = 0.0) -> Reading:
+        pauses.append(pause)
+        return Reading(0.0, next(new) if pause else 0.0, 0.0)
+
+    with open_session(misbehaving.STEADY) as session:
+        session.load_workload()
+        monkeypatch.setattr(session, "run", lambda *_: Block(1, 0.05, 0.053, 0.05, 0))  # 3 ms outside its clock
+        monkeypatch.setattr(session, "_read_least_work", read)
+        monkeypatch.setattr(session.networks, "late", lambda: Late(0.0, 0.0))
+        monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
+        with nullcontext() if accepted else pytest.raises(Implausible):
+            assert session.turn(1, 1).retries == 1
+    before = pauses.index(0.053)
+    assert set(pauses[:before]) == {0.0}  # the first try needs no pause
+    assert set(pauses[before:]) == {0.053}
+    assert len(pauses[before:]) == (3 if accepted else 12)
 
 
 @pytest.mark.parametrize(

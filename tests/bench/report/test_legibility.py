@@ -104,7 +104,7 @@ def test_no_leaders_cross_and_every_label_keeps_a_place(points: list[tuple[float
     assert crossings([(point, (1.0, place)) for point, place in zip(points, found, strict=True)]) == 0
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 5.0]), st.floats(0, 2.8)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 5.0]) | st.floats(0, 6), st.floats(0, 2.8)), max_size=40))
 def test_dodged_marks_never_overlap_and_a_lone_one_stays(points: list[tuple[float, float]]) -> None:
     shifts = dodged(points, 0.07)
     places = [(x + shift, y) for (x, y), shift in zip(points, shifts, strict=True)]

@@ -180,9 +180,9 @@ def test_the_answer_compares_the_other_divisions_in_each_workload() -> None:
     assert len(found) == 4
     for case, sentence in zip(view.cases, found[1::2], strict=True):
         ratio, _ = ratios_of(case.case)["cpp-tuned", leading(case)[1][0].name]
-        tuned = f"of the division tuned, cpp-tuned (C++) is {times(ratio)} as fast as "
-        assert sentence.text.startswith(f"Ranked apart: {tuned}")
-        assert "; of the division framework, torch (Python) takes " in sentence.text
+        tuned = f"Tuned: cpp-tuned (C++) is {times(ratio)} as fast as "
+        assert sentence.text.startswith(f"Other divisions, ranked apart. {tuned}")
+        assert " Framework: torch (Python) takes " in sentence.text
 
 
 def test_an_undecided_division_makes_the_statement_on_all_of_them_undecided() -> None:
@@ -190,7 +190,7 @@ def test_an_undecided_division_makes_the_statement_on_all_of_them_undecided() ->
     sentence = others_in_one(view)
     assert sentence is not None
     assert sentence.kind == "undecided"
-    assert "framework, it is undecided whether torch (Python) is faster than cpp (C++)" in sentence.text
+    assert "Framework: it is undecided whether torch (Python) is faster than cpp (C++)" in sentence.text
     assert others_in_one(judged({("cpp", "c"): "faster"})) is None
 
 

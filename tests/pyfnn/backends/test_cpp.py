@@ -94,6 +94,10 @@ def test_an_unknown_name_raises_a_python_error_in_the_binding(native: ModuleType
         native.Mlp32(SIZES, [("swish", 0.0), ("identity", 0.0)], "squared_error", 0.0, theta, "loops")
     with pytest.raises(ValueError, match="gemm"):
         native.Mlp32(SIZES, FUNCTIONS, "squared_error", 0.0, theta, "gemm")
+    with pytest.raises(TypeError, match="incompatible constructor arguments"):
+        native.Mlp32(SIZES, FUNCTIONS, "squared_error", 0.0, theta, None)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        native.bare_products32(None, SIZES, 1, 0.0)
 
 
 def test_a_model_returns_copies(backend: Backend) -> None:

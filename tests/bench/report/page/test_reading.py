@@ -147,6 +147,6 @@ def test_an_arithmetic_in_brackets_is_explained_beside_the_table(browser: Any, c
     with opened(browser, crowded) as found:
         caption = found.page.locator("table.steps caption").first.inner_text()
         assert "lua (float64)" in found.page.locator("table.steps").first.inner_text()
-    assert "(float64): lua has no float32 arithmetic and computes in float64" in caption
+    assert "(float64): no float32 arithmetic in lua, which computes in float64" in caption
     with opened(browser, page_file(tmp_path, sample_results())) as found:
         assert "arithmetic" not in found.page.locator("table.steps caption").first.inner_text()
