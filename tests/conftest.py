@@ -1,6 +1,10 @@
-"""Rules for all tests: one thread for NumPy's BLAS, and a fresh cache of problems for each module."""
+"""Rules for all tests: one thread for NumPy's BLAS, a fresh cache of problems and one browser for each module."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from support.browser import chromium
 from threadpoolctl import threadpool_limits
 
 from bench.suites.problem import make_problem
@@ -13,3 +17,10 @@ threadpool_limits(1, user_api="blas")
 def _forget_problems() -> None:
     """Forget the problems of other modules: some tests shorten their orders."""
     make_problem.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return Chromium, started for the tests of a module that ask for it."""
+    with chromium() as found:
+        yield found

@@ -78,13 +78,14 @@ template <class Real> Array<Real> theta(const Model<Real> &model) {
 }
 
 // Add the methods of Model<Real> to the Python class of M: Model<Real>, or a class derived from it.
-template <class Real, class M> void add_methods(py::class_<M> &of) {
-  of.def(
-        "load",
-        [](M &model, const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &order) {
-          model.load(x.data(), y.data(), x.shape(0), order.data(), order.size());
-        },
-        py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
+template <class Real, class M> void add_methods(py::class_<M> &bound) {
+  bound
+      .def(
+          "load",
+          [](M &model, const Array<Real> &x, const Array<Real> &y, const Array<std::int64_t> &order) {
+            model.load(x.data(), y.data(), x.shape(0), order.data(), order.size());
+          },
+          py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("order").noconvert())
       .def(
           "forward", [](M &model, std::size_t first, std::size_t count) { return forward<Real>(model, first, count); },
           py::arg("first"), py::arg("count"))

@@ -16,35 +16,29 @@ fnn::Arguments<Real> arguments(const Sizes &sizes, const Functions &functions, c
 // Add the class `name`. Its last argument says what computes the products: a name, or a library.
 template <class Real> void bind(py::module_ &module, const char *name) {
   using Model = fnn::Model<Real>;
-  py::class_<Model> of(module, name);
-  const auto add_constructor = [&of](auto make, const char *products) {
-    of.def(py::init(make), py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"),
-           py::arg("theta").noconvert(), py::arg(products).none(false));
+  py::class_<Model> bound(module, name);
+  const auto add_constructor = [&bound](auto make) {
+    bound.def(py::init(make), py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"),
+              py::arg("theta").noconvert(), py::arg("products").none(false));
   };
-  add_constructor(
-      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
-         const std::string &products) {
-        const auto given = arguments(sizes, functions, loss, l2, theta);
-        if (products == "loops")
-          return fnn::with_loops(given);
-        if (products == "textbook")
-          return fnn::with_triple_loops(given);
-        throw py::value_error("mlp.hpp has no products " + products);
-      },
-      "products");
-  add_constructor(
-      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
-         std::shared_ptr<fnn::OpenBlas> library) {
-        return fnn::with_blas(arguments(sizes, functions, loss, l2, theta), std::move(library));
-      },
-      "products");
-  add_constructor(
-      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
-         std::shared_ptr<fnn::Mkl> library) {
-        return fnn::with_mkl(arguments(sizes, functions, loss, l2, theta), std::move(library));
-      },
-      "products");
-  fnn::add_methods<Real>(of);
+  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                     const Array<Real> &theta, const std::string &products) {
+    const auto given = arguments(sizes, functions, loss, l2, theta);
+    if (products == "loops")
+      return fnn::with_loops(given);
+    if (products == "textbook")
+      return fnn::with_triple_loops(given);
+    throw py::value_error("mlp.hpp has no products " + products);
+  });
+  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                     const Array<Real> &theta, std::shared_ptr<fnn::OpenBlas> library) {
+    return fnn::with_blas(arguments(sizes, functions, loss, l2, theta), std::move(library));
+  });
+  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                     const Array<Real> &theta, std::shared_ptr<fnn::Mkl> library) {
+    return fnn::with_mkl(arguments(sizes, functions, loss, l2, theta), std::move(library));
+  });
+  fnn::add_methods<Real>(bound);
 }
 
 // Add a function: the seconds of the products of a step alone, through a library.

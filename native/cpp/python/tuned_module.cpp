@@ -12,13 +12,14 @@ using fnn::Array, fnn::Functions, fnn::ReleaseGil, fnn::Sizes;
 
 template <class Real> void bind_model(py::module_ &module, const char *name) {
   using M = tuned::ThreadedModel<Real>;
-  py::class_<M> of(module, name, py::module_local());
-  of.def(py::init([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
-                     const Array<Real> &theta, std::size_t threads) {
-           return tuned::make_model(sizes, fnn::layer_functions(functions), loss, l2, theta.data(), threads);
-         }),
-         py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
-         py::arg("threads"))
+  py::class_<M> bound(module, name, py::module_local());
+  bound
+      .def(py::init([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                       const Array<Real> &theta, std::size_t threads) {
+             return tuned::make_model(sizes, fnn::layer_functions(functions), loss, l2, theta.data(), threads);
+           }),
+           py::arg("sizes"), py::arg("functions"), py::arg("loss"), py::arg("l2"), py::arg("theta").noconvert(),
+           py::arg("threads"))
       .def(
           "train_with_loss", // returns the seconds and the running loss
           [](M &model, std::size_t first, std::size_t count, std::size_t batch_size, double rate, bool optimized) {
@@ -29,7 +30,7 @@ template <class Real> void bind_model(py::module_ &module, const char *name) {
           },
           py::arg("first"), py::arg("count"), py::arg("batch_size"), py::arg("learning_rate"), py::arg("optimized"))
       .def_property_readonly("threads", &M::threads);
-  fnn::add_methods<Real>(of);
+  fnn::add_methods<Real>(bound);
 }
 
 // Return the seconds, and the running loss of each member: (members).

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import LAPTOP, PHONE, Opened, accessibility_faults, chromium, opened
+from support.browser import LAPTOP, PHONE, Opened, accessibility_faults, opened
 from support.pages import every_status, full_suite, hostile, page_file, proven, usual
 from support.sample_results import FAILURES, sample_results
 
@@ -17,12 +17,6 @@ from bench.report.sentences import times
 from bench.report.views import ratios_of
 from bench.results.rows import rows
 from bench.results.schema import BackendResult, Case, Results
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import LAPTOP, PHONE, accessibility_faults, chromium, opened
+from support.browser import LAPTOP, PHONE, accessibility_faults, opened
 from support.experiment_reports import FIGURE_TEXT, QUESTION, spoil, write_report
 from support.sample_results import sample_results
 
@@ -207,12 +206,6 @@ def test_what_is_no_drawing_is_refused_by_name(text: str) -> None:
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,19 +1,12 @@
 """Claims about where things stand on report.html in Chromium: on a phone, on a laptop and in print nothing is cut."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import LAPTOP, PHONE, chromium, opened
+from support.browser import LAPTOP, PHONE, opened
 from support.pages import page_file, usual
 from support.pdf import pdf_text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

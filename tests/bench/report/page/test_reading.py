@@ -2,14 +2,13 @@
 
 import io
 import math
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from support.browser import PHONE, chromium, opened
+from support.browser import PHONE, opened
 from support.pages import page_file, proven, usual
 from support.reports import ALL_BACKENDS, edited, only_case, probed
 from support.sample_results import sample_results
@@ -18,12 +17,6 @@ from bench.format import centre_of
 from bench.report.page.figures import HEIGHT, Looks, effort, roofline
 from bench.report.sentences import standing_out
 from bench.report.views import DIVISIONS, case_views, frontier, roofs_of
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
