@@ -54,7 +54,7 @@ def test_a_forked_child_gets_an_error_frees_nothing_and_ends(name: str) -> None:
     except BackendUnavailable as error:
         require(name, False, str(error))
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["forward", "train", "load", "thetas", "reset"]

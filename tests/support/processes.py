@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait until the condition is true, at most so many seconds; return it."""
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Wait until the condition is true, at most so many seconds; return it.
+
+    A slow machine may take long: only a condition that never becomes true costs all of the time.
+    """
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

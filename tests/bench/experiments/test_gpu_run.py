@@ -173,7 +173,7 @@ def test_a_run_that_is_cut_off_leaves_what_the_finished_parts_wrote(tmp_path: Pa
     if number == signal.SIGKILL:
         for child in children:
             child.kill()
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 

@@ -51,7 +51,7 @@ def open_session(case: tuple[CaseKey, Problem], tmp_path: Path) -> OpenSession:
     @contextmanager
     def opened(behaviour: str) -> Iterator[Session]:
         row = registry.find("one", [misbehaving.manifest(tmp_path / "backend.toml", {"one": behaviour})])
-        with Session(row, *case, timeout=20.0) as session:
+        with Session(row, *case, timeout=60.0) as session:
             yield session
 
     return opened

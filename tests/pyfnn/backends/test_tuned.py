@@ -395,6 +395,6 @@ for create, given in ((backend.create, theta), (backend.create_many, theta[None]
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit on the address space")
 @pytest.mark.usefixtures("best")
 def test_more_threads_than_the_system_allows_are_an_error_and_no_crash() -> None:
-    run = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, timeout=20)
+    run = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout == 2 * "threads = 4096: the system starts no more: Resource temporarily unavailable\n"

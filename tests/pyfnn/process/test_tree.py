@@ -120,7 +120,7 @@ def test_a_descendant_ends_when_the_supervisor_is_killed(behaviour: str) -> None
         with pytest.raises(WorkerDied, match="signal SIGKILL"):
             worker.call("start")
         assert alive(pid)
-    assert until(lambda: not alive(pid), 2.0)
+    assert until(lambda: not alive(pid))
 
 
 @every_spinner
