@@ -103,4 +103,4 @@ def variant(target: str) -> str:
 def flags() -> str:
     """Return the C++ flags of the plain parts, in a build for all levels those of the level to use."""
     info = compiled.build_info()
-    return str(info.LEVELS[chosen()] if info.LEVEL == "levels" else info.CXX_FLAGS)
+    return str(info.PLAIN_LEVELS[chosen()] if info.LEVEL == "levels" else info.CXX_FLAGS)

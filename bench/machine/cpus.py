@@ -60,6 +60,15 @@ def choose_cpus(threads: int) -> tuple[int, ...]:
     return tuple(sorted([*firsts, *(cpu for cpu in ours if cpu not in firsts)][:threads]))
 
 
+def places_for(cpus: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return disjoint sets of as many CPUs as `cpus` has, `cpus` first: there, as many processes start side by side."""
+    if not cpus:
+        return [cpus]
+    rest = sorted(os.sched_getaffinity(0) - set(cpus))
+    size = len(cpus)
+    return [cpus, *(tuple(rest[at : at + size]) for at in range(0, len(rest) - size + 1, size))]
+
+
 @contextmanager
 def driver_apart(cpus: tuple[int, ...]) -> Iterator[None]:
     """Keep this thread off the cores of a case's CPUs, or at least off these CPUs, where any others are left."""

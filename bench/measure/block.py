@@ -86,3 +86,8 @@ class Block:
     def by(self, clock: Clock) -> float:
         """Return the seconds of the block by a clock."""
         return self.work_cpu_seconds if clock == "cpu" else self.seconds
+
+
+def difference(before: int | None, after: int | None) -> int | None:
+    """Return the count between two readings; None where unknown, as when a thread ended and took its count with it."""
+    return None if before is None or after is None or after < before else after - before

@@ -9,10 +9,11 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, Protocol
 
-from bench.machine.cpus import choose_cpus, driver_apart
+from bench.machine.cpus import choose_cpus, driver_apart, places_for
 from bench.measure import gate
 from bench.measure.arm import Arm
 from bench.measure.block import least_block
@@ -25,6 +26,7 @@ from bench.measure.record import CaseRecord
 from bench.measure.restore import restored, states_of
 from bench.measure.session import Session
 from bench.measure.settings import Settings
+from bench.measure.starts import start_side_by_side
 from bench.results.derive import on_clock, reference_among
 from bench.results.journal import Journal
 from bench.results.schema import Sample
@@ -124,6 +126,7 @@ class CaseRun:
     ) -> None:
         self._key, self._problem, self._settings, self._budget = key, problem, settings, budget
         self._clock, self._cpus = clock_of(key, rows), choose_cpus(key.threads)
+        self._places = places_for(self._cpus)
         self._record, self._listener, self._sensor = CaseRecord(journal, number, key, self._clock), listener, sensor
         self._networks = networks_of(problem)
         self._calibrator = Calibrator(
@@ -279,12 +282,12 @@ class CaseRun:
         self._current, self._shuffle = launch, random.Random(f"{self._seed} {launch}")
         begin, spent, drawn = time.perf_counter(), 0.0, 0.0
         try:
-            for arm in self._in_turn(self._firsts()):
+            for arm in self._started(self._firsts(), sessions):
                 with self._blame(arm, sessions):
-                    self._open_again_if_slow(arm, sessions, launch, battery)
-            for arm in self._in_turn([*self._second_arms(), *self._planted_arms()]):
+                    self._open_again_if_slow(arm, sessions, battery)
+            for arm in self._started([*self._second_arms(), *self._planted_arms()], sessions):
                 with self._blame(arm, sessions):
-                    self._open(arm, sessions, launch, battery)
+                    self._open(arm, sessions[arm.instance], battery)
             if launch == 0:
                 self._rounds = min(self._rounds, self._first_rounds())
             start = time.perf_counter()
@@ -314,21 +317,35 @@ class CaseRun:
         longest = max((arm.calibration.block_seconds for arm in self._live() if arm.calibration), default=0.0)
         return rounds.fitting_rounds(self._settings.rounds, self._calibrator.block_seconds, longest)
 
-    def _open_again_if_slow(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
+    def _started(self, arms: Sequence[Arm], sessions: dict[str, Session]) -> Iterator[Arm]:
+        """Start a process of each arm, several side by side, and yield the arms in a fresh shuffle."""
+        order = self._shuffle.sample(arms, len(arms))
+        start_side_by_side(order, self._places, partial(self._start, sessions), partial(self._blame, sessions=sessions))
+        return (arm for arm in order if not arm.lost)
+
+    def _start(self, sessions: dict[str, Session], arm: Arm, place: tuple[int, ...]) -> Session:
+        """Begin to start a process of an arm."""
+        seed = f"{self._seed} {arm.instance} {self._current}"
+        sessions[arm.instance] = session = Session(
+            arm.row, self._key, self._problem, self._settings.timeout, seed, self._clock, self._cpus, place
+        )
+        return session
+
+    def _open_again_if_slow(self, arm: Arm, sessions: dict[str, Session], battery: gate.Battery) -> None:
         """Open a session; once more where its proof alone took too long: what is compiled now is kept on disk."""
         try:
-            self._open(arm, sessions, launch, battery)
+            self._open(arm, sessions[arm.instance], battery)
         except TooSlow as error:
             if not error.by_proof:
                 raise
             sessions.pop(arm.instance).close()
-            self._open(arm, sessions, launch, battery)
+            again = self._start(sessions, arm, self._cpus)
+            again.arrive()
+            self._open(arm, again, battery)
 
-    def _open(self, arm: Arm, sessions: dict[str, Session], launch: int, battery: gate.Battery) -> None:
-        """Start a process, prove it, load the workload, calibrate the backend's first one, warm up, and stop it."""
-        seed = f"{self._seed} {arm.instance} {launch}"
-        session = Session(arm.row, self._key, self._problem, self._settings.timeout, seed, self._clock, self._cpus)
-        sessions[arm.instance] = session
+    def _open(self, arm: Arm, session: Session, battery: gate.Battery) -> None:
+        """Prove a process that has started, load the workload, calibrate the backend's first one, warm up, stop it."""
+        session.resume()
         session.load_workload()
         first_step = session.first_step()
         if arm.calibration is None:  # the proof itself takes many steps
@@ -346,7 +363,7 @@ class CaseRun:
         if arm.calibration is None and warmup.fastest < self._calibrator.block_seconds:
             calibration = self._calibrator.calibrate(session, proof_seconds)
         arm.calibration = calibration
-        self._record.launch(arm, session, launch, first_step, warmup)
+        self._record.launch(arm, session, self._current, first_step, warmup)
         if not arm.opened:
             self._record.opened(arm, session, evidence)
             arm.opened = True

@@ -20,11 +20,11 @@ import numpy as np
 import psutil
 from pydantic import TypeAdapter
 
-from bench.machine import description
 from bench.machine.cpus import choose_cpus
-from bench.measure.block import Block, Place
+from bench.measure.block import Block, Place, difference
 from bench.measure.clock import JUDGED, Reading, contradiction, work_cpu_seconds
-from bench.measure.errors import Disturbed, Implausible, NotEnoughMemory, ThreadsMismatch
+from bench.measure.errors import Disturbed, Implausible, ThreadsMismatch
+from bench.measure.memory import require_memory
 from bench.measure.networks import Run, networks_of
 from bench.results.schema import Pool
 from bench.suites.problem import Problem
@@ -52,7 +52,6 @@ _LONGEST_PAUSE = 0.1  # seconds; by then the CPU's caches hold what others use
 _MOST_MORE = 2e-3  # seconds that a run with almost no work may take more on a busy machine, beside waiting for a CPU
 _UNCLAIMED = attrgetter("unclaimed_seconds")
 _CALL_GRACE = 1e-3  # seconds of protocol for each call, where a block is made of several
-_DATA_COPIES = 4  # copies of the data in memory: in files, in the worker, and in between
 _POOLS: TypeAdapter[list[Pool]] = TypeAdapter(list[Pool])
 
 
@@ -72,6 +71,9 @@ class Session:
         The clock that gives the case's step times.
     cpus : tuple of int, optional
         CPUs to pin the process to; by default those that `choose_cpus` returns now.
+    place : tuple of int, optional
+        As many CPUs, on which the process starts while others do elsewhere. `arrive` must then be called before
+        anything else.
 
     Attributes
     ----------
@@ -89,9 +91,6 @@ class Session:
     build_seconds : float or None
         Time to build the program, in this run or an earlier one; None where nothing is built.
 
-    Raises
-    ------
-    NotEnoughMemory
     """
 
     def __init__(
@@ -103,6 +102,7 @@ class Session:
         seed: str = "",
         clock: Clock = "wall",
         cpus: tuple[int, ...] | None = None,
+        place: tuple[int, ...] | None = None,
     ) -> None:
         self._case, self._problem, self.clock = case, problem, clock
         self.secrets = random.Random(seed)
@@ -116,11 +116,11 @@ class Session:
         self._first_passes: Block | None = None  # passes before the last block, where that meets rows again
         self._first_meeting = self._timed_pass = math.inf  # seconds of a pass, at least
         self.disturbed: Disturbed | None = None
-        _check_memory(problem)
         command = command_of(row)
         self.build_seconds = programs.build(row).seconds
-        self._launched = time.perf_counter()
-        self.worker = Worker(command, cpus=self._cpus, threads=case.threads, timeout=timeout)
+        self._began_loading = math.nan
+        at = self._cpus if place is None else place
+        self.worker = Worker(command, cpus=at, threads=case.threads, timeout=timeout, greets=place is None)
         self.networks = networks_of(problem)(self.worker, case, problem)
 
     @property
@@ -128,13 +128,26 @@ class Session:
         """The loaded networks, after `load_workload`."""
         return self.networks.model
 
+    def arrive(self) -> None:
+        """Wait until the process has started, move it to the CPUs of the case, and stop it until `resume`.
+
+        Raises
+        ------
+        WorkerError
+        """
+        self.worker.greet()
+        self.worker.tree.move(self._cpus)
+        self.stop()
+
     def load_workload(self) -> None:
         """Load the workload and check the optimizer, the number of threads and the CPUs that the process uses.
 
         Raises
         ------
-        ThreadsMismatch, Unsupported
+        NotEnoughMemory, ThreadsMismatch, Unsupported
         """
+        require_memory(self._problem)
+        self._began_loading = time.perf_counter()
         reported = self.worker.description
         check_offered(reported.name, reported.optimizers, self._case.optimizer)
         self.networks.load()
@@ -227,7 +240,7 @@ class Session:
             wall_seconds=model.call_wall_seconds,
             cpu_seconds=model.call_cpu_seconds,
             checksum=done.checksum,
-            involuntary_switches=_difference(switches, self._switches()),
+            involuntary_switches=difference(switches, self._switches()),
             calls=done.calls,
             device_seconds=model.device_seconds,
             claimed_cpu_seconds=model.cpu_seconds,
@@ -259,9 +272,9 @@ class Session:
         return block, reading
 
     def first_step(self) -> float:
-        """Return the seconds from the start of the process to the end of its first step, loading included."""
+        """Return the seconds of starting the process, loading the workload and a step. Call right after loading."""
         self.run(1)
-        seconds = time.perf_counter() - self._launched
+        seconds = self.worker.startup_seconds + time.perf_counter() - self._began_loading
         self.reset()
         return seconds
 
@@ -317,9 +330,8 @@ class Session:
         """
         if self._first_passes and self._first_passes.steps >= _LEAST_PASSES:
             call = min(_effort(reading) for reading in self._constants) + _UNEVEN
-            self._first_meeting = min(
-                self._first_meeting, (_effort(self._first_passes) - call) / self._first_passes.steps
-            )
+            first = (_effort(self._first_passes) - call) / self._first_passes.steps
+            self._first_meeting = min(self._first_meeting, first)
             self._timed_pass = min(self._timed_pass, _effort(block) / block.steps)
 
     def require_no_reuse(self, burst: int, steps: int) -> None:
@@ -433,18 +445,6 @@ def _effort(run: Block | Reading) -> float:
     return min(run.seconds, run.claimed_cpu_seconds or 0.0) if known else run.seconds
 
 
-def _difference(before: int | None, after: int | None) -> int | None:
-    """Return the count between two readings; None where unknown, as when a thread ended and took its count with it."""
-    return None if before is None or after is None or after < before else after - before
-
-
 def _status_field(path: str, key: bytes) -> bytes:
     """Return the value of a key in a Linux status file; b"" where the file has no such line."""
     return next((line.split()[1] for line in read_proc(path).splitlines() if line.startswith(key)), b"")
-
-
-def _check_memory(problem: Problem) -> None:
-    needed = _DATA_COPIES * problem.nbytes
-    free = description.available_memory()
-    if needed > free:
-        raise NotEnoughMemory(f"needs about {needed / 2**20:.0f} MiB: {free / 2**20:.0f} MiB are free")

@@ -7,6 +7,7 @@ supervisor are complete. A process that another service starts on the worker's b
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -85,6 +86,20 @@ class Tree:
             with suppress(ProcessLookupError):  # it ended after it was listed
                 found[thread] = os.sched_getaffinity(thread)
         return found
+
+    def move(self, cpus: Iterable[int]) -> None:
+        """Move every thread of every process to these CPUs; do nothing outside Linux.
+
+        A thread that is started meanwhile may inherit the CPUs of before: moving is repeated until none is left there.
+        """
+        wanted, begin = set(cpus), time.monotonic()
+        while time.monotonic() - begin < _STOPPING:
+            elsewhere = [thread for thread, seen in self.affinities().items() if seen != wanted]
+            if not elsewhere:
+                return
+            for thread in elsewhere:
+                with suppress(ProcessLookupError):  # it ended after it was listed
+                    os.sched_setaffinity(thread, wanted)
 
     def cpu_time(self) -> CpuTime:
         """Return the CPU time of all processes so far, of those that ended too.

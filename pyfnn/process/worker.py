@@ -64,6 +64,9 @@ class Worker:
         Number of threads, set for every known thread pool before the program starts.
     timeout : float
         Seconds to wait for a reply.
+    greets : bool
+        Wait for the answer to `hello`. Otherwise `greet` must be called before anything else; meanwhile other processes
+        can be started.
 
     Attributes
     ----------
@@ -95,9 +98,11 @@ class Worker:
         cpus: Sequence[int] = (),
         threads: int = 1,
         timeout: float = DEFAULT_TIMEOUT,
+        greets: bool = True,
     ) -> None:
         environment = _environment()
         self.timeout = timeout
+        self.startup_seconds = math.nan
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: object = None
         try:
@@ -108,7 +113,7 @@ class Worker:
         self._stderr = bytearray()
         self._pending = bytearray()
         self._unanswered: str | None = None  # the command whose reply has not arrived
-        start = time.perf_counter()
+        self._begun = time.perf_counter()
         try:
             self.tree = self._start(command, cpus, threads, {**environment, _MARK: str(self.workdir)})
         except OSError as error:
@@ -120,11 +125,43 @@ class Worker:
             os.set_blocking(pipe.fileno(), False)
             self._selector.register(pipe, selectors.EVENT_READ)
         try:
-            self.description = protocol.parse_description(self.call("hello"))
+            self._send("hello")
+            if greets:
+                self.greet()
         except BaseException:
             self.close()
             raise
-        self.startup_seconds = time.perf_counter() - start
+
+    def greet(self) -> None:
+        """Wait for the answer to `hello`, and keep it.
+
+        Raises
+        ------
+        WorkerError
+            The worker ends, or does not answer as the protocol requires.
+        """
+        reply = self._receive("hello", self.greeting_deadline)
+        self.startup_seconds = time.perf_counter() - self._begun
+        self.description = protocol.parse_description(self._fields_of(reply))
+
+    @property
+    def greeting_deadline(self) -> float:
+        """The `time.perf_counter()` until which the worker may take to answer `hello`."""
+        return self._begun + self.timeout
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when the worker has written, so that several can be waited for."""
+        return self._selector.fileno()
+
+    def has_written(self) -> bool:
+        """Return True if stdout holds something that has not been read, be it its end."""
+        found = False
+        for key, _ in self._selector.select(0):
+            if key.fileobj is self._process.stdout:
+                found = True
+            else:
+                self._take(key)
+        return found
 
     def _start(self, command: Sequence[str], cpus: Sequence[int], threads: int, environment: Mapping[str, str]) -> Tree:
         """Start the process; on Linux below a supervisor, which reports the process id through a pipe."""
@@ -179,21 +216,33 @@ class Worker:
             late reply would be mistaken for the reply to another command.
         """
         line = " ".join(map(str, words))
-        assert self._process.stdin is not None
         self._check_in_step(line)
-        self._unanswered = line
         before = self.tree.cpu_time() if accounts else None
         start = time.perf_counter()
+        self._send(line)
+        reply = self._receive(line, start + (self.timeout if timeout is None else timeout))
+        self.wall_seconds = time.perf_counter() - start
+        if before is not None:
+            self.cpu_seconds = self.tree.cpu_time().since(before)
+        return self._fields_of(reply)
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._unanswered = line
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
         except (OSError, ValueError):  # no such process, a broken pipe, or a closed one
             raise self._died(line) from None
-        reply = self._read_line(line, start + (self.timeout if timeout is None else timeout))
+
+    def _receive(self, line: str, deadline: float) -> str:
+        """Return the reply to a command."""
+        reply = self._read_line(line, deadline)
         self._unanswered = None
-        self.wall_seconds = time.perf_counter() - start
-        if before is not None:
-            self.cpu_seconds = self.tree.cpu_time().since(before)
+        return reply
+
+    def _fields_of(self, reply: str) -> dict[str, str]:
+        """Return the fields of a reply; raise the exception that an error reply selects."""
         status, fields = protocol.parse_reply(reply)
         if status == "error":
             self._require_room()
@@ -264,15 +313,19 @@ class Worker:
         """Wait for output and store it; return False where stdout has ended."""
         is_open = True
         for key, _ in self._selector.select(timeout):
-            data = os.read(key.fd, 65536)
-            if not data:
-                self._selector.unregister(key.fileobj)
-                is_open = is_open and key.fileobj is not self._process.stdout
-            elif key.fileobj is self._process.stdout:
-                self._pending += data
-            else:
-                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+            is_open = (self._take(key) or key.fileobj is not self._process.stdout) and is_open
         return is_open
+
+    def _take(self, key: selectors.SelectorKey) -> bool:
+        """Store what a pipe holds; return False where it has ended."""
+        data = os.read(key.fd, 65536)
+        if not data:
+            self._selector.unregister(key.fileobj)
+        elif key.fileobj is self._process.stdout:
+            self._pending += data
+        else:
+            self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+        return bool(data)
 
     def _died(self, command: str) -> WorkerDied:
         try:

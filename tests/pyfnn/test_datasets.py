@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from support.requirements import require
 
 from pyfnn import datasets
-from pyfnn.datasets import wine
+from pyfnn.datasets import digits, wine
 from pyfnn.datasets.dataset import Standardizer, split
 from pyfnn.datasets.teacher import teacher
 from pyfnn.errors import DatasetError, InvalidInput, UnknownName
@@ -105,6 +106,16 @@ def test_the_targets_of_a_classification_are_one_hot(name: str, classes: int) ->
     assert set(np.unique(data.y)) == {0, 1}
     assert (data.y.sum(axis=1) == 1).all()
     assert (data.y.sum(axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("file", [digits._FILE, "datasets/data/moved.csv.gz"])
+def test_digits_are_those_of_scikit_learn_wherever_it_keeps_them(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "_FILE", file)
+    theirs, ours = load_digits(), digits.load()
+    np.testing.assert_array_equal(ours.x, theirs.data)
+    np.testing.assert_array_equal(ours.y.argmax(axis=1), theirs.target)
+    assert ours.features == tuple(theirs.feature_names)
+    assert ours.classes == tuple(map(str, theirs.target_names))
 
 
 def test_digits_are_near_the_mean_of_their_label() -> None:

@@ -287,6 +287,7 @@ def test_a_wheel_for_other_machines_has_every_part_for_each_level_and_records_th
     assert list(found["build"]["LEVELS"]) == [LEVEL]
     for name in ("cpp", "c"):
         assert FLAG in found["backends"][name]["flags"].split()
+        assert found["backends"][name]["flags"] == found["build"]["PLAIN_LEVELS"][LEVEL]
     assert f"for each of {LEVEL}, chosen at run time" in found["build"]["CXX_FLAGS"]
     baseline = {"_cpu", "pyfnn_scatter"}
     assert all(target.endswith(f"_{LEVEL}") for target in found["build"]["SOURCES"].keys() - baseline)

@@ -49,6 +49,13 @@ def test_the_build_records_the_flags_of_each_level_that_it_has(levels: tuple[str
         assert ("-march=armv8-a" if level == "aarch64" else f"-march=x86-64-{level}") in flags.split()
 
 
+def test_the_plain_parts_of_a_level_have_its_flags_and_with_avx512_vectors_of_256_bits() -> None:
+    built, plain = compiled.build_info().LEVELS, compiled.build_info().PLAIN_LEVELS
+    assert plain.keys() == built.keys()
+    for level, flags in built.items():
+        assert plain[level] == flags + " -mprefer-vector-width=256" * (level == "v4")
+
+
 def test_the_highest_level_is_chosen_by_default(levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert isa.best() == isa.chosen() == levels[-1]
     monkeypatch.setenv(isa.VARIABLE, "")
@@ -134,16 +141,19 @@ def test_a_part_has_levels_of_its_own_of_which_those_of_this_cpu_count(monkeypat
 def build(monkeypatch: pytest.MonkeyPatch, level: str, *sources: str) -> None:
     """Stand in for a build with these parts on a CPU that runs v2 and v3."""
     levels = {"v2": "-march=x86-64-v2", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
-    info = SimpleNamespace(LEVEL=level, LEVELS=levels, CXX_FLAGS="-march=native", SOURCES=dict.fromkeys(sources))
+    plain = {name: f"{flag} -plain" for name, flag in levels.items()}
+    info = SimpleNamespace(
+        LEVEL=level, LEVELS=levels, PLAIN_LEVELS=plain, CXX_FLAGS="-march=native", SOURCES=dict.fromkeys(sources)
+    )
     monkeypatch.setattr(compiled, "build_info", lambda: info)
     monkeypatch.setattr(isa, "levels", lambda: ("v2", "v3"))
 
 
 def test_a_build_for_all_levels_uses_the_parts_of_the_chosen_one(monkeypatch: pytest.MonkeyPatch) -> None:
     build(monkeypatch, "levels", "_cpp_v2", "_cpp_v3", "_cpp_v4", "fnn_cuda")
-    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v3", "-march=x86-64-v3")
+    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v3", "-march=x86-64-v3 -plain")
     monkeypatch.setenv(isa.VARIABLE, "v2")
-    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v2", "-march=x86-64-v2")
+    assert (isa.variant("_cpp"), isa.flags()) == ("_cpp_v2", "-march=x86-64-v2 -plain")
     assert isa.variant("fnn_cuda") == "fnn_cuda"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.machine import cpus
-from bench.machine.cpus import choose_cpus, core_count, driver_apart, siblings
+from bench.machine.cpus import choose_cpus, core_count, driver_apart, places_for, siblings
 from pyfnn.errors import PyfnnError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
@@ -34,6 +34,16 @@ def test_threads_get_the_last_cpus_each_on_a_core_of_its_own() -> None:
     with pytest.raises(PyfnnError, match="8 threads: this process may use 7 CPUs"):
         choose_cpus(8)
     assert core_count() == 4
+
+
+def test_processes_start_side_by_side_at_disjoint_places_of_as_many_cpus_the_cases_first(
+    affinity: list[set[int]],
+) -> None:
+    assert places_for((7,)) == [(7,), (0,), (1,), (2,), (4,), (5,), (6,)]
+    assert places_for((6, 7)) == [(6, 7), (0, 1), (2, 4)]
+    assert places_for((0, 1, 2, 4)) == [(0, 1, 2, 4)]
+    assert places_for(()) == [()]
+    assert len(affinity) == 1
 
 
 def test_the_driver_keeps_off_the_cores_of_a_case_and_comes_back(affinity: list[set[int]]) -> None:

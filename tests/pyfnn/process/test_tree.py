@@ -97,6 +97,27 @@ def test_a_descendant_is_accounted_for(behaviour: str) -> None:
 
 
 @every_spinner
+def test_a_tree_moves_to_other_cpus_as_a_whole(behaviour: str) -> None:
+    cpus = os.sched_getaffinity(0)
+    with rogue(behaviour) as worker:
+        worker.call("start")
+        for cpu in (min(cpus), max(cpus)):
+            worker.tree.move([cpu])
+            seen = worker.tree.affinities()
+            assert len(seen) == 2
+            assert all(found == {cpu} for found in seen.values())
+
+
+def test_a_thread_that_starts_while_its_tree_moves_moves_too() -> None:
+    cpus = os.sched_getaffinity(0)
+    with rogue(RELAY) as worker:
+        worker.call("start")
+        for cpu in (min(cpus), max(cpus)) * 5:
+            worker.tree.move([cpu])
+            assert set().union(*worker.tree.affinities().values()) == {cpu}
+
+
+@every_spinner
 def test_a_descendant_ends_with_its_worker(behaviour: str) -> None:
     with rogue(behaviour) as worker:
         pid = int(worker.call("start")["pid"])

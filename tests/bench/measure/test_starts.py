@@ -1,0 +1,151 @@
+"""Claims about the starts of a launch: side by side, never two at one place, and a failure costs its backend alone."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import misbehaving
+import pytest
+from support.rogue import HELLO
+
+from bench.measure.arm import Arm
+from bench.measure.session import Session
+from bench.measure.starts import Cpus, start_side_by_side
+from bench.suites.load import cases_of, load_suite
+from bench.suites.problem import Problem, make_problem
+from bench.suites.suite import CaseKey
+from pyfnn.errors import PyfnnError, WorkerDied, WorkerTimeout
+from pyfnn.manifest import read_manifest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+
+# A program that begins with `first`, then answers hello and nothing else, until its input ends.
+PROGRAM = """import os, sys, time
+{first}
+for line in sys.stdin:
+    if line == "quit\\n": break
+    os.write(1, ({hello!r} + "\\n").encode())
+"""
+SLOW = "time.sleep(0.5)"
+
+
+class Launch:
+    """The starts of programs at two places; `when` has the places and the spans of the starts."""
+
+    def __init__(self, case: tuple[CaseKey, Problem], folder: Path, timeout: float, **firsts: str) -> None:
+        self.case, self.timeout = case, timeout
+        self.arms, self.sessions = list[Arm](), dict[str, Session]()
+        self.errors = dict[str, PyfnnError]()
+        self.begun, self.at = dict[str, float](), dict[str, Cpus]()
+        behaviours = dict.fromkeys(firsts, misbehaving.STEADY)
+        for row in read_manifest(misbehaving.manifest(folder / "backend.toml", behaviours)):
+            script = folder / f"{row.name}.py"
+            script.write_text(PROGRAM.format(first=firsts[row.name], hello=HELLO), encoding="utf-8")
+            run = f"{sys.executable} -I -S {script}"
+            self.arms.append(Arm(replace(row, run=run), row.name))
+
+    def start(self, arm: Arm, place: Cpus) -> Session:
+        self.begun[arm.instance], self.at[arm.instance] = time.perf_counter(), place
+        session = Session(arm.row, *self.case, self.timeout, cpus=self.cpus, place=place)
+        self.sessions[arm.instance] = session
+        return session
+
+    @contextmanager
+    def blame(self, arm: Arm) -> Iterator[None]:
+        try:
+            yield
+        except PyfnnError as error:
+            arm.lost = True
+            self.errors[arm.instance] = error
+
+    def run(self, places: list[Cpus]) -> None:
+        self.cpus = places[0]
+        try:
+            start_side_by_side(self.arms, places, self.start, self.blame)
+            self.affinities = {
+                name: set().union(*session.worker.tree.affinities().values())
+                for name, session in self.sessions.items()
+                if name not in self.errors
+            }
+        finally:
+            for session in self.sessions.values():
+                session.close()
+
+    def span(self, name: str) -> tuple[float, float]:
+        return self.begun[name], self.begun[name] + self.sessions[name].worker.startup_seconds
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaseKey, Problem]:
+    path = misbehaving.suite(tmp_path_factory.mktemp("suite") / "tiny.toml")
+    (key,) = cases_of(*load_suite(str(path)))
+    return key, make_problem(key.workload, key.dtype)
+
+
+@pytest.fixture
+def places() -> list[Cpus]:
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("needs two CPUs")
+    return [(cpus[-1],), (cpus[0],)]
+
+
+def test_processes_start_side_by_side_but_one_at_a_place_and_arrive_at_the_cpus_of_the_case(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    launch = Launch(case, tmp_path, 60.0, a=SLOW, b=SLOW, c=SLOW, d=SLOW)
+    launch.run(places)
+    assert not launch.errors
+    assert {name: found for name, found in launch.affinities.items() if found != set(places[0])} == {}
+    assert set(launch.at.values()) == set(places)
+    names = [arm.instance for arm in launch.arms]
+    for at, name in enumerate(names):
+        for other in names[at + 1 :]:
+            apart = launch.span(name)[1] <= launch.span(other)[0]
+            assert apart or launch.at[name] != launch.at[other]
+    first, second = names[:2]
+    assert launch.span(second)[0] < launch.span(first)[1], "the first two were not side by side"
+
+
+def test_a_process_that_ends_or_is_silent_costs_its_own_backend_only(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    launch = Launch(case, tmp_path, 3.0, ends="sys.exit(3)", silent="time.sleep(600)", good="", later=SLOW, last="")
+    launch.run(places)
+    assert {name: type(error) for name, error in launch.errors.items()} == {"ends": WorkerDied, "silent": WorkerTimeout}
+    assert set(launch.affinities) == {"good", "later", "last"}
+
+
+def test_what_a_process_writes_to_stderr_is_no_answer(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    talks = "sys.stderr.write('x' * 10_000 + '\\n'); sys.stderr.flush(); " + SLOW
+    launch = Launch(case, tmp_path, 60.0, talks=talks, other=SLOW)
+    launch.run(places)
+    assert not launch.errors
+    assert len(launch.sessions["talks"].worker.stderr) > 10_000
+
+
+def test_a_backend_that_is_lost_while_it_starts_is_waited_for_no_longer(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    launch = Launch(case, tmp_path, 60.0, silent="time.sleep(600)", other=SLOW)
+    silent, start = launch.arms[0], launch.start
+
+    def start_and_lose(arm: Arm, place: Cpus) -> Session:
+        session = start(arm, place)
+        if arm is not silent:  # as where the second instance of a backend fails
+            silent.lost = True
+            launch.sessions[silent.instance].close()
+            launch.errors[silent.instance] = PyfnnError("lost")
+        return session
+
+    begin = time.perf_counter()
+    launch.start = start_and_lose  # type: ignore[method-assign]
+    launch.run(places)
+    assert time.perf_counter() - begin < 30
+    assert set(launch.affinities) == {"other"}
