@@ -4,15 +4,17 @@ import math
 import signal
 import threading
 import time
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
 import psutil
 
 from bench.check.kit import Candidate, Failed, Skipped, Topic, close_to, exercise, same_bits
+from bench.check.memory import own_memory
 from bench.measure.block import Block
 from bench.measure.calibration import LINEAR_RATIOS
-from bench.measure.errors import Disturbed, Implausible
+from bench.measure.errors import Implausible
 from bench.measure.session import Session
 from bench.suites.problem import Problem
 from bench.suites.suite import Workload
@@ -63,19 +65,26 @@ def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Ses
 
 
 def _judged_block(session: Session, operation: CaseOperation, steps: int) -> Block:
-    """Take a turn; where its clocks contradict each other, a longer one counts.
+    """Take a turn; where its clocks contradict each other, a longer one counts. `session.disturbed` is that turn's.
 
     Work outside the clock grows with the block. What a busy machine adds around a call does not.
 
     Raises
     ------
-    Disturbed, Implausible, ThreadsMismatch
+    Implausible, ThreadsMismatch
     """
-    try:
-        return session.turn(min(steps, 10), steps)
-    except (Disturbed, Implausible):
-        longer = _LONGER * steps
-        return session.turn(min(steps, 10), min(longer, _ENTRIES // BATCH) if operation == "train" else longer)
+    longer = _LONGER * steps
+    most = _ENTRIES // BATCH if operation == "train" else longer
+    with suppress(Implausible):
+        block = _turn(session, steps)
+        if not session.disturbed:
+            return block
+    return _turn(session, min(longer, most))
+
+
+def _turn(session: Session, steps: int) -> Block:
+    session.disturbed = None
+    return session.turn(min(steps, 10), steps)
 
 
 def _seconds(session: Session, steps: int) -> float:
@@ -99,10 +108,9 @@ def _claims_about_clock(operation: CaseOperation) -> None:
     )
     def attempt(candidate: Candidate) -> str:
         session, steps = _loaded_session(candidate, operation)
-        try:
-            block = _judged_block(session, operation, steps)
-        except Disturbed as error:
-            raise Skipped(f"the machine is busy: {error}") from None
+        block = _judged_block(session, operation, steps)
+        if session.disturbed:
+            raise Skipped(f"the machine is busy: {session.disturbed}")
         if not block.seconds > 0:
             raise Failed(f"{block.seconds} s for {block.steps} steps")
         return f"{block.seconds / block.wall_seconds:.1%} of {block.wall_seconds * 1e3:.0f} ms, {block.steps} steps"
@@ -190,9 +198,9 @@ def _not_prepared(candidate: Candidate) -> str:
     short, long = exercise(network, rows, rows), exercise(network, rows, entries)
     candidate.renew()
     candidate.load(short)
-    before = _resident(candidate)
+    before = _memory(candidate)
     candidate.load(long)
-    grown = _resident(candidate) - before
+    grown = _memory(candidate) - before
     prepared = entries * (sum(network.sizes)) * np.dtype(network.dtype).itemsize
     if grown > _PREPARED * prepared:
         raise Failed(
@@ -209,7 +217,7 @@ def _not_prepared(candidate: Candidate) -> str:
 def _no_leak(candidate: Candidate) -> str:
     task = exercise(candidate.network((64, 64, 10)), rows=64, entries=640)
     model = candidate.load(task)
-    sizes = [_resident(candidate)]
+    sizes = [_memory(candidate)]
     for _ in range(_STRETCHES + 1):
         until = time.perf_counter() + _LEAK_SECONDS
         for _ in range(_LEAK_CALLS):
@@ -220,17 +228,17 @@ def _no_leak(candidate: Candidate) -> str:
                 break
         model.reset()
         model.load(task.x, task.y, task.order)
-        sizes.append(_resident(candidate))
+        sizes.append(_memory(candidate))
         if len(sizes) > _LEAST_STRETCHES and sizes[-1] - sizes[-2] <= _GROWTH:
             return f"{sizes[-1] / _MIB:.0f} MiB resident"
     steps = ", ".join(f"{size / _MIB:.0f}" for size in sizes[1:])  # the first one may compile and fill pools
     raise Failed(f"resident MiB, stretch by stretch: {steps}")
 
 
-def _resident(candidate: Candidate) -> int:
-    """Return the resident memory of the process and its children, in bytes."""
+def _memory(candidate: Candidate) -> int:
+    """Return the memory of the process and its children, in bytes."""
     process = psutil.Process(candidate.worker.pid)
-    return sum(int(each.memory_info().rss) for each in (process, *process.children(recursive=True)))
+    return sum(map(own_memory, (process, *process.children(recursive=True))))
 
 
 @TIMING.claim(

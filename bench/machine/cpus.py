@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyfnn.errors import PyfnnError
 
+_MOST_PLACES = 4  # more processes than that wait for the driver to start them, and for memory and disk
 _TOPOLOGY = Path("/sys/devices/system/cpu")  # of Linux
 
 
@@ -61,12 +62,18 @@ def choose_cpus(threads: int) -> tuple[int, ...]:
 
 
 def places_for(cpus: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return disjoint sets of as many CPUs as `cpus` has, `cpus` first: there, as many processes start side by side."""
-    if not cpus:
+    """Return the places on which processes of a case may start side by side: `cpus`, and as large ones elsewhere.
+
+    These are for one thread only, and have a core each while there are enough. A library that starts several threads
+    may remember the CPUs that it has seen, and keep to them later.
+    """
+    if len(cpus) != 1:
         return [cpus]
-    rest = sorted(os.sched_getaffinity(0) - set(cpus))
-    size = len(cpus)
-    return [cpus, *(tuple(rest[at : at + size]) for at in range(0, len(rest) - size + 1, size))]
+    ours = sorted(os.sched_getaffinity(0))
+    cores = {siblings(cpu): cpu for cpu in ours}
+    elsewhere = [cpu for core, cpu in cores.items() if not core & set(cpus)] or [cpu for cpu in ours if cpu not in cpus]
+    places: list[tuple[int, ...]] = [(cpu,) for cpu in elsewhere]
+    return [cpus, *places][:_MOST_PLACES]
 
 
 @contextmanager

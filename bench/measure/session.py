@@ -72,8 +72,7 @@ class Session:
     cpus : tuple of int, optional
         CPUs to pin the process to; by default those that `choose_cpus` returns now.
     place : tuple of int, optional
-        As many CPUs, on which the process starts while others do elsewhere. `arrive` must then be called before
-        anything else.
+        CPUs on which the process starts while others do elsewhere; `arrive` must then be called before all else.
 
     Attributes
     ----------
@@ -129,15 +128,15 @@ class Session:
         return self.networks.model
 
     def arrive(self) -> None:
-        """Wait until the process has started, move it to the CPUs of the case, and stop it until `resume`.
+        """Wait until the process has started, stop it until `resume`, and move it to the CPUs of the case.
 
         Raises
         ------
         WorkerError
         """
         self.worker.greet()
-        self.worker.tree.move(self._cpus)
         self.stop()
+        self.worker.tree.move(self._cpus)
 
     def load_workload(self) -> None:
         """Load the workload and check the optimizer, the number of threads and the CPUs that the process uses.
@@ -146,7 +145,8 @@ class Session:
         ------
         NotEnoughMemory, ThreadsMismatch, Unsupported
         """
-        require_memory(self._problem)
+        if math.isnan(self._began_loading):
+            require_memory(self._problem)
         self._began_loading = time.perf_counter()
         reported = self.worker.description
         check_offered(reported.name, reported.optimizers, self._case.optimizer)

@@ -32,13 +32,14 @@ def start_side_by_side(
     """
     waiting, free, running = deque(arms), list(reversed(places)), dict[Session, tuple[Arm, Cpus]]()
     while waiting or running:
-        while waiting and free:
+        starting = bool(waiting and free)
+        if starting:
             arm = waiting.popleft()
             if not arm.lost:
                 with blame(arm):
                     session = start(arm, free[-1])
                     running[session] = arm, free.pop()
-        for session in _answered(running):
+        for session in _started(running, waits=not starting):
             arm, place = running.pop(session)
             free.append(place)
             if not arm.lost:
@@ -46,17 +47,10 @@ def start_side_by_side(
                     session.arrive()
 
 
-def _answered(running: dict[Session, tuple[Arm, Cpus]]) -> list[Session]:
-    """Wait for the first processes that answer, end, are lost or overdue, and return them."""
-    if not running:
-        return []
+def _started(running: dict[Session, tuple[Arm, Cpus]], *, waits: bool) -> list[Session]:
+    """Return the processes that have answered or never will, and those of lost arms; wait until there is one."""
     lost = [session for session, (arm, _) in running.items() if arm.lost]
-    if lost:
-        return lost
-    deadline = min(session.worker.greeting_deadline for session in running)
-    wait([session.worker.fileno() for session in running], max(0.0, deadline - perf_counter()))
-    return [
-        session
-        for session in running
-        if session.worker.has_written() or session.worker.greeting_deadline <= perf_counter()
-    ]
+    if waits and not lost:
+        deadline = min(session.worker.greeting_deadline for session in running)
+        wait([session.worker.fileno() for session in running], max(0.0, deadline - perf_counter()))
+    return lost or [session for session in running if session.worker.has_greeted()]

@@ -27,7 +27,7 @@ class Launch(Value):
 
     launch: Index
     startup_seconds: Cost  # from the start of the process to its first reply
-    first_step_seconds: Cost  # from the start of the process to the end of its first step, data included
+    first_step_seconds: Cost  # of starting, of reading the data and of the first step; no wait between them counts
     warmup_seconds: Cost  # of untimed blocks, until the steady state
     warmup_blocks: Index
     settled: bool  # True where the blocks reached a steady state

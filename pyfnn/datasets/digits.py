@@ -4,8 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pyfnn.datasets.dataset import Rows, Table, one_hot
+from pyfnn.datasets.dataset import Table, one_hot
 from pyfnn.validation import Array
 
 CITATION = (
@@ -25,13 +26,14 @@ def load(seed: int = 0) -> Table:
     return Table(pixels, one_hot(digits, _CLASSES), "classification", features, classes, CITATION)
 
 
-def _read() -> tuple[Array, Rows]:
+def _read() -> tuple[Array, NDArray[np.int64]]:
     """Return pixels, shape (1797, 64), and digits, shape (1797,), without the seconds that importing sklearn takes."""
     package = find_spec("sklearn")
     file = Path(package.origin).parent / _FILE if package and package.origin else None
     if file is None or not file.is_file():
         from sklearn.datasets import load_digits
 
-        return load_digits(return_X_y=True)
+        pixels, labels = load_digits(return_X_y=True)
+        return pixels, labels
     table = np.loadtxt(file, delimiter=",")
     return table[:, :-1], table[:, -1].astype(int)

@@ -88,13 +88,14 @@ class Tree:
         return found
 
     def move(self, cpus: Iterable[int]) -> None:
-        """Move every thread of every process to these CPUs; do nothing outside Linux.
+        """Move every thread of every process to these CPUs, unless it keeps to some of them; nothing outside Linux.
 
-        A thread that is started meanwhile may inherit the CPUs of before: moving is repeated until none is left there.
+        A thread that is started meanwhile inherits the CPUs of before: moving is repeated, at most 1 s long, until no
+        thread is left there. The caller checks the CPUs again where they matter.
         """
         wanted, begin = set(cpus), time.monotonic()
         while time.monotonic() - begin < _STOPPING:
-            elsewhere = [thread for thread, seen in self.affinities().items() if seen != wanted]
+            elsewhere = [thread for thread, seen in self.affinities().items() if not seen <= wanted]
             if not elsewhere:
                 return
             for thread in elsewhere:

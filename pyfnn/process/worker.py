@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 
 from pyfnn import compiled, launch
@@ -78,8 +79,6 @@ class Worker:
         Duration of the last call, measured by the driver.
     cpu_seconds : float
         CPU time of the process and all its descendants within the last call that accounted for it.
-    tree : Tree
-        The process and its descendants.
     owner : object
         The model or ensemble that was loaded last.
 
@@ -102,7 +101,7 @@ class Worker:
     ) -> None:
         environment = _environment()
         self.timeout = timeout
-        self.startup_seconds = math.nan
+        self.startup_seconds = self._answered = math.nan
         self.wall_seconds = self.cpu_seconds = math.nan
         self.owner: object = None
         try:
@@ -112,10 +111,11 @@ class Worker:
         self.workdir = self._folder.path
         self._stderr = bytearray()
         self._pending = bytearray()
+        self._ended = False  # stdout
         self._unanswered: str | None = None  # the command whose reply has not arrived
         self._begun = time.perf_counter()
         try:
-            self.tree = self._start(command, cpus, threads, {**environment, _MARK: str(self.workdir)})
+            self._start(command, cpus, threads, {**environment, _MARK: str(self.workdir)})
         except OSError as error:
             self._folder.close()
             raise WorkerError(f"{command[0]} cannot be started: {error}") from None
@@ -141,7 +141,8 @@ class Worker:
             The worker ends, or does not answer as the protocol requires.
         """
         reply = self._receive("hello", self.greeting_deadline)
-        self.startup_seconds = time.perf_counter() - self._begun
+        answered = time.perf_counter() if math.isnan(self._answered) else self._answered
+        self.startup_seconds = answered - self._begun
         self.description = protocol.parse_description(self._fields_of(reply))
 
     @property
@@ -153,36 +154,46 @@ class Worker:
         """Return a descriptor that is readable when the worker has written, so that several can be waited for."""
         return self._selector.fileno()
 
-    def has_written(self) -> bool:
-        """Return True if stdout holds something that has not been read, be it its end."""
-        found = False
-        for key, _ in self._selector.select(0):
-            if key.fileobj is self._process.stdout:
-                found = True
-            else:
-                self._take(key)
-        return found
+    def has_greeted(self) -> bool:
+        """Read what the worker has written, and return True where `greet` need not wait.
 
-    def _start(self, command: Sequence[str], cpus: Sequence[int], threads: int, environment: Mapping[str, str]) -> Tree:
-        """Start the process; on Linux below a supervisor, which reports the process id through a pipe."""
+        That is where the answer has come, or cannot come any more: the worker has closed its output, has written too
+        much, or is late.
+        """
+        self._drain(0.0)
+        over = self._ended or len(self._pending) > _LONGEST_REPLY or time.perf_counter() >= self.greeting_deadline
+        if not (over or b"\n" in self._pending):
+            return False
+        if math.isnan(self._answered):
+            self._answered = time.perf_counter()
+        return True
+
+    def _start(self, command: Sequence[str], cpus: Sequence[int], threads: int, environment: Mapping[str, str]) -> None:
+        """Start the process; on Linux below a supervisor, which reports the process id through a pipe: see `tree`."""
         reading, writing = os.pipe()
-        with os.fdopen(reading, "rb") as report:
-            try:
-                self._process = subprocess.Popen(
-                    [*launch.command(cpus, threads, writing), *command, str(self.workdir)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env=environment,
-                    pass_fds=[writing] if launch.SUPERVISES else [],
-                    start_new_session=True,  # so that Ctrl-C reaches the driver alone
-                )
-            finally:
-                os.close(writing)
+        try:
+            self._process = subprocess.Popen(
+                [*launch.command(cpus, threads, writing), *command, str(self.workdir)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                pass_fds=[writing] if launch.SUPERVISES else [],
+                start_new_session=True,  # so that Ctrl-C reaches the driver alone
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._report = os.fdopen(reading, "rb")
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The process and its descendants. The first use waits until the supervisor has started the process."""
+        with self._report as report:
             pid = int(report.readline() or 0)  # 0 where the launcher ended before the report
-        if not launch.SUPERVISES:
-            return Tree(self._process.pid)
-        return Tree(pid, self._process.pid)
+        return Tree(pid, self._process.pid) if launch.SUPERVISES else Tree(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -297,11 +308,12 @@ class Worker:
         while (end := self._pending.find(b"\n")) < 0:
             if len(self._pending) > _LONGEST_REPLY:
                 raise ProtocolError(f"no end of line in {_LONGEST_REPLY} bytes of reply to {command!r}")
-            remaining = deadline - time.perf_counter()
-            if remaining <= 0:
-                raise WorkerTimeout(f"no reply to {command!r} in time{self._last_words()}")
-            if not self._drain(remaining):
+            if self._ended:
                 raise self._died(command)
+            remaining = deadline - time.perf_counter()
+            self._drain(max(0.0, remaining))  # a reply that came in time counts, though it is read late
+            if remaining <= 0 and b"\n" not in self._pending:
+                raise WorkerTimeout(f"no reply to {command!r} in time{self._last_words()}")
         line = self._pending[:end]
         del self._pending[: end + 1]
         try:
@@ -309,23 +321,17 @@ class Worker:
         except UnicodeDecodeError:
             raise ProtocolError(f"the reply to {command!r} is not UTF-8: {bytes(line[:100])!r}") from None
 
-    def _drain(self, timeout: float) -> bool:
-        """Wait for output and store it; return False where stdout has ended."""
-        is_open = True
+    def _drain(self, timeout: float) -> None:
+        """Wait for output and store it."""
         for key, _ in self._selector.select(timeout):
-            is_open = (self._take(key) or key.fileobj is not self._process.stdout) and is_open
-        return is_open
-
-    def _take(self, key: selectors.SelectorKey) -> bool:
-        """Store what a pipe holds; return False where it has ended."""
-        data = os.read(key.fd, 65536)
-        if not data:
-            self._selector.unregister(key.fileobj)
-        elif key.fileobj is self._process.stdout:
-            self._pending += data
-        else:
-            self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
-        return bool(data)
+            data = os.read(key.fd, 65536)
+            if not data:
+                self._selector.unregister(key.fileobj)
+                self._ended = self._ended or key.fileobj is self._process.stdout
+            elif key.fileobj is self._process.stdout:
+                self._pending += data
+            else:
+                self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
 
     def _died(self, command: str) -> WorkerDied:
         try:
@@ -364,9 +370,10 @@ class Worker:
     def close(self) -> None:
         """End the process and all its descendants, and remove its WORKDIR. A second call does nothing.
 
-        The process receives `quit` and is killed if it does not end within 2 s.
+        The process receives `quit` and is killed if it does not end within 2 s. One that is still starting is killed at
+        once.
         """
-        if self._process.poll() is None:
+        if self._process.poll() is None and not math.isnan(self.startup_seconds):
             self.signal_tree(signal.SIGCONT)
             self._ask_to_quit()
             with suppress(subprocess.TimeoutExpired):
@@ -374,7 +381,7 @@ class Worker:
         self._end_tree()
         self._process.wait()
         self._selector.close()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr, self._report):
             if pipe is not None:
                 with suppress(BrokenPipeError):  # an unread command is in the pipe
                     pipe.close()

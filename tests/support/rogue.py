@@ -38,3 +38,9 @@ def loaded(worker: Worker, seed: int = 0) -> ProcessModel:
     model = ProcessModel(worker, NETWORK, initialize(NETWORK, seed))
     model.load(np.ones((5, 3), "f4"), np.ones((5, 2), "f4"), np.arange(5))
     return model
+
+
+def heard(worker: Worker) -> str:
+    """Wait a moment for output, and return what the worker has written to stderr so far."""
+    worker._drain(0.1)
+    return worker.stderr

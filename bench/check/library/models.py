@@ -10,6 +10,7 @@ import psutil
 from bench.check.library.calls import ENTRIES, ROWS, SIZES, Absent, Raw, Subject, Wrong, require_same
 from bench.check.library.exercises import Exercises, listed
 from bench.check.library.table import invalid_networks
+from bench.check.memory import own_memory
 from pyfnn.validation import Array
 
 MODELS = Exercises()
@@ -199,17 +200,13 @@ def no_leak(subject: Subject, make: type[Raw] = Raw) -> str:
         return models
 
     use(_WARMING)
-    sizes, models = [_resident()], 0
+    sizes, models = [own_memory(psutil.Process())], 0
     for _ in range(_STRETCHES):
         models += use(_EACH)
-        sizes.append(_resident())
+        sizes.append(own_memory(psutil.Process()))
         if len(sizes) > _LEAST_STRETCHES and sizes[-1] - sizes[-2] < _LEAK:
             return f"{models} models"
     raise Wrong(f"{(sizes[-1] - sizes[0]) / models:.0f} bytes remain of each model, over {models} models")
-
-
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
 
 
 # Facts ----------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Claims about the starts of a launch: side by side, never two at one place, and a failure costs its backend alone."""
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import misbehaving
 import pytest
+from support.requirements import workers
 from support.rogue import HELLO
 
 from bench.measure.arm import Arm
@@ -34,7 +37,7 @@ SLOW = "time.sleep(0.5)"
 
 
 class Launch:
-    """The starts of programs at two places; `when` has the places and the spans of the starts."""
+    """The starts of programs: their sessions, the errors, and when and where each began."""
 
     def __init__(self, case: tuple[CaseKey, Problem], folder: Path, timeout: float, **firsts: str) -> None:
         self.case, self.timeout = case, timeout
@@ -66,6 +69,7 @@ class Launch:
         self.cpus = places[0]
         try:
             start_side_by_side(self.arms, places, self.start, self.blame)
+            assert all(_stopped(session) for name, session in self.sessions.items() if name not in self.errors)
             self.affinities = {
                 name: set().union(*session.worker.tree.affinities().values())
                 for name, session in self.sessions.items()
@@ -77,6 +81,12 @@ class Launch:
 
     def span(self, name: str) -> tuple[float, float]:
         return self.begun[name], self.begun[name] + self.sessions[name].worker.startup_seconds
+
+
+def _stopped(session: Session) -> bool:
+    return all(
+        Path(task, "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in session.worker.tree.tasks()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +124,50 @@ def test_processes_start_side_by_side_but_one_at_a_place_and_arrive_at_the_cpus_
 def test_a_process_that_ends_or_is_silent_costs_its_own_backend_only(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
-    launch = Launch(case, tmp_path, 3.0, ends="sys.exit(3)", silent="time.sleep(600)", good="", later=SLOW, last="")
+    half = "os.write(1, b'half'); time.sleep(600)"
+    firsts = {"ends": "sys.exit(3)", "silent": "time.sleep(600)", "half": half, "good": "", "later": SLOW, "last": ""}
+    launch = Launch(case, tmp_path, 3.0, **firsts)
     launch.run(places)
-    assert {name: type(error) for name, error in launch.errors.items()} == {"ends": WorkerDied, "silent": WorkerTimeout}
+    errors = {name: type(error) for name, error in launch.errors.items()}
+    assert errors == {"ends": WorkerDied, "silent": WorkerTimeout, "half": WorkerTimeout}
     assert set(launch.affinities) == {"good", "later", "last"}
+
+
+def test_an_answer_that_came_in_time_counts_though_it_is_read_late(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    launch = Launch(case, tmp_path, 2.0, good="", other="")
+
+    def start_late(arm: Arm, place: Cpus) -> Session:
+        session = Launch.start(launch, arm, place)
+        if arm.instance == "other":  # the driver is busy beyond the deadline
+            time.sleep(2.5)
+        return session
+
+    launch.start = start_late  # type: ignore[method-assign]
+    launch.run(places)
+    assert not launch.errors
+
+
+def test_the_start_of_a_process_ends_with_its_answer_and_not_with_the_starts_of_others(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    launch = Launch(case, tmp_path, 60.0, quick="", a="time.sleep(2)", b="time.sleep(2)", c="time.sleep(2)")
+    launch.run(places)
+    seconds = {name: session.worker.startup_seconds for name, session in launch.sessions.items()}
+    assert seconds["quick"] < 1 < 2 < min(seconds[name] for name in "abc")
+
+
+def test_an_interrupted_start_leaves_no_process(
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+) -> None:
+    before, launch = workers(), Launch(case, tmp_path, 60.0, a="time.sleep(600)", b="time.sleep(600)", c="")
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begin = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(places)
+    assert time.perf_counter() - begin < 30
+    assert workers() == before
 
 
 def test_what_a_process_writes_to_stderr_is_no_answer(

@@ -227,11 +227,16 @@ def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, cas
 
 @pytest.mark.parametrize("case", ["float32"], indirect=True)
 def test_a_table_of_some_rows_is_no_help_either(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    case = of_operation(case, "gradient")
-    with opened(tmp_path, case, "CachedThird") as remembering:
-        prove_all(remembering, case, turns=3, steps=8 * STEPS)  # most passes meet rows again
-        with pytest.raises(Implausible, match="results may be kept from pass to pass"):
-            remembering.require_no_reuse(STEPS, 8 * STEPS)
+    case, errors = of_operation(case, "gradient"), list[Implausible]()
+    for _ in range(3):  # a machine whose speed varies by more than the table gains hides it now and then
+        with opened(tmp_path, case, "CachedThird") as remembering:
+            prove_all(remembering, case, turns=3, steps=8 * STEPS)  # most passes meet rows again
+            try:
+                remembering.require_no_reuse(STEPS, 8 * STEPS)
+            except Implausible as error:
+                errors.append(error)
+                break
+    assert "results may be kept from pass to pass" in str(errors)
 
 
 @pytest.mark.parametrize(("case", "operation"), [("float32", "forward"), ("float64", "gradient")], indirect=["case"])

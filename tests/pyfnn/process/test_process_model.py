@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.processes import until
-from support.rogue import loaded
+from support.rogue import heard, loaded
 
 import pyfnn
 from pyfnn import parity, registry
@@ -109,7 +109,7 @@ def test_output_of_a_hosted_backend_goes_to_stderr(tmp_path: Path) -> None:
     with Worker(hosting(tmp_path, CHATTY)) as worker:
         model = loaded(worker)
         assert np.isfinite(model.forward(0, 5)).all()
-        assert until(lambda: worker._drain(0.1) and "from a child" in worker.stderr)
+        assert until(lambda: "from a child" in heard(worker))
         assert "natively printed" in worker.stderr
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.processes import alive, until
-from support.rogue import HELLO, ROGUE, loaded, rogue
+from support.rogue import HELLO, ROGUE, heard, loaded, rogue
 
 from pyfnn import launch
 from pyfnn.errors import (
@@ -115,7 +115,7 @@ def test_the_last_64_kib_of_stderr_are_kept() -> None:
     behaviour = "for _ in range(40): os.write(2, b'x' * 65536)\nos.write(2, b'the end')\nreply('ok')"
     with rogue(behaviour) as worker:
         worker.call("theta")
-        assert until(lambda: worker._drain(0.1) and worker.stderr.endswith("the end"))
+        assert until(lambda: heard(worker).endswith("the end"))
         assert len(worker.stderr) <= 64 * 1024
 
 
