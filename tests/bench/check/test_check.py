@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,8 +18,13 @@ from support.topics import TIMED, UNTIMED, passes
 from bench.check.__main__ import TOPICS, main
 from bench.check.diagnosis import explain
 from bench.check.kit import Candidate, Claim, Outcome, examine
+from bench.check.timing import _judged_block
 from bench.experiments.calibrate_parity import OracleModel
+from bench.measure.block import Block
+from bench.measure.errors import Disturbed, Implausible
+from bench.measure.session import Session
 from pyfnn import registry
+from pyfnn.errors import PyfnnError
 from pyfnn.losses import TABLE as LOSSES
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES, Network
@@ -315,3 +321,40 @@ def test_every_claim_names_a_section_and_a_fix() -> None:
         assert claim.section in headings, claim.text
         assert claim.fix, claim.text
     assert len(CLAIMS) == sum(len(topic.claims) for topic in TOPICS)
+
+
+class DoubtfulSession:
+    """A session whose turns end in these errors, or in blocks: judged ones (None) or disturbed ones."""
+
+    def __init__(self, *ends: PyfnnError | None) -> None:
+        self._ends, self.lengths = list(ends), list[int]()
+        self.disturbed: Disturbed | None = None
+
+    def turn(self, burst: int, steps: int) -> Block:  # noqa: ARG002
+        self.lengths.append(steps)
+        end = self._ends.pop(0)
+        if isinstance(end, Disturbed):
+            self.disturbed = end
+        elif end:
+            raise end
+        return Block(steps, 0.1, 0.1, 0.1, 0)
+
+
+@pytest.mark.parametrize("doubt", [Implausible("early"), Disturbed("waited")])
+def test_a_clock_in_doubt_is_judged_again_by_a_block_four_times_as_long(doubt: PyfnnError) -> None:
+    session = DoubtfulSession(doubt, None)
+    block = _judged_block(cast(Session, session), "forward", 100)
+    assert (block.steps, session.lengths, session.disturbed) == (400, [100, 400], None)
+    session = DoubtfulSession(doubt, Implausible("early again"))
+    with pytest.raises(Implausible, match="early again"):
+        _judged_block(cast(Session, session), "train", 1 << 15)
+    assert session.lengths == [1 << 15, 1 << 16], "training ends with the order"
+    session = DoubtfulSession(doubt, Disturbed("waited again"))
+    _judged_block(cast(Session, session), "forward", 100)
+    assert str(session.disturbed) == "waited again"
+
+
+def test_a_clock_that_is_right_is_judged_once() -> None:
+    session = DoubtfulSession(None)
+    assert _judged_block(cast(Session, session), "gradient", 100).steps == 100
+    assert session.lengths == [100]
