@@ -65,7 +65,9 @@ def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Ses
 
 
 def _judged_block(session: Session, operation: CaseOperation, steps: int) -> Block:
-    """Take a turn; where its clocks contradict each other, a longer one counts. `session.disturbed` is that turn's.
+    """Take a turn; where its clocks contradict each other, a longer one counts.
+
+    `session.disturbed` is then set if that one could not be judged either.
 
     Work outside the clock grows with the block. What a busy machine adds around a call does not.
 

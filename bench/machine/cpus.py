@@ -69,7 +69,7 @@ def places_for(cpus: tuple[int, ...]) -> list[tuple[int, ...]]:
     """
     if len(cpus) != 1:
         return [cpus]
-    ours = sorted(os.sched_getaffinity(0))
+    ours = sorted(os.sched_getaffinity(0), reverse=True)  # the nearest ones first
     cores = {siblings(cpu): cpu for cpu in ours}
     elsewhere = [cpu for core, cpu in cores.items() if not core & set(cpus)] or [cpu for cpu in ours if cpu not in cpus]
     places: list[tuple[int, ...]] = [(cpu,) for cpu in elsewhere]

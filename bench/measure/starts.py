@@ -1,4 +1,4 @@
-"""Starts of a launch's processes, which take longer than all else in it: side by side, each on CPUs of its own."""
+"""Starts of the processes of a launch: side by side, each on CPUs of its own."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -88,7 +88,7 @@ class Tree:
         return found
 
     def move(self, cpus: Iterable[int]) -> None:
-        """Move every thread of every process to these CPUs, unless it keeps to some of them; nothing outside Linux.
+        """Move every thread that may run elsewhere to these CPUs; do nothing outside Linux.
 
         A thread that is started meanwhile inherits the CPUs of before: moving is repeated, at most 1 s long, until no
         thread is left there. The caller checks the CPUs again where they matter.

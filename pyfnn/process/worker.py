@@ -191,8 +191,7 @@ class Worker:
     @cached_property
     def tree(self) -> Tree:
         """The process and its descendants. The first use waits until the supervisor has started the process."""
-        with self._report as report:
-            pid = int(report.readline() or 0)  # 0 where the launcher ended before the report
+        pid = int(self._report.readline() or 0)  # 0 where the launcher ended before the report
         return Tree(pid, self._process.pid) if launch.SUPERVISES else Tree(self._process.pid)
 
     @property
@@ -312,7 +311,7 @@ class Worker:
                 raise self._died(command)
             remaining = deadline - time.perf_counter()
             self._drain(max(0.0, remaining))  # a reply that came in time counts, though it is read late
-            if remaining <= 0 and b"\n" not in self._pending:
+            if remaining <= 0 and not self._ended and b"\n" not in self._pending:
                 raise WorkerTimeout(f"no reply to {command!r} in time{self._last_words()}")
         line = self._pending[:end]
         del self._pending[: end + 1]

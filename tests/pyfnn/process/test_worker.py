@@ -76,6 +76,21 @@ def test_a_silent_worker_times_out() -> None:
         assert time.monotonic() - start < 5
 
 
+def test_an_answer_that_came_in_time_counts_though_it_is_read_late() -> None:
+    script = ROGUE.format(hello=HELLO, behaviour="pass")
+    with Worker([sys.executable, "-I", "-S", "-c", script], timeout=1.5, greets=False) as worker:
+        time.sleep(2)
+        worker.greet()
+        assert worker.description.name
+
+
+def test_a_worker_that_ended_in_time_is_no_late_one_though_it_is_read_late() -> None:
+    with Worker([sys.executable, "-I", "-S", "-c", "raise SystemExit(3)"], timeout=1.5, greets=False) as worker:
+        time.sleep(2)
+        with pytest.raises(WorkerDied, match="exit status 3"):
+            worker.greet()
+
+
 def test_a_late_reply_is_never_mistaken_for_another() -> None:
     with rogue("time.sleep(0.5); reply('ok\\tloss=1')") as worker:
         with pytest.raises(WorkerTimeout):
