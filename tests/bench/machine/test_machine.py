@@ -2,12 +2,14 @@
 
 import json
 import os
+import platform
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from cpuinfo import get_cpu_info
 
 from bench.machine import description
 from bench.machine.description import CpuTimes, describe_machine
@@ -21,6 +23,23 @@ def test_the_machine_is_described_in_json() -> None:
     assert machine["memory_bytes"] > 2**20
     assert machine["logical_cpus"] >= 1
     assert all(machine[key] for key in ("cpu_model", "architecture", "system", "python", "numpy", "pyfnn"))
+
+
+def test_the_cpu_is_the_one_that_py_cpuinfo_finds() -> None:
+    """Where Linux has its model and flags in a file, py-cpuinfo is not asked: it takes a second."""
+    machine, found = describe_machine(), get_cpu_info()
+    assert machine["cpu_model"] == found.get("brand_raw", platform.processor() or "unknown")
+    theirs = {flag for flag in found.get("flags", []) if flag.startswith(("avx", "fma", "asimd", "sve"))}
+    assert {flag for flag in machine["instruction_sets"] if not flag.startswith("sse")} == theirs
+
+
+@pytest.mark.usefixtures("system")
+def test_a_cpu_without_a_file_is_described_by_py_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"brand_raw": "Neoverse-N1", "flags": ["asimd", "crc32"], "l2_cache_size": 2**20}
+    monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: found)
+    machine = describe_machine()
+    assert (machine["cpu_model"], machine["instruction_sets"]) == ("Neoverse-N1", ["asimd"])
+    assert machine["l2_cache_bytes"] == 2**20
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
