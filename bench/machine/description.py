@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
     """Return CPU, memory, system, versions, build of the native parts and load, JSON-ready; None for unknown values."""
     cpu = _cpu()
     flags = cpu.get("flags", [])
-    sizes = caches() or {str(n): cpu.get(name) for n, name in enumerate(_CACHES, 1)}
+    sizes: Mapping[str, Any] = caches() or {str(n): cpu.get(name) for n, name in enumerate(_CACHES, 1)}
     physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
     return {
         "cpu_model": cpu.get("brand_raw", platform.processor() or "unknown"),

@@ -7,17 +7,19 @@ import pytest
 
 from pyfnn import launch
 
+HARDWARE = ("gpu", "AVX-512", "x86-64-v3")
+
 
 def require(tool: str, present: bool, how: str) -> None:
     """Skip the test with `how` to get `tool` if the tool is absent; fail instead if PYFNN_REQUIRE requires it.
 
-    PYFNN_REQUIRE is a list such as "go,java". "all" stands for every tool except "gpu", which a list must name;
-    "all,-perl" requires all but perl.
+    PYFNN_REQUIRE is a list such as "go,java". "all" stands for every tool that can be installed; hardware, as "gpu", a
+    list must name. "all,-perl" requires all but perl.
     """
     if present:
         return
     required = {name.strip() for name in os.environ.get("PYFNN_REQUIRE", "").split(",")}
-    if tool in required or ("all" in required and tool != "gpu" and f"-{tool}" not in required):
+    if tool in required or ("all" in required and tool not in HARDWARE and f"-{tool}" not in required):
         pytest.fail(f"{tool} is required (PYFNN_REQUIRE) and missing: {how}")
     pytest.skip(f"{tool} is missing: {how}")
 

@@ -98,7 +98,8 @@ def test_a_killed_worker_costs_its_host_a_retry_and_each_host_measures_alone(
     fleet = Gathering(places.cluster.address, order, out)
     fleet.start()
     run, worker = places.first()
-    assert until(lambda: "another fleet measures here; waiting" in fleet.printed)  # both hosts are this machine
+    waits = "another fleet measures here; waiting"  # both hosts are this machine
+    assert until(lambda: waits in fleet.printed), fleet.printed
     assert len(places.begun()) == 1
     os.kill(worker, signal.SIGKILL)
     assert until(lambda: not alive(run))
