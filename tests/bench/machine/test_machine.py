@@ -26,7 +26,7 @@ def test_the_machine_is_described_in_json() -> None:
 
 
 def test_the_cpu_is_the_one_that_py_cpuinfo_finds() -> None:
-    """Where Linux has its model and flags in a file, py-cpuinfo is not asked: it takes a second."""
+    """The model and flags come from a file where Linux has them there: py-cpuinfo takes a second."""
     machine, found = describe_machine(), get_cpu_info()
     assert machine["cpu_model"] == found.get("brand_raw", platform.processor() or "unknown")
     theirs = {flag for flag in found.get("flags", []) if flag.startswith(("avx", "fma", "asimd", "sve"))}
