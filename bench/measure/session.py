@@ -89,7 +89,6 @@ class Session:
         CPUs that the process's threads may run on, as the system reports them; empty where it does not.
     build_seconds : float or None
         Time to build the program, in this run or an earlier one; None where nothing is built.
-
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """A Dask scheduler and workers as a user starts them, each on a host: a network namespace, or else an address."""
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import shutil
@@ -64,7 +63,9 @@ def dask_cluster(folder: Path, hosts: list[Host], **variables: str) -> Iterator[
             for host in hosts
         }  # fmt: skip
         cluster = DaskCluster(f"tcp://127.0.0.1:{port}", nannies)
-        with importlib.import_module("distributed").Client(cluster.address, timeout=120) as client:
+        from distributed import Client
+
+        with Client(cluster.address, timeout=120) as client:
             client.wait_for_workers(len(nannies), timeout=120)  # a fleet is of the hosts that are there when it begins
         yield cluster
 

@@ -20,9 +20,7 @@ _KEYS = ("name", "language", "compiler", "flags", "clock", "activations", "losse
 _LEAST_MODELS = 1000
 _EACH, _STRETCH_SECONDS = 300, 0.05  # length of a stretch of the search for leaks: the shorter of the two
 _STRETCHES, _LEAST_STRETCHES = 12, 4
-_LONGEST = (
-    10.0  # seconds until all models are made: a busy machine makes few in a stretch, and these are the first ones
-)
+_LONGEST = 10.0  # seconds until all models are made: a busy machine makes few in a stretch
 _LARGER = (30, 64, 2)  # theta has 8 KiB: leaks of single arrays exceed the allocator's own variation
 _LEAK = 16 * 1024  # bytes a stretch; memory that a collector will free grows in some stretches only
 _WARMING = 50  # models before the first stretch

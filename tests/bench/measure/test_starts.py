@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ class Launch:
         self.arms, self.sessions = list[Arm](), dict[str, Session]()
         self.errors = dict[str, PyfnnError]()
         self.begun, self.at = dict[str, float](), dict[str, Cpus]()
+        self.after: Callable[[str], object] = lambda _: None  # is called once a process has begun to start
         behaviours = dict.fromkeys(firsts, misbehaving.STEADY)
         for row in read_manifest(misbehaving.manifest(folder / "backend.toml", behaviours)):
             script = folder / f"{row.name}.py"
@@ -55,6 +56,7 @@ class Launch:
         self.begun[arm.instance], self.at[arm.instance] = time.perf_counter(), place
         session = Session(arm.row, *self.case, self.timeout, cpus=self.cpus, place=place)
         self.sessions[arm.instance] = session
+        self.after(arm.instance)
         return session
 
     @contextmanager
@@ -138,13 +140,7 @@ def test_an_answer_that_came_in_time_counts_though_it_is_read_late(
 ) -> None:
     launch = Launch(case, tmp_path, 2.0, good="", other="")
 
-    def start_late(arm: Arm, place: Cpus) -> Session:
-        session = Launch.start(launch, arm, place)
-        if arm.instance == "other":  # the driver is busy beyond the deadline
-            time.sleep(2.5)
-        return session
-
-    launch.start = start_late  # type: ignore[method-assign]
+    launch.after = lambda instance: time.sleep(2.5 if instance == "other" else 0)  # the driver is busy
     launch.run(places)
     assert not launch.errors
 
@@ -155,13 +151,7 @@ def test_the_start_of_a_process_ends_with_its_answer_and_not_with_the_starts_of_
     mute = "os.close(1); time.sleep(600)"  # waiting for its end takes 2 s, in which `quick` is not attended to
     launch = Launch(case, tmp_path, 60.0, mute=mute, quick="")
 
-    def start_late(arm: Arm, place: Cpus) -> Session:
-        session = Launch.start(launch, arm, place)
-        if arm.instance == "quick":
-            time.sleep(1)  # until both have answered or ended
-        return session
-
-    launch.start = start_late  # type: ignore[method-assign]
+    launch.after = lambda instance: time.sleep(instance == "quick")  # until both have answered or ended
     launch.run(places)
     assert set(launch.errors) == {"mute"}
     assert launch.sessions["quick"].worker.startup_seconds < 2
@@ -173,14 +163,7 @@ def test_an_interrupted_start_leaves_no_process(
     before, launch = workers(), Launch(case, tmp_path, 60.0, a="time.sleep(600)", b="time.sleep(600)", c="")
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
 
-    def start_and_interrupt(arm: Arm, place: Cpus) -> Session:
-        session = Launch.start(launch, arm, place)
-        if arm.instance == "b":
-            launch.sessions["b"] = session
-            timer.start()
-        return session
-
-    launch.start = start_and_interrupt  # type: ignore[method-assign]
+    launch.after = lambda instance: timer.start() if instance == "b" else None
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # as by a shell, in a job in the background
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -206,18 +189,16 @@ def test_a_backend_that_is_lost_while_it_starts_is_waited_for_no_longer(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
     launch = Launch(case, tmp_path, 60.0, silent="time.sleep(600)", other=SLOW)
-    silent, start = launch.arms[0], launch.start
+    silent = launch.arms[0]
 
-    def start_and_lose(arm: Arm, place: Cpus) -> Session:
-        session = start(arm, place)
-        if arm is not silent:  # as where the second instance of a backend fails
+    def lose(instance: str) -> None:
+        if instance != silent.instance:  # as where the second instance of a backend fails
             silent.lost = True
             launch.sessions[silent.instance].close()
             launch.errors[silent.instance] = PyfnnError("lost")
-        return session
 
     begin = time.perf_counter()
-    launch.start = start_and_lose  # type: ignore[method-assign]
+    launch.after = lose
     launch.run(places)
     assert time.perf_counter() - begin < 30
     assert set(launch.affinities) == {"other"}
