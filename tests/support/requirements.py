@@ -14,12 +14,13 @@ def require(tool: str, present: bool, how: str) -> None:
     """Skip the test with `how` to get `tool` if the tool is absent; fail instead if PYFNN_REQUIRE requires it.
 
     PYFNN_REQUIRE is a list such as "go,java". "all" stands for every tool that can be installed; hardware, as "gpu", a
-    list must name. "all,-perl" requires all but perl.
+    list must name. "all,-perl" requires all but perl, "all,-julia" all but julia and rows such as julia-inbounds.
     """
     if present:
         return
     required = {name.strip() for name in os.environ.get("PYFNN_REQUIRE", "").split(",")}
-    if tool in required or ("all" in required and tool not in HARDWARE and f"-{tool}" not in required):
+    excused = not required.isdisjoint({f"-{tool}", f"-{tool.partition('-')[0]}"})
+    if tool in required or ("all" in required and tool not in HARDWARE and not excused):
         pytest.fail(f"{tool} is required (PYFNN_REQUIRE) and missing: {how}")
     pytest.skip(f"{tool} is missing: {how}")
 
