@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from pyfnn.errors import InvalidInput, UnknownName, shown
 
 Array = NDArray[Any]  # any float dtype, up to longdouble
-Parameter = Any  # float; number of pieces; or a layer's slopes, (m_l,)
+Parameter = Any  # float; number of pieces; or a layer's slopes, (1, m_l)
 
 
 @dataclass(frozen=True)
 class ActivationRow:
     """One activation. Functions take (Z, parameter) and keep the shape and dtype of Z, which is (B, m_l).
+
+    All may have further axes before these two, for a stack of networks.
 
     Two activations have a layout of their own. Where `slope_derivative` is given, each unit learns a slope, a parameter
     of the network, and the activation's parameter is the value at which all start. Where `most_pieces` is above 1, the
@@ -100,13 +102,13 @@ def _zero(Z: Array, _: Parameter) -> Array:
 
 def _by_unit(Z: Array, pieces: int) -> Array:
     """Return a view of shape (B, m_l, pieces)."""
-    return Z.reshape(len(Z), -1, pieces)
+    return Z.reshape(*Z.shape[:-1], -1, pieces)
 
 
 def _first_largest(Z: Array, pieces: int) -> Array:
     """Return 1 at the first of each unit's largest pieces, 0 elsewhere."""
     by_unit = _by_unit(Z, pieces)
-    first: Array = (by_unit.argmax(axis=2)[:, :, None] == np.arange(pieces)).astype(Z.dtype)
+    first: Array = (by_unit.argmax(axis=-1)[..., None] == np.arange(pieces)).astype(Z.dtype)
     return first.reshape(Z.shape)
 
 
@@ -189,7 +191,7 @@ TABLE: dict[str, ActivationRow] = {
         slope_derivative=lambda Z: np.minimum(Z, 0),
     ),
     "maxout": ActivationRow(
-        value=lambda Z, k: _by_unit(Z, k).max(axis=2),
+        value=lambda Z, k: _by_unit(Z, k).max(axis=-1),
         derivative=_first_largest,
         second_derivative=_zero,
         piecewise_linear=True,
@@ -215,7 +217,7 @@ class Activation:
     row : ActivationRow
         The row of the table, with the functions.
     parameter : float, int or ndarray
-        The bound parameter; 0 where the row takes none. A layer's slopes, (m_l,), after `with_slopes`.
+        The bound parameter; 0 where the row takes none. A layer's slopes, (1, m_l), after `with_slopes`.
     """
 
     name: str
@@ -237,7 +239,7 @@ class Activation:
         return parse, (self.name,)
 
     def with_slopes(self, slopes: Array) -> "Activation":
-        """Return this activation with a layer's learned slopes, (m_l,); itself where it learns none."""
+        """Return this activation with a layer's learned slopes, (1, m_l); itself where it learns none."""
         return self if self.row.slope_derivative is None else replace(self, parameter=slopes)
 
     def __call__(self, Z: Array) -> Array:
@@ -254,11 +256,11 @@ class Activation:
 
     def of_each_piece(self, G: Array) -> Array:
         """Repeat the number of each unit, G: (B, m_l), for each of its k pieces: (B, k m_l)."""
-        return G if self.pieces == 1 else np.repeat(G, self.pieces, axis=1)
+        return G if self.pieces == 1 else np.repeat(G, self.pieces, axis=-1)
 
     def largest_piece(self, X: Array) -> Array:
         """Return the largest of the numbers of each unit's pieces. X: (B, k m_l); result: (B, m_l)."""
-        return X if self.pieces == 1 else np.asarray(_by_unit(X, self.pieces).max(axis=2))
+        return X if self.pieces == 1 else np.asarray(_by_unit(X, self.pieces).max(axis=-1))
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -267,7 +269,7 @@ class Activation:
 
     @property
     def jump(self) -> Any:
-        """Largest jump of f' at a kink; 0 without kinks. With slopes, that of each unit: (m_l,)."""
+        """Largest jump of f' at a kink; 0 without kinks. With slopes, that of each unit: (1, m_l)."""
         return self.row.jump(self.parameter)
 
 

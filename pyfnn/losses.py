@@ -49,7 +49,7 @@ class Loss:
     Attributes
     ----------
     value : callable
-        (Z, Y, T) -> the loss of each row, (batch,).
+        (Z, Y, T) -> the loss of each row, (batch,). Z and Y may have further axes before theirs, for a stack of networks.
     factor : float
         c.
     rounding_scale : callable
@@ -89,8 +89,8 @@ class Loss:
 
 def softmax(Z: Array) -> Array:
     """Return exp(Z) over its row sum, without overflow for logits of any size."""
-    e = np.exp(Z - Z.max(axis=1, keepdims=True))
-    Y: Array = e / e.sum(axis=1, keepdims=True)
+    e = np.exp(Z - Z.max(axis=-1, keepdims=True))
+    Y: Array = e / e.sum(axis=-1, keepdims=True)
     return Y
 
 
@@ -116,9 +116,9 @@ def _squared_error_scale(_Z: Array, Y: Array, T: Array, _M_Z: Array, M_residual:
 
 
 def _softmax_cross_entropy(Z: Array, _: Array, T: Array) -> Array:
-    below = Z - Z.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(below).sum(axis=1, keepdims=True))
-    loss: Array = (T * (log_sum - below)).sum(axis=1)
+    below = Z - Z.max(axis=-1, keepdims=True)
+    log_sum = np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    loss: Array = (T * (log_sum - below)).sum(axis=-1)
     return loss
 
 
@@ -129,7 +129,7 @@ def _softmax_cross_entropy_scale(Z: Array, Y: Array, T: Array, M_Z: Array, _M_re
 
 
 def _sigmoid_cross_entropy(Z: Array, _: Array, T: Array) -> Array:
-    loss: Array = (np.maximum(Z, 0) - Z * T + np.log1p(np.exp(-np.abs(Z)))).sum(axis=1)
+    loss: Array = (np.maximum(Z, 0) - Z * T + np.log1p(np.exp(-np.abs(Z)))).sum(axis=-1)
     return loss
 
 
@@ -170,14 +170,14 @@ def _check_distributions(T: Array) -> None:
 
 TABLE: dict[str, Loss] = {
     "squared_error": Loss(
-        value=lambda _, Y, T: ((Y - T) ** 2).sum(axis=1),
+        value=lambda _, Y, T: ((Y - T) ** 2).sum(axis=-1),
         factor=2.0,
         rounding_scale=_squared_error_scale,
         draw_targets=_draw_normal,
         check_targets=_accept_any,
     ),
     "half_squared_error": Loss(
-        value=lambda _, Y, T: ((Y - T) ** 2).sum(axis=1) / 2,
+        value=lambda _, Y, T: ((Y - T) ** 2).sum(axis=-1) / 2,
         factor=1.0,
         rounding_scale=lambda *sizes: _squared_error_scale(*sizes) / 2,
         draw_targets=_draw_normal,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import accumulate, pairwise, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,19 +153,27 @@ class Network:
         return (*(f.pieces * m for f, m in zip(self.hidden_activations, self.sizes[1:], strict=False)), self.sizes[-1])
 
     @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each tensor of θ, by its name, in their order."""
+    def _places(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
+        """Part of θ that each tensor takes, and its shape, by its name, in their order."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (m_in, columns) in enumerate(zip(self.sizes, self.columns, strict=False), start=1):
             shapes |= {f"W_{layer}": (m_in, columns), f"b_{layer}": (columns,)}
             if layer < self.n_layers and self.hidden_activations[layer - 1].row.slope_derivative is not None:
                 shapes[f"S_{layer}"] = (self.sizes[layer],)
-        return shapes
+        ends = list(accumulate(map(math.prod, shapes.values()), initial=0))
+        parts = starmap(slice, pairwise(ends))
+        return dict(zip(shapes, zip(parts, shapes.values(), strict=True), strict=True))
+
+    @cached_property
+    def _layer_places(self) -> list[tuple[slice, tuple[int, ...], slice, slice]]:
+        """Part of θ that W_l takes and its shape, that of b_l, and that of S_l, empty where the layer has none."""
+        of, none = self._places, (slice(0, 0), ())
+        return [(*of[f"W_{l}"], of[f"b_{l}"][0], of.get(f"S_{l}", none)[0]) for l in range(1, self.n_layers + 1)]
 
     @cached_property
     def n_parameters(self) -> int:
         """Number of parameters, the length of θ."""
-        return sum(math.prod(shape) for shape in self._shapes.values())
+        return max(part.stop for part, _ in self._places.values())
 
     @property
     def _weights(self) -> list[int]:
@@ -198,38 +207,46 @@ class Network:
         InvalidInput
             theta has another shape.
         """
-        if theta.shape != (self.n_parameters,):
-            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
-        views, at = {}, 0
-        for name, shape in self._shapes.items():
-            size = math.prod(shape)
-            views[name] = theta[at : at + size].reshape(shape)
-            at += size
-        return views
+        self._check_shape(theta.shape)
+        return {name: theta[part].reshape(shape) for name, (part, shape) in self._places.items()}
 
     def layers(self, theta: NDArray[Any]) -> list[Layer]:
-        """Return views of each layer's weights and biases; see `tensors`."""
-        tensors = self.tensors(theta)
-        return [Layer(tensors[f"W_{layer}"], tensors[f"b_{layer}"]) for layer in range(1, self.n_layers + 1)]
+        """Return views of each layer's weights and biases; see `tensors`.
+
+        A stack of vectors, (stack, n_parameters), gives stacks of views.
+        """
+        self._check_shape(theta.shape[-1:])
+        stack = theta.shape[:-1]
+        return [Layer(theta[..., W].reshape(stack + shape), theta[..., b]) for W, shape, b, _ in self._layer_places]
 
     def slopes(self, theta: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return views of the slopes that each layer learns: (m_l,), or (0,) where it learns none; see `tensors`."""
-        tensors = self.tensors(theta)
-        return [tensors.get(f"S_{layer}", theta[:0]) for layer in range(1, self.n_layers + 1)]
+        """Return views of the slopes that each layer learns: (m_l,), or (0,) where it learns none; see `layers`."""
+        self._check_shape(theta.shape[-1:])
+        return [theta[..., S] for *_, S in self._layer_places]
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if shape != (self.n_parameters,):
+            raise InvalidInput(f"theta has shape {shape}: this network needs ({self.n_parameters},)")
 
     def activations_at(self, theta: NDArray[Any]) -> list[Activation]:
         """Return `elementwise_activations` with the slopes of θ."""
-        return [f.with_slopes(S) for f, S in zip(self.elementwise_activations, self.slopes(theta), strict=False)]
+        slopes = self.slopes(theta)
+        return [f.with_slopes(S[..., None, :]) for f, S in zip(self.elementwise_activations, slopes, strict=False)]
 
     def places(self, entries: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Return the place of each entry of θ: the number of its tensor, as in `tensor_names`, and its entry there."""
-        starts = np.cumsum([0, *map(math.prod, self._shapes.values())])
+        starts = np.array([part.start for part, _ in self._places.values()])
         tensors = np.searchsorted(starts, entries, side="right") - 1
         return list(zip(tensors.tolist(), (entries - starts[tensors]).tolist(), strict=True))
 
+    @cached_property
+    def tensor_sizes(self) -> list[int]:
+        """Number of entries of each tensor, in the order of `tensor_names`."""
+        return [part.stop - part.start for part, _ in self._places.values()]
+
     def tensor_names(self) -> list[str]:
         """Return the names of θ's tensors in their order: W_1, b_1, W_2, ..."""
-        return list(self._shapes)
+        return list(self._places)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

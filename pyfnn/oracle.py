@@ -1,6 +1,9 @@
 """NumPy reference implementation against which parity checks every backend, in any float dtype up to longdouble.
 
 The oracle computes in the dtype of the given θ. It changes nothing in place, keeps no state and is never timed.
+
+θ may be a stack, (stack, n_parameters): each network of it computes on the same rows. Losses are then (stack,),
+gradients (stack, n_parameters), and the arrays of a pass after the inputs have an axis more, their first.
 """
 
 from dataclasses import dataclass
@@ -43,7 +46,7 @@ def forward(network: Network, theta: Array, x: Array) -> Pass:
     A: list[Array] = [x.astype(theta.dtype)]
     f = network.activations_at(theta)
     for W, b in network.layers(theta):
-        Z.append(_product(A[-1], W) + b)
+        Z.append(_product(A[-1], W) + b[..., None, :])
         if len(Z) < network.n_layers:
             A.append(f[len(Z) - 1](Z[-1]))
         else:
@@ -62,6 +65,10 @@ def _product(A: Array, B: Array) -> Array:
     with np.errstate(invalid="ignore"):
         product: Array = A @ B
     return product
+
+
+def _transposed(A: Array) -> Array:
+    return A.swapaxes(-1, -2)
 
 
 def _outputs(network: Network, Z: Array) -> Array:
@@ -89,9 +96,9 @@ def loss(network: Network, theta: Array, x: Array, y: Array) -> Any:
 
 def _loss(network: Network, theta: Array, run: Pass, y: Array) -> Any:
     T, lam = y.astype(theta.dtype), theta.dtype.type(network.l2)
-    loss = losses.TABLE[network.loss].value(run.Z[-1], run.A[-1], T).sum() / len(y)
+    loss = losses.TABLE[network.loss].value(run.Z[-1], run.A[-1], T).sum(axis=-1) / len(y)
     for W, _ in network.layers(theta):
-        loss = loss + lam / 2 * (W * W).sum()
+        loss = loss + lam / 2 * (W * W).sum(axis=(-2, -1))
     return loss
 
 
@@ -125,12 +132,12 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     functions, slopes = network.activations_at(theta), network.slopes(gradient)
     for at in reversed(range(network.n_layers)):
         W = parameters[at].W
-        slots[at].W[:] = _product(run.A[at].T, delta) + lam * W
-        slots[at].b[:] = delta.sum(axis=0)
+        slots[at].W[:] = _product(_transposed(run.A[at]), delta) + lam * W
+        slots[at].b[:] = delta.sum(axis=-2)
         if at > 0:
-            f, Z, G = functions[at - 1], run.Z[at - 1], _product(delta, W.T)  # G = ∂R/∂A_{l-1}
+            f, Z, G = functions[at - 1], run.Z[at - 1], _product(delta, _transposed(W))  # G = ∂R/∂A_{l-1}
             if f.row.slope_derivative is not None:
-                slopes[at - 1][:] = (G * f.row.slope_derivative(Z)).sum(axis=0)
+                slopes[at - 1][:] = (G * f.row.slope_derivative(Z)).sum(axis=-2)
             delta = f.derivative(Z) * f.of_each_piece(G)
     return loss, gradient
 

@@ -40,9 +40,10 @@ class Sequential(np.ndarray[Any, Any]):
         return total.view(Sequential)
 
     def sum(self, axis: Any = None, keepdims: Any = False, **_: Any) -> Any:  # type: ignore[override]
-        """Return the sum over the axis, or over all entries, added in order."""
-        terms = np.asarray(self) if axis is not None else np.asarray(self).reshape(-1)
-        along = axis or 0
+        """Return the sum over the axis, over the last two as a tuple, or over all entries, added in order."""
+        terms, along = np.asarray(self), axis
+        if axis is None or isinstance(axis, tuple):
+            terms, along = terms.reshape(*(terms.shape[:-2] if axis else ()), -1), -1
         total = np.cumsum(terms, axis=along, dtype=self.dtype).take([-1], along)
         return total.view(Sequential) if keepdims else total.squeeze(along).view(Sequential)[()]
 

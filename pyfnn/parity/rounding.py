@@ -366,7 +366,8 @@ def entry_scales(network: Network, flat: Array) -> Array:
 
 def norm(array: Array) -> float:
     """Return ‖·‖_F, computed in float64."""
-    return float(np.linalg.norm(array.astype(np.float64).ravel()))
+    flat = array.astype(np.float64).ravel()
+    return math.sqrt(flat.dot(flat))
 
 
 def tensor_norms(network: Network, flat: Array) -> dict[str, float]:

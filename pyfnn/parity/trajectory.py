@@ -200,10 +200,13 @@ class OracleTrajectory:
     ) -> None:
         self._network, self.rate, self._precision, self._optimizer = network, learning_rate, precision, optimizer
         self.at = start
-        self._perturbed = [start] * (_PERTURBED[precision] if perturbed is None else perturbed)
+        count = _PERTURBED[precision] if perturbed is None else perturbed
+        shape = (count, network.n_parameters)
+        stacks = (np.broadcast_to(vector, shape) for vector in start.vectors)
+        self._perturbed = replace(start, theta=np.broadcast_to(start.theta, shape), vectors=tuple(stacks))
         # Of all errors injected so far, for each: their sum, and its norm were they all orthogonal.
-        self._sums = [np.zeros(start.theta.shape) for _ in self._perturbed]
-        self._injected = [0.0] * len(self._perturbed)
+        self._sums = np.zeros(shape)
+        self._injected = [0.0] * count
         self._rng = np.random.default_rng(0)
         self._steps = 0
         self._summed = dict.fromkeys(network.tensor_names(), 0.0)
@@ -217,7 +220,7 @@ class OracleTrajectory:
     @property
     def errors(self) -> dict[str, float]:
         """Largest rounding error of each tensor so far, by its name, in units of u."""
-        return self._errors(self._summed, [point.theta - self.theta for point in self._perturbed])
+        return self._errors(self._summed, self._perturbed.theta - self.theta)
 
     @property
     def state_errors(self) -> dict[str, dict[str, float]]:
@@ -225,12 +228,12 @@ class OracleTrajectory:
         return {
             name: self._errors(
                 tensor_norms(self._network, self._of_state[k]),
-                [point.vectors[k] - self.at.vectors[k] for point in self._perturbed],
+                self._perturbed.vectors[k] - self.at.vectors[k],
             )
             for k, name in enumerate(self._optimizer.vectors)
         }
 
-    def _errors(self, summed: dict[str, float], deviations: list[Array]) -> dict[str, float]:
+    def _errors(self, summed: dict[str, float], deviations: Array) -> dict[str, float]:
         u = UNIT_ROUNDOFF[self._network.dtype]
         sampled = [tensor_norms(self._network, deviation) for deviation in deviations]
         return {
@@ -245,7 +248,7 @@ class OracleTrajectory:
         In a small network the errors of several steps may point the same way by chance, and add up to more than their
         root-sum-square. That is no growth: the deviation is compared with the norm of their sum as well.
         """
-        deviations = (norm(point.theta - self.theta) for point in self._perturbed)
+        deviations = map(norm, self._perturbed.theta - self.theta)
         return all(
             deviation <= _STEADY * max(injected, norm(total)) < math.inf
             for deviation, injected, total in zip(deviations, self._injected, self._sums, strict=True)
@@ -268,22 +271,27 @@ class OracleTrajectory:
         added = of_displacement + np.abs(before.theta.astype(np.float64))
         for name, error in tensor_norms(network, added).items():
             self._summed[name] += error
-        for at, point in enumerate(self._perturbed):
+        if self._injected:
             noise = self._noise(added, gradient)
-            there = oracle.loss_and_gradient(network, point.theta, x, y)[1]
-            end = moved(optimizer, point, there, self.rate)
-            self._perturbed[at] = replace(end, theta=end.theta + noise)
-            self._sums[at] += noise
-            self._injected[at] = math.hypot(self._injected[at], norm(noise))
+            there = oracle.loss_and_gradient(network, self._perturbed.theta, x, y)[1]
+            end = moved(optimizer, self._perturbed, there, self.rate)
+            self._perturbed = replace(end, theta=end.theta + noise)
+            self._sums += noise
+            self._injected = list(map(math.hypot, self._injected, map(norm, noise)))
         self._steps += 1
 
     def _noise(self, added: Array, gradient: Array) -> Array:
-        """Draw errors of size u·added: one independent per parameter, plus one per tensor along its gradient."""
-        noise = added * self._rng.normal(size=added.shape)
-        tensors = (self._network.tensors(flat).values() for flat in (noise, added, gradient.astype(np.float64)))
-        for to, size, along in zip(*tensors, strict=True):
-            to += self._rng.normal() * norm(size) * along / (norm(along) or 1.0)
-        return UNIT_ROUNDOFF[self._network.dtype] * noise
+        """Draw errors of size u·added: one independent per parameter, plus one per tensor along its gradient.
+
+        The result has a row for each perturbed trajectory: (perturbed, n_parameters).
+        """
+        network, n = self._network, added.size
+        sizes = np.array(list(tensor_norms(network, added).values()))
+        lengths = np.array(list(tensor_norms(network, gradient).values()))
+        draws = self._rng.normal(size=(len(self._injected), n + sizes.size))
+        of_tensors = draws[:, n:] * sizes / np.where(lengths == 0, 1.0, lengths)
+        along = np.repeat(of_tensors, network.tensor_sizes, axis=1) * gradient.astype(np.float64)
+        return UNIT_ROUNDOFF[network.dtype] * (added * draws[:, :n] + along)
 
     def pick(self, x: Array, y: Array, counts: list[int], rng: np.random.Generator) -> NDArray[np.int64]:
         """Take a step for each of `counts`, on that many random rows of (x, y) clear of kinks; return the rows.

@@ -56,6 +56,28 @@ def test_a_product_warns_of_an_overflow_but_not_of_invalid_values() -> None:
             assert not np.isfinite(oracle.forward(network, theta, x).A[-1])
 
 
+@given(case=cases(), count=st.integers(1, 3), dtype=st.sampled_from([np.float64, np.longdouble]))
+@settings(deadline=None, max_examples=100)
+def test_a_stack_of_networks_has_the_results_of_each(case: Case, count: int, dtype: type[np.floating]) -> None:
+    rng = np.random.default_rng(0)
+    stack = (case.theta + rng.normal(0, 0.3, (count, case.theta.size))).astype(dtype)
+    kept = stack.copy()
+    run = oracle.forward(case.network, stack, case.x)
+    losses, gradients = oracle.loss_and_gradient(case.network, stack, case.x, case.y)
+    assert losses.shape == (count,)
+    assert gradients.shape == stack.shape
+    assert losses.dtype == gradients.dtype == dtype
+    np.testing.assert_array_equal(stack, kept)
+    np.testing.assert_array_equal(oracle.loss(case.network, stack, case.x, case.y), losses)
+    for at, theta in enumerate(stack):
+        alone = oracle.forward(case.network, theta, case.x)
+        loss, gradient = oracle.loss_and_gradient(case.network, theta, case.x, case.y)
+        for mine, own in (*zip(run.Z, alone.Z, strict=True), *zip(run.A[1:], alone.A[1:], strict=True)):
+            np.testing.assert_allclose(mine[at], own, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(losses[at], loss, rtol=1e-12)
+        np.testing.assert_allclose(gradients[at], gradient, rtol=1e-11, atol=1e-12 * (1 + np.abs(gradient).max()))
+
+
 @given(case=cases(), dtype=st.sampled_from([np.float32, np.float64, np.longdouble]))
 @settings(deadline=None, max_examples=60)
 def test_everything_is_computed_in_the_dtype_of_theta(case: Case, dtype: type[np.floating]) -> None:
