@@ -49,7 +49,8 @@ class Loss:
     Attributes
     ----------
     value : callable
-        (Z, Y, T) -> the loss of each row, (batch,). Z and Y may have further axes before theirs, for a stack of networks.
+        (Z, Y, T) -> the loss of each row, (batch,). A stack of networks has Z and Y with an axis more, their first:
+        (stack, batch).
     factor : float
         c.
     rounding_scale : callable

@@ -168,12 +168,13 @@ class Network:
     def _layer_places(self) -> list[tuple[slice, tuple[int, ...], slice, slice]]:
         """Part of θ that W_l takes and its shape, that of b_l, and that of S_l, empty where the layer has none."""
         of, none = self._places, (slice(0, 0), ())
-        return [(*of[f"W_{l}"], of[f"b_{l}"][0], of.get(f"S_{l}", none)[0]) for l in range(1, self.n_layers + 1)]
+        layers = range(1, self.n_layers + 1)
+        return [(*of[f"W_{at}"], of[f"b_{at}"][0], of.get(f"S_{at}", none)[0]) for at in layers]
 
     @cached_property
     def n_parameters(self) -> int:
         """Number of parameters, the length of θ."""
-        return max(part.stop for part, _ in self._places.values())
+        return sum(self.tensor_sizes)
 
     @property
     def _weights(self) -> list[int]:

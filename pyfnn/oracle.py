@@ -68,7 +68,8 @@ def _product(A: Array, B: Array) -> Array:
 
 
 def _transposed(A: Array) -> Array:
-    return A.swapaxes(-1, -2)
+    transposed: Array = A.swapaxes(-1, -2)
+    return transposed
 
 
 def _outputs(network: Network, Z: Array) -> Array:

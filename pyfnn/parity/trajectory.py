@@ -291,7 +291,7 @@ class OracleTrajectory:
         draws = self._rng.normal(size=(len(self._injected), n + sizes.size))
         of_tensors = draws[:, n:] * sizes / np.where(lengths == 0, 1.0, lengths)
         along = np.repeat(of_tensors, network.tensor_sizes, axis=1) * gradient.astype(np.float64)
-        return UNIT_ROUNDOFF[network.dtype] * (added * draws[:, :n] + along)
+        return np.asarray(UNIT_ROUNDOFF[network.dtype] * (added * draws[:, :n] + along))
 
     def pick(self, x: Array, y: Array, counts: list[int], rng: np.random.Generator) -> NDArray[np.int64]:
         """Take a step for each of `counts`, on that many random rows of (x, y) clear of kinks; return the rows.
