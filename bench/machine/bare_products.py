@@ -1,7 +1,7 @@
-"""The matrix products of a step alone, through OpenBLAS and MKL: what a step costs that leaves them to a library.
+"""The matrix products of a step alone, through OpenBLAS, MKL and LIBXSMM: what a step costs that leaves them to one.
 
 Runs in the process that bench/machine/ceilings.py starts. The products are native code (native/cpp/bare_products.hpp),
-through the libraries of `cpp-blas` and `cpp-mkl`.
+through the libraries of `cpp-blas`, `cpp-mkl` and `cpp-xsmm`.
 """
 
 import re
@@ -11,7 +11,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from pyfnn.backends import blas, mkl
+from pyfnn import registry
+from pyfnn.backends import blas, mkl, xsmm
 from pyfnn.backends.cpp import extension
 from pyfnn.errors import BackendUnavailable
 
@@ -28,7 +29,7 @@ def answer(shapes: Iterable[dict[str, Any]], threads: int, seconds: float = SECO
     shapes : iterable of dict
         ``sizes`` (m_0 .. m_L), ``batch`` and ``dtype`` each.
     threads : int
-        MKL is used on one thread alone.
+        MKL and LIBXSMM are used on one thread alone.
     seconds : float
         Duration of each measurement.
 
@@ -52,7 +53,7 @@ def answer(shapes: Iterable[dict[str, Any]], threads: int, seconds: float = SECO
 
 
 def _libraries(threads: int) -> Iterator[_Library]:
-    openers: list[Callable[[], _Library]] = [partial(_openblas, threads), *([_mkl] if threads == 1 else [])]
+    openers: list[Callable[[], _Library]] = [partial(_openblas, threads), *([_mkl, _xsmm] if threads == 1 else [])]
     for opened in openers:
         with suppress(BackendUnavailable):  # the backend of that library is in the table with the reason
             yield opened()
@@ -67,6 +68,12 @@ def _openblas(threads: int) -> _Library:
 def _mkl() -> _Library:
     library = mkl.open_library()
     return _name("MKL", library.version()), _fastest(library)
+
+
+def _xsmm() -> _Library:
+    row = registry.find("cpp-xsmm")
+    library = xsmm.open_library(row)
+    return f"LIBXSMM {xsmm.version(row)}", _fastest(library)
 
 
 def _fastest(library: Any) -> Callable[[dict[str, Any], float], float]:

@@ -60,7 +60,16 @@ KNOWN: Mapping[str, BackendStyle] = MappingProxyType(
         **_looks("^", java=VERMILION, javascript=ORANGE, octave=PURPLE, lua=BLUE, nim=GREEN, zig=SKY, d=BLACK),
         **_looks(">", csharp=VERMILION, ocaml=ORANGE, r=BLUE, cython=PURPLE),
         **_looks("v", c_textbook=SKY, cpp_textbook=BLUE, numpy_article=BLACK, python=GREEN, pypy=VERMILION),
-        **_looks("s", cpp_tuned=BLUE, cpp_blas=SKY, cpp_mkl=VERMILION, c_libmvec=PURPLE, cuda=GREEN, cuda_blas=ORANGE),
+        **_looks(
+            "s",
+            cpp_tuned=BLUE,
+            cpp_blas=SKY,
+            cpp_mkl=VERMILION,
+            cpp_xsmm=BLACK,
+            c_libmvec=PURPLE,
+            cuda=GREEN,
+            cuda_blas=ORANGE,
+        ),
         **_looks(
             "P",
             nim_danger=GREEN,

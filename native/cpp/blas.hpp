@@ -2,10 +2,8 @@
 // run time, because a process can hold several, NumPy's among them.
 #pragma once
 
+#include "library.hpp"
 #include "mlp.hpp"
-
-#include <dlfcn.h>
-#include <memory>
 
 namespace fnn {
 
@@ -13,11 +11,9 @@ namespace fnn {
 class OpenBlas {
 public:
   // path: as for dlopen. Throws std::runtime_error if the file is not such a library.
-  explicit OpenBlas(const std::string &path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose) {
-    if (!handle_)
-      throw std::runtime_error(dlerror());
+  explicit OpenBlas(const std::string &path) : library_(path) {
     // SciPy's build prefixes its symbols so that they do not collide with another BLAS.
-    prefix_ = dlsym(handle_.get(), "scipy_cblas_sgemm") ? "scipy_" : "";
+    prefix_ = library_.has("scipy_cblas_sgemm") ? "scipy_" : "";
     set_threads_ = find<void(int)>("openblas_set_num_threads");
     get_threads_ = find<int()>("openblas_get_num_threads");
     config_ = find<char *()>("openblas_get_config");
@@ -25,9 +21,7 @@ public:
   }
 
   template <class Signature> Signature *find(const std::string &name) const {
-    if (void *symbol = dlsym(handle_.get(), (prefix_ + name).c_str()))
-      return reinterpret_cast<Signature *>(symbol);
-    throw std::runtime_error("it has no " + prefix_ + name);
+    return library_.find<Signature>(prefix_ + name);
   }
 
   void set_threads(int threads) const {
@@ -44,7 +38,7 @@ public:
   }
 
 private:
-  std::unique_ptr<void, int (*)(void *)> handle_;
+  SharedLibrary library_;
   std::string prefix_;
   void (*set_threads_)(int);
   int (*get_threads_)();

@@ -2,11 +2,10 @@
 // mlp.hpp computes the rest of the step. It opens MKL at run time and uses it on one thread.
 #pragma once
 
+#include "library.hpp"
 #include "mlp.hpp"
 
 #include <array>
-#include <dlfcn.h>
-#include <memory>
 
 namespace fnn {
 
@@ -15,9 +14,7 @@ class Mkl {
 public:
   // path: as for dlopen. Throws std::runtime_error if the file is not such a library, or another part of the process
   // has chosen another layer.
-  explicit Mkl(const std::string &path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose) {
-    if (!handle_)
-      throw std::runtime_error(dlerror());
+  explicit Mkl(const std::string &path) : library_(path) {
     constexpr int lp64 = 0, sequential = 1; // MKL_INTERFACE_LP64, MKL_THREADING_SEQUENTIAL of mkl_service.h
     if (find<int(int)>("MKL_Set_Interface_Layer")(lp64) != lp64)
       throw std::runtime_error("it keeps another interface than LP64");
@@ -28,9 +25,7 @@ public:
   }
 
   template <class Signature> Signature *find(const std::string &name) const {
-    if (void *symbol = dlsym(handle_.get(), name.c_str()))
-      return reinterpret_cast<Signature *>(symbol);
-    throw std::runtime_error("it has no " + name);
+    return library_.find<Signature>(name);
   }
 
   std::string version() const {
@@ -41,7 +36,7 @@ public:
   }
 
 private:
-  std::unique_ptr<void, int (*)(void *)> handle_;
+  SharedLibrary library_;
   std::array<char, 256> version_{};
   int (*branch_)(int) = nullptr;
 };

@@ -5,6 +5,7 @@
 #include "blas.hpp"
 #include "mkl.hpp"
 #include "mlp.hpp"
+#include "xsmm.hpp"
 
 #include <memory>
 
@@ -29,6 +30,7 @@ template <class Real> Made<Real> with_loops(const Arguments<Real> &arguments);  
 template <class Real> Made<Real> with_triple_loops(const Arguments<Real> &arguments); // textbook.cpp
 template <class Real> Made<Real> with_blas(const Arguments<Real> &arguments, std::shared_ptr<const OpenBlas> library);
 template <class Real> Made<Real> with_mkl(const Arguments<Real> &arguments, std::shared_ptr<const Mkl> library);
+template <class Real> Made<Real> with_xsmm(const Arguments<Real> &arguments, std::shared_ptr<const Xsmm> library);
 
 // Return the seconds of the products of a step alone, through a library: see bare_products.hpp.
 template <class Real>
@@ -37,5 +39,8 @@ double bare_products(const std::shared_ptr<const OpenBlas> &library, const std::
 template <class Real>
 double bare_products(const std::shared_ptr<const Mkl> &library, const std::vector<std::size_t> &sizes,
                      std::size_t batch, double seconds); // mkl.cpp
+template <class Real>
+double bare_products(const std::shared_ptr<const Xsmm> &library, const std::vector<std::size_t> &sizes,
+                     std::size_t batch, double seconds); // xsmm.cpp
 
 } // namespace fnn

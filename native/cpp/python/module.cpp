@@ -38,6 +38,10 @@ template <class Real> void bind(py::module_ &module, const char *name) {
                      const Array<Real> &theta, std::shared_ptr<fnn::Mkl> library) {
     return fnn::with_mkl(arguments(sizes, functions, loss, l2, theta), std::move(library));
   });
+  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
+                     const Array<Real> &theta, std::shared_ptr<fnn::Xsmm> library) {
+    return fnn::with_xsmm(arguments(sizes, functions, loss, l2, theta), std::move(library));
+  });
   fnn::add_methods<Real>(bound);
 }
 
@@ -66,10 +70,15 @@ PYBIND11_MODULE(PYFNN_MODULE, module) {
       .def(py::init<const std::string &>(), py::arg("path"))
       .def("version", &fnn::Mkl::version)
       .def("branch", &fnn::Mkl::branch);
+  py::class_<fnn::Xsmm, std::shared_ptr<fnn::Xsmm>>(module, "Xsmm")
+      .def(py::init<const std::string &>(), py::arg("path"))
+      .def("target", &fnn::Xsmm::target);
   bind<float>(module, "Mlp32");
   bind<double>(module, "Mlp64");
   bind_bare_products<float, fnn::OpenBlas>(module, "bare_products32");
   bind_bare_products<float, fnn::Mkl>(module, "bare_products32");
+  bind_bare_products<float, fnn::Xsmm>(module, "bare_products32");
   bind_bare_products<double, fnn::OpenBlas>(module, "bare_products64");
   bind_bare_products<double, fnn::Mkl>(module, "bare_products64");
+  bind_bare_products<double, fnn::Xsmm>(module, "bare_products64");
 }

@@ -1,6 +1,7 @@
 """Claims about the products of a step alone: measured through each library that is here, and part of their case."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from bench.machine.ceilings import StepShape
 from bench.results.schema import Case, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from bench.suites.load import built_in_workloads
-from pyfnn.backends import blas, mkl
+from pyfnn import programs, registry
+from pyfnn.backends import blas, mkl, xsmm
 from pyfnn.errors import BackendUnavailable
 
 DEEP = built_in_workloads()["wine-deep"]
@@ -24,7 +26,12 @@ SHAPE = {"sizes": [64, 64, 32, 10], "batch": 32, "dtype": "float32"}
 def libraries() -> list[str]:
     """Return the names of the libraries that are here."""
     found = []
-    for name, find in (("OpenBLAS", blas.find_library), ("MKL", mkl.find_library)):
+    finders: list[tuple[str, Callable[[], object]]] = [
+        ("OpenBLAS", blas.find_library),
+        ("MKL", mkl.find_library),
+        ("LIBXSMM", lambda: programs.probe(registry.find("cpp-xsmm"))),
+    ]
+    for name, find in finders:
         try:
             find()
         except BackendUnavailable:
@@ -57,11 +64,12 @@ def test_larger_products_run_at_a_higher_rate() -> None:
 
 
 def test_an_absent_library_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> str:
+    def absent(*_: object) -> str:
         raise BackendUnavailable("none is here", "get one")
 
     monkeypatch.setattr(mkl, "find_library", absent)
     monkeypatch.setattr(blas, "find_library", absent)
+    monkeypatch.setattr(xsmm, "open_library", absent)
     assert bare_products.answer([SHAPE], 1) == []
 
 

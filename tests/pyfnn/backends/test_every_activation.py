@@ -25,7 +25,7 @@ from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity.battery import Trial
 from pyfnn.validation import Array
 
-BACKENDS = ["numpy", "c", "cpp", "cpp-blas", "cpp-mkl", "cpp-tuned"]
+BACKENDS = ["numpy", "c", "cpp", "cpp-blas", "cpp-mkl", "cpp-xsmm", "cpp-tuned"]
 Derivative = Callable[[Array, float], Array]  # (Z, parameter) -> f'(Z)
 BUGS: dict[str, tuple[str, Derivative]] = {
     "relu: 1 at 0": ("relu", lambda Z, _: Z >= 0),

@@ -79,7 +79,7 @@ def test_every_shape_of_product_agrees_with_the_oracle(
     assert evidence.passed, str(evidence.worst)
 
 
-@pytest.mark.parametrize("name", ["cpp-mkl", "cpp-blas"])
+@pytest.mark.parametrize("name", ["cpp-mkl", "cpp-blas", "cpp-xsmm"])
 def test_a_decay_that_a_factor_of_the_weights_would_round_is_not_left_to_the_product(name: str) -> None:
     """The factor 1 - rate λ is 1 - 9e-8, which float32 rounds to 1 - 12e-8: after 2000 steps, 6e-5 of each weight."""
     try:

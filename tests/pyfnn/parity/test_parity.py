@@ -28,7 +28,7 @@ from pyfnn.validation import Array
 
 SIZES = (6, 8, 5, 3)
 SOAK = 1000  # further networks in the long run
-CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas", "cpp-mkl"]
+CORRECT = ["planted", "numpy", "c", "cpp", "cpp-blas", "cpp-mkl", "cpp-xsmm"]
 CANNOT_SHOW = {("relu_at_zero", "tanh"): "tanh has no kink"}
 # Start of evidence.worst.what, for the bugs in one place of the network.
 NAMED = {
