@@ -208,7 +208,8 @@ class Network:
         InvalidInput
             theta has another shape.
         """
-        self._check_shape(theta.shape)
+        if self._stack_of(theta) != ():
+            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
         return {name: theta[part].reshape(shape) for name, (part, shape) in self._places.items()}
 
     def layers(self, theta: NDArray[Any]) -> list[Layer]:
@@ -216,18 +217,19 @@ class Network:
 
         A stack of vectors, (stack, n_parameters), gives stacks of views.
         """
-        self._check_shape(theta.shape[-1:])
-        stack = theta.shape[:-1]
+        stack = self._stack_of(theta)
         return [Layer(theta[..., W].reshape(stack + shape), theta[..., b]) for W, shape, b, _ in self._layer_places]
 
     def slopes(self, theta: NDArray[Any]) -> list[NDArray[Any]]:
         """Return views of the slopes that each layer learns: (m_l,), or (0,) where it learns none; see `layers`."""
-        self._check_shape(theta.shape[-1:])
+        self._stack_of(theta)
         return [theta[..., S] for *_, S in self._layer_places]
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape != (self.n_parameters,):
-            raise InvalidInput(f"theta has shape {shape}: this network needs ({self.n_parameters},)")
+    def _stack_of(self, theta: NDArray[Any]) -> tuple[int, ...]:
+        """Return the axes before the last one, whose length is checked."""
+        if theta.shape[-1:] != (self.n_parameters,):
+            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
+        return theta.shape[:-1]
 
     def activations_at(self, theta: NDArray[Any]) -> list[Activation]:
         """Return `elementwise_activations` with the slopes of θ."""

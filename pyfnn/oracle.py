@@ -2,8 +2,8 @@
 
 The oracle computes in the dtype of the given θ. It changes nothing in place, keeps no state and is never timed.
 
-θ may be a stack, (stack, n_parameters): each network of it computes on the same rows. Losses are then (stack,),
-gradients (stack, n_parameters), and the arrays of a pass after the inputs have an axis more, their first.
+θ may be a stack, (stack, n_parameters): each network of it computes on the same rows. Results then have an axis more,
+their first.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pyfnn.network import Network
 class Pass:
     """Values of a forward pass. Z[l-1]: (batch, m_l), or (batch, k m_l) where a unit has k pieces; A[l]: (batch, m_l).
 
-    A[0] are the inputs, A[L] the outputs.
+    A[0] are the inputs, A[L] the outputs. With a stack all but A[0] have an axis more: (stack, batch, m_l).
     """
 
     Z: list[Array]
@@ -34,7 +34,7 @@ def forward(network: Network, theta: Array, x: Array) -> Pass:
     Parameters
     ----------
     network : Network
-    theta : ndarray, shape (n_parameters,)
+    theta : ndarray, shape (n_parameters,) or (stack, n_parameters)
         Parameters; their dtype is that of the whole computation.
     x : ndarray, shape (batch, m_0)
 
@@ -83,13 +83,13 @@ def loss(network: Network, theta: Array, x: Array, y: Array) -> Any:
     Parameters
     ----------
     network : Network
-    theta : ndarray, shape (n_parameters,)
+    theta : ndarray, shape (n_parameters,) or (stack, n_parameters)
     x : ndarray, shape (batch, m_0)
     y : ndarray, shape (batch, m_L)
 
     Returns
     -------
-    scalar of theta's dtype
+    scalar of theta's dtype, or ndarray, shape (stack,)
         (1/B) Σ_n L(y_n, t_n) + (λ/2) Σ_l ‖W_l‖²_F.
     """
     return _loss(network, theta, forward(network, theta, x), y)
@@ -109,15 +109,15 @@ def loss_and_gradient(network: Network, theta: Array, x: Array, y: Array) -> tup
     Parameters
     ----------
     network : Network
-    theta : ndarray, shape (n_parameters,)
+    theta : ndarray, shape (n_parameters,) or (stack, n_parameters)
     x : ndarray, shape (batch, m_0)
     y : ndarray, shape (batch, m_L)
 
     Returns
     -------
-    loss : scalar of theta's dtype
+    loss : scalar of theta's dtype, or ndarray, shape (stack,)
         (1/B) Σ_n L(y_n, t_n) + (λ/2) Σ_l ‖W_l‖²_F.
-    gradient : ndarray, shape (n_parameters,)
+    gradient : ndarray, shape of theta
         ∂R/∂θ, laid out as θ.
     """
     row = losses.TABLE[network.loss]
@@ -157,7 +157,7 @@ def train(
     Parameters
     ----------
     network : Network
-    theta : ndarray, shape (n_parameters,)
+    theta : ndarray, shape (n_parameters,) or (stack, n_parameters)
         Initial parameters; unchanged.
     x, y : ndarray, shapes (rows, m_0) and (rows, m_L)
     order : ndarray of int64, shape (n,)
@@ -167,7 +167,7 @@ def train(
 
     Returns
     -------
-    ndarray, shape (n_parameters,)
+    ndarray, shape of theta
         θ after the last batch.
     """
     rate = theta.dtype.type(learning_rate)

@@ -1,4 +1,4 @@
-"""The matrix products of a step alone, through OpenBLAS, MKL and LIBXSMM: what a step costs that leaves them to one.
+"""The matrix products of a step alone, through OpenBLAS, MKL and LIBXSMM: the cost of leaving them to a library.
 
 Runs in the process that bench/machine/ceilings.py starts. The products are native code (native/cpp/bare_products.hpp),
 through the libraries of `cpp-blas`, `cpp-mkl` and `cpp-xsmm`.
@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from pyfnn import registry
+from pyfnn import programs, registry
 from pyfnn.backends import blas, mkl, xsmm
 from pyfnn.backends.cpp import extension
 from pyfnn.errors import BackendUnavailable
@@ -55,7 +55,7 @@ def answer(shapes: Iterable[dict[str, Any]], threads: int, seconds: float = SECO
 def _libraries(threads: int) -> Iterator[_Library]:
     openers: list[Callable[[], _Library]] = [partial(_openblas, threads), *([_mkl, _xsmm] if threads == 1 else [])]
     for opened in openers:
-        with suppress(BackendUnavailable):  # the backend of that library is in the table with the reason
+        with suppress(BackendUnavailable):  # a run of that library's backend shows the reason
             yield opened()
 
 
@@ -72,6 +72,8 @@ def _mkl() -> _Library:
 
 def _xsmm() -> _Library:
     row = registry.find("cpp-xsmm")
+    if not programs.is_built(row):
+        raise BackendUnavailable("LIBXSMM is linked at the first run of its backend")
     library = xsmm.open_library(row)
     return f"LIBXSMM {xsmm.version(row)}", _fastest(library)
 

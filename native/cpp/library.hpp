@@ -8,7 +8,7 @@
 
 namespace fnn {
 
-// It stays in memory until the process ends: LIBXSMM, unloaded and opened again, crashes.
+// Every library stays in memory until the process ends: LIBXSMM 1.17 crashes when it is unloaded and opened again.
 class SharedLibrary {
 public:
   // path: as for dlopen. Throws std::runtime_error if the file is no library.

@@ -27,8 +27,11 @@ def open_library(row: Row) -> "XsmmLibrary":
     Raises
     ------
     BackendUnavailable
-        There is no LIBXSMM or no compiler, or the library is another one than LIBXSMM 1.17.
+        There is no LIBXSMM or no compiler; the library has another version than 1.17, whose functions may take other
+        arguments; or it generates no kernels for this CPU.
     """
+    if version(row).split(".")[:2] != ["1", "17"]:
+        raise BackendUnavailable(f"LIBXSMM {version(row)} is here, and 1.17 is needed")
     module, path = extension(), programs.build(row).folder / _FILE
     try:
         library: XsmmLibrary = module.Xsmm(str(path))
@@ -40,14 +43,15 @@ def open_library(row: Row) -> "XsmmLibrary":
 def version(row: Row) -> str:
     """Return the version of LIBXSMM, from the answer to the row's probe."""
     found = re.search(r'CONFIG_VERSION "(\S+)"', programs.probe(row))
-    return found[1] if found else "?"
+    return found[1] if found else "of an unknown version"
 
 
 class Xsmm(Backend):
     """The plain C++ network with its matrix products through LIBXSMM, on one thread.
 
-    LIBXSMM generates a kernel for each shape of product, for the CPU that `libxsmm_get_target_arch` names;
-    `LIBXSMM_TARGET`, set before the process starts, overrides its choice.
+    With a single row, Δ Wᵀ is computed by the loops of `cpp`: LIBXSMM would need W transposed. LIBXSMM generates a
+    kernel for each shape of product, for the CPU that `libxsmm_get_target_arch` names; `LIBXSMM_TARGET`, set before
+    the process starts, overrides its choice.
 
     Parameters
     ----------

@@ -22,9 +22,9 @@ class Point:
 
     Attributes
     ----------
-    theta : ndarray, shape (n_parameters,)
+    theta : ndarray, shape (n_parameters,) or (stack, n_parameters)
     vectors : tuple of ndarray
-        Vectors of the state, each (n_parameters,), in the optimizer's order.
+        Vectors of the state, each of the shape of theta, in the optimizer's order.
     steps : int
         Steps so far.
     """

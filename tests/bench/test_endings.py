@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -108,6 +108,15 @@ def test_a_signal_while_figures_are_drawn_keeps_results_and_summary(
     assert "python -m bench.plot out draws what there is" in capsys.readouterr().out
 
 
+@pytest.fixture
+def heard_hangup() -> Iterator[None]:
+    """SIGHUP with its usual effect, which nohup takes away."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard_hangup")
 def test_signals_wait_while_something_is_ended_and_the_third_does_not() -> None:
     with Interruptions() as signals:
         with pytest.raises(Interrupted):

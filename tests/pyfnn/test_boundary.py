@@ -26,7 +26,7 @@ from pyfnn.optimizers import Adam, Momentum
 from pyfnn.training import Checkpoints, Constant, Cosine, Diagnostics, InverseTime, Step, diagnose, fit, minimize
 from pyfnn.validation import Array, is_whole
 
-IN_PROCESS = ("numpy", "c", "cpp", "cpp-tuned", "cpp-blas")
+IN_PROCESS = ("numpy", "c", "cpp", "cpp-tuned", "cpp-blas", "cpp-xsmm")
 
 # A valid call of each function: odd arguments take the place of one or two of these.
 CALLS: Mapping[str, tuple[Any, ...]] = {

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
@@ -156,8 +157,20 @@ def test_places_name_the_tensor_and_the_entry_of_each_parameter() -> None:
 
 
 def test_a_vector_of_another_length_is_rejected() -> None:
-    with pytest.raises(InvalidInput, match=r"theta has shape \(12,\): this network needs \(13,\)"):
-        _network().layers(np.zeros(12))
+    for shape in ((12,), (13, 12), ()):
+        for views in (_network().layers, _network().slopes, _network().tensors):
+            with pytest.raises(InvalidInput, match=rf"theta has shape {re.escape(str(shape))}: .* needs \(13,\)"):
+                views(np.zeros(shape))
+
+
+def test_a_stack_has_views_in_layers_and_not_by_name() -> None:
+    stack = np.arange(26.0).reshape(2, 13)
+    for W, b in _network().layers(stack):
+        assert len(W) == len(b) == 2
+        b[:] = -1
+    assert (stack == -1).sum() == 2 * sum(b.size for _, b in _network().layers(np.zeros(13)))
+    with pytest.raises(InvalidInput, match=r"theta has shape \(2, 13\)"):
+        _network().tensors(stack)
 
 
 def test_parameters_and_operations_of_wine_deep_agree_with_a_count_by_hand() -> None:

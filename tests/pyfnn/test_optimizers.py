@@ -102,7 +102,7 @@ def test_a_setting_out_of_range_is_rejected_by_name(make: Any, message: str) -> 
 
 # Inside the step -----------------------------------------------------------------------------------------------------
 
-INSIDE = ["numpy", "c", "cpp", "cpp-tuned", "cpp-blas"]
+INSIDE = ["numpy", "c", "cpp", "cpp-tuned", "cpp-blas", "cpp-xsmm"]
 STATEFUL: list[Named] = [Momentum(0.8, nesterov=False), Momentum(), Adam()]
 
 

@@ -50,6 +50,7 @@ FURTHER = {  # rows of pyfnn that ALL_BACKENDS leaves out: those of a table with
     "pypy": ("Python", "textbook", 15e-6),
     "cpp-blas": ("C++", "tuned", 1.2e-6),
     "cpp-mkl": ("C++", "tuned", 0.9e-6),
+    "cpp-xsmm": ("C++", "tuned", 1.0e-6),
     "c-libmvec": ("C", "tuned", 0.63e-6),
     "nim-danger": ("Nim", "tuned", 0.92e-6),
     "zig-fast": ("Zig", "tuned", 0.9e-6),

@@ -15,7 +15,7 @@ from bench.machine.ceilings import StepShape
 from bench.results.schema import Case, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from bench.suites.load import built_in_workloads
-from pyfnn import programs, registry
+from pyfnn import registry
 from pyfnn.backends import blas, mkl, xsmm
 from pyfnn.errors import BackendUnavailable
 
@@ -29,7 +29,7 @@ def libraries() -> list[str]:
     finders: list[tuple[str, Callable[[], object]]] = [
         ("OpenBLAS", blas.find_library),
         ("MKL", mkl.find_library),
-        ("LIBXSMM", lambda: programs.probe(registry.find("cpp-xsmm"))),
+        ("LIBXSMM", lambda: xsmm.open_library(registry.find("cpp-xsmm"))),
     ]
     for name, find in finders:
         try:
@@ -37,7 +37,7 @@ def libraries() -> list[str]:
         except BackendUnavailable:
             continue
         found.append(name)
-    require("OpenBLAS or MKL", bool(found), "pip install scipy-openblas32")
+    require("OpenBLAS, MKL or LIBXSMM", bool(found), "pip install scipy-openblas32")
     return found
 
 

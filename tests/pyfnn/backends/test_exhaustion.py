@@ -18,7 +18,7 @@ from pyfnn.backend import Backend
 from pyfnn.errors import BackendUnavailable
 from pyfnn.network import Network, initialize
 
-MODULES = {"c": "libfnn_c", "cpp": "_cpp.", "cpp-tuned": "_tuned_", "cpp-blas": "_cpp."}
+MODULES = {"c": "libfnn_c", "cpp": "_cpp.", "cpp-tuned": "_tuned_", "cpp-blas": "_cpp.", "cpp-xsmm": "_cpp."}
 
 SCRIPT = """
 import ctypes, sys

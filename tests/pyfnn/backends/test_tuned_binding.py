@@ -229,7 +229,8 @@ def test_closed_models_leave_no_memory_behind(best: Backend) -> None:
     use()
     baseline = use()
     grown = max(use() for _ in range(8)) - baseline
-    assert grown < 8e6, f"eight models later {grown / 1e6:.0f} MB more are in use"
+    least = 8 * 20000 * 50 * 4  # of a leak: the inputs of each model
+    assert grown < least / 2, f"eight models later {grown / 1e6:.0f} MB more are in use"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count page faults in other ways")

@@ -22,7 +22,7 @@ from pyfnn.validation import Array, Order
 
 SIZES = (6, 8, 5, 3)
 STATEFUL = ["momentum", "nesterov", "adam"]
-CORRECT = ["planted", "numpy", "c", "cpp", "cpp-tuned", "cpp-blas"]
+CORRECT = ["planted", "numpy", "c", "cpp", "cpp-tuned", "cpp-blas", "cpp-xsmm"]
 SOAK = 300  # random networks of each dtype and optimizer in the long run
 
 
