@@ -5,7 +5,26 @@
 #include "library.hpp"
 #include "mlp.hpp"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace fnn {
+
+// Call after each of LIBXSMM's kernels: they leave the upper halves of AVX's registers in use, and then code that was
+// compiled without AVX, such as glibc's tanhf, takes five times as long (AMD EPYC with AVX2).
+#if defined(__x86_64__)
+[[gnu::target("avx"), gnu::noinline]] inline void clear_upper_halves_of_registers() {
+  _mm256_zeroupper();
+}
+inline void clear_upper_halves() {
+  static const bool has_avx = __builtin_cpu_supports("avx");
+  if (has_avx)
+    clear_upper_halves_of_registers();
+}
+#else
+inline void clear_upper_halves() {}
+#endif
 
 // LIBXSMM 1.17 as a shared library.
 class Xsmm {
@@ -52,8 +71,10 @@ private:
 
 // Replaces Loops in Mlp. LIBXSMM generates a kernel when a shape first occurs, and finds it again by its shape.
 //
-// Since its matrices are stored by columns, each product is computed as its transpose: C^T = B^T A^T. Its kernels take
-// no factors and cannot transpose their first matrix, so B is multiplied by a factor, or transposed, in a pass before.
+// Since its matrices are stored by columns, each product is computed as its transpose: C^T = B^T A^T. Its kernels
+// cannot transpose their first matrix, so B is transposed in a pass before. They take no factors, and where they add to
+// C, they add term by term, each rounded as C is: what is added to W with a factor is computed apart, and added in a
+// pass after.
 template <class Real> class XsmmProducts {
 public:
   explicit XsmmProducts(std::shared_ptr<const Xsmm> library)
@@ -64,16 +85,15 @@ public:
 
   // C <- keep C + factor A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B, Real factor = 1, Real keep = 1) {
-    if (keep != 0 && keep != 1)
-      std::transform(C.data, C.data + C.rows * C.columns, C.data, [keep](Real c) { return keep * c; });
-    const Real *b = B.data;
-    if (factor != 1) {
-      const std::size_t n = B.rows * B.columns;
-      b = std::transform(B.data, B.data + n, scratch(n), [factor](Real v) { return factor * v; }) - n;
-    }
+    const bool direct = factor == 1 && (keep == 0 || keep == 1);
+    const std::size_t n = C.rows * C.columns;
+    Real *to = direct ? C.data : scratch(n);
     const bool plain = A.across == 1; // otherwise transposed; a single row or column matches both
     const std::size_t lda = plain ? std::max(A.down, A.columns) : std::max(A.across, A.rows);
-    multiply(C, B.rows, b, A.data, lda, plain ? 0 : Xsmm::second_is_transposed, keep != 0);
+    multiply({to, C.rows, C.columns}, B.rows, B.data, A.data, lda, plain ? 0 : Xsmm::second_is_transposed,
+             direct && keep == 1);
+    if (!direct)
+      std::transform(C.data, C.data + n, to, C.data, [=](Real c, Real ab) { return keep * c + factor * ab; });
   }
 
   // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)
@@ -87,14 +107,26 @@ public:
 
 private:
   // C^T <- B^T A^T, or C^T + B^T A^T.   k: columns of A   lda: from one row of A, as it is stored, to the next
+  // In blocks of B^T that fit in the second cache, because each kernel reads its first matrix again and again.
   void multiply(Matrix<Real> C, std::size_t k, const Real *b, const Real *a, std::size_t lda, int flags, bool adds) {
-    const int n = size(C.columns), m = size(C.rows), stride = size(lda);
+    constexpr std::size_t most_k = 128, most_n = 1024 / sizeof(Real);             // 128 KiB
+    const std::size_t from_column = flags & Xsmm::second_is_transposed ? lda : 1; // of A to the next
+    for (std::size_t p = 0; p < k; p += most_k)
+      for (std::size_t j = 0; j < C.columns; j += most_n) {
+        const int n = size(std::min(most_n, C.columns - j)), depth = size(std::min(most_k, k - p));
+        run(n, size(C.rows), depth, size(C.columns), size(lda), flags, adds || p > 0, b + p * C.columns + j,
+            a + p * from_column, C.data + j);
+      }
+    clear_upper_halves();
+  }
+
+  void run(int m, int n, int k, int lda, int ldb, int flags, bool adds, const Real *a, const Real *b, Real *c) {
     const Real one = 1, beta = adds ? 1 : 0;
-    Xsmm::Kernel<Real> *kernel = dispatch_(n, m, size(k), &n, &stride, &n, &one, &beta, &flags, &Xsmm::no_prefetch);
+    Xsmm::Kernel<Real> *kernel = dispatch_(m, n, k, &lda, &ldb, &lda, &one, &beta, &flags, &Xsmm::no_prefetch);
     if (!kernel)
       throw std::runtime_error("LIBXSMM generates no kernel for a product of " + std::to_string(m) + " x " +
                                std::to_string(k) + " x " + std::to_string(n));
-    kernel(b, a, C.data);
+    kernel(a, b, c);
   }
 
   // Return room for n numbers. It only grows, so that steps of one shape allocate and clear it once.
@@ -111,7 +143,7 @@ private:
   std::shared_ptr<const Xsmm> library_;
   Xsmm::Dispatch<Real> *dispatch_;
   Xsmm::Transpose *transpose_;
-  Buffer<Real> scratch_; // B with its factor, or transposed
+  Buffer<Real> scratch_; // A B, or B transposed
 };
 
 } // namespace fnn
