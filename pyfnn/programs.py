@@ -30,6 +30,7 @@ from pyfnn.texts import cleaned
 
 _LINES_SHOWN = 20  # of a compiler's messages
 _PROBE_PATIENCE = 60.0  # seconds
+_LONGEST_SHOWN = 60  # characters of a probe in a reason
 _BUILD_PATIENCE = 900.0  # seconds
 _ENDING_PATIENCE = 5.0  # seconds
 _MOST_SECONDS = 1e9  # of a build; more in a record are an error in it
@@ -127,14 +128,15 @@ def _answer(probe: str, _path: str) -> str:
     command = [word.replace("{python}", sys.executable) for word in shlex.split(probe)]
     if shutil.which(command[0]) is None:
         raise _ProbeFailed(f"{command[0]} is not on PATH")
+    what = repr(probe) if len(probe) <= _LONGEST_SHOWN else "the probe of its toolchain"
     try:
         done = run_command(command, _PROBE_PATIENCE)
     except subprocess.TimeoutExpired:
-        raise _ProbeFailed(f"{probe!r} was silent for {_PROBE_PATIENCE:.0f} s") from None
+        raise _ProbeFailed(f"{what} was silent for {_PROBE_PATIENCE:.0f} s") from None
     except OSError as error:
-        raise _ProbeFailed(f"{probe!r} cannot be run: {error.strerror or error}") from None
+        raise _ProbeFailed(f"{what} cannot be run: {error.strerror or error}") from None
     if done.returncode != 0:
-        raise _ProbeFailed(f"{probe!r} failed: {cleaned((done.stderr or done.stdout).strip())[:300]}")
+        raise _ProbeFailed(f"{what} failed: {cleaned((done.stderr or done.stdout).strip())[:300]}")
     return (done.stdout or done.stderr).strip()
 
 

@@ -34,8 +34,11 @@ def test_an_absent_toolchain_is_unavailable_with_reason_and_remedy(tmp_path: Pat
 
 def test_a_failed_probe_makes_the_backend_unavailable_with_the_probes_message(tmp_path: Path) -> None:
     row = only_row(tmp_path, probe="sh -c 'echo broken installation >&2; exit 1'", remedy="reinstall it")
-    with pytest.raises(BackendUnavailable, match=r"failed: broken installation \(reinstall it\)"):
+    with pytest.raises(BackendUnavailable, match=r"^\"sh -c .*\" failed: broken installation \(reinstall it\)"):
         programs.build(row)
+    long = replace(row, probe=f"sh -c 'echo broken installation >&2; exit 1' {'x' * 80}")
+    with pytest.raises(BackendUnavailable, match=r"^the probe of its toolchain failed: broken installation \("):
+        programs.build(long)
 
 
 def counted(tmp_path: Path, **changes: Any) -> tuple[Row, Path]:
