@@ -136,7 +136,7 @@ def _answer(probe: str, _path: str) -> str:
     except OSError as error:
         raise _ProbeFailed(f"{what} cannot be run: {error.strerror or error}") from None
     if done.returncode != 0:
-        raise _ProbeFailed(f"{what} failed: {cleaned((done.stderr or done.stdout).strip())[:300]}")
+        raise _ProbeFailed(f"{what} failed: {cleaned((done.stderr or done.stdout).strip())[:300] or 'no output'}")
     return (done.stdout or done.stderr).strip()
 
 

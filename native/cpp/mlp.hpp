@@ -1,6 +1,7 @@
 // mlp.hpp: a feed-forward network in plain C++: forward, backpropagation, gradient descent, and their timing.
 // It uses the standard library and loops: no threads, no intrinsics, no fast-math. It does not validate arguments (the
-// caller does), knows nothing of Python, and allocates nothing in a step.
+// caller does), knows nothing of Python, and allocates nothing in a step; a class of products may, when a shape first
+// occurs.
 #pragma once
 
 #include "model.hpp"

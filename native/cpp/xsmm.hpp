@@ -12,7 +12,8 @@
 namespace fnn {
 
 // Call after each of LIBXSMM's kernels: they leave the upper halves of AVX's registers in use, and then code that was
-// compiled without AVX, such as glibc's tanhf, takes five times as long (AMD EPYC with AVX2).
+// compiled without AVX, such as glibc's tanhf, takes several times as long: a step of wine-batch took 551 us in place
+// of 112 (AMD EPYC with AVX2).
 #if defined(__x86_64__)
 [[gnu::target("avx"), gnu::noinline]] inline void clear_upper_halves_of_registers() {
   _mm256_zeroupper();
@@ -86,14 +87,14 @@ public:
   // C <- keep C + factor A B.   A: (m, k), possibly a transposed view   B: (k, n)   C: (m, n)
   void add_product(Matrix<Real> C, Strided<Real> A, Matrix<const Real> B, Real factor = 1, Real keep = 1) {
     const bool direct = factor == 1 && (keep == 0 || keep == 1);
-    const std::size_t n = C.rows * C.columns;
-    Real *to = direct ? C.data : scratch(n);
+    const std::size_t entries = C.rows * C.columns;
+    Real *to = direct ? C.data : scratch(entries);
     const bool plain = A.across == 1; // otherwise transposed; a single row or column matches both
     const std::size_t lda = plain ? std::max(A.down, A.columns) : std::max(A.across, A.rows);
     multiply({to, C.rows, C.columns}, B.rows, B.data, A.data, lda, plain ? 0 : Xsmm::second_is_transposed,
              direct && keep == 1);
     if (!direct)
-      std::transform(C.data, C.data + n, to, C.data, [=](Real c, Real ab) { return keep * c + factor * ab; });
+      std::transform(C.data, C.data + entries, to, C.data, [=](Real c, Real ab) { return keep * c + factor * ab; });
   }
 
   // C = A B^T.   A: (m, k)   B: (n, k)   C: (m, n)
@@ -117,9 +118,10 @@ private:
         run(n, size(C.rows), depth, size(C.columns), size(lda), flags, adds || p > 0, b + p * C.columns + j,
             a + p * from_column, C.data + j);
       }
-    clear_upper_halves();
   }
 
+  // c <- a b, or c + a b.   a: (m, k)   b: (k, n), or (n, k) to be transposed   c: (m, n); all by columns, those of a
+  // and c `lda` apart
   void run(int m, int n, int k, int lda, int ldb, int flags, bool adds, const Real *a, const Real *b, Real *c) {
     const Real one = 1, beta = adds ? 1 : 0;
     Xsmm::Kernel<Real> *kernel = dispatch_(m, n, k, &lda, &ldb, &lda, &one, &beta, &flags, &Xsmm::no_prefetch);
@@ -127,6 +129,7 @@ private:
       throw std::runtime_error("LIBXSMM generates no kernel for a product of " + std::to_string(m) + " x " +
                                std::to_string(k) + " x " + std::to_string(n));
     kernel(a, b, c);
+    clear_upper_halves();
   }
 
   // Return room for n numbers. It only grows, so that steps of one shape allocate and clear it once.

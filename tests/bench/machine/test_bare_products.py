@@ -15,9 +15,9 @@ from bench.machine.ceilings import StepShape
 from bench.results.schema import Case, Ceilings, Results, ResultsError
 from bench.results.store import load_results, save_results
 from bench.suites.load import built_in_workloads
-from pyfnn import registry
+from pyfnn import programs, registry
 from pyfnn.backends import blas, mkl, xsmm
-from pyfnn.errors import BackendUnavailable
+from pyfnn.errors import BackendUnavailable, BuildFailed
 
 DEEP = built_in_workloads()["wine-deep"]
 SHAPE = {"sizes": [64, 64, 32, 10], "batch": 32, "dtype": "float32"}
@@ -34,6 +34,8 @@ def libraries() -> list[str]:
     for name, find in finders:
         try:
             find()
+        except BuildFailed:
+            raise
         except BackendUnavailable:
             continue
         found.append(name)
@@ -70,7 +72,14 @@ def test_an_absent_library_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mkl, "find_library", absent)
     monkeypatch.setattr(blas, "find_library", absent)
     monkeypatch.setattr(xsmm, "open_library", absent)
+    monkeypatch.setattr(programs, "is_built", lambda _: True)
     assert bare_products.answer([SHAPE], 1) == []
+
+
+def test_a_library_that_must_be_linked_first_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "is_built", lambda _: False)
+    monkeypatch.setattr(xsmm, "open_library", lambda _: pytest.fail("LIBXSMM is linked"))
+    assert "LIBXSMM" not in {product["library"].split()[0] for product in bare_products.answer([SHAPE], 1, 0.01)}
 
 
 # In results -----------------------------------------------------------------------------------------------------------
