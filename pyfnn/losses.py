@@ -49,7 +49,7 @@ class Loss:
     Attributes
     ----------
     value : callable
-        (Z, Y, T) -> the loss of each row, (batch,). A stack of networks has Z and Y with an axis more, their first:
+        (Z, Y, T) -> the loss of each row, (batch,). With a stack of networks, Z and Y have one more axis, the first:
         (stack, batch).
     factor : float
         c.

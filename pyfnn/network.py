@@ -208,8 +208,8 @@ class Network:
         InvalidInput
             theta has another shape.
         """
-        if self._stack_of(theta) != ():
-            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
+        if theta.shape != (self.n_parameters,):
+            raise self._misfit(theta)
         return {name: theta[part].reshape(shape) for name, (part, shape) in self._places.items()}
 
     def layers(self, theta: NDArray[Any]) -> list[Layer]:
@@ -228,8 +228,11 @@ class Network:
     def _stack_of(self, theta: NDArray[Any]) -> tuple[int, ...]:
         """Return the axes before the last one, whose length is checked."""
         if theta.shape[-1:] != (self.n_parameters,):
-            raise InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
+            raise self._misfit(theta)
         return theta.shape[:-1]
+
+    def _misfit(self, theta: NDArray[Any]) -> InvalidInput:
+        return InvalidInput(f"theta has shape {theta.shape}: this network needs ({self.n_parameters},)")
 
     def activations_at(self, theta: NDArray[Any]) -> list[Activation]:
         """Return `elementwise_activations` with the slopes of θ."""

@@ -2,8 +2,8 @@
 
 The oracle computes in the dtype of the given θ. It changes nothing in place, keeps no state and is never timed.
 
-θ may be a stack, (stack, n_parameters): each network of it computes on the same rows. Results then have an axis more,
-their first.
+θ may be a stack, (stack, n_parameters): each network of it computes on the same rows. Results then have one more
+axis, the first.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pyfnn.network import Network
 class Pass:
     """Values of a forward pass. Z[l-1]: (batch, m_l), or (batch, k m_l) where a unit has k pieces; A[l]: (batch, m_l).
 
-    A[0] are the inputs, A[L] the outputs. With a stack all but A[0] have an axis more: (stack, batch, m_l).
+    A[0] are the inputs, A[L] the outputs. With a stack all but A[0] have one more axis, the first: (stack, batch, m_l).
     """
 
     Z: list[Array]
