@@ -98,18 +98,19 @@ def test_a_short_block_makes_the_next_ones_longer_as_far_as_the_order_reaches(
     assert (found.steps, found.burst) == expected
 
 
-def test_blocks_that_come_out_too_short_are_made_longer(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    calibrate = Calibrator.calibrate
+def test_each_block_may_lengthen_the_next_by_the_time_that_it_took(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = list[float]()
 
-    def too_short(self: Calibrator, session: Session, proof_seconds: float) -> Calibration:
-        found = calibrate(self, session, proof_seconds)
-        return replace(found, steps=max(1, found.steps // 4))
+    def lengthened(_: Calibrator, calibration: Calibration, seconds: float) -> Calibration:
+        took.append(seconds)
+        return replace(calibration, steps=calibration.steps + 1)
 
-    monkeypatch.setattr(Calibrator, "calibrate", too_short)
-    case = measure.run({"steady": STEADY}, replace(SHORT, rounds=4))
-    first = case.backends[0].samples
-    assert first[0].steps < first[-1].steps
-    assert (first[-1].work_cpu_seconds or first[-1].seconds) > 0.8 * SHORT.block_seconds
+    monkeypatch.setattr(Calibrator, "lengthened", lengthened)
+    samples = measure.run({"steady": STEADY}, replace(SHORT, rounds=4, min_launches=1, launches=1)).backends[0].samples
+    assert [sample.steps for sample in samples] == [samples[0].steps + turn for turn in range(4)]
+    assert {sample.work_cpu_seconds for sample in samples} <= set(took)  # the other blocks are of the second instance
 
 
 @pytest.mark.parametrize(("slow_proofs", "status"), [(1, "ok"), (9, "too_slow")])
