@@ -44,8 +44,12 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz fnn.h with libFuzzer, and every worker program with lines and files (CONTRIBUTING.md has the counts)."""
+    """Fuzz fnn.h with libFuzzer, every worker program with lines and files, and the library with new random examples.
+
+    CONTRIBUTING.md has the counts. The main tests have the same examples in each run.
+    """
     session.install("-e", ".[test]")
+    session.run("pytest", "-m", "hypothesis", "--hypothesis-profile=fresh")
     session.env["PYFNN_REQUIRE"] = "clang"
     session.run("pytest", "-m", "soak", "-s", "--timeout=3600", "tests/fuzz", *session.posargs)
 

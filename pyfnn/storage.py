@@ -6,6 +6,7 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ _HEADER = "header"  # the header's entry in the archive: JSON in UTF-8, as uint8
 _FORMAT = "pyfnn-network/1"
 _DAMAGE = (  # what NumPy, zipfile and json raise for files that are cut short, changed, or something else
     ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
 
 

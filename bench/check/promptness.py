@@ -214,10 +214,13 @@ def _claim_about_passes(operation: Operation) -> None:
     )
     def attempt(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
-        long = min(_per_step(session, steps) for _ in range(2))
         few = min(_FEW_PASSES, max(1, steps // 4))
-        short = min(_after_a_step(session, operation, few, at) for at in range(20))
-        if short > _CHEAPER * long:
+        for _ in range(_TRIES):  # both in each, since the machine may be faster during one of them
+            long = min(_per_step(session, steps) for _ in range(2))
+            short = min(_after_a_step(session, operation, few, at) for at in range(20))
+            if short <= _CHEAPER * long:
+                break
+        else:
             raise Failed(
                 f"{short * 1e6:.3g} µs a pass in calls of {few}, {long * 1e6:.3g} µs in calls of {steps} passes over "
                 f"{ROWS} rows"

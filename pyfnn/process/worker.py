@@ -30,6 +30,7 @@ DEFAULT_TIMEOUT = 120.0  # seconds
 _STDERR_KEPT = 64 * 1024  # bytes, from the end
 _LONGEST_REPLY = 1024 * 1024  # bytes
 _PATIENCE = 2.0  # seconds from `quit` until the process is killed
+_ENDING = 30.0  # seconds in which a process that has closed its output ends
 _LEAST_ROOM = 4096  # bytes; a disk with fewer is full
 _MARK = "PYFNN_WORKDIR"  # in the environment of a worker and its descendants
 _LAST_WORDS = 2000  # characters of stderr in a message, at most
@@ -334,7 +335,7 @@ class Worker:
 
     def _died(self, command: str) -> WorkerDied:
         try:
-            code = self._process.wait(_PATIENCE)
+            code = self._process.wait(_ENDING)
         except subprocess.TimeoutExpired:
             return WorkerDied(f"closed its output at {command!r} without ending{self._last_words()}")
         self._drain_rest()

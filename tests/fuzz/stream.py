@@ -29,7 +29,7 @@ class Stream:
         Seconds for the replies to one batch of lines.
     """
 
-    def __init__(self, command: Sequence[str], workdir: Path, patience: float = 60.0) -> None:
+    def __init__(self, command: Sequence[str], workdir: Path, patience: float = 300.0) -> None:
         self._workdir, self._patience = workdir, patience
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (`__exit__` closes it)
         self._process = subprocess.Popen(

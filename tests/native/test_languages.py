@@ -43,8 +43,6 @@ OF_PATH = {name: row for name, row in ROWS.items() if not str(row.probe).startsw
 SHIPPED = ("fortran", "zig-fast")  # an example, and a program that takes its name from how it is built
 ARTICLE = "the article's gradient: dW from the pre-activations of the layer below"
 
-pytestmark = pytest.mark.timeout(600)
-
 
 class Bug(NamedTuple):
     """A replacement in a copy of a language's folder, after which the battery must name `tensor`.

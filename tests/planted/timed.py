@@ -283,7 +283,7 @@ class LostUpdatesLater(_SkipsLater):
 
     def __init__(self, network: Network, theta: Array) -> None:
         super().__init__(network, theta)
-        self._random = np.random.default_rng()
+        self._random = np.random.default_rng(1)
 
     def _skipped(self, step: int) -> bool:
         del step

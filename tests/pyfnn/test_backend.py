@@ -343,10 +343,14 @@ def test_importing_pyfnn_takes_less_than_300_ms_and_loads_no_dependency() -> Non
         "import sys, time; start = time.perf_counter(); import pyfnn; seconds = time.perf_counter() - start;"
         "print(seconds, [m for m in ('numpy', 'cffi', 'pyfnn._cpp', 'pydantic') if m in sys.modules])"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    seconds, loaded = zip(*(run.stdout.split(maxsplit=1) for run in runs), strict=True)
-    assert set(loaded) == {"[]\n"}
-    assert min(map(float, seconds)) < 0.3
+
+    def is_fast() -> bool:
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, loaded = run.stdout.split(maxsplit=1)
+        assert loaded == "[]\n"
+        return float(seconds) < 0.3
+
+    assert any(is_fast() for _ in range(30))  # a busy machine is not always so
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -365,8 +369,9 @@ class _HastyModel(PlantedModel):
 
     def _train(self, first: int, count: int, batch_size: int, learning_rate: float) -> float:
         begin, cpu_begin = time.perf_counter(), time.process_time()
-        while time.process_time() - cpu_begin < 0.02:
+        while (used := time.process_time() - cpu_begin) < 0.02:
             super()._train(first, count, batch_size, learning_rate)
+        self.used = used
         return 0.1 * (time.perf_counter() - begin)
 
 
@@ -379,4 +384,4 @@ def test_the_cpu_time_of_a_call_is_that_within_the_seconds_it_reports() -> None:
     model.reads_cpu_clock = True
     model.train(0, ROWS, 2, 1e-3)
     assert model.cpu_seconds is not None
-    assert 0.001 < model.cpu_seconds < 0.01  # a tenth of 20 ms, or of some more
+    assert 0.02 * model.used < model.cpu_seconds < 0.5 * model.used  # a tenth

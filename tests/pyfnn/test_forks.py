@@ -46,7 +46,6 @@ model.close()
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["numpy", "c", "cpp", "cpp-tuned"])
 def test_a_forked_child_gets_an_error_frees_nothing_and_ends(name: str) -> None:
     try:

@@ -108,13 +108,13 @@ def test_a_model_that_a_thread_uses_refuses_another_thread(monkeypatch: pytest.M
 
     def train(*_: object) -> float:
         inside.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return 0.0
 
     monkeypatch.setattr(model, "_train", train)
     thread = threading.Thread(target=model.train, args=(0, ROWS, 4, 0.05))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     for call in (model.close, model.theta, model.reset, lambda: model.load(x, y, order), lambda: model.predict(x)):
         with pytest.raises(PyfnnError, match="another thread uses this model"):
             call()

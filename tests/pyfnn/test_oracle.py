@@ -17,7 +17,7 @@ H = np.longdouble(2) ** -20  # step of the central differences: truncation about
 
 
 @given(case=cases())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_gradient_is_the_central_difference_of_the_loss(case: Case) -> None:
     assume(clear_of_kinks(case.network, case.theta, case.x))
     network, theta, y = case.network, case.theta.astype(np.longdouble), case.y.astype(np.longdouble)
@@ -57,7 +57,7 @@ def test_a_product_warns_of_an_overflow_but_not_of_invalid_values() -> None:
 
 
 @given(case=cases(), count=st.integers(1, 3), dtype=st.sampled_from([np.float64, np.longdouble]))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_stack_of_networks_has_the_results_of_each(case: Case, count: int, dtype: type[np.floating]) -> None:
     rng = np.random.default_rng(0)
     stack = (case.theta + rng.normal(0, 0.3, (count, case.theta.size))).astype(dtype)
@@ -79,7 +79,7 @@ def test_a_stack_of_networks_has_the_results_of_each(case: Case, count: int, dty
 
 
 @given(case=cases(), dtype=st.sampled_from([np.float32, np.float64, np.longdouble]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_everything_is_computed_in_the_dtype_of_theta(case: Case, dtype: type[np.floating]) -> None:
     theta = case.theta.astype(dtype)
     run = oracle.forward(case.network, theta, case.x)
@@ -90,7 +90,7 @@ def test_everything_is_computed_in_the_dtype_of_theta(case: Case, dtype: type[np
 
 
 @given(case=cases())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_arguments_are_not_changed(case: Case) -> None:
     before = [array.tobytes() for array in (case.theta, case.x, case.y)]
     oracle.loss_and_gradient(case.network, case.theta, case.x, case.y)
@@ -99,7 +99,7 @@ def test_arguments_are_not_changed(case: Case) -> None:
 
 
 @given(seed=SEEDS, batch_size=st.integers(1, 12), steps_of_order=st.integers(1, 11))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_training_repeats_the_step_and_ends_with_a_short_batch(seed: int, batch_size: int, steps_of_order: int) -> None:
     rng = np.random.default_rng(seed)
     network = Network((3, 4, 2), "tanh", "half_squared_error", l2=0.1, dtype="float64")
@@ -133,7 +133,7 @@ def test_the_regularized_loss_adds_half_lambda_times_the_squared_weights_to_the_
 
 
 @given(case=cases())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_automatic_differentiation_finds_the_same_loss_and_gradient(case: Case) -> None:
     assume(clear_of_kinks(case.network, case.theta, case.x))
     y = case.y.astype(np.float64)

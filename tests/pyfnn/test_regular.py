@@ -16,7 +16,7 @@ from pyfnn.regular import MOST_BYTES, open_regular, read_regular
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes among files here"),
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(300),  # of a call that waits for a pipe
 ]
 
 

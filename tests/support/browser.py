@@ -12,6 +12,7 @@ from support.requirements import require
 
 HOW = "apt-get install chromium; pip install 'pyfnn[test]'"
 PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+_PATIENCE = 180_000  # milliseconds
 
 
 @dataclass
@@ -32,7 +33,9 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"], timeout=_PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -41,6 +44,7 @@ def chromium() -> Iterator[Any]:
 def opened(browser: Any, path: Path, **options: Any) -> Iterator[Opened]:
     """Yield a page of a file in a context of its own; options are those of playwright's `new_context`."""
     context = browser.new_context(viewport=options.pop("viewport", LAPTOP), accept_downloads=True, **options)
+    context.set_default_timeout(_PATIENCE)
     found = Opened(context.new_page())
     found.page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
     found.page.on("pageerror", lambda error: found.errors.append(str(error)))

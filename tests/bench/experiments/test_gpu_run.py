@@ -72,7 +72,6 @@ def test_the_bounds_of_all_parts_add_up_to_less_than_nine_minutes(tmp_path: Path
     assert [each.name for each in parts][-5:] == ["parity", "sanitizers", "suite", "crossover", "ncu"]
 
 
-@pytest.mark.timeout(600)  # it compiles the kernels, where no earlier test has
 def test_the_whole_run_passes_in_a_rehearsal_without_a_gpu(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,7 @@ def test_every_event_is_on_disk_before_the_next_is_written(tmp_path: Path) -> No
             assert len(read_journal(tmp_path / "journal.jsonl")) == count
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 10**9))
 def test_a_journal_cut_short_anywhere_loses_one_line_at_most(
     cut: int, tmp_path_factory: pytest.TempPathFactory
@@ -247,7 +247,7 @@ def test_a_file_that_holds_no_results_is_one_clear_error(text: str, tmp_path: Pa
         load_results(tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 10**9))
 def test_a_results_file_cut_short_anywhere_is_refused(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cut")

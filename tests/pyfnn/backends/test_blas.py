@@ -74,7 +74,7 @@ def test_kernels_requested_before_the_process_starts_are_used_and_reported() -> 
         assert described(OPENBLAS_CORETYPE="SkylakeX").endswith("; SkylakeX kernels")
 
 
-@settings(deadline=None, max_examples=60, print_blob=True)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(WIDTHS, min_size=2, max_size=4),
     batch=st.sampled_from([1, 2, 7, 16, 33]),

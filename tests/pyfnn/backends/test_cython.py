@@ -27,8 +27,6 @@ from pyfnn.network import DTYPES, Network, initialize
 
 NAMES = ["cython", "cython-unchecked"]
 
-pytestmark = pytest.mark.timeout(600)
-
 
 def load(name: str) -> Backend:
     try:

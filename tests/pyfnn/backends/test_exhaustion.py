@@ -109,7 +109,6 @@ def test_every_allocation_that_fails_is_a_memory_error_and_changes_nothing(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", [*MODULES, "numpy"])
 def test_a_hundred_thousand_models_leave_no_memory_behind(name: str) -> None:
     network = Network((11, 50, 30, 1), "tanh", "squared_error")

@@ -57,7 +57,7 @@ def test_a_model_has_one_thread_whatever_is_asked_for(backend: Backend) -> None:
         assert model.threads == 1
 
 
-@settings(deadline=None, max_examples=60, print_blob=True)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(WIDTHS, min_size=2, max_size=4),
     batch=st.sampled_from([1, 2, 7, 16, 33]),

@@ -64,7 +64,7 @@ def away_from_kinks(network: Network, theta: Array, x: Array) -> bool:
     return all(np.abs(Z).min() > 1e-4 for Z in oracle.forward(network, theta, x).Z)
 
 
-@settings(deadline=None, max_examples=150, print_blob=True)
+@settings(max_examples=150)
 @given(networks(), st.integers(1, 20), st.integers(0, 1000))
 def test_outputs_loss_and_gradient_agree_with_the_oracle(network: Network, count: int, seed: int) -> None:
     model = loaded(network, 30, seed)
@@ -81,7 +81,7 @@ def test_outputs_loss_and_gradient_agree_with_the_oracle(network: Network, count
         break
 
 
-@settings(deadline=None, max_examples=60, print_blob=True)
+@settings(max_examples=60)
 @given(networks(), st.integers(1, 9), st.integers(0, 1000))
 def test_the_displacement_of_training_agrees_with_the_oracle(network: Network, batch: int, seed: int) -> None:
     model = loaded(network, 23, seed)

@@ -3,6 +3,7 @@
 Its binding and memory are tested in test_tuned_binding, its vector mathematics in test_vector_math.
 """
 
+import gc
 import math
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from support.logits import check_logits_of_a_thousand
+from support.processes import until
 from support.tuned import SMALL, backend_at, levels, loaded, random_data
 
 from pyfnn import parity
@@ -329,12 +331,13 @@ def test_each_member_of_an_ensemble_has_the_bits_of_a_single_model(
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_model_has_the_requested_threads_and_ends_them(best: Backend, threads: int) -> None:
     process = psutil.Process()
+    gc.collect()  # models of other tests end their threads
     before = process.num_threads()
     with loaded(best, SMALL, threads=threads) as model:
         assert model.threads == threads
-        assert process.num_threads() == before + threads - 1
+        assert until(lambda: process.num_threads() == before + threads - 1)
         model.train(0, 40, 4, 0.1)
-    assert process.num_threads() == before
+    assert until(lambda: process.num_threads() == before)  # the system may count a thread that was just joined
 
 
 def test_every_thread_takes_its_part_of_a_large_product(best: Backend) -> None:
@@ -342,7 +345,7 @@ def test_every_thread_takes_its_part_of_a_large_product(best: Backend) -> None:
     process = psutil.Process()
     others = {thread.id for thread in process.threads()}
     with loaded(best, network, 256, threads=3) as model:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             model.train(0, 512, 256, 1e-6)
             helpers = [thread.user_time for thread in process.threads() if thread.id not in others]

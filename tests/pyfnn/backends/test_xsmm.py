@@ -54,7 +54,7 @@ def test_a_model_has_one_thread_when_more_are_asked_for(backend: Backend) -> Non
         assert model.threads == 1
 
 
-@settings(deadline=None, max_examples=20, print_blob=True)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(WIDTHS, min_size=2, max_size=4),
     batch=st.sampled_from([1, 2, 7, 33, 129]),

@@ -23,7 +23,7 @@ CASES: dict[str, tuple[Any, Any]] = {
     "stopped early": (FNNRegressor(4, solver="sgd", early_stopping=True, dtype="float64"), X[:, 0]),
     "lbfgs": (FNNRegressor(4, solver="lbfgs", alpha=np.float64(0.1)), X[:, 0]),
     "numbers": (FNNClassifier(4, random_state=np.int64(3)), CODES),
-    "strings": (FNNClassifier(4), STRINGS),
+    "strings": (FNNClassifier(4, random_state=0), STRINGS),
     "objects": (FNNClassifier(4), STRINGS.astype(object)),
     "labels": (FNNClassifier(4), (X > 0).astype(int)),
 }

@@ -82,7 +82,6 @@ def test_a_scheduler_that_does_not_answer_is_an_error(address: str, monkeypatch:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_10_random_kills_of_workers_lose_nothing_and_duplicate_nothing(tmp_path: Path) -> None:
     rng, words = random.Random(0), ["--seeds", "600", "--seconds", "0.1"]
     ended, killed = threading.Event(), list[int]()

@@ -209,7 +209,6 @@ def test_a_killed_run_leaves_no_process_and_its_cells_are_kept(witness: Path, tm
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_100_killed_workers_of_the_pool_lose_nothing_and_duplicate_nothing(tmp_path: Path) -> None:
     kinds = [f"{value}=kills once" for value in range(0, 1000, 10)]
     assert run(tmp_path / "killed", "--seeds", "1000", "--kinds", *kinds) == 0
