@@ -34,7 +34,8 @@ _TRIES = 3  # repetitions, against noise
 _RESOLUTION = 1e-3  # seconds: a clock this coarse cannot time microseconds
 _MIB = 1 << 20
 _PREPARED = 0.25  # share of the minibatches' size; init prepared them if it takes more memory than that
-_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the two
+_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the two, but
+_LEAST_LEAK_CALLS = 10  # at least, however slow the machine is: a leak grows by the call
 _STRETCHES, _GROWTH = 40, _MIB  # a leak: more than _GROWTH bytes in each of _STRETCHES; a collector acts in between
 _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
@@ -222,11 +223,11 @@ def _no_leak(candidate: Candidate) -> str:
     sizes = [_memory(candidate)]
     for _ in range(_STRETCHES + 1):
         until = time.perf_counter() + _LEAK_SECONDS
-        for _ in range(_LEAK_CALLS):
+        for call in range(1, _LEAK_CALLS + 1):
             model.train(0, 64, 8, _RATE)
             model.loss_and_gradient(0, 64)
             model.forward(0, 64)
-            if time.perf_counter() > until:
+            if call >= _LEAST_LEAK_CALLS and time.perf_counter() > until:
                 break
         model.reset()
         model.load(task.x, task.y, task.order)
@@ -266,17 +267,18 @@ def _stopped(candidate: Candidate) -> str:
 
 def _time_stopped(candidate: Candidate, model: ProcessModel, repeats: int) -> float:
     """Stop the process in the middle of timed passes; return the driver's seconds that it does not claim."""
-    timers = [
-        threading.Timer(_STOPPED * at, candidate.worker.signal_tree, (number,))
-        for at, number in ((0.5, signal.SIGSTOP), (1.5, signal.SIGCONT))
-    ]
-    for timer in timers:
-        timer.start()
+
+    def stop() -> None:  # in one thread: a pause of the driver cannot bring the two signals together
+        for pause, number in ((_STOPPED / 2, signal.SIGSTOP), (_STOPPED, signal.SIGCONT)):
+            time.sleep(pause)
+            candidate.worker.signal_tree(number)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
     try:
         seconds = model.time("gradient", 0, 20, repeats)
     finally:
-        for timer in timers:
-            timer.join()
+        stopper.join()
     if model.call_wall_seconds < _STOPPED:
         raise Skipped("the call ended before the process could be stopped")
     return model.call_wall_seconds - seconds

@@ -85,6 +85,23 @@ class Calibrator:
     def _most_steps(self) -> int:
         return _UNLIMITED if self.order_steps is None else self.order_steps
 
+    def refuse_by_first_steps(self, session: Session) -> None:
+        """Time a step and predict; where that does not fit the budget, once more, since the machine may have paused.
+
+        Raises
+        ------
+        TooSlow
+            Neither of two steps is short enough.
+        """
+        try:
+            self._refuse_by_a_step(session)
+        except TooSlow:
+            self._refuse_by_a_step(session)
+
+    def _refuse_by_a_step(self, session: Session) -> None:
+        step = session.time_one_step()
+        self.refuse_if_too_slow(session, step, session.networks.proof_seconds(step), "its first step took")
+
     def refuse_if_too_slow(
         self, session: Session, step_seconds: float, proof_seconds: float, how: str = "a step takes"
     ) -> None:

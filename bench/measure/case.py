@@ -349,10 +349,7 @@ class CaseRun:
         session.load_workload()
         first_step = session.first_step()
         if arm.calibration is None:  # the proof itself takes many steps
-            step = session.time_one_step()
-            self._calibrator.refuse_if_too_slow(
-                session, step, session.networks.proof_seconds(step), "its first step took"
-            )
+            self._calibrator.refuse_by_first_steps(session)
         start = time.perf_counter()
         evidence = gate.prove(session, battery)
         proof_seconds = time.perf_counter() - start

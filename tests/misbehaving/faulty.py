@@ -257,14 +257,12 @@ class Milliseconds(_Clock):
 
 
 class Hoists(Faulty):
-    """Takes the same time for any number of repeats."""
+    """Claims the same time for any number of repeats."""
 
     def _time(self, operation: Operation, first: int, count: int, repeats: int, probes: int) -> Fields:
         entries = self._read(protocol.PROBES, (probes,), "int64")
-        begin = time.perf_counter()
         self._live.time(operation, first, count, min(repeats, 1), entries)
-        time.sleep(max(0.0, begin + 0.1 - time.perf_counter()))
-        return {"seconds": time.perf_counter() - begin, "checksum": self._live.checksum}
+        return {"seconds": 0.1, "checksum": self._live.checksum}
 
 
 class TakesAnyProbes(Faulty):

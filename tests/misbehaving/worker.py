@@ -181,7 +181,7 @@ def reply(fields: Fields) -> None:
 class Behaviours(Worker):
     """The behaviours: each replaces the correct reply to a command."""
 
-    calls = long_calls = 0
+    calls = 0
 
     def steady(self) -> None:
         """Reply correctly."""
@@ -286,14 +286,9 @@ class Behaviours(Worker):
         self._takes(lambda seconds: 10 * seconds)
 
     def warms(self) -> None:
-        """Imitate a JIT compiler: three long calls take five times as long, the next three take three times as long."""
-        self.long_calls += int(self.asked[2]) > 200  # rows: more than a call of a proof
-        self._takes(lambda seconds: (5 if self.long_calls <= 3 else 3 if self.long_calls <= 6 else 1) * seconds)
-
-    def speeds_up(self) -> None:
-        """Take a tenth less time a step at each call than at the one before."""
+        """Imitate a JIT compiler: three calls take nine times as long, the next three take three times as long."""
         self.calls += 1
-        self._takes(lambda seconds: seconds * (1 + 40 * 0.9**self.calls) if self.calls < 400 else seconds)
+        self._takes(lambda seconds: (9 if self.calls <= 3 else 3 if self.calls <= 6 else 1) * seconds)
 
     def hoists(self) -> None:
         """Take the same time for any number of repeats."""
@@ -387,7 +382,7 @@ class Behaviours(Worker):
 
     def tires(self) -> None:
         """Drift, but only in long calls."""
-        if int(self.asked[2]) > 200:  # rows: more than a call of a proof
+        if int(self.asked[2]) > 140:  # rows: more than any call of a proof of `tiny`, of which the longest has 136
             self.drifts()
         else:
             self.steady()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -175,10 +176,11 @@ def test_processes_that_build_concurrently_all_get_the_program(tmp_path: Path) -
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_a_slower_concurrent_build_does_not_replace_the_first(tmp_path: Path) -> None:
+def test_a_slower_concurrent_build_does_not_replace_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_BUILD_PATIENCE", 60.0)
     row, log = counted(tmp_path)
-    inner = f"{sys.executable} -c 'import time; time.sleep(0.5)'; cp {{folder}}/source.txt {{build}}/program"
-    row = replace(row, build=f"echo built >> {log}; {inner}")
+    all_begun = f"until [ $(wc -l < {log}) -ge 4 ]; do sleep 0.02; done"
+    row = replace(row, build=f"echo built >> {log}; {all_begun}; cp {{folder}}/source.txt {{build}}/program")
     with ThreadPoolExecutor(4) as pool:
         folders = list(pool.map(lambda _: programs.build(row).folder, range(4)))
     first = folders[0].stat().st_ino
@@ -223,10 +225,11 @@ def test_a_build_that_takes_too_long_is_killed_with_its_children(
 @pytest.mark.skipif(not launch.SUPERVISES, reason="the supervisor of a build's descendants is Linux's")
 @pytest.mark.parametrize("line", ["sleep {seconds} & touch {{build}}/program", "setsid sleep {seconds} & exit 1"])
 def test_what_a_build_line_leaves_in_the_background_is_ended(line: str, tmp_path: Path) -> None:
-    row, _ = counted(tmp_path, build=line.format(seconds="97.531"))
+    seconds = f"97.{uuid4().int % 10**9:09}"  # no other test's processes have it
+    row, _ = counted(tmp_path, build=line.format(seconds=seconds))
     with suppress(BuildFailed):
         assert (programs.build(row).folder / "program").exists()
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "97.531" in (p.info["cmdline"] or [])]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if seconds in (p.info["cmdline"] or [])]
 
 
 def test_a_build_that_a_killed_process_has_left_half_done_is_removed(tmp_path: Path) -> None:

@@ -12,9 +12,15 @@ from pyfnn.scratch import Scratch, remove_abandoned
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of files here")
 
-HOLDS = "import sys, time; from pathlib import Path; from pyfnn.scratch import Scratch;" + (
-    "print(Scratch(Path(sys.argv[1])).path, flush=True); sys.stdin.read()"
+PATIENCE = 60.0  # seconds for the lock of a place: on a slow machine another process may hold it for long
+HOLDS = f"import sys; from pathlib import Path; from pyfnn import scratch; scratch._PATIENCE = {PATIENCE};" + (
+    "print(scratch.Scratch(Path(sys.argv[1])).path, flush=True); sys.stdin.read()"
 )
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_PATIENCE", PATIENCE)
 
 
 def holder(place: Path) -> "subprocess.Popen[str]":

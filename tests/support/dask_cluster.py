@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,9 +41,6 @@ def require_dask() -> None:
 @contextlib.contextmanager
 def dask_cluster(folder: Path, hosts: list[Host], **variables: str) -> Iterator[DaskCluster]:
     """Start a scheduler here and a worker of one thread on each host, with these variables set; end them all."""
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        port = free.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore", **variables}
     with contextlib.ExitStack() as stack, (folder / "dask.log").open("wb") as log:
 
@@ -54,7 +51,11 @@ def dask_cluster(folder: Path, hosts: list[Host], **variables: str) -> Iterator[
             return process
 
         dask = (sys.executable, "-m", "dask")
-        start(*dask, "scheduler", "--host", "0.0.0.0", "--port", str(port), "--no-dashboard")
+        file = folder / "scheduler.json"
+        options = "--host", "0.0.0.0", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
+        scheduler = start(*dask, "scheduler", *options)
+        assert until(lambda: bool(_port(file)) or scheduler.poll() is not None, 300), "the scheduler does not start"
+        port = _port(file)
         nannies = {
             host.address: start(
                 *host.prefix, *dask, "worker", f"tcp://{host.scheduler}:{port}", "--host", host.address,
@@ -68,6 +69,13 @@ def dask_cluster(folder: Path, hosts: list[Host], **variables: str) -> Iterator[
         with Client(cluster.address, timeout=120) as client:
             client.wait_for_workers(len(nannies), timeout=120)  # a fleet is of the hosts that are there when it begins
         yield cluster
+
+
+def _port(file: Path) -> str:
+    """Return the scheduler's port by the file that it writes at its start; none before that file is complete."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads(file.read_text(encoding="utf-8"))["address"]).rpartition(":")[2]
+    return ""
 
 
 @contextlib.contextmanager
@@ -102,5 +110,5 @@ def _ip(*words: str) -> None:
 
 
 def ends(process: "subprocess.Popen[bytes]") -> bool:
-    """Return True where a process ends within ten seconds."""
+    """Return True where a process ends within a minute."""
     return until(lambda: process.poll() is not None)

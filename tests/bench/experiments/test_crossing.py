@@ -220,11 +220,11 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
     for line in content["lines"]:
         found = Estimate(**line["public"])
         assert found == pytest.approx(again[line["workload"], line["route"], line["passing"]])
-    pipe = next(n for n in content["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "pipe", "nothing"))
-    bound = next(
-        n for n in content["lines"] if (n["workload"], n["route"], n["passing"]) == ("tiny", "cffi", "nothing")
+    pipe, bound = (  # the least time of single calls: a pause of the machine makes a round longer, never shorter
+        min(s.one_call_each for s in samples if s.route == route)
+        for route in (Route("tiny", "pipe", "public", "nothing"), Route("tiny", "cffi", "binding", "nothing"))
     )
-    assert pipe["public"]["median"] > bound["binding"]["median"]
+    assert pipe > bound
     assert (tmp_path / "crossing.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import psutil
 import pytest
+from support.processes import alive, until
 
 from bench.experiments.proof import burner
 from bench.experiments.proof.load import Load
@@ -55,15 +56,8 @@ def test_a_burner_is_busy_half_of_the_time_as_its_seed_determines_and_ends_with_
     assert one.naps != other.naps
 
 
-def alive(pid: int) -> bool:
-    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-
-
 def wait_for_end(pids: Sequence[int]) -> None:
-    end = time.monotonic() + 20
-    while any(map(alive, pids)):
-        assert time.monotonic() < end, f"{pids} still run"
-        time.sleep(0.05)
+    assert until(lambda: not any(map(alive, pids))), f"{pids} still run"
 
 
 def test_a_load_keeps_to_its_cpus_and_ends_after_an_interrupt() -> None:

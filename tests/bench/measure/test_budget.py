@@ -1,14 +1,16 @@
 """Claims about a case's time: the budget, the launches that it leaves out, the time left, and the length of blocks."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import misbehaving
 import pytest
 from support.cases import SHORT, Listener, Measure
 
 from bench.measure.arm import Calibration
-from bench.measure.calibration import Calibrator
+from bench.measure.calibration import Calibrator, Warmup
 from bench.measure.curve import CURVE_SHARE, affordable_rows
 from bench.measure.session import Session
 from bench.measure.settings import Settings
@@ -52,7 +54,9 @@ def test_a_budget_that_bounds_the_case_leaves_one_launch_of_each_backend_without
     assert case.measured_seconds > 0.01
 
 
-def test_the_time_left_is_known_after_the_first_launch(measure: Measure) -> None:
+def test_the_time_left_is_known_after_the_first_launch(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(0.0, 0.01)  # each look at the clock takes as long
+    monkeypatch.setattr("bench.measure.case.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     seen: list[float | None] = []
 
     class Timer(Listener):
@@ -73,7 +77,7 @@ def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_w
     case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
     slow = case.backends[1]
     assert slow.status == "too_slow"
-    assert "its first step took 2" in slow.reason
+    assert "its first step took " in slow.reason
     assert "more than the 30 s that it may take here" in slow.reason
     assert slow.samples == []
     assert slow.parity == {}
@@ -111,6 +115,23 @@ def test_each_block_may_lengthen_the_next_by_the_time_that_it_took(
     samples = measure.run({"steady": STEADY}, replace(SHORT, rounds=4, min_launches=1, launches=1)).backends[0].samples
     assert [sample.steps for sample in samples] == [samples[0].steps + turn for turn in range(4)]
     assert {sample.work_cpu_seconds for sample in samples} <= set(took)  # the other blocks are of the second instance
+
+
+@pytest.mark.parametrize(("fastest", "calibrations"), [(1e-4, 2), (60.0, 1)])
+def test_a_backend_is_calibrated_again_where_the_warm_up_made_its_blocks_too_short(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch, fastest: float, calibrations: int
+) -> None:
+    calibrate, calls = Calibrator.calibrate, list[Session]()
+
+    def counted(self: Calibrator, session: Session, proof_seconds: float) -> Calibration:
+        calls.append(session)
+        return calibrate(self, session, proof_seconds)
+
+    monkeypatch.setattr(Calibrator, "calibrate", counted)
+    monkeypatch.setattr("bench.measure.case.warm_up", lambda *_: Warmup(0.1, 10, fastest, steady=True))
+    case = measure.run({"steady": STEADY}, replace(SHORT, min_launches=1, launches=1))
+    assert case.backends[0].status == "ok"
+    assert len(calls) == calibrations
 
 
 @pytest.mark.parametrize(("slow_proofs", "status"), [(1, "ok"), (9, "too_slow")])

@@ -61,7 +61,7 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -174,6 +174,7 @@ def test_the_cpu_time_of_children_that_end_before_the_reply_is_counted_against_t
         assert 0.5 < block.cpu_seconds < 0.9
         wall = 0.45  # of two idle CPUs; a busy machine takes longer, and the child then gains nothing
         monkeypatch.setattr(session, "run", lambda *_: replace(block, seconds=0.99 * wall, wall_seconds=wall))
+        never_late(session, monkeypatch)
         with pytest.raises(ThreadsMismatch, match=r"CPU seconds in 0\.45 s on 1 threads"):
             session.turn(1, 1)
 
@@ -252,7 +253,7 @@ def test_cpu_seconds_are_the_workers_over_the_block_and_never_more_than_the_wall
         session.load_workload()
         for _ in range(20):
             block = session.run(20)
-            assert 0 < block.cpu_seconds <= block.wall_seconds
+            assert 0 < block.cpu_seconds <= 1.03 * block.wall_seconds + 1e-3  # two clocks
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_a_worker_that_reports_a_wrong_time_is_implausible(
     with open_session(behaviour) as session:
         session.load_workload()
         steps = 1
-        while session.run(steps).wall_seconds < 0.1:
+        while session.run(steps).cpu_seconds < 0.1:
             steps *= 2
         with pytest.raises(Implausible, match=words):
             session.turn(1, steps)

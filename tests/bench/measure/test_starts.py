@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import misbehaving
@@ -34,13 +35,19 @@ for line in sys.stdin:
     os.write(1, ({hello!r} + "\\n").encode())
 """
 SLOW = "time.sleep(0.5)"
+WAITS = "while not os.path.exists({begun!r}): time.sleep(0.01)"  # until the second process has begun to start
 
 
 class Launch:
-    """The starts of programs: their sessions, the errors, and when and where each began."""
+    """The starts of programs: their sessions, the errors, and when and where each began.
 
-    def __init__(self, case: tuple[CaseKey, Problem], folder: Path, timeout: float, **firsts: str) -> None:
-        self.case, self.timeout = case, timeout
+    `timeouts` has the seconds of those that have others than 60 to answer.
+    """
+
+    def __init__(
+        self, case: tuple[CaseKey, Problem], folder: Path, timeouts: dict[str, float] | None = None, **firsts: str
+    ) -> None:
+        self.case, self.folder, self.timeouts = case, folder, timeouts or {}
         self.arms, self.sessions = list[Arm](), dict[str, Session]()
         self.errors = dict[str, PyfnnError]()
         self.begun, self.at = dict[str, float](), dict[str, Cpus]()
@@ -48,14 +55,18 @@ class Launch:
         behaviours = dict.fromkeys(firsts, misbehaving.STEADY)
         for row in read_manifest(misbehaving.manifest(folder / "backend.toml", behaviours)):
             script = folder / f"{row.name}.py"
-            script.write_text(PROGRAM.format(first=firsts[row.name], hello=HELLO), encoding="utf-8")
+            first = firsts[row.name].format(begun=str(folder / "begun"))
+            script.write_text(PROGRAM.format(first=first, hello=HELLO), encoding="utf-8")
             run = f"{sys.executable} -I -S {script}"
             self.arms.append(Arm(replace(row, run=run), row.name))
 
     def start(self, arm: Arm, place: Cpus) -> Session:
         self.begun[arm.instance], self.at[arm.instance] = time.perf_counter(), place
-        session = Session(arm.row, *self.case, self.timeout, cpus=self.cpus, place=place)
+        timeout = self.timeouts.get(arm.instance, 60.0)
+        session = Session(arm.row, *self.case, timeout, cpus=self.cpus, place=place)
         self.sessions[arm.instance] = session
+        if len(self.sessions) == 2:
+            (self.folder / "begun").touch()
         self.after(arm.instance)
         return session
 
@@ -80,6 +91,12 @@ class Launch:
         finally:
             for session in self.sessions.values():
                 session.close()
+
+    def wait_for_output(self) -> None:
+        """Wait until all processes that have begun to start have written something or closed their output."""
+        waiting = {session.worker.fileno() for session in self.sessions.values()}
+        while waiting:
+            waiting -= set(wait(waiting))
 
     def span(self, name: str) -> tuple[float, float]:
         return self.begun[name], self.begun[name] + self.sessions[name].worker.startup_seconds
@@ -109,7 +126,7 @@ def places() -> list[Cpus]:
 def test_processes_start_side_by_side_but_one_at_a_place_and_arrive_at_the_cpus_of_the_case(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
-    launch = Launch(case, tmp_path, 60.0, a=SLOW, b=SLOW, c=SLOW, d=SLOW)
+    launch = Launch(case, tmp_path, a=WAITS, b=SLOW, c=SLOW, d=SLOW)
     launch.run(places)
     assert not launch.errors
     assert {name: found for name, found in launch.affinities.items() if found != set(places[0])} == {}
@@ -128,7 +145,7 @@ def test_a_process_that_ends_or_is_silent_costs_its_own_backend_only(
 ) -> None:
     half = "os.write(1, b'half'); time.sleep(600)"
     firsts = {"ends": "sys.exit(3)", "silent": "time.sleep(600)", "half": half, "good": "", "later": SLOW, "last": ""}
-    launch = Launch(case, tmp_path, 3.0, **firsts)
+    launch = Launch(case, tmp_path, {"silent": 3.0, "half": 3.0}, **firsts)
     launch.run(places)
     errors = {name: type(error) for name, error in launch.errors.items()}
     assert errors == {"ends": WorkerDied, "silent": WorkerTimeout, "half": WorkerTimeout}
@@ -138,29 +155,44 @@ def test_a_process_that_ends_or_is_silent_costs_its_own_backend_only(
 def test_an_answer_that_came_in_time_counts_though_it_is_read_late(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
-    launch = Launch(case, tmp_path, 2.0, good="", other="")
+    launch = Launch(case, tmp_path, good=WAITS, other="")
 
-    launch.after = lambda instance: time.sleep(2.5 if instance == "other" else 0)  # the driver is busy
+    def dally(instance: str) -> None:
+        if instance == "other":  # the driver is busy from the answers to the deadlines
+            launch.wait_for_output()
+            for session in launch.sessions.values():
+                session.worker.timeout = time.perf_counter() - session.worker._begun
+
+    launch.after = dally
     launch.run(places)
+    assert all(session.worker.greeting_deadline < time.perf_counter() for session in launch.sessions.values())
     assert not launch.errors
 
 
 def test_the_start_of_a_process_ends_with_its_answer_and_not_with_the_starts_of_others(
-    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
+    case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mute = "os.close(1); time.sleep(600)"  # waiting for its end takes 2 s, in which `quick` is not attended to
-    launch = Launch(case, tmp_path, 60.0, mute=mute, quick="")
+    monkeypatch.setattr("pyfnn.process.worker._ENDING", 0.1)  # seconds, in which `quick` is not attended to
+    launch = Launch(case, tmp_path, mute=f"{WAITS}\nos.close(1); time.sleep(600)", quick="")
+    arrive, arrivals = Session.arrive, dict[Session, float]()
 
-    launch.after = lambda instance: time.sleep(instance == "quick")  # until both have answered or ended
+    def arriving(session: Session) -> None:
+        arrivals[session] = time.perf_counter()
+        arrive(session)
+
+    monkeypatch.setattr(Session, "arrive", arriving)
+    launch.after = lambda instance: launch.wait_for_output() if instance == "quick" else None
     launch.run(places)
     assert set(launch.errors) == {"mute"}
-    assert launch.sessions["quick"].worker.startup_seconds < 2
+    assert list(arrivals) == [launch.sessions["mute"], launch.sessions["quick"]]
+    worker = launch.sessions["quick"].worker
+    assert worker._begun + worker.startup_seconds <= min(arrivals.values())
 
 
 def test_an_interrupted_start_leaves_no_process(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
-    before, launch = workers(), Launch(case, tmp_path, 60.0, a="time.sleep(600)", b="time.sleep(600)", c="")
+    before, launch = workers(), Launch(case, tmp_path, a="time.sleep(600)", b="time.sleep(600)", c="")
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
 
     launch.after = lambda instance: timer.start() if instance == "b" else None
@@ -179,7 +211,7 @@ def test_what_a_process_writes_to_stderr_is_no_answer(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
     talks = "sys.stderr.write('x' * 10_000 + '\\n'); sys.stderr.flush(); " + SLOW
-    launch = Launch(case, tmp_path, 60.0, talks=talks, other=SLOW)
+    launch = Launch(case, tmp_path, talks=talks, other=SLOW)
     launch.run(places)
     assert not launch.errors
     assert len(launch.sessions["talks"].worker.stderr) > 10_000
@@ -188,7 +220,7 @@ def test_what_a_process_writes_to_stderr_is_no_answer(
 def test_a_backend_that_is_lost_while_it_starts_is_waited_for_no_longer(
     case: tuple[CaseKey, Problem], places: list[Cpus], tmp_path: Path
 ) -> None:
-    launch = Launch(case, tmp_path, 60.0, silent="time.sleep(600)", other=SLOW)
+    launch = Launch(case, tmp_path, silent="time.sleep(600)", other=SLOW)
     silent = launch.arms[0]
 
     def lose(instance: str) -> None:

@@ -150,7 +150,7 @@ def test_a_backend_without_the_optimizer_of_a_case_is_refused_by_name(
 
 def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:
     """Do what a launch does; raise the error of a session none of whose turns could be judged."""
-    prove_all(session, case)
+    prove_all(session, case, turns=3)
     if session.disturbed and not session.judged:
         raise session.disturbed
 
@@ -179,7 +179,7 @@ def test_a_call_never_comes_twice(
             session.load_workload()
         used = [[session.turn(20, steps).cpu_seconds for session in sessions] for _ in range(turns)]
         works, remembers = map(min, zip(*used, strict=True))
-        assert remembers > 0.5 * works
+        assert remembers > 0.25 * works  # a call from memory takes a hundredth
 
 
 @pytest.mark.parametrize("kind", sorted(OF_CURVES))
@@ -207,14 +207,25 @@ def of_operation(case: tuple[CaseKey, Problem], operation: CaseOperation) -> tup
     return replace(case[0], operation=operation), case[1]
 
 
+def require_acceptance(folder: Path, case: tuple[CaseKey, Problem], kind: str, form: str = "class") -> None:
+    """Require that correct passes are accepted: in a second process where a busy machine spoilt the times of one."""
+    for last in (False, True):
+        with opened(folder, case, kind, form) as correct:
+            try:
+                prove_all(correct, case, turns=3)
+                correct.require_no_reuse(STEPS, STEPS)
+            except Implausible:
+                if last:
+                    raise
+            else:
+                return
+
+
 @pytest.mark.parametrize("operation", ["forward", "gradient"])
 def test_correct_passes_are_accepted(
     operation: CaseOperation, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    case = of_operation(case, operation)
-    with opened(tmp_path, case, "Caches", form) as correct:
-        prove_all(correct, case, turns=3)
-        correct.require_no_reuse(STEPS, STEPS)
+    require_acceptance(tmp_path, of_operation(case, operation), "Caches", form)
 
 
 def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
@@ -226,27 +237,23 @@ def test_a_table_of_all_rows_is_no_help_to_passes(form: str, tmp_path: Path, cas
 
 
 @pytest.mark.parametrize("case", ["float32"], indirect=True)
-def test_a_table_of_some_rows_is_no_help_either(tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:
-    case, errors = of_operation(case, "gradient"), list[Implausible]()
-    for _ in range(5):  # a machine whose speed varies by more than the table gains hides it now and then
-        with opened(tmp_path, case, "CachedThird") as remembering:
-            prove_all(remembering, case, turns=3, steps=8 * STEPS)  # most passes meet rows again
-            try:
-                remembering.require_no_reuse(STEPS, 8 * STEPS)
-            except Implausible as error:
-                errors.append(error)
-                break
-    assert "results may be kept from pass to pass" in str(errors)
+def test_a_table_of_some_rows_is_no_help_either(
+    tmp_path: Path, case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judge claimed times of 1 ms a computed pass, since the gain is less than that by which machines change speed."""
+    monkeypatch.setattr("bench.measure.session.contradiction", lambda *_, **__: None)
+    case = of_operation(case, "gradient")
+    with opened(tmp_path, case, "CachedThird") as remembering:
+        prove_all(remembering, case, steps=8 * STEPS)  # most passes meet rows again
+        with pytest.raises(Implausible, match=r"take 1\.41 times as long .* kept from pass to pass"):
+            remembering.require_no_reuse(STEPS, 8 * STEPS)
 
 
 @pytest.mark.parametrize(("case", "operation"), [("float32", "forward"), ("float64", "gradient")], indirect=["case"])
 def test_a_call_of_passes_may_have_a_start_of_its_own(
     operation: CaseOperation, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    case = of_operation(case, operation)
-    with opened(tmp_path, case, "SlowCalls") as slow:
-        prove_all(slow, case, turns=3)
-        slow.require_no_reuse(STEPS, STEPS)
+    require_acceptance(tmp_path, of_operation(case, operation), "SlowCalls")
 
 
 def test_passes_after_the_reply_are_found(form: str, tmp_path: Path, case: tuple[CaseKey, Problem]) -> None:

@@ -27,6 +27,7 @@ require_dask_here = pytest.fixture(require_dask, autouse=True)
 def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WITNESS", str(tmp_path / "witness"))
     monkeypatch.setattr(pool, "all_threads", lambda: 2)
+    monkeypatch.setattr(cluster, "_PATIENCE", 300.0)
     return tmp_path / "witness"
 
 
