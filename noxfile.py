@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Run what takes long: workloads over many steps, random networks, 100 kills, a wheel from the sdist."""
     session.install("-e", ".[test]", *EVERY_LEVEL)
-    session.run("pytest", "-m", "soak", "--timeout=3600", *session.posargs)
+    session.run("pytest", "-m", "soak", "--hypothesis-profile=fresh", "--timeout=3600", *session.posargs)
 
 
 @nox.session
@@ -49,7 +49,7 @@ def fuzz(session: nox.Session) -> None:
     CONTRIBUTING.md has the counts. The main tests have the same examples in each run.
     """
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "hypothesis", "--hypothesis-profile=fresh")
+    session.run("pytest", "-m", "hypothesis and not soak", "--hypothesis-profile=fresh")
     session.env["PYFNN_REQUIRE"] = "clang"
     session.run("pytest", "-m", "soak", "-s", "--timeout=3600", "tests/fuzz", *session.posargs)
 

@@ -128,8 +128,8 @@ def _works(candidate: Candidate) -> str:
         raise Skipped("a device does the work")
     model = candidate.load(candidate.exercise((24, 48, 24)))
     repeats = 1
-    while model.time("gradient", 0, 20, repeats) < 0.05 and model.call_wall_seconds < 0.2:
-        repeats *= 2
+    while min(model.time("gradient", 0, 20, repeats) for _ in range(2)) < 0.05 and model.call_wall_seconds < 0.2:
+        repeats *= 2  # the lesser of two: a pause makes a call long
     share = 0.0
     for _ in range(3):
         model.time("gradient", 0, 20, repeats)

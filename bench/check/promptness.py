@@ -17,6 +17,7 @@ from pyfnn.process.protocol import optional_seconds_field, seconds_field
 PROMPTNESS = Topic("promptness", "A program")
 
 _CONSTANTS = 12  # calls of one step: on a busy machine, few of them are undisturbed
+_CALLS = 20  # short calls in each try
 _TRIES = 6  # a claim fails if every try shows the fault: a busy machine shows some of them now and then
 _RATE = 1e-3
 _BLOCK = 0.1  # seconds, at least, from a command to the reply to the query after it
@@ -215,9 +216,10 @@ def _claim_about_passes(operation: Operation) -> None:
     def attempt(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
         few = min(_FEW_PASSES, max(1, steps // 4))
-        for _ in range(_TRIES):  # both in each, since the machine may be faster during one of them
+        for attempt in range(_TRIES):  # each times long and short calls: the machine may change its speed in between
             long = min(_per_step(session, steps) for _ in range(2))
-            short = min(_after_a_step(session, operation, few, at) for at in range(20))
+            new = range(_CALLS * attempt, _CALLS * (attempt + 1))
+            short = min(_after_a_step(session, operation, few, at) for at in new)
             if short <= _CHEAPER * long:
                 break
         else:
@@ -241,7 +243,7 @@ def _after_a_step(session: Session, operation: Operation, passes: int, at: int) 
     assert isinstance(model, ProcessModel)
     model.reset()
     model.train(BATCH * at, BATCH, BATCH, _RATE)
-    return model.time(operation, BATCH * at, BATCH, passes) / passes
+    return model.time(operation, BATCH * (at % (ROWS // BATCH)), BATCH, passes) / passes
 
 
 _claim_about_passes("forward")

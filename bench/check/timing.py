@@ -34,8 +34,8 @@ _TRIES = 3  # repetitions, against noise
 _RESOLUTION = 1e-3  # seconds: a clock this coarse cannot time microseconds
 _MIB = 1 << 20
 _PREPARED = 0.25  # share of the minibatches' size; init prepared them if it takes more memory than that
-_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the two, but
-_LEAST_LEAK_CALLS = 10  # at least, however slow the machine is: a leak grows by the call
+_LEAK_CALLS, _LEAK_SECONDS = 100, 0.4  # length of a stretch: the shorter of the two
+_LEAST_LEAK_CALLS = 10  # of a stretch on a slow machine: a leak grows with the calls
 _STRETCHES, _GROWTH = 40, _MIB  # a leak: more than _GROWTH bytes in each of _STRETCHES; a collector acts in between
 _LEAST_STRETCHES = 3
 _STOPPED = 0.15  # seconds
@@ -59,9 +59,8 @@ def _loaded_session(candidate: Candidate, operation: CaseOperation) -> tuple[Ses
     steps, seconds, wall = 1, 0.0, 0.0
     while seconds < _BLOCK and wall < _LONG * _BLOCK and steps < most:
         steps = min(most, 2 * steps if max(seconds, wall) > _BLOCK / 4 else 4 * steps)
-        begin = time.perf_counter()
-        seconds = min(_seconds(session, steps) for _ in range(_TRIES))  # the first ones may compile
-        wall = (time.perf_counter() - begin) / _TRIES
+        blocks = [_block(session, steps) for _ in range(_TRIES)]  # the first ones may compile
+        seconds, wall = min(block.seconds for block in blocks), min(block.wall_seconds for block in blocks)
     return session, steps
 
 
@@ -90,9 +89,9 @@ def _turn(session: Session, steps: int) -> Block:
     return session.turn(min(steps, 10), steps)
 
 
-def _seconds(session: Session, steps: int) -> float:
+def _block(session: Session, steps: int) -> Block:
     session.reset()
-    return session.run(steps).seconds
+    return session.run(steps)
 
 
 @lru_cache(maxsize=2)
@@ -130,7 +129,7 @@ def _claims_about_clock(operation: CaseOperation) -> None:
         low, high = LINEAR_RATIOS
         seen, once, twice = [], math.inf, math.inf
         for _ in range(_TRIES):
-            spans = _seconds(session, steps), _seconds(session, 2 * steps)
+            spans = _block(session, steps).seconds, _block(session, 2 * steps).seconds
             if min(spans) <= 0:
                 raise Failed(f"{min(spans)} s for {steps} steps")
             once, twice = min(once, spans[0]), min(twice, spans[1])
@@ -269,9 +268,12 @@ def _time_stopped(candidate: Candidate, model: ProcessModel, repeats: int) -> fl
     """Stop the process in the middle of timed passes; return the driver's seconds that it does not claim."""
 
     def stop() -> None:  # in one thread: a pause of the driver cannot bring the two signals together
-        for pause, number in ((_STOPPED / 2, signal.SIGSTOP), (_STOPPED, signal.SIGCONT)):
-            time.sleep(pause)
-            candidate.worker.signal_tree(number)
+        time.sleep(_STOPPED / 2)
+        try:
+            candidate.worker.signal_tree(signal.SIGSTOP)
+            time.sleep(_STOPPED)
+        finally:
+            candidate.worker.signal_tree(signal.SIGCONT)
 
     stopper = threading.Thread(target=stop)
     stopper.start()

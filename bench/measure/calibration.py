@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.measure.arm import Calibration
@@ -86,21 +87,26 @@ class Calibrator:
         return _UNLIMITED if self.order_steps is None else self.order_steps
 
     def refuse_by_first_steps(self, session: Session) -> None:
-        """Time a step and predict; where that does not fit the budget, once more, since the machine may have paused.
+        """Refuse a backend whose step is too long. Where one is, a second one is timed: the machine may have paused.
 
         Raises
         ------
         TooSlow
-            Neither of two steps is short enough.
+            The shorter of the two is too long, or the first alone takes longer than there is time.
         """
-        try:
-            self._refuse_by_a_step(session)
-        except TooSlow:
-            self._refuse_by_a_step(session)
-
-    def _refuse_by_a_step(self, session: Session) -> None:
         step = session.time_one_step()
-        self.refuse_if_too_slow(session, step, session.networks.proof_seconds(step), "its first step took")
+        with suppress(TooSlow):
+            return self._refuse_by_step(session, step)
+        if step <= self._allowed:
+            step = min(step, session.time_one_step())
+        return self._refuse_by_step(session, step)
+
+    def _refuse_by_step(self, session: Session, step: float) -> None:
+        self.refuse_if_too_slow(session, step, session.networks.proof_seconds(step), "a step took")
+
+    @property
+    def _allowed(self) -> float:
+        return max(self.budget, _ALWAYS_FIT)
 
     def refuse_if_too_slow(
         self, session: Session, step_seconds: float, proof_seconds: float, how: str = "a step takes"
@@ -112,7 +118,7 @@ class Calibrator:
         TooSlow
             With the prediction.
         """
-        settings, allowed = self.settings, max(self.budget, _ALWAYS_FIT)
+        settings, allowed = self.settings, self._allowed
         blocks = seconds_of_blocks(settings, self.block_seconds, step_seconds)
         alone = settings.min_launches * (session.worker.startup_seconds + blocks)
         predicted = alone + settings.min_launches * proof_seconds

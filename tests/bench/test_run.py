@@ -49,7 +49,7 @@ FORESEEN = {  # name: (behaviour, status, words of the reason)
     "too-fast": ("understates train 1", "implausible", "claims only"),
     "too-late": ("overstates train 1", "implausible", "by the driver's clock"),
     "instant": ("instant train 1", "implausible", "claims only 1e-09"),
-    "slow": ("slow train 1", "too_slow", "its first step took "),
+    "slow": ("slow train 1", "too_slow", "a step took "),
     "greedy": ("greedy init 1", "threads_mismatch", "says it uses 64 threads"),
     "drifting": ("drifts train 1", "parity_failed", "the own network"),
     "vandal": ("vandal hello 1", "protocol_error", "takes no data"),
@@ -91,6 +91,7 @@ class ImpatientSession(Session):
     """A session that waits a few seconds for the replies of backends that hang, and for others as it is asked to."""
 
     def __init__(self, row: Row, case: CaseKey, problem: Problem, timeout: float, *more: Any) -> None:
+        assert timeout == 60.0  # of --timeout
         super().__init__(row, case, problem, 6.0 if row.name in ("hanging", "stopped") else timeout, *more)
 
 

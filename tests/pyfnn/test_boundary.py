@@ -43,7 +43,7 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
 CHANGES_THETA = ("train", "set_theta")
 
 
-SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
 @cache

@@ -53,6 +53,18 @@ def test_a_file_whose_theta_does_not_fit_its_network_is_refused(tmp_path: Path) 
             pyfnn.load(tmp_path / "a")
 
 
+def test_an_array_that_is_no_longer_what_its_archive_says_is_refused(tmp_path: Path) -> None:
+    path, network = tmp_path / "kept", Network((3, 2), "tanh", "squared_error")
+    pyfnn.save(path, network, initialize(network, 1))
+    whole = path.read_bytes()
+    for signature, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):  # the method of compression, in both of its places
+        method = whole.index(signature) + at
+        whole = whole[:method] + b"\x08" + whole[method + 1 :]  # deflated
+    path.write_bytes(whole.replace(b"\x93NUMPY", b"\x07NUMPY", 1))
+    with pytest.raises(InvalidInput):
+        pyfnn.load(path)
+
+
 def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         pyfnn.load(tmp_path / "nowhere")

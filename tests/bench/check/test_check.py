@@ -153,7 +153,8 @@ def test_a_fault_fails_the_claim_that_is_about_it(fault: str, tmp_path: Path) ->
     words, seen = FAULTS[fault]
     path = manifest(tmp_path, fault)
     patience = kit._PATIENCE if fault == "HangsOnUnknown" else PATIENCE
-    outcome = fault_found(lambda: outcomes_of(row_of(path), [the_claim(words)], patience)[0], seen)
+    claim = the_claim(words)
+    outcome = fault_found(claim, lambda: outcomes_of(row_of(path), [claim], patience)[0], seen)
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
     assert outcome.fix

@@ -60,7 +60,7 @@ def outcomes_of(line: str, claims: Iterable[Claim], folder: Path) -> list[Outcom
     """Check claims on the backend that this line of a manifest names."""
     path = folder / "backend.toml"
     path.write_text(f'[[backend]]\nname = "faulty"\nlanguage = "Python"\ndivision = "plain"\n{line}\n')
-    with Candidate(registry.find("faulty", [path]), 20.0) as candidate:
+    with Candidate(registry.find("faulty", [path]), 100.0) as candidate:
         return list(examine(candidate, claims))
 
 
@@ -70,9 +70,8 @@ def line_of(kind: str, form: str) -> str:
     return f"run = '''{program}'''" if form == "program" else f'host = "{BACKENDS[kind]}"'
 
 
-def outcome_of(kind: str, words: str, form: str, folder: Path) -> Outcome:
-    """Check the only claim with these words in it on a backend with this kind of mistake."""
-    (claim,) = [claim for text, claim in CLAIMS.items() if words in text]
+def outcome_of(kind: str, claim: Claim, form: str, folder: Path) -> Outcome:
+    """Check a claim on a backend with this kind of mistake."""
     (outcome,) = outcomes_of(line_of(kind, form), [claim], folder)
     return outcome
 
@@ -100,7 +99,8 @@ def test_a_correct_backend_keeps_the_claims_about_complete_work(host: str, tmp_p
 )
 def test_incomplete_work_fails_the_claim_that_is_about_it(kind: str, form: str, tmp_path: Path) -> None:
     words, seen = (INCOMPLETE | UNPUNCTUAL)[kind]
-    outcome = fault_found(lambda: outcome_of(kind, words, form, tmp_path), seen)
+    (claim,) = [claim for text, claim in CLAIMS.items() if words in text]
+    outcome = fault_found(claim, lambda: outcome_of(kind, claim, form, tmp_path), seen)
     assert outcome.result == "FAIL"
     assert seen in outcome.seen
     assert outcome.fix

@@ -77,7 +77,7 @@ def test_a_backend_that_cannot_fit_the_budget_is_too_slow_before_its_proof_and_w
     case = measure.run({"steady": STEADY, "dawdler": "slow train 1"})
     slow = case.backends[1]
     assert slow.status == "too_slow"
-    assert "its first step took " in slow.reason
+    assert "a step took " in slow.reason
     assert "more than the 30 s that it may take here" in slow.reason
     assert slow.samples == []
     assert slow.parity == {}

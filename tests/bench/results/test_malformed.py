@@ -72,7 +72,7 @@ VALUES: tuple[Any, ...] = (
     ),
     *([], {}, [0], [None, {}], {"": 0}, {"seconds": 1}, NESTED),
 )
-SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 Alter = Callable[[Any], None]
 
 

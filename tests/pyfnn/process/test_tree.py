@@ -14,7 +14,7 @@ from support.processes import alive, until
 from support.rogue import HELLO, ROGUE, rogue
 
 from pyfnn.errors import WorkerDied
-from pyfnn.process.tree import CpuTime, process_cpu_seconds
+from pyfnn.process.tree import CpuTime, Tree, process_cpu_seconds
 from pyfnn.process.worker import Worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor of a worker's descendants is Linux's")
@@ -127,6 +127,17 @@ def test_a_thread_that_starts_while_its_tree_moves_moves_too() -> None:
                 return set().union(*worker.tree.affinities().values()) == {cpu}
 
             assert until(all_there)  # a listing may miss a process that was born meanwhile
+
+
+def test_a_tree_is_moved_until_no_thread_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    listings = iter([{7: {0, 1}, 8: {0}}, {7: {1}, 9: {0, 1}}, {7: {1}, 9: {1}}, {}])
+    moved = list[tuple[int, set[int]]]()
+    tree = Tree(0)
+    monkeypatch.setattr(tree, "affinities", lambda: next(listings))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cpus: moved.append((thread, cpus)))
+    tree.move([1])
+    assert moved == [(7, {1}), (8, {1}), (9, {1})]
+    assert list(listings) == [{}], "it goes on though all are there"
 
 
 @every_spinner

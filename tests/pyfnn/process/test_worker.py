@@ -56,6 +56,15 @@ def test_a_worker_that_exits_is_reported_with_its_status_and_last_lines() -> Non
         worker.call("theta")
 
 
+def test_a_worker_that_closes_its_output_and_runs_on_is_reported_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyfnn.process.worker._ENDING", 0.1)
+    with (
+        rogue("os.close(1); time.sleep(600)") as worker,
+        pytest.raises(WorkerDied, match="closed its output at 'theta' without ending"),
+    ):
+        worker.call("theta")
+
+
 def test_a_worker_killed_between_calls_is_reported_at_the_next() -> None:
     with rogue("pass") as worker:
         os.kill(worker.pid, signal.SIGKILL)
@@ -108,9 +117,13 @@ def test_a_late_reply_is_never_mistaken_for_another(tmp_path: Path) -> None:
             worker.call("theta")
 
 
-def test_unexpected_output_is_an_error() -> None:
-    with rogue("reply('ok\\nok\\tseconds=0')") as worker:
+def test_unexpected_output_is_an_error(tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    waits = f"while not os.path.exists({str(more)!r}): time.sleep(0.01)"
+    with rogue(f"reply('ok')\n{waits}\nreply('ok\\tseconds=0')") as worker:
         worker.call("theta")
+        more.touch()
+        assert until(lambda: readable(worker.fileno()))
         with pytest.raises(ProtocolError, match=r"unexpected output before 'reset': b'ok\\tseconds=0"):
             worker.call("reset")
 
