@@ -216,9 +216,9 @@ def _claim_about_passes(operation: Operation) -> None:
     def attempt(candidate: Candidate) -> str:
         session, steps = _session(candidate, operation)
         few = min(_FEW_PASSES, max(1, steps // 4))
-        for attempt in range(_TRIES):  # each times long and short calls: the machine may change its speed in between
+        for number in range(_TRIES):  # each times long and short calls: the machine may change its speed in between
             long = min(_per_step(session, steps) for _ in range(2))
-            new = range(_CALLS * attempt, _CALLS * (attempt + 1))
+            new = range(_CALLS * number, _CALLS * (number + 1))
             short = min(_after_a_step(session, operation, few, at) for at in new)
             if short <= _CHEAPER * long:
                 break
