@@ -13,7 +13,7 @@ import psutil
 from bench.check.kit import Candidate, Failed, Skipped, Topic, close_to, exercise, same_bits
 from bench.check.memory import own_memory
 from bench.measure.block import Block
-from bench.measure.calibration import LINEAR_RATIOS
+from bench.measure.calibration import LINEAR_RATIOS, doubling
 from bench.measure.errors import Implausible
 from bench.measure.session import Session
 from bench.suites.problem import Problem
@@ -126,18 +126,18 @@ def _claims_about_clock(operation: CaseOperation) -> None:
         session, steps = _loaded_session(candidate, operation)
         if operation == "train":
             steps = min(steps, _ENTRIES // BATCH // 2)
+
+        def seconds_of(repeats: int) -> float:
+            seconds = _block(session, repeats).seconds
+            if seconds <= 0:
+                raise Failed(f"{seconds} s for {repeats} steps")
+            return seconds
+
+        ratio = doubling(seconds_of, steps)
         low, high = LINEAR_RATIOS
-        seen, once, twice = [], math.inf, math.inf
-        for _ in range(_TRIES):
-            spans = _block(session, steps).seconds, _block(session, 2 * steps).seconds
-            if min(spans) <= 0:
-                raise Failed(f"{min(spans)} s for {steps} steps")
-            once, twice = min(once, spans[0]), min(twice, spans[1])
-            seen += [spans[1] / spans[0], twice / once]  # the shortest of each have the least noise
-            if any(low <= ratio <= high for ratio in seen):
-                return f"{seen[-1]:.2f} times"
-        tries = ", ".join(f"{ratio:.2f}" for ratio in seen[::2])
-        raise Failed(f"{tries} times as long", f"between {low} and {high} times")
+        if not low <= ratio <= high:
+            raise Failed(f"{ratio:.2f} times as long", f"between {low} and {high} times")
+        return f"{ratio:.2f} times"
 
     del attempt, linear
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from bench.statistics import intervals
 from bench.statistics.rounds import fitting_rounds
 
 LINEAR_RATIOS = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
+_LEAST_TRIES, _MOST_TRIES = 2, 20  # pairs of runs for that ratio
+_DOUBTFUL = 5.0  # seconds that they may take while the ratio is not accepted
 MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
 _UNLIMITED = 2**40  # steps
 _MARGIN = 1.2  # factor on a block's least length: later blocks may be faster
@@ -148,24 +151,46 @@ def seconds_of_blocks(settings: Settings, block_seconds: float, step_seconds: fl
 
 
 def _check_linearity(session: Session, steps: int) -> None:
-    """Check that twice the repeats take about twice the time; a noisy machine gets three tries.
+    """Check that twice the repeats take about twice the time.
 
     Raises
     ------
     Implausible
         The loop does not repeat its work.
     """
+
+    def seconds_of(repeats: int) -> float:
+        seconds = session.run(repeats).by(session.clock)
+        if seconds <= 0:
+            raise Implausible(f"claims {seconds} s for {repeats} repeats")
+        return seconds
+
+    ratio = doubling(seconds_of, steps)
     low, high = LINEAR_RATIOS
-    seen = []
-    for _ in range(3):
-        once, twice = (session.run(n).by(session.clock) for n in (steps, 2 * steps))
-        if once <= 0:
-            raise Implausible(f"claims {once} s for {steps} repeats")
-        seen.append(twice / once)
-        if low <= seen[-1] <= high:
-            return
-    tries = ", ".join(f"{ratio:.2f}" for ratio in seen)
-    raise Implausible(f"twice the repeats took {tries} times as long")
+    if not low <= ratio <= high:
+        raise Implausible(f"twice the repeats took {ratio:.2f} times as long, by the shortest of several runs of each")
+
+
+def doubling(seconds_of: Callable[[int], float], steps: int) -> float:
+    """Return the time of twice the steps, divided by that of the steps.
+
+    Other work on the machine only lengthens a run. Therefore the shortest runs of two tries are compared, and more
+    tries follow while the ratio is outside `LINEAR_RATIOS`: up to 20, or fewer where a run is long.
+
+    Parameters
+    ----------
+    seconds_of : callable
+        Runs so many steps and returns their time in seconds, which is positive.
+    steps : int
+    """
+    low, high = LINEAR_RATIOS
+    once, twice, tries, most = math.inf, math.inf, 0, math.inf
+    while tries < most:
+        once, twice, tries = min(once, seconds_of(steps)), min(twice, seconds_of(2 * steps)), tries + 1
+        most = min(_MOST_TRIES, max(_LEAST_TRIES + 1, _DOUBTFUL / (3 * once)))
+        if tries >= _LEAST_TRIES and low <= twice / once <= high:
+            break
+    return twice / once
 
 
 def warm_up(session: Session, steps: int) -> Warmup:

@@ -71,7 +71,10 @@ class Measure:
         with Journal(self.journal) as journal:
             journal.write(RunEvent(schema=SCHEMA, created=now(), settings=vars(settings)))
             CaseRun(0, key, problem, rows, settings, budget, journal, listener or Listener()).run()
-        return self.case
+        case = self.case
+        for backend in case.backends:
+            print(f"{backend.instance}: {backend.status} {backend.reason}")  # shown where a test fails
+        return case
 
     @property
     def case(self) -> Case:

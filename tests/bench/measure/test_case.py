@@ -250,9 +250,9 @@ def test_a_time_that_does_not_grow_with_the_repeats_is_implausible(measure: Meas
     case = measure.run({"steady": STEADY, "hoisting": "hoists time 7"}, LONGER, operation="forward")
     steady, hoisting = case.backends[:2]
     assert (steady.status, hoisting.status) == ("ok", "implausible")
-    ratios = re.fullmatch(r"twice the repeats took (.*), (.*), (.*) times as long", hoisting.reason)
-    assert ratios
-    assert all(float(ratio) < 1.6 for ratio in ratios.groups())
+    found = re.match(r"twice the repeats took (\S+) times as long", hoisting.reason)
+    assert found
+    assert float(found[1]) < 1.6
     assert steady.curve is None
 
 
