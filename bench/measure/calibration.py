@@ -14,7 +14,8 @@ from bench.statistics import intervals
 from bench.statistics.rounds import fitting_rounds
 
 LINEAR_RATIOS = (1.6, 2.5)  # accepted ratios of the time of 2R repeats to that of R
-_LEAST_TRIES, _MOST_TRIES = 2, 20  # pairs of runs for that ratio
+_SHORT_RUN = 0.01  # seconds of the shorter run for that ratio
+_LEAST_TRIES, _MOST_TRIES = 2, 100  # pairs of runs
 _DOUBTFUL = 5.0  # seconds that they may take while the ratio is not accepted
 MOST_WARM_BLOCKS = 50  # a backend that is not steady by then is measured and marked as not steady
 _UNLIMITED = 2**40  # steps
@@ -172,17 +173,20 @@ def _check_linearity(session: Session, steps: int) -> None:
 
 
 def doubling(seconds_of: Callable[[int], float], steps: int) -> float:
-    """Return the time of twice the steps, divided by that of the steps.
+    """Return the time of twice the work divided by that of the work itself.
 
     Other work on the machine only lengthens a run. Therefore the shortest runs of two tries are compared, and more
-    tries follow while the ratio is outside `LINEAR_RATIOS`: up to 20, or fewer where a run is long.
+    tries follow while the ratio is outside `LINEAR_RATIOS`. The shorter the runs, the more of them are undisturbed.
 
     Parameters
     ----------
     seconds_of : callable
         Runs so many steps and returns their time in seconds, which is positive.
     steps : int
+        The most steps of the shorter run. Where they take more than 10 ms, fewer are used, at least a tenth.
     """
+    share = max(0.1, min(1.0, _SHORT_RUN / seconds_of(steps)))
+    steps = math.ceil(share * steps)
     low, high = LINEAR_RATIOS
     once, twice, tries, most = math.inf, math.inf, 0, math.inf
     while tries < most:

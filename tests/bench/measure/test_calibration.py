@@ -88,12 +88,12 @@ def test_a_backend_is_too_slow_only_if_two_steps_in_a_row_are(
 @pytest.mark.parametrize(
     ("unit", "pairs", "ratio"),
     [
-        (1.0, [(1, 2), (1, 2.1)], 2.0),
-        (1.0, [(5, 2), (1, 9)], 2.0),  # each disturbed once
-        (1.0, [(3, 2), (2, 8), (1, 2.5)], 2.0),
-        (0.01, [(2, 2)] * 9 + [(1, 2)], 2.0),
-        (0.01, [(1, 2), (0.5, 0.5)] + [(0.6, 0.6)] * 18, 1.0),  # the first pair alone would do for a loop of one pass
-        (0.01, [(1, 3)] * 20, 3.0),
+        (0.01, [(1, 2), (1, 2.1)], 2.0),
+        (0.01, [(5, 2), (1, 9)], 2.0),  # each disturbed once
+        (0.01, [(3, 2), (2, 8), (1, 2.5)], 2.0),
+        (0.005, [(2, 2)] * 98 + [(1, 2)], 2.0),
+        (0.005, [(1, 2), (0.5, 0.5)] + [(0.6, 0.6)] * 98, 1.0),  # the first pair alone would do for a loop of one pass
+        (0.005, [(1, 3)] * 100, 3.0),
         (0.4, [(1, 1)] * 5, 1.0),
         (9.0, [(1, 1)] * 3, 1.0),  # runs too long for more tries
     ],
@@ -101,13 +101,13 @@ def test_a_backend_is_too_slow_only_if_two_steps_in_a_row_are(
 def test_twice_the_work_is_compared_by_the_shortest_runs(
     unit: float, pairs: list[tuple[float, float]], ratio: float
 ) -> None:
-    seconds = [unit * units for pair in pairs for units in pair]
+    seconds = [0.04] + [unit * units for pair in pairs for units in pair]
     asked = []
 
     def seconds_of(steps: int) -> float:
         asked.append(steps)
         return seconds.pop(0)
 
-    assert doubling(seconds_of, 7) == pytest.approx(ratio)
+    assert doubling(seconds_of, 20) == pytest.approx(ratio)
     assert not seconds
-    assert asked == [7, 14] * len(pairs)
+    assert asked == [20] + [5, 10] * len(pairs)  # of 40 ms, 10 ms are enough

@@ -159,11 +159,15 @@ def judge_clocks(session: Session, case: tuple[CaseKey, Problem]) -> None:
 def test_work_outside_the_workers_clock_is_found(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    with (
-        opened(tmp_path, case, kind, form) as hasty,
-        pytest.raises((Implausible, Disturbed), match="returned before its work was done"),
-    ):
-        judge_clocks(hasty, case)
+    """Look in up to three processes, as a run does in three launches: a busy machine may explain what is outside."""
+    for _ in range(3):
+        with opened(tmp_path, case, kind, form) as hasty:
+            try:
+                judge_clocks(hasty, case)
+            except (Implausible, Disturbed) as error:
+                assert "returned before its work was done" in str(error)
+                return
+    pytest.fail("not found in three processes")
 
 
 @pytest.mark.parametrize("entries", [1, SHORT_ORDER])  # an order of one epoch has few places for a block
