@@ -173,7 +173,7 @@ def _check_linearity(session: Session, steps: int) -> None:
 
 
 def doubling(seconds_of: Callable[[int], float], steps: int) -> float:
-    """Return the time of twice the work divided by that of the work itself.
+    """Return how many times as long twice the steps take, to check that the work is done anew in each step.
 
     Other work on the machine only lengthens a run. Therefore the shortest runs of two tries are compared, and more
     tries follow while the ratio is outside `LINEAR_RATIOS`. The shorter the runs, the more of them are undisturbed.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import misbehaving
 import psutil
@@ -13,8 +14,7 @@ import pytest
 from support.cases import SHORT, Listener, Measure
 from support.requirements import workers
 
-from bench.machine import description
-from bench.measure import gate
+from bench.measure import gate, memory
 from bench.measure.block import Block
 from bench.measure.case import CaseRun
 from bench.measure.errors import (
@@ -283,7 +283,7 @@ def test_a_loss_of_nan_costs_only_its_backend(measure: Measure) -> None:
 def test_a_backend_without_enough_memory_is_not_run_and_the_reason_names_the_free_memory(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(description, "available_memory", lambda: 0)
+    monkeypatch.setattr(memory, "description", SimpleNamespace(available_memory=lambda: 0))  # there was some before
     case = measure.run({"steady": STEADY})
     assert case.backends[0].status == "not_run"
     assert "0 MiB are free" in case.backends[0].reason

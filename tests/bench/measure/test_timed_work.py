@@ -168,7 +168,7 @@ def fault_of_clocks(session: Session, case: tuple[CaseKey, Problem]) -> str:
 def test_work_outside_the_workers_clock_is_found(
     kind: str, form: str, tmp_path: Path, case: tuple[CaseKey, Problem]
 ) -> None:
-    """Look in up to three processes, as a run does in three launches: a busy machine may explain what is outside."""
+    """Look in up to three processes: on a busy machine one may pass, and a run has several launches."""
     for _ in range(3):
         with opened(tmp_path, case, kind, form) as hasty:
             if found := fault_of_clocks(hasty, case):
