@@ -6,10 +6,10 @@
 
 namespace fnn {
 
-template <class Real, class Products> class BareProducts {
+template <class Real, template <class> class Products> class BareProducts {
 public:
   // sizes: m_0 .. m_L
-  BareProducts(Products products, const std::vector<std::size_t> &sizes, std::size_t batch)
+  BareProducts(Products<Real> products, const std::vector<std::size_t> &sizes, std::size_t batch)
       : products_(std::move(products)), batch_(batch), sizes_(sizes) {
     for (std::size_t l = 0; l < sizes.size(); ++l) {
       A_.push_back(filled(batch * sizes[l]));
@@ -71,7 +71,7 @@ private:
     return {W_[l].data(), sizes_[l], sizes_[l + 1]};
   }
 
-  Products products_;
+  Products<Real> products_;
   std::size_t batch_;
   std::vector<std::size_t> sizes_;
   std::vector<Buffer<Real>> A_, delta_, W_; // (batch, m_l) each, (m_l, m_{l+1})

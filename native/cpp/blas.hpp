@@ -48,11 +48,11 @@ private:
 // Replaces Loops in Mlp. A product with one row becomes a matrix-vector product, one of rank 1 an outer product.
 template <class Real> class Blas {
 public:
-  explicit Blas(std::shared_ptr<const OpenBlas> library) : library_(std::move(library)) {
+  explicit Blas(const OpenBlas &library) {
     const std::string cblas = std::is_same_v<Real, float> ? "cblas_s" : "cblas_d";
-    gemm_ = library_->template find<Gemm>(cblas + "gemm");
-    gemv_ = library_->template find<Gemv>(cblas + "gemv");
-    ger_ = library_->template find<Ger>(cblas + "ger");
+    gemm_ = library.template find<Gemm>(cblas + "gemm");
+    gemv_ = library.template find<Gemv>(cblas + "gemv");
+    ger_ = library.template find<Ger>(cblas + "ger");
   }
 
   static constexpr bool updates = true;
@@ -94,7 +94,6 @@ private:
     return static_cast<int>(n);
   }
 
-  std::shared_ptr<const OpenBlas> library_;
   Gemm *gemm_;
   Gemv *gemv_;
   Ger *ger_;

@@ -45,12 +45,12 @@ private:
 // for a shape, which holds for large ones, its kernel calls gemm.
 template <class Real> class MklProducts {
 public:
-  explicit MklProducts(std::shared_ptr<const Mkl> library) : library_(std::move(library)) {
+  explicit MklProducts(const Mkl &library) {
     const std::string type = std::is_same_v<Real, float> ? "s" : "d";
-    create_ = library_->template find<Create>("mkl_cblas_jit_create_" + type + "gemm");
-    get_ = library_->template find<Run *(const void *)>("mkl_jit_get_" + type + "gemm_ptr");
-    destroy_ = library_->template find<int(void *)>("mkl_jit_destroy");
-    gemm_ = library_->template find<Gemm>("cblas_" + type + "gemm");
+    create_ = library.template find<Create>("mkl_cblas_jit_create_" + type + "gemm");
+    get_ = library.template find<Run *(const void *)>("mkl_jit_get_" + type + "gemm_ptr");
+    destroy_ = library.template find<int(void *)>("mkl_jit_destroy");
+    gemm_ = library.template find<Gemm>("cblas_" + type + "gemm");
   }
 
   static constexpr bool updates = true;
@@ -128,7 +128,6 @@ private:
     return static_cast<int>(n);
   }
 
-  std::shared_ptr<const Mkl> library_; // outlives the kernels
   Create *create_;
   Run *(*get_)(const void *);
   int (*destroy_)(void *);

@@ -1,13 +1,12 @@
-// models.hpp: makes a network of mlp.hpp with each kind of products. Each kind is compiled in a file of its own, so
-// that these files compile in parallel.
+// models.hpp: makes a network of mlp.hpp with each kind of products. models.cpp compiles them.
 #pragma once
 
 #include "blas.hpp"
 #include "mkl.hpp"
-#include "mlp.hpp"
 #include "xsmm.hpp"
 
 #include <memory>
+#include <variant>
 
 namespace fnn {
 
@@ -20,27 +19,17 @@ template <class Real> struct Arguments {
   std::string loss;
   double l2;
   const Real *theta;
-
-  template <class Products> Made<Real> with(Products products) const {
-    return std::make_unique<Mlp<Real, Products>>(sizes, functions, loss, l2, theta, std::move(products));
-  }
 };
 
-template <class Real> Made<Real> with_loops(const Arguments<Real> &arguments);        // loops.cpp
-template <class Real> Made<Real> with_triple_loops(const Arguments<Real> &arguments); // textbook.cpp
-template <class Real> Made<Real> with_blas(const Arguments<Real> &arguments, std::shared_ptr<const OpenBlas> library);
-template <class Real> Made<Real> with_mkl(const Arguments<Real> &arguments, std::shared_ptr<const Mkl> library);
-template <class Real> Made<Real> with_xsmm(const Arguments<Real> &arguments, std::shared_ptr<const Xsmm> library);
+// A library that computes products. It may be deleted before the networks: see SharedLibrary.
+using Library = std::variant<const OpenBlas *, const Mkl *, const Xsmm *>;
+
+template <class Real> Made<Real> with_loops(const Arguments<Real> &arguments);
+template <class Real> Made<Real> with_triple_loops(const Arguments<Real> &arguments);
+template <class Real> Made<Real> with_library(const Arguments<Real> &arguments, Library library);
 
 // Return the seconds of the products of a step alone, through a library: see bare_products.hpp.
 template <class Real>
-double bare_products(const std::shared_ptr<const OpenBlas> &library, const std::vector<std::size_t> &sizes,
-                     std::size_t batch, double seconds); // blas.cpp
-template <class Real>
-double bare_products(const std::shared_ptr<const Mkl> &library, const std::vector<std::size_t> &sizes,
-                     std::size_t batch, double seconds); // mkl.cpp
-template <class Real>
-double bare_products(const std::shared_ptr<const Xsmm> &library, const std::vector<std::size_t> &sizes,
-                     std::size_t batch, double seconds); // xsmm.cpp
+double bare_products(Library library, const std::vector<std::size_t> &sizes, std::size_t batch, double seconds);
 
 } // namespace fnn

@@ -78,9 +78,8 @@ private:
 // pass after.
 template <class Real> class XsmmProducts {
 public:
-  explicit XsmmProducts(std::shared_ptr<const Xsmm> library)
-      : library_(std::move(library)), dispatch_(library_->template dispatch<Real>()),
-        transpose_(library_->transpose()) {}
+  explicit XsmmProducts(const Xsmm &library)
+      : dispatch_(library.template dispatch<Real>()), transpose_(library.transpose()) {}
 
   static constexpr bool updates = true;
 
@@ -143,7 +142,6 @@ private:
     return static_cast<int>(n);
   }
 
-  std::shared_ptr<const Xsmm> library_;
   Xsmm::Dispatch<Real> *dispatch_;
   Xsmm::Transpose *transpose_;
   Buffer<Real> scratch_; // A B, or B transposed

@@ -13,7 +13,7 @@ fnn::Arguments<Real> arguments(const Sizes &sizes, const Functions &functions, c
   return {sizes, fnn::layer_functions(functions), loss, l2, theta.data()};
 }
 
-// Add the class `name`. Its last argument says what computes the products: a name, or a library.
+// Add the class `name`. Its last argument says what computes the products: the name of loops, or a library.
 template <class Real> void bind(py::module_ &module, const char *name) {
   using Model = fnn::Model<Real>;
   py::class_<Model> bound(module, name);
@@ -30,55 +30,37 @@ template <class Real> void bind(py::module_ &module, const char *name) {
       return fnn::with_triple_loops(given);
     throw py::value_error("mlp.hpp has no products " + products);
   });
-  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
-                     const Array<Real> &theta, std::shared_ptr<fnn::OpenBlas> library) {
-    return fnn::with_blas(arguments(sizes, functions, loss, l2, theta), std::move(library));
-  });
-  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
-                     const Array<Real> &theta, std::shared_ptr<fnn::Mkl> library) {
-    return fnn::with_mkl(arguments(sizes, functions, loss, l2, theta), std::move(library));
-  });
-  add_constructor([](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2,
-                     const Array<Real> &theta, std::shared_ptr<fnn::Xsmm> library) {
-    return fnn::with_xsmm(arguments(sizes, functions, loss, l2, theta), std::move(library));
-  });
+  add_constructor(
+      [](const Sizes &sizes, const Functions &functions, const std::string &loss, double l2, const Array<Real> &theta,
+         fnn::Library library) { return fnn::with_library(arguments(sizes, functions, loss, l2, theta), library); });
   fnn::add_methods<Real>(bound);
 }
 
 // Add a function: the seconds of the products of a step alone, through a library.
-template <class Real, class Library> void bind_bare_products(py::module_ &module, const char *name) {
-  module.def(
-      name,
-      [](const std::shared_ptr<Library> &library, const Sizes &sizes, std::size_t batch, double seconds) {
-        return fnn::bare_products<Real>(std::shared_ptr<const Library>(library), sizes, batch, seconds);
-      },
-      py::arg("library").none(false), py::arg("sizes"), py::arg("batch"), py::arg("seconds"),
-      py::call_guard<fnn::ReleaseGil>());
+template <class Real> void bind_bare_products(py::module_ &module, const char *name) {
+  module.def(name, fnn::bare_products<Real>, py::arg("library").none(false), py::arg("sizes"), py::arg("batch"),
+             py::arg("seconds"), py::call_guard<fnn::ReleaseGil>());
 }
 
 } // namespace
 
 PYBIND11_MODULE(PYFNN_MODULE, module) {
   module.doc() = "mlp.hpp: a feed-forward network in plain C++, its products in loops or through a library.";
-  py::class_<fnn::OpenBlas, std::shared_ptr<fnn::OpenBlas>>(module, "OpenBlas")
+  py::class_<fnn::OpenBlas>(module, "OpenBlas")
       .def(py::init<const std::string &>(), py::arg("path"))
       .def("set_threads", &fnn::OpenBlas::set_threads, py::arg("threads"))
       .def("threads", &fnn::OpenBlas::threads)
       .def("config", &fnn::OpenBlas::config)
       .def("core", &fnn::OpenBlas::core);
-  py::class_<fnn::Mkl, std::shared_ptr<fnn::Mkl>>(module, "Mkl")
+  py::class_<fnn::Mkl>(module, "Mkl")
       .def(py::init<const std::string &>(), py::arg("path"))
       .def("version", &fnn::Mkl::version)
       .def("branch", &fnn::Mkl::branch);
-  py::class_<fnn::Xsmm, std::shared_ptr<fnn::Xsmm>>(module, "Xsmm")
+  py::class_<fnn::Xsmm>(module, "Xsmm")
       .def(py::init<const std::string &>(), py::arg("path"))
       .def("target", &fnn::Xsmm::target);
   bind<float>(module, "Mlp32");
   bind<double>(module, "Mlp64");
-  bind_bare_products<float, fnn::OpenBlas>(module, "bare_products32");
-  bind_bare_products<float, fnn::Mkl>(module, "bare_products32");
-  bind_bare_products<float, fnn::Xsmm>(module, "bare_products32");
-  bind_bare_products<double, fnn::OpenBlas>(module, "bare_products64");
-  bind_bare_products<double, fnn::Mkl>(module, "bare_products64");
-  bind_bare_products<double, fnn::Xsmm>(module, "bare_products64");
+  bind_bare_products<float>(module, "bare_products32");
+  bind_bare_products<double>(module, "bare_products64");
 }
