@@ -15,6 +15,12 @@ inline Range part_of(std::size_t n, std::size_t part, std::size_t parts, std::si
   return {std::min(n, units * part / parts * unit), std::min(n, units * (part + 1) / parts * unit)};
 }
 
+// The inputs of a layer, or the outputs of the one below: (B, n), in rows or, if these are null, in panels.
+template <class Real> struct Inputs {
+  Matrix<Real> rows;
+  Panels<Real> panels;
+};
+
 template <class Real> class MinibatchStep {
 public:
   // pool: null for one thread
@@ -26,15 +32,16 @@ public:
       for (const Layer<Real> &layer : layers) {
         const std::size_t n = layer.columns_below, m = layer.columns;
         const bool packs = blocking_.packs_P(B, m, n) || blocking_.packs_P(B, n, m) || blocking_.packs_P(n, m, B);
+        const std::size_t rows = round_up(B, micro_rows);
         workspace.reserve(
-            packs ? B * std::max(n, m) : 0,
+            packs ? std::max({rows * n, rows * m, round_up(n, micro_rows) * B}) : 0,
             std::max({blocking_.block_of_Q(n, m), blocking_.block_of_Q(m, n), blocking_.block_of_Q(B, m)}));
       }
   }
 
-  // Compute A of every layer except the last, and Z of the last, in its A.   X: (B, m_0)
-  void forward(Layers<Real> &layers, Matrix<Real> X, std::size_t B) {
-    Matrix<Real> A_below = X;
+  // Compute A of every layer except the last, and Z of the last, in its A.
+  void forward(Layers<Real> &layers, const Inputs<Real> &X, std::size_t B) {
+    Inputs<Real> below = X;
     for (Layer<Real> &layer : layers) {
       const bool last = &layer == &layers.back();
       share(pool_, B * layer.inputs * layer.columns, [&](std::size_t part, std::size_t parts) {
@@ -47,23 +54,23 @@ public:
         Result<Real> Z{layer.Z_before(layer.A.data()), layer.stride};
         Z.bias = layer.b.data();
         product<Layout::rows>(blocking_, blocking_.depth_of(B * layer.columns), workspaces_[part], rows, columns,
-                              layer.inputs, A_below, Factor<Real>{{layer.W.data(), layer.stride}}, Z,
+                              layer.inputs, below.rows, below.panels, Factor<Real>{{layer.W.data(), layer.stride}}, Z,
                               [&](Range n, Range m) {
                                 if (!last)
                                   layer.activate(layer.A.data(), n, m);
                               });
       });
-      A_below = {layer.A.data(), layer.A_stride};
+      below = {{layer.A.data(), layer.A_stride}, {}};
     }
   }
 
   // Compute the gradient from delta_L. Epilogue::gradient: dW = the gradient, including scale * W, and db.
-  // Epilogue::update: add the same to W and b; delta_L contains the factor -rate.   X: (B, m_0)
-  void backward(Layers<Real> &layers, Matrix<Real> X, std::size_t B, Epilogue epilogue, Real scale) {
+  // Epilogue::update: add the same to W and b; delta_L contains the factor -rate.
+  void backward(Layers<Real> &layers, const Inputs<Real> &X, std::size_t B, Epilogue epilogue, Real scale) {
     for (std::size_t l = layers.size(); l-- > 0;) {
       Layer<Real> &layer = layers[l];
       Layer<Real> *below = l > 0 ? &layers[l - 1] : nullptr;
-      const Matrix<Real> A_below = below ? Matrix<Real>{below->A.data(), below->A_stride} : X;
+      const Inputs<Real> A_below = below ? Inputs<Real>{{below->A.data(), below->A_stride}, {}} : X;
       const Matrix<Real> delta{layer.delta.data(), layer.stride};
       // Each thread takes a range of inputs: columns of delta_below, then rows of W, which no other thread reads.
       share(pool_, B * layer.inputs * layer.columns * (below ? 2 : 1), [&](std::size_t part, std::size_t parts) {
@@ -72,16 +79,25 @@ public:
           return;
         if (below)
           product<Layout::rows>(blocking_, blocking_.depth_of(B * layer.columns_below), workspaces_[part], {0, B},
-                                inputs, layer.width, delta,
+                                inputs, layer.width, delta, {},
                                 Factor<Real>{{layer.W.data(), layer.stride}, true, layer.inputs},
                                 Result<Real>{below->dA_before_delta(), below->A_stride},
                                 [&](Range n, Range m) { below->multiply_by_derivative(n, m, below->A.data()); });
         product<Layout::transposed>(blocking_, blocking_.depth_of(layer.inputs * layer.columns), workspaces_[part],
-                                    {inputs.begin, std::min(inputs.end, layer.inputs)}, {0, layer.columns}, B, A_below,
-                                    Factor<Real>{delta}, layer.weight_gradient(epilogue, scale), [](Range, Range) {});
+                                    {inputs.begin, std::min(inputs.end, layer.inputs)}, {0, layer.columns}, B,
+                                    A_below.rows, A_below.panels, Factor<Real>{delta},
+                                    layer.weight_gradient(epilogue, scale), [](Range, Range) {});
       });
       layer.sum_bias_gradient(B, epilogue);
     }
+  }
+
+  // Return true if the products of the first layer are faster with X in panels: one thread would pack X in both. The
+  // number of threads does not matter. Fewer rows than a panel has would be padding for the most part.
+  bool takes_panels(const Layers<Real> &layers, std::size_t B) const {
+    const Layer<Real> &first = layers.front();
+    return B >= micro_rows && blocking_.packs_P(B, first.columns, first.inputs) &&
+           blocking_.keeps_panels(B, first.inputs);
   }
 
 private:

@@ -94,7 +94,7 @@ public:
   // Compute the outputs of rows [first, first + count).   y: (count, m_L)
   void outputs(std::size_t first, std::size_t count, Real *y) {
     reserve(count);
-    forward(data_->inputs_from(first), count);
+    forward(rows_from(first), count);
     activate_outputs(count);
     const Layer<Real> &last = layers_.back();
     for (std::size_t n = 0; n < count; ++n)
@@ -166,7 +166,7 @@ public:
     for (std::size_t r = 0, p = 0; r < repeats; ++r, p = p + 1 < n_probes ? p + 1 : 0) {
       const std::size_t s = (first + r * count) % (data_->rows - count + 1);
       if (operation == Operation::forward) {
-        forward(data_->inputs_from(s), count);
+        forward(rows_from(s), count);
         activate_outputs(count);
       } else {
         checksum += loss_and_gradient(s, count);
@@ -214,7 +214,8 @@ private:
       capacity_ = B;
     }
     feature_major_.reserve(layers_, B);
-    const std::size_t x = B * data_->x_stride, t = B * data_->y_stride;
+    // Room for panels, even if B rows are not gathered into panels: a shorter last minibatch may be.
+    const std::size_t x = round_up(B, micro_rows) / micro_rows * panel_stride(), t = B * data_->y_stride;
     if (X_.size() < x)
       X_ = Buffer<Real>(x);
     if (T_.size() < t)
@@ -249,10 +250,10 @@ private:
     }
   }
 
-  // Compute A of every layer except the last, and Z of the last, in its A.   X: (B, m_0)
-  void forward(Matrix<Real> X, std::size_t B) {
+  // Compute A of every layer except the last, and Z of the last, in its A.
+  void forward(const Inputs<Real> &X, std::size_t B) {
     if (feature_major_.takes(B))
-      feature_major_.forward(layers_, X, B);
+      feature_major_.forward(layers_, X.rows, B);
     else
       minibatch_.forward(layers_, X, B);
   }
@@ -269,12 +270,31 @@ private:
     last.output_delta(loss_function_, last.A.data(), T, B, scale);
   }
 
-  // Compute the gradient from delta_L, into dW and db or, with Epilogue::update, added to W and b.   X: (B, m_0)
-  void backward(Matrix<Real> X, std::size_t B, Epilogue epilogue, Real scale) {
+  // Compute the gradient from delta_L, into dW and db or, with Epilogue::update, added to W and b.
+  void backward(const Inputs<Real> &X, std::size_t B, Epilogue epilogue, Real scale) {
     if (feature_major_.takes(B))
       feature_major_.backward(layers_, B, epilogue, scale);
     else
       minibatch_.backward(layers_, X, B, epilogue, scale);
+  }
+
+  // The loaded rows from one on.
+  Inputs<Real> rows_from(std::size_t first) const {
+    return {data_->inputs_from(first), {}};
+  }
+  // Return true if a minibatch of B rows is gathered into panels, from which both products of the first layer read.
+  bool gathers_panels(std::size_t B) const {
+    return !feature_major_.takes(B) && minibatch_.takes_panels(layers_, B);
+  }
+  // From a panel of X_ to the next.
+  std::size_t panel_stride() const {
+    return row_stride<Real>(micro_rows * data_->x_stride);
+  }
+  // Where a minibatch of B rows is gathered.
+  Inputs<Real> gathered(std::size_t B) const {
+    if (gathers_panels(B))
+      return {{}, {X_.data(), panel_stride()}};
+    return {{X_.data(), data_->x_stride}, {}};
   }
 
   // Return R over the B rows of the last forward pass, whose Z_L is in Z_.   T: (B, m_L)
@@ -304,17 +324,17 @@ private:
 
   // Compute A of every layer for rows [first, first + count), and keep Z of the last, in Z_.
   void forward_keeping_Z(std::size_t first, std::size_t count) {
-    forward(data_->inputs_from(first), count);
+    forward(rows_from(first), count);
     keep_output_Z(count);
     activate_outputs(count);
   }
 
   // Return R over rows [first, first + count), and leave its gradient in dW and db.
   double loss_and_gradient(std::size_t first, std::size_t count) {
-    const Matrix<Real> X = data_->inputs_from(first), T = data_->targets_from(first);
+    const Matrix<Real> T = data_->targets_from(first);
     forward_keeping_Z(first, count);
     output_delta(T, count, loss_function_.derivative / static_cast<Real>(count));
-    backward(X, count, Epilogue::gradient, l2_);
+    backward(rows_from(first), count, Epilogue::gradient, l2_);
     return loss(T, count);
   }
 
@@ -327,12 +347,12 @@ private:
     single_sample_.invalidate_transposes();
     for (std::size_t done = 0; done < count; done += batch_size) {
       const std::size_t B = std::min(batch_size, count - done);
-      const Matrix<Real> X = gather_and_forward<with_loss>(first + done, B, factor * loss_function_.derivative);
+      const Inputs<Real> X = gather_and_forward<with_loss>(first + done, B, factor * loss_function_.derivative);
       if constexpr (with_loss)
         sum += static_cast<double>(B) * loss({T_.data(), data_->y_stride}, B);
       if constexpr (optimized) {
         if (B == 1 && !feature_major_.takes(B)) {
-          optimizer_.backward_and_step(layers_, X.data, l2_, rate, pool_);
+          optimizer_.backward_and_step(layers_, X.rows.data, l2_, rate, pool_);
         } else {
           backward(X, B, Epilogue::gradient, l2_);
           optimizer_.step(layers_, rate, pool_);
@@ -345,9 +365,10 @@ private:
   }
 
   // Compute A of every layer and delta_L, with this factor in it, for the rows order[first .. first + B); return X.
-  template <bool keep_Z> Matrix<Real> gather_and_forward(std::size_t first, std::size_t B, Real factor) {
-    gather(first, B);
-    const Matrix<Real> X{X_.data(), data_->x_stride}, T{T_.data(), data_->y_stride};
+  template <bool keep_Z> Inputs<Real> gather_and_forward(std::size_t first, std::size_t B, Real factor) {
+    const Inputs<Real> X = gathered(B);
+    const Matrix<Real> T{T_.data(), data_->y_stride};
+    gather(first, B, X.panels);
     forward(X, B);
     if constexpr (keep_Z)
       keep_output_Z(B);
@@ -362,18 +383,28 @@ private:
     std::copy_n(last.A.data(), B * last.stride, Z_.data());
   }
 
-  // Copy the rows order[first .. first + B) to X_ and T_.
-  void gather(std::size_t first, std::size_t B) {
+  // Copy the rows order[first .. first + B) to X_, in panels unless these are null, and to T_.
+  void gather(std::size_t first, std::size_t B, Panels<Real> panels) {
     constexpr std::size_t ahead = 4;
     // Copying one number from a random row takes about as long as 40 multiply-adds.
     share(pool_, 40 * B * (data_->x_stride + data_->y_stride), [&](std::size_t part, std::size_t parts) {
-      const Range rows = part_of(B, part, parts, 1);
+      const Range rows = part_of(B, part, parts, panels.data ? micro_rows : 1);
+      const Real *x[micro_rows];
       for (std::size_t n = rows.begin; n < rows.end; ++n) {
         if (first + n + ahead < order_.size())
           data_->prefetch(static_cast<std::size_t>(order_[first + n + ahead]));
         const auto row = static_cast<std::size_t>(order_[first + n]);
-        copy_row(data_->inputs_from(row).data, data_->x_stride, X_.data() + n * data_->x_stride);
         copy_row(data_->targets_from(row).data, data_->y_stride, T_.data() + n * data_->y_stride);
+        if (!panels.data) {
+          copy_row(data_->inputs_from(row).data, data_->x_stride, X_.data() + n * data_->x_stride);
+          continue;
+        }
+        const std::size_t in_panel = n % micro_rows;
+        x[in_panel] = data_->inputs_from(row).data;
+        if (in_panel + 1 == micro_rows || n + 1 == rows.end)
+          transpose_rows<micro_rows, Padding::zeros>([&](std::size_t r) FNN_LAMBDA { return x[r]; }, in_panel + 1,
+                                                     data_->x_stride, panels.data + n / micro_rows * panels.stride,
+                                                     micro_rows);
       }
     });
   }

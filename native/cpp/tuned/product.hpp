@@ -19,8 +19,16 @@ namespace fnn::tuned {
 constexpr std::size_t micro_rows = n_registers == 32 ? 8 : 4;
 constexpr std::size_t micro_vectors = 3;
 
-// The layout of P: element (r, k) is P[r * stride + k], or, transposed, P[k * stride + r].
-enum class Layout { rows, transposed };
+// The layout of P: element (r, k) is P[r * stride + k] or, transposed, P[k * stride + r]. transposed_panels: P^T is in
+// panels, see Panels.
+enum class Layout { rows, transposed, transposed_panels };
+
+// A matrix in panels of micro_rows rows: element (r, k) is data[r / micro_rows * stride + k * micro_rows + r %
+// micro_rows]. The last panel has room for as many rows as the others.
+template <class Real> struct Panels {
+  Real *data = nullptr;
+  std::size_t stride = 0; // from one panel to the next
+};
 
 // The use of the sums S: C = S, C + S, C + (S + scale C), or S + scale W.
 enum class Epilogue { store, add, update, gradient };
@@ -51,31 +59,56 @@ FNN_INLINE void micro_kernel(const Real *P, std::size_t p_stride, const Real *Q,
     FNN_EACH sums[r][v] = to.bias ? load(to.bias + column + v * V) : Vector<Real>{};
   if constexpr (large)
     FNN_EACH __builtin_prefetch(C + r * to.stride + v * V, 1); // needed when the sums are complete
-  // One pointer serves three rows of P: an address can express the offsets of one and two strides. The compiler would
-  // keep eight offsets, for which there are too few registers.
-  constexpr std::size_t groups = layout == Layout::rows ? (R + 2) / 3 : 1;
-  const Real *p[groups];
-#pragma GCC unroll 8
-  for (std::size_t g = 0; g < groups; ++g) {
-    p[g] = P + 3 * g * p_stride;
-    asm("" : "+r"(p[g])); // hides that the pointers are related
-  }
-  for (std::size_t k = 0; k < K; ++k) {
+  // Add the products with a row of Q; p_of(r) is P's element of the same k.
+  const auto add = [&](const auto &p_of) FNN_LAMBDA {
     Vector<Real> q[N];
 #pragma GCC unroll 3
     for (std::size_t v = 0; v < N; ++v)
       q[v] = load(Q + v * V);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < R; ++r) {
-      const Vector<Real> p_r = broadcast(layout == Layout::rows ? p[r / 3 % groups][r % 3 * p_stride] : p[0][r]);
+      const Vector<Real> p_r = broadcast(p_of(r));
 #pragma GCC unroll 3
       for (std::size_t v = 0; v < N; ++v)
         sums[r][v] += p_r * q[v];
     }
-#pragma GCC unroll 8
-    for (std::size_t g = 0; g < groups; ++g)
-      p[g] += layout == Layout::rows ? 1 : p_stride;
     Q += q_stride;
+  };
+  if constexpr (layout == Layout::transposed_panels) {
+    constexpr std::size_t W = micro_rows; // columns of P in a panel
+    const auto add_column = [&](std::size_t i)
+                                FNN_LAMBDA { add([&](std::size_t r) FNN_LAMBDA { return P[r * W + i]; }); };
+    std::size_t left = K;
+    if constexpr (R == W) // fewer rows are rare
+      for (; left >= W; left -= W, P += p_stride) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < W; ++i)
+          add_column(i);
+      }
+    for (std::size_t i = 0; left > 0; --left) {
+      add_column(i);
+      if (++i == W) {
+        i = 0;
+        P += p_stride;
+      }
+    }
+  } else {
+    // One pointer serves three rows of P: an address can express the offsets of one and two strides. The compiler would
+    // keep eight offsets, for which there are too few registers.
+    constexpr std::size_t groups = layout == Layout::rows ? (R + 2) / 3 : 1;
+    const Real *p[groups];
+#pragma GCC unroll 8
+    for (std::size_t g = 0; g < groups; ++g) {
+      p[g] = P + 3 * g * p_stride;
+      asm("" : "+r"(p[g])); // hides that the pointers are related
+    }
+    for (std::size_t k = 0; k < K; ++k) {
+      add([&](std::size_t r)
+              FNN_LAMBDA { return layout == Layout::rows ? p[r / 3 % groups][r % 3 * p_stride] : p[0][r]; });
+#pragma GCC unroll 8
+      for (std::size_t g = 0; g < groups; ++g)
+        p[g] += layout == Layout::rows ? 1 : p_stride;
+    }
   }
   const auto c = [&](std::size_t r, std::size_t v) FNN_LAMBDA { return load(C + r * to.stride + v * V); };
   switch (to.epilogue) {
@@ -156,6 +189,8 @@ template <class F> FNN_INLINE void for_pieces(Range range, std::size_t most, std
 
 // The sizes of blocks: blocks of Q and P fit in the L2 cache.
 template <class Real> struct Blocking {
+  // Depths are multiples of this, so that a block of P^T begins at a panel, and one of Q at a vector.
+  static constexpr std::size_t unit = std::max(lanes<Real>, micro_rows);
   std::size_t columns;
   // Depths of a block. Each block reads and writes C once. Where C is in the L2 cache, that costs less than panels of Q
   // that are larger than the L1 cache; where C is in memory, it costs more.
@@ -166,7 +201,7 @@ template <class Real> struct Blocking {
   // largest_W: bytes of the largest W. If it stays in the L1 cache, so do its panels.
   Blocking(Caches caches, std::size_t largest_W) : small(caches.l1 / 3), l2_bytes(caches.l2) {
     columns = 4 * micro_vectors * lanes<Real>;
-    const auto whole = [](std::size_t K) { return std::max<std::size_t>(64, K / lanes<Real> * lanes<Real>); };
+    const auto whole = [](std::size_t K) { return std::max<std::size_t>(64, K / unit * unit); };
     depth = whole(l2_bytes / 10 / (columns * sizeof(Real)));
     if (largest_W > small)
       depth = std::min(depth, whole(caches.l1 * 3 / 4 / (micro_vectors * vector_bytes)));
@@ -194,6 +229,12 @@ template <class Real> struct Blocking {
   bool is_small(std::size_t rows_, std::size_t columns_, std::size_t K) const {
     return K <= depth && columns_ <= columns &&
            (rows_ * K + K * columns_ + rows_ * columns_) * sizeof(Real) <= 3 * small;
+  }
+
+  // Return true if the L2 cache holds P in panels, from which two products can then read. The second reads a few lines
+  // of each panel: from beyond that cache, this takes longer than packing.
+  bool keeps_panels(std::size_t rows_, std::size_t K) const {
+    return rows_ * K * sizeof(Real) <= l2_bytes;
   }
 
   // A product reads P once for each panel of columns, and Q once for each panel of rows. Packing pays off if that is
@@ -227,16 +268,20 @@ template <class Real> struct Factor {
   std::size_t columns = 0;
 };
 
-// Copy the rows of P into panels of R rows, each [k][r].
-template <Layout layout, class Real> void pack_P(Matrix<Real> P, Range rows, std::size_t K, Real *packed) {
-  for_rows(rows, [&](std::size_t row, auto R) {
-    Real *panel = packed + (row - rows.begin) * K;
+// Copy rows of P into panels, from the first on.
+template <Layout layout, class Real> void pack_P(Matrix<Real> P, Range rows, std::size_t K, Panels<Real> packed) {
+  constexpr std::size_t W = micro_rows;
+  for (std::size_t row = rows.begin; row < rows.end; row += W, packed.data += packed.stride) {
+    const std::size_t n = std::min(W, rows.end - row);
     if constexpr (layout == Layout::rows)
-      transpose_panel<decltype(R)::value>(P.data + row * P.stride, P.stride, R, K, panel, R);
+      transpose_panel<W>(P.data + row * P.stride, P.stride, n, K, packed.data, W);
+    else if (n == W)
+      for (std::size_t k = 0; k < K; ++k)
+        std::memcpy(packed.data + k * W, P.data + k * P.stride + row, W * sizeof(Real));
     else
       for (std::size_t k = 0; k < K; ++k)
-        std::memcpy(panel + k * R, P.data + k * P.stride + row, R * sizeof(Real));
-  });
+        std::memcpy(packed.data + k * W, P.data + k * P.stride + row, n * sizeof(Real));
+  }
 }
 
 // Copy a block of Q into panels of N vectors, each [k][column].
@@ -270,25 +315,29 @@ template <class Real> void transpose_columns(const Factor<Real> &Q, Range column
 template <class Real> struct Block {
   Range rows, columns, k;
   Matrix<Real> P, Q;    // from their first row, column and k on
-  const Real *packed_P; // null, or packed P from the panel of the block's first row on
-  std::size_t K;        // depth of the panels of packed_P
+  Panels<Real> panels;  // null, or P in panels, from that of the block's first row on; transposed_panels: all of P^T
   const Real *packed_Q; // null, or packed Q from the block's first column and k on
 };
 
-// Compute a block by micro-kernels. A function apart from `product` is compiled once per layout; packed P is
+// Compute a block by micro-kernels. A function apart from `product` is compiled once per layout; P in panels counts as
 // transposed.
 template <Layout layout, class Real> void macro_kernel(const Block<Real> &block, const Result<Real> &to) {
+  constexpr std::size_t W = micro_rows;
   const Range rows = block.rows, columns = block.columns, k = block.k;
   const Matrix<Real> P = block.P, Q = block.Q;
-  const Real *packed_P = block.packed_P, *packed_Q = block.packed_Q;
+  const Panels<Real> panels = block.panels;
+  const Real *packed_Q = block.packed_Q;
   for_columns<Real>(columns, [&](std::size_t column, auto N) FNN_LAMBDA {
     const Real *q = packed_Q ? packed_Q + (column - columns.begin) * k.size() : Q.data + k.begin * Q.stride + column;
     const std::size_t q_stride = packed_Q ? N * lanes<Real> : Q.stride;
     for_rows(rows, [&](std::size_t row, auto R) FNN_LAMBDA {
-      const Real *p = packed_P                 ? packed_P + (row - rows.begin) * block.K + k.begin * R
-                      : layout == Layout::rows ? P.data + row * P.stride + k.begin
-                                               : P.data + k.begin * P.stride + row;
-      micro_kernel<R, N, layout, true>(p, packed_P ? R : P.stride, q, q_stride, k.size(), to, row, column);
+      const std::size_t at = row - rows.begin;
+      const Real *p = layout == Layout::transposed_panels ? panels.data + k.begin / W * panels.stride + row * W
+                      : panels.data                       ? panels.data + at / W * panels.stride + k.begin * W + at % W
+                      : layout == Layout::rows            ? P.data + row * P.stride + k.begin
+                                                          : P.data + k.begin * P.stride + row;
+      const std::size_t p_stride = layout == Layout::transposed_panels ? panels.stride : panels.data ? W : P.stride;
+      micro_kernel<R, N, layout, true>(p, p_stride, q, q_stride, k.size(), to, row, column);
     });
   });
 }
@@ -336,12 +385,14 @@ void small_product(Range rows, Range columns, std::size_t K, Matrix<Real> P, Mat
 }
 
 // C = start + P Q over these rows and columns (columns: whole vectors).   P: (rows, K), in this layout
+// panels: null, or P in panels (Layout::rows), or P^T in panels (Layout::transposed); then P is not read
 // depth: of the blocks, see Blocking::depth_of
 // done(rows, columns) is called for each complete block of C, while the block is still in the cache.
 template <Layout layout, class Real>
 void product(const Blocking<Real> &blocking, std::size_t depth, Workspace<Real> &workspace, Range rows, Range columns,
-             std::size_t K, Matrix<Real> P, Factor<Real> Q, Result<Real> result, const BlockDone &done) {
-  if (blocking.is_small(rows.size(), columns.size(), K)) {
+             std::size_t K, Matrix<Real> P, Panels<Real> panels, Factor<Real> Q, Result<Real> result,
+             const BlockDone &done) {
+  if (!panels.data && blocking.is_small(rows.size(), columns.size(), K)) {
     Matrix<Real> own{Q.of.data + columns.begin, Q.of.stride};
     if (Q.transposed) {
       own = {workspace.Q.data(), columns.size()};
@@ -350,22 +401,28 @@ void product(const Blocking<Real> &blocking, std::size_t depth, Workspace<Real> 
     small_product<layout>(rows, columns, K, P, own, result);
     return done(rows, columns);
   }
-  Real *const packed_P = blocking.packs_P(rows.size(), columns.size(), K) ? workspace.P.data() : nullptr;
+  const bool across = panels.data && layout == Layout::transposed;
+  if (panels.data && !across)
+    panels.data += rows.begin / micro_rows * panels.stride;
+  if (!panels.data && blocking.packs_P(rows.size(), columns.size(), K)) {
+    panels = {workspace.P.data(), K * micro_rows};
+    pack_P<layout>(P, rows, K, panels);
+  }
   Real *const packed_Q =
       Q.transposed || blocking.packs_Q(rows.size(), columns.size(), K) ? workspace.Q.data() : nullptr;
-  if (packed_P)
-    pack_P<layout>(P, rows, K, packed_P);
   for_pieces(columns, blocking.columns, lanes<Real>, [&](Range n) {
     Result<Real> to = result;
-    for_pieces({0, K}, depth, lanes<Real>, [&](Range k) {
+    for_pieces({0, K}, depth, Blocking<Real>::unit, [&](Range k) {
       if (packed_Q)
         pack_Q(Q, k, n, packed_Q);
       for_pieces(rows, blocking.rows_of(depth), micro_rows, [&](Range m) {
-        if (packed_P)
-          macro_kernel<Layout::transposed>(
-              Block<Real>{m, n, k, P, Q.of, packed_P + (m.begin - rows.begin) * K, K, packed_Q}, to);
-        else
-          macro_kernel<layout>(Block<Real>{m, n, k, P, Q.of, nullptr, K, packed_Q}, to);
+        Block<Real> block{m, n, k, P, Q.of, panels, packed_Q};
+        if (across)
+          return macro_kernel<Layout::transposed_panels>(block, to);
+        if (!panels.data)
+          return macro_kernel<layout>(block, to);
+        block.panels.data += (m.begin - rows.begin) / micro_rows * panels.stride;
+        macro_kernel<Layout::transposed>(block, to);
       });
       to.bias = nullptr;
       if (to.epilogue != Epilogue::update)

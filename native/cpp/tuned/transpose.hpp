@@ -21,11 +21,10 @@ enum class Padding { zeros, last };
 
 // B = A transposed. With Padding::last, R is the lanes of a vector.
 //
-// A: (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column `rows` on
-// R: a power of two
-template <std::size_t R, Padding padding = Padding::zeros, class Real>
-FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
-                                std::size_t b_stride) {
+// row(r): row r of A, (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column `rows`
+// on R: a power of two   b_stride: R, unless R is the lanes of a vector
+template <std::size_t R, Padding padding, class Real, class Row>
+FNN_INLINE void transpose_rows(const Row &row, std::size_t rows, std::size_t columns, Real *B, std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;
   std::size_t j = 0;
   const auto block = [&](std::size_t n_rows, std::size_t n_columns) FNN_LAMBDA {
@@ -33,9 +32,9 @@ FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r)
       if (padding == Padding::last)
-        x[r] = load_unaligned(A + std::min(r, n_rows - 1) * a_stride + j);
+        x[r] = load_unaligned(row(std::min(r, n_rows - 1)) + j);
       else
-        x[r] = r < n_rows ? load_unaligned(A + r * a_stride + j) : Vector<Real>{};
+        x[r] = r < n_rows ? load_unaligned(row(r) + j) : Vector<Real>{};
     // log2(R) perfect shuffles of the first half of the rows with the second.
 #pragma GCC unroll 4
     for (std::size_t step = 1; step < R; step *= 2) {
@@ -74,7 +73,15 @@ FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t
   }
   for (; j < columns; ++j)
     for (std::size_t r = 0; r < R; ++r)
-      B[j * b_stride + r] = r < rows ? A[r * a_stride + j] : Real(0);
+      B[j * b_stride + r] = r < rows ? row(r)[j] : Real(0);
+}
+
+// The same of rows that lie a_stride apart.
+template <std::size_t R, Padding padding = Padding::zeros, class Real>
+FNN_INLINE void transpose_panel(const Real *A, std::size_t a_stride, std::size_t rows, std::size_t columns, Real *B,
+                                std::size_t b_stride) {
+  transpose_rows<R, padding, Real>([=](std::size_t r) FNN_LAMBDA { return A + r * a_stride; }, rows, columns, B,
+                                   b_stride);
 }
 
 // B = A transposed.   A: (rows, columns)   B: (columns, padded rows)
