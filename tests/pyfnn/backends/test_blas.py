@@ -1,6 +1,6 @@
-"""Claims about cpp-blas: its library and kernels, its threads, every shape of product, the remedy without a library.
+"""Claims about cpp-blas: its library and kernels, its threads, the remedy without a library.
 
-Agreement on random networks is tested for all backends in test_parity.
+test_library_products has what it shares with cpp-mkl and cpp-xsmm.
 """
 
 import ctypes.util
@@ -13,22 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
-from hypothesis import strategies as st
 from support.requirements import require
 from threadpoolctl import ThreadpoolController
 
 import pyfnn
-from pyfnn import compiled, isa, parity, registry
+from pyfnn import compiled, isa, registry
 from pyfnn.backend import Backend
 from pyfnn.backends import blas
-from pyfnn.errors import BackendUnavailable, InvalidInput, Unsupported
+from pyfnn.errors import BackendUnavailable, InvalidInput
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
 
 NETWORK = Network((30, 40, 20), "tanh", "squared_error")
-# Widths for which BLAS has separate code: 1 and 2, a full vector register and one less, more than one kernel block.
-WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130])
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +68,6 @@ def test_kernels_requested_before_the_process_starts_are_used_and_reported() -> 
     assert ("though this CPU has AVX-512: try OPENBLAS_CORETYPE=SkylakeX" in flags) == (isa.best() == "v4")
     if isa.best() == "v4":
         assert described(OPENBLAS_CORETYPE="SkylakeX").endswith("; SkylakeX kernels")
-
-
-@settings(max_examples=60)
-@given(
-    sizes=st.lists(WIDTHS, min_size=2, max_size=4),
-    batch=st.sampled_from([1, 2, 7, 16, 33]),
-    dtype=st.sampled_from(["float32", "float64"]),
-    l2=st.sampled_from([0.0, 0.01]),
-    threads=st.sampled_from([1, 2]),
-    seed=st.integers(0, 1000),
-)
-def test_every_shape_of_product_agrees_with_the_oracle(
-    backend: Backend, sizes: list[int], batch: int, dtype: str, l2: float, threads: int, seed: int
-) -> None:
-    network = Network(tuple(sizes), "tanh", "half_squared_error", l2=l2, dtype=dtype)
-    rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(80, sizes[0])).astype(dtype), rng.normal(size=(80, sizes[-1])).astype(dtype)
-    try:
-        battery = parity.battery(network, initialize(network, seed), x, y, batch)
-    except Unsupported:  # rounding errors grow too fast for a verdict
-        reject()
-    evidence = parity.examine(lambda network, theta: backend.create(network, theta, threads), battery)
-    assert evidence.passed, str(evidence.worst)
 
 
 def test_the_library_reports_the_requested_threads(backend: Backend) -> None:

@@ -1,6 +1,6 @@
-"""Claims about cpp-mkl: its library and kernels, every shape of product, steps inside the products, the remedy.
+"""Claims about cpp-mkl: its library and kernels, the remedy.
 
-Agreement on random networks is tested for all backends in test_parity.
+test_library_products has what it shares with cpp-blas and cpp-xsmm.
 """
 
 import ctypes.util
@@ -10,20 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
-from hypothesis import strategies as st
 from support.requirements import require
 
 import pyfnn
-from pyfnn import compiled, oracle, parity, registry
+from pyfnn import compiled, registry
 from pyfnn.backend import Backend
 from pyfnn.backends import mkl
-from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.errors import BackendUnavailable
 from pyfnn.model import Model
 from pyfnn.network import Network, initialize
-
-# Small ones, for which MKL generates kernels, and one for which it may not.
-WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130, 300])
 
 
 @pytest.fixture(scope="module")
@@ -49,56 +44,6 @@ def test_the_description_names_the_library_its_version_and_its_kernels(backend: 
     assert "Math Kernel Library Version " in flags
     assert flags.endswith(" kernels, generated for each shape")
     assert backend.description.compiler == compiled.build_info().CXX_COMPILER
-
-
-def test_a_model_has_one_thread_whatever_is_asked_for(backend: Backend) -> None:
-    network = Network((3, 2), "tanh", "squared_error")
-    with backend.create(network, initialize(network, 0), 2) as model:
-        assert model.threads == 1
-
-
-@settings(max_examples=60)
-@given(
-    sizes=st.lists(WIDTHS, min_size=2, max_size=4),
-    batch=st.sampled_from([1, 2, 7, 16, 33]),
-    dtype=st.sampled_from(["float32", "float64"]),
-    l2=st.sampled_from([0.0, 0.01]),
-    seed=st.integers(0, 1000),
-)
-def test_every_shape_of_product_agrees_with_the_oracle(
-    backend: Backend, sizes: list[int], batch: int, dtype: str, l2: float, seed: int
-) -> None:
-    network = Network(tuple(sizes), "tanh", "half_squared_error", l2=l2, dtype=dtype)
-    rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(80, sizes[0])).astype(dtype), rng.normal(size=(80, sizes[-1])).astype(dtype)
-    try:
-        battery = parity.battery(network, initialize(network, seed), x, y, batch)
-    except Unsupported:  # rounding errors grow too fast for a verdict
-        reject()
-    evidence = parity.examine(lambda network, theta: backend.create(network, theta, 1), battery)
-    assert evidence.passed, str(evidence.worst)
-
-
-@pytest.mark.parametrize("name", ["cpp-mkl", "cpp-blas", "cpp-xsmm"])
-def test_a_decay_that_a_factor_of_the_weights_would_round_is_not_left_to_the_product(name: str) -> None:
-    """The factor 1 - rate λ is 1 - 9e-8, which float32 rounds to 1 - 12e-8: after 2000 steps, 6e-5 of each weight."""
-    try:
-        backend = pyfnn.load_backend(name)
-    except BackendUnavailable as error:
-        require(name, False, str(error))
-        raise
-    rate, rows, steps = 1e-4, 16, 2000
-    network = Network((4, 3), "identity", "half_squared_error", l2=9e-8 / rate)
-    theta = 0.5 + initialize(network, 3) ** 2  # far from the smallest loss, and from 0
-    rng = np.random.default_rng(0)
-    x, y = (rng.normal(size=(rows, m)).astype("f4") for m in (4, 3))
-    order = np.tile(np.arange(rows), steps // 2)
-    with backend.create(network, theta.astype("f4"), 1) as model:
-        model.load(x, y, order)
-        model.train(0, 8 * steps, 8, rate)
-        found = model.theta()
-    expected = oracle.train(network, theta.astype("f4").astype("f8"), x.astype("f8"), y.astype("f8"), order, 8, rate)
-    assert np.abs(found / expected - 1)[:12].max() < 2e-5
 
 
 def test_shapes_beyond_the_kernels_that_are_kept_are_computed_too(backend: Backend) -> None:

@@ -1,6 +1,6 @@
-"""Claims about cpp-xsmm: its library and kernels, every shape of product, what it lacks, the remedy.
+"""Claims about cpp-xsmm: its library and kernels, what it lacks, the remedy.
 
-Agreement on random networks is tested for all backends in test_parity.
+test_library_products has what it shares with cpp-blas and cpp-mkl.
 """
 
 import os
@@ -13,23 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
-from hypothesis import strategies as st
 from support.requirements import require
 
 import pyfnn
 from bench.machine import availability
 from bench.suites.load import built_in_workloads
-from pyfnn import compiled, parity, programs, registry
+from pyfnn import compiled, programs, registry
 from pyfnn.backend import Backend
-from pyfnn.errors import BackendUnavailable, Unsupported
+from pyfnn.errors import BackendUnavailable
 from pyfnn.manifest import Row
-from pyfnn.network import Network, initialize
+from pyfnn.network import initialize
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, norm, scale
 
 ROW = registry.find("cpp-xsmm")
-# Less than a vector register, one and one more, and more than one block: of 128 rows, or of 128 or 256 columns.
-WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130, 300])
 
 
 @pytest.fixture(scope="module")
@@ -46,34 +42,6 @@ def test_the_description_names_the_library_its_version_and_its_kernels(backend: 
     assert flags.startswith(compiled.build_info().CXX_FLAGS)
     assert re.search(r"; LIBXSMM \d+\.\d+\S*; kernels for \w+, generated for each shape$", flags)
     assert backend.description.compiler == compiled.build_info().CXX_COMPILER
-
-
-def test_a_model_has_one_thread_when_more_are_asked_for(backend: Backend) -> None:
-    network = Network((3, 2), "tanh", "squared_error")
-    with backend.create(network, initialize(network, 0), 2) as model:
-        assert model.threads == 1
-
-
-@settings(max_examples=20)
-@given(
-    sizes=st.lists(WIDTHS, min_size=2, max_size=4),
-    batch=st.sampled_from([1, 2, 7, 33, 129]),
-    dtype=st.sampled_from(["float32", "float64"]),
-    l2=st.sampled_from([0.0, 0.01]),
-    seed=st.integers(0, 1000),
-)
-def test_every_shape_of_product_agrees_with_the_oracle(
-    backend: Backend, sizes: list[int], batch: int, dtype: str, l2: float, seed: int
-) -> None:
-    network = Network(tuple(sizes), "tanh", "half_squared_error", l2=l2, dtype=dtype)
-    rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(300, sizes[0])).astype(dtype), rng.normal(size=(300, sizes[-1])).astype(dtype)
-    try:
-        battery = parity.battery(network, initialize(network, seed), x, y, batch)
-    except Unsupported:  # rounding errors grow too fast for a verdict
-        reject()
-    evidence = parity.examine(lambda network, theta: backend.create(network, theta, 1), battery)
-    assert evidence.passed, str(evidence.worst)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
