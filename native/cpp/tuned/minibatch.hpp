@@ -92,8 +92,8 @@ public:
     }
   }
 
-  // Return true if the products of the first layer are faster with X in panels: one thread would pack X in both. The
-  // number of threads does not matter. Fewer rows than a panel has would be padding for the most part.
+  // Return true if the products of the first layer are faster with X in panels: where one thread would pack X for each
+  // of them. The choice does not depend on the number of threads. Fewer rows than a panel has would be mostly padding.
   bool takes_panels(const Layers<Real> &layers, std::size_t B) const {
     const Layer<Real> &first = layers.front();
     return B >= micro_rows && blocking_.packs_P(B, first.columns, first.inputs) &&

@@ -278,7 +278,7 @@ private:
       minibatch_.backward(layers_, X, B, epilogue, scale);
   }
 
-  // The loaded rows from one on.
+  // The loaded rows from row `first` on.
   Inputs<Real> rows_from(std::size_t first) const {
     return {data_->inputs_from(first), {}};
   }
@@ -383,7 +383,7 @@ private:
     std::copy_n(last.A.data(), B * last.stride, Z_.data());
   }
 
-  // Copy the rows order[first .. first + B) to X_, in panels unless these are null, and to T_.
+  // Copy the rows order[first .. first + B) to X_, in panels if `panels` is not null, and to T_.
   void gather(std::size_t first, std::size_t B, Panels<Real> panels) {
     constexpr std::size_t ahead = 4;
     // Copying one number from a random row takes about as long as 40 multiply-adds.
@@ -431,7 +431,7 @@ private:
   std::shared_ptr<const Data<Real>> data_;
   std::vector<std::int64_t> order_;
 
-  Buffer<Real> X_, T_, Z_; // a minibatch: (B, m_0), (B, m_L); Z of the last layer: (B, m_L)
+  Buffer<Real> X_, T_, Z_; // a minibatch: (B, m_0), in rows or in panels, and (B, m_L); Z of the last layer: (B, m_L)
   std::size_t capacity_ = 0;
   std::vector<const Real *> probed_; // of the last timed_pass: (n_probes)
 };

@@ -231,8 +231,8 @@ template <class Real> struct Blocking {
            (rows_ * K + K * columns_ + rows_ * columns_) * sizeof(Real) <= 3 * small;
   }
 
-  // Return true if the L2 cache holds P in panels, from which two products can then read. The second reads a few lines
-  // of each panel: from beyond that cache, this takes longer than packing.
+  // Return true if the L2 cache holds P in panels, from which two products can then read. W's gradient reads a few
+  // cache lines of each panel; if they come from beyond that cache, this takes longer than packing.
   bool keeps_panels(std::size_t rows_, std::size_t K) const {
     return rows_ * K * sizeof(Real) <= l2_bytes;
   }
@@ -268,7 +268,7 @@ template <class Real> struct Factor {
   std::size_t columns = 0;
 };
 
-// Copy rows of P into panels, from the first on.
+// Copy these rows of P into panels; the first of them begins a panel.
 template <Layout layout, class Real> void pack_P(Matrix<Real> P, Range rows, std::size_t K, Panels<Real> packed) {
   constexpr std::size_t W = micro_rows;
   for (std::size_t row = rows.begin; row < rows.end; row += W, packed.data += packed.stride) {
@@ -385,7 +385,7 @@ void small_product(Range rows, Range columns, std::size_t K, Matrix<Real> P, Mat
 }
 
 // C = start + P Q over these rows and columns (columns: whole vectors).   P: (rows, K), in this layout
-// panels: null, or P in panels (Layout::rows), or P^T in panels (Layout::transposed); then P is not read
+// panels: null, or P in panels (Layout::rows), or P^T in panels (Layout::transposed); P is read only if they are null
 // depth: of the blocks, see Blocking::depth_of
 // done(rows, columns) is called for each complete block of C, while the block is still in the cache.
 template <Layout layout, class Real>

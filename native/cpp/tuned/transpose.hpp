@@ -21,8 +21,9 @@ enum class Padding { zeros, last };
 
 // B = A transposed. With Padding::last, R is the lanes of a vector.
 //
-// row(r): row r of A, (rows <= R, columns), readable up to whole vectors   B: (columns, R), padded from column `rows`
-// on R: a power of two   b_stride: R, unless R is the lanes of a vector
+// row(r): row r of A, (rows <= R, columns), readable up to whole vectors
+// B: (columns, R), padded from column `rows` on
+// R: a power of two   b_stride: R, unless R is the lanes of a vector
 template <std::size_t R, Padding padding, class Real, class Row>
 FNN_INLINE void transpose_rows(const Row &row, std::size_t rows, std::size_t columns, Real *B, std::size_t b_stride) {
   constexpr std::size_t V = lanes<Real>;

@@ -1,6 +1,6 @@
 """Claims about cpp-blas, cpp-mkl and cpp-xsmm alike: every shape of product, the decay of weights, one thread.
 
-Each has a file of its own too. Agreement on random networks is tested for all backends in test_parity.
+test_blas, test_mkl and test_xsmm have the rest. Agreement on random networks is tested for all backends in test_parity.
 """
 
 from typing import NamedTuple
@@ -20,20 +20,20 @@ from pyfnn.network import Network, initialize
 # Widths for which libraries have separate code: 1 and 2, a vector register, one more and one less, more than a block of
 # OpenBLAS (130) and of the products through LIBXSMM (128 or 256); MKL may generate no kernel for the last.
 WIDTHS = st.sampled_from([1, 2, 3, 15, 16, 17, 63, 64, 130, 300])
-NAMES = ["cpp-blas", "cpp-mkl", "cpp-xsmm"]
+MOST_THREADS = {"cpp-blas": 2, "cpp-mkl": 1, "cpp-xsmm": 1}  # of a network for which two are asked
 
 
 class Made(NamedTuple):
-    """A backend that is here, and how many threads its networks may have."""
+    """A backend that is here, and how many threads a network has for which two are asked."""
 
     backend: Backend
     threads: int
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=MOST_THREADS)
 def made(request: pytest.FixtureRequest) -> Made:
     try:
-        return Made(pyfnn.load_backend(request.param), 2 if request.param == "cpp-blas" else 1)
+        return Made(pyfnn.load_backend(request.param), MOST_THREADS[request.param])
     except BackendUnavailable as error:
         require(request.param, False, str(error))
         raise
@@ -78,7 +78,7 @@ def test_a_decay_that_a_factor_of_the_weights_would_round_is_not_left_to_the_pro
     assert np.abs(found / expected - 1)[:12].max() < 2e-5
 
 
-def test_a_model_has_as_many_threads_as_its_library_may_use(made: Made) -> None:
+def test_cpp_blas_has_as_many_threads_as_are_asked_for_and_the_others_one(made: Made) -> None:
     network = Network((3, 2), "tanh", "squared_error")
     with made.backend.create(network, initialize(network, 0), 2) as model:
         assert model.threads == made.threads

@@ -20,12 +20,12 @@ from support.logits import check_logits_of_a_thousand
 from support.processes import until
 from support.tuned import SMALL, backend_at, levels, loaded, random_data
 
-from pyfnn import parity
+from pyfnn import parity, registry
 from pyfnn.backend import CORE_LOSSES, Backend
 from pyfnn.errors import Diverged, Unsupported
 from pyfnn.model import Model
 from pyfnn.network import DTYPES, Network, initialize
-from pyfnn.optimizers import Adam
+from pyfnn.optimizers import Adam, Momentum
 from pyfnn.parity.battery import Trial
 from pyfnn.validation import Array
 
@@ -218,6 +218,20 @@ def test_a_step_of_adam_on_one_sample_has_the_same_bits_with_any_number_of_threa
             model.train(0, 6, 1, 0.01, Adam())
             ends.add((_bits(model.theta()), *map(_bits, model.optimizer_state().values())))
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 16])
+def test_a_long_row_alone_trains_as_in_the_plain_backend(backend: Backend, batch: int, dtype: str) -> None:
+    """Minibatches of such rows are gathered into panels, and a single row is not: the last of 17 here."""
+    network = Network((4200, 130, 3), "tanh", "half_squared_error", dtype=dtype)
+    plain, ends = registry.load_backend("cpp"), []
+    for each in (backend, plain):
+        with loaded(each, network, 17) as model:
+            model.train(0, 17, batch, 0.001, Momentum(0.9))
+            ends.append(model.theta().astype(np.float64))
+    moved = np.linalg.norm(ends[1] - initialize(network, 1))
+    assert np.linalg.norm(ends[0] - ends[1]) < 1e-3 * moved
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
