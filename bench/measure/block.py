@@ -50,7 +50,7 @@ class Block:
     cpu_seconds : float
         Of the worker process and all its descendants.
     involuntary_switches : int or None
-        None where the system does not count them.
+        None where the system does not count them, or nobody asked.
     checksum : float
         Of timed passes; 0 for training.
     retries : int
@@ -73,7 +73,7 @@ class Block:
     seconds: float
     wall_seconds: float
     cpu_seconds: float
-    involuntary_switches: int | None
+    involuntary_switches: int | None = None
     checksum: float = 0.0
     retries: int = 0
     calls: int = 1

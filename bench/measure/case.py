@@ -304,7 +304,7 @@ class CaseRun:
                 drawn = time.perf_counter() - start
             for arm in self._live():
                 if arm.instance in sessions:
-                    self._record.passed(arm, sessions[arm.instance].peak_rss_bytes())
+                    self._record.passed(arm, sessions[arm.instance].worker.tree.peak_bytes())
         finally:
             _close(sessions.values())
         self._round_seconds.append(spent / self._rounds)

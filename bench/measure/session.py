@@ -8,8 +8,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -229,9 +229,19 @@ class Session:
         """Run `steps` steps of the case's operation after the first `skip`. The block's clocks are not judged."""
         return self._block(lambda: self.networks.run(steps, skip), steps)
 
+    @contextmanager
+    def _accounting(self) -> Iterator[None]:
+        """Read the CPU time of the calls inside."""
+        model = self.model
+        before, model.accounts = model.accounts, True
+        try:
+            yield
+        finally:
+            model.accounts = before
+
     def _block(self, run: Callable[[], Run], steps: int) -> Block:
-        switches = self._switches()
-        done = run()
+        with self._accounting():
+            done = run()
         model = self.model
         return Block(
             steps=steps,
@@ -239,7 +249,6 @@ class Session:
             wall_seconds=model.call_wall_seconds,
             cpu_seconds=model.call_cpu_seconds,
             checksum=done.checksum,
-            involuntary_switches=difference(switches, self._switches()),
             calls=done.calls,
             device_seconds=model.device_seconds,
             claimed_cpu_seconds=model.cpu_seconds,
@@ -252,10 +261,9 @@ class Session:
         The first answer depends on the work of the run. The second one shows what an answer takes without work.
         """
         waited = self._waited_seconds()
-        self.model.accounts_for_queries = True
-        block = run()
-        late = self.networks.late()
-        self.model.accounts_for_queries = False
+        with self._accounting():
+            block = run()
+            late = self.networks.late()
         protocol = _CALL_GRACE * (block.calls - 1) + self._fetch_seconds
         reading = Reading(
             seconds=block.seconds,
@@ -302,7 +310,7 @@ class Session:
             place = Place(self.networks.draw_start(steps, self.secrets), steps, burst_start, burst)
             constant = self._least_work(place, pause)
             self.approach(place)
-            block, reading = self._with_reading(partial(self.run, steps, place.start))
+            block, reading = self._with_reading(partial(self._run_counted, steps, place.start))
             self._check_affinity()
             least = JUDGED * self.networks.block_factor
             counts_cpu = self.clock == "cpu"
@@ -321,6 +329,12 @@ class Session:
             raise violation
         self.disturbed = disturbed
         return block
+
+    def _run_counted(self, steps: int, skip: int) -> Block:
+        """Run as `run`, and count the involuntary switches meanwhile."""
+        before = self.worker.tree.switches()
+        block = self.run(steps, skip)
+        return replace(block, involuntary_switches=difference(before, self.worker.tree.switches()))
 
     def _compare_with_first_passes(self, block: Block) -> None:
         """Note the least time of a pass where the call meets each row once, and that in the timed block.
@@ -409,22 +423,6 @@ class Session:
             waited += int(read_proc("/proc/self/schedstat").split()[1]) / 1e9
         return waited + float(psutil.cpu_times().steal)
 
-    def _switches(self) -> int | None:
-        """Return the involuntary switches of all threads so far; None where the system does not count them."""
-        tasks = self.worker.tree.tasks()
-        try:
-            counts = [int(_status_field(f"{task}/status", b"nonvoluntary_ctxt_switches:")) for task in tasks]
-        except (OSError, ValueError):
-            return None
-        return sum(counts) if counts else None
-
-    def peak_rss_bytes(self) -> int | None:
-        """Return the most memory the process itself has had resident; None where the system does not report it."""
-        try:
-            return 1024 * int(_status_field(f"/proc/{self.worker.pid}/status", b"VmHWM:"))
-        except (OSError, ValueError):
-            return None
-
     def close(self) -> None:
         """End the process and its descendants."""
         self.worker.close()
@@ -442,8 +440,3 @@ def _effort(run: Block | Reading) -> float:
     """Return the claimed seconds, without the time that the worker's CPU worked for others, where that is known."""
     known = run.claimed_cpu_seconds is not None and run.device_seconds is None
     return min(run.seconds, run.claimed_cpu_seconds or 0.0) if known else run.seconds
-
-
-def _status_field(path: str, key: bytes) -> bytes:
-    """Return the value of a key in a Linux status file; b"" where the file has no such line."""
-    return next((line.split()[1] for line in read_proc(path).splitlines() if line.startswith(key)), b"")

@@ -37,7 +37,7 @@ class ProcessEnsemble(Ensemble):
         Wall and CPU seconds of the last `train`, measured by the driver.
     query_wall_seconds, query_cpu_seconds : float
         The same of the last query for θ; see `ProcessModel`.
-    accounts_for_queries : bool
+    accounts : bool
         See `ProcessModel`.
     """
 
@@ -62,7 +62,7 @@ class ProcessEnsemble(Ensemble):
         self._moved = False
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
-        self.accounts_for_queries = False
+        self.accounts = False
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         if self._moved:
@@ -75,8 +75,7 @@ class ProcessEnsemble(Ensemble):
     def _ask(self, *words: object) -> dict[str, str]:
         if self._worker.owner is not self:
             raise PyfnnError("this ensemble's worker has been loaded with another model since")
-        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
-        return self._worker.call(*words, accounts=accounts)
+        return self._worker.call(*words, accounts=self.accounts)
 
     def _timed(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return work(*arguments)  # the worker's clocks count, not those of this process

@@ -38,12 +38,12 @@ class ProcessModel(Model):
     ----------
     call_wall_seconds, call_cpu_seconds : float
         Wall and CPU seconds of the last `train` or `time`, measured by the driver; upper limits of the seconds that the
-        worker reports.
+        worker reports. The CPU seconds are those of the last one that was accounted for.
     query_wall_seconds, query_cpu_seconds : float
         The same of the last query for θ: `train` ends with one. The first one after a call ends when the work of the
         call does, though the worker may have replied before.
-    accounts_for_queries : bool
-        Read the CPU time of queries, which takes longer than the query.
+    accounts : bool
+        Read the CPU time of calls, which takes longer than a short call.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ProcessModel(Model):
         self.holds_exact_theta = worker.description.arithmetic == "native" or network.dtype == "float64"
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
-        self.accounts_for_queries = False
+        self.accounts = False
 
     def _load(self, x: Array, y: Array, order: Order) -> None:
         self._keep_state()
@@ -82,8 +82,7 @@ class ProcessModel(Model):
 
     def _ask(self, *words: object) -> dict[str, str]:
         self._check_owner()
-        accounts = words[0] in protocol.TIMED or (self.accounts_for_queries and words[0] == "theta")
-        return self._worker.call(*words, accounts=accounts)
+        return self._worker.call(*words, accounts=self.accounts)
 
     def _result(self, name: str, shape: tuple[int, ...]) -> Array:
         return protocol.read_array(self._worker.workdir / name, shape, self.network.dtype)

@@ -58,7 +58,6 @@ COMMANDS: Final[Mapping[str, Mapping[str, type]]] = {
     "pools": {},  # Python workers only: the BLAS libraries and thread pools of the process
 }
 
-TIMED = ("train", "train_with", "train_many", "time")  # commands whose reply has `seconds`
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 _ESCAPES = {"%": "%25", "\t": "%09", "\n": "%0A", "\r": "%0D"}
 

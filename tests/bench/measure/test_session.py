@@ -378,7 +378,7 @@ def test_no_data_are_loaded_without_enough_memory(open_session: OpenSession, mon
 def test_the_peak_memory_is_that_of_the_process(open_session: OpenSession, case: tuple[CaseKey, Problem]) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
-        peak = session.peak_rss_bytes()
+        peak = session.worker.tree.peak_bytes()
         assert peak is not None
         assert case[1].order.nbytes < peak < 2**31
         os.kill(session.worker.pid, signal.SIGKILL)

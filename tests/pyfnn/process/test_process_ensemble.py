@@ -171,6 +171,7 @@ def test_a_program_without_many_networks_trains_them_one_after_the_other(foreign
 def test_the_time_of_an_ensemble_run_member_by_member_is_that_of_its_training(worker: Worker) -> None:
     many = MemberByMember(worker, NETWORK, THETAS, L2)
     many.load(*data())
+    many.accounts = True
     seconds = many.train(0, N, 1, RATES)
     assert 0 < seconds <= many.call_wall_seconds
     assert many.call_cpu_seconds > 0
