@@ -46,7 +46,7 @@ from bench.results.events import (
     WarningEvent,
 )
 from bench.results.files import CannotWrite
-from bench.results.journal import JOURNAL, Journal, now, numbered, read_journal
+from bench.results.journal import JOURNAL, RESULTS, Journal, now, numbered, read_journal
 from bench.results.schema import SCHEMA, Ceilings, Results
 from bench.results.store import save_results
 from bench.suites.load import cases_of
@@ -251,6 +251,7 @@ def _begin(plan: Plan, host: dict[str, Any], journal: Journal, arguments: argpar
     journal.write(
         ResumeEvent(begun=now(), command=sys.orig_argv, more_seconds=arguments.more or 0.0, differences=changed)
     )
+    (journal.folder / RESULTS).unlink(missing_ok=True)  # the journal has all of it; if this run is killed, it has more
 
 
 def _head(plan: Plan, host: dict[str, Any], arguments: argparse.Namespace) -> RunEvent:

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -139,6 +140,12 @@ def native_folder(package: Path = PACKAGE) -> Path:
 def manifests_of(package: Path = PACKAGE) -> list[Path]:
     """Return the manifests of a copy of pyfnn."""
     return [package / "backends" / "backend.toml", *sorted(native_folder(package).glob("*/backend.toml"))]
+
+
+@cache
+def own_manifests() -> frozenset[Path]:
+    """Return the manifests of this pyfnn, resolved as `Row.manifest` is."""
+    return frozenset(path.resolve() for path in manifests_of())
 
 
 def read_manifest(path: Path) -> list[Row]:

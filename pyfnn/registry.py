@@ -44,12 +44,16 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
 
 
 def find(name: str, manifests: Iterable[Path] = ()) -> Row:
-    """Return the row of that name; raise `UnknownName`, with the nearest match, where there is none."""
+    """Return the row of that name; raise `UnknownName`, with the nearest match, where there is none.
+
+    Where only pyfnn's own manifests are read, one after the other until the name is found, nobody looks for a second
+    backend of that name. `rows` does.
+    """
     further = list(manifests)
     if not further and isinstance(name, str):
         known = next((row for row in _built_in() if row.name == name), None)
         if known:
-            return known  # the manifests after it are not read, which would take half of the time to load a backend
+            return known  # to read the others takes half as long as all else that loading a backend needs
     table = rows(further)
     if not isinstance(name, str) or name not in table:
         raise UnknownName("backend", name, table)

@@ -277,7 +277,7 @@ class Candidate:
                 status = process.returncode
             except subprocess.TimeoutExpired:
                 _kill(process.pid)
-                out, _ = process.communicate()
+                out = _rest_of(process)
             _kill(process.pid)  # its children, too
         return Transcript(tuple(out.decode("utf-8", errors="replace").splitlines()), status)
 
@@ -327,8 +327,13 @@ class Candidate:
         """Return a process with a workload loaded, as the harness measures it; cached by operation."""
         if operation not in self._sessions:
             case = CaseKey(workload, operation, problem.network.dtype, 1)
-            self._sessions[operation] = session = Session(self.row, case, problem, self.timeout)
-            session.load_workload()
+            session = Session(self.row, case, problem, self.timeout)
+            try:
+                session.load_workload()
+            except BaseException:
+                session.close()
+                raise
+            self._sessions[operation] = session
         return self._sessions[operation]
 
     def companion(self, name: str, make: "Callable[[], Companion]") -> "Companion":
@@ -344,6 +349,17 @@ class Candidate:
         self.drop()
         for companion in self._companions.values():
             companion.close()
+
+
+def _rest_of(process: "subprocess.Popen[bytes]") -> bytes:
+    """Return the output of a process that was killed; a descendant in another group may hold its pipes open."""
+    try:
+        return process.communicate(timeout=_PATIENCE)[0]
+    except subprocess.TimeoutExpired as error:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return error.output or b""
 
 
 def _kill(group: int) -> None:

@@ -13,6 +13,7 @@ from bench.terms import CaseOperation
 from pyfnn.model import Operation
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.protocol import optional_seconds_field, seconds_field
+from pyfnn.process.tree import waited
 
 PROMPTNESS = Topic("promptness", "A program")
 
@@ -199,8 +200,8 @@ def _busy_share(session: Session) -> float:
     tree, start = session.worker.tree, time.perf_counter()
     cpu, delays = tree.cpu_seconds(), tree.run_delays()
     time.sleep(_PAUSE)
-    waited = sum(delay - delays.get(thread, 0.0) for thread, delay in tree.run_delays().items())
-    return (tree.cpu_seconds() - cpu + waited) / (time.perf_counter() - start)
+    used = tree.cpu_seconds() - cpu + waited(delays, tree.run_delays())
+    return used / (time.perf_counter() - start)
 
 
 _claims_about("train")

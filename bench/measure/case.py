@@ -155,6 +155,7 @@ class CaseRun:
         """Go on from the finished launches of an earlier part of the run."""
         self._made = before.launches
         self._arms = restored(self._arms, before)
+        self._planted = next((arm for arm in self._arms if arm.copy_of), None)
         self._launch_seconds = [end.launch_seconds for end in before.ends]
         self._round_seconds = [end.round_seconds for end in before.ends]
         self._rounds = before.rounds or 1 + max((s.round for arm in self._arms for s in arm.samples), default=0)
@@ -398,8 +399,8 @@ class CaseRun:
         if min(block.seconds, block.by(self._clock)) <= 0:
             raise Implausible(f"claims {block.by(self._clock)} s for {block.steps} steps")
         if number == self._rounds - 1:
+            block = replace(block, proven_steps=gate.replay(session, block).steps)  # before any other turn
             session.require_no_reuse(calibration.burst, calibration.steps)
-            block = replace(block, proven_steps=gate.replay(session, block).steps)
             arm.judged = arm.judged or session.judged
             arm.disturbed = session.disturbed or arm.disturbed
         session.stop()

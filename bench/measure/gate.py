@@ -100,7 +100,7 @@ def _replay_passes(session: Session, block: Block) -> Proven:
     again, done = 0.0, 0
     while done < block.steps:
         steps = min(block.steps - done, round(math.exp(session.secrets.uniform(0.0, math.log(_longest(block.steps))))))
-        again += session.run(steps, block.place.start + done).checksum
+        again += session.networks.run(steps, block.place.start + done).checksum
         done += steps
     checks, passes, begin = list[parity.Check](), 0, time.perf_counter()
     while len(checks) < SEGMENTS and (not checks or time.perf_counter() - begin < _PASS_SECONDS):

@@ -31,6 +31,8 @@ from bench.terms import Clock, Status, WorkloadFacts
 from pyfnn import parity
 from pyfnn.errors import BackendUnavailable, PyfnnError
 
+NOT_BEGUN = "the run ended before its first launch did"  # the reason of a backend until its first process is proven
+
 
 class CaseRecord:
     """Writes the events of one case.
@@ -113,7 +115,7 @@ class CaseRecord:
             source_lines=lines_of_code(row),
             sources=hashes(row),
             status="not_run",
-            reason="the run ended before its first launch did",
+            reason=NOT_BEGUN,
         )
 
     def opened(self, arm: Arm, session: Session, evidence: parity.Evidence) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bench.measure.arm import Arm, Calibration
 from bench.measure.errors import Disturbed
+from bench.measure.record import NOT_BEGUN
 from bench.results.events import ArmState
 from bench.results.schema import BackendResult
 from bench.results.so_far import CaseSoFar
@@ -29,7 +30,7 @@ def restored(arms: Sequence[Arm], before: CaseSoFar) -> list[Arm]:
 def _restored(arm: Arm, result: BackendResult | None, state: ArmState | None) -> Arm:
     if result is None:
         return arm
-    lost = result.status != "ok"
+    lost = result.status != "ok" and result.reason != NOT_BEGUN
     if state is None:
         return replace(arm, samples=list(result.samples), lost=lost)
     return replace(

@@ -37,7 +37,7 @@ from pyfnn.optimizers import check_offered
 from pyfnn.process.ensemble import ProcessEnsemble
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
-from pyfnn.process.tree import read_proc
+from pyfnn.process.tree import read_proc, waited
 from pyfnn.process.worker import Worker
 from pyfnn.validation import Array
 
@@ -175,8 +175,9 @@ class Session:
         """
         if not self._hosted:
             return None
+        reply = self.worker.call("pools")
         try:
-            found = _POOLS.validate_json(self.worker.call("pools")["pools"])
+            found = _POOLS.validate_json(reply["pools"])
         except (KeyError, ValueError):
             raise ProtocolError("the reply to pools is no list of them") from None
         for pool in found:
@@ -260,7 +261,7 @@ class Session:
 
         The first answer depends on the work of the run. The second one shows what an answer takes without work.
         """
-        waited = self._waited_seconds()
+        before = self._waits()
         with self._accounting():
             block = run()
             late = self.networks.late()
@@ -272,7 +273,7 @@ class Session:
             late_seconds=late.seconds,
             late_cpu_seconds=late.cpu_seconds,
             protocol_seconds=protocol,
-            waited_seconds=self._waited_seconds() - waited,
+            waited_seconds=waited(before, self._waits()),
             device_seconds=block.device_seconds,
             claimed_cpu_seconds=block.claimed_cpu_seconds,
         )
@@ -411,17 +412,18 @@ class Session:
         self._first_passes = self.run(passes, place.start) if passes else None
         self.networks.freshen(place.start + 1)
 
-    def _waited_seconds(self) -> float:
-        """Return the time that threads of the worker and of the driver have waited for a CPU so far, in all.
+    def _waits(self) -> dict[str, float]:
+        """Return the seconds that each thread of the worker and the driver have waited for a CPU so far.
 
-        Time that the machine's virtual CPUs waited for a real one is included. 0 where the system does not report it.
+        The time that the machine's virtual CPUs waited for a real one is in it too. What the system does not report is
+        left out.
         """
         if not _LINUX:
-            return 0.0
-        waited = self.worker.tree.run_delay_seconds() or 0.0
+            return {}
+        waits = {**self.worker.tree.run_delays(), "the machine": float(psutil.cpu_times().steal)}
         with suppress(OSError, ValueError, IndexError):  # a kernel without these statistics
-            waited += int(read_proc("/proc/self/schedstat").split()[1]) / 1e9
-        return waited + float(psutil.cpu_times().steal)
+            waits["the driver"] = int(read_proc("/proc/self/schedstat").split()[1]) / 1e9
+        return waits
 
     def close(self) -> None:
         """End the process and its descendants."""

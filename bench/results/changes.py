@@ -155,7 +155,7 @@ def _require_no_copies(named: Mapping[str, Results]) -> None:
     seen: dict[str, str] = {}
     for name, results in named.items():
         samples = [(case.title, b.instance, b.samples) for case in results.cases for b in case.backends if b.samples]
-        key = f"{results.created} {samples}"
+        key = f"{results.created} {results.host} {results.settings} {samples}"
         if samples and key in seen:
             raise UnlikeRuns(f"{name} has the same samples as {seen[key]}: it would count as two runs")
         seen[key] = name
@@ -167,11 +167,10 @@ def require_alike(named: Mapping[str, Results], *, force: bool = False) -> list[
     Copies of one run are refused too.
     """
     differences = unlike(named)
-    if not differences:
-        _require_no_copies(named)
     if differences and not force:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise UnlikeRuns(f"these runs cannot be compared: {differences[0]}{more}; --force compares them nevertheless")
+    _require_no_copies(named)
     return differences
 
 

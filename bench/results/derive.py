@@ -205,7 +205,8 @@ def timing_summary(samples: list[Sample], clock: Clock = "wall") -> TimingSummar
         return None
     wall = sum(s.wall_seconds for s in samples)
     timed = on_clock(samples, clock)
-    switches = [s.involuntary_switches for s in samples if s.involuntary_switches is not None]
+    counted = [s for s in samples if s.involuntary_switches is not None]
+    counted_wall = sum(s.wall_seconds for s in counted)
     return TimingSummary(
         launches=len({s.launch for s in samples}),
         blocks=len(samples),
@@ -213,7 +214,7 @@ def timing_summary(samples: list[Sample], clock: Clock = "wall") -> TimingSummar
         median_block_seconds=median(s.seconds for s in timed),
         off_cpu_share=1 - sum(s.seconds for s in timed) / sum(s.seconds for s in samples) if clock == "cpu" else None,
         cpu_per_wall_second=sum(s.cpu_seconds for s in samples) / wall if wall else None,
-        switches_per_second=sum(switches) / wall if switches and wall else None,
+        switches_per_second=sum(s.involuntary_switches or 0 for s in counted) / counted_wall if counted_wall else None,
         outliers=sum(s.outlier for s in samples),
         retries=sum(s.retries for s in samples),
     )

@@ -18,7 +18,8 @@ from bench.statistics.runs import LEAST_RUNS, changes
 from bench.statistics.verdicts import LEVEL
 
 Floats = NDArray[np.float64]
-_DRAWS: Final = 19_999  # random orders, for a p value
+_ORDERS: Final = 20_000  # for a p value: the observed one and random ones
+_SERIES: Final = 100  # for which so many are enough: the least p value, 1/20000, is multiplied by their number
 _TIE: Final = 1e-9  # statistics closer than this are equal: they are sums of the same ranks in another order
 _MOST_RUNS: Final = 200  # that `runs_needed` asks for
 
@@ -66,9 +67,9 @@ def change_points(series: Sequence[Sequence[float] | Floats], level: float = LEV
         By series, in order of time.
     """
     tests = sum(len(values) >= 2 * LEAST_RUNS for values in series)
-    found = []
+    orders, found = _ORDERS * max(1, math.ceil(tests / _SERIES)), []
     for values in series:
-        cuts = list(_cuts(np.asarray(values, np.float64), 0, tests * len(values), level))
+        cuts = list(_cuts(np.asarray(values, np.float64), 0, tests * len(values), level, orders))
         ends = [0, *(at for at, _ in cuts), len(values)]
         found.append(
             [
@@ -90,23 +91,23 @@ def runs_needed(series: int, level: float = LEVEL) -> int:
     return next(enough, _MOST_RUNS)
 
 
-def _cuts(values: Floats, start: int, weight: int, level: float) -> Iterator[tuple[int, float]]:
+def _cuts(values: Floats, start: int, weight: int, level: float, orders: int) -> Iterator[tuple[int, float]]:
     """Yield the places and adjusted p values of the significant cuts of a stretch that begins at `start`.
 
-    `weight` over the length of the stretch is the factor on its p value.
+    `weight` over the length of the stretch is the factor on its p value, which is a share of so many `orders`.
     """
     runs = len(values)
     if runs < 2 * LEAST_RUNS:
         return
     scaled = _scaled(rankdata(values)[np.newaxis, :])[0]
     best = int(np.argmax(scaled))
-    p = min(1.0, _p_value(float(scaled[best]), runs) * weight / runs)
+    p = min(1.0, _p_value(float(scaled[best]), runs, orders) * weight / runs)
     if p > level:
         return
     cut = best + LEAST_RUNS
-    yield from _cuts(values[:cut], start, weight, level)
+    yield from _cuts(values[:cut], start, weight, level, orders)
     yield start + cut, p
-    yield from _cuts(values[cut:], start + cut, weight, level)
+    yield from _cuts(values[cut:], start + cut, weight, level, orders)
 
 
 def _scaled(ranks: Floats) -> Floats:
@@ -121,16 +122,16 @@ def _scaled(ranks: Floats) -> Floats:
     return found
 
 
-def _p_value(statistic: float, runs: int) -> float:
+def _p_value(statistic: float, runs: int, orders: int) -> float:
     """Return the share of random orders with at least this statistic; the observed order counts as one of them."""
-    chance = _by_chance(runs)
+    chance = _by_chance(runs, orders - 1)
     return float(1 + len(chance) - np.searchsorted(chance, statistic - _TIE)) / (1 + len(chance))
 
 
 @lru_cache
-def _by_chance(runs: int) -> Floats:
+def _by_chance(runs: int, draws: int) -> Floats:
     """Return the statistics of random orders, ascending; always the same ones, so that a history can be made again."""
-    ranks = np.tile(np.arange(1.0, runs + 1), (_DRAWS, 1))
+    ranks = np.tile(np.arange(1.0, runs + 1), (draws, 1))
     return np.sort(_scaled(np.random.default_rng(runs).permuted(ranks, axis=1)).max(axis=1))
 
 

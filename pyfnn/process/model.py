@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyfnn.backend import check_support
-from pyfnn.errors import PyfnnError
+from pyfnn.errors import ProtocolError, PyfnnError
 from pyfnn.loadable import Result
 from pyfnn.model import Model, Operation, placeholder_targets
 from pyfnn.network import Network
@@ -38,7 +38,7 @@ class ProcessModel(Model):
     ----------
     call_wall_seconds, call_cpu_seconds : float
         Wall and CPU seconds of the last `train` or `time`, measured by the driver; upper limits of the seconds that the
-        worker reports. The CPU seconds are those of the last one that was accounted for.
+        worker reports. The CPU seconds are NaN where it was not accounted for.
     query_wall_seconds, query_cpu_seconds : float
         The same of the last query for θ: `train` ends with one. The first one after a call ends when the work of the
         call does, though the worker may have replied before.
@@ -143,6 +143,8 @@ class ProcessModel(Model):
         if self._kept:
             return _copy(self._kept[1])
         steps = number_field(self._ask("optimizer_state"), "steps")
+        if not steps.is_integer():
+            raise ProtocolError(f"steps={steps} of the optimizer's state: must be a whole number")
         if steps < 0:  # no training yet
             return optimizer.start(self._initial)
         vectors = self._result(protocol.STATE_OUT, (len(optimizer.vectors), self.network.n_parameters))

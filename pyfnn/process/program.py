@@ -15,7 +15,7 @@ from pyfnn import launch, programs
 from pyfnn.backend import Backend
 from pyfnn.ensemble import Ensemble
 from pyfnn.errors import BackendUnavailable
-from pyfnn.manifest import PACKAGE, Row
+from pyfnn.manifest import PACKAGE, Row, own_manifests
 from pyfnn.model import Model
 from pyfnn.network import Network
 from pyfnn.process.ensemble import open_ensemble
@@ -33,7 +33,8 @@ def command_of(row: Row) -> list[str]:
         The program's toolchain is absent, or the program did not build.
     """
     if row.host is not None:
-        return [*launch.python("pyfnn.worker", PACKAGE.parent), "--backend", str(row.manifest), row.name]
+        further = [] if row.manifest in own_manifests() else ["--backend", str(row.manifest)]
+        return [*launch.python("pyfnn.worker", PACKAGE.parent), *further, row.name]
     built = programs.build(row)
     command = [programs.fill_in(word, row.folder, built.folder) for word in shlex.split(str(row.run))]
     if shutil.which(command[0]) is None:

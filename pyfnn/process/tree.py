@@ -7,7 +7,7 @@ supervisor are complete. A process that another service starts on the worker's b
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -123,14 +123,6 @@ class Tree:
         """Return the CPU seconds of all processes so far, of those that ended too; see `cpu_time`."""
         return self.cpu_time().total
 
-    def run_delay_seconds(self) -> float | None:
-        """Return the seconds that the threads waited for a CPU so far; None where the kernel does not count them.
-
-        A thread that ends takes its count with it.
-        """
-        delays = self.run_delays()
-        return sum(delays.values()) if delays else None
-
     def run_delays(self) -> dict[str, float]:
         """Return the seconds that each thread waited for a CPU so far; empty where the kernel does not count them."""
         delays = {}
@@ -178,6 +170,14 @@ class Tree:
             stopped = tasks if all(map(_is_stopped, tasks)) else None
             if not stopped:
                 time.sleep(0 if spent < _SOON else _STOP_CHECK)  # a sleep takes 1 ms, most processes stop in 50 µs
+
+
+def waited(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Return the seconds between two readings of `Tree.run_delays`, of the threads that the second one has.
+
+    A thread that ends takes its count with it.
+    """
+    return sum(max(0.0, seconds - before.get(thread, 0.0)) for thread, seconds in after.items())
 
 
 def end_marked(mark: str) -> None:

@@ -23,7 +23,7 @@ from pyfnn.process import protocol
 from pyfnn.process.protocol import error_from, whole_field
 from pyfnn.process.tree import Tree, end_marked
 from pyfnn.scratch import Scratch, in_memory
-from pyfnn.texts import cleaned
+from pyfnn.texts import cleaned, signal_name
 from pyfnn.validation import Array
 
 DEFAULT_TIMEOUT = 120.0  # seconds
@@ -79,7 +79,7 @@ class Worker:
     wall_seconds : float
         Duration of the last call, measured by the driver.
     cpu_seconds : float
-        CPU time of the process and all its descendants within the last call that accounted for it.
+        CPU time of the process and all its descendants within the last call; NaN where nobody asked for it.
     owner : object
         The model or ensemble that was loaded last.
 
@@ -233,8 +233,7 @@ class Worker:
         self._send(line)
         reply = self._receive(line, start + (self.timeout if timeout is None else timeout))
         self.wall_seconds = time.perf_counter() - start
-        if before is not None:
-            self.cpu_seconds = self.tree.cpu_time().since(before)
+        self.cpu_seconds = math.nan if before is None else self.tree.cpu_time().since(before)
         return self._fields_of(reply)
 
     def _send(self, line: str) -> None:
@@ -341,7 +340,7 @@ class Worker:
         self._drain_rest()
         how = f"exit status {code}"
         if code < 0:
-            how = f"signal {signal.Signals(-code).name}"
+            how = f"signal {signal_name(-code)}"
             if -code == signal.SIGILL:
                 how += ": an instruction this CPU does not have; was it compiled for another one?"
         return WorkerDied(f"ended at {command!r} with {how}{self._last_words()}")

@@ -110,6 +110,17 @@ def test_a_copy_of_a_run_is_refused_as_it_would_count_as_two(
         assert f"has the same samples as {folders['a']}" in capsys.readouterr().err
 
 
+def test_a_copy_is_refused_among_unlike_runs_too(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folders["a"], tmp_path / "copy")
+    elsewhere = sample_results(("numpy", "cpp", "c", "go", "java", "julia", "cpp-tuned"), ("wine-deep", "digits"))
+    (tmp_path / "elsewhere").mkdir()
+    save_results(elsewhere.model_copy(update={"host": {**elsewhere.host, "cpu_model": "x"}}), tmp_path / "elsewhere")
+    assert run(folders["a"], tmp_path / "elsewhere", "--old", tmp_path / "copy", "--force") == 2
+    assert f"has the same samples as {folders['a']}" in capsys.readouterr().err
+
+
 def test_another_workload_of_the_same_name_is_refused(tmp_path: Path) -> None:
     base = sample_results()
     facts = WorkloadFacts(

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import misbehaving
 import pytest
 from support.runs import TINY, enter_folder, hurry
 
-from bench import run
+from bench import run, stages
 from bench.continuation import continued
+from bench.measure.arm import Arm
 from bench.measure.case import CaseRun
-from bench.results.events import CaseAgainEvent, SampleEvent
-from bench.results.journal import JOURNAL, read_journal
+from bench.measure.record import NOT_BEGUN
+from bench.measure.restore import restored
+from bench.results.events import BackendEvent, CaseAgainEvent, SampleEvent
+from bench.results.journal import JOURNAL, RESULTS, read_journal
 from bench.results.schema import Results
 from bench.results.store import load_results
+from pyfnn import registry
 
 OPTIONS = [*TINY, "--backends", "steady,other", "--reference", "steady", "--seed", "5", "--out", "out"]
 
@@ -232,3 +237,44 @@ def test_the_journal_restores_plan_calibrations_and_finished_launches(stopped: P
     assert set(part.ends[0].arms) >= {"steady", "other"}
     assert {b.instance: len(b.samples) for b in part.case.backends}["steady"] == 2
     assert part.spent_seconds > 0
+
+
+def test_a_continued_run_goes_on_with_its_slowed_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = enter_folder(tmp_path, monkeypatch) / "out"
+    hurry(monkeypatch)
+    options = [*TINY, "--backends", "numpy", "--sensitivity", "--out", "out"]
+    with monkeypatch.context() as patch:
+        stop_after(patch, launch=1, number=1)
+        assert run.main(options) == 130
+    copy = load_results(out).cases[0].planted
+    assert copy is not None
+    assert run.main(["--resume", "out"]) == 0
+    events = [event for event in read_journal(out / JOURNAL) if isinstance(event, BackendEvent)]
+    proofs = [event for event in events if event.instance == copy.instance and event.parity]
+    assert len(proofs) == 1  # written for the first process of an arm alone
+    (case,) = load_results(out).cases
+    assert case.planted
+    assert {(s.launch, s.round) for s in case.planted.samples} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+@pytest.mark.parametrize(("reason", "lost"), [(NOT_BEGUN, False), ("0 MiB are free", True)])
+def test_a_backend_that_had_no_turn_yet_is_not_lost(reason: str, lost: bool, folder: Path, stopped: Path) -> None:
+    part = continued(stopped).so_far.open[0]
+    backends = [
+        b.model_copy(update={"status": "not_run", "reason": reason, "samples": []}) if b.instance == "other" else b
+        for b in part.case.backends
+    ]
+    (end,) = part.ends
+    end = end.model_copy(update={"arms": {name: arm for name, arm in end.arms.items() if name != "other"}})
+    before = replace(part, case=part.case.model_copy(update={"backends": backends}), ends=(end,))
+    row = registry.find("other", [folder.parent / "backend.toml"])
+    assert [arm.lost for arm in restored([Arm(row, "other")], before) if arm.first] == [lost]
+
+
+def test_results_of_before_are_gone_as_soon_as_a_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the run is killed later, its journal has more than they had."""
+    out, found = finished_run(folder), list[bool]()
+    assert (out / RESULTS).exists()
+    monkeypatch.setattr(stages, "measure", lambda *_: found.append((out / RESULTS).exists()))
+    assert run.main(["--resume", "out", "--more", "1000"]) == 0
+    assert found == [False]

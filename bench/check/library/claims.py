@@ -19,6 +19,7 @@ from bench.check.library.exercises import Exercise
 from bench.machine.cpus import choose_cpus
 from pyfnn import launch, losses
 from pyfnn.manifest import Row
+from pyfnn.texts import signal_name
 
 _HOSTS = ("pyfnn.backends.c:", "pyfnn.backends.cuda:")
 _CPU_SHARE = 0.1  # of the time limit of one reply: a claim's CPU time ends it within this
@@ -71,9 +72,7 @@ class Child:
         if found.signal == signal.SIGALRM:
             raise Failed(f"no end within {self._task.wall_limit:g} s{at}")
         if found.signal:
-            raise Failed(
-                f"signal {signal.Signals(found.signal).name}{at}", "a status, from a process that keeps running"
-            )
+            raise Failed(f"signal {signal_name(found.signal)}{at}", "a status, from a process that keeps running")
         if found.wrong:
             raise Failed(found.wrong)
         if found.absent:

@@ -16,6 +16,7 @@ from bench.experiments.engine.origin import Origin
 from bench.experiments.engine.work import Outcome, Task, work
 from bench.machine.cpus import all_threads
 from pyfnn import launch
+from pyfnn.texts import signal_name
 
 _ENDS_WITHIN = 5.0  # seconds; a process ends milliseconds after its connection
 
@@ -131,7 +132,7 @@ class _Process:
         self.kill()
         if code is None:
             return "it closed its connection"
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return signal_name(-code) if code < 0 else f"exit status {code}"
 
     def kill(self) -> None:
         """End the process."""

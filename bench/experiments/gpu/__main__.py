@@ -24,6 +24,7 @@ from types import FrameType
 from bench.experiments.gpu.bounded import POLL, Command
 from bench.experiments.gpu.plan import LIMIT, PACKAGES, RESERVE, ROOT, Part, Setting, Step, find_tool, plan
 from bench.experiments.gpu.summary import write_summary
+from pyfnn.texts import signal_name
 
 _LAST_LINES = 3  # of a failed step's output, in its reason
 _ERROR_MARKS = ("==ERROR==", "ERR_", "Error:")  # of a line that may stand anywhere in that output
@@ -171,10 +172,7 @@ def _pack(folder: Path, archive: Path) -> None:
 
 
 def _ended(status: int) -> str:
-    try:
-        return f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"ended by signal {-status}"
+    return f"exit status {status}" if status > 0 else f"ended by {signal_name(-status)}"
 
 
 def _text(log: Path) -> str:

@@ -3,9 +3,11 @@
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 from unittest import mock
 
@@ -16,17 +18,19 @@ from planted.model import BUGS
 from support.requirements import require
 from support.topics import PATIENCE, TIMED, UNTIMED, examined, fault_found, passes
 
-from bench.check import kit
+from bench.check import kit, mathematics
 from bench.check.__main__ import TOPICS, main
 from bench.check.diagnosis import explain
-from bench.check.kit import Candidate, Claim, Outcome, examine
+from bench.check.kit import Candidate, Claim, Failed, Outcome, examine
 from bench.check.timing import _judged_block
 from bench.experiments.calibrate_parity import OracleModel
 from bench.measure.block import Block
 from bench.measure.errors import Disturbed, Implausible
 from bench.measure.session import Session
-from pyfnn import registry
-from pyfnn.errors import PyfnnError
+from bench.suites.load import built_in_workloads
+from bench.suites.problem import make_problem
+from pyfnn import oracle, parity, registry
+from pyfnn.errors import PyfnnError, Unsupported
 from pyfnn.losses import TABLE as LOSSES
 from pyfnn.manifest import Row
 from pyfnn.network import DTYPES, Network
@@ -364,3 +368,70 @@ def test_a_clock_that_is_right_is_judged_once() -> None:
     session = DoubtfulSession(None)
     assert _judged_block(cast(Session, session), "gradient", 100).steps == 100
     assert session.lengths == [100]
+
+
+# The kit itself -------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_cannot_load_the_workload_is_not_kept_for_the_next_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = list[Session]()
+    close = Session.close
+
+    def refuse(_: Session) -> None:
+        raise Unsupported("no float32")
+
+    def note(session: Session) -> None:
+        closed.append(session)
+        close(session)
+
+    monkeypatch.setattr(Session, "load_workload", refuse)
+    monkeypatch.setattr(Session, "close", note)
+    workload = built_in_workloads()["wine-shallow"]
+    with Candidate(row_of(manifest(tmp_path, "none")), 100.0) as candidate:
+        for tries in (1, 2):
+            with pytest.raises(Unsupported, match="no float32"):
+                candidate.session("train", workload, make_problem(workload, "float32"))
+            assert len(closed) == tries
+
+
+def test_the_output_of_a_killed_process_is_returned_though_a_descendant_holds_its_pipes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kit, "_PATIENCE", 0.2)
+    words = ["sh", "-c", "setsid sleep 5 & echo said; exec sleep 60"]
+    with subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=1.0)
+        kit._kill(process.pid)
+        assert kit._rest_of(process) == b"said\n"
+
+
+class WrongInTheSecondLayer(OracleModel):
+    """A model whose gradient is wrong where a pre-activation of the second hidden layer is exactly 0."""
+
+    def _loss_and_gradient(self, first: int, count: int) -> tuple[float, Array]:
+        loss, gradient = super()._loss_and_gradient(first, count)
+        Z = oracle.forward(self.network, self._current, self._x[first : first + count]).Z
+        return loss, gradient if np.all(Z[1]) else gradient + 1
+
+
+def test_the_explanation_is_of_a_trial_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one trial for each layer with a kink, and all have the same name."""
+    explained = list[parity.Trial]()
+
+    def note(_: object, trial: parity.Trial) -> str:
+        explained.append(trial)
+        return ""
+
+    monkeypatch.setattr(mathematics, "explain", note)
+    monkeypatch.setattr(
+        mathematics, "ProcessModel", lambda _, network, theta: WrongInTheSecondLayer(network, theta, np.ndarray)
+    )
+    candidate = cast("Candidate", SimpleNamespace(worker=None, description=SimpleNamespace(deterministic=True)))
+    with pytest.raises(Failed):
+        mathematics._prove(candidate, [Network((5, 7, 4, 3), "relu", "squared_error", dtype="float64")], 5)
+    (trial,) = explained
+    assert trial.name == "kink"
+    assert not np.any(oracle.forward(trial.network, trial.theta, trial.x).Z[1])

@@ -262,6 +262,15 @@ def test_a_timed_training_that_cannot_be_replayed_fails_parity(measure: Measure)
     assert "replayed from the same θ" in case.backends[1].reason
 
 
+@pytest.mark.parametrize("operation", ["train", "forward", "gradient"])
+def test_turns_taken_again_in_doubt_of_reuse_leave_the_replay_its_block(
+    operation: str, measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "require_no_reuse", lambda session, burst, steps: session.turn(burst, steps))
+    case = measure.run({"steady": STEADY}, operation=operation)
+    assert {b.status for b in case.backends} == {"ok"}
+
+
 def test_every_curve_starts_at_the_same_loss_and_has_the_same_epochs(measure: Measure) -> None:
     case = measure.run({"steady": STEADY, "other": STEADY})
     curves = [b.curve for b in case.backends if b.instance == b.name]

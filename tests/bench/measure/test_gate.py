@@ -3,18 +3,23 @@
 Which planted bugs the battery finds is tested in tests/pyfnn/parity; here, that the harness acts on the evidence.
 """
 
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import misbehaving
+import numpy as np
 import pytest
 from support.broken_library import BROKEN, LINE, library
 from support.places import TESTS
 
-from bench.measure import gate
+from bench.measure import chain, gate
 from bench.measure.block import Place
 from bench.measure.errors import ParityFailed
+from bench.measure.networks import Noted
 from bench.measure.session import Session
 from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
@@ -116,3 +121,12 @@ def test_a_backend_that_does_less_in_a_long_call_passes_the_battery_and_fails_th
                 gate.replay(lazy, block)
         with pytest.raises(ParityFailed, match="ended at another θ" if operation == "train" else "have checksum"):
             gate.replay(lazy, block)
+
+
+def test_a_replay_in_which_no_segment_can_be_judged_proves_none_and_is_no_error() -> None:
+    """A long segment in which rounding errors grow has no check; the replay in short segments has."""
+    networks = SimpleNamespace(segment_checks=lambda *_: [])
+    session = cast("Session", SimpleNamespace(networks=networks, secrets=random.Random(0)))
+    whole = chain.Stretch(0, 20)
+    nothing = Noted(np.zeros(1), {})
+    assert chain._prove_segments(session, whole, 1, [chain.Segment(whole, nothing, nothing)]) == chain.Proven(0, 0)

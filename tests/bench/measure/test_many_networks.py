@@ -135,7 +135,7 @@ def test_the_protocol_time_of_several_calls_is_not_counted_against_the_worker(
         steady.load_workload()
         monkeypatch.setattr(steady, "run", lambda *_: Block(9, 0.3, 0.4, 0.3, 0, calls=calls))
         monkeypatch.setattr(steady, "_least_work", lambda *_: Reading(0.0, 0.0, 0.0))
-        monkeypatch.setattr(steady, "_waited_seconds", lambda: 0.0)
+        monkeypatch.setattr(steady, "_waits", dict)
         monkeypatch.setattr(steady.networks, "late", lambda: Late(0.0, 0.0))
         if calls == 1:
             with pytest.raises(Implausible, match="claims only"):

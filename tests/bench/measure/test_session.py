@@ -27,7 +27,7 @@ from bench.suites.load import cases_of, load_suite
 from bench.suites.problem import Problem, make_problem
 from bench.suites.suite import CaseKey
 from pyfnn import registry
-from pyfnn.errors import PyfnnError, WorkerDied, WorkerError
+from pyfnn.errors import InvalidInput, PyfnnError, WorkerDied, WorkerError
 from pyfnn.manifest import Device
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and CPU clocks, which are Linux's")
@@ -214,6 +214,18 @@ def test_a_pool_of_more_threads_than_the_case_has_is_found(
             session.pools()
 
 
+def test_an_error_of_the_worker_is_told_when_its_pools_are_asked_for(
+    case: tuple[CaseKey, Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise InvalidInput("threadpoolctl is too old")
+
+    with Session(registry.find("numpy"), *case, timeout=60.0) as session:
+        monkeypatch.setattr(session.worker, "call", refuse)
+        with pytest.raises(InvalidInput, match="threadpoolctl is too old"):
+            session.pools()
+
+
 def test_a_program_reports_no_pools(open_session: OpenSession) -> None:
     with open_session(misbehaving.STEADY) as session:
         session.load_workload()
@@ -275,7 +287,7 @@ def never_late(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no query after a run take longer than another one, nothing be constant, and no thread wait for a CPU."""
     monkeypatch.setattr(session, "_least_work", lambda *_: Reading(0.0, 0.0, 0.0))
     monkeypatch.setattr(session.networks, "late", lambda: Late(0.0, 0.0))
-    monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
+    monkeypatch.setattr(session, "_waits", dict)
 
 
 def test_a_turn_is_tried_five_times_and_not_a_sixth_time(
@@ -315,7 +327,7 @@ def test_a_repeated_turn_is_judged_beside_new_runs_of_almost_no_work(
         monkeypatch.setattr(session, "run", lambda *_: Block(1, 0.05, 0.053, 0.05, 0))  # 3 ms outside its clock
         monkeypatch.setattr(session, "_read_least_work", read)
         monkeypatch.setattr(session.networks, "late", lambda: Late(0.0, 0.0))
-        monkeypatch.setattr(session, "_waited_seconds", lambda: 0.0)
+        monkeypatch.setattr(session, "_waits", dict)
         with nullcontext() if accepted else pytest.raises(Implausible):
             assert session.turn(1, 1).retries == 1
     before = pauses.index(0.053)
@@ -355,7 +367,8 @@ def test_a_block_whose_clocks_or_cpu_time_disagree_is_rejected(
         never_late(session, monkeypatch)
         if error is None:
             turn = session.turn(1, 9)
-            assert turn == replace(block, place=turn.place, work_cpu_seconds=turn.work_cpu_seconds)
+            expected = replace(block, place=turn.place, work_cpu_seconds=turn.work_cpu_seconds)
+            assert turn == replace(expected, involuntary_switches=turn.involuntary_switches)
         else:
             with pytest.raises(error):
                 session.turn(1, 9)

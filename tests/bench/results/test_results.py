@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.sample_results import events, results_of, sample_results, swept_results
 
 from bench.results.build import CUT_OFF, build_results
-from bench.results.derive import STATISTIC_FIELDS, a_a_missed
+from bench.results.derive import STATISTIC_FIELDS, a_a_missed, timing_summary
 from bench.results.events import Event, FinishEvent, RunEvent, parse_event
 from bench.results.journal import Journal, now, read_journal
 from bench.results.schema import SCHEMA, STATISTICS, ResultsError
@@ -379,6 +379,17 @@ def test_totals_and_rates_are_those_of_the_samples() -> None:
         assert summary.median_step_seconds == pytest.approx(median(s.seconds / s.steps for s in samples))
         assert summary.median_block_seconds == median(s.seconds for s in samples)
         assert backend.gain_within_launches == intervals.gain_within_launches(samples)
+
+
+def test_switches_are_counted_over_the_blocks_in_which_they_are_known() -> None:
+    samples = sample_results(("numpy",), launches=2).cases[0].backends[0].samples
+    known = [
+        sample.model_copy(update={"wall_seconds": 0.5, "involuntary_switches": None if at % 2 else 3})
+        for at, sample in enumerate(samples)
+    ]
+    summary = timing_summary(known)
+    assert summary is not None
+    assert summary.switches_per_second == 6.0
 
 
 def test_verdicts_are_those_of_the_pairs_and_second_instances_have_none() -> None:

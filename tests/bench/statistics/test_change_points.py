@@ -65,3 +65,12 @@ def test_the_number_of_runs_in_which_a_change_can_be_found_grows_with_the_series
 def test_short_series_and_none_have_no_change() -> None:
     assert change_points([]) == []
     assert change_points([[], [0.0], [0.0, 0.0, 0.0, 1.0, 1.0]]) == [[], [], []]
+
+
+def test_the_clearest_change_is_found_among_a_thousand_series_too() -> None:
+    """The least p value, one over the number of random orders, must stay below the level times the series."""
+    series = 1100
+    runs = runs_needed(series) + 2
+    values = np.linspace(0.0, 0.01, runs) + np.repeat([0.0, 1.0], [runs // 2, runs - runs // 2])
+    others = np.random.default_rng(0).normal(size=(series - 1, runs))
+    assert [point.at for point in change_points([values, *others])[0]] == [runs // 2]

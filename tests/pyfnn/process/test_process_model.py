@@ -1,5 +1,6 @@
 """Claims about models in a worker process, and about the Python worker that hosts a backend."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ from support.rogue import heard, loaded
 
 import pyfnn
 from pyfnn import parity, registry
-from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.errors import BackendUnavailable, ProtocolError, PyfnnError
 from pyfnn.manifest import PACKAGE
 from pyfnn.network import Network, initialize
+from pyfnn.optimizers import Adam
 from pyfnn.process.model import ProcessModel
 from pyfnn.process.program import command_of
 from pyfnn.process.worker import Worker
@@ -79,6 +81,30 @@ def test_the_drivers_wall_time_is_at_least_the_workers_seconds(numpy_worker: Wor
     assert 0 < seconds <= model.call_wall_seconds
     seconds = model.time("gradient", 0, 5, 10)
     assert 0 < seconds <= model.call_wall_seconds
+
+
+def test_only_calls_that_are_accounted_for_have_cpu_seconds(numpy_worker: Worker) -> None:
+    model = loaded(numpy_worker)
+    for model.accounts in (True, False):
+        model.train(0, 5, 1, 0.1)
+        assert math.isnan(model.call_cpu_seconds) is not model.accounts
+        assert math.isnan(model.query_cpu_seconds) is not model.accounts
+
+
+@pytest.mark.parametrize("steps", ["nan", "inf", "2.5"])
+def test_a_number_of_steps_that_is_none_is_an_error_of_the_protocol(
+    steps: str, numpy_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(numpy_worker)
+    model.train(0, 5, 1, 0.1, Adam())
+    monkeypatch.setattr(model, "_ask", lambda *_: {"steps": steps})
+    with pytest.raises(ProtocolError, match=f"steps={steps} of the optimizer's state: must be a whole number"):
+        model.optimizer_state()
+
+
+def test_a_worker_is_told_of_a_manifest_that_is_not_among_pyfnns_own(tmp_path: Path) -> None:
+    assert "--backend" not in command_of(registry.find("numpy"))
+    assert str((tmp_path / "backend.toml").resolve()) in hosting(tmp_path, LOCATED)
 
 
 def hosting(folder: Path, module: str) -> list[str]:

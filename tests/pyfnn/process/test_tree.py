@@ -14,7 +14,7 @@ from support.processes import alive, until
 from support.rogue import HELLO, ROGUE, rogue
 
 from pyfnn.errors import WorkerDied
-from pyfnn.process.tree import CpuTime, Tree, process_cpu_seconds
+from pyfnn.process.tree import CpuTime, Tree, process_cpu_seconds, waited
 from pyfnn.process.worker import Worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor of a worker's descendants is Linux's")
@@ -245,9 +245,13 @@ def test_the_time_that_threads_wait_for_a_cpu_is_counted() -> None:
     with Worker([sys.executable, "-I", "-S", "-c", script], cpus=[cpu]) as worker:
         for _ in range(2):  # two processes that spin on one CPU
             worker.call("start")
-        before = worker.tree.run_delay_seconds()
-        assert before is not None
-        assert until(lambda: (worker.tree.run_delay_seconds() or 0.0) > before + 0.05)
+        before = worker.tree.run_delays()
+        assert before
+        assert until(lambda: waited(before, worker.tree.run_delays()) > 0.05)
+
+
+def test_a_thread_that_ended_takes_no_waiting_of_others_with_it() -> None:
+    assert waited({"1": 5.0, "2": 1.0}, {"2": 1.5, "3": 0.25}) == 0.75
 
 
 def test_processes_of_others_are_left_alone() -> None:

@@ -1,6 +1,7 @@
 """Claims about `Worker`: starting and ending a process, and the errors for processes that misbehave."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -38,12 +39,12 @@ def readable(number: int) -> bool:
 # Misbehaving processes
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT", pytest.param("SIGRTMIN+1", marks=LINUX)])
 def test_a_worker_killed_by_a_signal_is_reported_with_the_signal(name: str) -> None:
     with rogue(f"os.kill(os.getpid(), signal.{name})") as worker:
-        with pytest.raises(WorkerDied, match=f"ended at 'theta' with signal {name}"):
+        with pytest.raises(WorkerDied, match=re.escape(f"ended at 'theta' with signal {name}")):
             worker.call("theta")
-        with pytest.raises(WorkerDied, match=f"ended at 'reset' with signal {name}"):
+        with pytest.raises(WorkerDied, match=re.escape(f"ended at 'reset' with signal {name}")):
             worker.call("reset")
 
 
