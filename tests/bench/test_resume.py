@@ -272,7 +272,7 @@ def test_a_backend_that_had_no_turn_yet_is_not_lost(reason: str, lost: bool, fol
 
 
 def test_results_of_before_are_gone_as_soon_as_a_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the run is killed later, its journal has more than they had."""
+    """The journal of a run that is killed later has more than they had."""
     out, found = finished_run(folder), list[bool]()
     assert (out / RESULTS).exists()
     monkeypatch.setattr(stages, "measure", lambda *_: found.append((out / RESULTS).exists()))

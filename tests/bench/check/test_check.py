@@ -400,12 +400,12 @@ def test_the_output_of_a_killed_process_is_returned_though_a_descendant_holds_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kit, "_PATIENCE", 0.2)
-    words = ["sh", "-c", "setsid sleep 5 & echo said; exec sleep 60"]
+    words = ["sh", "-c", "setsid sleep 5 & echo written; exec sleep 60"]
     with subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=1.0)
         kit._kill(process.pid)
-        assert kit._rest_of(process) == b"said\n"
+        assert kit._rest_of(process) == b"written\n"
 
 
 class WrongInTheSecondLayer(OracleModel):
