@@ -147,10 +147,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     InvalidInput
         An option of a new run beside --resume, whose settings are those of its folder, or the other way round.
     """
-    arguments = parser().parse_args(argv)
-    without_defaults = parser()
-    without_defaults.set_defaults(**dict.fromkeys(vars(arguments)))
-    given = [name for name, value in vars(without_defaults.parse_args(argv)).items() if value is not None]
+    arguments, given = parser().parse_args(argv), given_options(argv)
     of_resume = [name for name in given if name in ("more", "force")]
     others = [name for name in given if name not in ("resume", "more", "force")]
     if arguments.resume is None and of_resume:
@@ -158,6 +155,13 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.resume is not None and others:
         raise InvalidInput(f"{_options(others)}: cannot be changed: --resume goes on with the settings in its folder")
     return arguments
+
+
+def given_options(argv: Sequence[str] | None = None) -> list[str]:
+    """Return the names of the options that a command line has, also where their values are the defaults."""
+    without_defaults = parser()
+    without_defaults.set_defaults(**dict.fromkeys(vars(parser().parse_args(argv))))
+    return [name for name, value in vars(without_defaults.parse_args(argv)).items() if value is not None]
 
 
 def _options(names: Sequence[str]) -> str:

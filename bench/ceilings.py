@@ -8,6 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
+from bench import unexpected
+from bench.interruption import INTERRUPTED
 from bench.machine.ceilings import StepShape, measure_ceilings
 from bench.machine.cpus import all_threads
 from bench.report.render import rich_table
@@ -18,14 +22,26 @@ from pyfnn.network import DTYPES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Exit status 0; 1 where there is no probe."""
+    """Run the command. Exit status 0; 1 where there is no probe or it cannot be started; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.ceilings",
         description="Print the peak rates of this machine: multiply-adds, the products of the workloads' steps through "
         "the BLAS libraries that are here, and memory traffic per second.",
     )
     parser.parse_args(argv)
-    console = terminal()
+    try:
+        return _show(terminal())
+    except OSError as error:
+        terminal("stderr").print(f"bench.ceilings: {error}", soft_wrap=True)
+    except Exception as error:  # noqa: BLE001
+        terminal("stderr").print(unexpected.report("bench.ceilings", [], error), soft_wrap=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 1
+
+
+def _show(console: Console) -> int:
+    """Probe, print the rates, and return the exit status."""
     counts = dict.fromkeys((1, all_threads()))
     found = measure_ceilings("before", DTYPES, counts, devices=("cuda",), steps=_steps())
     table = ceilings_table([found])

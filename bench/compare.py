@@ -37,8 +37,15 @@ _EXITS: Final = (
 )
 
 
+_BY_SIGNAL = 128  # an exit status above it: a signal ended the run
+
+
 class _Ended(Exception):
-    """The run was interrupted."""
+    """The run was ended by a signal; `status` is its exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,8 +146,8 @@ def _measured(arguments: argparse.Namespace, options: Sequence[str], console: Co
     out = given.out or Path("results") / start
     words = ["--precision", _PRECISION, *options, "--backends", ",".join(arms), "--reference", arms[0]]
     status = run.main([*words, "--out", str(out), *(word for path in manifests for word in ("--backend", str(path)))])
-    if status == INTERRUPTED:
-        raise _Ended
+    if status > _BY_SIGNAL:
+        raise _Ended(status)
     if status:
         raise PyfnnError("the revisions were not measured, for the reason above")
     comparison = compare_revisions(load_results(out), arguments.margin)
@@ -176,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise PyfnnError("options after -- are those of bench.run, and need --against")
         comparison = _measured(arguments, options, console) if arguments.against else _compared(arguments)
         _show(comparison, arguments, console)
-    except (_Ended, KeyboardInterrupt):
+    except _Ended as end:
+        return end.status
+    except KeyboardInterrupt:
         return INTERRUPTED
     except (PyfnnError, OSError) as error:
         errors.print(f"bench.compare: {' '.join(str(error).split())}", soft_wrap=True)

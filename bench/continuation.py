@@ -82,11 +82,11 @@ def continued(folder: Path, more: float = 0.0) -> Plan:
 
 def _check_cases(folder: Path, plan: Plan) -> None:
     """Raise an error unless the cases of the journal are those of the plan at the same places."""
-    for number, part in plan.so_far.open.items():
-        case, key = part.case, plan.keys[number] if number < len(plan.keys) else None
+    for number, case in plan.so_far.cases.items():
+        key = plan.keys[number] if number < len(plan.keys) else None
         if key is None or (case.workload, case.operation, case.optimizer, case.dtype, case.threads) != (
             key.workload.name,
-            key.operation,
+            key.work,
             key.optimizer.text,
             key.dtype,
             key.threads,

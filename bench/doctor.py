@@ -18,6 +18,7 @@ from rich.text import Text
 from bench import unexpected
 from bench.advice.advice import Advice
 from bench.advice.machine import advice_on_machine, read_machine
+from bench.interruption import INTERRUPTED
 from bench.machine import availability
 from bench.machine.availability import Availability
 from bench.machine.description import describe_machine
@@ -48,7 +49,7 @@ _SHOWN = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Exit status 0, with warnings or without; 2 for a manifest that cannot be read."""
+    """Run the command. Exit status 0, with or without warnings; 2 for an unreadable manifest; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.doctor",
         description="Check whether this machine is fit for measurements, and print remedies. Changes nothing.",
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001
         print(unexpected.report("pyfnn", given.backend, error), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

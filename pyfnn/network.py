@@ -4,7 +4,6 @@ Nothing here computes a network: the oracle and the backends do.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pyfnn import activations, losses
 from pyfnn.activations import Activation
 from pyfnn.errors import InvalidInput, UnknownName, shown
-from pyfnn.validation import MOST, check_seed, is_whole
+from pyfnn.validation import MOST, check_not_negative, check_seed, is_whole
 
 DTYPES = ("float32", "float64")
 INITIALIZATION_SCHEMES = ("fan_in", "uniform01", "glorot")
@@ -79,10 +78,7 @@ class Network:
             raise UnknownName("loss", self.loss, losses.TABLE)
         if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
-        number = isinstance(self.l2, (int, float)) and not isinstance(self.l2, bool)
-        if not number or not 0 <= self.l2 <= sys.float_info.max:
-            raise InvalidInput(f"l2 = {shown(self.l2)}: must be a finite number, 0 or more")
-        put("l2", float(self.l2))
+        put("l2", check_not_negative("l2", self.l2))
         put("activation", self._checked_activation())
         put("output_activation", self._checked_output())
         for f in self.elementwise_activations:
@@ -292,7 +288,8 @@ def initialize(network: Network, seed: int, scheme: str = "fan_in") -> NDArray[A
         eq. 10), else W_l ~ U(±√(6/(m_{l-1}+m_l))) (Glorot and Bengio 2010, eq. 16); biases 0; the slopes of
         ``prelu(a)`` a. ``uniform01``: all parameters U(0, 1), as in the article on which pyfnn is based. ``glorot``:
         W_l and b_l ~ U(±√(6/(m_{l-1}+m_l))), or U(±√(2/(m_{l-1}+m_l))) where the hidden layers are of ``sigmoid``; the
-        slopes of ``prelu(a)`` a. It is the start of scikit-learn's `MLPRegressor`.
+        slopes of ``prelu(a)`` a. It is the start of scikit-learn's `MLPRegressor`. Here m_l is the number of columns of
+        W_l: k times the units of ``maxout(k)``.
 
     Returns
     -------

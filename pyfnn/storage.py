@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pyfnn.errors import InvalidInput
+from pyfnn.errors import InvalidInput, PyfnnError
 from pyfnn.network import Network
 from pyfnn.regular import open_regular
 from pyfnn.validation import Array, check_array
@@ -67,7 +67,7 @@ def load(path: str | Path) -> tuple[Network, Array]:
     try:
         network, theta = Network(**header["network"]), arrays["theta"]
         check_array("theta", theta, (network.n_parameters,), network.dtype)
-    except (KeyError, TypeError, InvalidInput) as error:
+    except (KeyError, TypeError, ValueError, PyfnnError) as error:
         raise InvalidInput(f"{path} is damaged: {error}") from None
     return network, theta
 
@@ -88,18 +88,24 @@ def write(path: Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str,
 
     Raises
     ------
+    InvalidInput
+        An array holds objects.
     OSError
         The file cannot be written; the old one is whole.
     """
+    for name, array in arrays.items():
+        if array.dtype.hasobject:  # NumPy would pickle it, and `read` refuses that
+            raise InvalidInput(f"{name} holds Python objects: it cannot be saved")
     text = json.dumps({"format": kind, **header})
     unfinished = partial(path)
     try:
         with unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{_HEADER: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+            contents: dict[str, Any] = {_HEADER: np.frombuffer(text.encode(), np.uint8), **arrays}
+            np.savez(file, **contents)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except OSError:
+    except BaseException:
         unfinished.unlink(missing_ok=True)  # it takes space on a disk that may be full
         raise
     folder = os.open(path.parent, os.O_RDONLY)

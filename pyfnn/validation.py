@@ -3,6 +3,7 @@
 Each raises `InvalidInput`, whose message names the field, the value and the rule.
 """
 
+import math
 import sys
 from typing import Any
 
@@ -60,16 +61,24 @@ def check_flag(field: str, value: Any) -> bool:
 
 def check_rate(field: str, value: Any) -> float:
     """Require a finite number above 0, and return it as Python's."""
-    if not is_number(value) or not 0 < value <= LARGEST:
+    if not is_number(value) or not 0 < _as_float(value) <= LARGEST:
         raise InvalidInput(f"{field} = {shown(value)}: must be finite and above 0")
     return float(value)
 
 
 def check_not_negative(field: str, value: Any) -> float:
     """Require a finite number, 0 or more, and return it as Python's."""
-    if not is_number(value) or not 0 <= value <= LARGEST:
+    if not is_number(value) or not 0 <= _as_float(value) <= LARGEST:
         raise InvalidInput(f"{field} = {shown(value)}: must be finite and 0 or more")
     return float(value)
+
+
+def _as_float(value: Any) -> float:
+    """Return a number as Python's: beside one of NumPy's narrow types, `LARGEST` would become infinite."""
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of Python
+        return math.inf
 
 
 def are_steps(first: Any, count: Any, length: int, batch_size: Any, rate: Any) -> bool:

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -275,7 +276,6 @@ def write(
     notes: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Write the table, the facts, the figures and the page, with notes on what went wrong; yield their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(SizeTiming.__dataclass_fields__))
         table.writeheader()
@@ -331,9 +331,9 @@ def row(cliff: Cliff) -> list[object]:
 
 
 def _ceiling(probed: Sequence[Ceilings]) -> float:
-    for found in probed:
-        if found.absent:
-            raise PyfnnError(f"no ceiling to compare with: {found.absent}")
+    """Return the best probe; raise `PyfnnError` where none succeeded."""
+    if all(found.absent for found in probed):
+        raise PyfnnError(f"no ceiling to compare with: {probed[0].absent}")
     return max(peak.gflops for found in probed for peak in found.peaks)
 
 
@@ -359,15 +359,26 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     dtype, threads = arguments.dtype, arguments.threads
     rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
     sizes = [(n, B) for n in widths(arguments.widest) for B in batches()]
+    folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
     probed = [measure_ceilings("before", [dtype], [threads])]
-    searches: list[CliffSearch] = []
-    for row in rows:
-        with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
-            search = CliffSearch(row.name, worker, dtype, threads, _ceiling(probed))
-            search.prove()
-            survey(search, sizes, arguments.budget / len(rows))
-            searches.append(search)
-    probed.append(measure_ceilings("after", [dtype], [threads]))
+    _ceiling(probed)  # or an error now
+    searches, lost, cut_short = list[CliffSearch](), list[PyfnnError](), True
+    with suppress(KeyboardInterrupt):
+        for row in rows:
+            with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
+                searches.append(CliffSearch(row.name, worker, dtype, threads, _ceiling(probed)))
+                try:
+                    searches[-1].prove()
+                    survey(searches[-1], sizes, arguments.budget / len(rows))
+                except PyfnnError as error:  # none of its times counts
+                    searches.pop()
+                    lost.append(error)
+        probed.append(measure_ceilings("after", [dtype], [threads]))
+        cut_short = False
+    searches = [search for search in searches if search.seconds]
+    if not searches:
+        raise lost[0] if lost else KeyboardInterrupt
     ceiling = _ceiling(probed)
     points = [point for search in searches for point in search.points(ceiling)]
     cliffs = [cliff for search in searches for cliff in search.cliffs()]
@@ -376,6 +387,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         for search in searches
         if len(search.seconds) < len(sizes)
     ]
+    notes += [f"not measured: {error}" for error in lost]
     above = sum(point.share > IMPLAUSIBLE for point in points)
     if above:
         why = "other processes disturbed the probe, or a clock is wrong"
@@ -387,10 +399,13 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         console.print(f"  {cliff}", highlight=False)
     if len(cliffs) > _PRINTED:
         console.print("  lower ones: see sweep.json", highlight=False)
-    folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
     settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
     for path in write(folder, points, cliffs, settings, notes):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if cut_short:
+        raise KeyboardInterrupt
+    if lost:
+        raise lost[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

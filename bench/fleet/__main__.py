@@ -11,8 +11,7 @@ from typing import Final
 from rich.console import Console
 
 from bench import unexpected
-from bench.arguments import chosen_rows, chosen_suite, parsed
-from bench.arguments import parser as run_parser
+from bench.arguments import chosen_rows, chosen_suite, given_options, parsed
 from bench.experiments.engine.cluster import connect
 from bench.fleet.gather import FleetFolder, gather
 from bench.fleet.host import Order
@@ -22,12 +21,7 @@ from pyfnn.errors import InvalidInput, PyfnnError
 
 HOST_FAILED: Final = 1  # exit statuses
 USAGE_ERROR: Final = 2
-_REFUSED = {
-    "out": None,
-    "resume": None,
-    "list": False,
-    "suite": "quick",
-}  # options of bench.run that the fleet decides, and their defaults
+_REFUSED = ("out", "resume", "list", "suite")  # options of bench.run that the fleet decides
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,11 +50,13 @@ def order_of(suite: str, options: Sequence[str]) -> Order:
     InvalidInput, UnknownName
         The suite or a backend does not exist, or an option is one that the fleet decides.
     """
-    given = run_parser().parse_args(options)
-    for name, default in _REFUSED.items():
-        if getattr(given, name) != default:
+    for name in _REFUSED:
+        if name in given_options(options):
             raise InvalidInput(f"--{name}: is not for a fleet")
     arguments = parsed(["--suite", suite, *options])
+    for path in arguments.backend:
+        if not path.is_absolute():  # hosts measure in folders of their own
+            raise InvalidInput(f"--backend {path}: must be an absolute path, at which every host has the file")
     chosen_rows(arguments, chosen_suite(arguments)[0])
     topic = f"pyfnn-fleet-{uuid.uuid4().hex}"
     if Path(suite).suffix != ".toml":

@@ -197,9 +197,14 @@ def slowest(view: CaseView) -> Sentence | None:
     if last.name == view.case.reference or found is None or found[1] != "slower":
         return None
     of = f" of {division}" if len(view.groups) > 1 else ""
-    return Sentence(
-        f"The slowest{of}, {named(last)}, takes {times(found[0].inverse)} as long as {named(best)}.", "shown"
-    )
+    what = "The slowest" if _is_faster(view, timed[-2], last) else "The one with the longest step time"
+    return Sentence(f"{what}{of}, {named(last)}, takes {times(found[0].inverse)} as long as {named(best)}.", "shown")
+
+
+def _is_faster(view: CaseView, one: BackendView, other: BackendView) -> bool:
+    """Return True where one is shown to be faster than the other."""
+    found = ratios_of(view.case).get((one.name, other.name))
+    return found is not None and found[1] == "faster"
 
 
 def same(view: CaseView) -> Sentence | None:
@@ -303,13 +308,16 @@ def in_one(view: CaseView) -> Sentence | None:
 
 
 def runner_up(view: CaseView) -> Sentence | None:
-    """Return the next backend after the only fastest one; None where `gain` has it, or none is the only fastest."""
+    """Return the next backend after the only fastest one.
+
+    None where `gain` has it, none is the only fastest, or the next one is not shown to be faster than the one after it.
+    """
     _, timed = leading(view)
     level = fastest_of(timed)
     if len(level) != 1 or len(timed) < 2 or timed[0] is not level[0] or timed[1].name == view.case.reference:
         return None
     found = ratios_of(view.case).get((timed[1].name, level[0].name))
-    if found is None or found[1] != "slower":
+    if found is None or found[1] != "slower" or (len(timed) > 2 and not _is_faster(view, timed[1], timed[2])):
         return None
     return Sentence(f"The next, {named(timed[1])}, takes {times(found[0].inverse)} as long.", "shown")
 

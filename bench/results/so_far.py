@@ -63,6 +63,8 @@ class SoFar:
         None for a run that has just begun.
     done : frozenset of int
         Numbers of the cases that have ended.
+    cases : mapping of int to Case
+        All cases that have begun, by number.
     open : mapping of int to CaseSoFar
         The cases that have begun and go on, by number.
     spent_seconds : float
@@ -75,6 +77,7 @@ class SoFar:
 
     run: RunEvent | None = None
     done: frozenset[int] = frozenset()
+    cases: Mapping[int, Case] = field(default_factory=dict)
     open: Mapping[int, CaseSoFar] = field(default_factory=dict)
     spent_seconds: float = 0.0
     given_seconds: float = 0.0
@@ -106,6 +109,7 @@ def so_far(events: Sequence[Event], *, more: bool = False) -> SoFar:
     return SoFar(
         run,
         frozenset(begun) - open_,
+        cases,
         {number: CaseSoFar(cases[number], tuple(parts[number].ends), parts[number].rounds) for number in open_},
         sum(part.spent(number in open_) for number, part in parts.items()),
         sum(event.more_seconds for event in events if isinstance(event, ResumeEvent)),

@@ -32,6 +32,7 @@ _LOSSES = {
 }
 _FEWEST_CLASSES = 3  # of a softmax: for two classes, scikit-learn has a single output, of a sigmoid
 _NEAR_ONE = 0.75  # probability above which 1 - p has lost precision that the loss needs
+_ESTIMATORS = 8  # kept at most: a schedule has a learning rate for each epoch
 _OLDEST = (1, 7)  # first version whose `_backprop` takes sample weights
 
 
@@ -125,6 +126,8 @@ class SklearnModel(Model):
         """
         key = (self._kind, batch, learning_rate)
         if key not in self._estimators:
+            while len(self._estimators) >= _ESTIMATORS:
+                del self._estimators[next(iter(self._estimators))]
             estimator = self._kind(
                 hidden_layer_sizes=self.network.sizes[1:-1],
                 activation=self._activation,

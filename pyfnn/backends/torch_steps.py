@@ -160,6 +160,21 @@ class CapturedSteps(EagerSteps):
         parameters = self._networks.parameters
         kept = [tensor.detach().clone() for tensor in parameters]
         self.at.zero_()
+        try:
+            graph, results = self._captured(work)
+        finally:  # the device may have had no memory for it
+            with torch.no_grad():
+                for tensor, before in zip(parameters, kept, strict=True):
+                    tensor.copy_(before)
+
+        def replay() -> Tensors:
+            graph.replay()
+            return results
+
+        return replay
+
+    def _captured(self, work: Work) -> "tuple[torch.cuda.CUDAGraph, Tensors]":
+        """Run the work a few times, which changes θ, and capture it; return the graph and what it writes."""
         side_stream = torch.cuda.Stream(self._device)
         side_stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(side_stream):
@@ -170,15 +185,7 @@ class CapturedSteps(EagerSteps):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             results = work()  # keeps their memory: every replay writes the same tensors
-        with torch.no_grad():
-            for tensor, before in zip(parameters, kept, strict=True):
-                tensor.copy_(before)
-
-        def replay() -> Tensors:
-            graph.replay()
-            return results
-
-        return replay
+        return graph, results
 
     def close(self) -> None:
         """Let go of the data and the graphs."""

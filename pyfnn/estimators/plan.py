@@ -158,6 +158,9 @@ class Plan:
         history = self._fit(model) if self.by_epochs else self._minimize(model)
         self.stopped = history.stopped
         self.state = history.state
+        if not self.course.losses:  # SciPy found that nothing is left to do, before its first iteration
+            self.course.losses.append(float(history.table["loss"][-1]))
+            self.course.best_loss, self._before = self.course.losses[-1], 1
         if self.validation is None:
             self.theta = history.last_theta
 

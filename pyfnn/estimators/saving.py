@@ -37,6 +37,8 @@ def write(estimator: "NetworkEstimator", path: Path) -> None:
     arrays |= {_STATE + name: array for name, array in (estimator._state or {}).items()}
     if labels := getattr(estimator, "_labels", None):
         strings = labels.classes.dtype == object  # NumPy would pickle these
+        if strings and not all(isinstance(label, str) for label in labels.classes):
+            raise InvalidInput("classes of Python objects cannot be saved: use strings, or an array of numbers")
         header |= {"multilabel": labels.multilabel, "object_classes": strings}
         arrays["classes"] = labels.classes.astype(str) if strings else labels.classes
     storage.write(path, _FORMAT, header, arrays)

@@ -59,23 +59,29 @@ class ProcessEnsemble(Ensemble):
         self._worker, self._owns_worker = worker, owns_worker
         self._threads_allowed = threads
         self._initial: Array = thetas.copy()
-        self._moved = False
+        self._begun = self._initial  # θ that the worker started from, or will
+        self._moved = False  # training has changed θ
+        self._setup: protocol.Setup | None = None
         self.call_wall_seconds = self.call_cpu_seconds = math.nan
         self.query_wall_seconds = self.query_cpu_seconds = math.nan
         self.accounts = False
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
         if self._moved:
-            raise PyfnnError("theta has moved, and loading would start the worker over: call reset first")
-        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._threads_allowed, self.members)
-        arrays = {protocol.THETA: self._initial, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
-        self.threads = self._worker.hand_over("init_many", setup, {**arrays, protocol.L2: self.l2})
+            self._begun = self._thetas()
+        self._setup = protocol.Setup(self.network, len(x), orders.shape[1], self._threads_allowed, self.members)
+        arrays = {protocol.THETA: self._begun, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
+        self.threads = self._worker.hand_over("init_many", self._setup, {**arrays, protocol.L2: self.l2})
         self._worker.owner = self
+        self._moved = False
 
     def _ask(self, *words: object) -> dict[str, str]:
+        self._check_owner()
+        return self._worker.call(*words, accounts=self.accounts)
+
+    def _check_owner(self) -> None:
         if self._worker.owner is not self:
             raise PyfnnError("this ensemble's worker has been loaded with another model since")
-        return self._worker.call(*words, accounts=self.accounts)
 
     def _timed(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return work(*arguments)  # the worker's clocks count, not those of this process
@@ -91,7 +97,7 @@ class ProcessEnsemble(Ensemble):
 
     def _thetas(self) -> Array:
         if self._n_rows == 0:
-            return np.array(self._initial)
+            return np.array(self._begun)
         self._ask("theta")
         self.query_wall_seconds, self.query_cpu_seconds = self._worker.wall_seconds, self._worker.cpu_seconds
         return protocol.read_array(self._worker.workdir / protocol.THETA_OUT, self._initial.shape, self.network.dtype)
@@ -101,9 +107,12 @@ class ProcessEnsemble(Ensemble):
         self._thetas()
 
     def _reset(self) -> None:
-        if self._n_rows > 0:
+        if self._n_rows > 0 and self._begun is self._initial:
             self._ask("reset")
-        self._moved = False
+        elif self._setup is not None:  # the data wait in WORKDIR
+            self._check_owner()
+            self._worker.hand_over("init_many", self._setup, {protocol.THETA: self._initial})
+        self._begun, self._moved = self._initial, False
 
     def _close(self) -> None:
         if self._owns_worker:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyfnn.errors import InvalidInput, shown
 from pyfnn.model import Model
-from pyfnn.validation import Array, Order, is_number
+from pyfnn.validation import Array, Order
 
 Rows = tuple[Array, Array]
 _SPLIT = 0  # in place of the epoch's number, from 1, in the seed of the split
@@ -63,8 +63,8 @@ class Data:
                 raise InvalidInput(f"{field} must be an array of rows, with at least one")
         if validation is None:
             return cls(x, y, len(x), 0)
-        if isinstance(validation, float):
-            return cls._split(x, y, validation, seed)
+        if isinstance(validation, (float, np.floating)):
+            return cls._split(x, y, float(validation), seed)
         if not isinstance(validation, tuple) or len(validation) != 2 or not all(map(_is_table, validation)):
             raise InvalidInput("validation must be a pair of arrays (x, y), or a share of the rows in (0, 1)")
         for field, ours, theirs in (("x", x, validation[0]), ("y", y, validation[1])):
@@ -78,7 +78,7 @@ class Data:
 
     @classmethod
     def _split(cls, x: Array, y: Array, share: float, seed: int) -> "Data":
-        if not is_number(share) or not 0 < share < 1 or len(x) < 2 or len(y) != len(x):
+        if not 0 < share < 1 or len(x) < 2 or len(y) != len(x):
             raise InvalidInput(f"validation = {shown(share)}: must lie in (0, 1), with at least two rows of x and of y")
         taken = min(max(1, round(share * len(x))), len(x) - 1)
         order = generator(seed, _SPLIT).permutation(len(x))

@@ -134,7 +134,9 @@ class _Search:
         loss, gradient = self.model.loss_and_gradient(0, self.data.rows)
         return loss, gradient.astype(np.float64)
 
-    def after(self, point: Array, *_: Any) -> None:
+    def after(self, point: Array, *state: Any) -> None:
+        if state and state[0].nit == 1:  # trust-constr begins with a call at the start, before its first iteration
+            return
         theta = self._rounded(point)
         self.model.set_theta(theta)
         self._add(theta)

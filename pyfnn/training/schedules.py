@@ -1,6 +1,7 @@
 """Learning-rate schedules. A schedule is any function of the epoch, 0 for the first, that returns its rate."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -31,7 +32,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """The rate times `factor` after every `every` epochs."""
+    """The rate times `factor` after every `every` epochs, but never below the smallest normal number."""
 
     rate: float
     every: int
@@ -45,7 +46,7 @@ class Step:
     def __call__(self, epoch: int) -> float:
         """Return the rate of an epoch."""
         try:
-            return self.rate * self.factor ** (epoch // self.every)
+            return max(self.rate * self.factor ** (epoch // self.every), sys.float_info.min)
         except OverflowError:
             return math.inf
 

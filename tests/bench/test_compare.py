@@ -159,16 +159,16 @@ def test_a_run_continued_by_force_is_marked_in_every_comparison(
     assert not any(row.forced for row in rows(load_results(folders["a"]), "samples"))
 
 
-@pytest.mark.parametrize("error", [compare._Ended, KeyboardInterrupt])
+@pytest.mark.parametrize(("error", "status"), [(compare._Ended(143), 143), (KeyboardInterrupt(), INTERRUPTED)])
 def test_an_interrupted_command_says_so_by_its_status(
-    error: type[BaseException], folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    error: BaseException, status: int, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ends(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(compare, "_measured", ends)
-    assert run("--against", "HEAD") == INTERRUPTED
-    if error is KeyboardInterrupt:
+    assert run("--against", "HEAD") == status
+    if isinstance(error, KeyboardInterrupt):
         for module in (history, export):
             monkeypatch.setattr(module, "load_results", ends)
         assert history.main([str(folders["a"])]) == INTERRUPTED

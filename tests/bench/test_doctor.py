@@ -14,9 +14,10 @@ import pytest
 from support.places import TESTS
 from support.requirements import require, workers
 
-from bench import doctor
+from bench import ceilings, doctor
 from bench.advice import advice, machine
 from bench.advice.machine import MachineFacts, advice_on_machine
+from bench.interruption import INTERRUPTED
 from bench.machine import availability, blas, blas_probe, description
 from bench.machine.availability import Availability, try_all
 from bench.machine.description import describe_machine
@@ -183,3 +184,23 @@ def test_an_invalid_manifest_ends_the_doctor_with_status_2(tmp_path: Path, capsy
 def test_the_time_limit_of_backends_leaves_time_for_the_rest_within_ten_seconds() -> None:
     assert doctor.PATIENCE + 2 * blas.PATIENCE < 9.5
     assert availability.try_all([registry.find("numpy")], 0.0)[0].here == "not tried"
+
+
+def test_ctrl_c_ends_the_doctor_and_the_probes_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "show", end)
+    monkeypatch.setattr(ceilings, "measure_ceilings", end)
+    assert doctor.main([]) == ceilings.main([]) == INTERRUPTED
+
+
+def test_a_probe_that_cannot_be_started_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(ceilings, "measure_ceilings", fail)
+    assert ceilings.main([]) == 1
+    assert capsys.readouterr().err == "bench.ceilings: no more processes\n"

@@ -13,7 +13,7 @@ import misbehaving
 import pytest
 from support.runs import TINY, enter_folder, hurry
 
-from bench import run, stages
+from bench import continuation, run, stages
 from bench.continuation import continued
 from bench.measure.arm import Arm
 from bench.measure.case import CaseRun
@@ -23,6 +23,7 @@ from bench.results.events import BackendEvent, CaseAgainEvent, SampleEvent
 from bench.results.journal import JOURNAL, RESULTS, read_journal
 from bench.results.schema import Results
 from bench.results.store import load_results
+from bench.suites.load import cases_of
 from pyfnn import registry
 
 OPTIONS = [*TINY, "--backends", "steady,other", "--reference", "steady", "--seed", "5", "--out", "out"]
@@ -278,3 +279,26 @@ def test_results_of_before_are_gone_as_soon_as_a_run_goes_on(folder: Path, monke
     monkeypatch.setattr(stages, "measure", lambda *_: found.append((out / RESULTS).exists()))
     assert run.main(["--resume", "out", "--more", "1000"]) == 0
     assert found == [False]
+
+
+def test_a_case_of_another_optimizer_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = enter_folder(tmp_path, monkeypatch) / "out"
+    hurry(monkeypatch)
+    with monkeypatch.context() as patch:
+        stop_after(patch, launch=1, number=1)
+        assert run.main([*TINY, "--backends", "numpy", "--optimizer", "adam", "--out", "out"]) == 130
+    assert run.main(["--resume", "out"]) == 0
+    (case,) = load_results(out).cases
+    assert case.operation.startswith("train with adam")
+    assert {s.launch for s in case.backends[0].samples} == {0, 1}
+
+
+def test_a_finished_case_that_is_another_one_here_is_refused_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with other CPUs the suite has other cases, at other numbers."""
+    finished_run(folder)
+    keys = cases_of
+    monkeypatch.setattr(continuation, "cases_of", lambda *given: [replace(key, threads=2) for key in keys(*given)])
+    assert run.main(["--resume", "out", "--more", "5", "--force"]) == 2
+    assert "is not case 0 of its suite here, where CPUs may differ" in capsys.readouterr().err

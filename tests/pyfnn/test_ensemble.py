@@ -237,12 +237,20 @@ def test_members_are_closed_if_a_later_one_cannot_be_created() -> None:
     assert [model._closed for model in opened] == [True, True]
 
 
-def test_loading_again_after_training_keeps_theta_or_requires_a_reset(many: Ensemble) -> None:
+def test_loading_again_after_training_keeps_theta_and_a_reset_still_brings_back_the_initial_one(many: Ensemble) -> None:
+    begun = many.thetas()
     many.train(0, N, 4, RATES)
     moved = many.thetas()
-    if type(many) is ProcessEnsemble:
-        with pytest.raises(PyfnnError, match="theta has moved, and loading would start the worker over"):
-            many.load(*data())
-    else:
-        many.load(*data())
+    assert moved.tobytes() != begun.tobytes()
+    many.load(*data())
     assert many.thetas().tobytes() == moved.tobytes()
+    many.train(0, N, 4, RATES)
+    further = many.thetas()
+    assert further.tobytes() != moved.tobytes()
+    many.reset()
+    assert many.thetas().tobytes() == begun.tobytes()
+    for _ in range(2):
+        many.train(0, N, 4, RATES)
+    assert many.thetas().tobytes() == further.tobytes()
+    many.reset()
+    assert many.thetas().tobytes() == begun.tobytes()

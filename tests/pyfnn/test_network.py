@@ -36,11 +36,11 @@ def _network(**fields: Any) -> Network:
         ({"sizes": (3, math.nan)}, r"sizes = \(3, nan\): must be a sequence of whole numbers"),
         ({"sizes": "31"}, r"sizes = '31': must be a sequence of whole numbers"),
         ({"sizes": 3}, r"sizes = 3: must be a sequence of whole numbers"),
-        ({"l2": -0.1}, r"l2 = -0.1: must be a finite number, 0 or more"),
-        ({"l2": math.nan}, r"l2 = nan: must be a finite number, 0 or more"),
-        ({"l2": math.inf}, r"l2 = inf: must be a finite number, 0 or more"),
-        ({"l2": "0.1"}, r"l2 = '0.1': must be a finite number, 0 or more"),
-        ({"l2": True}, r"l2 = True: must be a finite number, 0 or more"),
+        ({"l2": -0.1}, r"l2 = -0.1: must be finite and 0 or more"),
+        ({"l2": math.nan}, r"l2 = nan: must be finite and 0 or more"),
+        ({"l2": math.inf}, r"l2 = inf: must be finite and 0 or more"),
+        ({"l2": "0.1"}, r"l2 = '0.1': must be finite and 0 or more"),
+        ({"l2": True}, r"l2 = True: must be finite and 0 or more"),
         (
             {"activation": ("tanh", "relu")},
             r"\('tanh', 'relu'\): needs one name per hidden layer, of which there are 1",
@@ -253,3 +253,10 @@ def test_a_network_can_be_pickled_and_copied_at_any_time(activation: Any) -> Non
             assert hash(again) == hash(network)
             np.testing.assert_array_equal(initialize(again, 1), initialize(network, 1))
         assert network.hidden_activations[0].name  # cached: holds functions, which cannot be pickled
+
+
+@pytest.mark.parametrize("l2", [np.float32(0.5), np.float64(0.5), np.int64(2)])
+def test_l2_may_be_a_number_of_numpy(l2: Any) -> None:
+    network = Network((3, 2), "relu", "squared_error", l2=l2)
+    assert network.l2 == float(l2)
+    assert type(network.l2) is float

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pyfnn
+from pyfnn import storage
 from pyfnn.errors import InvalidInput
 from pyfnn.network import Network, initialize
 
@@ -68,3 +69,27 @@ def test_an_array_that_is_no_longer_what_its_archive_says_is_refused(tmp_path: P
 def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         pyfnn.load(tmp_path / "nowhere")
+
+
+def test_objects_are_not_saved_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="labels holds Python objects: it cannot be saved"):
+        storage.write(tmp_path / "a.npz", "x/1", {}, {"labels": np.array([None])})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", end)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write(tmp_path / "a.npz", "x/1", {}, {"theta": np.zeros(3)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["activation", "loss", "dtype"])
+def test_a_name_of_a_later_version_is_an_error_with_the_path(field: str, tmp_path: Path) -> None:
+    fields = {"sizes": [3, 2], "activation": "relu", "loss": "squared_error", "dtype": "float32", field: "later"}
+    storage.write(tmp_path / "a.npz", storage._FORMAT, {"network": fields}, {"theta": np.zeros(8, "f4")})
+    with pytest.raises(InvalidInput, match=r"a\.npz is damaged: .*later"):
+        pyfnn.load(tmp_path / "a.npz")

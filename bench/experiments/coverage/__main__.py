@@ -139,9 +139,12 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     for name, least, most in (("machines", 1, 1_000_000), ("seed", 0, 2**32)):
         if not least <= getattr(arguments, name) <= most:
             raise PyfnnError(f"--{name} {getattr(arguments, name)}: must be from {least} to {most}")
-    if arguments.out:
+    if arguments.out:  # an error here comes before the minutes of simulation
+        formats = Figure().canvas.get_supported_filetypes()
+        if arguments.out.suffix[1:].lower() not in formats:
+            raise PyfnnError(f"--out {arguments.out}: must end with one of .{', .'.join(sorted(formats))}")
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.touch()  # an error here comes before the minutes of simulation
+        arguments.out.touch()
     for make_table in (headline, power_table):
         table = make_table(machines, seed)
         print(f"{table.title}\n\n{markdown(table)}", flush=True)

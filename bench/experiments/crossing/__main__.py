@@ -10,7 +10,6 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -359,26 +358,27 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     )
     folder = arguments.out or Path("results") / datetime.now().strftime("crossing-%Y-%m-%d_%H-%M-%S")
     folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
-    samples, cut_short = list[TimedPair](), True
-    with suppress(KeyboardInterrupt):
+    samples, end = list[TimedPair](), None
+    try:
         samples.extend(measure(plan, arguments.launches, arguments.seconds, arguments.steps))
-        cut_short = False
-    if len({sample.launch for sample in samples}) < 2:  # too few for an interval
-        raise KeyboardInterrupt
+    except (KeyboardInterrupt, PyfnnError) as error:  # finished launches are kept
+        end = error
+    if end and len({sample.launch for sample in samples}) < 2:  # too few for an interval
+        raise end
     found = crossing_costs(samples)
     console.print(rich_table(table(found, transports)))
     ours, theirs = cpus()
     settings = {k: v for k, v in vars(arguments).items() if k != "out"}
     facts = {
         "settings": {**settings, "dtype": plan.dtype},
-        "cut_short": cut_short,
+        "cut_short": end is not None,
         "absent": absent,
         "cpus": {"python": ours, "worker": theirs},
     }
     for path in write(folder, samples, found, transports, facts):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    if cut_short:
-        raise KeyboardInterrupt
+    if end:
+        raise end
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,12 @@ from bench.results.files import replace
 PAGE = "report.html"
 
 
+def remove_report(folder: Path) -> None:
+    """Remove report.json and the page, if they are there."""
+    for name in (REPORT, PAGE):
+        (folder / name).unlink(missing_ok=True)
+
+
 @dataclass
 class Report:
     """A report that is being written into a folder; its files are written as they are added.

@@ -15,7 +15,7 @@ from bench.experiments.engine.deal import Deal
 from bench.experiments.engine.origin import Origin, key_of, name_of, origin_of
 from bench.experiments.engine.pool import Pool
 from bench.experiments.engine.progress import CellProgress
-from bench.experiments.engine.report import Report
+from bench.experiments.engine.report import Report, remove_report
 from bench.experiments.engine.store import Keyed, Store, chosen, save, save_timing
 from bench.experiments.engine.work import Task
 from bench.format import duration_text
@@ -73,6 +73,8 @@ def run(experiment: Experiment, settings: Settings, console: Console, signals: I
         ]
         if finished:
             _report(experiment, finished, len(cells), settings, origin)
+        else:
+            remove_report(settings.out)  # it is of earlier cells
     return _conclude(len(cells) - len(finished), settings.out, console)
 
 

@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -90,25 +89,26 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     folder = arguments.out or Path("results") / datetime.now().strftime("estimators-%Y-%m-%d_%H-%M-%S")
     folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
     names = tuple(dict.fromkeys(arguments.datasets))
-    fits, cut_short = list[TimedFit](), True
+    fits, end = list[TimedFit](), None
     with threads_of_new_processes(1):
         tried: list[Tried] = []
         for seed in range(arguments.tuning_seeds):
             console.print(f"settings: seed {seed + 1} of {arguments.tuning_seeds}", highlight=False)
             tried += in_new_process(try_settings, names, FIRST_TUNING_SEED + seed)
         settings = {name: choose([each for each in tried if each.dataset == name]) for name in names}
-        with suppress(KeyboardInterrupt):
+        try:
             for number in range(arguments.launches):
                 console.print(f"launch {number + 1} of {arguments.launches}", highlight=False)
                 fits += in_new_process(launch, settings, number, arguments.rounds)
-            cut_short = False
-    if len({fit.launch for fit in fits}) < 2:  # too few for an interval
-        raise KeyboardInterrupt
-    facts = {"settings_tried": [asdict(each) for each in tried], "cut_short": cut_short}
+        except (KeyboardInterrupt, PyfnnError) as error:  # finished launches are kept
+            end = error
+    if end and len({fit.launch for fit in fits}) < 2:  # too few for an interval
+        raise end
+    facts = {"settings_tried": [asdict(each) for each in tried], "cut_short": end is not None}
     for path in write(folder, fits, settings, facts):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    if cut_short:
-        raise KeyboardInterrupt
+    if end:
+        raise end
 
 
 def write(

@@ -1,6 +1,6 @@
 """The cost of the training steps of a run, and what they would cost in NumPy: measured on a part, extrapolated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from bench.experiments.wine.published import L2
 from bench.experiments.wine.treatments import network
 from bench.format import duration_text
 from bench.terminal import console
+from pyfnn.errors import BackendUnavailable
 from pyfnn.network import initialize
 from pyfnn.registry import load_backend
 
@@ -36,8 +37,17 @@ class Work(NamedTuple):
 
 
 def report(finished: Sequence[Finished], out: "Report", settings: Settings) -> None:
-    """Time single steps of each network, multiply by the steps of the run, write the table and print its last line."""
-    steps = steps_of(finished)
+    """Time single steps of each network, multiply by the steps of the run, write the table and print its last line.
+
+    The hosts of a cluster may have computed the cells by a backend that this machine lacks: then a note says so.
+    """
+    try:
+        _report(steps_of(finished), out, settings)
+    except BackendUnavailable as error:
+        out.say(f"The cost of the training steps was not measured here: {error}.", "note")
+
+
+def _report(steps: Mapping[Work, int], out: "Report", settings: Settings) -> None:
     rows, totals = [], [0.0, 0.0]
     for published in (True, False):
         parts = {work: count for work, count in steps.items() if work.as_published is published}

@@ -1,5 +1,6 @@
 """The report of the wine experiment: its tables; `findings` has its sentences, `figures` draws."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -178,5 +179,7 @@ def _differences(tests: dict[int, float | None], reference: dict[int, float | No
     return f"{mean.mean:.1e} ± {mean.half:.1e}"
 
 
-def _worst(lists: Iterable[list[float]]) -> str:
-    return format(max((value for each in lists for value in each), default=float("nan")), ".1e")
+def _worst(lists: Iterable[list[float | None]]) -> str:
+    """Return the largest number; None is one that was not finite."""
+    values = (math.inf if value is None else value for each in lists for value in each)
+    return format(max(values, default=math.nan), ".1e")

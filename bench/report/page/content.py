@@ -292,18 +292,28 @@ def _proofs(view: RunView) -> Iterator[Proof]:
             if backend.result.parity:
                 found.setdefault(backend.name, []).append(backend.result.parity)
     for name, proofs in found.items():
-        worst = max((proof.get("worst") or {} for proof in proofs), key=lambda one: _number(one.get("share")))
-        counts = sorted({int(_number(proof.get("checks"))) for proof in proofs})
+        known = [proof["worst"] for proof in proofs if proof.get("worst")]
+        worst = max(known, key=lambda one: _number(one.get("share")), default=None)
+        counts = sorted({int(proof.get("checks") or 0) for proof in proofs})
         yield Proof(
             name,
             f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}",
             len(proofs),
-            f"{worst.get('what', '')} of the {worst.get('trial', '')} network",
-            f"{_number(worst.get('error')):.2g}",
-            f"{_number(worst.get('bound')):.2g}",
-            f"{number(100 * _number(worst.get('share')), 2)} %",
+            *_nearest(worst),
             tuple(dict.fromkeys(str(one) for proof in proofs for one in proof.get("failures") or ())),
         )
+
+
+def _nearest(worst: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
+    """Return the cells of a comparison: its place, error, bound, and their ratio; empty where there is none."""
+    if worst is None:
+        return "", "", "", ""
+    return (
+        f"{worst.get('what', '')} of the {worst.get('trial', '')} network",
+        f"{_number(worst.get('error')):.2g}",
+        f"{_number(worst.get('bound')):.2g}",
+        f"{number(100 * _number(worst.get('share')), 2)} %",
+    )
 
 
 def _number(value: object) -> float:

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import misbehaving
 import numpy as np
@@ -144,6 +145,35 @@ def test_the_command_writes_table_facts_and_a_figure(tmp_path: Path, capsys: pyt
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert cliffs.QUESTION in page
     assert "<svg" in page
+
+
+@pytest.mark.usefixtures("probed")
+def test_a_folder_that_cannot_be_made_is_an_error_before_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cliffs, "survey", pytest.fail)
+    assert cliffs.main(["--backend", "numpy", "--out", str(tmp_path / "file" / "out")]) == 1
+
+
+@pytest.mark.usefixtures("probed")
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (PyfnnError("c: it failed"), 2)])
+def test_what_was_measured_before_an_error_is_written(
+    error: BaseException, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = cliffs.survey
+
+    def first_alone(search: CliffSearch, *rest: Any) -> None:
+        if search.name != "numpy":
+            raise error
+        survey(search, *rest)
+
+    monkeypatch.setattr(cliffs, "survey", first_alone)
+    words = ["--backend", "numpy,c", "--budget", "30", "--out", str(tmp_path)]
+    assert cliffs.main(words) == status
+    rows = list(csv.DictReader((tmp_path / "sweep.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["backend"] for row in rows} == {"numpy"}
+    assert ("c: it failed" in (tmp_path / "report.html").read_text(encoding="utf-8")) is (status == 2)
 
 
 def test_the_page_names_the_highest_cliff_and_the_best_and_worst_sizes(tmp_path: Path) -> None:

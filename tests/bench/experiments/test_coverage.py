@@ -224,3 +224,13 @@ def test_a_figure_that_cannot_be_written_is_an_error_before_the_simulation(
     monkeypatch.setattr(coverage, "examine", pytest.fail)
     assert main(["--out", str(tmp_path / "file" / "c.png")]) == 1
     assert "File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["coverage", "coverage.txt"])
+def test_a_figure_of_no_known_format_is_refused_before_the_simulation(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coverage, "examine", pytest.fail)
+    assert main(["--out", str(tmp_path / name)]) == 2
+    assert "must end with one of" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

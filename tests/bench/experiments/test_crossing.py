@@ -46,7 +46,7 @@ from bench.statistics.intervals import Estimate
 from bench.suites import load
 from bench.suites.problem import make_problem
 from pyfnn import parity, registry
-from pyfnn.errors import BackendUnavailable, PyfnnError
+from pyfnn.errors import BackendUnavailable, PyfnnError, WorkerDied
 from pyfnn.manifest import Row
 from pyfnn.model import Model
 from pyfnn.network import Network
@@ -229,8 +229,9 @@ def test_the_command_prints_a_table_and_writes_samples_facts_and_a_figure(
 
 
 @pytest.mark.parametrize("finished", [1, 2])
-def test_ctrl_c_loses_only_the_unfinished_launch(
-    finished: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (WorkerDied("killed"), 2)])
+def test_an_error_loses_only_the_unfinished_launch(
+    error: BaseException, status: int, finished: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("cpp", "c")
     monkeypatch.setattr(crossing, "_LEAST", 20)
@@ -245,12 +246,12 @@ def test_ctrl_c_loses_only_the_unfinished_launch(
         assert function is crossing.run_launch
         number = arguments[1]
         if number == finished:
-            raise KeyboardInterrupt
+            raise error
         return [TimedPair(route, number, 0, 20, 20e-6, 40e-6) for route in routes]
 
     monkeypatch.setattr(crossing, "in_new_process", in_this_process)
     brief = ["--steps", "20", "--launches", "3", "--seconds", "1", "--program", "c"]
-    assert main([*brief, "--out", str(tmp_path)]) == 130
+    assert main([*brief, "--out", str(tmp_path)]) == status
     if finished == 1:  # no interval
         assert not (tmp_path / "crossing.json").exists()
         return

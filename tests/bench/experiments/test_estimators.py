@@ -33,7 +33,7 @@ from bench.experiments.estimators.trials import (
 )
 from bench.experiments.new_process import threads_of_new_processes
 from bench.results.experiment_report import load_experiment_report
-from pyfnn.errors import PyfnnError
+from pyfnn.errors import PyfnnError, WorkerDied
 from pyfnn.validation import Array
 
 SETTING = Setting(0.01, 50, "fused")
@@ -256,3 +256,22 @@ def test_a_count_out_of_range_is_refused(wrong: list[str], tmp_path: Path, capsy
     assert command.main([*wrong, "--out", str(tmp_path / "none")]) == 2
     assert wrong[0] in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_process_that_dies_loses_only_its_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_torch()
+    fits = made_fits()
+
+    def scripted(function: Any, *arguments: Any) -> Any:
+        if function is not trials.launch:
+            return []
+        if arguments[1] == 2:
+            raise WorkerDied("killed")
+        return [replace(fit, dataset="digits") for fit in fits if fit.launch == arguments[1]]
+
+    monkeypatch.setattr(command, "in_new_process", scripted)
+    monkeypatch.setattr(command, "choose", lambda _: {entrant: Setting(0.01, 32) for entrant in ENTRANTS})
+    assert command.main(["--datasets", "digits", "--launches", "3", "--tuning-seeds", "1", "--out", str(tmp_path)]) == 2
+    content = json.loads((tmp_path / "estimators.json").read_text(encoding="utf-8"))
+    assert content["cut_short"]
+    assert {fit["launch"] for fit in content["fits"]} == {0, 1}

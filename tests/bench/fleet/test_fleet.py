@@ -204,6 +204,8 @@ def test_a_suite_file_is_sent_with_its_content_and_a_name_as_it_is(tmp_path: Pat
     [
         (["quick", "--resume", "x"], "--resume: is not for a fleet"),
         (["quick", "--suite", "full"], "--suite: is not for a fleet"),
+        (["full", "--suite", "quick"], "--suite: is not for a fleet"),
+        (["quick", "--backend", "my.toml"], "--backend my.toml: must be an absolute path"),
         (["quick", "--list"], "--list: is not for a fleet"),
         (["quik"], "did you mean 'quick'?"),
         (["quick", "--backends", "nimpy"], "did you mean"),

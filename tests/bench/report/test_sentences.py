@@ -122,6 +122,8 @@ def test_the_slowest_is_named_with_its_factor_where_that_is_shown() -> None:
     ratio, _ = ratios_of(view.case)["cpp", "octave"]
     assert text(slowest(view)) == f"The slowest, Octave, takes {times(ratio)} as long as cpp (C++)."
     assert slowest(judged({("cpp", "octave"): "undecided", ("cpp", "c"): "faster"})) is None
+    level = judged({("cpp", "c"): "faster", ("numpy", "octave"): "undecided", ("c", "octave"): "undecided"})
+    assert text(slowest(level)).startswith("The one with the longest step time, Octave, takes ")
     several = judged({("cpp", "c"): "faster"}, (*PLAIN, "cpp-tuned"))
     assert text(slowest(several)).startswith("The slowest of plain, Octave, takes ")
 
@@ -252,6 +254,8 @@ def test_the_next_after_the_only_fastest_is_named_with_its_ratio() -> None:
     assert text(runner_up(view)) == f"The next, C, takes {times(ratio)} as long."
     assert text(in_one(view)).startswith(text(fastest(view)))
     assert runner_up(judged({("cpp", "c"): "undecided"})) is None
+    level: dict[tuple[str, str], Verdict] = {("c", "numpy"): "undecided", ("c", "octave"): "undecided"}
+    assert runner_up(judged({("cpp", "c"): "faster", **level})) is None
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "about 1 more launch"), (2, "about 2 more launches")])

@@ -145,3 +145,11 @@ def test_an_edited_file_is_refused(field: str, value: Any, tmp_path: Path) -> No
         storage.write(path, _FORMAT, header, wrong)
         with pytest.raises(InvalidInput, match="kept is damaged"):
             FNNClassifier.load(path)
+
+
+def test_classes_that_are_objects_but_no_strings_are_not_saved(tmp_path: Path) -> None:
+    """They would come back as strings."""
+    fitted = FNNClassifier(4).partial_fit(X, CODES, classes=np.array([0, 1, 2], dtype=object))
+    with pytest.raises(InvalidInput, match="classes of Python objects cannot be saved"):
+        fitted.save(tmp_path / "kept")
+    assert list(tmp_path.iterdir()) == []

@@ -385,3 +385,22 @@ def interrupted_at(moment: int, *, first: int, last: int) -> Iterator[list[int]]
         yield happened
     finally:
         sys.settrace(before)
+
+
+@pytest.mark.parametrize("change", [{"solver": "sgd"}, {"solver": "sgd", "momentum": 0.0}])
+def test_a_part_after_another_solver_was_set_begins_with_a_new_optimizer(change: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    first = FNNRegressor(4, random_state=0).partial_fit(x, x[:, 0])
+    theta = first.theta_.copy()
+    first.set_params(**change).partial_fit(x, x[:, 0])
+    assert not np.array_equal(first.theta_, theta)
+    assert first.t_ == 80
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "cg"])
+def test_a_search_that_is_over_before_its_first_iteration_has_a_loss(solver: str) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    fitted = FNNRegressor(4, solver=solver, tol=1e3, random_state=0).fit(x, x[:, 0])
+    assert fitted.n_iter_ == 0
+    assert fitted.loss_ == fitted.best_loss_ == fitted.loss_curve_[0]
+    assert np.isfinite(fitted.loss_)

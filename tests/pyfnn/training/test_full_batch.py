@@ -106,3 +106,12 @@ def test_without_scipy_the_error_names_it(model: Model, monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "scipy", None)
     with pytest.raises(PyfnnError, match="pip install scipy"):
         minimize(model, *rows(), iterations=5)
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_the_start_is_no_iteration_of_any_method(model: Model, iterations: int) -> None:
+    """SciPy's trust-constr calls back once before its first step."""
+    history = minimize(model, *rows(), method="trust-constr", iterations=iterations)
+    assert len(history.table["loss"]) == iterations + 1
+    assert (history.last_theta != model.initial_theta()).any()
+    assert history.table["loss"][1] != history.table["loss"][0]

@@ -1,8 +1,10 @@
 """Claims about the learning-rate schedules."""
 
+import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pyfnn.errors import InvalidInput
@@ -39,3 +41,16 @@ def test_a_schedule_returns_its_formula_and_can_be_pickled(schedule: Schedule, r
 def test_a_setting_out_of_range_is_rejected_by_name(make: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         make()
+
+
+def test_a_step_schedule_never_falls_to_0() -> None:
+    """A rate of 0 is an error, which would end a long training."""
+    assert 0 < Step(0.1, 1, 0.5)(5000) < 1e-300
+
+
+@pytest.mark.parametrize("narrow", [np.float16, np.float32])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
+def test_a_number_of_a_narrow_type_is_judged_as_any_other(narrow: type[np.floating[Any]], value: float) -> None:
+    with pytest.raises(InvalidInput, match=r"rate = .*: must be finite and above 0"):
+        Constant(narrow(value))
+    assert Constant(narrow(0.5)).rate == 0.5

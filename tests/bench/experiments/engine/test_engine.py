@@ -20,9 +20,10 @@ from support.processes import until
 from support.requirements import workers
 
 from bench.experiments.engine import command, pool
+from bench.experiments.engine.report import PAGE
 from bench.experiments.engine.store import CELLS, Store, load
 from bench.experiments.wine import data
-from bench.results.experiment_report import load_experiment_report
+from bench.results.experiment_report import REPORT, load_experiment_report
 from bench.results.files import replace
 from bench.results.json_schema import PUBLISHED_EXPERIMENT
 
@@ -127,6 +128,14 @@ def test_failures_and_dead_workers_cost_their_cells_alone(
     assert [line.split(",")[0] for line in (out / "thirds.csv").read_text().split()[1:]] == [str(v) for v in ok]
     (finding,) = load_experiment_report(out).findings
     assert (finding.text, finding.kind) == ("2 of 12 cells failed; nothing here is of them.", "attention")
+
+
+def test_where_no_cell_has_a_result_no_report_of_earlier_ones_is_left(tmp_path: Path) -> None:
+    assert run(tmp_path, "--seeds", "1") == 0
+    assert (tmp_path / REPORT).exists()
+    assert run(tmp_path, "--seeds", "1", "--kinds", "0=raises") == 1
+    assert not (tmp_path / REPORT).exists()
+    assert not (tmp_path / PAGE).exists()
 
 
 def test_a_failed_cell_is_tried_again_by_the_same_command_and_no_other(witness: Path, tmp_path: Path) -> None:
