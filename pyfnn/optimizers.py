@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 
 from pyfnn.errors import InvalidInput, UnknownName, Unsupported, shown
-from pyfnn.validation import Array, check_array, check_flag, check_rate, is_number
+from pyfnn.validation import MOST, Array, check_array, check_flag, check_rate, is_number
 
 State = dict[str, Array]
 
@@ -96,8 +96,8 @@ class Named(ABC):
             check_array(f"state[{name!r}]", state[name], (n_parameters,), dtype)
         if self.counts:
             check_array("state['steps']", state["steps"], (1,), "int64")
-            if state["steps"][0] < 0:
-                raise InvalidInput(f"state['steps'] = {state['steps'][0]}: must be 0 or more")
+            if not 0 <= state["steps"][0] <= MOST:
+                raise InvalidInput(f"state['steps'] = {state['steps'][0]}: must be 0 or more, at most 2**53")
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def _no_numbers(candidate: Candidate) -> None:
         "gradient 0 4x",
         "train 0 8 4 fast",
         "train 0 8 4 0.1x",
+        "train 0 8 4 0x10",
+        "train 0 8 4 0x1p-4",
         "time forward 0 4 many 1",
         "time forward 0 4 1 one",
     )

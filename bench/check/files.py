@@ -87,13 +87,14 @@ def _init_starts_over(candidate: Candidate) -> None:
 
 @FILES.claim(
     "unknown keys in network.txt are ignored, on any line",
-    "read network.txt by its keys; skip unknown ones",
+    "read network.txt by its keys; skip unknown ones, and all characters after them",
     of_protocol=True,
 )
 def _unknown_keys(candidate: Candidate) -> None:
     files = candidate.exercise().files()
     text = files[protocol.NETWORK].decode()
-    files[protocol.NETWORK] = f"colour dark blue\n{text}flag\n".encode()
+    odd = "größe\u2028rows 1\x0crows 2\rrows 3"  # one line: no character but a newline ends it
+    files[protocol.NETWORK] = f"colour dark blue\n{text}note {odd}\nflag\n".encode() + b"\xff\n"
     error = _init(candidate, files)
     if error:
         raise Failed(f"an error: {error}")
@@ -219,7 +220,7 @@ _INVALID = {
     "dtype": ("float16", ""),
     "rows": ("0", "-40", "many"),
     "order": ("0", "-1"),
-    "l2": ("much",),
+    "l2": ("much", "-0.01", "nan", "0x10"),
 }
 
 

@@ -194,6 +194,17 @@ def _blank_line(candidate: Candidate) -> None:
 
 
 @LIFECYCLE.claim(
+    "a carriage return within a line does not end it",
+    "read up to the newline; many languages' own readers of lines end at other characters too",
+    of_protocol=True,
+)
+def _carriage_return(candidate: Candidate) -> None:
+    transcript = candidate.transcript("hello", "frobnicate\rhello", "quit")
+    if len(transcript.lines) != 3 or transcript.lines[2] != "ok":
+        raise Failed(f"to 'hello', 'frobnicate\\rhello' and 'quit': {_quoted(transcript.lines)}", "one reply to each")
+
+
+@LIFECYCLE.claim(
     "quit is answered ok and ends with status 0", "answer ok, flush, and exit with status 0", of_protocol=True
 )
 def _quit(candidate: Candidate) -> None:

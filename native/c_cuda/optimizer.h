@@ -28,7 +28,7 @@ int fnn_set_optimizer(fnn_model *model, const char *optimizer, const double *set
   const int row = find_optimizer(optimizer);
   if (row < 0)
     return fail(model, FNN_UNSUPPORTED, "no optimizer '%.40s'", optimizer);
-  if (steps < 0 || !are_settings(row, settings))
+  if (steps < 0 || steps > INT64_MAX / 2 || !are_settings(row, settings))
     return fail(model, FNN_INVALID, "steps or a setting of %s is out of range", optimizer);
   const mlp *network = &model->network;
   const int64_t vectors = optimizer_vectors(row), size = network->arithmetic->size;

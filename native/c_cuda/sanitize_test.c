@@ -182,6 +182,7 @@ static void check_optimizers(fnn_model *model) {
   }
   CHECK(fnn_set_optimizer(model, "rprop", settings, 0, zeros) == FNN_UNSUPPORTED);
   CHECK(fnn_set_optimizer(model, "adam", settings, -1, zeros) == FNN_INVALID);
+  CHECK(fnn_set_optimizer(model, "adam", settings, INT64_MAX, zeros) == FNN_INVALID);
   CHECK(fnn_set_optimizer(model, "adam", zeros, 0, zeros) == FNN_INVALID); /* epsilon = 0 */
   CHECK(fnn_set_optimizer(model, "adam", settings, 0, NULL) == FNN_INVALID);
   CHECK(fnn_optimizer_state(model, NULL, state) == FNN_INVALID);

@@ -3,10 +3,12 @@
 // Nothing here computes a gradient.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -40,7 +42,7 @@ template <class Real> Factors<Real> adam_factors(const std::vector<double> &sett
   factors.keep_2 = static_cast<Real>(beta_2);
   factors.add_2 = static_cast<Real>(1 - beta_2);
   factors.step = static_cast<Real>(rate * std::sqrt(1 - std::pow(beta_2, steps)) / (1 - std::pow(beta_1, steps)));
-  factors.epsilon = static_cast<Real>(settings[2]);
+  factors.epsilon = std::max(static_cast<Real>(settings[2]), std::numeric_limits<Real>::min()); // 0/(0 + 0) is NaN
   return factors;
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -54,24 +55,31 @@ template <class Real, std::size_t... chain> void multiply_add(std::size_t rounds
 class Barrier {
 public:
   explicit Barrier(std::size_t members) : members_(members) {}
-  void wait() {
+  // Wait for all members. Return false, at once, where a member has cancelled.
+  bool wait() {
     const std::size_t turn = turn_.load();
     if (arrived_.fetch_add(1) + 1 == members_) {
       arrived_ = 0;
       turn_ = turn + 1;
     } else
-      while (turn_.load() == turn)
+      while (turn_.load() == turn && !cancelled_.load())
         std::this_thread::yield();
+    return !cancelled_.load();
+  }
+  void cancel() {
+    cancelled_ = true;
   }
 
 private:
   const std::size_t members_;
   std::atomic<std::size_t> arrived_{0}, turn_{0};
+  std::atomic<bool> cancelled_{false};
 };
 
 // Return the best rate, in passes per second and thread, of bursts of at least 2 ms within `seconds`. Each thread
 // creates its own task with make(), and all run task(passes) at the same time. A burst lasts from before the first
 // thread starts until after the last one ends, so that no rate is overstated.
+// What a thread throws, without memory for example, is thrown here after all threads have ended.
 template <class Make> double best_rate(std::size_t threads, double seconds, Make make) {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point start) {
@@ -80,32 +88,50 @@ template <class Make> double best_rate(std::size_t threads, double seconds, Make
   Barrier barrier(threads);
   std::size_t passes = 1; // only the calling thread writes it, between two barriers
   bool done = false;
-  std::vector<std::thread> others;
-  for (std::size_t i = 1; i < threads; ++i)
-    others.emplace_back([&] {
-      auto task = make();
-      for (barrier.wait(); !done; barrier.wait()) {
-        task(passes);
-        barrier.wait();
-      }
-    });
-  auto task = make();
   double best = 0;
-  const auto begin = Clock::now();
-  while (best == 0 || since(begin) < seconds) {
-    const auto start = Clock::now();
+  std::vector<std::exception_ptr> errors(threads);
+  const auto guarded = [&](std::size_t i, auto work) {
+    try {
+      work();
+    } catch (...) {
+      errors[i] = std::current_exception();
+      barrier.cancel();
+    }
+  };
+  std::vector<std::thread> others;
+  guarded(0, [&] {
+    for (std::size_t i = 1; i < threads; ++i)
+      others.emplace_back([&, i] {
+        guarded(i, [&] {
+          auto task = make();
+          while (barrier.wait() && !done) {
+            task(passes);
+            barrier.wait();
+          }
+        });
+      });
+    auto task = make();
+    const auto begin = Clock::now();
+    while (best == 0 || since(begin) < seconds) {
+      const auto start = Clock::now();
+      if (!barrier.wait())
+        return;
+      task(passes);
+      if (!barrier.wait())
+        return;
+      const double took = since(start);
+      best = std::max(best, static_cast<double>(passes) / took);
+      if (took < 2e-3)
+        passes *= 2;
+    }
+    done = true;
     barrier.wait();
-    task(passes);
-    barrier.wait();
-    const double took = since(start);
-    best = std::max(best, static_cast<double>(passes) / took);
-    if (took < 2e-3)
-      passes *= 2;
-  }
-  done = true;
-  barrier.wait();
+  });
   for (std::thread &other : others)
     other.join();
+  for (const std::exception_ptr &error : errors)
+    if (error)
+      std::rethrow_exception(error);
   return best;
 }
 

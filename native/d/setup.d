@@ -166,8 +166,8 @@ struct Description
         loss = word("loss");
         dtype = word("dtype");
         l2 = decimal(word("l2"));
-        if (isNaN(l2))
-            throw new Refusal(format!"network.txt: l2 = %s: must be a finite number"(word("l2")));
+        if (!(l2 >= 0)) // NaN too
+            throw new Refusal(format!"network.txt: l2 = %s: must be finite, at least 0"(word("l2")));
         rows = integer("network.txt: rows", word("rows"), 1);
         order = integer("network.txt: order", word("order"), 1);
         integer("network.txt: threads", word("threads"), 1); // checked, then ignored: the network uses one thread

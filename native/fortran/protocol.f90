@@ -143,20 +143,21 @@ contains
 
   ! --- Lines and words. ---------------------------------------------------------------------------------------------
 
-  ! Read a line of any length; return false at the end of the file.
+  ! Read a line of any length from a unit with stream access; return false at the end of the file. A formatted read
+  ! would end the line at a carriage return too.
   function read_line(unit, line) result(found)
     integer, intent(in) :: unit
     character(:), allocatable, intent(out) :: line
     logical :: found
-    character(1024) :: piece
-    integer :: length, status
+    character(1) :: next
+    integer :: status
     line = ''
     do
-      read (unit, '(a)', advance='no', size=length, iostat=status) piece
-      line = line // piece(:length)
-      if (status /= 0) exit
+      read (unit, iostat=status) next
+      if (status /= 0 .or. next == new_line(next)) exit
+      line = line // next
     end do
-    found = is_iostat_eor(status) .or. len(line) > 0
+    found = status == 0 .or. len(line) > 0
   end function read_line
 
   ! Split a line at blanks, tabs and carriage returns.
@@ -354,7 +355,8 @@ contains
     character(200) :: reason
     integer :: unit, status
     allocate (lines(0))
-    open (newunit=unit, file=folder // '/' // name, action='read', status='old', iostat=status, iomsg=reason)
+    open (newunit=unit, file=folder // '/' // name, action='read', status='old', access='stream', iostat=status, &
+        iomsg=reason)
     if (status /= 0) then
       call fail(problem, name // ': ' // trim(reason))
       return

@@ -14,7 +14,7 @@ module sessions_float64
 end module sessions_float64
 
 program worker
-  use, intrinsic :: iso_fortran_env, only: compiler_version, input_unit
+  use, intrinsic :: iso_fortran_env, only: compiler_version
   use mlp_float64, only: activation_type, activations, loss_type, losses ! both kinds have the same names
   use protocol
   use sessions_float32, only: session_float32 => session_of_kind
@@ -23,9 +23,11 @@ program worker
   include 'flags.inc' ! written by the build: character(*), parameter :: flags
   class(session), allocatable :: current
   character(:), allocatable :: folder, line
+  integer :: commands
 
   folder = last_argument()
-  do while (read_line(input_unit, line))
+  open (newunit=commands, file='/dev/stdin', action='read', access='stream')
+  do while (read_line(commands, line))
     if (size(words_of(line)) == 0) cycle
     if (.not. answer_line(line)) exit
   end do

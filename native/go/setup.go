@@ -124,12 +124,20 @@ func (from lines) count(key string) (int, error) {
 	return counts[0], nil
 }
 
+// Return the number that a word stands for. ParseFloat alone takes 0x1p4, nan and inf too.
+func decimal(word string) (float64, error) {
+	if strings.Trim(word, "0123456789+-.eE") != "" {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseFloat(word, 64)
+}
+
 func (from lines) penalty(key string) (float64, error) {
 	word, err := from.word(key)
 	if err != nil {
 		return 0, err
 	}
-	value, err := strconv.ParseFloat(word, 64)
+	value, err := decimal(word)
 	if err != nil || !(value >= 0 && value <= math.MaxFloat64) {
 		return 0, fmt.Errorf("%s = %s: must be finite, at least 0", key, word)
 	}

@@ -117,7 +117,7 @@ func (a *arguments) take(name, word string) (err error) {
 	case "PROBES":
 		integer(&a.probes, 1)
 	case "RATE":
-		if a.rate, err = strconv.ParseFloat(word, 64); err != nil || !(a.rate > 0 && a.rate <= math.MaxFloat64) {
+		if a.rate, err = decimal(word); err != nil || !(a.rate > 0 && a.rate <= math.MaxFloat64) {
 			err = fmt.Errorf("%s = %s: must be finite and above 0", name, word)
 		}
 	default:

@@ -3,7 +3,7 @@
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -125,14 +125,13 @@ record Setup(int[] sizes, List<String> activations, String loss, double l2, bool
     static Lines read(Path workdir) throws IOException {
       final Map<String, List<String>> byKey = new HashMap<>();
       try {
-        for (String line : Files.readAllLines(workdir.resolve("network.txt"))) {
+        final byte[] text = Files.readAllBytes(workdir.resolve("network.txt"));
+        for (String line : new String(text, StandardCharsets.UTF_8).split("\n")) {
           final List<String> words = List.of(line.strip().split("\\s+"));
           byKey.put(words.get(0), words.subList(1, words.size()));
         }
       } catch (NoSuchFileException missing) {
         throw new Refusal("network.txt is missing");
-      } catch (CharacterCodingException wrong) {
-        throw new Refusal("network.txt is not UTF-8");
       }
       return new Lines(byKey);
     }

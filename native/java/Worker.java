@@ -1,11 +1,11 @@
 // Worker.java: the worker protocol: commands from stdin, replies to stdout, the clock. Setup.java reads the files,
 // Mlp.java has the network.
 
-import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
-import java.io.InputStreamReader;
+import java.io.InputStream;
 import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
@@ -57,13 +57,22 @@ final class Worker {
       System.exit(2);
     }
     final Worker worker = new Worker(Path.of(words[0]));
-    final BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-    for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+    for (String line = readLine(System.in); line != null; line = readLine(System.in)) {
       if (line.isBlank()) continue;
       replies.print(worker.answer(line.strip()) + "\n");
       replies.flush();
       if (line.strip().equals("quit")) return;
     }
+  }
+
+  // Return the next line, or null at the end of input. A BufferedReader would end it at a carriage return too.
+  private static String readLine(InputStream input) throws IOException {
+    final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    for (int next = input.read(); next != '\n'; next = input.read()) {
+      if (next < 0) return bytes.size() > 0 ? bytes.toString(StandardCharsets.UTF_8) : null;
+      bytes.write(next);
+    }
+    return bytes.toString(StandardCharsets.UTF_8);
   }
 
   private String answer(String line) {

@@ -1,11 +1,11 @@
 // worker.mjs: the worker protocol: commands from stdin, replies to stdout, the files of WORKDIR, the clock. The network
 // is in mlp.mjs.
 
+import { Buffer } from "node:buffer";
 import { Console } from "node:console";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import readline from "node:readline";
 
 import { Mlp, activations, findActivation, losses } from "./mlp.mjs";
 
@@ -262,7 +262,20 @@ if (workdir === undefined) {
   console.error("usage: node worker.mjs WORKDIR");
   process.exit(2);
 }
-for await (const line of readline.createInterface({ input: process.stdin })) {
+// Yield the lines of a stream. node:readline would end them at a carriage return and at Unicode's separators too.
+async function* linesOf(stream) {
+  let rest = Buffer.alloc(0);
+  for await (const chunk of stream) {
+    rest = Buffer.concat([rest, chunk]);
+    for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
+      yield rest.toString("utf8", 0, end);
+      rest = rest.subarray(end + 1);
+    }
+  }
+  if (rest.length > 0) yield rest.toString();
+}
+
+for await (const line of linesOf(process.stdin)) {
   const [name, ...words] = line.trim().split(/\s+/);
   if (name === "") continue;
   answer(name, words);

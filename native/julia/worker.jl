@@ -74,9 +74,12 @@ function sizes_of(setup)
     sizes
 end
 
+# Return the number that a word stands for, or nothing. tryparse alone takes 0x10, too.
+decimal(word) = occursin(r"^[-+0-9.eE]+$", word) ? tryparse(Float64, word) : nothing
+
 function l2_of(setup)
     word = word_of(setup, "l2")
-    l2 = tryparse(Float64, word)
+    l2 = decimal(word)
     l2 !== nothing && 0 <= l2 < Inf || invalid("network.txt: l2 '$word': must be a finite number, 0 or more")
     l2
 end
@@ -283,7 +286,7 @@ const COMMANDS = Dict{String, Tuple{Function, Vector{Pair{String, Type}}}}(
 
 # Return the argument that a word stands for, or nothing if the word is not valid.
 read_word(::Type{Int}, word) = tryparse(Int, word, base=10)
-read_word(::Type{Float64}, word) = tryparse(Float64, word)
+read_word(::Type{Float64}, word) = decimal(word)
 read_word(::Type{Symbol}, word) = word in ("forward", "gradient") ? Symbol(word) : nothing
 
 function answer(worker, name, words)

@@ -101,9 +101,14 @@ local function sizes_of(setup)
   return sizes
 end
 
+-- Return the number that a word stands for, or nil. tonumber alone takes 0x10, nan and inf too.
+local function decimal(word)
+  return word:match("^[-+%d.eE]+$") and tonumber(word)
+end
+
 local function l2_of(setup)
   local word = value(setup, "l2")
-  local l2 = tonumber(word)
+  local l2 = decimal(word)
   check(l2 and l2 >= 0 and l2 < math.huge, "network.txt: l2 '%s': must be a finite number, 0 or more", word)
   return l2
 end
@@ -364,7 +369,7 @@ local commands = {
   init = {init},
   forward = {forward, {"FIRST", whole}, {"COUNT", whole}},
   gradient = {gradient, {"FIRST", whole}, {"COUNT", whole}},
-  train = {train, {"FIRST", whole}, {"COUNT", whole}, {"BATCH", whole}, {"RATE", tonumber}},
+  train = {train, {"FIRST", whole}, {"COUNT", whole}, {"BATCH", whole}, {"RATE", decimal}},
   time = {time_passes, {"forward|gradient", operation}, {"FIRST", whole}, {"COUNT", whole}, {"REPEATS", whole},
     {"PROBES", whole}},
   theta = {theta},

@@ -131,9 +131,7 @@ function lines = read_lines(path)
   end
   bytes = fread(file, [1, Inf], '*uint8');
   fclose(file);
-  if any(bytes > 127)
-    error('network.txt: holds bytes that are not ASCII');
-  end
+  bytes(bytes > 127) = '?'; % of lines with unknown keys: all others are ASCII
   lines = strsplit(char(bytes), "\n");
 end
 

@@ -79,7 +79,7 @@ def rows_of(numbers, width):
 def read_setup():
     """Read and check network.txt."""
     lines = {}
-    for line in read_file("network.txt").decode(errors="replace").splitlines():
+    for line in read_file("network.txt").decode(errors="replace").split("\n"):
         key, *words = line.split() or [""]
         lines[key] = words
 

@@ -176,7 +176,9 @@ pub const Description = struct {
         for (activations[0..hidden]) |*name| name.* = words.next().?;
         activations[hidden] = try word(refusal, text, "output_activation");
 
-        const l2 = try word(refusal, text, "l2");
+        const l2_word = try word(refusal, text, "l2");
+        const l2 = decimal(l2_word) orelse -1;
+        if (!(l2 >= 0)) return refusal.invalid("network.txt: l2 = {s}: must be finite, at least 0", .{l2_word});
         _ = try number(refusal, text, "threads"); // checked, then ignored: the network uses one thread
         return .{
             .allocator = allocator,
@@ -185,7 +187,7 @@ pub const Description = struct {
             .activations = activations,
             .loss = try word(refusal, text, "loss"),
             .dtype = try word(refusal, text, "dtype"),
-            .l2 = decimal(l2) orelse return refusal.invalid("network.txt: l2 = {s}: must be a finite number", .{l2}),
+            .l2 = l2,
             .rows = try number(refusal, text, "rows"),
             .order = try number(refusal, text, "order"),
         };

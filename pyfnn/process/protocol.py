@@ -245,7 +245,7 @@ def parse_setup(text: str) -> Setup:
     ProtocolError
         A key is missing or malformed; the message names it.
     """
-    lines = {words[0]: words[1:] for words in (line.split() for line in text.splitlines()) if words}
+    lines = {words[0]: words[1:] for words in (line.split() for line in text.split("\n")) if words}
     try:
         network = Network(
             sizes=tuple(int(size) for size in lines["sizes"]),
@@ -265,11 +265,11 @@ def parse_setup(text: str) -> Setup:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in WORKDIR; `ProtocolError` where that fails."""
+    """Read a text file in WORKDIR, every byte of it; `ProtocolError` where that fails."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
+        return path.read_bytes().decode(errors="replace")
+    except OSError as error:
+        raise ProtocolError(f"{path.name}: {error.strerror or error}") from None
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

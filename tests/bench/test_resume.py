@@ -296,7 +296,7 @@ def test_a_case_of_another_optimizer_goes_on(tmp_path: Path, monkeypatch: pytest
 def test_a_finished_case_that_is_another_one_here_is_refused_too(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine with other CPUs the suite has other cases, at other numbers."""
+    """A suite has other cases, at other numbers, on a machine with other CPUs."""
     finished_run(folder)
     keys = cases_of
     monkeypatch.setattr(continuation, "cases_of", lambda *given: [replace(key, threads=2) for key in keys(*given)])

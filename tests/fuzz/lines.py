@@ -44,7 +44,7 @@ _HUGE = (
     b"2305843009213693952", b"2305843009213693953",
 )  # fmt: skip
 _GAPS = (b" ", b" ", b" ", b" ", b" ", b"  ", b"\t", b" \t ", b"\x0b", b"\x0c", "\u00a0".encode())
-_NOISE = bytes(set(range(256)) - {0x0A, 0x0D, 0xE2})  # E2 begins the line separators of Unicode
+_NOISE = bytes(set(range(256)) - {0x0A})
 _REPEATS = re.compile(rb"(time\s+\w+\s+\S+\s+\S+\s+\S{0,3})\S*")  # at most so many digits of repeats
 _DIGITS = re.compile(rb"(\d{3})[\d_]*")
 _EXOTIC_GAP = re.compile(rb"[\x1c-\x1f\x80-\xff]")  # that some languages take for a space

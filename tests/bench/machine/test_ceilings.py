@@ -135,6 +135,15 @@ def test_a_probe_refuses_invalid_arguments(probed: Ceilings, call: Any, words: s
         call(probe._module(isa.best()))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_probe_without_enough_memory_is_an_error_and_ends_no_process(probed: Ceilings, threads: int) -> None:
+    del probed
+    module = probe._module(isa.best())
+    with pytest.raises(RuntimeError, match="alloc"):
+        module.bandwidth("triad", threads, 2**60, 0.01)
+    assert module.bandwidth("triad", threads, MEBIBYTE, 0.01) > 0
+
+
 def test_a_probe_with_more_threads_than_cpus_ends(probed: Ceilings) -> None:
     del probed
     assert probe._module(isa.best()).peak("float32", 4, 0.01) > 0

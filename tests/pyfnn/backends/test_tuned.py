@@ -207,6 +207,21 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert everything(3) == one
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_epsilon_that_is_0_in_float32_spoils_no_padding(batch: int) -> None:
+    network = Network((5, 7, 3), "tanh", "squared_error", l2=0.01)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5)).astype("f4"), rng.normal(size=(8, 3)).astype("f4")
+    ends = []
+    for epsilon in (1e-46, 1e-30):
+        with registry.load_backend("cpp-tuned").create(network, initialize(network, 0)) as model:
+            model.load(x, y, np.arange(8))
+            model.train(0, 8, batch, 0.01, Adam(epsilon=epsilon))
+            assert np.isfinite(model.loss_and_gradient(0, 8)[0])
+            ends.append(model.theta())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("hidden", [("tanh", "relu"), ("maxout", "prelu")])
 def test_a_step_of_adam_on_one_sample_has_the_same_bits_with_any_number_of_threads(
