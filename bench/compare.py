@@ -33,7 +33,7 @@ _PRECISION: Final = "0.01"  # of the ratios in a run of two revisions, where its
 _EXITS: Final = (
     f"Exit status: 0; {SLOWER} where --fail-over finds a backend that is slower, or that only the old revision has "
     f"times of; {CANNOT_COMPARE} where the runs cannot be read or compared, or a revision cannot be built or timed; "
-    f"{INTERRUPTED} after Ctrl-C."
+    f"{INTERRUPTED} after Ctrl-C, 128 and its number after another signal."
 )
 
 

@@ -251,7 +251,7 @@ def _begin(plan: Plan, host: dict[str, Any], journal: Journal, arguments: argpar
     journal.write(
         ResumeEvent(begun=now(), command=sys.orig_argv, more_seconds=arguments.more or 0.0, differences=changed)
     )
-    (journal.folder / RESULTS).unlink(missing_ok=True)  # the journal has all of it; if this run is killed, it has more
+    (journal.folder / RESULTS).unlink(missing_ok=True)  # the journal holds these results, and from now on more
 
 
 def _head(plan: Plan, host: dict[str, Any], arguments: argparse.Namespace) -> RunEvent:

@@ -166,7 +166,7 @@ class Adam(Named):
 
     At step t, from moments of 0: m ← β₁ m + (1−β₁) dθ, v ← β₂ v + (1−β₂) dθ², and
     θ ← θ − α √(1−β₂ᵗ)/(1−β₁ᵗ) · m/(√v + ε). The defaults, and the place of ε, are those of scikit-learn's
-    `MLPRegressor`.
+    `MLPRegressor`. An ε below the smallest normal number of the network's dtype counts as that number.
     """
 
     vectors: ClassVar[tuple[str, ...]] = ("m", "v")
@@ -203,7 +203,7 @@ class Adam(Named):
         v *= real(self.beta_2)
         v += gradient
         step = np.sqrt(v, out=gradient)
-        step += real(self.epsilon)
+        step += max(real(self.epsilon), np.finfo(real).tiny)  # 0/(0 + 0) is NaN
         np.divide(m, step, out=step)
         step *= real(rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t))
         theta -= step

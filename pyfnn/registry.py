@@ -46,8 +46,8 @@ def rows(manifests: Iterable[Path] = ()) -> Mapping[str, Row]:
 def find(name: str, manifests: Iterable[Path] = ()) -> Row:
     """Return the row of that name; raise `UnknownName`, with the nearest match, where there is none.
 
-    Where only pyfnn's own manifests are read, one after the other until the name is found, nobody looks for a second
-    backend of that name. `rows` does.
+    Without further manifests, it reads pyfnn's own one by one and stops at the name. A second backend of that name, or
+    an error in a later manifest, is then not noticed; `rows` notices both.
     """
     further = list(manifests)
     if not further and isinstance(name, str):

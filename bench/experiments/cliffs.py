@@ -363,31 +363,37 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
     probed = [measure_ceilings("before", [dtype], [threads])]
     _ceiling(probed)  # or an error now
-    searches, lost, cut_short = list[CliffSearch](), list[PyfnnError](), True
+    found, lost, cut_short = dict[str, CliffSearch](), dict[str, PyfnnError](), True
     with suppress(KeyboardInterrupt):
         for row in rows:
-            with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
-                searches.append(CliffSearch(row.name, worker, dtype, threads, _ceiling(probed)))
-                try:
-                    searches[-1].prove()
-                    survey(searches[-1], sizes, arguments.budget / len(rows))
-                except PyfnnError as error:  # none of its times counts
-                    searches.pop()
-                    lost.append(error)
+            try:
+                with Worker(command_of(row), cpus=choose_cpus(threads), threads=threads) as worker:
+                    found[row.name] = search = CliffSearch(row.name, worker, dtype, threads, _ceiling(probed))
+                    search.prove()
+                    survey(search, sizes, arguments.budget / len(rows))
+            except PyfnnError as error:  # none of its times counts
+                found.pop(row.name, None)
+                lost[row.name] = error
         probed.append(measure_ceilings("after", [dtype], [threads]))
         cut_short = False
-    searches = [search for search in searches if search.seconds]
+    searches = [search for search in found.values() if search.seconds]
     if not searches:
-        raise lost[0] if lost else KeyboardInterrupt
+        raise next(iter(lost.values()), KeyboardInterrupt())
     ceiling = _ceiling(probed)
     points = [point for search in searches for point in search.points(ceiling)]
     cliffs = [cliff for search in searches for cliff in search.cliffs()]
+    remedy = "the measurement was interrupted" if cut_short else "raise --budget"
     notes = [
-        f"{search.name}: {len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; raise --budget"
+        f"{search.name}: {len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; {remedy}"
         for search in searches
         if len(search.seconds) < len(sizes)
     ]
-    notes += [f"not measured: {error}" for error in lost]
+    measured = {search.name for search in searches}
+    notes += [
+        f"{row.name}: not measured: {lost.get(row.name, 'the measurement was interrupted')}"
+        for row in rows
+        if row.name not in measured
+    ]
     above = sum(point.share > IMPLAUSIBLE for point in points)
     if above:
         why = "other processes disturbed the probe, or a clock is wrong"
@@ -400,12 +406,13 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     if len(cliffs) > _PRINTED:
         console.print("  lower ones: see sweep.json", highlight=False)
     settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
+    settings["cut_short"] = cut_short
     for path in write(folder, points, cliffs, settings, notes):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if cut_short:
         raise KeyboardInterrupt
     if lost:
-        raise lost[0]
+        raise next(iter(lost.values()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

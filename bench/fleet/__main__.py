@@ -56,7 +56,8 @@ def order_of(suite: str, options: Sequence[str]) -> Order:
     arguments = parsed(["--suite", suite, *options])
     for path in arguments.backend:
         if not path.is_absolute():  # hosts measure in folders of their own
-            raise InvalidInput(f"--backend {path}: must be an absolute path, at which every host has the file")
+            rule = "must be an absolute path, at which this machine and every host have the file"
+            raise InvalidInput(f"--backend {path}: {rule}")
     chosen_rows(arguments, chosen_suite(arguments)[0])
     topic = f"pyfnn-fleet-{uuid.uuid4().hex}"
     if Path(suite).suffix != ".toml":

@@ -32,7 +32,7 @@ def markdown(table: ReportTable) -> str:
 
 def escape(text: str) -> str:
     """Return `text` on one line with Markdown's markup escaped; a command in it can still be copied."""
-    text = re.sub(r"\\(?=[|<*\]])", r"\\\\", text)  # a backslash before markup would take the one that escapes it
+    text = re.sub(r"(\\+)(?=[|<*\]])", r"\1\1", text)  # backslashes before markup would take the one that escapes it
     for markup in ("|", "<", "*"):
         text = text.replace(markup, f"\\{markup}")
     text = text.replace("](", "]\\(")  # neither links nor images

@@ -42,12 +42,13 @@ from bench.terms import (
 from pyfnn.errors import PyfnnError
 
 SCHEMA: Final = "pyfnn-results/1"
-STATISTICS: Final = 2
+STATISTICS: Final = 3
 """Version of the rules by which statistics follow from samples.
 
 1: mean logs within a launch, Student's t for each ratio by itself, verdicts beyond a noise floor. 2: arithmetic means
-within a launch, moderated variances, verdicts that hold over the whole table. Files of version 1 load: all statistics
-are computed again from their samples, by this version's rules.
+within a launch, moderated variances, verdicts that hold over the whole table. 3: switches a second over those blocks
+alone in which they were counted. Files of earlier versions load: all statistics are computed again from their samples,
+by this version's rules.
 """
 
 _VERDICTS_OF_VERSION_1: Final = {"no difference shown": "undecided"}

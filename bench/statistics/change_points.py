@@ -19,7 +19,7 @@ from bench.statistics.verdicts import LEVEL
 
 Floats = NDArray[np.float64]
 _ORDERS: Final = 20_000  # for a p value: the observed one and random ones
-_SERIES: Final = 100  # for which so many are enough: the least p value, 1/20000, is multiplied by their number
+_SERIES: Final = 100  # for as many more, as many more orders: the least p value, 1/20000, is multiplied by their number
 _TIE: Final = 1e-9  # statistics closer than this are equal: they are sums of the same ranks in another order
 _MOST_RUNS: Final = 200  # that `runs_needed` asks for
 
@@ -131,8 +131,12 @@ def _p_value(statistic: float, runs: int, orders: int) -> float:
 @lru_cache
 def _by_chance(runs: int, draws: int) -> Floats:
     """Return the statistics of random orders, ascending; always the same ones, so that a history can be made again."""
-    ranks = np.tile(np.arange(1.0, runs + 1), (draws, 1))
-    return np.sort(_scaled(np.random.default_rng(runs).permuted(ranks, axis=1)).max(axis=1))
+    rng, ranks = np.random.default_rng(runs), np.arange(1.0, runs + 1)
+    found = [
+        _scaled(rng.permuted(np.tile(ranks, (min(_ORDERS, draws - done), 1)), axis=1)).max(axis=1)
+        for done in range(0, draws, _ORDERS)
+    ]
+    return np.sort(np.concatenate(found))
 
 
 def _change(before: Sequence[float] | Floats, after: Sequence[float] | Floats) -> Estimate:

@@ -6,6 +6,7 @@
 #include "mlp.h"
 #include "fnn.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

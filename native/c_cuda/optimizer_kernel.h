@@ -33,7 +33,8 @@ static void NAME(nesterov)(const mlp *network, double learning_rate) {
 static void NAME(adam)(const mlp *network, double learning_rate) {
   const optimizer *o = network->optimizer;
   const double beta_1 = o->settings[0], beta_2 = o->settings[1], t = o->steps;
-  const REAL keep_1 = beta_1, add_1 = 1 - beta_1, keep_2 = beta_2, add_2 = 1 - beta_2, epsilon = o->settings[2];
+  const REAL keep_1 = beta_1, add_1 = 1 - beta_1, keep_2 = beta_2, add_2 = 1 - beta_2;
+  const REAL epsilon = fmax(o->settings[2], sizeof(REAL) == sizeof(float) ? FLT_MIN : DBL_MIN); /* 0/(0 + 0) is NaN */
   const REAL step = learning_rate * sqrt(1 - pow(beta_2, t)) / (1 - pow(beta_1, t));
   REAL *restrict theta = network->theta, *restrict m = o->state, *restrict v = m + network->n_parameters;
   const REAL *restrict g = network->gradient;

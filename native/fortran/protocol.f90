@@ -149,14 +149,22 @@ contains
     integer, intent(in) :: unit
     character(:), allocatable, intent(out) :: line
     logical :: found
+    character(1024) :: piece
     character(1) :: next
-    integer :: status
+    integer :: length, status
     line = ''
+    length = 0
     do
       read (unit, iostat=status) next
       if (status /= 0 .or. next == new_line(next)) exit
-      line = line // next
+      if (length == len(piece)) then
+        line = line // piece
+        length = 0
+      end if
+      length = length + 1
+      piece(length:length) = next
     end do
+    line = line // piece(:length)
     found = status == 0 .or. len(line) > 0
   end function read_line
 

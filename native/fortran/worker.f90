@@ -23,10 +23,12 @@ program worker
   include 'flags.inc' ! written by the build: character(*), parameter :: flags
   class(session), allocatable :: current
   character(:), allocatable :: folder, line
-  integer :: commands
+  character(200) :: reason
+  integer :: commands, status
 
   folder = last_argument()
-  open (newunit=commands, file='/dev/stdin', action='read', access='stream')
+  open (newunit=commands, file='/dev/stdin', action='read', access='stream', iostat=status, iomsg=reason)
+  if (status /= 0) error stop trim(reason)
   do while (read_line(commands, line))
     if (size(words_of(line)) == 0) cycle
     if (.not. answer_line(line)) exit

@@ -161,6 +161,7 @@ class Plan:
         if not self.course.losses:  # SciPy found that nothing is left to do, before its first iteration
             self.course.losses.append(float(history.table["loss"][-1]))
             self.course.best_loss, self._before = self.course.losses[-1], 1
+            self._ended = self._end_of_epoch(self.course, self.theta, self.theta)
         if self.validation is None:
             self.theta = history.last_theta
 

@@ -67,13 +67,12 @@ class ProcessEnsemble(Ensemble):
         self.accounts = False
 
     def _load(self, x: Array, y: Array, orders: Order) -> None:
-        if self._moved:
-            self._begun = self._thetas()
-        self._setup = protocol.Setup(self.network, len(x), orders.shape[1], self._threads_allowed, self.members)
-        arrays = {protocol.THETA: self._begun, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
-        self.threads = self._worker.hand_over("init_many", self._setup, {**arrays, protocol.L2: self.l2})
+        begun = self._thetas() if self._moved else self._begun
+        setup = protocol.Setup(self.network, len(x), orders.shape[1], self._threads_allowed, self.members)
+        arrays = {protocol.THETA: begun, protocol.X: x, protocol.Y: y, protocol.ORDER: orders}
+        self.threads = self._worker.hand_over("init_many", setup, {**arrays, protocol.L2: self.l2})
         self._worker.owner = self
-        self._moved = False
+        self._begun, self._setup, self._moved = begun, setup, False
 
     def _ask(self, *words: object) -> dict[str, str]:
         self._check_owner()

@@ -56,5 +56,6 @@ def test_the_description_of_a_worker_is_cleaned() -> None:
 
 
 def test_no_cell_of_markdown_is_an_image_or_a_link() -> None:
+    assert escape(r"\\<img> \\| \\\*") == r"\\\\\<img> \\\\\| \\\\\\\*"
     assert escape(r"\<img> \| \*a \](b) c\d") == r"\\\<img> \\\| \\\*a \\]\(b) c\d"
     assert escape("![x](http://y) [a](b) 'pyfnn[bench]'") == r"![x]\(http://y) [a]\(b) 'pyfnn[bench]'"

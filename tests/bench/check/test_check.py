@@ -1,8 +1,10 @@
 """Claims about `python -m bench.check`: faultless backends pass; each fault fails the claim that is about it."""
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from misbehaving import faulty
 from planted.model import BUGS
+from support.processes import until
 from support.requirements import require
 from support.topics import PATIENCE, TIMED, UNTIMED, examined, fault_found, passes
 
@@ -397,15 +400,18 @@ def test_a_process_that_cannot_load_the_workload_is_not_kept_for_the_next_claim(
 
 
 def test_the_output_of_a_killed_process_is_returned_though_a_descendant_holds_its_pipes(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kit, "_PATIENCE", 0.2)
-    words = ["sh", "-c", "setsid sleep 5 & echo written; exec sleep 60"]
+    number = tmp_path / "descendant"
+    words = ["sh", "-c", f"setsid sleep 600 & echo written; echo $! >{number}; exec sleep 600"]
     with subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert until(lambda: number.exists() and number.read_text().endswith("\n"))
         with pytest.raises(subprocess.TimeoutExpired):
-            process.communicate(timeout=1.0)
+            process.communicate(timeout=0.2)
         kit._kill(process.pid)
         assert kit._rest_of(process) == b"written\n"
+    os.kill(int(number.read_text()), signal.SIGKILL)
 
 
 class WrongInTheSecondLayer(OracleModel):

@@ -17,6 +17,7 @@ from bench.experiments.engine.report import Report
 from bench.results.schema import Ceilings, Peak
 from pyfnn import registry
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.network import initialize
 from pyfnn.parity.rounding import clear_of_kinks
 from pyfnn.process.program import command_of
@@ -157,23 +158,27 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_the_measurement(
 
 
 @pytest.mark.usefixtures("probed")
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (PyfnnError("c: it failed"), 2)])
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (PyfnnError("it failed"), 2)])
+@pytest.mark.parametrize("place", ["survey", "command_of"])
 def test_what_was_measured_before_an_error_is_written(
-    error: BaseException, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, error: BaseException, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    survey = cliffs.survey
+    original = getattr(cliffs, place)
 
-    def first_alone(search: CliffSearch, *rest: Any) -> None:
-        if search.name != "numpy":
+    def first_alone(of: CliffSearch | Row, *rest: Any) -> Any:
+        if of.name != "numpy":
             raise error
-        survey(search, *rest)
+        return original(of, *rest)
 
-    monkeypatch.setattr(cliffs, "survey", first_alone)
-    words = ["--backend", "numpy,c", "--budget", "30", "--out", str(tmp_path)]
+    monkeypatch.setattr(cliffs, place, first_alone)
+    words = ["--backend", "numpy,c", "--budget", "2", "--out", str(tmp_path)]
     assert cliffs.main(words) == status
     rows = list(csv.DictReader((tmp_path / "sweep.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["backend"] for row in rows} == {"numpy"}
-    assert ("c: it failed" in (tmp_path / "report.html").read_text(encoding="utf-8")) is (status == 2)
+    why = "it failed" if status == 2 else "the measurement was interrupted"
+    assert why in (tmp_path / "report.html").read_text(encoding="utf-8")
+    facts = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+    assert facts["settings"]["cut_short"] is (status == 130)
 
 
 def test_the_page_names_the_highest_cliff_and_the_best_and_worst_sizes(tmp_path: Path) -> None:

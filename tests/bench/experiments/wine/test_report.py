@@ -17,6 +17,7 @@ from bench.experiments.wine import EXPERIMENT, cost
 from bench.experiments.wine.cells import cells
 from bench.experiments.wine.compute import compute
 from bench.experiments.wine.published import SETTINGS
+from pyfnn.errors import BackendUnavailable
 
 OPTIONS = {"epochs": 2, "batch_normalization": True, "dtype": "float64"}
 
@@ -118,4 +119,31 @@ def test_a_report_of_some_cells_leaves_the_others_blank(tmp_path: Path, monkeypa
     settings = settings_for(tmp_path, seeds=1)
     some = [pretended(cell) for cell in cells(settings) if cell.parameters["table"] == "agreement"]
     EXPERIMENT.report(some, Report(tmp_path), settings)
+    assert (tmp_path / "wine_settings.png").exists()
+
+
+def test_a_distance_that_is_not_finite_is_shown_as_infinite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "_STEPS", {"numpy": 2})
+    settings = settings_for(tmp_path, seeds=1)
+    some = [pretended(cell) for cell in cells(settings) if cell.parameters["table"] == "agreement"]
+    for one in some:
+        if one.cell.parameters["kind"] == "trajectories":
+            for found in one.values.values():
+                found["distance"] = [None]
+    EXPERIMENT.report(some, Report(tmp_path), settings)
+    assert "inf" in (tmp_path / "wine_agreement.md").read_text(encoding="utf-8")
+
+
+def test_a_report_of_cells_that_another_machine_computed_needs_not_their_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> float:
+        raise BackendUnavailable("no C compiler", "install one")
+
+    monkeypatch.setattr(cost, "seconds_per_step", absent)
+    settings = settings_for(tmp_path, seeds=1)
+    report = Report(tmp_path)
+    EXPERIMENT.report([pretended(cell) for cell in cells(settings)], report, settings)
+    texts = [finding.text for finding in report.findings]
+    assert any("was not measured here: no C compiler" in text for text in texts)
     assert (tmp_path / "wine_settings.png").exists()

@@ -287,6 +287,17 @@ def test_evidence_with_no_comparison_or_a_failed_one_is_no_proof() -> None:
         assert found["cpp"][0] is False
 
 
+def test_evidence_without_its_nearest_comparison_hides_no_other() -> None:
+    worst = {"trial": "small", "what": "dW_2", "error": 1e-7, "bound": 1e-5, "share": 0.03}
+    parts = [{"passed": False, "failures": ["dW_2"]}, {"passed": True, "checks": 9, "worst": worst, "failures": []}]
+    for known in (parts, parts[:1]):
+        results = sample_results(("numpy", "cpp"), ("wine-deep", "digits")[: len(known)])
+        cases = [edited(results, {"cpp": {"parity": part}}).cases[at] for at, part in enumerate(known)]
+        text = html([Source(run_view(results.model_copy(update={"cases": cases})))])
+        assert "inf" not in Outline(text).text
+        assert ("dW_2 of the small network" in text) is (len(known) == 2)
+
+
 def test_the_words_of_the_proof_are_explained_where_they_first_stand(page: str) -> None:
     text = Outline(page).text
     for word, meaning in (("oracle", "a slow network of reference"), ("bound", "the most that rounding can cause")):
