@@ -53,7 +53,7 @@ def find(name: str, manifests: Iterable[Path] = ()) -> Row:
     if not further and isinstance(name, str):
         known = next((row for row in _built_in() if row.name == name), None)
         if known:
-            return known  # to read the others takes half as long as all else that loading a backend needs
+            return known
     table = rows(further)
     if not isinstance(name, str) or name not in table:
         raise UnknownName("backend", name, table)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -34,6 +34,7 @@ from bench.results.derive import IMPLAUSIBLE
 from bench.results.schema import Ceilings
 from pyfnn import oracle, parity, registry
 from pyfnn.errors import PyfnnError
+from pyfnn.manifest import Row
 from pyfnn.network import DTYPES, Network, initialize
 from pyfnn.parity.evidence import Check
 from pyfnn.parity.rounding import UNIT_ROUNDOFF, C, clear_of_kinks, scale, tensor_norms
@@ -351,16 +352,24 @@ def _parser() -> argparse.ArgumentParser:
     return p
 
 
-def run(arguments: argparse.Namespace, console: Console) -> None:
-    """Measure, print the cliffs and write the files."""
-    for name, least, most in (("threads", 1, all_threads()), ("widest", WIDTHS[0], WIDTHS[1]), ("budget", 1, 86400)):
-        if not least <= getattr(arguments, name) <= most:
-            raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
+class _Measured(NamedTuple):
+    """The searches that have times, errors of other backends by name, the ceiling; cut_short: by Ctrl-C."""
+
+    searches: list[CliffSearch]
+    lost: dict[str, PyfnnError]
+    ceiling: float
+    cut_short: bool
+
+
+def _measure(rows: Sequence[Row], sizes: Sequence[Size], arguments: argparse.Namespace) -> _Measured:
+    """Search each backend for cliffs. An error, or Ctrl-C, keeps what was measured of the backends before it.
+
+    Raises
+    ------
+    PyfnnError, KeyboardInterrupt
+        Nothing was measured.
+    """
     dtype, threads = arguments.dtype, arguments.threads
-    rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
-    sizes = [(n, B) for n in widths(arguments.widest) for B in batches()]
-    folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
-    folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
     probed = [measure_ceilings("before", [dtype], [threads])]
     _ceiling(probed)  # or an error now
     found, lost, cut_short = dict[str, CliffSearch](), dict[str, PyfnnError](), True
@@ -379,21 +388,36 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     searches = [search for search in found.values() if search.seconds]
     if not searches:
         raise next(iter(lost.values()), KeyboardInterrupt())
-    ceiling = _ceiling(probed)
+    return _Measured(searches, lost, _ceiling(probed), cut_short)
+
+
+def _notes(found: _Measured, rows: Sequence[Row], sizes: int) -> list[str]:
+    """Return a note on each backend of which some sizes, or all, were not measured."""
+    interrupted = "the measurement was interrupted"
+    measured = {search.name: len(search.seconds) for search in found.searches}
+    some = [
+        f"{name}: {sizes - count} of {sizes} sizes not measured; {interrupted if found.cut_short else 'raise --budget'}"
+        for name, count in measured.items()
+        if count < sizes
+    ]
+    none = [row.name for row in rows if row.name not in measured]
+    return [*some, *(f"{name}: not measured: {found.lost.get(name, interrupted)}" for name in none)]
+
+
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    """Measure, print the cliffs and write the files."""
+    for name, least, most in (("threads", 1, all_threads()), ("widest", WIDTHS[0], WIDTHS[1]), ("budget", 1, 86400)):
+        if not least <= getattr(arguments, name) <= most:
+            raise PyfnnError(f"--{name} {getattr(arguments, name):g}: must be from {least} to {most}")
+    rows = [registry.find(name.strip()) for name in arguments.backend.split(",")]
+    sizes = [(n, B) for n in widths(arguments.widest) for B in batches()]
+    folder = arguments.out or Path("results") / datetime.now().strftime("sweep-%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True, exist_ok=True)  # an error here comes before the measurement
+    found = _measure(rows, sizes, arguments)
+    searches, ceiling = found.searches, found.ceiling
     points = [point for search in searches for point in search.points(ceiling)]
     cliffs = [cliff for search in searches for cliff in search.cliffs()]
-    remedy = "the measurement was interrupted" if cut_short else "raise --budget"
-    notes = [
-        f"{search.name}: {len(sizes) - len(search.seconds)} of {len(sizes)} sizes not measured; {remedy}"
-        for search in searches
-        if len(search.seconds) < len(sizes)
-    ]
-    measured = {search.name for search in searches}
-    notes += [
-        f"{row.name}: not measured: {lost.get(row.name, 'the measurement was interrupted')}"
-        for row in rows
-        if row.name not in measured
-    ]
+    notes = _notes(found, rows, len(sizes))
     above = sum(point.share > IMPLAUSIBLE for point in points)
     if above:
         why = "other processes disturbed the probe, or a clock is wrong"
@@ -405,14 +429,14 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         console.print(f"  {cliff}", highlight=False)
     if len(cliffs) > _PRINTED:
         console.print("  lower ones: see sweep.json", highlight=False)
-    settings = {"dtype": dtype, "threads": threads, "budget": arguments.budget, "ceiling_gflops": ceiling}
-    settings["cut_short"] = cut_short
+    settings = {name: getattr(arguments, name) for name in ("dtype", "threads", "budget")}
+    settings |= {"ceiling_gflops": ceiling, "cut_short": found.cut_short}
     for path in write(folder, points, cliffs, settings, notes):
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    if cut_short:
+    if found.cut_short:
         raise KeyboardInterrupt
-    if lost:
-        raise next(iter(lost.values()))
+    if found.lost:
+        raise next(iter(found.lost.values()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from bench.statistics.verdicts import LEVEL
 
 Floats = NDArray[np.float64]
 _ORDERS: Final = 20_000  # for a p value: the observed one and random ones
-_SERIES: Final = 100  # for as many more, as many more orders: the least p value, 1/20000, is multiplied by their number
+_SERIES: Final = 100  # for twice as many, twice the orders: the least p value, 1/20000, is multiplied by their number
 _TIE: Final = 1e-9  # statistics closer than this are equal: they are sums of the same ranks in another order
 _MOST_RUNS: Final = 200  # that `runs_needed` asks for
 

@@ -281,7 +281,7 @@ class NetworkEstimator(Fitted, BaseEstimator, ABC):
         plan = self._plan(rows, None, self._seed(), going_on=going_on)
         plan.epochs = 1
         if going_on and (self._state or {}).keys() == plan.optimizer.start(self.theta_).keys():
-            plan.state = self._state  # of another solver, since set_params, it would be of no use
+            plan.state = self._state  # that of another solver would be of no use
         plan.seed = call_seed(plan.seed, len(plan.course.losses))
         self._train(plan)
 

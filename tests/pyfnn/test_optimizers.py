@@ -252,3 +252,21 @@ def test_settings_that_are_malformed_or_out_of_range_are_rejected(text: str) -> 
 def test_an_unknown_optimizer_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UnknownName, match="unknown optimizer 'nadam'; did you mean 'adam'"):
         parse("nadam")
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name", ["numpy", "c", "cpp", "cpp-tuned"])
+def test_an_epsilon_that_is_0_in_float32_makes_no_theta_nan(name: str, batch: int) -> None:
+    """There is no gradient in padding, nor here of the weights of the first input."""
+    network = Network((5, 7, 3), "tanh", "squared_error")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5)).astype("f4"), rng.normal(size=(8, 3)).astype("f4")
+    x[:, 0] = 0
+    ends = []
+    for epsilon in (1e-46, 1e-30):
+        with registry.load_backend(name).create(network, initialize(network, 0)) as model:
+            model.load(x, y, np.arange(8))
+            model.train(0, 8, batch, 0.01, Adam(epsilon=epsilon))
+            assert np.isfinite(model.loss_and_gradient(0, 8)[0])
+            ends.append(model.theta())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5)

@@ -207,24 +207,6 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert everything(3) == one
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name", ["numpy", "c", "cpp", "cpp-tuned"])
-def test_an_epsilon_that_is_0_in_float32_makes_no_theta_nan(name: str, batch: int) -> None:
-    """There is no gradient in padding, nor here of the weights of the first input."""
-    network = Network((5, 7, 3), "tanh", "squared_error")
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(8, 5)).astype("f4"), rng.normal(size=(8, 3)).astype("f4")
-    x[:, 0] = 0
-    ends = []
-    for epsilon in (1e-46, 1e-30):
-        with registry.load_backend(name).create(network, initialize(network, 0)) as model:
-            model.load(x, y, np.arange(8))
-            model.train(0, 8, batch, 0.01, Adam(epsilon=epsilon))
-            assert np.isfinite(model.loss_and_gradient(0, 8)[0])
-            ends.append(model.theta())
-    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("hidden", [("tanh", "relu"), ("maxout", "prelu")])
 def test_a_step_of_adam_on_one_sample_has_the_same_bits_with_any_number_of_threads(
